@@ -1,0 +1,281 @@
+"""Every error that AsyncFlow raises of its own accord.
+
+The tree::
+
+    AsyncFlowError
+    ├── ConfigurationError (ValueError)       a setting, an option or an argument is wrong
+    │   ├── UnsupportedOptionError            the chosen backend cannot honour the request
+    │   └── ResourceError                     a request that can never be satisfied
+    ├── EngineClosedError (RuntimeError)      the engine was shut down
+    ├── PendingLimitError (RuntimeError)      ``max_pending`` tasks wait already
+    ├── TransitionError (RuntimeError)        an event that the task's state does not allow
+    ├── CycleError (ValueError)               a task would wait for itself
+    ├── BackendError (RuntimeError)
+    │   ├── BackendNotFoundError (LookupError)   no such backend, or it is not installed
+    │   ├── BackendBrokenError                installed, but its code does not load
+    │   ├── BackendIncompatibleError          built for another version of the contract
+    │   ├── BackendStartError                 it did not come up
+    │   └── BackendLostError                  it went away with tasks outstanding
+    └── TaskError (RuntimeError)              a task did not succeed
+        ├── ExecutableError                   non-zero exit code, or ended by a signal
+        ├── TaskTimeoutError (TimeoutError)   ran longer than its ``timeout``
+        ├── DependencyFailureError            a task that it depends on failed
+        ├── WorkerLostError                   the process that ran it died
+        ├── TaskExitError                     it raised SystemExit, CancelledError or the like
+        ├── SerializationError                argument, result or exception cannot travel
+        ├── RemoteError                       stand-in for an exception that cannot be rebuilt
+        └── FileError                         an input cannot be staged, an output is missing
+
+All of them can be pickled, with their attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = [
+    "AsyncFlowError",
+    "BackendBrokenError",
+    "BackendError",
+    "BackendIncompatibleError",
+    "BackendLostError",
+    "BackendNotFoundError",
+    "BackendStartError",
+    "ConfigurationError",
+    "CycleError",
+    "DependencyFailureError",
+    "EngineClosedError",
+    "ExecutableError",
+    "FileError",
+    "PendingLimitError",
+    "RemoteError",
+    "RemoteTraceback",
+    "ResourceError",
+    "SerializationError",
+    "TaskError",
+    "TaskExitError",
+    "TaskTimeoutError",
+    "TransitionError",
+    "UnsupportedOptionError",
+    "WorkerLostError",
+]
+
+_TAIL = 2000
+_NAMES = 20
+
+
+class AsyncFlowError(Exception):
+    """Root of the tree: catch it to catch whatever AsyncFlow itself raises."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
+        # Subclasses build their message from keyword attributes, so the default
+        # (call the class with ``args``) would not rebuild them.
+        return _rebuild, (type(self), self.args), self.__dict__.copy()
+
+
+def _rebuild(cls: type[AsyncFlowError], args: tuple[Any, ...]) -> AsyncFlowError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    return error
+
+
+class ConfigurationError(AsyncFlowError, ValueError):
+    """A setting, an option or an argument is wrong; the message names all that are."""
+
+
+class UnsupportedOptionError(ConfigurationError):
+    """The chosen backend cannot honour what was asked of it."""
+
+
+class ResourceError(ConfigurationError):
+    """The resources asked for can never be free on this backend."""
+
+
+class EngineClosedError(AsyncFlowError, RuntimeError):
+    """The engine, or the backend, was shut down before this call."""
+
+
+class PendingLimitError(AsyncFlowError, RuntimeError):
+    """The engine holds ``max_pending`` unfinished tasks already."""
+
+
+class TransitionError(AsyncFlowError, RuntimeError):
+    """An event that the task's state does not allow; nothing was changed."""
+
+
+class CycleError(AsyncFlowError, ValueError):
+    """A task would wait for its own result."""
+
+
+class BackendError(AsyncFlowError, RuntimeError):
+    """Something is wrong with a backend, not with a task."""
+
+
+class BackendNotFoundError(BackendError, LookupError):
+    """No backend of this name, or its distribution is not installed."""
+
+
+class BackendBrokenError(BackendError):
+    """The backend is installed, but its code does not load; see ``__cause__``."""
+
+
+class BackendIncompatibleError(BackendError):
+    """The backend was built for a version of the contract that this core does not speak."""
+
+
+class BackendStartError(BackendError):
+    """The backend did not come up; nothing that it began is left behind."""
+
+
+class BackendLostError(BackendError):
+    """The backend went away; every task it held ends with this."""
+
+
+class TaskError(AsyncFlowError, RuntimeError):
+    """A task did not succeed, and the reason is not an exception of its own code."""
+
+
+class ExecutableError(TaskError):
+    """A command ended with a non-zero exit code, or by a signal.
+
+    Attributes:
+        command: the command line, as a shell would read it.
+        exit_code: the exit code; ``-N`` if signal *N* ended it.
+        stdout, stderr: at most the last 2,000 characters of each.
+    """
+
+    def __init__(self, command: str, exit_code: int, stdout: str = "", stderr: str = "") -> None:
+        self.command = command
+        self.exit_code = exit_code
+        self.stdout = stdout[-_TAIL:]
+        self.stderr = stderr[-_TAIL:]
+        how = f"exit code {exit_code}" if exit_code >= 0 else f"signal {-exit_code}"
+        lines = [f"command ended with {how}: {command}"]
+        for name, text in (("stderr", self.stderr), ("stdout", self.stdout)):
+            if text.strip():
+                lines.append(f"{name}: {text.rstrip()}")
+        super().__init__("\n".join(lines))
+
+
+class TaskTimeoutError(TaskError, TimeoutError):
+    """The task ran longer than its ``timeout``; its work was ended.
+
+    Attributes:
+        task: name of the task.
+        timeout: the limit, in seconds.
+    """
+
+    def __init__(self, task: str, timeout: float) -> None:
+        self.task = task
+        self.timeout = timeout
+        super().__init__(f"task {task!r} ran longer than its timeout of {timeout:g} s")
+
+
+class DependencyFailureError(TaskError):
+    """A task was not run, because a task that it depends on failed.
+
+    The failure at the root of it all is ``__cause__``, one level deep however
+    long the chain of dependents is.
+
+    Attributes:
+        task: name of the task that was not run.
+        failed: names of the direct dependencies that failed, at most 20.
+        root: name of the task whose failure is ``__cause__``.
+    """
+
+    def __init__(self, task: str, failed: Sequence[str], root: str, cause: BaseException) -> None:
+        self.task = task
+        self.failed = tuple(failed[:_NAMES])
+        self.root = root
+        names = ", ".join(repr(name) for name in self.failed)
+        if len(failed) > _NAMES:
+            names += f" and {len(failed) - _NAMES} more"
+        via = "" if root in self.failed else f" (it began with {root!r})"
+        reason = _shorten(f"{type(cause).__name__}: {cause}")
+        super().__init__(f"task {task!r} was not run: its dependency {names} failed{via}: {reason}")
+
+
+class WorkerLostError(TaskError):
+    """The process that ran the task died under it.
+
+    Attributes:
+        task: name of the task.
+        worker: which worker died, in the backend's own terms.
+        signal: number of the signal that ended the worker, or None if it exited.
+        attempt: the attempt it cost; the first is 1.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        worker: str = "",
+        signal: int | None = None,
+        attempt: int = 1,
+        detail: str = "",
+    ) -> None:
+        self.task = task
+        self.worker = worker
+        self.signal = signal
+        self.attempt = attempt
+        who = f"worker {worker}" if worker else "the worker"
+        how = f"was ended by signal {signal}" if signal else "died"
+        more = f": {detail}" if detail else ""
+        super().__init__(f"{who} {how} while it ran task {task!r} (attempt {attempt}){more}")
+
+
+class TaskExitError(TaskError):
+    """The task raised what would end a program or a coroutine, not a failure.
+
+    SystemExit, KeyboardInterrupt, CancelledError, GeneratorExit or StopIteration
+    raised by a task fails that task alone; the original is ``__cause__``.
+    """
+
+    def __init__(self, task: str, cause: BaseException) -> None:
+        self.task = task
+        super().__init__(f"task {task!r} raised {_shorten(repr(cause))}")
+
+
+class SerializationError(TaskError):
+    """A function, an argument, a result or an exception cannot be pickled or rebuilt.
+
+    Attributes:
+        what: ``"function"``, ``"arguments"``, ``"result"`` or ``"exception"``.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        self.what = what
+        super().__init__(f"the {what} cannot travel to or from a worker: {_shorten(reason)}")
+
+
+class RemoteError(TaskError):
+    """Stand-in for a worker's exception that could not be pickled or rebuilt here.
+
+    Attributes:
+        type_name: qualified name of the original type.
+        message: its text.
+    """
+
+    def __init__(self, type_name: str, message: str) -> None:
+        self.type_name = type_name
+        self.message = message
+        super().__init__(f"{type_name}: {message}")
+
+
+class RemoteTraceback(Exception):
+    """Text of a traceback that was made in another process; stands as ``__cause__``."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(text)
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'
+
+
+class FileError(TaskError):
+    """An input file cannot be staged, or a declared output is not there."""
+
+
+def _shorten(text: str, limit: int = 500) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
