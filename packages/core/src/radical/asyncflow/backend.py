@@ -36,7 +36,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from .errors import EngineClosedError
+from .errors import EngineClosedError, UnsupportedOptionError
 from .hookspecs import hookimpl
 from .model import (
     Command,
@@ -253,8 +253,14 @@ class ExecutionBackend(ABC):
 
         Called once for each decorated task and set of options, in the engine's
         loop; whether the kind and the resources are in `capabilities` was checked
-        before.  ``spec.description`` is this method's to validate.
+        before.  ``spec.description`` is this method's to validate: a backend that
+        takes one overrides it, any other refuses.
         """
+        if spec.description:
+            keys = ", ".join(map(repr, spec.description))
+            raise UnsupportedOptionError(
+                f"task {spec.name!r}: backend {self.name!r} takes no task_description (given: {keys})"
+            )
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self
