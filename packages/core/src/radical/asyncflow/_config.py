@@ -1,0 +1,168 @@
+"""A backend's settings, checked as a whole: every problem in one message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from ._discovery import load_reference
+from .errors import ConfigurationError
+from .model import closest
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+__all__ = ["merge", "validate"]
+
+_SECRET = re.compile(r"pass|token|secret|security|credential|api_?key|private|auth", re.IGNORECASE)
+_IN_URL = re.compile(r"://[^/\s]*@")
+_HIDDEN = "***"
+
+
+def merge(
+    config: Mapping[str, Any] | None, more: Mapping[str, Any], *, backend: str
+) -> dict[str, Any]:
+    """*config* and the keywords *more* as one.
+
+    Raises:
+        ConfigurationError: *config* is no mapping, or both hold the same key.
+    """
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigurationError(
+            f"config of backend {backend!r} must be a mapping such as {{'max_workers': 4}}, "
+            f"not {type(config).__name__}"
+        )
+    twice = [key for key in more if config and key in config]
+    if twice:
+        keys = ", ".join(map(repr, twice))
+        raise ConfigurationError(
+            f"config of backend {backend!r}: {keys} given twice, in config= and as a keyword"
+        )
+    return {**(config or {}), **more}
+
+
+def validate(
+    model: str | type | None, config: Mapping[str, Any] | None, *, backend: str
+) -> dict[str, Any]:
+    """The values of *config* that were set, as *model* converts them.
+
+    Args:
+        model: a pydantic model, or ``"module:Class"`` for one; None allows no key.
+        backend: whose settings they are, for the message.
+
+    Raises:
+        ConfigurationError: names every unknown key with the closest known one, every
+            value of a wrong type, every missing key and every combination that the
+            model's validators refuse.  Values that look secret are never shown.
+    """
+    values = merge(config, {}, backend=backend)
+    if model is None:
+        _refuse([f"unknown key {key!r}: it takes no settings" for key in values], values, backend)
+        return {}
+    cls = cast("type[BaseModel]", load_reference(model) if isinstance(model, str) else model)
+    known = _keys(cls)
+    problems: list[str] = []
+    if cls.model_config.get("extra") != "allow":
+        for key in [key for key in values if key not in known]:
+            problems.append(f"unknown key {key!r}{closest(str(key), known)}")
+            del values[key]
+        if problems:
+            problems[-1] += f" (known: {', '.join(known)})"
+    checked = _check(cls, values, problems)
+    _refuse(problems, config or {}, backend)
+    assert checked is not None
+    extra = checked.model_extra or {}
+    return {name: getattr(checked, name) for name in checked.model_fields_set} | extra
+
+
+def _check(
+    cls: type[BaseModel], values: Mapping[str, Any], problems: list[str]
+) -> BaseModel | None:
+    """The model's instance, or None with what is wrong added to *problems*.
+
+    Pydantic runs a model's own validators only when every field is right.  To name
+    impossible combinations in the same message, the rest is checked once more
+    without the wrong fields; what is then said about those is left out.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        # Never chained to ours: its own text shows every value, secret ones too.
+        details = error.errors(include_url=False)
+    problems += (_describe(detail) for detail in details)
+    wrong = {str(detail["loc"][0]) for detail in details if detail["loc"]}
+    if wrong:
+        try:
+            cls.model_validate({key: value for key, value in values.items() if key not in wrong})
+        except ValidationError as error:
+            problems += (
+                _describe(detail)
+                for detail in error.errors(include_url=False)
+                if not detail["loc"] and not any(key in detail["msg"] for key in wrong)
+            )
+    return None
+
+
+def _keys(cls: type[BaseModel]) -> list[str]:
+    """The keys that *cls* reads, in the order of its fields."""
+    keys: list[str] = []
+    by_name = cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name")
+    for name, field in cls.model_fields.items():
+        alias = field.validation_alias
+        if alias is None or by_name:
+            keys.append(name)
+        choices = getattr(alias, "choices", [alias])
+        keys += (choice for choice in choices if isinstance(choice, str))
+    return keys
+
+
+def _describe(detail: ErrorDetails) -> str:
+    where = ".".join(map(str, detail["loc"]))
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if not where:
+        return message
+    if detail["type"] == "missing":
+        return f"missing key {where!r}"
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {where!r}"
+    message = message.replace("Input should be", "must be", 1)
+    given = _HIDDEN if _SECRET.search(where) else _show(detail["input"])
+    return f"{where!r}: {message}, not {given}"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        text = repr(value)
+        if _IN_URL.search(text):
+            return _HIDDEN
+        return text if len(text) <= 80 else text[:77] + "..."
+    return f"a {type(value).__name__}"
+
+
+def _refuse(problems: list[str], config: Mapping[str, Any], backend: str) -> None:
+    if not problems:
+        return
+    head = f"config of backend {backend!r}: "
+    text = (
+        head + problems[0] if len(problems) == 1 else head + "".join(f"\n  {p}" for p in problems)
+    )
+    # A validator of the backend's own may have put a value into its message.
+    for secret in _secrets(config):
+        text = text.replace(secret, _HIDDEN)
+    raise ConfigurationError(text)
+
+
+def _secrets(value: Any, hidden: bool = False) -> Iterator[str]:
+    """Every string, of four characters or more, below a key whose name suggests a secret."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(item, hidden or bool(_SECRET.search(str(key))))
+    elif isinstance(value, (list, tuple, set)):
+        for item in value:
+            yield from _secrets(item, hidden)
+    elif hidden and isinstance(value, (str, bytes)) and len(value) > 3:
+        yield value if isinstance(value, str) else repr(value)[2:-1]

@@ -1,0 +1,31 @@
+"""Backends by name: ``backend = await factory.create_backend("concurrent", config={...})``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ._registry import registry
+from .backend import ExecutionBackend
+
+__all__ = ["create_backend", "create_backend_sync", "list_available_backends"]
+
+create_backend_sync = registry.create
+list_available_backends = registry.list_available_backends
+
+
+async def create_backend(
+    name: str, /, config: Mapping[str, Any] | None = None, **more: Any
+) -> ExecutionBackend:
+    """A new instance of the backend *name*, ready for `WorkflowEngine.create`, which starts it.
+
+    *config* and the keywords together are its settings; ``name=`` among them names
+    the instance itself, for an engine with several backends of one kind.
+
+    Raises:
+        BackendNotFoundError: unknown, not installed, or without a requirement.
+        BackendBrokenError: it does not load; ``__cause__`` is the real error.
+        BackendIncompatibleError: written for another core, contract or Python.
+        ConfigurationError: names everything that is wrong with the settings.
+    """
+    return registry.create(name, config, **more)
