@@ -1,0 +1,15 @@
+"""What the backend says that it can do."""
+
+from __future__ import annotations
+
+from radical.asyncflow.backend import Capabilities, TaskKind
+
+__all__ = ["CAPABILITIES"]
+
+CAPABILITIES = Capabilities(
+    kinds=(TaskKind.FUNCTION, TaskKind.EXECUTABLE, TaskKind.PROMPT),
+    resources=("cores", "gpus", "memory", "ranks"),
+    service=True,
+    executes=False,
+    limits=("nothing runs: every task is done at once, its result a DryRunResult",),
+)
