@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ._discovery import load_reference
 from .errors import ConfigurationError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
-__all__ = ["merge", "validate"]
+__all__ = ["check_model", "merge", "schema", "validate"]
 
 _SECRET = re.compile(r"pass|token|secret|security|credential|api_?key|private|auth", re.IGNORECASE)
 _IN_URL = re.compile(r"://[^/\s]*@")
@@ -61,7 +61,7 @@ def validate(
     if model is None:
         _refuse([f"unknown key {key!r}: it takes no settings" for key in values], values, backend)
         return {}
-    cls = cast("type[BaseModel]", load_reference(model) if isinstance(model, str) else model)
+    cls = check_model(model)
     known = _keys(cls)
     problems: list[str] = []
     if cls.model_config.get("extra") != "allow":
@@ -75,6 +75,36 @@ def validate(
     assert checked is not None
     extra = checked.model_extra or {}
     return {name: getattr(checked, name) for name in checked.model_fields_set} | extra
+
+
+def check_model(model: str | type) -> type[BaseModel]:
+    """*model*, imported if it is ``"module:Class"``.
+
+    Raises:
+        TypeError: it is not a pydantic model.
+        ImportError, AttributeError: as the import itself raises them.
+    """
+    from pydantic import BaseModel
+
+    cls = load_reference(model) if isinstance(model, str) else model
+    if not (isinstance(cls, type) and issubclass(cls, BaseModel)):
+        raise TypeError(f"the config_model {model!r} is not a pydantic model")
+    return cls
+
+
+def schema(cls: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of *cls*; a field that only Python can fill is described as such."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Schema(GenerateJsonSchema):
+        def handle_invalid_for_json_schema(
+            self,
+            schema: Any,  # noqa: ARG002 - pydantic passes it by keyword
+            error_info: str,
+        ) -> dict[str, Any]:
+            return {"description": f"a Python object ({error_info})"}
+
+    return cls.model_json_schema(schema_generator=Schema)
 
 
 def _check(

@@ -163,7 +163,8 @@ def _section(text: str, group: str) -> Iterator[tuple[str, str]]:
             inside = line[1:].rstrip("]").strip() == group
         elif inside:
             name, _, value = line.partition("=")
-            yield name.strip(), value.strip()
+            if name.strip():
+                yield name.strip(), value.strip()
 
 
 def _facts(distribution: Distribution) -> tuple[str, str, str, str, tuple[str, ...]]:
@@ -195,7 +196,7 @@ def is_disabled(declaration: Declaration) -> bool:
 
 def judge(declaration: Declaration) -> Verdict:
     """Whether the distribution fits this core, this Python and what else is installed."""
-    if not declaration.name or not _REFERENCE.fullmatch(_EXTRAS.sub("", declaration.value)):
+    if not _REFERENCE.fullmatch(_EXTRAS.sub("", declaration.value)):
         reason = f"{declaration.label} declares the entry point {declaration.value!r}, "
         return Verdict(
             Status.BROKEN, reason + "which names no module", _upgrade(declaration.distribution)

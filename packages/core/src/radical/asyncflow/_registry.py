@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import logging
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypedDict
+from typing import Any
 
 import pluggy
 
-from . import hookspecs
-from ._config import merge, validate
+from ._config import check_model, merge, schema, validate
 from ._discovery import (
     AVAILABLE,
     DISABLE,
@@ -27,80 +24,22 @@ from ._discovery import (
     load_reference,
     scan,
 )
+from ._listing import BackendInfo, Entry, broken, unavailable
+from ._plugins import Plugins
+from ._spec import ContractError, Registration, check_declared, check_factory, plain
 from .backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
 from .errors import (
     AsyncFlowError,
     BackendBrokenError,
     BackendError,
-    BackendIncompatibleError,
     BackendNotFoundError,
     BackendStartError,
     ConfigurationError,
 )
+from .hookspecs import BACKEND_GROUP
 from .version import __version__
 
-__all__ = ["BackendInfo", "Registry", "registry"]
-
-_log = logging.getLogger("radical.asyncflow")
-_ERRORS: Mapping[Status, type[BackendError]] = {
-    Status.NOT_INSTALLED: BackendNotFoundError,
-    Status.MISSING_DEPENDENCY: BackendNotFoundError,
-    Status.INCOMPATIBLE: BackendIncompatibleError,
-    Status.BROKEN: BackendBrokenError,
-}
-
-
-class BackendInfo(TypedDict):
-    """One backend in `Registry.list_available_backends`.
-
-    ``distribution`` and ``version`` are None for a backend that is not installed, or
-    was registered by this program; ``failure_reason`` is None for an available one.
-    """
-
-    available: bool
-    installation_hint: str
-    status: str
-    distribution: str | None
-    version: str | None
-    summary: str
-    failure_reason: str | None
-
-
-class _Registration(NamedTuple):
-    """A backend that this program registered."""
-
-    name: str
-    factory: str | Callable[..., ExecutionBackend]
-    summary: str
-    config_model: str | type | None
-    capabilities: Capabilities | None
-
-
-class _Entry(NamedTuple):
-    """A name, what stands behind it (None if nothing does), and what can be said of it."""
-
-    name: str
-    source: Declaration | _Registration | None
-    verdict: Verdict
-
-    @property
-    def summary(self) -> str:
-        if self.source is not None:
-            return self.source.summary
-        return OFFICIAL[self.name].summary if self.name in OFFICIAL else ""
-
-    def info(self) -> BackendInfo:
-        status, reason, hint, _ = self.verdict
-        installed = self.source if isinstance(self.source, Declaration) else None
-        return BackendInfo(
-            available=status is Status.AVAILABLE,
-            installation_hint=hint,
-            status=status.value,
-            distribution=installed.distribution if installed else None,
-            version=installed.version if installed else None,
-            summary=self.summary,
-            failure_reason=reason or None,
-        )
+__all__ = ["Registry", "registry"]
 
 
 class Registry:
@@ -113,18 +52,16 @@ class Registry:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._registered: dict[str, _Registration] = {}
+        self._registered: dict[str, Registration] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Forget every load, good or failed; what was registered by hand stays."""
+        """Forget every load, good or failed; what this program registered stays."""
         with self._lock:
             importlib.invalidate_caches()
-            self._specs: dict[Hashable, BackendSpec] = {}
-            self._failures: dict[Hashable, Verdict] = {}
-            self._plugins = pluggy.PluginManager(hookspecs.PROJECT)
-            self._plugins.add_hookspecs(hookspecs)
-            self._plugins_loaded = False
+            self._plugins = Plugins()
+            self._specs: dict[Declaration | Registration, BackendSpec] = {}
+            self._failures: dict[Declaration | Registration, Verdict] = {}
 
     def register_backend(
         self,
@@ -146,15 +83,14 @@ class Registry:
         Raises:
             ConfigurationError: *name* is registered already, or *factory* cannot be one.
         """
-        if not isinstance(name, str) or not name.strip():
-            raise ConfigurationError(f"the name of a backend must be a text, not {name!r}")
-        _check_factory(name, factory)
+        _check_name(name)
+        check_factory(name, factory)
         with self._lock:
             if name in self._registered:
                 raise ConfigurationError(
                     f"backend {name!r} is registered already; call unregister_backend first"
                 )
-            self._registered[name] = _Registration(
+            self._registered[name] = Registration(
                 name, factory, summary, config_model, capabilities
             )
 
@@ -183,11 +119,7 @@ class Registry:
             BackendBrokenError: it does not load; ``__cause__`` is the real error.
             BackendIncompatibleError: written for another core, contract or Python.
         """
-        with self._lock:
-            entry = self._entry(name)
-            if entry.source is None or entry.verdict.status is not Status.AVAILABLE:
-                raise self._unavailable(entry)
-            return self._spec(entry.source)
+        return self._find(name)[1]
 
     def create(
         self, name: str, /, config: Mapping[str, Any] | None = None, **more: Any
@@ -201,16 +133,15 @@ class Registry:
             BackendError: as `get_backend_spec`; or the instance could not be made.
             ConfigurationError: names everything that is wrong with the settings.
         """
-        spec = self.get_backend_spec(name)
+        source, spec = self._find(name)
         settings = merge(config, more, backend=name)
         own_name = settings.pop("name", name)
         if not isinstance(own_name, str) or not own_name:
             raise ConfigurationError(
                 f"config of backend {name!r}: 'name' must be a text, not {own_name!r}"
             )
-        model = self._load(name, spec.config_model)
-        factory = self._load(name, spec.factory)
-        values = validate(model, settings, backend=name)
+        values = validate(self._model(source, spec), settings, backend=name)
+        factory = self._load(source, spec.factory)
         try:
             backend = factory(**values, name=own_name)
         except AsyncFlowError:
@@ -219,319 +150,168 @@ class Registry:
             raise BackendStartError(
                 f"Backend {name!r} could not be made: {type(error).__name__}: {error}"
             ) from error
-        return _check_instance(name, backend)
+        if not isinstance(backend, ExecutionBackend):
+            raise BackendBrokenError(
+                f"Backend {name!r}: its factory must return an ExecutionBackend, "
+                f"not {type(backend).__name__}"
+            )
+        return backend
 
     def describe(self, name: str) -> dict[str, Any]:
         """Everything ``asyncflow backends show`` says of *name*, ready for JSON.
 
-        The keys of `BackendInfo`, and for an available backend ``capabilities``,
-        ``config_schema`` (JSON schema, or None if it takes no settings),
-        ``requirements`` and ``api_version``; these are None for any other.
+        The keys of `BackendInfo` and ``name``, ``core_version``, ``core_api_version``;
+        for a backend that loads also ``capabilities``, ``requirements``, ``api_version``
+        and ``config_schema`` (a JSON schema, or None if it takes no settings).
 
         Raises:
             BackendNotFoundError: no backend of this name is known.
         """
-        details: dict[str, Any] = dict.fromkeys(
-            ("capabilities", "config_schema", "requirements", "api_version")
-        )
+        details: dict[str, Any] = {}
         try:
-            spec = self.get_backend_spec(name)
-            model = self._load(name, spec.config_model)
-            details |= {
-                "capabilities": _plain(spec.capabilities),
-                "config_schema": model.model_json_schema() if model else None,
+            source, spec = self._find(name)
+            model = self._model(source, spec)
+            details = {
+                "capabilities": plain(spec.capabilities),
                 "requirements": list(spec.requirements),
-                "api_version": ".".join(map(str, spec.api_version)),
+                "api_version": _dotted(spec.api_version),
+                "config_schema": schema(model) if model else None,
             }
         except BackendError:
             # Known, but out of order: the entry below says why.
-            if self._entry(name).source is None and name not in OFFICIAL:
+            if not self._entry(name).is_known:
                 raise
         return {
             "name": name,
             **self._entry(name).info(),
             **details,
             "core_version": __version__,
-            "core_api_version": ".".join(map(str, API_VERSION)),
+            "core_api_version": _dotted(API_VERSION),
         }
 
     def load_plugins(self) -> pluggy.PluginManager:
-        """Load the group ``radical.asyncflow.plugins`` once; what is broken is logged and left out."""
+        """Load the group ``radical.asyncflow.plugins``, once.
+
+        A plugin that does not load is logged as a warning and left out.
+        """
         with self._lock:
-            if not self._plugins_loaded:
-                self._plugins_loaded = True
-                for declaration in scan(hookspecs.PLUGIN_GROUP):
-                    if not is_disabled(declaration):
-                        self._load_plugin(declaration)
-            return self._plugins
+            return self._plugins.load()
 
     def hooks(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
         """The implementations of *hook*, each with its plugin's name, to be called one by one.
 
         So that a caller can guard each: pluggy's own call ends at the first that raises.
         """
-        caller: pluggy.HookCaller = getattr(self.load_plugins().hook, hook)
-        return [(impl.plugin_name, impl.function) for impl in caller.get_hookimpls()]
-
-    def _entries(self) -> list[_Entry]:
         with self._lock:
-            found = self._by_name()
+            return self._plugins.hooks(hook)
+
+    def _entries(self) -> list[Entry]:
+        with self._lock:
+            found = _declarations()
             others = sorted({*found, *self._registered} - {*OFFICIAL})
-            return [self._judge(name, found.get(name, [])) for name in (*OFFICIAL, *others)]
+            entries = [self._judge(name, found.get(name, [])) for name in (*OFFICIAL, *others)]
+            return [entry for entry in entries if entry.is_known]
 
-    def _entry(self, name: str) -> _Entry:
-        if name in self._registered:
-            return self._judge(name, [])
-        return self._judge(name, self._by_name().get(name, []))
+    def _entry(self, name: str) -> Entry:
+        with self._lock:
+            found = [] if name in self._registered else _declarations().get(name, [])
+            return self._judge(name, found)
 
-    def _by_name(self) -> dict[str, list[Declaration]]:
-        found: dict[str, list[Declaration]] = {}
-        for declaration in scan(hookspecs.BACKEND_GROUP):
-            if not is_disabled(declaration):
-                found.setdefault(declaration.name, []).append(declaration)
-        return found
-
-    def _judge(self, name: str, found: list[Declaration]) -> _Entry:
-        source: Declaration | _Registration | None = self._registered.get(name)
-        if source is None:
-            found = [one for one in found if one.is_official] or found
-            if not found:
-                hint = OFFICIAL[name].hint if name in OFFICIAL else ""
-                return _Entry(name, None, Verdict(Status.NOT_INSTALLED, hint=hint))
-            source = found[0]
-            if len(found) > 1:
-                labels = " and ".join(one.label for one in found)
-                return _Entry(
-                    name,
-                    source,
-                    Verdict(
-                        Status.BROKEN,
-                        f"{labels} both declare a backend {name!r}",
-                        f"Uninstall one of them, or name it in {DISABLE}",
-                    ),
-                )
-        verdict = self._failures.get(source) or (
-            judge(source) if isinstance(source, Declaration) else AVAILABLE
-        )
-        spec = self._specs.get(source)
-        if spec is not None and verdict.status is Status.AVAILABLE:
-            verdict = judge_requirements(spec.requirements, f"backend {name!r}")
-        return _Entry(name, source, verdict)
-
-    def _unavailable(self, entry: _Entry) -> BackendError:
-        name, (status, reason, hint, cause) = entry.name, entry.verdict
-        entries = self._entries()
-        usable = [one.name for one in entries if one.verdict.status is Status.AVAILABLE]
-        lines = [f"Backend {name!r} is not available."]
-        disabled = next(
-            (one for one in scan(hookspecs.BACKEND_GROUP) if one.name == name and is_disabled(one)),
-            None,
-        )
-        if disabled is not None and entry.source is None:
-            reason = f"{disabled.label} is disabled by {DISABLE}"
+    def _judge(self, name: str, found: list[Declaration]) -> Entry:
+        registered = self._registered.get(name)
+        if registered is not None:
+            return Entry(name, registered, self._verdict(registered))
+        enabled = [one for one in found if not is_disabled(one)]
+        enabled = [one for one in enabled if one.is_official] or enabled
+        if len(enabled) == 1:
+            return Entry(name, enabled[0], self._verdict(enabled[0]))
+        if enabled:
+            labels = " and ".join(one.label for one in enabled)
+            reason = f"{labels} both declare a backend {name!r}"
+            hint = f"Uninstall one of them, or name it in {DISABLE}"
+            return Entry(name, enabled[0], Verdict(Status.BROKEN, reason, hint))
+        reason, hint = "", OFFICIAL[name].hint if name in OFFICIAL else ""
+        if found:
+            reason = f"{found[0].label} is disabled"
             hint = f"Take it out of {DISABLE}"
-        if reason:
-            lines.append(f"Reason: {reason}")
-        lines.append(f"Available backends: {', '.join(usable) or 'none'}")
-        if hint:
-            lines.append(f"Installation hint: {hint}")
-        elif status is Status.NOT_INSTALLED:
-            near = difflib.get_close_matches(name, [one.name for one in entries])
-            lines.append(
-                f"Closest known names: {', '.join(near)}"
-                if near
-                else "No known name is close to it."
-            )
-        error = _ERRORS[status]("\n".join(lines))
-        error.__cause__ = cause
-        return error
+        return Entry(name, None, Verdict(Status.NOT_INSTALLED, reason, hint))
 
-    def _spec(self, source: Declaration | _Registration) -> BackendSpec:
+    def _verdict(self, source: Declaration | Registration) -> Verdict:
+        if source in self._failures:
+            return self._failures[source]
+        verdict = judge(source) if isinstance(source, Declaration) else AVAILABLE
         spec = self._specs.get(source)
-        if spec is None:
-            with self._guard(source):
-                if isinstance(source, Declaration):
-                    spec = self._declared(source)
-                else:
-                    spec = _registered_spec(source)
-                self._specs[source] = spec
-            entry = self._judge(source.name, [source] if isinstance(source, Declaration) else [])
-            if entry.verdict.status is not Status.AVAILABLE:
-                raise self._unavailable(entry)
-        assert spec is not None
-        return spec
+        if spec is None or verdict.status is not Status.AVAILABLE:
+            return verdict
+        return judge_requirements(spec.requirements, f"backend {source.name!r}")
 
-    def _load(self, name: str, reference: Any) -> Any:
+    def _find(self, name: str) -> tuple[Declaration | Registration, BackendSpec]:
+        _check_name(name)
+        with self._lock:
+            source, verdict = self._entry(name)[1:]
+            if source is not None and source not in self._specs and verdict == AVAILABLE:
+                with self._guard(source):
+                    self._specs[source] = self._declared(source)
+                verdict = self._verdict(source)
+            if source is None or verdict.status is not Status.AVAILABLE:
+                raise unavailable(Entry(name, source, verdict), self._entries())
+            return source, self._specs[source]
+
+    def _declared(self, source: Declaration | Registration) -> BackendSpec:
+        if isinstance(source, Registration):
+            return source.spec()
+        plugin = load_reference(source.value)
+        title = f"backend {source.name} of {source.label}"
+        return check_declared(self._plugins.backend(title, plugin), source)
+
+    def _load(self, source: Declaration | Registration, reference: Any) -> Any:
         """The object behind ``"module:Class"``; anything else is returned as it is."""
         if not isinstance(reference, str):
             return reference
-        source = self._entry(name).source
-        assert source is not None
         with self._lock, self._guard(source):
             return load_reference(reference)
 
-    @contextmanager
-    def _guard(self, source: Declaration | _Registration) -> Iterator[None]:
-        """Remember whatever foreign code raises, and raise it as one of our errors.
+    def _model(self, source: Declaration | Registration, spec: BackendSpec) -> type | None:
+        if spec.config_model is None:
+            return None
+        with self._lock, self._guard(source):
+            return check_model(spec.config_model)
 
-        SystemExit and the like at import are failures of the plugin; only Ctrl-C is not.
+    @contextmanager
+    def _guard(self, source: Declaration | Registration) -> Iterator[None]:
+        """Remember what foreign code raises, and raise it as one of our errors.
+
+        SystemExit at import is a failure of the plugin too; only Ctrl-C is not.
         """
         try:
             yield
         except KeyboardInterrupt:
             raise
-        except _ContractError as error:
+        except ContractError as error:
             verdict = Verdict(Status.INCOMPATIBLE, str(error), error.hint)
         except BaseException as error:
-            verdict = _broken(source, error)
+            verdict = broken(source, error)
         else:
             return
         self._failures[source] = verdict
-        raise self._unavailable(_Entry(source.name, source, verdict))
-
-    def _declared(self, declaration: Declaration) -> BackendSpec:
-        module = load_reference(declaration.value)
-        spec = self._call_own_hook(f"backend {declaration.name} of {declaration.label}", module)
-        if not isinstance(spec, BackendSpec):
-            raise TypeError(
-                f"{declaration.value} has no @hookimpl asyncflow_backend() that returns a "
-                f"BackendSpec (got {spec!r})"
-            )
-        _check_api(spec.api_version, declaration)
-        if spec.name != declaration.name:
-            raise ValueError(
-                f"its spec is named {spec.name!r}, its entry point {declaration.name!r}"
-            )
-        return spec
-
-    def _call_own_hook(self, title: str, plugin: Any) -> Any:
-        """Register *plugin* and call its ``asyncflow_backend``, and no other plugin's."""
-        manager = self._plugins
-        known = manager.is_registered(plugin)
-        self._register(title, plugin)
-        try:
-            others = [one for one in manager.get_plugins() if one is not plugin]
-            return manager.subset_hook_caller("asyncflow_backend", others)()
-        except BaseException:
-            if not known:
-                manager.unregister(plugin)
-            raise
-
-    def _register(self, title: str, plugin: Any) -> None:
-        """Register *plugin*; raises, and leaves nothing behind, if it has an unknown hook."""
-        manager = self._plugins
-        if manager.is_registered(plugin):
-            return
-        try:
-            manager.register(plugin, name=title)
-            manager.check_pending()
-        except BaseException:
-            if manager.is_registered(plugin):
-                manager.unregister(plugin)
-            raise
-
-    def _load_plugin(self, declaration: Declaration) -> None:
-        title = f"{declaration.name} of {declaration.label}"
-        verdict = judge(declaration)
-        cause: BaseException | None = None
-        if verdict.status is Status.AVAILABLE:
-            try:
-                self._register(title, load_reference(declaration.value))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                cause = error
-                verdict = _broken(declaration, error)
-        if verdict.status is not Status.AVAILABLE:
-            _log.warning("plugin %s is left out: %s", title, verdict.reason, exc_info=cause)
+        raise unavailable(Entry(source.name, source, verdict), self._entries())
 
 
-class _ContractError(Exception):
-    """The plugin was written for a contract that this core does not speak."""
-
-    def __init__(self, text: str, hint: str) -> None:
-        self.hint = hint
-        super().__init__(text)
-
-
-def _broken(source: Declaration | _Registration, error: BaseException) -> Verdict:
-    hint = ""
-    if isinstance(source, Declaration):
-        hint = f"Try: pip install --upgrade '{source.distribution}'"
-        if source.is_official:
-            hint = OFFICIAL[source.name].hint.replace("install", "install --upgrade", 1)
-    return Verdict(Status.BROKEN, f"{type(error).__name__}: {error}".rstrip(": "), hint, error)
+def _declarations() -> dict[str, list[Declaration]]:
+    """What is installed, by name of the backend."""
+    found: dict[str, list[Declaration]] = {}
+    for declaration in scan(BACKEND_GROUP):
+        found.setdefault(declaration.name, []).append(declaration)
+    return found
 
 
-def _check_api(version: Any, declaration: Declaration) -> None:
-    ours = ".".join(map(str, API_VERSION))
-    match version:
-        case (int(major), int(minor)):
-            pass
-        case _:
-            raise TypeError(f"its api_version must be two whole numbers, not {version!r}")
-    text = f"{declaration.label} was written for version {major}.{minor} of the backend contract"
-    if (major, minor) > API_VERSION:
-        hint = "Try: pip install --upgrade 'radical.asyncflow'"
-        raise _ContractError(f"{text}; this core speaks {ours} and is too old for it", hint)
-    if major < API_VERSION[0]:
-        hint = f"Try: pip install --upgrade '{declaration.distribution}'"
-        raise _ContractError(f"{text}; this core speaks {ours} and is too new for it", hint)
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"the name of a backend must be a text, not {name!r}")
 
 
-def _check_factory(name: str, factory: Any) -> None:
-    if isinstance(factory, str):
-        if not all(part.strip() for part in factory.partition(":")):
-            raise ConfigurationError(
-                f"backend {name!r}: {factory!r} is not of the form 'module:Class'"
-            )
-    elif isinstance(factory, type) and not issubclass(factory, ExecutionBackend):
-        raise ConfigurationError(
-            f"backend {name!r}: {factory.__qualname__} is not derived from ExecutionBackend"
-        )
-    elif not callable(factory):
-        raise ConfigurationError(
-            f"backend {name!r}: the factory must be a class, a callable or 'module:Class', "
-            f"not {factory!r}"
-        )
-
-
-def _registered_spec(source: _Registration) -> BackendSpec:
-    factory = source.factory
-    capabilities = source.capabilities
-    if capabilities is None:
-        cls = load_reference(factory) if isinstance(factory, str) else factory
-        capabilities = getattr(cls, "capabilities", None)
-        if not isinstance(capabilities, Capabilities):
-            raise TypeError(f"{factory!r} has no capabilities; pass capabilities= to register it")
-    return BackendSpec(
-        name=source.name,
-        summary=source.summary,
-        factory=factory,
-        config_model=source.config_model,
-        capabilities=capabilities,
-    )
-
-
-def _check_instance(name: str, backend: Any) -> ExecutionBackend:
-    if not isinstance(backend, ExecutionBackend):
-        raise BackendBrokenError(
-            f"Backend {name!r}: its factory must return an ExecutionBackend, "
-            f"not {type(backend).__name__}"
-        )
-    return backend
-
-
-def _plain(capabilities: Capabilities) -> dict[str, Any]:
-    values = {name: getattr(capabilities, name) for name in Capabilities.__dataclass_fields__}
-    return {
-        name: sorted(map(str, value))
-        if isinstance(value, frozenset)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for name, value in values.items()
-    }
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
 
 
 registry = Registry()

@@ -5,7 +5,8 @@ The functions are methods of the one `Registry` that the engine uses.
 
 from __future__ import annotations
 
-from ._registry import BackendInfo, registry
+from ._listing import BackendInfo
+from ._registry import registry
 
 __all__ = [
     "BackendInfo",
