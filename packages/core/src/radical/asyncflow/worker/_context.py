@@ -1,0 +1,62 @@
+"""The task that runs here, and whether somebody has cancelled it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+
+_current: ContextVar[TaskContext | None] = ContextVar("asyncflow_task", default=None)
+
+
+class TaskContext:
+    """One attempt at one task, as its own code can see it; enter it to make it current.
+
+    Made and entered on the hot path of thread workers: no lock, no event.
+
+    Attributes:
+        name, task_id, attempt: as in the request.
+        gpus: indices of the GPUs that were assigned to it.
+        on_cancel: called by `cancel`, in the thread that cancels; whoever runs the
+            task sets it, and looks at `cancelled` once afterwards.
+    """
+
+    __slots__ = ("_token", "attempt", "cancelled", "gpus", "name", "on_cancel", "task_id")
+
+    def __init__(
+        self, name: str, task_id: int, attempt: int = 1, gpus: tuple[int, ...] = ()
+    ) -> None:
+        self.name = name
+        self.task_id = task_id
+        self.attempt = attempt
+        self.gpus = gpus
+        self.cancelled = False
+        self.on_cancel: Callable[[], object] | None = None
+
+    def cancel(self) -> None:
+        """Ask the task to stop; from any thread, at any moment, any number of times."""
+        self.cancelled = True
+        on_cancel = self.on_cancel
+        if on_cancel is not None:
+            on_cancel()
+
+    def __enter__(self) -> TaskContext:
+        self._token: Token[TaskContext | None] = _current.set(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _current.reset(self._token)
+
+    def __repr__(self) -> str:
+        state = " cancelled" if self.cancelled else ""
+        return f"<TaskContext {self.name!r} #{self.task_id} attempt {self.attempt}{state}>"
+
+
+def current_task() -> TaskContext | None:
+    """The task whose code calls this; None outside of tasks and in threads of its own."""
+    return _current.get()
+
+
+def cancelled() -> bool:
+    """Whether the task whose code calls this has been cancelled; False outside of tasks."""
+    context = _current.get()
+    return context is not None and context.cancelled

@@ -1,0 +1,162 @@
+"""Talk to a running process: feed it, read it, see its end, all in one thread."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ._output import Stream
+
+_CHUNK = 65536  # bytes: what a pipe holds
+_FIRST = 50  # milliseconds: how long a wait is bounded before it gets descriptors of its own
+_SLICE = 10  # milliseconds: the same where such descriptors cannot be had
+
+
+class Exchange:
+    """The pipes of one process, and news of its end; `wake` is for other threads.
+
+    Short commands are the many, so the descriptors that make a long wait free of
+    polling (one for the process, one to be woken by) are made when a wait gets long.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], data: bytes | None, streams: Sequence[Stream]
+    ) -> None:
+        self._process = process
+        self._data = memoryview(data or b"")
+        self._streams: dict[int, Stream] = {}
+        self._poll = select.poll()
+        for pipe, stream in zip((process.stdout, process.stderr), streams, strict=False):
+            if pipe is not None:
+                self._streams[pipe.fileno()] = stream
+                self._poll.register(pipe.fileno(), select.POLLIN)
+        self._stdin = -1
+        if process.stdin is not None:
+            self._stdin = process.stdin.fileno()
+            os.set_blocking(self._stdin, False)
+            self._poll.register(self._stdin, select.POLLOUT)
+        self._end = -1  # readable when the process has ended
+        self._wake = -1
+        self._extended = False
+        self._ended = False
+
+    def run(self, stopped: Callable[[], bool], linger: float) -> None:
+        """Until the process has ended and its output with it, or *stopped* (see `wake`).
+
+        After its end the output may be silent for *linger* seconds.
+        """
+        timeout: float | None = _FIRST
+        while True:
+            if not self._streams and not self._look():
+                timeout = self._extend()
+            if stopped() or (self._ended and not self._streams):
+                return
+            news = self._poll.poll(linger * 1000 if self._ended else timeout)
+            if news:
+                self._handle(news)
+            elif self._ended:
+                return
+            else:
+                timeout = self._extend()
+                self._look()
+
+    def pump(self, duration: float) -> None:
+        """Exchange whatever there is for *duration* seconds."""
+        for descriptor in (self._end, self._wake):
+            if descriptor != -1:
+                self._leave(descriptor)
+        until = time.monotonic() + duration
+        left = duration
+        while left >= 0:
+            self._handle(self._poll.poll(left * 1000))
+            left = until - time.monotonic()
+
+    def drain(self) -> None:
+        """Read what is there already."""
+        while self._streams:
+            news = self._poll.poll(0)
+            if not any(descriptor in self._streams for descriptor, _ in news):
+                return
+            self._handle(news)
+
+    def wake(self) -> None:
+        """Make `run` look whether it is stopped, in 50 ms at most; from any thread.
+
+        The caller sees to it that `close` does not run at the same time.
+        """
+        if self._wake != -1:
+            os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        for descriptor in (self._end, self._wake):
+            if descriptor != -1:
+                os.close(descriptor)
+        self._end = self._wake = -1
+
+    def _handle(self, news: Sequence[tuple[int, int]]) -> None:
+        for descriptor, _ in news:
+            if descriptor == self._stdin:
+                self._feed()
+            elif descriptor in self._streams:
+                chunk = os.read(descriptor, _CHUNK)
+                if chunk:
+                    self._streams[descriptor].write(chunk)
+                else:
+                    del self._streams[descriptor]
+                    self._poll.unregister(descriptor)
+            else:
+                self._ended = self._ended or descriptor == self._end
+                self._leave(descriptor)
+
+    def _feed(self) -> None:
+        try:
+            written = os.write(self._stdin, self._data[:_CHUNK])
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            written = len(self._data)  # it does not want the rest
+        self._data = self._data[written:]
+        if not self._data:
+            self._poll.unregister(self._stdin)
+            self._stdin = -1
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+
+    def _look(self) -> bool:
+        """Whether the process has ended; it is left for `Popen.wait` to collect."""
+        if not self._ended:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            try:
+                self._ended = os.waitid(os.P_PID, self._process.pid, flags) is not None
+            except ChildProcessError as exc:
+                exc.add_note(
+                    "the exit code of a command was taken away: something in this program ignores "
+                    "SIGCHLD or waits for any child"
+                )
+                raise
+        return self._ended
+
+    def _extend(self) -> float | None:
+        """Get descriptors for the end and for `wake`; the timeout for the waits to come."""
+        if not self._extended:
+            self._extended = True
+            if hasattr(os, "pidfd_open"):
+                with suppress(OSError):  # none left, or an old kernel: short waits will do
+                    self._end = os.pidfd_open(self._process.pid)
+                    self._poll.register(self._end, select.POLLIN)
+                    wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                    self._poll.register(wake, select.POLLIN)
+                    self._wake = wake
+        return _SLICE if self._wake == -1 else None
+
+    def _leave(self, descriptor: int) -> None:
+        with suppress(KeyError):
+            self._poll.unregister(descriptor)

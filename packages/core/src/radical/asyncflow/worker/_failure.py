@@ -1,0 +1,127 @@
+"""A task's exception on its way from a worker to the engine."""
+
+from __future__ import annotations
+
+import pickle
+import traceback as tracebacks
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import RemoteError, RemoteTraceback
+
+_TEXT_LIMIT = 64 * 1024  # characters of a traceback; head and tail are kept
+_CAUSES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception as bytes, with its text beside them in case they cannot be read.
+
+    Attributes:
+        type_name: qualified name of its type.
+        message: its text.
+        traceback: the formatted traceback, with those of its causes, at most 64 KB.
+        pickled: the exception and its causes; None if it cannot be pickled.
+    """
+
+    type_name: str
+    message: str
+    traceback: str
+    pickled: bytes | None
+
+    @classmethod
+    def pack(cls, exc: BaseException) -> Failure:
+        """Everything of *exc* that can travel; never raises, whatever its methods do."""
+        kind = type(exc)
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        name = f"{module}{kind.__qualname__}"
+        return cls(name, _message(exc), _traceback(exc, name), _pickle(exc))
+
+    def rebuild(self) -> BaseException:
+        """The exception, or a `RemoteError` that stands in for it; never raises.
+
+        ``__cause__`` is a `RemoteTraceback`.  An exception that was raised from
+        another one keeps that as its cause, as far as it can be rebuilt too; the
+        `RemoteTraceback` then stands at the end of the chain.
+        """
+        end = RemoteTraceback(self.traceback)
+        reason = "it could not be pickled"
+        if self.pickled is not None:
+            try:
+                return _unpickle(self.pickled, end)
+            except BaseException as exc:  # unpickling runs foreign code, which may even exit
+                reason = f"it could not be rebuilt here: {type(exc).__name__}: {_message(exc)}"
+        error = RemoteError(self.type_name, self.message)
+        error.add_note(f"({self.type_name} is replaced by RemoteError: {_cut(reason, 500)})")
+        error.__cause__ = end
+        return error
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        return _cut(str(exc), _TEXT_LIMIT)
+    except BaseException as error:  # foreign code
+        return f"<its __str__ raised {type(error).__name__}>"
+
+
+def _traceback(exc: BaseException, name: str) -> str:
+    try:
+        return _cut("".join(tracebacks.format_exception(exc)), _TEXT_LIMIT)
+    except BaseException as error:  # foreign code, or a recursion too deep to be formatted
+        return f"{name}: its traceback could not be formatted ({type(error).__name__})\n"
+
+
+def _cut(text: str, limit: int) -> str:
+    # An exact str: a subclass from the task's code might not travel.
+    text = "".join(text)
+    if len(text) <= limit:
+        return text
+    gap = f"\n... {len(text) - limit} characters left out ...\n"
+    half = (limit - len(gap)) // 2
+    return text[:half] + gap + text[-half:]
+
+
+def _pickle(exc: BaseException) -> bytes | None:
+    """A list of (pickled exception, notes): *exc* and then its causes.
+
+    One by one, so that a cause that cannot be pickled costs no more than itself.
+    The notes go apart, because a ``__reduce__`` may forget them.
+    """
+    import cloudpickle  # type: ignore[import-untyped]  # slow, and rarely needed
+
+    chain: list[tuple[bytes, list[str]]] = []
+    link: BaseException | None = exc
+    seen: set[int] = set()
+    while link is not None and len(chain) < _CAUSES and id(link) not in seen:
+        seen.add(id(link))
+        try:
+            notes = [str(note) for note in getattr(link, "__notes__", ())]
+            chain.append((cloudpickle.dumps(link), notes))
+            link = link.__cause__
+        except BaseException:  # foreign code; the text of the chain travels in any case
+            break
+    return pickle.dumps(chain) if chain else None
+
+
+def _unpickle(pickled: bytes, end: RemoteTraceback) -> BaseException:
+    chain: list[tuple[bytes, list[str]]] = pickle.loads(pickled)
+    first = _link(*chain[0])
+    last = first
+    for blob, notes in chain[1:]:
+        try:
+            cause = _link(blob, notes)
+        except BaseException:  # foreign code; the chain ends here, its text is in *end*
+            break
+        last.__cause__ = cause
+        last = cause
+    last.__cause__ = end
+    return first
+
+
+def _link(blob: bytes, notes: list[str]) -> BaseException:
+    exc: Any = pickle.loads(blob)
+    if not isinstance(exc, BaseException):
+        raise TypeError(f"its pickle holds an object of type {type(exc).__name__}")
+    if notes and getattr(exc, "__notes__", None) != notes:
+        exc.__notes__ = notes
+    return exc

@@ -1,0 +1,176 @@
+"""The guard: a small process that outlives the program and ends what it started.
+
+A program that is killed cannot clean up.  The guard holds one end of a pipe whose
+other end only the program has; when that closes, it kills every process group that it
+was told to watch and, on Linux, every process that carries the program's token in its
+environment, which also finds those that left their group.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+_PATIENCE = 5.0  # seconds for the guard to end what is left and itself
+
+_log = logging.getLogger("radical.asyncflow.worker")
+
+
+class Guard:
+    """Handle on the guard process; every method may be called from any thread.
+
+    The process is started by the first `start` or `watch`, and again if it was killed.
+    """
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(16)
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._groups: set[int] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe = -1
+
+    @property
+    def pid(self) -> int | None:
+        """Of the guard process, or None while there is none."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def acquire(self) -> None:
+        """Keep the guard from ending; each backend does this as long as it is up."""
+        with self._lock:
+            self._holders += 1
+
+    def release(self) -> None:
+        """The opposite of `acquire`.
+
+        The last one ends the guard, and the guard what is left of everything that was
+        started.  That takes some 10 ms, for which it blocks: not for an event loop.
+        """
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                self._end()
+
+    def start(self) -> None:
+        """Make sure that a guard process is there; call it before starting a child."""
+        if self._process is None:
+            with self._lock:
+                if self._process is None:
+                    self._begin()
+
+    def watch(self, pgid: int) -> None:
+        """From now on *pgid* dies with the program."""
+        with self._lock:
+            self._groups.add(pgid)
+            self._tell(b"+%d\n" % pgid)
+
+    def forget(self, pgid: int) -> None:
+        """*pgid* is about to end: call it while its number cannot be given to another."""
+        with self._lock:
+            self._groups.discard(pgid)
+            if self._process is not None:
+                self._tell(b"-%d\n" % pgid)
+
+    def _tell(self, line: bytes) -> None:
+        if self._process is not None:
+            try:
+                os.write(self._pipe, line)
+                return
+            except (BrokenPipeError, BlockingIOError) as exc:
+                _log.warning("the guard process is lost (%s); starting another", exc)
+                self._abandon()
+        self._begin()
+
+    def _begin(self) -> None:
+        if not sys.executable:
+            raise RuntimeError("cannot start the guard process: sys.executable is not set")
+        read, write = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", str(Path(__file__).with_name("_guardian.py"))),
+                    *(self.token, str(os.getpid())),
+                ],
+                stdin=read,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=_bare_environment(),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(write)
+            raise
+        finally:
+            os.close(read)
+        # A guard that is stopped must not stop us: a full pipe counts as its loss.
+        os.set_blocking(write, False)
+        self._pipe = write
+        if self._groups:
+            os.write(write, b"".join(b"+%d\n" % pgid for pgid in self._groups))
+
+    def _abandon(self) -> None:
+        process, self._process = self._process, None
+        os.close(self._pipe)
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        self._groups.clear()
+        if process is None:
+            return
+        try:
+            os.write(self._pipe, b".\n")
+        except (BrokenPipeError, BlockingIOError) as exc:
+            _log.warning("the guard process was lost before its end (%s)", exc)
+        os.close(self._pipe)
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            _log.warning("the guard process does not end; killing it")
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    def _at_exit(self) -> None:
+        with self._lock:
+            self._end()
+
+    def _in_fork(self) -> None:
+        # The fork has a guard of its own, if it needs one; this one is its parent's, and
+        # must not take the fork for the program.
+        process = self._process
+        if process is not None:
+            os.close(self._pipe)
+            process.returncode = 0  # not a child of this process: nothing to wait for
+        self.__init__()  # type: ignore[misc]
+
+
+_guard = Guard()
+atexit.register(_guard._at_exit)
+os.register_at_fork(after_in_child=_guard._in_fork)
+
+
+def guard() -> Guard:
+    """The guard of this process."""
+    return _guard
+
+
+def child_environment() -> dict[str, str]:
+    """Variables that mark a child as this program's; whatever is started needs them."""
+    return {"ASYNCFLOW_PROGRAM": _guard.token}
+
+
+def _bare_environment() -> dict[str, str]:
+    # Enough for an interpreter that finds its shared library through it.
+    names = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")
+    return {name: os.environ[name] for name in names if name in os.environ}

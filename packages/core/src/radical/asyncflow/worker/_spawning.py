@@ -1,0 +1,94 @@
+"""Start a process, and wait for room if the system has none just now."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from ._guard import guard
+
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN)
+_PAUSE = 0.05  # seconds between two looks, if nobody tells of room
+_PATIENCE = 5.0  # seconds of retries while no other execution runs that could make room
+
+_room = threading.Condition()
+_running = 0  # processes that were started and have not called `finished`
+_waiting = 0
+
+
+def spawn(
+    args: Sequence[str],
+    *,
+    env: dict[bytes, bytes],
+    cwd: str | None,
+    stdin: int,
+    stdout: int | IO[bytes],
+    stderr: int | IO[bytes],
+    give_up: Callable[[], bool],
+) -> subprocess.Popen[bytes] | None:
+    """A process in a group of its own, watched by the guard; None if told to give up.
+
+    While descriptors or process numbers are used up it waits for other executions to
+    end.  Call `finished` when the process and its pipes are gone.
+    """
+    global _running, _waiting
+    begun = time.monotonic()
+    waited = False
+    try:
+        while True:
+            try:
+                guard().start()
+                # No preexec_fn and no change of user: so that subprocess takes vfork.
+                process = subprocess.Popen(
+                    args,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    cwd=cwd,
+                    env=env,
+                    bufsize=0,
+                    process_group=0,
+                )
+            except OSError as exc:
+                if exc.errno not in _NO_ROOM or (
+                    _running == 0 and time.monotonic() - begun > _PATIENCE
+                ):
+                    raise
+            else:
+                break
+            with _room:
+                _waiting += not waited
+                waited = True
+                if give_up():
+                    return None
+                if _running:
+                    begun = time.monotonic()
+                _room.wait(_PAUSE)
+                if give_up():
+                    return None
+    finally:
+        if waited:
+            with _room:
+                _waiting -= 1
+    with _room:
+        _running += 1
+    try:
+        guard().watch(process.pid)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process
+
+
+def finished() -> None:
+    """A process that `spawn` started is gone, and its descriptors are closed."""
+    global _running
+    with _room:
+        _running -= 1
+        if _waiting:
+            _room.notify()
