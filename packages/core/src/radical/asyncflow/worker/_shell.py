@@ -26,15 +26,15 @@ def plain_words(line: str, env: Mapping[bytes, bytes]) -> list[str] | None:
     """The words of *line* if executing them directly is the same as ``sh -c``, else None.
 
     True of a line that has no metacharacter, quote, glob, tilde or newline, and whose
-    first word is neither an assignment, a reserved word, a builtin, nor a function that
-    bash would import from *env* (as ``module`` is on many clusters).  Nothing
-    is assumed of characters outside of ASCII.
+    first word is neither an assignment, a job, a reserved word, a builtin, nor a function
+    that bash would import from *env* (as ``module`` is on many clusters).  Nothing is
+    assumed of characters outside of ASCII.
     """
     if not _PLAIN.fullmatch(line):
         return None
     words = line.split()
     first = words[0]
-    if "=" in first or first in _NOT_PROGRAMS:
+    if "=" in first or first[0] == "%" or first in _NOT_PROGRAMS:
         return None
     if b"BASH_FUNC_%s%%%%" % first.encode() in env:
         return None
