@@ -1,0 +1,199 @@
+"""Checks: every kind of task, and whatever may stand for a function or an argument."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any
+
+import pytest
+
+from ...engine import WorkflowEngine
+from ...errors import ConfigurationError
+from ...model import TaskKind
+from .. import _functions as functions
+from .suite import Suite, needs
+
+
+class Kinds(Suite):
+    @needs("function", "executes")
+    async def test_a_plain_function_returns_its_value(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functions.add)(2, 3) == 5
+
+    @needs("function", "executes")
+    async def test_an_async_function_returns_its_value(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functions.identity_async)("here") == "here"
+
+    @needs("function", "executes")
+    async def test_positional_and_keyword_arguments_arrive(self, flow: WorkflowEngine) -> None:
+        task = flow.function_task(functions.everything)
+        assert await task(1, "two", three=3, four=None) == ((1, "two"), {"three": 3, "four": None})
+
+    @needs("function", "executes")
+    @pytest.mark.parametrize(
+        "value",
+        [
+            None,
+            True,
+            -1,
+            2**200,
+            1.5,
+            1j,
+            "",
+            "naïve 漢字 \0 \U0001f600",
+            b"\x00\xff",
+            [],
+            (),
+            {},
+            set(),
+            [1, [2, (3, {"four": {5, 6}})]],
+            {("a", 1): [None, {"b": frozenset({2})}]},
+            range(3),
+            Ellipsis,
+            int,
+            NotImplemented,
+        ],
+        ids=lambda value: repr(value)[:20].encode("ascii", "replace").decode(),
+    )
+    async def test_a_value_comes_back_equal(self, flow: WorkflowEngine, value: Any) -> None:
+        result = await flow.function_task(functions.identity)(value)
+        assert result == value
+        assert type(result) is type(value)
+
+    @needs("function", "executes")
+    async def test_ten_megabytes_come_back_equal(self, flow: WorkflowEngine) -> None:
+        data = bytes(range(256)) * 40_000
+        assert await flow.function_task(functions.identity)(data) == data
+
+    @needs("function", "executes")
+    async def test_a_big_array_comes_back_equal(self, flow: WorkflowEngine) -> None:
+        numpy = pytest.importorskip("numpy")
+        array = numpy.arange(1_000_000, dtype="f8").reshape(1000, 1000)
+        result = await flow.function_task(functions.identity)(array)
+        assert result.dtype == array.dtype
+        assert numpy.array_equal(result, array)
+        # Whoever gets a result may work on it.
+        result += 1.0
+
+    @needs("function", "executes")
+    async def test_an_array_that_is_not_contiguous_comes_back_equal(
+        self, flow: WorkflowEngine
+    ) -> None:
+        numpy = pytest.importorskip("numpy")
+        array = numpy.arange(10_000).reshape(100, 100)[::3, ::-2].T
+        assert numpy.array_equal(await flow.function_task(functions.identity)(array), array)
+
+    @needs("function", "executes")
+    async def test_a_closure_sees_its_variables(self, flow: WorkflowEngine) -> None:
+        offset = 40
+
+        def shifted(value: int) -> int:
+            return value + offset
+
+        assert await flow.function_task(shifted)(2) == 42
+
+    @needs("function", "executes")
+    async def test_an_async_closure_sees_its_variables(self, flow: WorkflowEngine) -> None:
+        offset = 40
+
+        async def shifted(value: int) -> int:
+            return value + offset
+
+        assert await flow.function_task(shifted)(2) == 42
+
+    @needs("function", "executes")
+    async def test_a_lambda_runs(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(lambda value: value * 2)(21) == 42
+
+    @needs("function", "executes")
+    async def test_a_partial_runs(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functools.partial(functions.add, 40))(2) == 42
+
+    @needs("function", "executes")
+    async def test_a_partial_of_an_async_function_runs(self, flow: WorkflowEngine) -> None:
+        task = flow.function_task(functools.partial(functions.identity_async, 42))
+        assert await task() == 42
+
+    @needs("function", "executes")
+    async def test_a_bound_method_runs(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functions.Account(40).plus)(2) == 42
+
+    @needs("function", "executes")
+    async def test_a_class_method_runs(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functions.Account.opened_with)(42) == 42
+
+    @needs("function", "executes")
+    async def test_a_static_method_runs(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functions.Account.doubled)(21) == 42
+
+    @needs("function", "executes")
+    async def test_an_object_that_can_be_called_runs(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functions.Account(44))(2) == 42
+
+    @needs("function", "executes")
+    async def test_a_builtin_runs(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(operator.mul)(6, 7) == 42
+
+    @needs("function", "executes")
+    async def test_a_class_that_the_test_defined_travels(self, flow: WorkflowEngine) -> None:
+        class Pair:
+            def __init__(self, left: int, right: int) -> None:
+                self.left = left
+                self.right = right
+
+        result = await flow.function_task(lambda left: Pair(left, 2))(1)
+        assert (result.left, result.right) == (1, 2)
+
+    @needs("function", "executes")
+    async def test_an_exception_is_a_value_like_any_other(self, flow: WorkflowEngine) -> None:
+        result = await flow.function_task(functions.identity)(ValueError("not raised"))
+        assert isinstance(result, ValueError)
+        assert result.args == ("not raised",)
+
+    @needs("function", "executes")
+    async def test_a_task_may_print(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functions.speak)("spoken") == "spoken"
+
+    @needs("prompt")
+    async def test_a_prompt_is_answered(self, flow: WorkflowEngine) -> None:
+        future = flow.prompt_task(functions.identity)("Say yes.")
+        assert await future is not None
+        assert future.state == "DONE"
+
+    @needs("markers")
+    async def test_a_dry_run_answers_every_kind_that_it_declares(
+        self, flow: WorkflowEngine
+    ) -> None:
+        for kind in sorted(set(flow.backend.capabilities.kinds)):
+            task = getattr(flow, f"{kind}_task")(functions.identity)
+            future = task("true")
+            await future
+            assert future.state == "DONE", kind
+
+    @needs("markers", "function")
+    async def test_a_dry_run_calls_no_function(self, flow: WorkflowEngine, folder: str) -> None:
+        await flow.function_task(functions.next_number)(folder)
+        assert functions.next_number(folder) == 1
+
+    async def test_a_kind_that_is_not_declared_is_refused_at_the_call(
+        self, flow: WorkflowEngine
+    ) -> None:
+        every = {TaskKind.FUNCTION, TaskKind.EXECUTABLE, TaskKind.PROMPT}
+        for kind in sorted(every - set(flow.backend.capabilities.kinds)):
+            with pytest.raises(ConfigurationError, match=kind):
+                getattr(flow, f"{kind}_task")(functions.identity)("true")
+
+    async def test_a_resource_that_is_not_declared_is_refused_at_the_call(
+        self, flow: WorkflowEngine
+    ) -> None:
+        able = flow.backend.capabilities
+        kind = min(able.kinds)
+        for name in sorted({"cores", "gpus", "memory", "ranks"} - set(able.resources)):
+            with pytest.raises(ConfigurationError, match=name):
+                getattr(flow, f"{kind}_task")(resources={name: 2})(functions.identity)("true")
+
+    async def test_an_unknown_key_in_the_description_is_refused(self, flow: WorkflowEngine) -> None:
+        kind = min(set(flow.backend.capabilities.kinds))
+        decorate = getattr(flow, f"{kind}_task")
+        with pytest.raises(ConfigurationError, match="no_such_key"):
+            decorate(task_description={"no_such_key": 1})(functions.identity)("true")

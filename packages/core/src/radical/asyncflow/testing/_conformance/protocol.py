@@ -1,0 +1,271 @@
+"""Checks: the backend keeps the contract when driven by hand, also by clumsy hands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ...backend import API_VERSION, Capabilities, Report
+from ...errors import BackendError, EngineClosedError
+from ...model import Resources, TaskKind, TaskState
+from .. import _functions as functions
+from .bare import Bare
+from .suite import Suite, appears, needs, open_gate
+
+_REFUSALS = (BackendError, EngineClosedError)
+
+
+class Protocol(Suite):
+    async def test_it_declares_itself(self) -> None:
+        backend = await self.new_backend()
+        try:
+            assert isinstance(backend.name, str)
+            assert backend.name
+            assert isinstance(backend.capabilities, Capabilities)
+            assert backend.capabilities.kinds
+            assert TaskKind.BLOCK not in backend.capabilities.kinds
+            assert set(backend.capabilities.resources) <= {"cores", "gpus", "memory", "ranks"}
+            assert set(backend.capabilities.kills_running) <= set(backend.capabilities.kinds)
+            assert backend.api_version[0] == API_VERSION[0]
+            assert backend.api_version <= API_VERSION
+            assert backend.name in repr(backend)
+        finally:
+            await backend.shutdown()
+
+    async def test_the_skipped_checks_are_the_expected_ones(self) -> None:
+        implied = self.unmet(self, await self.capabilities())
+        assert self.expected_skips is not None, (
+            f"set expected_skips on {type(self).__name__}, so that a check which silently "
+            f"stops running is noticed; the capabilities imply {sorted(implied)}"
+        )
+        assert set(self.expected_skips) == implied
+
+    async def test_each_task_gets_exactly_one_terminal_report(self, bare: Bare) -> None:
+        requests = [bare.plain(at) for at in range(min(500, self.load))]
+        reports = await bare.run(*requests, deadline=self.patience)
+        assert {report.state for report in reports} == {TaskState.DONE}
+        await _quiet(bare)
+        ends = Counter(
+            report.task_id for report in bare.sink.reports if report.state >= TaskState.DONE
+        )
+        assert {ends[request.task_id] for request in requests} == {1}
+
+    async def test_reports_carry_the_attempt_that_they_are_about(self, bare: Bare) -> None:
+        request = bare.plain()._replace(attempt=7)
+        (report,) = await bare.run(request, deadline=self.patience)
+        assert (report.task_id, report.attempt) == (request.task_id, 7)
+
+    async def test_a_task_may_be_submitted_again_as_its_next_attempt(self, bare: Bare) -> None:
+        first = bare.plain()
+        await bare.run(first, deadline=self.patience)
+        second = first._replace(attempt=2)
+        (report,) = await bare.run(second, deadline=self.patience)
+        assert (report.state, report.attempt) == (TaskState.DONE, 2)
+
+    @needs("function", "executes")
+    async def test_the_start_of_a_run_is_reported_before_its_end(
+        self, bare: Bare, folder: str
+    ) -> None:
+        request = bare.request(functions.hold, folder)
+        bare.submit(request)
+        await bare.sink.until(lambda: bare.sink.has_begun(request), self.patience, [request])
+        assert bare.sink.outcome(request) is None
+        open_gate(folder)
+        (report,) = await bare.sink.outcomes([request], self.patience)
+        assert report.value == "task"
+
+    async def test_an_empty_batch_is_nothing(self, bare: Bare) -> None:
+        bare.backend.submit([])
+        (report,) = await bare.run(bare.plain(), deadline=self.patience)
+        assert report.state is TaskState.DONE
+
+    async def test_a_batch_may_be_any_sequence(self, bare: Bare) -> None:
+        requests = (bare.plain(1), bare.plain(2))
+        bare.sink.expect(requests)
+        bare.backend.submit(requests)
+        assert len(await bare.sink.outcomes(requests, self.patience)) == 2
+
+    async def test_a_batch_belongs_to_the_caller_again_after_submit(self, bare: Bare) -> None:
+        batch = [bare.plain(at) for at in range(10)]
+        requests = tuple(batch)
+        bare.sink.expect(requests)
+        bare.backend.submit(batch)
+        batch.clear()
+        reports = await bare.sink.outcomes(requests, self.patience)
+        assert {report.state for report in reports} == {TaskState.DONE}
+
+    @needs("function", "executes")
+    async def test_submit_returns_while_the_work_is_still_to_do(self, bare: Bare) -> None:
+        began = time.monotonic()
+        request = bare.request(functions.pause, 1.0)
+        bare.submit(request)
+        assert bare.sink.outcome(request) is None
+        assert time.monotonic() - began < 0.9
+        (report,) = await bare.sink.outcomes([request], self.patience)
+        assert report.value == 1.0
+
+    @needs("function", "executes", "workers")
+    async def test_the_loop_turns_while_a_function_works(self, bare: Bare) -> None:
+        request = bare.request(functions.pause, 0.5)
+        bare.submit(request)
+        longest = await _longest_turn_until(lambda: bare.sink.outcome(request) is not None)
+        assert longest < 0.4
+
+    @needs("function", "executes")
+    async def test_a_failure_is_reported_with_its_exception(self, bare: Bare) -> None:
+        (report,) = await bare.run(bare.request(functions.fail, "x"), deadline=self.patience)
+        assert report.state is TaskState.FAILED
+        assert isinstance(report.value, ValueError)
+        assert report.value.args == ("x",)
+
+    @needs("function", "executes", "pickles")
+    async def test_one_bad_request_in_a_batch_harms_no_other(self, bare: Bare) -> None:
+        good = [bare.plain(at) for at in range(10)]
+        bad = bare.request(functions.identity, functions.DumpBomb())
+        reports = await bare.run(*good[:5], bad, *good[5:], deadline=self.patience)
+        states = [report.state for report in reports]
+        assert states.pop(5) is TaskState.FAILED
+        assert set(states) == {TaskState.DONE}
+
+    async def test_cancelling_nothing_is_nothing(self, bare: Bare) -> None:
+        bare.backend.cancel([])
+        (report,) = await bare.run(bare.plain(), deadline=self.patience)
+        assert report.state is TaskState.DONE
+
+    async def test_cancelling_an_unknown_id_is_ignored(self, bare: Bare) -> None:
+        bare.backend.cancel([10**9, -1])
+        (report,) = await bare.run(bare.plain(), deadline=self.patience)
+        assert report.state is TaskState.DONE
+
+    async def test_cancelling_a_finished_task_brings_no_second_report(self, bare: Bare) -> None:
+        request = bare.plain()
+        await bare.run(request, deadline=self.patience)
+        bare.backend.cancel([request.task_id])
+        await _quiet(bare)
+        assert _ends(bare, request.task_id) == [TaskState.DONE]
+
+    async def test_cancelling_twice_brings_one_report(self, bare: Bare) -> None:
+        requests = [bare.plain(at) for at in range(100)]
+        bare.submit(*requests)
+        ids = {request.task_id for request in requests}
+        bare.backend.cancel(ids)
+        bare.backend.cancel(ids)
+        await bare.sink.outcomes(requests, self.patience)
+        await _quiet(bare)
+        assert {len(_ends(bare, task_id)) for task_id in ids} == {1}
+
+    @needs("function", "executes", "slots", "workers")
+    async def test_a_queued_task_is_reported_cancelled_before_cancel_returns(
+        self, bare: Bare, folder: str
+    ) -> None:
+        busy, queued = await self._busy_and_queued(bare, folder)
+        bare.backend.cancel([queued.task_id])
+        report = bare.sink.outcome(queued)
+        assert report == Report(queued.task_id, 1, TaskState.CANCELLED)
+        open_gate(folder)
+        await bare.sink.outcomes(busy, self.patience)
+        assert not (Path(folder) / "began-queued").exists()
+
+    async def _busy_and_queued(self, bare: Bare, folder: str):  # type: ignore[no-untyped-def]
+        """One running task for each slot, and one that waits for a slot."""
+        busy = [bare.request(functions.hold_blocking, folder, at) for at in range(self.slots or 0)]
+        bare.submit(*busy)
+        for at in range(len(busy)):
+            await appears(folder, f"began-{at}")
+        queued = bare.request(functions.hold_blocking, folder, "queued")
+        bare.submit(queued)
+        return busy, queued
+
+    @needs("function", "executes", "kills functions")
+    async def test_a_running_task_is_reported_cancelled_when_its_work_has_ended(
+        self, bare: Bare, folder: str
+    ) -> None:
+        request = bare.request(functions.beat, folder)
+        bare.submit(request)
+        await appears(folder, "beats")
+        bare.backend.cancel([request.task_id])
+        (report,) = await bare.sink.outcomes([request], self.patience)
+        size = (Path(folder) / "beats").stat().st_size
+        assert report.state is TaskState.CANCELLED
+        await asyncio.sleep(0.2)
+        assert (Path(folder) / "beats").stat().st_size == size
+
+    @needs("cores", "function", "executes", "slots")
+    async def test_tasks_that_take_all_cores_run_one_at_a_time(
+        self, bare: Bare, folder: str
+    ) -> None:
+        assert self.slots is not None
+        every = Resources(cores=self.slots)
+        requests = [
+            bare.request(functions.overlap, folder, resources=every) for _ in range(self.slots + 2)
+        ]
+        reports = await bare.run(*requests, deadline=self.patience)
+        assert [report.value for report in reports] == [1] * len(requests)
+
+    @needs("function", "executes", "slots")
+    async def test_no_more_tasks_run_at_once_than_there_are_slots(
+        self, bare: Bare, folder: str
+    ) -> None:
+        assert self.slots is not None
+        requests = [bare.request(functions.overlap, folder) for _ in range(4 * self.slots)]
+        reports = await bare.run(*requests, deadline=self.patience)
+        assert max(report.value for report in reports) <= self.slots
+
+    @needs("cores", "function", "executes", "slots")
+    async def test_big_and_small_tasks_all_get_their_turn(self, bare: Bare, folder: str) -> None:
+        assert self.slots is not None
+        sizes = [1, self.slots, 1, self.slots, 1, 1]
+        requests = [
+            bare.request(functions.overlap, folder, 0.01, resources=Resources(cores=size))
+            for size in sizes
+        ]
+        reports = await bare.run(*requests, deadline=self.patience)
+        assert {report.state for report in reports} == {TaskState.DONE}
+
+    async def test_starting_twice_is_refused(self, bare: Bare) -> None:
+        with pytest.raises(_REFUSALS):
+            await bare.backend.start(bare.sink)
+        (report,) = await bare.run(bare.plain(), deadline=self.patience)
+        assert report.state is TaskState.DONE
+
+    async def test_submitting_before_the_start_is_refused(self, bare: Bare) -> None:
+        fresh = await self.new_backend()
+        try:
+            with pytest.raises(_REFUSALS):
+                fresh.submit([bare.plain()])
+        finally:
+            await fresh.shutdown()
+
+    async def test_cancelling_before_the_start_is_ignored(self) -> None:
+        fresh = await self.new_backend()
+        fresh.cancel([1])
+        await fresh.shutdown()
+
+
+async def _quiet(bare: Bare) -> None:
+    """Wait until a later task has come and gone, and the reports behind it too."""
+    await bare.run(*[bare.plain() for _ in range(8)])
+    await asyncio.sleep(0.05)
+
+
+def _ends(bare: Bare, task_id: int) -> list[TaskState]:
+    return [
+        report.state
+        for report in bare.sink.reports
+        if report.task_id == task_id and report.state >= TaskState.DONE
+    ]
+
+
+async def _longest_turn_until(condition) -> float:  # type: ignore[no-untyped-def]
+    """Seconds of the longest turn of the loop while *condition* does not hold."""
+    longest, last = 0.0, time.monotonic()
+    end = last + 30.0
+    while not condition() and last < end:
+        await asyncio.sleep(0.005)
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+    return longest

@@ -1,0 +1,91 @@
+"""Checks: values that stay where they were made, and tasks ordered by the backend."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ...backend import RemoteValue, TaskRef
+from ...engine import WorkflowEngine
+from ...model import TaskState
+from .. import _functions as functions
+from .bare import Bare
+from .suite import Suite, appears, needs, open_gate
+
+
+class Remote(Suite):
+    @needs("function", "executes", "native dependencies")
+    async def test_it_orders_a_subgraph_handed_over_as_a_whole(self, bare: Bare) -> None:
+        first = bare.request(functions.add, 1, 1)
+        second = bare.request(functions.add, TaskRef(first.task_id), 40)
+        second = second._replace(dependencies=(first.task_id,))
+        third = bare.request(
+            functions.total, [TaskRef(first.task_id), {"x": TaskRef(second.task_id)}]
+        )
+        third = third._replace(dependencies=(first.task_id, second.task_id))
+        reports = await bare.run(first, second, third, deadline=self.patience)
+        assert [await _value(report.value) for report in reports] == [2, 42, 44]
+
+    @needs("function", "executes", "native dependencies")
+    async def test_a_dependent_may_come_long_after_its_dependency(self, bare: Bare) -> None:
+        first = bare.request(functions.add, 1, 1)
+        (kept,) = await bare.run(first, deadline=self.patience)
+        second = bare.request(functions.add, TaskRef(first.task_id), 40)
+        second = second._replace(dependencies=(first.task_id,))
+        (report,) = await bare.run(second, deadline=self.patience)
+        assert await _value(report.value) == 42
+        assert await _value(kept.value) == 2
+
+    @needs("function", "executes", "native dependencies")
+    async def test_a_failed_dependency_ends_what_was_handed_over_behind_it(
+        self, bare: Bare
+    ) -> None:
+        bad = bare.request(functions.fail, "the root")
+        behind = bare.request(functions.identity, TaskRef(bad.task_id))
+        behind = behind._replace(dependencies=(bad.task_id,))
+        reports = await bare.run(bad, behind, deadline=self.patience)
+        assert [report.state for report in reports] == [TaskState.FAILED, TaskState.FAILED]
+
+    @needs("function", "executes", "native dependencies")
+    async def test_a_cancelled_dependency_ends_what_was_handed_over_behind_it(
+        self, bare: Bare, folder: str
+    ) -> None:
+        first = bare.request(functions.hold, folder)
+        behind = bare.request(functions.identity, TaskRef(first.task_id))
+        behind = behind._replace(dependencies=(first.task_id,))
+        bare.submit(first, behind)
+        await appears(folder, "began-task")
+        bare.backend.cancel([first.task_id, behind.task_id])
+        open_gate(folder)
+        reports = await bare.sink.outcomes([first, behind], self.patience)
+        assert TaskState.DONE not in {report.state for report in reports[1:]}
+
+    @needs("function", "executes", "remote results")
+    async def test_a_remote_value_can_be_fetched_again_and_again(self, bare: Bare) -> None:
+        (report,) = await bare.run(bare.request(functions.add, 40, 2), deadline=self.patience)
+        assert isinstance(report.value, RemoteValue)
+        values = await asyncio.gather(report.value.fetch(), report.value.fetch())
+        assert list(values) == [42, 42]
+
+    @needs("function", "executes", "remote results")
+    async def test_a_released_value_can_be_released_once_more(self, bare: Bare) -> None:
+        (report,) = await bare.run(bare.request(functions.add, 40, 2), deadline=self.patience)
+        if isinstance(report.value, RemoteValue):
+            report.value.release()
+            report.value.release()
+        (later,) = await bare.run(bare.plain("alive"), deadline=self.patience)
+        assert later.state is TaskState.DONE
+
+    @needs("function", "executes", "remote results")
+    async def test_awaiting_a_task_brings_its_value_here(self, flow: WorkflowEngine) -> None:
+        assert await flow.function_task(functions.add)(40, 2) == 42
+
+    @needs("function", "executes", "remote results")
+    async def test_a_failure_is_never_remote(self, flow: WorkflowEngine) -> None:
+        with pytest.raises(ValueError, match="as planned"):
+            await flow.function_task(functions.fail)()
+
+
+async def _value(value: object) -> object:
+    return await value.fetch() if isinstance(value, RemoteValue) else value

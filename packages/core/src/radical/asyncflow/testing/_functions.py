@@ -1,0 +1,307 @@
+"""Bodies of the tasks that the conformance kit runs.
+
+They are a module's functions, so that a backend may send them by reference, and this
+module imports nothing but the standard library, so that a worker loads it quickly.
+Tasks and checks speak through files in a folder that both can see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+_PATIENCE = 60.0
+"""Seconds after which a task gives up waiting, so that a failed check leaves none behind."""
+_BEAT = 0.01
+
+
+def identity(value: Any = None) -> Any:
+    return value
+
+
+async def identity_async(value: Any = None) -> Any:
+    await asyncio.sleep(0)
+    return value
+
+
+def add(left: int, right: int) -> int:
+    return left + right
+
+
+def total(values: Any) -> Any:
+    """The sum of all numbers, however deep in containers."""
+    if isinstance(values, dict):
+        return total(list(values.values()))
+    if isinstance(values, list | tuple | set | frozenset):
+        return sum(map(total, values))
+    return values
+
+
+def everything(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, kwargs
+
+
+class Account:
+    """Has methods of all three sorts, and can be called."""
+
+    def __init__(self, balance: int) -> None:
+        self.balance = balance
+
+    def plus(self, amount: int) -> int:
+        return self.balance + amount
+
+    @classmethod
+    def opened_with(cls, amount: int) -> int:
+        return cls(amount).balance
+
+    @staticmethod
+    def doubled(amount: int) -> int:
+        return 2 * amount
+
+    def __call__(self, amount: int) -> int:
+        return self.balance - amount
+
+
+# Failures.
+
+
+class OopsError(Exception):
+    """Rebuilt from its arguments, with an attribute beside them."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, code)
+        self.code = code
+
+
+class TwoPartError(Exception):
+    """Can be pickled, but not rebuilt: the constructor wants more than ``args`` holds."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+        self.parts = (first, second)
+
+
+class LockedError(Exception):
+    """Cannot be pickled: it holds a lock."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+class LoadBomb:
+    """Can be pickled; raises when it is rebuilt anywhere."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _explode, ()
+
+
+class DumpBomb:
+    """Raises when it is pickled."""
+
+    def __reduce__(self) -> NoReturn:
+        raise OSError("this object does not travel")
+
+
+def _explode() -> NoReturn:
+    raise OSError("this object does not load")
+
+
+def fail(message: str = "as planned") -> object:
+    raise ValueError(message)
+
+
+async def fail_async(message: str = "as planned") -> object:
+    await asyncio.sleep(0)
+    raise ValueError(message)
+
+
+def fail_deep_down() -> object:
+    _innermost_frame()
+
+
+def _innermost_frame() -> NoReturn:
+    raise ArithmeticError("far below")
+
+
+def fail_with_attributes() -> object:
+    error = OopsError("broken", code=42)
+    error.add_note("seen on a worker")
+    raise error
+
+
+def fail_with_cause() -> object:
+    try:
+        raise ValueError("the reason")
+    except ValueError as error:
+        raise LookupError("the consequence") from error
+
+
+def fail_unrebuildable() -> object:
+    raise TwoPartError("this", "that")
+
+
+def fail_unpicklable() -> object:
+    raise LockedError("locked in")
+
+
+def raise_by_name(name: str) -> object:
+    """Raise what would end a program, a coroutine or an iteration."""
+    raise _exits()[name]("on purpose")
+
+
+async def raise_by_name_async(name: str) -> object:
+    await asyncio.sleep(0)
+    raise _exits()[name]("on purpose")
+
+
+def _exits() -> dict[str, type[BaseException]]:
+    kinds = (SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, StopIteration)
+    return {kind.__name__: kind for kind in kinds}
+
+
+def fail_until(folder: str, attempt: int) -> int:
+    """Fails in every call before the *attempt*-th; counts the calls in *folder*."""
+    number = next_number(folder)
+    if number < attempt:
+        raise ConnectionError(f"call {number} fails")
+    return number
+
+
+def return_load_bomb() -> LoadBomb:
+    return LoadBomb()
+
+
+def return_lock() -> Any:
+    return threading.Lock()
+
+
+def die_until(folder: str, attempt: int) -> int:
+    """Kills its process in every call before the *attempt*-th."""
+    number = next_number(folder)
+    if number < attempt:
+        die()
+    return number
+
+
+def die(number: int = signal.SIGKILL) -> object:
+    os.kill(os.getpid(), number)
+    time.sleep(_PATIENCE)
+    raise RuntimeError(f"survived signal {number}")
+
+
+def exit_hard(code: int) -> object:
+    os._exit(code)
+
+
+# Waiting, and being seen.
+
+
+def next_number(folder: str) -> int:
+    """1, 2, 3 in calls one after the other or at once, from any process."""
+    number = 1
+    while True:
+        try:
+            (Path(folder) / f"call-{number}").touch(exist_ok=False)
+        except FileExistsError:
+            number += 1
+        else:
+            return number
+
+
+async def hold(folder: str, label: object = "task") -> object:
+    """Says that it began, then waits for the gate to open."""
+    _mark(folder, f"began-{label}")
+    gate = Path(folder) / "gate"
+    deadline = time.monotonic() + _PATIENCE
+    while not gate.exists() and time.monotonic() < deadline:  # noqa: ASYNC110 - it is a file
+        await asyncio.sleep(_BEAT)
+    _mark(folder, f"ended-{label}")
+    return label
+
+
+def hold_blocking(folder: str, label: object = "task") -> object:
+    """As `hold`, keeping its thread busy."""
+    _mark(folder, f"began-{label}")
+    gate = Path(folder) / "gate"
+    deadline = time.monotonic() + _PATIENCE
+    while not gate.exists() and time.monotonic() < deadline:
+        time.sleep(_BEAT)
+    _mark(folder, f"ended-{label}")
+    return label
+
+
+def hold_until_cancelled(folder: str) -> bool:
+    """Works until it is told that it was cancelled, and says so."""
+    from radical.asyncflow import cancelled
+
+    _mark(folder, "began-task")
+    deadline = time.monotonic() + _PATIENCE
+    while not cancelled() and time.monotonic() < deadline:
+        time.sleep(_BEAT)
+    _mark(folder, f"cancelled-{cancelled()}")
+    return cancelled()
+
+
+async def beat(folder: str) -> None:
+    """Adds to a file as long as it lives."""
+    deadline = time.monotonic() + _PATIENCE
+    with (Path(folder) / "beats").open("ab", buffering=0) as file:
+        while time.monotonic() < deadline:
+            file.write(b".")
+            await asyncio.sleep(_BEAT)
+
+
+def beat_blocking(folder: str) -> None:
+    """As `beat`, without ever giving way."""
+    deadline = time.monotonic() + _PATIENCE
+    with (Path(folder) / "beats").open("ab", buffering=0) as file:
+        while time.monotonic() < deadline:
+            file.write(b".")
+            time.sleep(_BEAT)
+
+
+def pause(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def overlap(folder: str, seconds: float = 0.05) -> int:
+    """How many calls were inside at once, this one included, when it came in."""
+    with _inside(folder):
+        seen = sum(1 for path in Path(folder).iterdir() if path.name.startswith("inside-"))
+        time.sleep(seconds)
+        return seen
+
+
+@contextmanager
+def _inside(folder: str) -> Iterator[None]:
+    path = Path(folder) / f"inside-{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}"
+    path.touch()
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def speak(text: str) -> str:
+    """Prints on both streams, as a task's code may."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.write(f"{text}\n")
+    return text
+
+
+def _mark(folder: str, name: str) -> None:
+    (Path(folder) / name).touch()

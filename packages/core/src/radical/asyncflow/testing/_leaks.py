@@ -1,0 +1,195 @@
+"""Tells what a piece of code left behind: descriptors, threads, processes, tasks, files."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+__all__ = ["LeakError", "LeakGuard"]
+
+_INTERVAL = 0.01
+
+
+class LeakError(AssertionError):
+    """Something outlived the code under guard; the message names all of it."""
+
+
+class _Snapshot(NamedTuple):
+    """Everything that could be left behind; each entry maps an identity to words."""
+
+    descriptors: dict[object, str]
+    threads: dict[object, str]
+    processes: dict[object, str]
+    tasks: dict[object, str]
+    files: dict[object, str]
+
+    @classmethod
+    def take(cls, tasks: bool) -> _Snapshot:
+        return cls(_descriptors(), _threads(), _processes(), _tasks() if tasks else {}, _files())
+
+    def beyond(self, before: _Snapshot) -> list[str]:
+        return [
+            f"{kind}: {words}"
+            for kind, old, new in zip(self._fields, before, self, strict=True)
+            for identity, words in new.items()
+            if identity not in old
+        ]
+
+
+class LeakGuard:
+    """Raises `LeakError` if the code in its ``with`` left anything that was not there before.
+
+    Watched are the descriptors, threads and child processes (with their children) of
+    this process and the files in the current folder; with ``async with`` also the
+    asyncio tasks of the running loop.  What is about to go has *grace* seconds, in
+    which ``async with`` lets the loop run and ``with`` does not.  Nothing is checked
+    when the code raised.  Not counted is what the interpreter keeps until its end:
+    the helper processes of multiprocessing, and the threads of a loop's own executor.
+    """
+
+    def __init__(self, grace: float = 3.0) -> None:
+        self._grace = grace
+        self._before: _Snapshot | None = None
+
+    def __enter__(self) -> Self:
+        self._before = _Snapshot.take(tasks=False)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is not None:
+            return
+        deadline = time.monotonic() + self._grace
+        while left := self._left(tasks=False):
+            if time.monotonic() > deadline:
+                raise LeakError(_message(left))
+            time.sleep(_INTERVAL)
+
+    async def __aenter__(self) -> Self:
+        self._before = _Snapshot.take(tasks=True)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is not None:
+            return
+        deadline = time.monotonic() + self._grace
+        while left := self._left(tasks=True):
+            if time.monotonic() > deadline:
+                raise LeakError(_message(left))
+            await asyncio.sleep(_INTERVAL)
+
+    def _left(self, tasks: bool) -> list[str]:
+        if self._before is None:
+            raise RuntimeError("the guard was not entered")
+        left = _Snapshot.take(tasks).beyond(self._before)
+        if left:
+            # What hangs in a reference cycle was let go by everybody.
+            gc.collect()
+            left = _Snapshot.take(tasks).beyond(self._before)
+        return left
+
+
+def _message(left: list[str]) -> str:
+    return f"{len(left)} left behind:\n" + "\n".join(f"  {words}" for words in left)
+
+
+def _descriptors() -> dict[object, str]:
+    folder = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+    found: dict[object, str] = {}
+    kept = _interpreter_descriptors()
+    for number in [int(path.name) for path in folder.iterdir()]:
+        try:
+            status = os.fstat(number)
+            if number not in kept:
+                identity = (number, status.st_dev, status.st_ino)
+                found[identity] = f"{number} -> {_target(folder, number)}"
+        except FileNotFoundError:
+            continue
+        except OSError:
+            # The descriptor of the listing itself: closed by now.
+            continue
+    return found
+
+
+def _target(folder: Path, number: int) -> str:
+    path = folder / str(number)
+    return str(path.readlink()) if path.is_symlink() else "open"
+
+
+def _interpreter_descriptors() -> set[int]:
+    kept = set()
+    for module, holder, name in (
+        ("multiprocessing.resource_tracker", "_resource_tracker", "_fd"),
+        ("multiprocessing.forkserver", "_forkserver", "_forkserver_alive_fd"),
+    ):
+        number = getattr(getattr(sys.modules.get(module), holder, None), name, None)
+        if number is not None:
+            kept.add(number)
+    return kept
+
+
+def _threads() -> dict[object, str]:
+    return {
+        thread: repr(thread)
+        for thread in threading.enumerate()
+        # asyncio.to_thread: they end with their loop, not with the code that used them.
+        if not thread.name.startswith("asyncio_")
+    }
+
+
+def _processes() -> dict[object, str]:
+    if not _has_children():
+        return {}
+    import psutil  # type: ignore[import-untyped]
+
+    found: dict[object, str] = {}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            with process.oneshot():
+                line = " ".join(process.cmdline()) or process.name()
+                identity = (process.pid, process.create_time())
+                words = f"{process.pid} {process.status()} {line[:200]}"
+        except psutil.ZombieProcess:
+            identity, words = (process.pid, process.create_time()), f"{process.pid} zombie"
+        except psutil.NoSuchProcess:
+            continue
+        if "multiprocessing.resource_tracker" in words or "multiprocessing.forkserver" in words:
+            continue
+        found[identity] = words
+    return found
+
+
+def _has_children() -> bool:
+    """False spares the walk through the whole process table."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _tasks() -> dict[object, str]:
+    current = asyncio.current_task()
+    return {task: repr(task) for task in asyncio.all_tasks() if task is not current}
+
+
+def _files() -> dict[object, str]:
+    return {path.name: str(path) for path in Path.cwd().iterdir()}

@@ -1,0 +1,363 @@
+"""A backend whose every step a test decides: events are ordered without sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import Counter
+from collections.abc import Collection, Coroutine, Iterable, Sequence
+from typing import Any, Protocol
+
+from ..backend import (
+    Capabilities,
+    Command,
+    ExecutableResult,
+    ExecutionBackend,
+    Prompt,
+    RemoteValue,
+    ReportSink,
+    TaskId,
+    TaskKind,
+    TaskRef,
+    TaskRequest,
+    closed_error,
+)
+from ..errors import BackendError, BackendLostError, DependencyFailureError, TaskExitError
+
+__all__ = ["ScriptedBackend", "ScriptedValue"]
+
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+_Which = TaskId | str | _HasId
+"""A task's id, its name, or its future."""
+
+
+class ScriptedBackend(ExecutionBackend):
+    """Runs tasks in the engine's loop, by itself or step by step as a test says.
+
+    Left alone it runs each task soon after `submit`: a plain function inline in the
+    loop, an async one as an asyncio task; a command or a prompt is answered with its
+    own text.  What was held with `hold` waits in the queue until it is let go with
+    `release` or led by hand with `start_task`, `finish`, `fail` and `confirm_cancel`.
+    Tasks are named by id, by name (the earliest unfinished one) or by their future.
+    All methods belong to the loop's thread.
+
+    Attributes:
+        sink: the engine's ear, for reports that no method here makes.
+        submitted: every request, in the order of arrival.
+        batches: the sizes of the batches they came in.
+        cancelled_ids: every id that `cancel` was called with, in order.
+        fetched: with ``remote_results``, how often each task's value was fetched.
+        released: ids whose remote value was released.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "scripted",
+        kinds: Collection[TaskKind] = (TaskKind.FUNCTION,),
+        kills_running: Collection[TaskKind] | None = None,
+        resources: Collection[str] = (),
+        native_dependencies: bool = False,
+        remote_results: bool = False,
+        isolates: bool = True,
+        service: bool = False,
+    ) -> None:
+        """With a kind left out of *kills_running*, `cancel` leaves its running tasks alone."""
+        self.name = name
+        self.capabilities = Capabilities(
+            kinds=kinds,
+            kills_running=kinds if kills_running is None else kills_running,
+            resources=resources,
+            native_dependencies=native_dependencies,
+            remote_results=remote_results,
+            isolates=isolates,
+            service=service,
+        )
+        self.sink: ReportSink
+        self.submitted: list[TaskRequest] = []
+        self.batches: list[int] = []
+        self.cancelled_ids: list[TaskId] = []
+        self.fetched: Counter[TaskId] = Counter()
+        self.released: list[TaskId] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._hold_all = False
+        self._held: set[TaskId | str] = set()
+        self._queue: dict[TaskId, TaskRequest] = {}
+        self._running: dict[TaskId, TaskRequest] = {}
+        self._tasks: dict[TaskId, asyncio.Task[None]] = {}
+        self._cancelling: set[TaskId] = set()
+        self._values: dict[TaskId, Any] = {}
+        self._failures: dict[TaskId, tuple[str, BaseException]] = {}
+        self._idle: asyncio.Event
+
+    # The contract.
+
+    async def start(self, sink: ReportSink) -> None:
+        if self._closed:
+            raise closed_error(f"backend {self.name!r}")
+        if self._loop is not None:
+            raise BackendError(f"backend {self.name!r} was started already")
+        self.sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def submit(self, batch: Sequence[TaskRequest]) -> None:
+        if self._closed:
+            raise closed_error(f"backend {self.name!r}")
+        if self._loop is None:
+            raise BackendError(f"backend {self.name!r} was not started")
+        self.batches.append(len(batch))
+        for request in batch:
+            self.submitted.append(request)
+            self._queue[request.task_id] = request
+            self._idle.clear()
+            self._loop.call_soon(self._begin, request)
+
+    def cancel(self, task_ids: Collection[TaskId]) -> None:
+        for task_id in task_ids:
+            self.cancelled_ids.append(task_id)
+            if request := self._queue.pop(task_id, None):
+                self.sink.cancelled(task_id, request.attempt)
+                self._ended(task_id, request, asyncio.CancelledError())
+            elif (
+                request := self._running.get(task_id)
+            ) and request.spec.kind in self.capabilities.kills_running:
+                self._kill(task_id)
+
+    async def shutdown(self, *, cancel: bool = True) -> None:
+        self._closed = True
+        if self._loop is None:
+            return
+        if cancel:
+            for task_id in (*self._queue, *self._running):
+                if request := self._queue.pop(task_id, None):
+                    self.sink.cancelled(task_id, request.attempt)
+                    self._ended(task_id, request, asyncio.CancelledError())
+                else:
+                    self._kill(task_id)
+        else:
+            self.release()
+        # What is led by hand has nobody left to end it.
+        for task_id in self._running.keys() - self._tasks.keys():
+            self.confirm_cancel(task_id)
+        await self._idle.wait()
+        self._values.clear()
+
+    # The script.
+
+    def hold(self, *which: _Which) -> None:
+        """Keep these in the queue from now on, if they have not begun; all if none is named."""
+        self._hold_all = self._hold_all or not which
+        self._held.update(map(_key, which))
+
+    def release(self, *which: _Which) -> None:
+        """Let these run by themselves after all; all that are held if none is named."""
+        if not which:
+            self._hold_all = False
+            self._held.clear()
+            chosen: Iterable[TaskRequest] = tuple(self._queue.values())
+        else:
+            self._held.difference_update(map(_key, which))
+            chosen = [self._queue[self._find(item, self._queue)] for item in which]
+        for request in chosen:
+            self._begin(request, released=bool(which))
+
+    def start_task(self, which: _Which, worker: str | None = None) -> None:
+        """Report it RUNNING, without running anything; then it is led by hand."""
+        task_id = self._find(which, self._queue)
+        request = self._running[task_id] = self._queue.pop(task_id)
+        self.sink.running(task_id, request.attempt, worker)
+
+    def finish(self, which: _Which, value: Any = None) -> None:
+        """Report it DONE with *value*; its function is not called."""
+        task_id, request = self._take(which)
+        self._done(task_id, request, value)
+
+    def fail(self, which: _Which, error: BaseException) -> None:
+        """Report it FAILED with *error*; its function is not called."""
+        task_id, request = self._take(which)
+        self.sink.failed(task_id, request.attempt, error)
+        self._ended(task_id, request, error)
+
+    def confirm_cancel(self, which: _Which) -> None:
+        """Report it CANCELLED: the end of the work that `cancel` asked for."""
+        task_id, request = self._take(which)
+        self.sink.cancelled(task_id, request.attempt)
+        self._ended(task_id, request, asyncio.CancelledError())
+
+    def lose(self, error: BaseException | None = None) -> None:
+        """Report the whole backend lost, as when a scheduler dies; running work is dropped."""
+        self.sink.lost(error or BackendLostError(f"backend {self.name!r} was lost by its script"))
+        self._queue.clear()
+        self._running.clear()
+        for task in self._tasks.values():
+            task.cancel()
+        self._settle()
+
+    def waiting(self) -> list[TaskId]:
+        """Ids in the queue, oldest first."""
+        return list(self._queue)
+
+    def running(self) -> list[TaskId]:
+        """Ids that have begun and not ended, oldest first."""
+        return list(self._running)
+
+    # How a task runs.
+
+    def _begin(self, request: TaskRequest, released: bool = False) -> None:
+        task_id = request.task_id
+        if self._queue.get(task_id) is not request:
+            return
+        held = self._hold_all or task_id in self._held or request.spec.name in self._held
+        if held and not released:
+            return
+        failures = [self._failures.get(item) for item in request.dependencies]
+        if failed := [failure for failure in failures if failure is not None]:
+            name, cause = failed[0]
+            names = [item for item, _ in failed]
+            self._queue.pop(task_id)
+            error = DependencyFailureError(request.spec.name, names, name, cause)
+            error.__cause__ = cause
+            self.sink.failed(task_id, request.attempt, error)
+            self._ended(task_id, request, cause)
+            return
+        if not all(item in self._values for item in request.dependencies):
+            return
+        self._running[task_id] = self._queue.pop(task_id)
+        self.sink.running(task_id, request.attempt, self.name)
+        try:
+            value = self._call(request)
+        except BaseException as error:
+            self._raised(task_id, request, error)
+            return
+        if inspect.iscoroutine(value):
+            assert self._loop is not None
+            self._tasks[task_id] = self._loop.create_task(self._await(task_id, request, value))
+        else:
+            self._returned(task_id, request, value)
+
+    def _call(self, request: TaskRequest) -> Any:
+        if isinstance(request.command, Command):
+            return ExecutableResult(0, str(request.command))
+        if isinstance(request.command, Prompt):
+            return request.command.text
+        args = self._resolve(tuple(request.args)) if request.dependencies else request.args
+        kwargs = self._resolve(dict(request.kwargs)) if request.dependencies else request.kwargs
+        return request.spec.function(*args, **kwargs)
+
+    async def _await(
+        self, task_id: TaskId, request: TaskRequest, body: Coroutine[Any, Any, Any]
+    ) -> None:
+        try:
+            value = await body
+        except BaseException as error:
+            self._raised(task_id, request, error)
+        else:
+            self._returned(task_id, request, value)
+        finally:
+            body.close()
+
+    def _resolve(self, value: Any) -> Any:
+        """*value* with the results of its TaskRefs in place."""
+        if isinstance(value, TaskRef):
+            return self._values[value.task_id]
+        if type(value) is dict:
+            return {self._resolve(key): self._resolve(item) for key, item in value.items()}
+        if type(value) in (list, tuple, set, frozenset):
+            return type(value)(map(self._resolve, value))
+        return value
+
+    def _kill(self, task_id: TaskId) -> None:
+        if task := self._tasks.get(task_id):
+            if task_id not in self._cancelling:
+                self._cancelling.add(task_id)
+                task.cancel()
+        elif task_id in self._running:
+            self.confirm_cancel(task_id)
+
+    # How a task ends.
+
+    def _returned(self, task_id: TaskId, request: TaskRequest, value: Any) -> None:
+        if self._running.pop(task_id, None) is None:
+            # `lose` has answered for it.
+            self._ended(task_id, request, None)
+        else:
+            self._done(task_id, request, value)
+
+    def _raised(self, task_id: TaskId, request: TaskRequest, error: BaseException) -> None:
+        if self._running.pop(task_id, None) is None:
+            self._ended(task_id, request, error)
+            return
+        if isinstance(error, asyncio.CancelledError) and task_id in self._cancelling:
+            self.sink.cancelled(task_id, request.attempt)
+        elif isinstance(error, StopIteration) or not isinstance(error, Exception):
+            stand_in = TaskExitError(request.spec.name, error)
+            stand_in.__cause__ = error
+            self.sink.failed(task_id, request.attempt, stand_in)
+        else:
+            self.sink.failed(task_id, request.attempt, error)
+        self._ended(task_id, request, error)
+
+    def _done(self, task_id: TaskId, request: TaskRequest, value: Any) -> None:
+        if self.capabilities.native_dependencies or self.capabilities.remote_results:
+            self._values[task_id] = value
+        if self.capabilities.remote_results and request.command is None:
+            value = ScriptedValue(self, task_id)
+        self.sink.done(task_id, request.attempt, value)
+        self._ended(task_id, request, None)
+
+    def _ended(self, task_id: TaskId, request: TaskRequest, error: BaseException | None) -> None:
+        self._tasks.pop(task_id, None)
+        self._cancelling.discard(task_id)
+        if error is not None and self.capabilities.native_dependencies:
+            self._failures[task_id] = (request.spec.name, error)
+        if self.capabilities.native_dependencies:
+            for dependent in tuple(self._queue.values()):
+                if task_id in dependent.dependencies:
+                    self._begin(dependent)
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._queue and not self._running and not self._tasks:
+            self._idle.set()
+
+    def _take(self, which: _Which) -> tuple[TaskId, TaskRequest]:
+        task_id = self._find(which, self._running | self._queue)
+        return task_id, self._running.pop(task_id, None) or self._queue.pop(task_id)
+
+    def _find(self, which: _Which, among: dict[TaskId, TaskRequest]) -> TaskId:
+        key = _key(which)
+        for task_id, request in among.items():
+            if key in (task_id, request.spec.name):
+                return task_id
+        known = ", ".join(f"{item.spec.name} ({number})" for number, item in among.items())
+        raise LookupError(f"no such task here: {key!r} (there are: {known or 'none'})")
+
+
+class ScriptedValue(RemoteValue):
+    """A result that stays with a `ScriptedBackend`, which counts the fetches."""
+
+    def __init__(self, backend: ScriptedBackend, task_id: TaskId) -> None:
+        self._backend = backend
+        self._task_id = task_id
+
+    async def fetch(self) -> Any:
+        if self._task_id in self._backend.released:
+            raise BackendLostError(f"the value of task {self._task_id} was released before")
+        self._backend.fetched[self._task_id] += 1
+        return self._backend._values[self._task_id]
+
+    def release(self) -> None:
+        self._backend.released.append(self._task_id)
+        self._backend._values.pop(self._task_id, None)
+
+
+def _key(which: _Which) -> TaskId | str:
+    return which if isinstance(which, int | str) else which.id

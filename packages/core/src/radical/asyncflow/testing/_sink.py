@@ -1,0 +1,140 @@
+"""A sink that writes down what a backend reports, and where that breaks the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from ..backend import Report, TaskId, TaskRequest
+from ..model import TaskState
+
+__all__ = ["RecordingSink"]
+
+_Key = tuple[TaskId, int]
+
+
+class RecordingSink:
+    """Stands for the engine where a test drives a backend by hand; make it in the loop.
+
+    Like the engine it keeps the first terminal report of an attempt.  Unlike the
+    engine it objects to the others: whatever a correct backend never does ends in
+    `violations`.
+
+    Attributes:
+        reports: every report, in the order of arrival.
+        violations: in words, what broke the contract.
+        loss: the error given to `lost`, or None.
+    """
+
+    def __init__(self, uid: str = "recording", work_dir: Path | None = None) -> None:
+        self._uid = uid
+        self._work_dir = work_dir
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._expected: dict[_Key, TaskRequest] = {}
+        self._terminal: dict[_Key, Report] = {}
+        self._arrived = asyncio.Event()
+        self.reports: list[Report] = []
+        self.violations: list[str] = []
+        self.loss: BaseException | None = None
+
+    def expect(self, requests: Iterable[TaskRequest]) -> None:
+        """These are about to be submitted; a report about any other is a violation."""
+        with self._lock:
+            for request in requests:
+                self._expected[request.task_id, request.attempt] = request
+
+    def outcome(self, request: TaskRequest) -> Report | None:
+        """The first terminal report of this attempt, if there was one."""
+        return self._terminal.get((request.task_id, request.attempt))
+
+    def has_begun(self, request: TaskRequest) -> bool:
+        """Whether a RUNNING report, or a terminal one, came for this attempt."""
+        key = (request.task_id, request.attempt)
+        return any((report.task_id, report.attempt) == key for report in self.reports)
+
+    async def outcomes(
+        self, requests: Sequence[TaskRequest], deadline: float = 30.0
+    ) -> list[Report]:
+        """The terminal report of each, in their order.
+
+        Raises:
+            TimeoutError: after *deadline* seconds; names those without one.
+        """
+        await self.until(lambda: all(map(self.outcome, requests)), deadline, requests)
+        return [self._terminal[request.task_id, request.attempt] for request in requests]
+
+    async def until(
+        self,
+        condition: Callable[[], bool],
+        deadline: float = 30.0,
+        about: Sequence[TaskRequest] = (),
+    ) -> None:
+        """Wait for a report that makes *condition* true.
+
+        Raises:
+            TimeoutError: after *deadline* seconds.
+        """
+        try:
+            async with asyncio.timeout(deadline):
+                while not condition():
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            open_ones = [request for request in about if self.outcome(request) is None]
+            raise TimeoutError(
+                f"nothing after {deadline:g} s; {len(open_ones)} of {len(about)} tasks have no "
+                f"terminal report, the first: {open_ones[:3]}; last reports: {self.reports[-5:]}"
+            ) from None
+
+    # What the backend calls, from any thread.
+
+    @property
+    def uid(self) -> str:
+        return self._uid
+
+    def work_dir(self) -> Path:
+        with self._lock:
+            if self._work_dir is None:
+                self._work_dir = Path(tempfile.mkdtemp(prefix="asyncflow-"))
+            return self._work_dir
+
+    def report(self, reports: Iterable[Report]) -> None:
+        with self._lock:
+            for report in reports:
+                self._take(report)
+        self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def running(self, task_id: TaskId, attempt: int, worker: str | None = None) -> None:
+        self.report([Report(task_id, attempt, TaskState.RUNNING, worker)])
+
+    def done(self, task_id: TaskId, attempt: int, value: object) -> None:
+        self.report([Report(task_id, attempt, TaskState.DONE, value)])
+
+    def failed(self, task_id: TaskId, attempt: int, error: BaseException) -> None:
+        self.report([Report(task_id, attempt, TaskState.FAILED, error)])
+
+    def cancelled(self, task_id: TaskId, attempt: int) -> None:
+        self.report([Report(task_id, attempt, TaskState.CANCELLED)])
+
+    def lost(self, error: BaseException) -> None:
+        self.loss = error
+        self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def _take(self, report: Report) -> None:
+        key = (report.task_id, report.attempt)
+        state = report.state
+        self.reports.append(report)
+        if key not in self._expected:
+            self.violations.append(f"report about a task that was never submitted: {report}")
+        elif key in self._terminal:
+            self.violations.append(f"{report} after the end: {self._terminal[key]}")
+        elif state is TaskState.FAILED and not isinstance(report.value, BaseException):
+            self.violations.append(f"FAILED without an exception: {report}")
+        elif state < TaskState.RUNNING:
+            self.violations.append(f"not a state for a backend to report: {report}")
+        if state >= TaskState.DONE:
+            self._terminal.setdefault(key, report)

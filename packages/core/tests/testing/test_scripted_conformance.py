@@ -1,0 +1,37 @@
+"""The scripted backend keeps the contract that it helps to test."""
+
+from __future__ import annotations
+
+from radical.asyncflow.backend import TaskKind
+from radical.asyncflow.testing import BackendConformance, ScriptedBackend
+
+_INLINE = {"markers", "cores", "pickles", "slots", "workers", "spares functions"}
+
+
+class TestScripted(BackendConformance):
+    slots = None
+    inline = True
+    expected_skips = _INLINE | {
+        "executable",
+        "prompt",
+        "kills executables",
+        "native dependencies",
+        "remote results",
+    }
+
+    def make_backend(self) -> ScriptedBackend:
+        return ScriptedBackend()
+
+
+class TestScriptedWithGraphAndRemoteValues(BackendConformance):
+    """Made by a coroutine and shared by all checks, as a slow backend would be."""
+
+    slots = None
+    inline = True
+    load = 1_000
+    backend_scope = "class"
+    expected_skips = _INLINE | {"executable", "kills executables"}
+
+    async def make_backend(self) -> ScriptedBackend:
+        kinds = {TaskKind.FUNCTION, TaskKind.PROMPT}
+        return ScriptedBackend(kinds=kinds, native_dependencies=True, remote_results=True)
