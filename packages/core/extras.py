@@ -1,11 +1,16 @@
-"""Writes the extras of radical.asyncflow when it is built.
+"""Writes the requirements and the extras of radical.asyncflow when it is built.
 
-From a clone nothing is on an index, so an extra points at the sibling folder; in a
-release (``ASYNCFLOW_RELEASE`` set) it names the distribution of the same version.
+From a clone nothing is on an index, so an extra points at the sibling folder.  In a
+release (``ASYNCFLOW_RELEASE`` set, or built from an sdist) it names the distribution
+of the same version, and the two local backends are required: as a URL they would
+make ``pip install -e packages/core -e packages/backend-noop`` a conflict.
 """
+
+from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
@@ -16,22 +21,26 @@ FOLDERS = {
     "radicalpilot": "backend-radical",
     "radical-pilot": "backend-radical",
 }
+LOCAL = ("noop", "concurrent")
 
 
 class Extras(MetadataHookInterface):
-    def update(self, metadata):
-        extras = {
-            extra: [requirement]
-            for extra, folder in FOLDERS.items()
-            if (requirement := self._requirement(folder, metadata["version"]))
-        }
-        extras["local"] = extras.get("noop", []) + extras.get("concurrent", [])
+    """Fills in ``dependencies`` and ``optional-dependencies``."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Called by hatchling with the static part of ``[project]``."""
+        root = Path(self.root).resolve()
+        release = bool(os.environ.get("ASYNCFLOW_RELEASE")) or (root / "PKG-INFO").is_file()
+        extras: dict[str, list[str]] = {}
+        for extra, folder in FOLDERS.items():
+            name = f"asyncflow-{folder}"
+            sibling = root.parent / folder
+            if release:
+                extras[extra] = [f"{name}=={metadata['version']}"]
+            elif (sibling / "pyproject.toml").is_file():
+                extras[extra] = [f"{name} @ {sibling.as_uri()}"]
+        local = [requirement for extra in LOCAL for requirement in extras.get(extra, ())]
+        extras["local"] = local
         extras["all"] = sorted({item for items in extras.values() for item in items})
         metadata["optional-dependencies"] = extras
-
-    def _requirement(self, folder, version):
-        name = f"asyncflow-{folder}"
-        if os.environ.get("ASYNCFLOW_RELEASE"):
-            return f"{name}=={version}"
-        path = Path(self.root).resolve().parent / folder
-        return f"{name} @ {path.as_uri()}" if (path / "pyproject.toml").is_file() else None
+        metadata["dependencies"] = [*self.config["dependencies"], *(local if release else ())]

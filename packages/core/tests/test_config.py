@@ -1,0 +1,174 @@
+"""Settings against a model: every problem in one message, and no secret in it."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+from radical.asyncflow._config import check_model, merge, schema, validate
+from radical.asyncflow.errors import ConfigurationError
+
+
+class Security(BaseModel):
+    ca_file: str
+    password: int
+
+
+class Pool(BaseModel):
+    max_workers: int = Field(default=4, gt=0)
+    executor_type: Literal["thread", "process"] = "thread"
+    executor: Any = None
+    token: int | None = None
+    address: int | None = None
+    security: Security | None = None
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Pool:
+        if self.executor is not None and self.executor_type == "process":
+            raise ValueError("executor and executor_type exclude each other")
+        return self
+
+
+class Site(BaseModel):
+    resource: str
+    nodes: int = Field(default=1, validation_alias=AliasChoices("nodes", "hosts"))
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    x: int = 0
+
+
+class Picky(BaseModel):
+    password: str = ""
+
+    @model_validator(mode="after")
+    def _leak(self) -> Picky:
+        raise ValueError(f"cannot log in with {self.password}")
+
+
+def problem(model: str | type | None, config: Any) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        validate(model, config, backend="pool")
+    return str(caught.value)
+
+
+def test_only_what_was_set_is_returned_and_converted():
+    assert validate(Pool, {"max_workers": "8"}, backend="pool") == {"max_workers": 8}
+
+
+def test_no_settings_are_no_keywords():
+    assert validate(Pool, None, backend="pool") == validate(None, {}, backend="pool") == {}
+
+
+def test_a_model_may_be_named_by_a_reference():
+    reference = "pydantic.main:BaseModel"
+    assert validate(reference, {}, backend="pool") == {}
+
+
+def test_all_problems_stand_in_one_message():
+    text = problem(
+        Pool, {"max_worker": 2, "max_workers": "many", "executor_type": "process", "executor": 1}
+    )
+    assert "unknown key 'max_worker'; did you mean 'max_workers'?" in text
+    assert "'max_workers': must be a valid integer" in text
+    assert "not 'many'" in text
+    assert "executor and executor_type exclude each other" in text
+
+
+def test_what_a_wrong_field_may_have_caused_is_not_reported():
+    text = problem(Pool, {"executor_type": "fork", "executor": 1})
+    assert "exclude each other" not in text
+
+
+def test_a_single_problem_is_a_single_line():
+    assert problem(Pool, {"max_workers": 0}) == (
+        "config of backend 'pool': 'max_workers': must be greater than 0, not 0"
+    )
+
+
+def test_an_unknown_key_is_answered_with_the_known_ones():
+    assert problem(Site, {"resource": "x", "zzz": 1}) == (
+        "config of backend 'pool': unknown key 'zzz' (known: resource, nodes, hosts)"
+    )
+
+
+def test_a_missing_key_is_named():
+    assert problem(Site, {}) == "config of backend 'pool': missing key 'resource'"
+
+
+def test_an_alias_is_a_known_key():
+    assert validate(Site, {"resource": "x", "hosts": 2}, backend="pool")["nodes"] == 2
+
+
+def test_a_model_may_allow_further_keys():
+    assert validate(Open, {"x": 1, "y": 2}, backend="pool") == {"x": 1, "y": 2}
+
+
+def test_a_backend_without_a_model_takes_no_settings():
+    assert "unknown key 'a': it takes no settings" in problem(None, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"token": "hunter2!"},
+        {"security": {"ca_file": "x", "password": "hunter2!"}},
+        {"security": {"ca_file": 1, "password": "hunter2!"}, "max_worker": 3},
+        {"address": "tls://me:hunter2!@host:8786"},
+        {"max_workers": {"password": "hunter2!"}},
+        {"max_workers": ["hunter2!"]},
+    ],
+)
+def test_a_secret_is_never_shown(config):
+    with pytest.raises(ConfigurationError) as caught:
+        validate(Pool, config, backend="pool")
+    assert "hunter2!" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_in_the_text_of_a_validator_is_never_shown():
+    text = problem(Picky, {"password": "hunter2!"})
+    assert text.endswith("cannot log in with ***")
+
+
+@pytest.mark.parametrize("config", [[("a", 1)], "max_workers=4", 3])
+def test_a_config_that_is_no_mapping_is_refused(config):
+    assert "must be a mapping" in problem(Pool, config)
+
+
+def test_a_key_given_twice_is_refused():
+    with pytest.raises(ConfigurationError, match="'a' given twice"):
+        merge({"a": 1}, {"a": 2}, backend="pool")
+
+
+def test_merging_changes_neither():
+    config = {"a": 1}
+    assert merge(config, {"b": 2}, backend="pool") == {"a": 1, "b": 2}
+    assert config == {"a": 1}
+
+
+def test_a_model_must_be_a_pydantic_model():
+    with pytest.raises(TypeError, match="not a pydantic model"):
+        check_model("builtins:dict")
+
+
+def test_a_field_that_only_python_can_fill_does_not_spoil_the_schema():
+    class Odd(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        thing: traceback.TracebackException | None = None
+        size: int = 1
+
+    assert schema(Odd)["properties"]["size"]["type"] == "integer"
+
+
+@given(config=st.dictionaries(st.text() | st.integers(), st.none() | st.text() | st.integers()))
+def test_whatever_is_wrong_is_our_own_error(config):
+    try:
+        assert validate(Pool, config, backend="pool").keys() <= Pool.model_fields.keys()
+    except ConfigurationError as error:
+        assert str(error).startswith("config of backend 'pool'")

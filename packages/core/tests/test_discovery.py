@@ -1,0 +1,235 @@
+"""Entry points and requirements, read from real metadata in a folder on ``sys.path``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from radical.asyncflow._discovery import (
+    DISABLE,
+    Declaration,
+    Status,
+    is_disabled,
+    judge,
+    judge_requirements,
+    load_reference,
+    scan,
+)
+
+GROUP = "radical.asyncflow.backends"
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(distribution: str, entry_points: str | bytes, headers: str = "") -> Path:
+        folder = tmp_path / f"{distribution}-1.0.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n{headers}\n"
+        )
+        data = entry_points if isinstance(entry_points, bytes) else entry_points.encode()
+        (folder / "entry_points.txt").write_bytes(data)
+        return folder
+
+    return write
+
+
+def declared(name: str = "mine", value: str = "mine", **facts: object) -> Declaration:
+    defaults: dict[str, object] = {
+        "distribution": "mine-dist",
+        "version": "1.0",
+        "summary": "",
+        "requires_python": "",
+        "requires": (),
+    }
+    return Declaration(name, value, **{**defaults, **facts})  # type: ignore[arg-type]
+
+
+def found() -> dict[str, Declaration]:
+    return {one.name: one for one in scan(GROUP)}
+
+
+def test_an_entry_point_comes_with_the_facts_of_its_distribution(install):
+    install(
+        "acme",
+        f"[{GROUP}]\nacme = acme_plugin\n",
+        "Summary: Runs on anvils\nRequires-Python: >=3.9\nRequires-Dist: numpy\n",
+    )
+    assert found()["acme"] == Declaration(
+        "acme", "acme_plugin", "acme", "1.0", "Runs on anvils", ">=3.9", ("numpy",)
+    )
+
+
+def test_other_groups_are_left_out(install):
+    install("acme", f"[console_scripts]\nacme = acme:main\n[{GROUP}]\n\n[x]\ny = z\n")
+    assert not {"acme", "y"} & found().keys()
+
+
+def test_scanning_imports_nothing(install):
+    install("acme", f"[{GROUP}]\nacme = json.decoder\nother = antigravity\n")
+    before = set(sys.modules)
+    assert {"acme", "other"} <= found().keys()
+    assert "antigravity" not in set(sys.modules) - before
+
+
+def test_a_distribution_installed_a_moment_ago_is_found(install):
+    assert "late" not in found()
+    install("late", f"[{GROUP}]\nlate = late\n")
+    assert "late" in found()
+
+
+def test_a_distribution_earlier_on_the_path_hides_its_namesake(
+    install, tmp_path_factory, monkeypatch
+):
+    install("acme", f"[{GROUP}]\nold = old\n")
+    first = tmp_path_factory.mktemp("first")
+    info = first / "Acme-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: Acme\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\nnew = new\n")
+    monkeypatch.syspath_prepend(first)
+    assert found()["new"].version == "2.0"
+    assert "old" not in found()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{GROUP}]\nno equals sign\n",
+        f"[{GROUP}\nunclosed = x\n",
+        f"[{GROUP}]\n= no name\n",
+        b"\xff\xfe[" + GROUP.encode(),
+        f"]]][[[\n=\n[{GROUP}]\n[\n",
+    ],
+)
+def test_garbage_of_one_distribution_does_not_hide_another(install, text):
+    install("garbage", text)
+    install("good", f"[{GROUP}]\ngood = good\n")
+    assert "good" in found()
+
+
+def test_a_distribution_without_metadata_is_still_listed(install):
+    (install("nameless", f"[{GROUP}]\nnameless = x\n") / "METADATA").unlink()
+    assert found()["nameless"].distribution == "a distribution without a name"
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(), headers=st.text())
+def test_no_metadata_breaks_scanning_and_judging(install, text, headers):
+    folder = install("fuzz", "")
+    body = f"[{GROUP}]\n{text}\n".encode(errors="replace")
+    (folder / "entry_points.txt").write_bytes(body)
+    head = f"Name: fuzz\nRequires-Dist: {headers}\n{headers}".encode(errors="replace")
+    (folder / "METADATA").write_bytes(head)
+    assert all(judge(one).status in Status for one in scan(GROUP))
+
+
+def test_a_fitting_distribution_is_available():
+    fitting = declared(requires=("radical.asyncflow>=1.0,<2", "pytest"), requires_python=">=3.8")
+    assert judge(fitting).status is Status.AVAILABLE
+
+
+def test_a_missing_requirement_is_named_with_its_import_error():
+    verdict = judge(declared(requires=("no-such-thing>=3", "pytest>=1")))
+    assert verdict.status is Status.MISSING_DEPENDENCY
+    assert verdict.reason == "mine-dist 1.0 needs no-such-thing>=3, which is not installed"
+    assert verdict.hint == "Try: pip install 'no-such-thing>=3'"
+    assert isinstance(verdict.cause, ImportError)
+
+
+def test_a_requirement_in_the_wrong_version_counts_as_missing():
+    verdict = judge(declared(requires=("pytest>=9999",)))
+    assert verdict.status is Status.MISSING_DEPENDENCY
+    assert "pytest>=9999, which is installed as" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "no-such-thing; python_version < '3'",
+        "no-such-thing; extra == 'gpu'",
+        "!! not a requirement",
+        "radical-asyncflow",
+    ],
+)
+def test_a_requirement_that_does_not_apply_is_not_missing(requirement):
+    assert judge(declared(requires=(requirement,))).status is Status.AVAILABLE
+
+
+def test_an_official_distribution_is_mended_by_its_extra():
+    dask = declared(
+        "dask", distribution="asyncflow_backend_dask", requires=("no-such-dask[distributed]",)
+    )
+    assert judge(dask).hint == "Try: pip install 'radical.asyncflow[dask]'"
+
+
+def test_another_core_makes_it_incompatible():
+    verdict = judge(declared(requires=("Radical_AsyncFlow>=2",)))
+    assert verdict.status is Status.INCOMPATIBLE
+    assert verdict.hint == "Try: pip install 'Radical_AsyncFlow>=2'"
+
+
+def test_another_python_makes_it_incompatible():
+    verdict = judge(declared(requires_python=">=4"))
+    assert verdict.status is Status.INCOMPATIBLE
+    assert "needs Python >=4" in verdict.reason
+
+
+@pytest.mark.parametrize("value", ["", "not a module", "a..b", "1x", "a:b:c", "a/b", "os; rm"])
+def test_a_value_that_names_no_module_is_broken(value):
+    assert judge(declared(value=value)).status is Status.BROKEN
+
+
+@pytest.mark.parametrize("value", ["a", "a.b", "a.b:C", "a:C.d", "a.b [gpu]"])
+def test_a_value_that_names_a_module_is_not_judged_by_its_form(value):
+    assert judge(declared(value=value)).status is Status.AVAILABLE
+
+
+def test_every_missing_requirement_is_named():
+    verdict = judge_requirements(["no-such-a", "no-such-b>2"], "it")
+    assert verdict.hint == "Try: pip install 'no-such-a' 'no-such-b>2'"
+
+
+@pytest.mark.parametrize(
+    ("setting", "disabled"),
+    [
+        ("", False),
+        ("0", False),
+        ("1", True),
+        ("all", True),
+        ("mine", True),
+        ("other, mine", True),
+        ("Mine.Dist", True),
+        ("other", False),
+    ],
+)
+def test_the_switch_disables_third_parties(monkeypatch, setting, disabled):
+    monkeypatch.setenv(DISABLE, setting)
+    assert is_disabled(declared()) is disabled
+
+
+def test_the_switch_for_all_spares_our_own(monkeypatch):
+    monkeypatch.setenv(DISABLE, "1")
+    assert not is_disabled(declared("noop", distribution="asyncflow-backend-noop"))
+
+
+def test_a_reference_is_imported():
+    assert load_reference("re:Pattern.match") is re.Pattern.match
+    assert load_reference("re") is re
+
+
+@pytest.mark.parametrize(
+    ("reference", "error"),
+    [("no form", ValueError), ("re:nothing", AttributeError), ("no_such_module:X", ImportError)],
+)
+def test_a_reference_to_nothing_raises(reference, error):
+    with pytest.raises(error):
+        load_reference(reference)
