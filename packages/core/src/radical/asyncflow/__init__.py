@@ -1,0 +1,162 @@
+"""Write a workflow once in plain asyncio; run it on a laptop, a cluster or a supercomputer.
+
+Calls of decorated functions return futures, futures passed as arguments are
+dependencies, and the growing graph runs on an execution backend::
+
+    async with WorkflowEngine.create(backend="concurrent") as flow:
+
+        @flow.function_task
+        def double(number: int) -> int:
+            return 2 * number
+
+        print(await double(double(10)))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from . import errors, factory, registry
+    from ._files import InputFile, OutputFile
+    from ._future import TaskFuture
+    from ._plan import Plan
+    from ._task import TaskFunction
+    from .backend import BackendSpec, Capabilities, ExecutionBackend, hookimpl
+    from .engine import WorkflowEngine
+    from .errors import (
+        AsyncFlowError,
+        BackendBrokenError,
+        BackendError,
+        BackendIncompatibleError,
+        BackendLostError,
+        BackendNotFoundError,
+        BackendStartError,
+        ConfigurationError,
+        CycleError,
+        DependencyFailureError,
+        EngineClosedError,
+        ExecutableError,
+        FileError,
+        PendingLimitError,
+        RemoteError,
+        ResourceError,
+        SerializationError,
+        TaskError,
+        TaskExitError,
+        TaskTimeoutError,
+        UnsupportedOptionError,
+        WorkerLostError,
+    )
+    from .events import TaskEvent
+    from .model import Command, Prompt, Resources, RetryPolicy
+    from .worker import cancelled, current_task
+
+__all__ = [
+    "AsyncFlowError",
+    "BackendBrokenError",
+    "BackendError",
+    "BackendIncompatibleError",
+    "BackendLostError",
+    "BackendNotFoundError",
+    "BackendSpec",
+    "BackendStartError",
+    "Capabilities",
+    "Command",
+    "ConfigurationError",
+    "CycleError",
+    "DependencyFailureError",
+    "EngineClosedError",
+    "ExecutableError",
+    "ExecutionBackend",
+    "FileError",
+    "InputFile",
+    "OutputFile",
+    "PendingLimitError",
+    "Plan",
+    "Prompt",
+    "RemoteError",
+    "ResourceError",
+    "Resources",
+    "RetryPolicy",
+    "SerializationError",
+    "TaskError",
+    "TaskEvent",
+    "TaskExitError",
+    "TaskFunction",
+    "TaskFuture",
+    "TaskTimeoutError",
+    "UnsupportedOptionError",
+    "WorkerLostError",
+    "WorkflowEngine",
+    "__version__",
+    "cancelled",
+    "current_task",
+    "errors",
+    "factory",
+    "hookimpl",
+    "registry",
+]
+
+_HOMES = {
+    "BackendSpec": "backend",
+    "Capabilities": "backend",
+    "Command": "model",
+    "ExecutionBackend": "backend",
+    "InputFile": "_files",
+    "OutputFile": "_files",
+    "Plan": "_plan",
+    "Prompt": "model",
+    "Resources": "model",
+    "RetryPolicy": "model",
+    "TaskEvent": "events",
+    "TaskFunction": "_task",
+    "TaskFuture": "_future",
+    "WorkflowEngine": "engine",
+    "cancelled": "worker",
+    "current_task": "worker",
+    "hookimpl": "hookspecs",
+}
+
+_BACKENDS = {
+    "ConcurrentExecutionBackend": "concurrent",
+    "DaskExecutionBackend": "dask",
+    "NoopExecutionBackend": "noop",
+    "RadicalExecutionBackend": "radical_pilot",
+}
+"""Classes of the official backends, by the name under which the registry finds them."""
+
+
+def __getattr__(name: str) -> Any:
+    # Everything is imported when it is first asked for: a worker process, which needs
+    # one small module, and a listing of backends start without the engine.
+    value: Any
+    if name in ("errors", "factory", "registry"):
+        value = import_module(f".{name}", __name__)
+    elif name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    elif name.endswith("Error") and name in __all__:
+        value = getattr(import_module(".errors", __name__), name)
+    elif name in _BACKENDS:
+        value = _backend_class(name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def _backend_class(name: str) -> Any:
+    from ._registry import registry
+    from .errors import BackendError
+
+    try:
+        return registry.load_factory(_BACKENDS[name])
+    except BackendError as error:
+        raise ImportError(f"cannot import {name}: {error}") from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

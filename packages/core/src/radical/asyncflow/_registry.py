@@ -121,6 +121,16 @@ class Registry:
         """
         return self._find(name)[1]
 
+    def load_factory(self, name: str) -> Callable[..., ExecutionBackend]:
+        """The class (or whatever makes instances) of the backend *name*.
+
+        Raises:
+            BackendError: as `get_backend_spec`.
+        """
+        source, spec = self._find(name)
+        factory: Callable[..., ExecutionBackend] = self._load(source, spec.factory)
+        return factory
+
     def create(
         self, name: str, /, config: Mapping[str, Any] | None = None, **more: Any
     ) -> ExecutionBackend:

@@ -65,7 +65,7 @@ _S = TaskState
 TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
     {
         _S.PENDING: frozenset({_S.READY, _S.FAILED, _S.CANCELLED}),
-        _S.READY: frozenset({_S.PENDING, _S.SUBMITTED, _S.FAILED, _S.CANCELLED}),
+        _S.READY: frozenset({_S.PENDING, _S.READY, _S.SUBMITTED, _S.FAILED, _S.CANCELLED}),
         _S.SUBMITTED: frozenset({_S.RUNNING, _S.READY, _S.DONE, _S.FAILED, _S.CANCELLED}),
         _S.RUNNING: frozenset({_S.READY, _S.DONE, _S.FAILED, _S.CANCELLED}),
         _S.DONE: frozenset(),
@@ -242,9 +242,11 @@ class RetryPolicy:
             wrong.append(f"attempts must be a whole number of at least 1, not {self.attempts!r}")
         if not callable(self.wait) and not _seconds(self.wait):
             wrong.append(f"wait must be seconds or a tenacity wait strategy, not {self.wait!r}")
-        for name in ("wait_max", "jitter"):
-            if not _seconds(getattr(self, name)):
-                wrong.append(f"{name} must be seconds, not {getattr(self, name)!r}")
+        wrong += [
+            f"{name} must be seconds, not {getattr(self, name)!r}"
+            for name in ("wait_max", "jitter")
+            if not _seconds(getattr(self, name))
+        ]
         if not _seconds(self.exp_base) or self.exp_base < 1:
             wrong.append(f"exp_base must be at least 1, not {self.exp_base!r}")
         types = self.retry if isinstance(self.retry, tuple) else (self.retry,)

@@ -1,0 +1,40 @@
+"""Blocking work beside the loop, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+__all__ = ["in_thread"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """``function(*args, **kwargs)`` in a new daemon thread.
+
+    Not `asyncio.to_thread`: that one's pool stays, and a thread that hangs there keeps
+    the program from ending.  Cancelling the wait leaves the thread to itself.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_outcome: Callable[[Any], None], outcome: Any) -> None:
+        if not future.done():
+            set_outcome(outcome)
+
+    def work() -> None:
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            report: tuple[Callable[[Any], None], Any] = (future.set_exception, error)
+        else:
+            report = (future.set_result, result)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, *report)
+
+    threading.Thread(target=work, name="asyncflow-aside", daemon=True).start()
+    return await future

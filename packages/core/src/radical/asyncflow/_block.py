@@ -1,0 +1,44 @@
+"""A watch on the bodies of blocks, which share the engine's loop with everything else."""
+
+from __future__ import annotations
+
+import logging
+import types
+from collections.abc import Coroutine, Generator
+from time import perf_counter
+from typing import Any, TypeVar
+
+__all__ = ["LIMIT", "watch"]
+
+log = logging.getLogger("radical.asyncflow")
+
+T = TypeVar("T")
+
+LIMIT = 1.0
+"""Seconds for which one step of a block's body may hold the loop without a warning."""
+
+
+@types.coroutine
+def watch(body: Coroutine[Any, Any, T], name: str) -> Generator[Any, Any, T]:
+    """Run *body*, and name the block in a warning when a step of it blocks the loop."""
+    value: Any = None
+    error: BaseException | None = None
+    while True:
+        began = perf_counter()
+        try:
+            waiting = body.send(value) if error is None else body.throw(error)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        finally:
+            took = perf_counter() - began
+            if took > LIMIT:
+                log.warning(
+                    "block %r held the event loop for %.1f s: nothing else ran meanwhile; "
+                    "put long work into a function_task",
+                    name, took,
+                )  # fmt: skip
+        try:
+            value, error = (yield waiting), None
+        except BaseException as thrown:
+            value, error = None, thrown

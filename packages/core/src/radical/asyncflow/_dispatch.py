@@ -1,0 +1,424 @@
+"""The shell around the scheduler: calls and reports go in, submissions and results come out.
+
+Everything here runs in the engine's loop.  One turn of `Dispatcher.pump` sends what is
+ready, one batch for each backend, and takes in what was reported, until neither is
+left or its budget is used up; so a chain on a backend that answers at once needs no
+turn of the loop for each link, and the loop is never starved.  There is no polling and
+no timer on this way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+from ._binding import ATOMS
+from ._future import RemoteTaskFuture, TaskFuture
+from ._inbox import LOST, Inbox, Sink
+from ._lane import Lane
+from ._observers import Observer, Observers
+from ._outcomes import NO_KWARGS, Outcomes, aux_of
+from ._plan import PlanRecorder
+from ._prepare import FLAT, NESTED, PLAIN, Preparer
+from ._scheduler import Scheduler
+from ._scope import SCOPE
+from ._values import StillOpen, substitute, top_level
+from .backend import ExecutionBackend, Report, TaskRequest
+from .errors import BackendError, EngineClosedError, PendingLimitError
+from .model import TaskKind, TaskSpec, TaskState
+
+__all__ = ["Dispatcher"]
+
+log = logging.getLogger("radical.asyncflow")
+
+PENDING, READY = TaskState.PENDING, TaskState.READY
+SUBMITTED, RUNNING = TaskState.SUBMITTED, TaskState.RUNNING
+DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+FUNCTION = TaskKind.FUNCTION
+
+BUDGET = 2000
+"""Tasks sent or reports taken in one turn; some 10 ms of the loop's time."""
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
+_set_result = asyncio.Future.set_result
+
+
+class Dispatcher:
+    """The engine's machinery; `WorkflowEngine` is its face.
+
+    Attributes:
+        lanes: the backends by name, in the order they were given; the first is the default.
+        strays: reports that were dropped, counted by reason.
+    """
+
+    def __init__(
+        self,
+        uid: str,
+        work_dir: Callable[[], Path],
+        *,
+        max_pending: int | None = None,
+        recorder: PlanRecorder,
+    ) -> None:
+        self.uid = uid
+        self.loop = asyncio.get_running_loop()
+        self.lanes: dict[str, Lane] = {}
+        self.strays: Counter[str] = Counter()
+        self.recorder = recorder
+        self.scheduler = Scheduler()
+        self.closed = False
+        self._by_index: list[Lane] = []
+        self._work_dir = work_dir
+        self._max_pending = max_pending
+        self._number = 0
+        self._thread = get_ident()
+        self._inbox = Inbox(self.loop, self.pump)
+        self._pumping = False
+        self._batched = False
+        self._references = False
+        self._idle: asyncio.Future[None] | None = None
+        self.observers = Observers(self.loop.time)
+        self.outcomes = Outcomes(self)
+        self.preparer = Preparer(self, work_dir)
+
+    # ---------------------------------------------------------------- backends
+
+    def add_lane(self, backend: ExecutionBackend) -> tuple[Lane, Sink]:
+        lane = Lane(len(self._by_index), backend)
+        if lane.name in self.lanes:
+            raise BackendError(
+                f"two backends of one engine are called {lane.name!r}; give one another name="
+            )
+        self._by_index.append(lane)
+        # Where a backend keeps values or orders tasks itself, an argument may be a reference.
+        self._references |= lane.native or lane.capabilities.remote_results
+        self.lanes[lane.name] = lane
+        return lane, Sink(self._inbox, lane.index, self.uid, self._work_dir)
+
+    # ------------------------------------------------------------------- calls
+
+    def register(
+        self,
+        spec: TaskSpec,
+        lane: Lane | None,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        workflow_id: str | None = None,
+    ) -> TaskFuture[Any]:
+        """A new task and its future; its dependencies are found in the arguments."""
+        scheduler = self.scheduler
+        if self.closed:
+            raise EngineClosedError(
+                f"task {spec.name!r} was called after the engine's shutdown; create a new engine"
+            )
+        if get_ident() != self._thread:
+            raise RuntimeError(
+                f"task {spec.name!r} was called in another thread than its engine's loop; "
+                "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+            )
+        if self._max_pending is not None and len(scheduler.tasks) >= self._max_pending:
+            raise PendingLimitError(
+                f"{len(scheduler.tasks)} tasks are unfinished, as many as max_pending allows; "
+                "await some of them, or use flow.map(task, items, limit=...)"
+            )
+        future: TaskFuture[Any]
+        if lane is not None and lane.capabilities.remote_results:
+            future = RemoteTaskFuture(loop=self.loop)
+            future.remote = None
+            future.wanted = False
+        else:
+            future = TaskFuture(loop=self.loop)
+        self._number = number = self._number + 1
+        future.number = number
+        future.spec = spec
+        future.lane = lane
+        future.native = lane is not None and lane.native and spec.retries is None
+        future.args = args
+        future.kwargs = kwargs = kwargs or NO_KWARGS
+        future.attempt = 1
+        future.dependents = future.followers = future.origin = future.aux = None
+        future.dispatcher = self
+        future.stage = PENDING
+
+        # Most arguments are plain values or futures at the top level: found inline.
+        binding = PLAIN
+        linked: list[TaskFuture[Any]] | None = None
+        holds = 0
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            kind = type(value)
+            if kind in ATOMS:
+                continue
+            if (kind is TaskFuture or kind is RemoteTaskFuture) and value.dispatcher is self:
+                binding = FLAT
+                if linked is None:
+                    linked = [value]
+                else:
+                    linked.append(value)
+            else:
+                binding = NESTED
+                break
+        if binding == NESTED:
+            linked, holds = self.preparer.find(future)
+        else:
+            future.binding = binding
+
+        scope = SCOPE.get()
+        if scope is not None or workflow_id is not None or spec.kind is not FUNCTION:
+            aux = aux_of(future)
+            aux.workflow_id = workflow_id
+            if spec.kind is not FUNCTION:
+                aux.context = copy_context()
+            if scope is not None and scope.engine == self.uid:
+                aux.workflow_id = workflow_id or scope.workflow_id
+                if scope.block is not None and scope.block.aux is not None:
+                    members = scope.block.aux.members
+                    if members is not None:
+                        members.add(future)
+
+        if linked is None:
+            self.recorder.add(spec, number)
+        else:
+            self.recorder.add(spec, number, [other.number for other in linked])
+        if self.observers.events is not None:
+            self.observers.tell(future, PENDING)
+        ended = scheduler.add(future, linked, holds)
+        if ended:
+            self.outcomes.resolve(ended)
+        inbox = self._inbox
+        if not inbox.awake:
+            inbox.wake()
+        return future
+
+    # -------------------------------------------------------------------- pump
+
+    def pump(self) -> None:
+        """Send what is ready and take in what was reported; once, and briefly."""
+        if self._pumping:
+            return
+        self._pumping = True
+        inbox = self._inbox
+        ready = self.scheduler.ready
+        reports = inbox.reports
+        inbox.awake = True
+        budget = BUDGET
+        try:
+            while True:
+                if ready:
+                    budget -= self._send(budget)
+                if self._batched:
+                    self._flush()
+                if reports:
+                    budget -= self._receive(budget)
+                if budget <= 0:
+                    self.loop.call_soon(self.pump)
+                    break
+                if not ready and not reports and not self._batched:
+                    inbox.awake = False
+                    if not reports:
+                        break
+                    inbox.awake = True
+        finally:
+            self._pumping = False
+        if self.observers.events:
+            self.observers.deliver()
+        if self._idle is not None and not self.scheduler.tasks and not self._idle.done():
+            self._idle.set_result(None)
+
+    def wake(self) -> None:
+        """See to it that a turn of `pump` comes."""
+        self._inbox.wake()
+
+    def absorb(self) -> None:
+        """Take in what was reported, so that a look at a state sees the present."""
+        if self._inbox.reports and get_ident() == self._thread:
+            self.pump()
+
+    def _send(self, limit: int) -> int:
+        ready = self.scheduler.ready
+        submitted = self.scheduler.submitted
+        count = 0
+        while ready and count < limit:
+            node: Any = ready.popleft()
+            count += 1
+            if node.stage is not READY:
+                continue
+            spec = node.spec
+            lane = node.lane
+            if spec.kind is not FUNCTION or node.binding == NESTED or lane.lost is not None:
+                self._send_rare(node)
+                continue
+            args = node.args
+            kwargs = node.kwargs
+            refs: tuple[int, ...] = ()
+            if node.binding:
+                if self._references:
+                    try:
+                        args, kwargs, refs = substitute(node)
+                    except StillOpen as signal:
+                        self._wait_more(node, signal.futures)
+                        continue
+                else:
+                    args, kwargs = top_level(args, kwargs)
+            lane.batch.append(
+                _new(TaskRequest, (node.number, node.attempt, spec, args, kwargs, None, refs))
+            )
+            if node.native:
+                submitted(node)
+            else:
+                node.stage = SUBMITTED
+            if self.observers.events is not None:
+                self.observers.tell(node, SUBMITTED)
+        self._batched = True
+        return count
+
+    def _flush(self) -> None:
+        """Hand each backend its batch of this turn."""
+        self._batched = False
+        for lane in self._by_index:
+            if lane.batch:
+                batch = lane.batch
+                lane.batch = []
+                try:
+                    lane.backend.submit(batch)
+                except Exception as error:
+                    self._refused(lane, batch, error)
+
+    def _send_rare(self, node: TaskFuture[Any]) -> None:
+        """A block, a body to run, a nested argument, a lost backend."""
+        lane: Lane | None = node.lane
+        if lane is not None and lane.lost is not None:
+            self.outcomes.attempt_failed(node, lane.lost)
+            return
+        try:
+            self.preparer.begin(node)
+        except StillOpen as signal:
+            self._wait_more(node, signal.futures)
+        except Exception as error:
+            self.outcomes.attempt_failed(node, error)
+
+    def enqueue(
+        self,
+        node: TaskFuture[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        command: Any = None,
+        refs: tuple[int, ...] = (),
+    ) -> None:
+        """*node* was prepared: it goes with the next batch of its backend."""
+        lane: Lane = node.lane
+        request = TaskRequest(node.number, node.attempt, node.spec, args, kwargs, command, refs)
+        lane.batch.append(request)
+        self.scheduler.submitted(node)
+        if self.observers.events is not None:
+            self.observers.tell(node, SUBMITTED)
+        self._batched = True
+        self._inbox.wake()
+
+    def _wait_more(self, node: TaskFuture[Any], late: Iterable[TaskFuture[Any]]) -> None:
+        """Futures that *node* needs were found unfinished when it was about to be sent."""
+        here = [future for future in late if future.stage is not DONE]
+        away = [future for future in late if future.stage is DONE]
+        self.outcomes.resolve(self.scheduler.wait_more(node, here, holds=len(away)))
+        for future in away:
+            # The value is on another backend: it is fetched, and then the task goes on.
+            future.add_done_callback(lambda _: self.release(node))
+
+    def release(self, node: TaskFuture[Any]) -> None:
+        """Something that *node* waited for beside tasks is there."""
+        if node.stage is PENDING:
+            self.scheduler.release(node)
+            self._inbox.wake()
+
+    def _refused(self, lane: Lane, batch: Sequence[TaskRequest], cause: Exception) -> None:
+        error = BackendError(f"backend {lane.name!r} refused the task: {cause}")
+        error.__cause__ = cause
+        self._inbox.reports.extend(
+            Report(request.task_id, request.attempt, FAILED, error) for request in batch
+        )
+
+    # ----------------------------------------------------------------- reports
+
+    def _receive(self, limit: int) -> int:
+        reports = self._inbox.reports
+        tasks = self.scheduler.tasks
+        succeed = self.scheduler.succeed
+        count = 0
+        while reports and count < limit:
+            report = reports.popleft()
+            count += 1
+            try:
+                number, attempt, state, value = report
+                node: Any = tasks.get(number)
+                if node is None or node.attempt != attempt:
+                    self._stray(report)
+                    continue
+                stage = node.stage
+                if stage is not RUNNING and stage is not SUBMITTED:
+                    self._stray(report)
+                elif state is DONE:
+                    if node.aux is None and type(node) is TaskFuture:
+                        succeed(node)
+                        node.args = ()
+                        node.kwargs = NO_KWARGS
+                        _set_result(node, value)
+                        if self.observers.events is not None:
+                            self.observers.tell(node, DONE)
+                    else:
+                        self.outcomes.done(node, value)
+                elif state is RUNNING:
+                    if stage is SUBMITTED:
+                        node.stage = RUNNING
+                        if node.spec.timeout is not None or value is not None:
+                            self.outcomes.began(node, value)
+                        if self.observers.events is not None:
+                            self.observers.tell(node, RUNNING)
+                elif state is FAILED:
+                    self.outcomes.attempt_failed(node, value)
+                elif state is CANCELLED:
+                    self.outcomes.ended(node)
+                else:
+                    self._stray(report)
+            except Exception:
+                log.exception("a malformed report was dropped: %.200r", report)
+                self.strays["malformed"] += 1
+        return count
+
+    def _stray(self, report: Report) -> None:
+        number, attempt, state, value = report
+        if number == LOST:
+            self.outcomes.lose(self._by_index[attempt], value)
+            return
+        node = self.scheduler.tasks.get(number)
+        if node is None:
+            reason = "finished" if 0 < number <= self._number else "unknown"
+        else:
+            reason = "stale attempt" if node.attempt != attempt else "illegal"
+        if reason == "finished" and state is not DONE and state is not FAILED:
+            # A late RUNNING, or the CANCELLED of work whose future ended before: usual.
+            return
+        self.strays[reason] += 1
+        log.debug("dropped a report: %s task %s, attempt %s", reason, number, attempt)
+
+    # --------------------------------------------------------------- the rest
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell *observer* of every event from now on.  Returns the function that ends it."""
+        self.want_running()
+        return self.observers.add(observer)
+
+    def want_running(self) -> None:
+        """From now on a RUNNING report wakes the loop: somebody counts from it."""
+        self._inbox.eager = True
+
+    async def wait_idle(self) -> None:
+        """Return when no task is unfinished."""
+        while self.scheduler.tasks:
+            if self._idle is None or self._idle.done():
+                self._idle = self.loop.create_future()
+            await asyncio.shield(self._idle)
+        self._idle = None

@@ -1,0 +1,202 @@
+"""The future of a task, which is the task itself as far as the engine is concerned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
+
+from ._scheduler import Node
+from .backend import ExecutableResult, RemoteValue
+from .model import TaskState
+
+if TYPE_CHECKING:
+    from ._dispatch import Dispatcher
+    from ._files import FileSet
+
+__all__ = ["Aux", "RemoteTaskFuture", "TaskFuture"]
+
+T = TypeVar("T")
+
+
+class Aux:
+    """What only some tasks need; a plain function task has none.
+
+    Attributes:
+        ending: why its running work is being ended: "cancel", "timeout" or None.
+        message: what was given to ``cancel``.
+        timer: the pending timeout, retry or patience.
+        foreign: futures of others among the arguments, by the id of what was passed.
+        keep: what was passed, so that those ids stay unique.
+        command: what an executable's body returned.
+        files: declared inputs and outputs.
+        preparing: the asyncio task that stages files and runs the body.
+        context: where a block's or an executable's body runs.
+        members: the unfinished tasks of a block.
+        result: how an executable ended.
+    """
+
+    __slots__ = (
+        "command",
+        "context",
+        "ending",
+        "files",
+        "foreign",
+        "keep",
+        "members",
+        "message",
+        "preparing",
+        "result",
+        "timer",
+        "worker",
+        "workflow_id",
+    )
+
+    def __init__(self) -> None:
+        self.command: object = None
+        self.ending: str | None = None
+        self.message: Any = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.foreign: dict[int, asyncio.Future[Any]] | None = None
+        self.keep: list[Any] | None = None
+        self.files: FileSet | None = None
+        self.preparing: asyncio.Task[Any] | None = None
+        self.context: Context | None = None
+        self.members: WeakSet[TaskFuture[Any]] | None = None
+        self.result: ExecutableResult | None = None
+        self.worker: str | None = None
+        self.workflow_id: str | None = None
+
+
+class TaskFuture(Node, asyncio.Future[T]):
+    """The result of a task that may not have run yet.
+
+    An `asyncio.Future`: await it, gather it, give it a callback, cancel it, or pass it
+    to another task as an argument.  Cancelling it, or the scope that awaits it, ends
+    the work as far as the backend's capabilities say.
+    """
+
+    __slots__ = (*Node.FIELDS, "aux", "binding", "dispatcher")
+
+    dispatcher: Dispatcher
+    aux: Aux | None
+    binding: int
+
+    @property
+    def id(self) -> str:
+        """Name of this call, unique in its engine: ``"task.000001"``."""
+        return f"task.{self.number:06d}"
+
+    @property
+    def name(self) -> str:
+        """Name of the task: the function's, unless it was given one."""
+        return self.spec.name
+
+    @property
+    def state(self) -> str:
+        """PENDING, RUNNING, DONE, FAILED or CANCELLED."""
+        if self.stage < TaskState.DONE:
+            self.dispatcher.absorb()
+        return self.stage.public
+
+    @property
+    def backend(self) -> str | None:
+        """Name of the backend that runs it; None for a block."""
+        return None if self.lane is None else str(self.lane.name)
+
+    @property
+    def attempts(self) -> int:
+        """How many times it was sent to its backend."""
+        sent = self.stage is not TaskState.PENDING and self.stage is not TaskState.READY
+        return self.attempt if sent else self.attempt - 1
+
+    @property
+    def workflow_id(self) -> str | None:
+        """The workflow that it belongs to, if any."""
+        return None if self.aux is None else self.aux.workflow_id
+
+    @property
+    def exit_code(self) -> int | None:
+        """An executable's exit code (``-N`` for signal *N*); None until it ended."""
+        result = self._executed()
+        return None if result is None else result.exit_code
+
+    @property
+    def stdout(self) -> str | None:
+        """An executable's output, or the path of the file with ``capture_stdio``."""
+        result = self._executed()
+        return None if result is None else result.stdout
+
+    @property
+    def stderr(self) -> str | None:
+        """An executable's error output, or the path of the file with ``capture_stdio``."""
+        result = self._executed()
+        return None if result is None else result.stderr
+
+    def _executed(self) -> ExecutableResult | None:
+        return None if self.aux is None else self.aux.result
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """End the task.
+
+        A task that waits ends at once, and with it all that depends on it.  Work that
+        runs and can be ended is: the future ends when that work has.  Otherwise (a
+        function in a thread) the future ends at once and the work is told, by
+        `radical.asyncflow.cancelled`.
+
+        Returns:
+            False if the future was done already.
+        """
+        if self.done():
+            return False
+        self.dispatcher.outcomes.end(self, "cancel", msg)
+        return True
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.name!r} {self.stage.public}>"
+
+
+class RemoteTaskFuture(TaskFuture[T]):
+    """A future whose value may stay where it was made until somebody wants it.
+
+    Somebody who awaits it, adds a callback or asks for the result wants it; another
+    task on the same backend does not.
+    """
+
+    __slots__ = ("remote", "wanted")
+
+    remote: RemoteValue | None
+    wanted: bool
+
+    def _want(self) -> None:
+        if not self.wanted:
+            self.wanted = True
+            if self.remote is not None:
+                self.dispatcher.outcomes.fetch(self)
+
+    def add_done_callback(
+        self, fn: Callable[[Any], object], /, *, context: Context | None = None
+    ) -> None:
+        self._want()
+        super().add_done_callback(fn, context=context)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        self._want()
+        return super().__await__()
+
+    __iter__ = __await__
+
+    def result(self) -> T:
+        self._want()
+        return super().result()
+
+    def exception(self) -> BaseException | None:
+        self._want()
+        return super().exception()
+
+    def __del__(self) -> None:
+        if self.remote is not None:
+            self.remote.release()
+        super().__del__()

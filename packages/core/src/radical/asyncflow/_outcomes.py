@@ -1,0 +1,378 @@
+"""What the end of an attempt becomes: a result, another attempt, a failure, a cancellation.
+
+Everything here runs in the engine's loop and decides with the scheduler's help; the
+dispatcher handles the common case, a plain function that succeeded, itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ._future import Aux, RemoteTaskFuture, TaskFuture
+from ._lane import Lane
+from ._scheduler import Resolution
+from .backend import RemoteValue
+from .errors import (
+    BackendError,
+    BackendLostError,
+    DependencyFailureError,
+    ExecutableError,
+    TaskExitError,
+    TaskTimeoutError,
+)
+from .model import ExecutableResult, TaskState, retry_delay
+
+if TYPE_CHECKING:
+    from ._dispatch import Dispatcher
+
+__all__ = ["NO_KWARGS", "Outcomes", "aux_of"]
+
+log = logging.getLogger("radical.asyncflow")
+
+READY, SUBMITTED, RUNNING = TaskState.READY, TaskState.SUBMITTED, TaskState.RUNNING
+DONE, FAILED, PENDING = TaskState.DONE, TaskState.FAILED, TaskState.PENDING
+
+PATIENCE = 30.0
+"""Seconds that a backend has to end cancelled work before the future ends without it."""
+
+NO_KWARGS: dict[str, Any] = {}
+"""Stands for no keyword arguments; shared, and never written to."""
+
+
+class Outcomes:
+    """The ends of one engine's tasks."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._scheduler = dispatcher.scheduler
+        self._observers = dispatcher.observers
+        self._loop = dispatcher.loop
+
+    def began(self, node: TaskFuture[Any], worker: str | None) -> None:
+        """A worker began with *node*: its timeout starts."""
+        timeout = node.spec.timeout
+        if worker is not None and (self._observers.events is not None or node.aux is not None):
+            aux_of(node).worker = worker
+        if timeout is not None and (aux := aux_of(node)).ending is None:
+            aux.timer = self._loop.call_later(timeout, self.end, node, "timeout")
+
+    def done(self, node: TaskFuture[Any], value: Any) -> None:
+        """A backend reported *node* done."""
+        aux = aux_of(node)
+        if aux.ending is not None:
+            self.ended(node)
+            return
+        if isinstance(value, ExecutableResult):
+            aux.result = value
+            if value.exit_code:
+                error = ExecutableError(_line(node), value.exit_code, *_tails(node, value))
+                self.attempt_failed(node, error)
+                return
+            value = value.stdout
+        if aux.files is not None and node.lane is not None and node.lane.executes:
+            if aux.timer is not None:
+                aux.timer.cancel()
+            self._dispatcher.preparer.check_outputs(node, value)
+            return
+        self.complete(node, value)
+
+    def complete(self, node: TaskFuture[Any], value: Any) -> None:
+        """*node* succeeded for good."""
+        self._scheduler.succeed(node)
+        clear(node)
+        if isinstance(value, RemoteValue) and isinstance(node, RemoteTaskFuture):
+            node.remote = value
+            if node.wanted:
+                self.fetch(node)
+        else:
+            asyncio.Future.set_result(node, value)
+        if self._observers.events is not None:
+            self._observers.tell(node, DONE)
+
+    def fetch(self, future: RemoteTaskFuture[Any]) -> None:
+        """Bring a value here that stayed where it was made."""
+        remote = future.remote
+        assert remote is not None
+
+        async def bring() -> None:
+            try:
+                value = await remote.fetch()
+            except BaseException as error:
+                if not future.done():
+                    asyncio.Future.set_exception(future, _as_failure(future, error))
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                future.remote = None
+                if not future.done():
+                    asyncio.Future.set_result(future, value)
+                remote.release()
+
+        self._dispatcher.preparer.spawn(bring())
+
+    # ---------------------------------------------------------------- failures
+
+    def attempt_failed(self, node: TaskFuture[Any], error: BaseException) -> None:
+        """An attempt failed, on a backend or in this loop: run it again, or fail it for good."""
+        if node.stage >= DONE:
+            return
+        if not isinstance(error, BaseException):
+            error = BackendError(f"the backend reported a failure without an exception: {error!r}")
+        aux = node.aux
+        if aux is not None:
+            if aux.ending is not None:
+                self.ended(node)
+                return
+            if aux.timer is not None:
+                aux.timer.cancel()
+                aux.timer = None
+        self._retry_or_fail(node, _as_failure(node, error))
+
+    def _retry_or_fail(self, node: TaskFuture[Any], error: BaseException) -> None:
+        delay = None
+        if not self._dispatcher.closed:
+            try:
+                delay = retry_delay(node.spec.retries, node.attempt, error, random.random())
+            except Exception as bad:
+                bad.add_note(f"raised by the retry policy of task {node.name!r}")
+                error = bad
+        if delay is None:
+            self.resolve(self._scheduler.fail(node, error))
+            return
+        self._scheduler.retry(node, now=not delay)
+        self._dispatcher.wake()
+        if delay:
+            aux = aux_of(node)
+            aux.timer = self._loop.call_later(delay, self._again, node)
+        if self._observers.events is not None:
+            self._observers.tell(node, READY, error)
+
+    def _again(self, node: TaskFuture[Any]) -> None:
+        aux_of(node).timer = None
+        self._scheduler.requeue(node)
+        self._dispatcher.wake()
+
+    def lose(self, lane: Lane, error: BaseException) -> None:
+        """The backend is gone, and every task that it held with it."""
+        if not isinstance(error, BackendLostError):
+            lost = BackendLostError(f"backend {lane.name!r} was lost: {error}")
+            lost.__cause__ = error
+            error = lost
+        lane.lost = error
+        held = [
+            cast(TaskFuture[Any], node)
+            for node in self._scheduler.tasks.values()
+            if node.lane is lane and (node.stage is SUBMITTED or node.stage is RUNNING)
+        ]
+        for node in held:
+            self.attempt_failed(node, error)
+
+    # ------------------------------------------------------------ cancellation
+
+    def end(self, node: TaskFuture[Any], why: str, message: Any = None) -> None:
+        """Cancel *node*, or time it out."""
+        self._dispatcher.absorb()
+        stage = node.stage
+        if stage >= DONE:
+            if not node.done():
+                # Done, with its value elsewhere: only the fetch is given up.
+                asyncio.Future.cancel(node, message)
+            return
+        if stage is PENDING or stage is READY:
+            aux_of(node).message = message
+            self.resolve(self._scheduler.cancel(node))
+            return
+        aux = aux_of(node)
+        if aux.ending is not None:
+            return
+        aux.ending = why
+        aux.message = message
+        if aux.timer is not None:
+            aux.timer.cancel()
+            aux.timer = None
+        lane: Lane | None = node.lane
+        if lane is None:
+            self._cancel_members(aux)
+            if aux.preparing is not None:
+                aux.preparing.cancel()
+            return
+        if aux.preparing is not None:
+            aux.preparing.cancel()
+            self.ended(node)
+            return
+        self._tell_backend(lane, [node.number])
+        self._dispatcher.absorb()
+        if node.stage >= DONE or aux.ending is None:
+            return
+        if node.spec.kind in lane.capabilities.kills_running:
+            aux.timer = self._loop.call_later(PATIENCE, self._impatient, node)
+        else:
+            self.ended(node)
+
+    def _impatient(self, node: TaskFuture[Any]) -> None:
+        log.warning(
+            "backend %r did not end the work of %s %r within %g s; its future ends now",
+            node.backend,
+            node.id,
+            node.name,
+            PATIENCE,
+        )
+        self.ended(node)
+
+    def _tell_backend(self, lane: Lane, numbers: Sequence[int]) -> None:
+        try:
+            lane.backend.cancel(numbers)
+        except Exception:
+            log.exception("backend %r raised when it was asked to cancel", lane.name)
+            for number in numbers:
+                node: Any = self._scheduler.tasks.get(number)
+                if node is not None:
+                    self.ended(node)
+
+    def ended(self, node: TaskFuture[Any]) -> None:
+        """*node*'s work is over because it was told to end (or the backend says so)."""
+        aux = aux_of(node)
+        if aux.timer is not None:
+            aux.timer.cancel()
+            aux.timer = None
+        if aux.ending == "timeout":
+            aux.ending = None
+            self._retry_or_fail(node, TaskTimeoutError(node.name, node.spec.timeout or 0.0))
+        else:
+            self.resolve(self._scheduler.cancel(node))
+
+    def resolve(self, ended: Sequence[Resolution]) -> None:
+        """Give the futures of *ended* their ends, and withdraw what was sent for them."""
+        withdrawn: dict[Lane, list[int]] = {}
+        for place, (node, state, error, was, inherited) in enumerate(ended):
+            future: Any = node
+            aux = future.aux
+            message = None
+            if aux is not None:
+                message = aux.message
+                if aux.timer is not None:
+                    aux.timer.cancel()
+                if aux.preparing is not None:
+                    aux.preparing.cancel()
+                self._cancel_members(aux)
+            if place and was >= SUBMITTED and node.lane is not None:
+                withdrawn.setdefault(node.lane, []).append(node.number)
+            clear(future)
+            if future.done():
+                continue
+            if error is not None:
+                asyncio.Future.set_exception(future, error)
+                if inherited:
+                    # Its dependents carry the failure on: no "never retrieved" for this one.
+                    future._log_traceback = False
+            else:
+                asyncio.Future.cancel(future, message)
+            if self._observers.events is not None:
+                self._observers.tell(future, state, error)
+        for lane, numbers in withdrawn.items():
+            self._tell_backend(lane, numbers)
+        self._dispatcher.wake()
+
+    def _cancel_members(self, aux: Aux) -> None:
+        members, aux.members = aux.members, None
+        for member in list(members or ()):
+            if not member.done():
+                self.end(member, "cancel")
+
+    def cancel_all(self) -> None:
+        """Cancel every unfinished task."""
+        for node in list(self._scheduler.tasks.values()):
+            if node.stage < DONE:
+                self.end(cast(TaskFuture[Any], node), "cancel")
+
+    def abandon(self) -> None:
+        """End every future that is left, whatever its work does."""
+        for node in list(self._scheduler.tasks.values()):
+            if node.stage < DONE:
+                log.warning("task %s %r did not end in time", node.number, node.spec.name)
+                self.resolve(self._scheduler.cancel(node))
+
+    # ------------------------------------ tasks that are under way in this loop
+
+    def block_began(self, node: TaskFuture[Any]) -> None:
+        self._scheduler.submitted(node)
+        self._scheduler.running(node)
+        if self._observers.events is not None:
+            self._observers.tell(node, RUNNING)
+        if node.spec.timeout is not None:
+            self.began(node, None)
+
+    def block_failed(self, node: TaskFuture[Any], error: BaseException) -> None:
+        """A block's body raised; what it began is cancelled."""
+        if node.aux is not None:
+            self._cancel_members(node.aux)
+        self.attempt_failed(node, error)
+
+    # ------------------------------------------- what the preparer has to tell
+
+    def finish(self, node: TaskFuture[Any], value: Any) -> None:
+        """*node* came to its end in this loop: a block, or the check of output files."""
+        if node.stage < DONE:
+            if aux_of(node).ending is not None:
+                self.ended(node)
+            else:
+                self.complete(node, value)
+            self._dispatcher.wake()
+
+    def finish_cancelled(self, node: TaskFuture[Any]) -> None:
+        """What *node* did in this loop was cancelled."""
+        if node.stage < DONE:
+            self.ended(node)
+            self._dispatcher.wake()
+
+    def foreign_failed(
+        self, node: TaskFuture[Any], awaited: asyncio.Future[Any], error: BaseException
+    ) -> None:
+        """An awaitable of somebody else's, among *node*'s arguments, failed."""
+        name = awaited.get_name() if isinstance(awaited, asyncio.Task) else repr(awaited)
+        failure = DependencyFailureError(node.name, [name], name, error)
+        failure.__cause__ = error
+        self.resolve(self._scheduler.fail(node, failure))
+
+
+def aux_of(node: TaskFuture[Any]) -> Aux:
+    """The rarer attributes of *node*, made on first use."""
+    if node.aux is None:
+        node.aux = Aux()
+    return node.aux
+
+
+def clear(node: TaskFuture[Any]) -> None:
+    """Let go of what only an unfinished task needs."""
+    node.args = ()
+    node.kwargs = NO_KWARGS
+    aux = node.aux
+    if aux is not None:
+        if aux.timer is not None:
+            aux.timer.cancel()
+            aux.timer = None
+        aux.members = None
+        aux.foreign = aux.keep = aux.files = aux.preparing = aux.context = aux.command = None
+
+
+def _as_failure(node: TaskFuture[Any], error: BaseException) -> BaseException:
+    """*error*, or what stands for it where raising it would end more than the task."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    wrapped = TaskExitError(node.name, error)
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _line(node: TaskFuture[Any]) -> str:
+    return str(node.aux.command) if node.aux is not None else node.name
+
+
+def _tails(node: TaskFuture[Any], result: ExecutableResult) -> tuple[str, str]:
+    if node.spec.capture_stdio:
+        return f"(in {result.stdout})", f"(in {result.stderr})"
+    return result.stdout, result.stderr

@@ -1,0 +1,265 @@
+"""What happens between "all dependencies are there" and "sent".
+
+Finding everything special among a call's arguments, awaiting what is foreign, staging
+files, running the body of an executable or a prompt task, and running blocks: all in
+the engine's loop, as asyncio tasks that this class keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from . import _files
+from ._binding import rewrite_call
+from ._block import watch
+from ._future import Aux, TaskFuture
+from ._scope import SCOPE, Scope
+from ._values import substitute
+from .model import Command, Prompt, TaskKind, TaskState
+
+if TYPE_CHECKING:
+    from ._dispatch import Dispatcher
+
+__all__ = ["FLAT", "NESTED", "PLAIN", "Preparer"]
+
+PLAIN, FLAT, NESTED = 0, 1, 2
+"""Where futures stand in a call's arguments: nowhere, at the top, or somewhere inside."""
+
+
+class Preparer:
+    """Gets tasks ready to be sent, for one `Dispatcher`."""
+
+    def __init__(self, dispatcher: Dispatcher, work_dir: Callable[[], Path]) -> None:
+        self._dispatcher = dispatcher
+        self._work_dir = work_dir
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # ------------------------------------------------------------------- calls
+
+    def find(self, node: TaskFuture[Any]) -> tuple[list[TaskFuture[Any]] | None, int]:
+        """Futures anywhere in *node*'s arguments, and how many foreign ones to wait for.
+
+        Raises:
+            TypeError: a future belongs to another event loop.
+        """
+        dispatcher = self._dispatcher
+        linked: list[TaskFuture[Any]] = []
+        foreign: dict[int, asyncio.Future[Any]] = {}
+        keep: list[Any] = []
+        files = _files.FileSet([], [])
+
+        def look(leaf: Any) -> Any:
+            if isinstance(leaf, _files.InputFile):
+                files.inputs.append(leaf)
+                if isinstance(leaf.source, asyncio.Future):
+                    look(leaf.source)
+            elif isinstance(leaf, _files.OutputFile):
+                files.outputs.append(leaf)
+            elif isinstance(leaf, TaskFuture) and leaf.dispatcher is dispatcher:
+                linked.append(leaf)
+            elif hasattr(type(leaf), "__await__") and id(leaf) not in foreign:
+                foreign[id(leaf)] = self._adopt(leaf)
+                keep.append(leaf)
+            return leaf
+
+        rewrite_call(node.args, node.kwargs, look)
+        aux = node.aux
+        if foreign or files.inputs or files.outputs:
+            aux = node.aux = Aux()
+            if foreign:
+                aux.foreign = foreign
+                aux.keep = keep
+            if files.inputs or files.outputs:
+                files.check()
+                aux.files = files
+        mutable = any(
+            isinstance(value, list | tuple | dict | set | frozenset)
+            for value in (*node.args, *node.kwargs.values())
+        )
+        if aux is not None or mutable:
+            node.binding = NESTED
+        else:
+            node.binding = FLAT if linked else PLAIN
+        for future in foreign.values():
+            future.add_done_callback(lambda done: self._arrived(node, done))
+        return linked or None, len(foreign)
+
+    def _adopt(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
+        """A foreign awaitable as a future of this loop; a coroutine begins to run."""
+        if isinstance(awaitable, asyncio.Future):
+            if awaitable.get_loop() is not self._dispatcher.loop:
+                raise TypeError(
+                    f"{awaitable!r} belongs to another event loop; a task can only wait for "
+                    "futures of the loop that its engine runs in"
+                )
+            return awaitable
+        if inspect.iscoroutine(awaitable):
+            return self.spawn(awaitable)
+
+        async def wait() -> Any:
+            return await awaitable
+
+        return self.spawn(wait())
+
+    def _arrived(self, node: TaskFuture[Any], done: asyncio.Future[Any]) -> None:
+        if node.stage is not TaskState.PENDING:
+            if not done.cancelled():
+                done.exception()  # seen: the task has ended for another reason
+            return
+        if done.cancelled():
+            node.cancel(f"an awaitable among the arguments of {node.name!r} was cancelled")
+        elif (error := done.exception()) is not None:
+            self._dispatcher.outcomes.foreign_failed(node, done, error)
+        else:
+            self._dispatcher.release(node)
+
+    # ----------------------------------------------------------------- sending
+
+    def begin(self, node: TaskFuture[Any]) -> None:
+        """Get *node* on its way; it is sent at once where nothing has to be awaited.
+
+        Raises:
+            StillOpen: a future among the arguments is unfinished.
+        """
+        dispatcher = self._dispatcher
+        args, kwargs, refs = substitute(node)
+        spec = node.spec
+        aux = node.aux
+        if spec.kind is TaskKind.BLOCK:
+            assert aux is not None
+            self._start(node, aux, self._run_block(node, aux, args, kwargs))
+        elif not node.lane.executes or (
+            spec.kind is TaskKind.FUNCTION and (aux is None or aux.files is None)
+        ):
+            dispatcher.enqueue(node, args, kwargs, None, refs)
+        else:
+            assert aux is not None
+            self._start(node, aux, self._run_body(node, aux, args, kwargs, refs))
+
+    def _start(self, node: TaskFuture[Any], aux: Aux, body: Coroutine[Any, Any, None]) -> None:
+        context = aux.context
+        task = self._dispatcher.loop.create_task(body, context=context and context.copy())
+        aux.preparing = task
+        self._keep(task)
+        task.add_done_callback(lambda done: self._prepared(node, done))
+
+    def _prepared(self, node: TaskFuture[Any], task: asyncio.Task[Any]) -> None:
+        if node.aux is not None and node.aux.preparing is task:
+            node.aux.preparing = None
+        if task.cancelled():
+            # Whoever cancelled it, also before its first step: the task has ended.
+            self._dispatcher.outcomes.finish_cancelled(node)
+        elif (error := task.exception()) is not None:
+            self._dispatcher.outcomes.attempt_failed(node, error)
+
+    async def _run_body(
+        self, node: TaskFuture[Any], aux: Aux, args: Any, kwargs: Any, refs: tuple[int, ...]
+    ) -> None:
+        """Stage the files, run the body of an executable or a prompt, and send the task."""
+        folder = None
+        if aux.files is not None:
+            folder = self._folder(node)
+            args, kwargs = await self._stage(aux.files, folder, args, kwargs)
+        spec = node.spec
+        command: Command | Prompt | None = None
+        if spec.kind is not TaskKind.FUNCTION:
+            try:
+                outcome = spec.function(*args, **kwargs)
+                if inspect.isawaitable(outcome):
+                    outcome = await outcome
+            except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
+                me = asyncio.current_task()
+                if me is not None and me.cancelling():
+                    raise
+                # The body raised it itself: asyncio must not see it.
+                self._dispatcher.outcomes.attempt_failed(node, error)
+                return
+            if spec.kind is TaskKind.PROMPT:
+                command = Prompt.of(outcome)
+            else:
+                command = Command.of(outcome)
+                if folder is not None and command.cwd is None:
+                    command = Command(command.args, command.env, str(folder), command.stdin)
+                aux.command = command
+            args, kwargs = (), {}
+        aux.preparing = None
+        self._dispatcher.enqueue(node, args, kwargs, command, refs)
+
+    # ------------------------------------------------------------------- files
+
+    def _folder_of(self, future: asyncio.Future[Any]) -> Path | None:
+        """Where the task behind *future* has its files, if it is one of this engine's."""
+        if isinstance(future, TaskFuture) and future.dispatcher is self._dispatcher:
+            return self._folder(future)
+        return None
+
+    def _folder(self, node: TaskFuture[Any]) -> Path:
+        return self._work_dir() / node.id
+
+    async def _stage(
+        self, files: _files.FileSet, folder: Path, args: Any, kwargs: Any
+    ) -> tuple[Any, Any]:
+        paths = await _files.stage(files, folder, asyncio.Future.result, self._folder_of)
+
+        def path_of(leaf: Any) -> Any:
+            return paths.get(id(leaf), leaf)
+
+        return rewrite_call(args, kwargs, path_of)
+
+    def check_outputs(self, node: TaskFuture[Any], value: Any) -> None:
+        """Let *node* succeed with *value* if the files that it declared are there."""
+        files = None if node.aux is None else node.aux.files
+        folder = self._folder(node)
+
+        async def check() -> None:
+            assert files is not None
+            try:
+                await _files.check_outputs(files, folder)
+            except Exception as error:
+                self._dispatcher.outcomes.attempt_failed(node, error)
+            else:
+                self._dispatcher.outcomes.finish(node, value)
+
+        self.spawn(check())
+
+    # ------------------------------------------------------------------ blocks
+
+    async def _run_block(self, node: TaskFuture[Any], aux: Aux, args: Any, kwargs: Any) -> None:
+        dispatcher = self._dispatcher
+        SCOPE.set(Scope(dispatcher.uid, aux.workflow_id, node))
+        aux.members = WeakSet()
+        dispatcher.outcomes.block_began(node)
+        try:
+            value = await watch(node.spec.function(*args, **kwargs), node.name)
+        except (SystemExit, GeneratorExit) as error:
+            # asyncio would let these end the loop; a block's body cannot end the program.
+            dispatcher.outcomes.block_failed(node, error)
+        except Exception as error:
+            dispatcher.outcomes.block_failed(node, error)
+        else:
+            dispatcher.outcomes.finish(node, value)
+
+    # ------------------------------------------------------------------- tasks
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run *coroutine* as a task that this object keeps alive."""
+        task = self._dispatcher.loop.create_task(coroutine)
+        self._keep(task)
+        return task
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End whatever is still under way."""
+        me = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not me]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,293 @@
+"""The scheduler: which task may run, and what the end of one means for the others.
+
+It is pure and synchronous.  The engine tells it what happened; it answers with what
+to do: tasks that became ready gather in `Scheduler.ready`, and everything that ends
+comes back as `Resolution`s.  It holds unfinished tasks only, so memory follows the
+live graph and not the history.
+
+A task is a `Node`.  The engine's nodes are its futures (one object for both: half
+the memory, and no cycle for the collector to break); the tests' are plain objects.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from ._binding import rewrite_call
+from .errors import DependencyFailureError
+from .model import TaskSpec, TaskState, check_transition
+
+__all__ = ["Node", "Resolution", "Scheduler"]
+
+PENDING, READY, SUBMITTED, RUNNING = (
+    TaskState.PENDING,
+    TaskState.READY,
+    TaskState.SUBMITTED,
+    TaskState.RUNNING,
+)
+DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+
+
+class Node:
+    """One task of the growing graph, as the scheduler sees it.
+
+    A subclass has ``__slots__ = Node.FIELDS`` (this class has none, so that it can be
+    combined with a C type).
+
+    Attributes:
+        number: the task's id in its engine, in the order of the calls from 1.
+        lane: where it runs; the scheduler only compares it.
+        native: its dependents on the same lane may be sent while it is unfinished.
+        blockers: how many dependencies (and holds of the engine) are open.
+        dependents: those waiting for it, once for each time that they name it.
+        followers: those on the same lane that were sent before it finished.
+        stage: its state; `check_transition` guards it.
+        attempt: number of the current attempt; the first is 1.
+        origin: after a failure: name of the task at its root, and that one's error.
+    """
+
+    if not TYPE_CHECKING:  # a checker would take the emptiness for the subclass's too
+        __slots__ = ()
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "args",
+        "attempt",
+        "blockers",
+        "dependents",
+        "followers",
+        "kwargs",
+        "lane",
+        "native",
+        "number",
+        "origin",
+        "spec",
+        "stage",
+    )
+
+    number: int
+    spec: TaskSpec
+    lane: Any
+    native: bool
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    blockers: int
+    dependents: list[Node] | None
+    followers: list[Node] | None
+    stage: TaskState
+    attempt: int
+    origin: tuple[str, BaseException] | None
+
+
+class Resolution(NamedTuple):
+    """The end of a task that did not succeed.
+
+    Attributes:
+        state: FAILED, with *error*, or CANCELLED.
+        was: the state it left.
+        inherited: dependents ended with it, so its error does not go unseen.
+    """
+
+    node: Node
+    state: TaskState
+    error: BaseException | None
+    was: TaskState
+    inherited: bool
+
+
+class Scheduler:
+    """The live graph.
+
+    Attributes:
+        tasks: the unfinished tasks by number.
+        ready: those to be sent, in order; the engine takes them from the left.
+    """
+
+    __slots__ = ("ready", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, Node] = {}
+        self.ready: deque[Node] = deque()
+
+    def add(
+        self, node: Node, dependencies: Iterable[Node] | None = None, holds: int = 0
+    ) -> Sequence[Resolution]:
+        """Take in *node*, which waits for *dependencies* and for *holds* calls of `release`.
+
+        A dependency that failed or was cancelled before ends the node at once.
+        """
+        self.tasks[node.number] = node
+        if dependencies is None and not holds:
+            node.blockers = 0
+            node.stage = READY
+            self.ready.append(node)
+            return ()
+        node.stage = PENDING
+        node.blockers = holds
+        return self._wait(node, dependencies or ())
+
+    def wait_more(
+        self, node: Node, dependencies: Iterable[Node], holds: int = 0
+    ) -> Sequence[Resolution]:
+        """A ready *node* was found to depend on more: it waits again."""
+        self._enter(node, PENDING)
+        node.blockers = holds
+        return self._wait(node, dependencies)
+
+    def _wait(self, node: Node, dependencies: Iterable[Node]) -> Sequence[Resolution]:
+        blockers = node.blockers
+        for other in dependencies:
+            stage = other.stage
+            if stage < DONE:
+                if other.native and stage >= SUBMITTED and other.lane is node.lane:
+                    followers = other.followers
+                    if followers is None:
+                        other.followers = [node]
+                    else:
+                        followers.append(node)
+                    continue
+                blockers += 1
+                dependents = other.dependents
+                if dependents is None:
+                    other.dependents = [node]
+                else:
+                    dependents.append(node)
+            elif stage is not DONE:
+                node.blockers = blockers
+                if stage is FAILED:
+                    return self.fail(node, self._blame(node))
+                return self.cancel(node)
+        node.blockers = blockers
+        if not blockers:
+            node.stage = READY
+            self.ready.append(node)
+        return ()
+
+    def release(self, node: Node) -> None:
+        """One of *node*'s holds is gone."""
+        node.blockers -= 1
+        if not node.blockers and node.stage is PENDING:
+            node.stage = READY
+            self.ready.append(node)
+
+    def submitted(self, node: Node) -> None:
+        """*node* was sent; dependents that its backend can order itself may follow at once."""
+        node.stage = SUBMITTED
+        if node.native and node.dependents is not None:
+            followers = [other for other in node.dependents if other.lane is node.lane]
+            if followers:
+                others = [other for other in node.dependents if other.lane is not node.lane]
+                node.dependents = others or None
+                node.followers = followers
+                for other in followers:
+                    self.release(other)
+
+    def running(self, node: Node) -> bool:
+        """A worker began with *node*; False if that is no news."""
+        if node.stage is not SUBMITTED:
+            return False
+        node.stage = RUNNING
+        return True
+
+    def retry(self, node: Node, *, now: bool) -> None:
+        """*node*'s attempt failed and it may have another: at once, or when `requeue` says."""
+        self._enter(node, READY)
+        node.attempt += 1
+        if now:
+            self.ready.append(node)
+
+    def requeue(self, node: Node) -> None:
+        """The wait before a retry of *node* is over."""
+        if node.stage is READY:
+            self.ready.append(node)
+
+    def succeed(self, node: Node) -> None:
+        """*node* is done; dependents without another blocker become ready."""
+        if node.stage is not RUNNING and node.stage is not SUBMITTED:
+            check_transition(node.stage, DONE)
+        node.stage = DONE
+        self._forget(node)
+        node.followers = None
+        dependents = node.dependents
+        if dependents is not None:
+            node.dependents = None
+            ready = self.ready
+            for other in dependents:
+                other.blockers -= 1
+                if not other.blockers and other.stage is PENDING:
+                    other.stage = READY
+                    ready.append(other)
+
+    def fail(self, node: Node, error: BaseException) -> list[Resolution]:
+        """*node* failed for good; so does, without running, all that depends on it."""
+        origin = (node.spec.name, error)
+        if isinstance(error, DependencyFailureError) and error.__cause__ is not None:
+            origin = (error.root, error.__cause__)
+        return self._end(node, FAILED, error, origin)
+
+    def cancel(self, node: Node) -> list[Resolution]:
+        """*node* is cancelled, and with it all that depends on it."""
+        return self._end(node, CANCELLED, None, None)
+
+    def _end(
+        self,
+        node: Node,
+        state: TaskState,
+        error: BaseException | None,
+        origin: tuple[str, BaseException] | None,
+    ) -> list[Resolution]:
+        check_transition(node.stage, state)
+        queue: list[tuple[Node, BaseException | None]] = [(node, error)]
+        ended = []
+        # The queue grows while it is walked: breadth first, and no recursion however
+        # long the chain of dependents is.
+        for current, reason in queue:
+            orphans = self._orphans(current)
+            ended.append(Resolution(current, state, reason, current.stage, bool(orphans)))
+            current.stage = state
+            current.origin = origin
+            self._forget(current)
+            queue.extend(
+                (other, self._blame(other, current) if origin else None) for other in orphans
+            )
+        return ended
+
+    def _orphans(self, node: Node) -> list[Node]:
+        """Unfinished tasks that wait for *node*, each once, and claimed by this call."""
+        waiting = (node.dependents or []) + (node.followers or [])
+        node.dependents = node.followers = None
+        orphans = []
+        for other in waiting:
+            if other.stage < DONE and other.blockers >= 0:
+                other.blockers = -1
+                orphans.append(other)
+        return orphans
+
+    def _blame(self, node: Node, failed: Node | None = None) -> DependencyFailureError:
+        """The error of *node*, whose dependency *failed* (or one among its arguments) failed."""
+        names: dict[int, Node] = {} if failed is None else {failed.number: failed}
+
+        def look(leaf: Any) -> Any:
+            if isinstance(leaf, Node) and leaf.stage is FAILED:
+                names[leaf.number] = leaf
+            return leaf
+
+        rewrite_call(node.args, node.kwargs, look)
+        first = failed or next(iter(names.values()))
+        root, cause = first.origin or ("", RuntimeError("unknown"))
+        error = DependencyFailureError(
+            node.spec.name, [other.spec.name for other in names.values()], root, cause
+        )
+        error.__cause__ = cause
+        return error
+
+    def _enter(self, node: Node, state: TaskState) -> None:
+        check_transition(node.stage, state)
+        node.stage = state
+
+    def _forget(self, node: Node) -> None:
+        tasks = self.tasks
+        del tasks[node.number]
+        if not tasks:
+            # A dict keeps the table of its largest day; clear() gives it back.
+            tasks.clear()

@@ -1,0 +1,31 @@
+"""Where a call stands: inside which block, and in which workflow."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._future import TaskFuture
+
+__all__ = ["SCOPE", "Scope"]
+
+
+class Scope:
+    """The surroundings that every call made in this context inherits.
+
+    Attributes:
+        engine: uid of the engine it belongs to; another engine's calls ignore it.
+        workflow_id: name of the workflow, or None.
+        block: the block whose body makes the calls, or None.
+    """
+
+    __slots__ = ("block", "engine", "workflow_id")
+
+    def __init__(self, engine: str, workflow_id: str | None, block: TaskFuture[Any] | None) -> None:
+        self.engine = engine
+        self.workflow_id = workflow_id
+        self.block = block
+
+
+SCOPE: ContextVar[Scope | None] = ContextVar("asyncflow_scope", default=None)

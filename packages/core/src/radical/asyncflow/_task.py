@@ -1,0 +1,132 @@
+"""A decorated function: calling it makes a task."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
+
+from ._future import TaskFuture
+from ._options import TaskOptions, change_spec
+from .model import TaskKind, TaskSpec, closest
+
+if TYPE_CHECKING:
+    from ._dispatch import Dispatcher
+    from ._lane import Lane
+
+__all__ = ["TaskFunction"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskFunction(Generic[P, R]):
+    """What the engine's decorators return.
+
+    Calling it returns a `TaskFuture` at once; the body runs when every future among
+    the arguments is done.  Each parameter takes a value or a future of it.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, spec: TaskSpec) -> None:
+        functools.update_wrapper(self, spec.function)
+        self._dispatcher = dispatcher
+        self._spec = spec
+        self._lane: Lane | None = None
+        self._checked = False
+        self._signature = _signature(spec.function)
+        self._least, self._most = _arity(self._signature)
+        # A body with a parameter of that name gets it; any other call may be given one.
+        self._takes_workflow = (
+            self._signature is not None and "workflow_id" in self._signature.parameters
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self._spec.name
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What all calls of this task share."""
+        return self._spec
+
+    def options(self, **options: Unpack[TaskOptions]) -> TaskFunction[P, R]:
+        """The same task with other options; this one stays as it is.
+
+        Raises:
+            ConfigurationError: all that is wrong with them, in one message.
+        """
+        return TaskFunction(self._dispatcher, change_spec(self._spec, options))
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+    @overload
+    def __call__(self, *args: Any, workflow_id: str, **kwargs: Any) -> TaskFuture[R]: ...
+    @overload
+    def __call__(self, *args: Any, **kwargs: Any) -> TaskFuture[R]: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> TaskFuture[R]:
+        """Make a task.  Arguments may be futures, or hold futures in containers.
+
+        Raises:
+            EngineClosedError: the engine was shut down.
+            TypeError: the body does not take these arguments.
+            ConfigurationError: no such backend, or it cannot honour an option.
+        """
+        workflow_id = None
+        if kwargs:
+            if not self._takes_workflow:
+                workflow_id = kwargs.pop("workflow_id", None)
+            if self._signature is not None:
+                self._signature.bind(*args, **kwargs)
+        elif not self._least <= len(args) <= self._most and self._signature is not None:
+            self._signature.bind(*args)
+        if not self._checked:
+            self._lane = self._find_lane()
+            self._checked = True
+        return self._dispatcher.register(self._spec, self._lane, args, kwargs, workflow_id)
+
+    def _find_lane(self) -> Lane | None:
+        spec = self._spec
+        if spec.kind is TaskKind.BLOCK:
+            return None
+        lanes = self._dispatcher.lanes
+        name = spec.backend or next(iter(lanes))
+        lane = lanes.get(name)
+        if lane is None:
+            from .errors import ConfigurationError
+
+            raise ConfigurationError(
+                f"task {spec.name!r}: this engine has no backend {name!r}{closest(name, lanes)} "
+                f"(it has: {', '.join(lanes)})"
+            )
+        lane.check(spec)
+        if spec.timeout is not None:
+            self._dispatcher.want_running()
+        return lane
+
+    def __repr__(self) -> str:
+        return f"<{self._spec.kind} task {self._spec.name!r}>"
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # a built-in that does not tell
+        return None
+
+
+def _arity(signature: inspect.Signature | None) -> tuple[float, float]:
+    """The fewest and the most positional arguments that need no closer look."""
+    if signature is None:
+        return 0, float("inf")
+    least = most = 0.0
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            most = float("inf")
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            most += 1
+            least += parameter.default is parameter.empty
+        elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
+            return 1, 0  # a call without keywords can only be wrong: let bind() say how
+    return least, most

@@ -1,0 +1,90 @@
+"""The arguments of a task that is about to be sent: values where futures stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ._binding import rewrite_call
+from ._future import RemoteTaskFuture, TaskFuture
+from .backend import TaskRef
+from .errors import CycleError
+from .model import TaskState
+
+__all__ = ["FUTURES", "StillOpen", "substitute", "top_level"]
+
+FUTURES = frozenset({TaskFuture, RemoteTaskFuture})
+
+DONE, SUBMITTED = TaskState.DONE, TaskState.SUBMITTED
+
+
+class StillOpen(Exception):  # noqa: N818 - a signal to the caller, not an error
+    """Some futures among the arguments are unfinished, though nobody waits for them.
+
+    Attributes:
+        futures: they were put into a container after the call, or hold a value that is
+            on another backend.
+    """
+
+    def __init__(self, futures: list[TaskFuture[Any]]) -> None:
+        super().__init__()
+        self.futures = futures
+
+
+def top_level(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Values for finished futures that stand as arguments themselves, not inside one."""
+    args = tuple([value.result() if type(value) in FUTURES else value for value in args])
+    if kwargs:
+        kwargs = {
+            key: value.result() if type(value) in FUTURES else value
+            for key, value in kwargs.items()
+        }
+    return args, kwargs
+
+
+def substitute(
+    node: TaskFuture[Any],
+) -> tuple[tuple[Any, ...], Mapping[str, Any], tuple[int, ...]]:
+    """Values for futures anywhere; a `TaskRef` for what the task's own backend holds.
+
+    Returns:
+        The arguments, the keyword arguments, and the ids behind the references.
+
+    Raises:
+        StillOpen: some are unfinished.
+        CycleError: the task's own future is among them.
+    """
+    refs: list[int] = []
+    late: list[TaskFuture[Any]] = []
+    aux = node.aux
+    foreign = (aux.foreign if aux is not None else None) or {}
+
+    def value_of(leaf: Any) -> Any:
+        if isinstance(leaf, TaskFuture) and leaf.dispatcher is node.dispatcher:
+            if leaf is node:
+                raise CycleError(f"task {node.name!r} has its own future among its arguments")
+            if _held(leaf, node):
+                refs.append(leaf.number)
+                return TaskRef(leaf.number)
+            if leaf.stage is not DONE or not leaf.done():
+                late.append(leaf)
+                return leaf
+            return leaf.result()
+        awaited = foreign.get(id(leaf))
+        return leaf if awaited is None else awaited.result()
+
+    args, kwargs = rewrite_call(node.args, node.kwargs, value_of)
+    if late:
+        raise StillOpen(late)
+    return args, kwargs, tuple(refs)
+
+
+def _held(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:
+    """Whether the backend of *node* has, or will have, the value of *future*."""
+    if future.lane is not node.lane:
+        return False
+    if future.stage is DONE:
+        return type(future) is RemoteTaskFuture and future.remote is not None
+    return future.native and future.stage >= SUBMITTED

@@ -1,0 +1,415 @@
+"""The engine: what a workflow is written against."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ._aside import in_thread
+from ._decorators import TaskDecorators
+from ._dispatch import Dispatcher
+from ._map import check_limit, map_tasks
+from ._plan import Plan, PlanRecorder
+from ._scope import SCOPE, Scope
+from .backend import ExecutionBackend
+from .errors import BackendError, ConfigurationError
+from .events import TaskEvent
+
+if TYPE_CHECKING:
+    from ._progress import Progress
+    from ._task import TaskFunction
+
+__all__ = ["WorkflowEngine"]
+
+log = logging.getLogger("radical.asyncflow")
+
+T = TypeVar("T")
+
+PLAN_LIMIT = 20_000
+"""Tasks that the plan of a real run remembers; a dry run remembers all."""
+
+GRACE = 12.0
+"""Seconds that cancelled work has to end at shutdown (executables get 5 of SIGTERM)."""
+
+BACKEND_GRACE = 15.0
+"""Seconds that a backend has to shut down."""
+
+BackendChoice = str | ExecutionBackend | Sequence[str | ExecutionBackend]
+
+
+class WorkflowEngine(TaskDecorators):
+    """Runs a growing graph of tasks on one or several execution backends.
+
+    Make one with ``await WorkflowEngine.create(...)`` or, so that it is shut down
+    whatever happens, ``async with WorkflowEngine.create(...) as flow``.  It belongs to
+    the event loop it was made in.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, work_dir: _WorkDir) -> None:
+        """Not for users: `create` starts the backends, which takes an event loop."""
+        super().__init__(dispatcher)
+        self._work_dir = work_dir
+        self._closing: asyncio.Task[None] | None = None
+        self._lifeline: AsyncGenerator[None, None] | None = None
+        owner = asyncio.current_task()
+        self._owner = None if owner is None else weakref.ref(owner)
+
+    @classmethod
+    def create(
+        cls,
+        backend: BackendChoice | None = None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        dry_run: bool = False,
+        uid: str | None = None,
+        work_dir: str | os.PathLike[str] | None = None,
+        profile: str | None = None,
+        max_pending: int | None = None,
+    ) -> _Creation:
+        """An engine with its backends started: await it, or enter it with ``async with``.
+
+        Args:
+            backend: a name, an instance, or several of either; the first is the default
+                for tasks that name none.  None: what ``ASYNCFLOW_BACKEND`` or a profile
+                of ``asyncflow.toml`` says, else ``"concurrent"``.
+            config: settings for a backend given by name.
+            dry_run: run nothing, walk the graph (the backend is ``noop``).
+            uid: name of the run; made up by default.
+            work_dir: folder for the run's files, kept afterwards.  By default they lie in
+                a temporary folder that goes with the shutdown.
+            profile: name of a profile in ``asyncflow.toml``.
+            max_pending: how many tasks may be unfinished; a call beyond that raises
+                PendingLimitError.
+
+        Raises:
+            BackendNotFoundError: no such backend, or it is not installed.
+            BackendStartError: a backend did not come up; those that did are shut down.
+            ConfigurationError: the settings are wrong.
+        """
+        if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
+            raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
+        if isinstance(backend, ExecutionBackend) and config is not None:
+            raise ConfigurationError(
+                "config is for a backend given by name; this one was made with its own"
+            )
+        return _Creation(cls._create(backend, config, dry_run, uid, work_dir, profile, max_pending))
+
+    @classmethod
+    async def _create(
+        cls,
+        backend: BackendChoice | None,
+        config: Mapping[str, Any] | None,
+        dry_run: bool,
+        uid: str | None,
+        work_dir: str | os.PathLike[str] | None,
+        profile: str | None,
+        max_pending: int | None,
+    ) -> Self:
+        backends = _choose(backend, config, dry_run, profile)
+        uid = uid or f"run.{os.urandom(4).hex()}"
+        place = _WorkDir(uid, work_dir)
+        recorder = PlanRecorder(limit=None if dry_run else PLAN_LIMIT)
+        dispatcher = Dispatcher(uid, place, max_pending=max_pending, recorder=recorder)
+        engine = cls(dispatcher, place)
+        started: list[ExecutionBackend] = []
+        try:
+            for instance in backends:
+                lane, sink = dispatcher.add_lane(instance)
+                started.append(instance)
+                await instance.start(sink)
+                lane.refresh()
+        except BaseException:
+            for instance in started:
+                await instance.shutdown(cancel=True)
+            await place.remove()
+            raise
+        engine._lifeline = _lifeline(engine)
+        await anext(engine._lifeline)
+        return engine
+
+    # ------------------------------------------------------------- the present
+
+    @property
+    def uid(self) -> str:
+        """Name of this run."""
+        return self._dispatcher.uid
+
+    @property
+    def backend(self) -> ExecutionBackend:
+        """The backend of tasks that name none."""
+        return next(iter(self.backends.values()))
+
+    @property
+    def backends(self) -> Mapping[str, ExecutionBackend]:
+        """``{name: backend}``, the default one first."""
+        lanes = self._dispatcher.lanes
+        return MappingProxyType({name: lane.backend for name, lane in lanes.items()})
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder for files of this run, made on first use."""
+        return self._work_dir()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the shutdown has begun."""
+        return self._dispatcher.closed
+
+    def plan(self) -> Plan:
+        """The graph so far: every call and what it depends on.
+
+        A dry run remembers all of it; a real run its first 20,000 tasks, and the plan
+        says by ``complete`` whether that was all.
+        """
+        return self._dispatcher.recorder.plan()
+
+    def observe(self, callback: Callable[[Sequence[TaskEvent]], object]) -> Callable[[], None]:
+        """Have *callback* called, in the loop, with batches of events as they happen.
+
+        Returns:
+            A function that ends it.
+        """
+        return self._dispatcher.observe(callback)
+
+    def progress(self, **options: Any) -> Progress:
+        """A live display of this engine for ``with``; silent where there is no terminal."""
+        from ._progress import Progress
+
+        return Progress(self, **options)
+
+    # ------------------------------------------------------------------- tasks
+
+    def map(
+        self,
+        task: TaskFunction[Any, T],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        limit: int = 1000,
+        ordered: bool = True,
+    ) -> AsyncIterator[T]:
+        """Results of ``task(item)`` for each of *items*, as an asynchronous iterator.
+
+        At most *limit* of the tasks are unfinished or unread, so *items* may be endless.
+        *ordered*: in the order of the items, else as they come.  A failure is raised
+        where its result would have stood, and ends the iteration; what is then alive is
+        cancelled.
+        """
+        check_limit(limit)
+        return map_tasks(task, items, limit, ordered)
+
+    @contextmanager
+    def workflow_scope(self, workflow_id: str) -> Iterator[str]:
+        """Every task called inside belongs to the workflow *workflow_id*."""
+        outer = SCOPE.get()
+        block = outer.block if outer is not None and outer.engine == self.uid else None
+        token = SCOPE.set(Scope(self.uid, workflow_id, block))
+        try:
+            yield workflow_id
+        finally:
+            SCOPE.reset(token)
+
+    # ---------------------------------------------------------------- shutdown
+
+    async def shutdown(self, *, cancel: bool = True) -> None:
+        """End the engine and its backends; nothing is left afterwards.
+
+        Unfinished tasks are cancelled, or, with ``cancel=False``, waited for.  Safe to
+        call again, also at the same time; bounded (30 s) unless it waits for tasks.
+
+        Raises:
+            BackendError: a backend could not shut down cleanly; the others did.
+        """
+        if self._closing is None:
+            scope = SCOPE.get()
+            if scope is not None and scope.engine == self.uid and scope.block is not None:
+                raise RuntimeError(
+                    f"block {scope.block.name!r} cannot shut down the engine that runs it"
+                )
+            self._closing = asyncio.create_task(self._shutdown(cancel))
+        elif cancel and not self._dispatcher.closed:
+            # A shutdown that waits for tasks is under way; this one will not.
+            self._dispatcher.outcomes.cancel_all()
+        await asyncio.shield(self._closing)
+
+    async def _shutdown(self, cancel: bool) -> None:
+        dispatcher = self._dispatcher
+        if not cancel:
+            await dispatcher.wait_idle()
+        dispatcher.closed = True
+        try:
+            dispatcher.outcomes.cancel_all()
+            try:
+                async with asyncio.timeout(GRACE):
+                    await dispatcher.wait_idle()
+            except TimeoutError:
+                log.warning("some tasks did not end within %g s of the shutdown", GRACE)
+            lanes = dispatcher.lanes.values()
+            ends = await asyncio.gather(
+                *(_end_backend(lane.backend) for lane in lanes), return_exceptions=True
+            )
+            dispatcher.pump()
+            dispatcher.outcomes.abandon()
+            await dispatcher.preparer.close()
+        finally:
+            await self._work_dir.remove()
+        if self._lifeline is not None:
+            lifeline, self._lifeline = self._lifeline, None
+            await lifeline.aclose()
+        errors = [error for error in ends if isinstance(error, BaseException)]
+        if errors:
+            raise errors[0]
+
+    async def _forgotten(self) -> None:
+        """The loop is being closed and nobody shut the engine down.
+
+        A program that came to its end gets its tasks finished; one that was interrupted
+        or failed gets them cancelled.
+        """
+        if self._lifeline is None:
+            return  # the shutdown itself closes it
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        owner = self._owner() if self._owner is not None else None
+        well = (
+            owner is not None
+            and owner.done()
+            and not owner.cancelled()
+            and owner.exception() is None
+        )
+        log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
+        await self.shutdown(cancel=not well)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for unfinished tasks and shut down; after an error, cancel them."""
+        await self.shutdown(cancel=exc is not None)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._dispatcher.lanes)
+        state = "closed" if self.closed else f"{len(self._dispatcher.scheduler.tasks)} unfinished"
+        return f"<WorkflowEngine {self.uid} on {names}: {state}>"
+
+
+class _Creation:
+    """What `WorkflowEngine.create` returns: awaitable, and an asynchronous context manager."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, WorkflowEngine]) -> None:
+        self._coroutine = coroutine
+        self._engine: WorkflowEngine | None = None
+
+    def __await__(self) -> Generator[Any, None, WorkflowEngine]:
+        return self._coroutine.__await__()
+
+    async def __aenter__(self) -> WorkflowEngine:
+        self._engine = await self._coroutine
+        return self._engine
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._engine is not None
+        await self._engine.__aexit__(exc_type, exc, traceback)
+
+
+class _WorkDir:
+    """The folder of a run, made when somebody asks for it."""
+
+    def __init__(self, uid: str, given: str | os.PathLike[str] | None) -> None:
+        self._uid = uid
+        self._given = None if given is None else Path(given).absolute()
+        self._made: Path | None = None
+
+    def __call__(self) -> Path:
+        if self._made is None:
+            if self._given is None:
+                self._made = Path(tempfile.mkdtemp(prefix=f"asyncflow-{self._uid}-"))
+            else:
+                self._given.mkdir(parents=True, exist_ok=True)
+                self._made = self._given
+        return self._made
+
+    async def remove(self) -> None:
+        """Delete the folder if it is a temporary one."""
+        if self._made is not None and self._given is None:
+            made, self._made = self._made, None
+            await in_thread(shutil.rmtree, made)
+
+
+def _choose(
+    backend: BackendChoice | None,
+    config: Mapping[str, Any] | None,
+    dry_run: bool,
+    profile: str | None,
+) -> list[ExecutionBackend]:
+    """The backends to run on, made but not started."""
+    from . import _profiles, _registry
+
+    if isinstance(backend, ExecutionBackend):
+        given: Sequence[str | ExecutionBackend] = [backend]
+    elif backend is None or isinstance(backend, str):
+        name = "noop" if dry_run and backend is None else backend
+        if dry_run and backend is None:
+            config = None
+        choices = _profiles.resolve(backend=name, config=config, profile=profile)
+        return [_registry.registry.create(choice.name, choice.config) for choice in choices]
+    else:
+        given = list(backend)
+        if config is not None:
+            raise ConfigurationError("config is for one backend; make several with the factory")
+    wrong = [item for item in given if not isinstance(item, str | ExecutionBackend)]
+    if wrong or not given:
+        raise ConfigurationError(
+            "backend must be a name, an ExecutionBackend or several of either, not "
+            + (repr(wrong[0]) if wrong else "an empty list")
+        )
+    return [
+        _registry.registry.create(item, None) if isinstance(item, str) else item for item in given
+    ]
+
+
+async def _end_backend(backend: ExecutionBackend) -> None:
+    try:
+        async with asyncio.timeout(BACKEND_GRACE):
+            await backend.shutdown(cancel=True)
+    except Exception as error:
+        log.exception("backend %r did not shut down cleanly", backend.name)
+        raise BackendError(f"backend {backend.name!r} did not shut down: {error!r}") from error
+
+
+async def _lifeline(engine: WorkflowEngine) -> AsyncGenerator[None, None]:
+    """Open as long as the engine is; asyncio closes it when it closes the loop."""
+    try:
+        yield
+    finally:
+        await engine._forgotten()
