@@ -277,12 +277,12 @@ class Execution:
         cwd = self.command.cwd
         try:
             here = os.fsencode(os.getcwd() if cwd is None else os.path.abspath(cwd))  # noqa: PTH100, PTH109
-            pwd = env.get(b"PWD", b"")
-            if pwd != here and not (pwd and os.path.samefile(pwd, here)):  # noqa: PTH121
-                return {**env, b"PWD": here}
         except FileNotFoundError:
-            return env  # the folder, or the one that PWD names, is gone: a shell leaves it alone
-        return env
+            return env  # our own folder is gone: there is nothing to name
+        pwd = env.get(b"PWD")
+        if pwd == here or (pwd and _same(pwd, here)):
+            return env
+        return {**env, b"PWD": here}
 
     def _end_group(self, pgid: int, mark: bytes, exchange: Exchange) -> None:
         """See to it that nobody of the group, or started by it, is left."""
@@ -319,3 +319,10 @@ def _group(pid: int) -> int:
         return os.getpgid(pid)
     except ProcessLookupError:
         return -1
+
+
+def _same(one: bytes, other: bytes) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - bytes
+    except OSError:
+        return False

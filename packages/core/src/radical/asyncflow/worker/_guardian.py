@@ -11,10 +11,12 @@ import os
 import select
 import signal
 import sys
+import time
 from contextlib import suppress
 
 _ROUNDS = 100
-_PAUSE = 0.02  # seconds
+_PAUSE = 0.02  # seconds between two rounds
+_NAP = 0.02  # seconds: news is read in bundles, so that a burst of commands is not slowed
 
 
 def main() -> None:
@@ -53,6 +55,7 @@ def _listen() -> set[int]:
                 (groups.add if line.startswith(b"+") else groups.discard)(int(line[1:]))
             if not data:
                 return groups
+            time.sleep(_NAP)
         elif os.getppid() != program:
             return groups
 
@@ -60,7 +63,6 @@ def _listen() -> set[int]:
 def _kill_marked(mark: bytes) -> None:
     """Kill every process whose environment holds *mark*, until none is left (Linux)."""
     me = str(os.getpid())
-    pause = select.poll()
     for _ in range(_ROUNDS):
         found = False
         try:
@@ -77,7 +79,7 @@ def _kill_marked(mark: bytes) -> None:
                         os.kill(int(name), signal.SIGKILL)
         if not found:
             return
-        pause.poll(_PAUSE * 1000)
+        time.sleep(_PAUSE)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+_PIECE = 1024 * 1024  # bytes that are decoded at a time
+_ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 
 
 class Output(str):
@@ -84,8 +88,34 @@ class Stream:
         """What came, decoded; an `Output` if it did not fit.  Call `close` before."""
         if self._path is None:
             return self._held.decode("utf-8", "replace")
-        with self._path.open("rb") as file:
-            head = file.read(self._limit)
+        text = self._head(self._path)
+        return Output(text, self._path, self.size, truncated=True)
+
+    def _head(self, path: Path) -> str:
+        """The first bytes, decoded; fewer where text takes far more memory than its bytes.
+
+        One character outside of the basic plane makes Python spend four bytes on each,
+        and arbitrary bytes hold some.
+        """
         # Incremental, so that a character which the limit cuts in two is left out.
-        decoded = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
-        return Output(decoded, self._path, self.size, truncated=True)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pieces: list[str] = []
+        length, width = 0, 1
+        left = self._limit
+        with path.open("rb") as file:
+            while data := file.read(min(left, _PIECE)):
+                left -= len(data)
+                piece = decoder.decode(data)
+                length += len(piece)
+                width = max(width, _width(piece))
+                if pieces and length * width > 1.5 * self._limit:
+                    break
+                pieces.append(piece)
+        return "".join(pieces)
+
+
+def _width(text: str) -> int:
+    """Bytes that Python spends on each character of *text*."""
+    if text.isascii():
+        return 1
+    return 4 if _ASTRAL.search(text) else 2
