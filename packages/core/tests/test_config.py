@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import Any, Literal
 
@@ -9,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
-
 from radical.asyncflow._config import check_model, merge, schema, validate
 from radical.asyncflow.errors import ConfigurationError
 
@@ -66,9 +66,14 @@ def test_no_settings_are_no_keywords():
     assert validate(Pool, None, backend="pool") == validate(None, {}, backend="pool") == {}
 
 
-def test_a_model_may_be_named_by_a_reference():
-    reference = "pydantic.main:BaseModel"
-    assert validate(reference, {}, backend="pool") == {}
+def test_a_model_may_be_named_by_a_reference(tmp_path, monkeypatch):
+    (tmp_path / "module_of_a_model.py").write_text(
+        "from pydantic import BaseModel\nclass Model(BaseModel):\n    size: int = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    values = validate("module_of_a_model:Model", {"size": "2"}, backend="pool")
+    monkeypatch.delitem(sys.modules, "module_of_a_model")
+    assert values == {"size": 2}
 
 
 def test_all_problems_stand_in_one_message():
@@ -169,6 +174,7 @@ def test_a_field_that_only_python_can_fill_does_not_spoil_the_schema():
 @given(config=st.dictionaries(st.text() | st.integers(), st.none() | st.text() | st.integers()))
 def test_whatever_is_wrong_is_our_own_error(config):
     try:
-        assert validate(Pool, config, backend="pool").keys() <= Pool.model_fields.keys()
-    except ConfigurationError as error:
-        assert str(error).startswith("config of backend 'pool'")
+        values = validate(Pool, config, backend="pool")
+    except ConfigurationError:
+        values = {}
+    assert values.keys() <= Pool.model_fields.keys()

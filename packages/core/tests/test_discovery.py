@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from radical.asyncflow._discovery import (
     DISABLE,
     Declaration,
