@@ -1,0 +1,233 @@
+"""Functions on their way to workers: pickled once, sent to each worker once.
+
+A function travels by value if a worker could not import it: it is defined in
+``__main__``, inside of another function, or in a module that exists in this process
+alone (a test module, a notebook, one made by ``exec``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import cloudpickle
+from radical.asyncflow.backend import TaskRequest
+from radical.asyncflow.errors import SerializationError
+
+from ._wire import Part, dump
+
+__all__ = ["Code", "Codes", "dump_arguments", "dump_function", "unsendable"]
+
+_MISSING = object()
+_registering = threading.Lock()
+
+
+class Code:
+    """One pickled function.
+
+    Attributes:
+        number: what workers know it by.
+        pickled: the function.
+        seconds: what a run of it takes, as learnt so far; None before the first.
+    """
+
+    __slots__ = ("__weakref__", "_seen", "number", "pickled", "seconds")
+
+    def __init__(self, number: int, function: Any) -> None:
+        self.number = number
+        self.seconds: float | None = None
+        self._seen = list(_surroundings(function))
+        self.pickled = dump_function(function)
+
+    def current(self) -> bool:
+        """Whether what the function refers to is still what was pickled.
+
+        A closure's variable or a global function may have been bound anew since, as
+        when a notebook's cell is run again.  A change inside of an object is not seen.
+        """
+        return all(look() is value for look, value in self._seen)
+
+    def learn(self, seconds: float) -> None:
+        self.seconds = seconds if self.seconds is None else (self.seconds + seconds) / 2
+
+
+class Codes:
+    """The functions of one backend, for as long as they are alive.
+
+    Attributes:
+        forgotten: numbers of those that are not; workers may forget them too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[int, tuple[weakref.ref[Any], Code]] = {}
+        self._numbers = count(1)
+        self.forgotten: set[int] = set()
+
+    def of(self, function: Any) -> Code:
+        """The code of *function*; from any thread.
+
+        Raises:
+            SerializationError: it cannot be pickled.
+        """
+        entry = self._known.get(id(function))
+        if entry is not None and entry[0]() is function and entry[1].current():
+            return entry[1]
+        with self._lock:
+            entry = self._known.get(id(function))
+            if entry is not None and entry[0]() is function and entry[1].current():
+                return entry[1]
+            code = Code(next(self._numbers), function)
+            if entry is not None:
+                code.seconds = entry[1].seconds
+                self.forgotten.add(entry[1].number)
+            key = id(function)
+            # A callable without weak references is pickled anew for each chunk.
+            with contextlib.suppress(TypeError):
+                self._known[key] = weakref.ref(function, functools.partial(self._forget, key)), code
+            return code
+
+    def expect(self, function: Any) -> float | None:
+        """Seconds that a run of *function* takes, if that is known."""
+        entry = self._known.get(id(function))
+        return None if entry is None else entry[1].seconds
+
+    def _forget(self, key: int, reference: weakref.ref[Any]) -> None:
+        entry = self._known.get(key)
+        if entry is not None and entry[0] is reference:
+            del self._known[key]
+            self.forgotten.add(entry[1].number)
+
+
+def dump_function(function: Any) -> bytes:
+    """*function* as bytes.
+
+    Raises:
+        SerializationError: it cannot be pickled.
+    """
+    try:
+        with _by_value(getattr(function, "__module__", None)):
+            pickled: bytes = cloudpickle.dumps(function, protocol=5)
+        return pickled
+    except BaseException as exc:  # whatever a captured object's __reduce__ raises
+        raise unsendable("function", exc) from exc
+
+
+def dump_arguments(request: TaskRequest, buffers: list[Part]) -> bytes:
+    """Both kinds of arguments as a pickle, their large buffers appended to *buffers*.
+
+    Raises:
+        BaseException: whatever the arguments' own methods raise.
+    """
+    with _by_value(getattr(request.spec.function, "__module__", None)):
+        return dump((request.args, dict(request.kwargs)), buffers, by_value=True)
+
+
+def unsendable(what: str, exc: BaseException) -> SerializationError:
+    """The error for a *what* that *exc* kept from being sent."""
+    try:
+        text = str(exc)
+    except BaseException:  # foreign code
+        text = "(its text cannot be read)"
+    error = SerializationError(what, f"{type(exc).__name__}: {text}")
+    error.__cause__ = exc
+    return error
+
+
+@contextlib.contextmanager
+def _by_value(name: str | None) -> Iterator[None]:
+    """While this is open, cloudpickle copies what belongs to module *name*, if it must."""
+    module = sys.modules.get(name) if name else None
+    if module is None or name == "__main__" or _importable(module):
+        yield
+        return
+    with _registering:
+        mine = module.__name__ not in cloudpickle.list_registry_pickle_by_value()
+        if mine:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            if mine:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+_verdicts: weakref.WeakKeyDictionary[types.ModuleType, tuple[tuple[str, ...], bool]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _importable(module: types.ModuleType) -> bool:
+    """Whether an import in a fresh interpreter with this ``sys.path`` finds this module."""
+    path = tuple(sys.path)
+    known = _verdicts.get(module)
+    if known is None or known[0] != path:
+        known = _verdicts[module] = path, _find(module)
+    return known[1]
+
+
+def _find(module: types.ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    names = module.__name__.split(".")
+    if file is None and names[0] in sys.builtin_module_names:
+        return True
+    path: Any = None
+    for end in range(1, len(names) + 1):
+        name = ".".join(names[:end])
+        spec = None
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = find(name, path) if find is not None else None
+            if spec is not None:
+                break
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    return spec is not None and (file is None or spec.origin in (file, "frozen"))
+
+
+def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
+    """What a function that travels by value takes along, as (how to look, what is there)."""
+    todo = [function]
+    seen: set[int] = set()
+    while todo:
+        item = todo.pop()
+        if not isinstance(item, types.FunctionType) or id(item) in seen or len(seen) > 50:
+            continue
+        seen.add(id(item))
+        module = sys.modules.get(item.__module__ or "")
+        for cell in item.__closure__ or ():
+            look = functools.partial(_cell, cell)
+            yield look, look()
+            todo.append(look())
+        if (
+            "<locals>" in item.__qualname__
+            or item.__module__ == "__main__"
+            or (module is not None and not _importable(module))
+        ):
+            for name in _global_names(item.__code__):
+                if name in item.__globals__:
+                    value = item.__globals__[name]
+                    yield functools.partial(item.__globals__.get, name, _MISSING), value
+                    todo.append(value)
+
+
+def _cell(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return _MISSING
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _global_names(constant)

@@ -1,0 +1,72 @@
+"""What of this machine is free: memory and GPUs.  Cores are the slots themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from radical.asyncflow.errors import ResourceError
+from radical.asyncflow.model import Resources
+
+__all__ = ["Ledger", "machine_cores", "machine_memory", "visible_gpus"]
+
+
+class Ledger:
+    """Books of the memory (bytes) and the GPUs (by id); not safe across threads."""
+
+    def __init__(self, slots: int, memory: int, gpus: Sequence[int]) -> None:
+        self.slots = slots
+        self.memory = memory
+        self.gpus = tuple(gpus)
+        self._free_memory = memory
+        self._free_gpus = list(gpus)
+
+    def check(self, name: str, asked: Resources) -> None:
+        """Raise ResourceError if task *name* could not run even on an idle backend."""
+        wrong = [
+            f"{total} {unit} (it has {limit})"
+            for unit, total, limit in (
+                ("cores", asked.total_cores, self.slots),
+                ("GPUs", asked.total_gpus, len(self.gpus)),
+                ("bytes of memory", asked.total_memory, self.memory),
+            )
+            if total > limit
+        ]
+        if wrong:
+            raise ResourceError(
+                f"task {name!r} asks for more than the backend ever has: {', '.join(wrong)}; "
+                "ask for less, or raise max_workers, memory or gpus in its config"
+            )
+
+    def fits(self, asked: Resources) -> bool:
+        return asked.total_memory <= self._free_memory and asked.total_gpus <= len(self._free_gpus)
+
+    def take(self, asked: Resources) -> tuple[int, ...]:
+        """Book it; the ids of the GPUs."""
+        self._free_memory -= asked.total_memory
+        count = asked.total_gpus
+        gpus, self._free_gpus = tuple(self._free_gpus[:count]), self._free_gpus[count:]
+        return gpus
+
+    def give_back(self, asked: Resources, gpus: tuple[int, ...]) -> None:
+        self._free_memory += asked.total_memory
+        # Lowest first, so that a worker that has used a GPU meets it again.
+        self._free_gpus = sorted((*self._free_gpus, *gpus))
+
+
+def machine_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def machine_memory() -> int:
+    """Bytes of physical memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def visible_gpus() -> tuple[int, ...]:
+    """The GPUs that ``CUDA_VISIBLE_DEVICES`` names by number; none if it is unset."""
+    entries = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return tuple(int(entry) for entry in entries if entry.strip().isdigit())

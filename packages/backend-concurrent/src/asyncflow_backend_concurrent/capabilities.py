@@ -1,0 +1,50 @@
+"""What each configuration of the backend can do."""
+
+from __future__ import annotations
+
+from radical.asyncflow.backend import Capabilities, TaskKind
+
+__all__ = ["executor_capabilities", "local_capabilities"]
+
+_KINDS = (TaskKind.FUNCTION, TaskKind.EXECUTABLE)
+_RANKS = (
+    "ranks are slots of this machine that an executable occupies; its own command starts "
+    "the ranks (mpirun)"
+)
+
+
+def local_capabilities(executor_type: str) -> Capabilities:
+    """With workers of our own: ``"thread"`` or ``"process"``."""
+    processes = executor_type == "process"
+    limits = (
+        ("a function that changes the state of its module changes that of one worker",)
+        if processes
+        else (
+            "a function that runs in a thread cannot be stopped: its future ends at once, its "
+            "slot is free again when it returns",
+            "a function that crashes the interpreter takes the program with it",
+        )
+    )
+    return Capabilities(
+        kinds=_KINDS,
+        resources=("cores", "gpus", "memory", "ranks"),
+        kills_running=_KINDS if processes else (TaskKind.EXECUTABLE,),
+        pickles=processes,
+        isolates=processes,
+        limits=(*limits, _RANKS),
+    )
+
+
+def executor_capabilities(*, threads: bool) -> Capabilities:
+    """With an executor that was given; *threads* if it runs functions in this process."""
+    return Capabilities(
+        kinds=_KINDS,
+        kills_running=(TaskKind.EXECUTABLE,),
+        pickles=not threads,
+        isolates=False,
+        limits=(
+            "a function that runs on a given executor cannot be stopped",
+            "functions are as many at once as the executor allows; max_workers bounds executables",
+            "the death of a worker may break the whole executor, with every task that it holds",
+        ),
+    )

@@ -1,0 +1,72 @@
+"""The settings of the concurrent backend."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from radical.asyncflow.errors import ConfigurationError
+from radical.asyncflow.model import parse_size
+
+__all__ = ["ConcurrentConfig"]
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return parse_size(value)
+        except ConfigurationError as exc:
+            raise ValueError(str(exc)) from None
+    return value
+
+
+class ConcurrentConfig(BaseModel):
+    """What ``create_backend("concurrent", config=...)`` takes."""
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=True)
+
+    executor: Executor | None = Field(
+        default=None,
+        description="A concurrent.futures executor to run functions on, as it is.",
+    )
+    max_workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None,
+        description="How many tasks run at once; the machine's cores by default.",
+    )
+    executor_type: Literal["thread", "process"] = Field(
+        default="thread",
+        description="Where functions run: in threads or in worker processes.",
+    )
+    gpus: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        description="How many GPUs, or their ids; by default those in CUDA_VISIBLE_DEVICES.",
+    )
+    memory: Annotated[int, BeforeValidator(_bytes), Field(ge=1)] | None = Field(
+        default=None,
+        description="Bytes, or a size such as '16GB'; the machine's memory by default.",
+    )
+    grace: float = Field(
+        default=5.0,
+        ge=0,
+        le=20,
+        description="Seconds between SIGTERM and SIGKILL when work is cancelled.",
+    )
+    shutdown_executor: bool = Field(
+        default=True,
+        description="Whether the backend's shutdown shuts the given executor down too.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = self.model_fields_set
+        if self.executor is not None:
+            if "executor_type" in given:
+                raise ValueError("executor_type says which workers to make: not with executor")
+            if self.gpus or self.memory:
+                raise ValueError("gpus and memory cannot be assigned on an executor")
+        elif "shutdown_executor" in given:
+            raise ValueError("shutdown_executor is about an executor, and none is given")
+        if isinstance(self.gpus, list) and len(set(self.gpus)) < len(self.gpus):
+            raise ValueError("gpus names a GPU twice")
+        return self
