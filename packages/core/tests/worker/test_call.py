@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -43,7 +43,7 @@ def test_every_kind_of_function_is_run_to_its_end(function: Callable[[int], Any]
 
 def test_an_awaitable_that_is_no_coroutine_is_awaited() -> None:
     class Later:
-        def __await__(self) -> Iterator[Any]:
+        def __await__(self) -> Generator[Any, None, str]:
             yield from asyncio.sleep(0).__await__()
             return "it"
 
@@ -145,7 +145,12 @@ def test_cancelling_the_task_stops_an_async_function_that_runs() -> None:
         await asyncio.sleep(1000)
 
     with TaskContext("a", 1) as context:
-        canceller = threading.Thread(target=lambda: (running.wait(30), context.cancel()))
+
+        def cancel() -> None:
+            running.wait(30)
+            context.cancel()
+
+        canceller = threading.Thread(target=cancel)
         canceller.start()
         with pytest.raises(asyncio.CancelledError):
             call(wait, (), {})

@@ -77,6 +77,24 @@ def test_what_a_daemon_says_soon_after_is_still_read(make: Make) -> None:
     assert make("(sleep 0.2; echo late) & echo soon").run().stdout == "soon\nlate\n"
 
 
+@pytest.mark.timeout(20)
+def test_a_daemon_that_never_stops_talking_is_not_waited_for(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("radical.asyncflow.worker._command._LONGEST", 0.3)
+    result = make("yes & exit 5", memory_limit=1000).run()
+    assert result.exit_code == 5
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("line", ["sleep 0.1; echo x", "exec >&- 2>&-; sleep 0.1"])
+def test_the_end_is_seen_on_systems_without_process_descriptors(
+    line: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    assert make(f"{line}; exit 4").run().exit_code == 4
+
+
 # What goes in
 
 

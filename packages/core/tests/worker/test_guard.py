@@ -118,6 +118,11 @@ def test_the_last_release_ends_the_process(alive: Alive) -> None:
     assert not psutil.pid_exists(pid)
 
 
+def test_a_release_too_many_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="more often than acquired"):
+        guard().release()
+
+
 def test_the_last_release_ends_daemons_that_carry_the_token() -> None:
     guard().acquire()
     guard().start()

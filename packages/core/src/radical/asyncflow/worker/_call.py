@@ -91,8 +91,11 @@ class _Runner:
                 task.cancel()
 
         def on_cancel() -> None:
-            if not task.done() and not loop.is_closed():
+            try:
                 loop.call_soon_threadsafe(tell)
+            except RuntimeError:
+                if not loop.is_closed():  # then the task has ended, too
+                    raise
 
         context.on_cancel = on_cancel
         if context.cancelled:

@@ -25,6 +25,7 @@ from ._shell import plain_words
 from ._spawning import finished, spawn
 
 _LINGER = 1.0  # seconds of silence after which a daemon's hold on our pipes is ignored
+_LONGEST = 10.0  # seconds after which it is ignored although the daemon is not silent
 _LIMIT = 16 * 1024 * 1024  # bytes of a stream that stay in memory
 _STUBBORN = 10.0  # seconds after SIGKILL until we stop waiting (uninterruptible sleep)
 
@@ -99,7 +100,7 @@ class Execution:
 
         It ends when the process itself has ended and its output is closed.  A daemon
         that it leaves behind with our pipes open is not waited for beyond 1 s of
-        silence; it lives on until the guard ends.
+        silence, or 10 s in all; it lives on until the guard ends.
 
         Raises:
             OSError: there is no such working directory, the arguments are too long, or
@@ -177,7 +178,7 @@ class Execution:
                 self._exchange = exchange
                 if self.cancelled:
                     signal_group(process.pid, signal.SIGTERM)
-            exchange.run(lambda: self.cancelled, _LINGER)
+            exchange.run(lambda: self.cancelled, _LINGER, _LONGEST)
             if self.cancelled:
                 self._end_group(process.pid, mark, exchange)
         except BaseException:

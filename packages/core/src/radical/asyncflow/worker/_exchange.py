@@ -44,25 +44,35 @@ class Exchange:
         self._extended = False
         self._ended = False
 
-    def run(self, stopped: Callable[[], bool], linger: float) -> None:
+    def run(self, stopped: Callable[[], bool], linger: float, longest: float) -> None:
         """Until the process has ended and its output with it, or *stopped* (see `wake`).
 
-        After its end the output may be silent for *linger* seconds.
+        After its end the output may be silent for *linger* seconds, and go on for
+        *longest*.
         """
         timeout: float | None = _FIRST
+        deadline: float | None = None
+        extend_at = time.monotonic() + _FIRST / 1000
         while True:
             if not self._streams and not self._look():
                 timeout = self._extend()
             if stopped() or (self._ended and not self._streams):
                 return
-            news = self._poll.poll(linger * 1000 if self._ended else timeout)
-            if news:
-                self._handle(news)
-            elif self._ended:
+            if self._ended:
+                now = time.monotonic()
+                deadline = now + longest if deadline is None else deadline
+                timeout = min(linger, max(deadline - now, 0.0)) * 1000
+            news = self._poll.poll(timeout)
+            if deadline is not None and time.monotonic() >= deadline:
                 return
-            else:
+            if not news and self._ended:
+                return
+            self._handle(news)
+            # A stream that never pauses must not hide the end of the process either.
+            if not news or (not self._ended and time.monotonic() >= extend_at):
                 timeout = self._extend()
-                self._look()
+                if timeout is not None:
+                    self._look()
 
     def pump(self, duration: float) -> None:
         """Exchange whatever there is for *duration* seconds."""

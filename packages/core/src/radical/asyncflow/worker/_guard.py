@@ -30,6 +30,9 @@ class Guard:
     """
 
     def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
         self.token = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._holders = 0
@@ -55,6 +58,8 @@ class Guard:
         started.  That takes some 10 ms, for which it blocks: not for an event loop.
         """
         with self._lock:
+            if self._holders == 0:
+                raise RuntimeError("the guard was released more often than acquired")
             self._holders -= 1
             if self._holders == 0:
                 self._end()
@@ -152,7 +157,7 @@ class Guard:
         if process is not None:
             os.close(self._pipe)
             process.returncode = 0  # not a child of this process: nothing to wait for
-        self.__init__()  # type: ignore[misc]
+        self._reset()
 
 
 _guard = Guard()

@@ -79,8 +79,9 @@ def spawn(
     try:
         guard().watch(process.pid)
     except BaseException:
-        process.kill()
-        process.wait()
+        with process:  # closes the pipes and collects it
+            process.kill()
+        finished()
         raise
     return process
 
