@@ -19,6 +19,7 @@ from threading import get_ident
 from typing import Any
 
 from ._binding import ATOMS
+from ._collector import INTERVAL, PACE
 from ._future import RemoteTaskFuture, TaskFuture
 from ._inbox import LOST, Inbox, Sink
 from ._lane import Lane
@@ -134,6 +135,8 @@ class Dispatcher:
         else:
             future = TaskFuture(loop=self.loop)
         self._number = number = self._number + 1
+        if not number % INTERVAL:
+            PACE.live(self.uid, len(scheduler.tasks))
         future.number = number
         future.spec = spec
         future.lane = lane
@@ -226,8 +229,10 @@ class Dispatcher:
             self._pumping = False
         if self.observers.events:
             self.observers.deliver()
-        if self._idle is not None and not self.scheduler.tasks and not self._idle.done():
-            self._idle.set_result(None)
+        if not self.scheduler.tasks:
+            PACE.live(self.uid, 0)
+            if self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
 
     def wake(self) -> None:
         """See to it that a turn of `pump` comes."""
