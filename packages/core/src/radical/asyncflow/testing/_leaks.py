@@ -31,8 +31,9 @@ class _Snapshot(NamedTuple):
     files: dict[object, str]
 
     @classmethod
-    def take(cls, tasks: bool) -> _Snapshot:
-        return cls(_descriptors(), _threads(), _processes(), _tasks() if tasks else {}, _files())
+    def take(cls, folder: Path, tasks: bool) -> _Snapshot:
+        loop = _tasks() if tasks else {}
+        return cls(_descriptors(), _threads(), _processes(), loop, _files(folder))
 
     def beyond(self, before: _Snapshot) -> list[str]:
         return [
@@ -47,7 +48,7 @@ class LeakGuard:
     """Raises `LeakError` if the code in its ``with`` left anything that was not there before.
 
     Watched are the descriptors, threads and child processes (with their children) of
-    this process and the files in the current folder; with ``async with`` also the
+    this process and the files in the folder that is current at first; with ``async with`` also the
     asyncio tasks of the running loop.  What is about to go has *grace* seconds, in
     which ``async with`` lets the loop run and ``with`` does not.  Nothing is checked
     when the code raised.  Not counted is what the interpreter keeps until its end:
@@ -56,10 +57,12 @@ class LeakGuard:
 
     def __init__(self, grace: float = 3.0) -> None:
         self._grace = grace
+        self._folder = Path()
         self._before: _Snapshot | None = None
 
     def __enter__(self) -> Self:
-        self._before = _Snapshot.take(tasks=False)
+        self._folder = Path.cwd()
+        self._before = _Snapshot.take(self._folder, tasks=False)
         return self
 
     def __exit__(
@@ -77,7 +80,8 @@ class LeakGuard:
             time.sleep(_INTERVAL)
 
     async def __aenter__(self) -> Self:
-        self._before = _Snapshot.take(tasks=True)
+        self._folder = Path.cwd()
+        self._before = _Snapshot.take(self._folder, tasks=True)
         return self
 
     async def __aexit__(
@@ -97,11 +101,11 @@ class LeakGuard:
     def _left(self, tasks: bool) -> list[str]:
         if self._before is None:
             raise RuntimeError("the guard was not entered")
-        left = _Snapshot.take(tasks).beyond(self._before)
+        left = _Snapshot.take(self._folder, tasks).beyond(self._before)
         if left:
             # What hangs in a reference cycle was let go by everybody.
             gc.collect()
-            left = _Snapshot.take(tasks).beyond(self._before)
+            left = _Snapshot.take(self._folder, tasks).beyond(self._before)
         return left
 
 
@@ -191,5 +195,5 @@ def _tasks() -> dict[object, str]:
     return {task: repr(task) for task in asyncio.all_tasks() if task is not current}
 
 
-def _files() -> dict[object, str]:
-    return {path.name: str(path) for path in Path.cwd().iterdir()}
+def _files(folder: Path) -> dict[object, str]:
+    return {path.name: str(path) for path in folder.iterdir()}

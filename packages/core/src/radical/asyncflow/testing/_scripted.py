@@ -117,6 +117,7 @@ class ScriptedBackend(ExecutionBackend):
         for request in batch:
             self.submitted.append(request)
             self._queue[request.task_id] = request
+            self._failures.pop(request.task_id, None)
             self._idle.clear()
             self._loop.call_soon(self._begin, request)
 

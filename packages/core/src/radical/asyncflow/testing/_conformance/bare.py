@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from ...backend import Command, ExecutionBackend, Prompt, Report, TaskRequest
+from ...backend import Command, ExecutionBackend, Prompt, RemoteValue, Report, TaskRequest
 from ...model import Resources, TaskKind, TaskSpec
 from .._sink import RecordingSink
 
@@ -77,3 +77,11 @@ class Bare:
         """Submit them as one batch; their terminal reports, in the same order."""
         self.submit(*requests)
         return await self.sink.outcomes(requests, deadline)
+
+    async def values(self, *requests: TaskRequest, deadline: float = 30.0) -> list[Any]:
+        """What these tasks, submitted before, result in; from wherever it is."""
+        reports = await self.sink.outcomes(requests, deadline)
+        return [
+            await report.value.fetch() if isinstance(report.value, RemoteValue) else report.value
+            for report in reports
+        ]

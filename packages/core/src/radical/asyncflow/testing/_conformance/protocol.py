@@ -75,8 +75,7 @@ class Protocol(Suite):
         await bare.sink.until(lambda: bare.sink.has_begun(request), self.patience, [request])
         assert bare.sink.outcome(request) is None
         open_gate(folder)
-        (report,) = await bare.sink.outcomes([request], self.patience)
-        assert report.value == "task"
+        assert await bare.values(request, deadline=self.patience) == ["task"]
 
     async def test_an_empty_batch_is_nothing(self, bare: Bare) -> None:
         bare.backend.submit([])
@@ -105,8 +104,7 @@ class Protocol(Suite):
         bare.submit(request)
         assert bare.sink.outcome(request) is None
         assert time.monotonic() - began < 0.9
-        (report,) = await bare.sink.outcomes([request], self.patience)
-        assert report.value == 1.0
+        assert await bare.values(request, deadline=self.patience) == [1.0]
 
     @needs("function", "executes", "workers")
     async def test_the_loop_turns_while_a_function_works(self, bare: Bare) -> None:
@@ -203,8 +201,8 @@ class Protocol(Suite):
         requests = [
             bare.request(functions.overlap, folder, resources=every) for _ in range(self.slots + 2)
         ]
-        reports = await bare.run(*requests, deadline=self.patience)
-        assert [report.value for report in reports] == [1] * len(requests)
+        bare.submit(*requests)
+        assert await bare.values(*requests, deadline=self.patience) == [1] * len(requests)
 
     @needs("function", "executes", "slots")
     async def test_no_more_tasks_run_at_once_than_there_are_slots(
@@ -212,8 +210,8 @@ class Protocol(Suite):
     ) -> None:
         assert self.slots is not None
         requests = [bare.request(functions.overlap, folder) for _ in range(4 * self.slots)]
-        reports = await bare.run(*requests, deadline=self.patience)
-        assert max(report.value for report in reports) <= self.slots
+        bare.submit(*requests)
+        assert max(await bare.values(*requests, deadline=self.patience)) <= self.slots
 
     @needs("cores", "function", "executes", "slots")
     async def test_big_and_small_tasks_all_get_their_turn(self, bare: Bare, folder: str) -> None:

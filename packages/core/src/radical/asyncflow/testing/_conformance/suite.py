@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -122,12 +123,10 @@ class Suite:
         return cls._capabilities  # type: ignore[attr-defined, no-any-return]
 
     @pytest.fixture(autouse=True)
-    def _elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def _elsewhere(self) -> Iterator[None]:
         """An empty current folder, in which a file that the backend left is seen."""
-        with tempfile.TemporaryDirectory() as folder:
-            monkeypatch.chdir(folder)
+        with tempfile.TemporaryDirectory() as folder, chdir(folder):
             yield
-            monkeypatch.undo()
 
     @pytest_asyncio.fixture(loop_scope="class")
     async def guard(self, _declared: None, _elsewhere: None) -> AsyncIterator[None]:

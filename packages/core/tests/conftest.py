@@ -1,0 +1,49 @@
+"""What every test of the core gets: a leak guard, and Hypothesis under control."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import chdir
+from pathlib import Path
+
+import hypothesis
+import pytest
+from radical.asyncflow.testing import LeakGuard
+
+# The machine of a test run may be slow, so no example has a time limit; what failed
+# elsewhere must fail here, so the examples follow from the test, not from chance.
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Guards the loop's tasks too, where a test has a loop of its own."""
+    mark = item.get_closest_marker("asyncio")
+    own_loop = mark is None or mark.kwargs.get("loop_scope", "function") == "function"
+    if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj) and own_loop:
+        names = item.fixturenames
+        names.insert(names.index("leak_guard") + 1, "task_guard")
+
+
+@pytest.fixture(scope="session")
+def _empty_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def leak_guard(_empty_folder: Path) -> Iterator[None]:
+    """A test leaves nothing behind; it runs in an empty folder, where a new file is seen."""
+    with chdir(_empty_folder), LeakGuard():
+        yield
+
+
+@pytest.fixture
+async def task_guard() -> AsyncIterator[None]:
+    """A test leaves no asyncio task behind, before its loop closes and hides it."""
+    async with LeakGuard():
+        yield
