@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import (
     AsyncGenerator,
@@ -353,6 +351,8 @@ class _WorkDir:
     def __call__(self) -> Path:
         if self._made is None:
             if self._given is None:
+                import tempfile  # here, because it is slow to import and few need it
+
                 self._made = Path(tempfile.mkdtemp(prefix=f"asyncflow-{self._uid}-"))
             else:
                 self._given.mkdir(parents=True, exist_ok=True)
@@ -362,6 +362,8 @@ class _WorkDir:
     async def remove(self) -> None:
         """Delete the folder if it is a temporary one."""
         if self._made is not None and self._given is None:
+            import shutil
+
             made, self._made = self._made, None
             await in_thread(shutil.rmtree, made)
 

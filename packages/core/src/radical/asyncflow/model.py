@@ -18,7 +18,6 @@ event loop, thread, clock or file.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -97,6 +96,8 @@ class TaskKind(enum.StrEnum):
 
 def closest(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``."""
+    import difflib  # here, because only errors need it
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
