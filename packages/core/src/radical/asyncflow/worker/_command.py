@@ -28,6 +28,8 @@ _LINGER = 1.0  # seconds of silence after which a daemon's hold on our pipes is 
 _LONGEST = 10.0  # seconds after which it is ignored although the daemon is not silent
 _LIMIT = 16 * 1024 * 1024  # bytes of a stream that stay in memory
 _STUBBORN = 10.0  # seconds after SIGKILL until we stop waiting (uninterruptible sleep)
+_LOOKS = 3  # that find nobody, before we believe it
+_BETWEEN = 0.01  # seconds between such looks
 
 _log = logging.getLogger("radical.asyncflow.worker")
 _numbers = itertools.count()
@@ -291,9 +293,16 @@ class Execution:
         asked: frozenset[int] = frozenset()
         killing = False
         pause = 0.004
-        while left := survivors(pgid, mark):
+        clean = 0
+        while True:
+            left = survivors(pgid, mark)
+            # One look can miss a process that forks or executes at that moment: its
+            # environment is empty for an instant.
+            clean = 0 if left else clean + 1
+            if clean == _LOOKS:
+                break
             now = time.monotonic()
-            if now >= deadline:
+            if left and now >= deadline:
                 if killing:
                     _log.error("task %r: processes %s survive SIGKILL", self.name, sorted(left))
                     return
@@ -307,8 +316,11 @@ class Execution:
                 outside = frozenset(pid for pid in left if _group(pid) != pgid)
                 signal_processes(outside - asked, signal.SIGTERM)
                 asked |= outside
-            exchange.pump(min(pause, max(deadline - now, 0.0)))
-            pause = min(pause * 1.5, 0.1)
+            if left:
+                exchange.pump(min(pause, max(deadline - now, 0.0)))
+                pause = min(pause * 1.5, 0.1)
+            else:
+                exchange.pump(_BETWEEN)
         exchange.drain()
 
 

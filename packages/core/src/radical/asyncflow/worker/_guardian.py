@@ -14,8 +14,9 @@ import sys
 import time
 from contextlib import suppress
 
-_ROUNDS = 100
-_PAUSE = 0.02  # seconds between two rounds
+_ROUNDS = 300
+_LOOKS = 3  # that find nobody, before we believe it
+_PAUSE = 0.01  # seconds between two rounds
 _NAP = 0.02  # seconds: news is read in bundles, so that a burst of commands is not slowed
 
 
@@ -63,6 +64,7 @@ def _listen() -> set[int]:
 def _kill_marked(mark: bytes) -> None:
     """Kill every process whose environment holds *mark*, until none is left (Linux)."""
     me = str(os.getpid())
+    clean = 0
     for _ in range(_ROUNDS):
         found = False
         try:
@@ -77,7 +79,9 @@ def _kill_marked(mark: bytes) -> None:
                     if marked:
                         found = True
                         os.kill(int(name), signal.SIGKILL)
-        if not found:
+        # One look can miss a process that forks or executes at that moment.
+        clean = 0 if found else clean + 1
+        if clean == _LOOKS:
             return
         time.sleep(_PAUSE)
 
