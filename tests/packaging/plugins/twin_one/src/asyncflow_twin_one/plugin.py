@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from radical.asyncflow.backend import BackendSpec, Capabilities, TaskKind, hookimpl
+
+
+@hookimpl
+def asyncflow_backend() -> BackendSpec:
+    return BackendSpec(
+        name="twin",
+        summary="twin",
+        factory="no_such_module:Backend",
+        capabilities=Capabilities(kinds={TaskKind.FUNCTION}),
+    )

@@ -1,0 +1,61 @@
+"""Every documented way to install, in a scratch environment."""
+
+from __future__ import annotations
+
+import pytest
+
+LIST = """
+import json
+from radical.asyncflow import factory
+print(json.dumps(factory.list_available_backends()))
+"""
+IMPORT = """
+import json, {first}, {second}
+import radical.asyncflow.factory, radical.utils
+print(json.dumps([radical.asyncflow.factory.__file__, radical.utils.__file__]))
+"""
+
+
+def available(listing: dict[str, dict[str, object]]) -> list[str]:
+    return [name for name, info in listing.items() if info["available"]]
+
+
+def test_pip_installs_a_clone_with_its_extra(scratch):
+    made = scratch()
+    made.pip("./packages/core[local]")
+    assert available(made.run(LIST)) == ["noop", "concurrent"]
+
+
+def test_pip_installs_a_clone_editable(editable_venv):
+    assert available(editable_venv.run(LIST)) == ["noop", "concurrent"]
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        ["./packages/core[local]"],
+        ["-e", "packages/core", "-e", "packages/backend-noop", "-e", "packages/backend-concurrent"],
+    ],
+    ids=["extra", "editable"],
+)
+def test_uv_installs_a_clone(scratch, uv, what):
+    made = scratch()
+    uv("pip", "install", "--python", made.interpreter, *what)
+    assert available(made.run(LIST)) == ["noop", "concurrent"]
+
+
+def test_the_core_alone_has_no_backend_and_says_how_to_get_one(scratch):
+    made = scratch()
+    made.pip("packages/core")
+    listing = made.run(LIST)
+    assert available(listing) == []
+    assert listing["noop"]["installation_hint"] == "Try: pip install 'radical.asyncflow[noop]'"
+
+
+@pytest.mark.parametrize("order", [("utils", "asyncflow"), ("asyncflow", "utils")])
+@pytest.mark.parametrize("kind", ["wheel_venv", "editable_venv"])
+def test_we_share_the_namespace_with_the_real_radical_utils(request, kind, order):
+    made = request.getfixturevalue(kind)
+    first, second = (f"radical.{name}" for name in order)
+    ours, theirs = made.run(IMPORT.format(first=first, second=second))
+    assert ours != theirs
