@@ -43,10 +43,11 @@ def rewrite(value: Any, visit: Visitor) -> Any:
     """*value* with every leaf replaced by ``visit(leaf)``; *value* itself if none changed.
 
     Only the exact built-in containers (and named tuples) are entered: a subclass may
-    have invariants that a copy would break.  A container inside itself is left alone.
+    have invariants that a copy would break.  A container inside itself is left alone;
+    one that stands in several places is entered once, and stays one.
     """
     try:
-        return _rewrite(value, visit, set())
+        return _rewrite(value, visit, {})
     except RecursionError:
         raise ConfigurationError(
             "an argument is nested too deeply to be searched for futures; "
@@ -61,7 +62,7 @@ def rewrite_call(
     return rewrite(args, visit), rewrite(kwargs, visit) if kwargs else kwargs
 
 
-def _rewrite(value: Any, visit: Visitor, path: set[int]) -> Any:
+def _rewrite(value: Any, visit: Visitor, seen: dict[int, Any]) -> Any:
     kind = type(value)
     if kind in ATOMS:
         return value
@@ -72,17 +73,21 @@ def _rewrite(value: Any, visit: Visitor, path: set[int]) -> Any:
     else:
         return visit(value)
     # issuperset(map(type, ...)) runs in C: a list of a million numbers costs 20 ns each.
-    if ATOMS.issuperset(map(type, members)) or id(value) in path:
+    if ATOMS.issuperset(map(type, members)):
         return value
-    path.add(id(value))
-    new = [_rewrite(member, visit, path) for member in members]
-    path.discard(id(value))
+    if id(value) in seen:
+        return seen[id(value)]
+    seen[id(value)] = value
+    new = [_rewrite(member, visit, seen) for member in members]
     if all(map(is_, members, new)):
         return value
     if kind is dict:
         half = len(new) // 2
-        return dict(zip(new[:half], new[half:], strict=True))
-    return kind(new) if kind in _PLAIN else kind(*new)
+        copy = dict(zip(new[:half], new[half:], strict=True))
+    else:
+        copy = kind(new) if kind in _PLAIN else kind(*new)
+    seen[id(value)] = copy
+    return copy
 
 
 _PLAIN = frozenset({list, tuple, set, frozenset})

@@ -31,7 +31,7 @@ from ._scheduler import Scheduler
 from ._scope import SCOPE
 from ._values import StillOpen, substitute, top_level
 from .backend import ExecutionBackend, Report, TaskRequest
-from .errors import BackendError, EngineClosedError, PendingLimitError
+from .errors import BackendError, CycleError, EngineClosedError, PendingLimitError
 from .model import TaskKind, TaskSpec, TaskState
 
 __all__ = ["Dispatcher"]
@@ -140,7 +140,9 @@ class Dispatcher:
         future.number = number
         future.spec = spec
         future.lane = lane
-        future.native = lane is not None and lane.native and spec.retries is None
+        future.native = (
+            lane is not None and lane.native and spec.retries is None and spec.kind is FUNCTION
+        )
         future.args = args
         future.kwargs = kwargs = kwargs or NO_KWARGS
         future.attempt = 1
@@ -209,6 +211,7 @@ class Dispatcher:
         reports = inbox.reports
         inbox.awake = True
         budget = BUDGET
+        finished = False
         try:
             while True:
                 if ready:
@@ -218,15 +221,19 @@ class Dispatcher:
                 if reports:
                     budget -= self._receive(budget)
                 if budget <= 0:
-                    self.loop.call_soon(self.pump)
                     break
                 if not ready and not reports and not self._batched:
                     inbox.awake = False
                     if not reports:
+                        finished = True
                         break
                     inbox.awake = True
         finally:
             self._pumping = False
+            if not finished:
+                # Out of budget; or interrupted, as by a KeyboardInterrupt: `awake` is
+                # set, so nobody else would come back to what is left.
+                self.loop.call_soon(self.pump)
         if self.observers.events:
             self.observers.deliver()
         if not self.scheduler.tasks:
@@ -267,6 +274,9 @@ class Dispatcher:
                     except StillOpen as signal:
                         self._wait_more(node, signal.futures)
                         continue
+                    except Exception as error:
+                        self.outcomes.resolve(self.scheduler.fail(node, error))
+                        continue
                 else:
                     args, kwargs = top_level(args, kwargs)
             lane.batch.append(
@@ -304,7 +314,7 @@ class Dispatcher:
         except StillOpen as signal:
             self._wait_more(node, signal.futures)
         except Exception as error:
-            self.outcomes.attempt_failed(node, error)
+            self.outcomes.resolve(self.scheduler.fail(node, error))
 
     def enqueue(
         self,
@@ -316,19 +326,27 @@ class Dispatcher:
     ) -> None:
         """*node* was prepared: it goes with the next batch of its backend."""
         lane: Lane = node.lane
+        self._inbox.wake()
+        if lane.lost is not None:
+            self.outcomes.attempt_failed(node, lane.lost)
+            return
         request = TaskRequest(node.number, node.attempt, node.spec, args, kwargs, command, refs)
         lane.batch.append(request)
         self.scheduler.submitted(node)
         if self.observers.events is not None:
             self.observers.tell(node, SUBMITTED)
         self._batched = True
-        self._inbox.wake()
 
     def _wait_more(self, node: TaskFuture[Any], late: Iterable[TaskFuture[Any]]) -> None:
         """Futures that *node* needs were found unfinished when it was about to be sent."""
         here = [future for future in late if future.stage is not DONE]
         away = [future for future in late if future.stage is DONE]
-        self.outcomes.resolve(self.scheduler.wait_more(node, here, holds=len(away)))
+        try:
+            ended = self.scheduler.wait_more(node, here, holds=len(away))
+        except CycleError as error:
+            self.outcomes.resolve(self.scheduler.fail(node, error))
+            return
+        self.outcomes.resolve(ended)
         for future in away:
             # The value is on another backend: it is fetched, and then the task goes on.
             future.add_done_callback(lambda _: self.release(node))
@@ -389,7 +407,8 @@ class Dispatcher:
                 else:
                     self._stray(report)
             except Exception:
-                log.exception("a malformed report was dropped: %.200r", report)
+                # Not the report itself: results do not belong in a log.
+                log.exception("a malformed report was dropped, a %s", type(report).__name__)
                 self.strays["malformed"] += 1
         return count
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from weakref import WeakSet
 
 from ._scheduler import Node
@@ -108,7 +108,7 @@ class TaskFuture(Node, asyncio.Future[T]):
 
     @property
     def attempts(self) -> int:
-        """How many times it was sent to its backend."""
+        """How many times it was tried."""
         sent = self.stage is not TaskState.PENDING and self.stage is not TaskState.READY
         return self.attempt if sent else self.attempt - 1
 
@@ -152,7 +152,21 @@ class TaskFuture(Node, asyncio.Future[T]):
         if self.done():
             return False
         self.dispatcher.outcomes.end(self, "cancel", msg)
-        return True
+        # Its result may have waited in the inbox.  Whoever awaits it must then cancel
+        # himself: a True here would swallow the cancellation of his scope.
+        return not self.done() or self.cancelled()
+
+    def set_result(self, result: T, /) -> NoReturn:  # noqa: ARG002
+        """As for an `asyncio.Task`: only the engine says how a task ended."""
+        raise RuntimeError("the future of a task does not support set_result")
+
+    def set_exception(
+        self,
+        exception: type[BaseException] | BaseException,  # noqa: ARG002
+        /,
+    ) -> NoReturn:
+        """As for an `asyncio.Task`: only the engine says how a task ended."""
+        raise RuntimeError("the future of a task does not support set_exception")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.name!r} {self.stage.public}>"

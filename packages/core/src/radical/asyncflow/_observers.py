@@ -83,6 +83,9 @@ class Observers:
                 self._raised(observer)
 
     def _raised(self, observer: Observer) -> None:
+        if observer not in self._watching:
+            log.exception("observer %r raised as it ended", observer)
+            return
         self._watching[observer] += 1
         errors = self._watching[observer]
         if errors == 1:

@@ -188,6 +188,9 @@ class Outcomes:
             return
         aux = aux_of(node)
         if aux.ending is not None:
+            if why == "cancel" and aux.ending == "timeout":
+                # The attempt is being ended already; now there shall be no other.
+                aux.ending, aux.message = why, message
             return
         aux.ending = why
         aux.message = message
@@ -262,6 +265,8 @@ class Outcomes:
             if place and was >= SUBMITTED and node.lane is not None:
                 withdrawn.setdefault(node.lane, []).append(node.number)
             clear(future)
+            if was is PENDING or (was is READY and (place or error is None)):
+                future.attempt -= 1  # this attempt was never made
             if future.done():
                 continue
             if error is not None:

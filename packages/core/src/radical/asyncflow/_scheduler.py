@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ._binding import rewrite_call
-from .errors import DependencyFailureError
+from .errors import CycleError, DependencyFailureError
 from .model import TaskSpec, TaskState, check_transition
 
 __all__ = ["Node", "Resolution", "Scheduler"]
@@ -39,7 +39,8 @@ class Node:
     Attributes:
         number: the task's id in its engine, in the order of the calls from 1.
         lane: where it runs; the scheduler only compares it.
-        native: its dependents on the same lane may be sent while it is unfinished.
+        native: its lane orders it by itself, among others that are native there: they
+            may be sent while what they depend on is unfinished.
         blockers: how many dependencies (and holds of the engine) are open.
         dependents: those waiting for it, once for each time that they name it.
         followers: those on the same lane that were sent before it finished.
@@ -129,7 +130,13 @@ class Scheduler:
     def wait_more(
         self, node: Node, dependencies: Iterable[Node], holds: int = 0
     ) -> Sequence[Resolution]:
-        """A ready *node* was found to depend on more: it waits again."""
+        """A ready *node* was found to depend on more: it waits again.
+
+        Raises:
+            CycleError: one of them waits for *node*; nothing was changed.
+        """
+        dependencies = list(dependencies)
+        self._check_cycle(node, dependencies)
         self._enter(node, PENDING)
         node.blockers = holds
         return self._wait(node, dependencies)
@@ -139,7 +146,7 @@ class Scheduler:
         for other in dependencies:
             stage = other.stage
             if stage < DONE:
-                if other.native and stage >= SUBMITTED and other.lane is node.lane:
+                if other.native and node.native and stage >= SUBMITTED and other.lane is node.lane:
                     followers = other.followers
                     if followers is None:
                         other.followers = [node]
@@ -174,9 +181,12 @@ class Scheduler:
         """*node* was sent; dependents that its backend can order itself may follow at once."""
         node.stage = SUBMITTED
         if node.native and node.dependents is not None:
-            followers = [other for other in node.dependents if other.lane is node.lane]
+            followers: list[Node] = []
+            others: list[Node] = []
+            for other in node.dependents:
+                native = other.native and other.lane is node.lane
+                (followers if native else others).append(other)
             if followers:
-                others = [other for other in node.dependents if other.lane is not node.lane]
                 node.dependents = others or None
                 node.followers = followers
                 for other in followers:
@@ -262,6 +272,22 @@ class Scheduler:
                 other.blockers = -1
                 orphans.append(other)
         return orphans
+
+    def _check_cycle(self, node: Node, dependencies: Iterable[Node]) -> None:
+        """Raise CycleError if one of *dependencies* waits for *node*."""
+        targets = {other.number for other in dependencies}
+        seen = {node.number}
+        waiting = [node]
+        for current in waiting:
+            if current.number in targets:
+                names = repr(node.spec.name)
+                if current is not node:
+                    names += f", which {current.spec.name!r} waits for,"
+                raise CycleError(f"task {names} would wait for {current.spec.name!r}")
+            for other in (*(current.dependents or ()), *(current.followers or ())):
+                if other.number not in seen and other.stage < DONE:
+                    seen.add(other.number)
+                    waiting.append(other)
 
     def _blame(self, node: Node, failed: Node | None = None) -> DependencyFailureError:
         """The error of *node*, whose dependency *failed* (or one among its arguments) failed."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from ._binding import rewrite_call
+from ._files import InputFile
 from ._future import RemoteTaskFuture, TaskFuture
 from .backend import TaskRef
-from .errors import CycleError
-from .model import TaskState
+from .errors import CycleError, DependencyFailureError
+from .model import TaskKind, TaskState
 
 __all__ = ["FUTURES", "StillOpen", "substitute", "top_level"]
 
@@ -71,7 +73,14 @@ def substitute(
             if leaf.stage is not DONE or not leaf.done():
                 late.append(leaf)
                 return leaf
-            return leaf.result()
+            return _fetched(leaf, node)
+        if isinstance(leaf, InputFile) and isinstance(leaf.source, TaskFuture):
+            if leaf.source.dispatcher is node.dispatcher:
+                if leaf.source.stage is not DONE or not leaf.source.done():
+                    late.append(leaf.source)
+                else:
+                    _fetched(leaf.source, node)
+            return leaf
         awaited = foreign.get(id(leaf))
         return leaf if awaited is None else awaited.result()
 
@@ -82,9 +91,25 @@ def substitute(
 
 
 def _held(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:
-    """Whether the backend of *node* has, or will have, the value of *future*."""
-    if future.lane is not node.lane:
+    """Whether the backend of *node* has, or will have, the value of *future*.
+
+    Only functions run there: any other body runs here, and needs the value itself.
+    """
+    if future.lane is not node.lane or node.spec.kind is not TaskKind.FUNCTION:
         return False
     if future.stage is DONE:
         return type(future) is RemoteTaskFuture and future.remote is not None
-    return future.native and future.stage >= SUBMITTED
+    return future.native and node.native and SUBMITTED <= future.stage < DONE
+
+
+def _fetched(future: TaskFuture[Any], node: TaskFuture[Any]) -> Any:
+    """The value of *future*, which was done; bringing it here may have failed since."""
+    error: BaseException | None
+    if future.cancelled():
+        error = asyncio.CancelledError("fetching its value was cancelled")
+    else:
+        error = future.exception()
+        if error is None:
+            return future.result()
+    failure = DependencyFailureError(node.name, [future.name], future.name, error)
+    raise failure from error
