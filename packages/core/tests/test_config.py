@@ -81,6 +81,7 @@ def test_all_problems_stand_in_one_message():
         Pool, {"max_worker": 2, "max_workers": "many", "executor_type": "process", "executor": 1}
     )
     assert "unknown key 'max_worker'; did you mean 'max_workers'?" in text
+    assert text.startswith("config of backend 'pool':\n  unknown key")
     assert "'max_workers': must be a valid integer" in text
     assert "not 'many'" in text
     assert "executor and executor_type exclude each other" in text

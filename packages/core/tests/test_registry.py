@@ -8,6 +8,7 @@ import pickle
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -428,3 +429,34 @@ def test_loading_a_backend_calls_no_other_plugins_hook(install, registry):
     install("one", GOOD)
     install("two", GOOD)
     assert [registry.get_backend_spec(name).name for name in ("one", "two")] == ["one", "two"]
+
+
+def test_the_class_of_a_backend_is_loaded_by_name(registry):
+    registry.register_backend(
+        "mine", f"{Capabilities.__module__}:ExecutionBackend", capabilities=Mine.capabilities
+    )
+    assert registry.load_factory("mine") is ExecutionBackend
+
+
+def test_a_class_that_does_not_load_is_refused(install, registry):
+    install("acme")
+    with pytest.raises(BackendBrokenError, match="no_such_heavy_module"):
+        registry.load_factory("acme")
+    assert registry.list_available_backends()["acme"]["status"] == "broken"
+
+
+def test_many_threads_load_one_plugin_once(install, registry):
+    install(
+        "acme",
+        "import radical.asyncflow as m; m.loads = getattr(m, 'loads', 0) + 1\n"
+        + textwrap.dedent(GOOD),
+    )
+    import radical.asyncflow
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            specs = list(pool.map(registry.get_backend_spec, ["acme"] * 16))
+        assert radical.asyncflow.loads == 1
+        assert all(spec is specs[0] for spec in specs)
+    finally:
+        del radical.asyncflow.loads

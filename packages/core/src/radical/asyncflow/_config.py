@@ -176,10 +176,9 @@ def _show(value: Any) -> str:
 def _refuse(problems: list[str], config: Mapping[str, Any], backend: str) -> None:
     if not problems:
         return
-    head = f"config of backend {backend!r}: "
-    text = (
-        head + problems[0] if len(problems) == 1 else head + "".join(f"\n  {p}" for p in problems)
-    )
+    head = f"config of backend {backend!r}:"
+    lines = [head + " " + problems[0]] if len(problems) == 1 else [head, *problems]
+    text = "\n  ".join(lines)
     # A validator of the backend's own may have put a value into its message.
     for secret in _secrets(config):
         text = text.replace(secret, _HIDDEN)
