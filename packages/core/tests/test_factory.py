@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from radical.asyncflow import factory, registry
 from radical.asyncflow.backend import Capabilities, ExecutionBackend, TaskKind
 from radical.asyncflow.errors import (
@@ -127,6 +127,17 @@ async def test_a_constructor_that_raises_is_named_with_its_cause(odd):
     with pytest.raises(BackendStartError, match="could not be made: OSError: no socket") as caught:
         await factory.create_backend(odd(explode))
     assert isinstance(caught.value.__cause__, OSError)
+
+
+async def test_a_validator_with_a_bug_is_named_with_its_cause(odd):
+    class Buggy(BaseModel):
+        @model_validator(mode="after")
+        def _bug(self) -> Buggy:
+            return 1 + "one"
+
+    name = odd(Recording, config_model=Buggy)
+    with pytest.raises(BackendStartError, match="could not be made: TypeError"):
+        await factory.create_backend(name)
 
 
 async def test_an_error_of_ours_from_a_constructor_stays_as_it_is(odd):

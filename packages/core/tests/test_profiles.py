@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from radical.asyncflow._profiles import Choice, load, resolve
+from radical.asyncflow._profiles import Choice, _read, load, resolve
 from radical.asyncflow._settings import environment, overlay, parse_setting, parse_settings
 from radical.asyncflow.errors import ConfigurationError
 
@@ -288,6 +288,36 @@ def test_any_setting_survives_the_way_through_json(key, value):
     except ConfigurationError:
         return
     assert json.loads(json.dumps(setting)) == setting
+
+
+KEYS = st.sampled_from(["default", "profiles", "backend", "backends", "name", "config", "x"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "x", "noop"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(KEYS, VALUES))
+def test_a_document_of_any_shape_gives_profiles_or_our_own_error(document):
+    try:
+        profiles = _read(document, "file")[1]
+    except ConfigurationError:
+        return
+    assert all(choice.name for profile in profiles for choice in profile.choices)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"profiles": st.dictionaries(KEYS, st.fixed_dictionaries({"backend": st.text(min_size=1)}))}
+    )
+)
+def test_every_profile_of_a_right_document_is_read(document):
+    default, profiles = _read(document, "file")
+    assert default is None
+    assert {profile.name: profile.choices[0].name for profile in profiles} == {
+        name: table["backend"] for name, table in document["profiles"].items()
+    }
 
 
 def test_a_site_profile_of_a_plugin_comes_last_and_a_broken_one_is_left_out(

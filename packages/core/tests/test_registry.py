@@ -311,6 +311,16 @@ def test_a_disabled_plugin_is_not_listed_and_says_why_when_asked_for(
     assert "ASYNCFLOW_DISABLE_PLUGINS" in str(error)
 
 
+def test_one_of_ours_can_be_disabled_by_name_and_stays_listed(install, registry, monkeypatch):
+    install("dask", distribution="asyncflow-backend-dask")
+    monkeypatch.setenv("ASYNCFLOW_DISABLE_PLUGINS", "dask")
+    info = registry.list_available_backends()["dask"]
+    assert (info["available"], info["failure_reason"]) == (
+        False,
+        "asyncflow-backend-dask 1.0 is disabled",
+    )
+
+
 def test_an_entry_point_that_names_no_module_is_listed_as_broken(install, registry):
     install("acme", None, module="!!! not a module")
     assert registry.list_available_backends()["acme"]["status"] == "broken"

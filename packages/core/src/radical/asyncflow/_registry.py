@@ -150,9 +150,10 @@ class Registry:
             raise ConfigurationError(
                 f"config of backend {name!r}: 'name' must be a text, not {own_name!r}"
             )
-        values = validate(self._model(source, spec), settings, backend=name)
+        model = self._model(source, spec)
         factory = self._load(source, spec.factory)
         try:
+            values = validate(model, settings, backend=name)
             backend = factory(**values, name=own_name)
         except AsyncFlowError:
             raise
