@@ -14,6 +14,7 @@ from radical.asyncflow._discovery import (
     DISABLE,
     Declaration,
     Status,
+    _allows,
     is_disabled,
     judge,
     judge_requirements,
@@ -168,6 +169,10 @@ def test_an_official_distribution_is_mended_by_its_extra():
         "dask", distribution="asyncflow_backend_dask", requires=("no-such-dask[distributed]",)
     )
     assert judge(dask).hint == "Try: pip install 'radical.asyncflow[dask]'"
+
+
+def test_an_installed_release_candidate_counts():
+    assert _allows(">=1", "2.0rc1")
 
 
 def test_another_core_makes_it_incompatible():

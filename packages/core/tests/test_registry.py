@@ -436,9 +436,16 @@ def test_plugins_can_be_disabled(install, registry, monkeypatch):
 
 
 def test_loading_a_backend_calls_no_other_plugins_hook(install, registry):
-    install("one", GOOD)
-    install("two", GOOD)
-    assert [registry.get_backend_spec(name).name for name in ("one", "two")] == ["one", "two"]
+    install("one")
+    install("two", GOOD.replace("return", "return None and"))
+    assert registry.get_backend_spec("one").name == "one"
+    assert "(got None)" in str(refusal(registry, "two", BackendBrokenError))
+
+
+def test_nothing_of_a_backend_that_does_not_load_stays_active(install, registry):
+    install("acme", GOOD.replace("return", "1 / 0; return") + PROFILES)
+    refusal(registry, "acme", BackendBrokenError)
+    assert registry.hooks("asyncflow_profiles") == []
 
 
 def test_the_class_of_a_backend_is_loaded_by_name(registry):
