@@ -61,6 +61,7 @@ __all__ = [
     "WorkerLostError",
 ]
 
+_MADE_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _TAIL = 2000
 _NAMES = 20
 
@@ -75,7 +76,12 @@ class AsyncFlowError(Exception):
 
 
 def _rebuild(cls: type[AsyncFlowError], args: tuple[Any, ...]) -> AsyncFlowError:
-    error = cls.__new__(cls, *args)
+    # Not cls.__new__: by the order of bases that may be RuntimeError's, which refuses to
+    # make a TimeoutError.  The layout of an instance is that of the chain of __base__.
+    base: Any = cls
+    while base.__flags__ & _MADE_IN_PYTHON:
+        base = base.__base__
+    error: AsyncFlowError = base.__new__(cls, *args)
     error.args = args
     return error
 
