@@ -1,0 +1,234 @@
+"""The task model: states, resources, retries, commands."""
+
+from __future__ import annotations
+
+import pickle
+import shlex
+from pathlib import Path
+
+import pytest
+import tenacity
+from hypothesis import given
+from hypothesis import strategies as st
+from radical.asyncflow.errors import ConfigurationError, TransitionError
+from radical.asyncflow.model import (
+    TRANSITIONS,
+    Command,
+    Prompt,
+    Resources,
+    RetryPolicy,
+    TaskState,
+    check_transition,
+    parse_size,
+    retry_delay,
+)
+
+FINAL = {TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}
+
+
+def test_the_transition_table_knows_every_state() -> None:
+    assert set(TRANSITIONS) == set(TaskState)
+
+
+def test_nothing_follows_a_final_state() -> None:
+    assert {state for state, after in TRANSITIONS.items() if not after} == FINAL
+
+
+@pytest.mark.parametrize("state", sorted(set(TaskState) - FINAL))
+def test_every_unfinished_task_may_fail_and_be_cancelled(state: TaskState) -> None:
+    assert {TaskState.FAILED, TaskState.CANCELLED} <= TRANSITIONS[state]
+
+
+@pytest.mark.parametrize("old", TaskState)
+@pytest.mark.parametrize("new", TaskState)
+def test_a_transition_is_allowed_exactly_where_the_table_says(
+    old: TaskState, new: TaskState
+) -> None:
+    if new in TRANSITIONS[old]:
+        check_transition(old, new)
+    else:
+        with pytest.raises(TransitionError, match=f"{old.name} may be followed by .*{new.name}"):
+            check_transition(old, new)
+
+
+def test_users_see_five_states() -> None:
+    names = {state.public for state in TaskState}
+    assert names == {"PENDING", "RUNNING", "DONE", "FAILED", "CANCELLED"}
+
+
+# ------------------------------------------------------------------- resources
+
+
+def test_the_total_of_a_resource_counts_every_rank() -> None:
+    asked = Resources(cores=2, gpus=1, memory=10, ranks=3)
+    assert (asked.total_cores, asked.total_gpus, asked.total_memory) == (6, 3, 30)
+
+
+@pytest.mark.parametrize("bad", [{"cores": 0}, {"gpus": -1}, {"ranks": 1.5}, {"memory": True}])
+def test_a_resource_below_its_least_is_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match="must be a whole number of at least"):
+        Resources(**bad)
+
+
+def test_every_wrong_resource_is_named_in_one_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"cores .*; gpus "):
+        Resources(cores=0, gpus=-1)
+
+
+def test_an_unknown_resource_gets_the_closest_known_one() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean 'cores'"):
+        Resources.of({"core": 2})
+
+
+def test_a_size_in_a_mapping_is_read() -> None:
+    assert Resources.of({"memory": "512 MiB"}).memory == 512 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1.5 GB", 1_500_000_000), ("4k", 4000), ("7", 7), ("1Ti", 2**40)]
+)
+def test_a_size_has_a_unit(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@given(st.text())
+def test_a_size_of_any_text_is_a_number_or_our_own_error(text: str) -> None:
+    try:
+        assert parse_size(text) >= 0
+    except ConfigurationError as error:
+        assert "not a size" in str(error)  # noqa: PT017
+
+
+# --------------------------------------------------------------------- retries
+
+
+def test_three_retries_are_four_attempts() -> None:
+    policy = RetryPolicy.of(3)
+    assert policy is not None
+    assert policy.attempts == 4
+
+
+@pytest.mark.parametrize("nothing", [0, None])
+def test_no_retries_are_no_policy(nothing: int | None) -> None:
+    assert RetryPolicy.of(nothing) is None
+
+
+@pytest.mark.parametrize("bad", [-1, True, 1.5, "3"])
+def test_retries_that_are_no_number_are_refused(bad: object) -> None:
+    with pytest.raises(ConfigurationError, match="whole number"):
+        RetryPolicy.of(bad)  # type: ignore[arg-type]
+
+
+def test_everything_wrong_with_a_policy_is_in_one_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"attempts .*; wait .*; jitter .*; exp_base .*"):
+        RetryPolicy(attempts=0, wait=-1, jitter=float("nan"), exp_base=0.5)
+
+
+def test_waits_grow_by_the_base_up_to_the_limit() -> None:
+    policy = RetryPolicy(attempts=9, wait=1.0, exp_base=3.0, wait_max=20.0)
+    waits = [retry_delay(policy, attempt, ValueError(), 0.0) for attempt in range(1, 6)]
+    assert waits == [1.0, 3.0, 9.0, 20.0, 20.0]
+
+
+def test_jitter_adds_its_share_of_the_dice() -> None:
+    policy = RetryPolicy(wait=1.0, jitter=4.0)
+    assert retry_delay(policy, 1, ValueError(), 0.25) == 2.0
+
+
+def test_the_last_attempt_has_no_successor() -> None:
+    assert retry_delay(RetryPolicy(attempts=2), 2, ValueError(), 0.0) is None
+
+
+def test_an_error_of_another_type_is_not_retried() -> None:
+    policy = RetryPolicy(retry=(OSError, KeyError))
+    assert retry_delay(policy, 1, ValueError(), 0.0) is None
+    assert retry_delay(policy, 1, KeyError(), 0.0) == 0.0
+
+
+def test_a_million_attempts_do_not_overflow_the_wait() -> None:
+    policy = RetryPolicy(attempts=2_000_000, wait=1.0, exp_base=10.0, wait_max=5.0)
+    assert retry_delay(policy, 1_000_000, ValueError(), 0.0) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("strategy", "attempt", "expected"),
+    [
+        (tenacity.wait_fixed(2.5), 1, 2.5),
+        (tenacity.wait_incrementing(start=1, increment=2), 3, 5.0),
+        (tenacity.wait_exponential(multiplier=1), 4, 8.0),
+        (tenacity.wait_chain(tenacity.wait_fixed(1), tenacity.wait_fixed(7)), 2, 7.0),
+    ],
+)
+def test_a_wait_strategy_of_tenacity_decides(
+    strategy: tenacity.wait.wait_base, attempt: int, expected: float
+) -> None:
+    policy = RetryPolicy(attempts=9, wait=strategy)
+    assert retry_delay(policy, attempt, ValueError(), 0.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("predicate", "error", "again"),
+    [
+        (tenacity.retry_if_exception_type(OSError), OSError(), True),
+        (tenacity.retry_if_exception_type(OSError), ValueError(), False),
+        (tenacity.retry_if_exception_message(match="busy"), ValueError("busy now"), True),
+        (tenacity.retry_if_exception_message(match="busy"), ValueError("gone"), False),
+        (tenacity.retry_if_not_exception_type(OSError), OSError(), False),
+    ],
+)
+def test_a_predicate_of_tenacity_decides(
+    predicate: tenacity.retry_base, error: Exception, again: bool
+) -> None:
+    policy = RetryPolicy(retry=predicate)
+    assert (retry_delay(policy, 1, error, 0.0) is not None) is again
+
+
+# -------------------------------------------------------------------- commands
+
+
+def test_a_list_of_strings_and_paths_is_an_argv() -> None:
+    assert Command.of(["/bin/ls", Path("/tmp")]).args == ("/bin/ls", "/tmp")
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (b"ls", "not bytes"),
+        (None, "not NoneType"),
+        ([], "empty list"),
+        ("  ", "command line is empty"),
+        (["ls", 3], "strings or paths, not 3"),
+        ("a\0b", "NUL"),
+    ],
+)
+def test_what_is_no_command_is_refused(bad: object, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        Command.of(bad)
+
+
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [({"a=b": "c"}, "not a name"), ({"a": 3}, "names to strings"), ({"": "x"}, "not a name")],
+)
+def test_an_environment_that_cannot_be_set_is_refused(env: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        Command("ls", env=env)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0")), min_size=1).filter(lambda a: a[0]))
+def test_a_shell_reads_the_text_of_a_command_as_its_argv(argv: list[str]) -> None:
+    assert shlex.split(str(Command(tuple(argv)))) == argv
+
+
+def test_a_command_can_be_pickled() -> None:
+    command = Command(("ls", "-l"), env={"a": None}, cwd="/tmp", stdin=b"x")
+    assert pickle.loads(pickle.dumps(command)) == command
+
+
+def test_a_prompt_is_a_text() -> None:
+    assert Prompt.of("why?") == Prompt("why?")
+
+
+def test_what_is_no_prompt_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="must return a str or a Prompt, not int"):
+        Prompt.of(3)
