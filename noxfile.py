@@ -1,0 +1,134 @@
+"""Everything that is done to this project, as nox sessions; ``nox --list`` names them.
+
+``python3 dev.py NAME`` runs a session where nox is not installed.  What follows ``--``
+(or the name, with dev.py) is passed on, such as ``nox -s tests -- -k cancel``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "types", "tests", "docs"]
+nox.options.reuse_venv = "yes"
+
+ROOT = Path(__file__).parent
+SOURCES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src"))
+DIST = ROOT / "dist"
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run a real workflow on this machine: a parameter sweep, with a table at its end."""
+    install(session, "demo")
+    session.run("python", "examples/05_parameter_sweep.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests of all packages, of the examples, of the documents and of the spec."""
+    install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and spelling; change nothing."""
+    session.install("-r", "requirements/lint.txt")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of all sources, and what they promise to users (tests/typing)."""
+    install(session, "types")
+    session.run("mypy", "--strict", *SOURCES, "dev.py", "noxfile.py", "examples", "scripts")
+    session.run("pytest", "tests/typing", "-p", "no:randomly", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/; warnings are errors.  ``-- serve`` shows it."""
+    install(session, "docs")
+    session.run("mkdocs", *(session.posargs or ("build", "--strict")))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the engine and the local backends against their plain references."""
+    install(session, "test")
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build what a release uploads into dist/, check it, install it and run a workflow."""
+    session.install("build", "hatchling")
+    shutil.rmtree(DIST, ignore_errors=True)
+    for package in sorted(ROOT.glob("packages/*/pyproject.toml")):
+        session.run(
+            *("python", "-m", "build", "--no-isolation", "--outdir", str(DIST)),
+            str(package.parent),
+            env={"ASYNCFLOW_RELEASE": "1"},
+            silent=True,
+        )
+    session.run("python", "scripts/check_wheels.py", str(DIST))
+    session.install("--upgrade", "--find-links", str(DIST), "--no-index", "--no-deps", *WHEELS)
+    session.install("--find-links", str(DIST), "radical.asyncflow")
+    session.chdir(session.create_tmp())
+    session.run("python", str(ROOT / "examples/01_hello.py"))
+
+
+WHEELS = sorted(
+    "radical.asyncflow" if path.name == "core" else f"asyncflow-{path.name}"
+    for path in (ROOT / "packages").iterdir()
+)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Hold every backend of this repository against the contract, in random order."""
+    install(session, "test")
+    session.run("pytest", "packages", "-k", "conformance", *session.posargs)
+
+
+@nox.session
+def simulation(session: nox.Session) -> None:
+    """Run a million seeds of the scheduler and the engine against a reference model."""
+    long_run(session, "simulation")
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run a million tasks on each local backend and count what is retained."""
+    long_run(session, "soak")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Feed configs, command lines and metadata that nobody would write, for long."""
+    long_run(session, "fuzz")
+
+
+def long_run(session: nox.Session, marker: str) -> None:
+    """The tests with *marker*, at the length that CI has no time for."""
+    install(session, "test")
+    session.run(
+        *("pytest", "-m", marker, "--timeout", "0", *session.posargs),
+        env={"ASYNCFLOW_LONG": "1", "HYPOTHESIS_PROFILE": "long"},
+    )
+
+
+def install(session: nox.Session, requirements: str) -> None:
+    """The packages of this repository, editable, and what the session needs beside them."""
+    # With hatchling at hand pip need not make an environment to build each package in.
+    session.install("hatchling>=1.27")
+    session.install(
+        *("--no-build-isolation", "-r", "requirements/local.txt"),
+        *("-r", f"requirements/{requirements}.txt"),
+    )

@@ -1,0 +1,146 @@
+"""Runs the Python blocks of a Markdown page as the one program that its reader sees.
+
+The blocks of a page share their names and one event loop, and may use ``await`` outside
+of functions, as in ``python -m asyncio``.  A block that calls ``asyncio.run`` is a program
+by itself.  A ``text`` block that comes right after a Python block is what that one prints,
+and a block with ``title="NAME"`` is a file, written before the next block runs; if it is
+a test file, pytest runs it.
+
+``python -m document_blocks PAGE.md`` runs them in the current folder and raises what
+they raise, with the page's own line numbers.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import io
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
+from inspect import CO_COROUTINE
+from pathlib import Path
+from types import CodeType
+from typing import Any, NamedTuple
+
+__all__ = ["Block", "compile_block", "read_blocks", "run_blocks", "run_code"]
+
+_FENCE = re.compile(
+    r"^(?P<indent> *)(?P<fence>`{3,})(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)(?P=fence) *$",
+    re.MULTILINE | re.DOTALL,
+)
+_TITLE = re.compile(r'title="([^"]+)"')
+
+
+class Block(NamedTuple):
+    """One fenced block.
+
+    Attributes:
+        line: the number of its first line in the page, from 1.
+        text: without the indentation that the fence has.
+        after: what stands between the block before it and its fence.
+    """
+
+    language: str
+    title: str | None
+    line: int
+    text: str
+    after: str
+
+
+def read_blocks(page: str) -> Iterator[Block]:
+    """Every fenced block of *page*, of whatever language."""
+    end = 0
+    for match in _FENCE.finditer(page):
+        language, _, more = match["info"].strip().partition(" ")
+        title = _TITLE.search(more)
+        line = page.count("\n", 0, match.start("body")) + 1
+        text = textwrap.dedent(match["body"])
+        yield Block(language, title and title[1], line, text, page[end : match.start()])
+        end = match.end()
+
+
+def compile_block(source: str, filename: str, line: int = 1) -> CodeType:
+    """*source* compiled so that it may await, and reports its lines from *line* on."""
+    code: CodeType = compile(
+        "\n" * (line - 1) + source,
+        filename,
+        "exec",
+        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+        dont_inherit=True,
+    )
+    return code
+
+
+async def run_code(code: CodeType, names: dict[str, Any]) -> None:
+    """Execute *code* in *names*, and await it if it awaits."""
+    coroutine = eval(code, names)
+    if code.co_flags & CO_COROUTINE:
+        await coroutine
+
+
+async def run_blocks(blocks: Iterable[Block], page: str, names: dict[str, Any]) -> int:
+    """Run *blocks* of *page* in the current folder.  Returns how many ran.
+
+    Raises:
+        AssertionError: a block printed something else than its ``text`` block says.
+    """
+    printed: str | None = None
+    ran = 0
+    for block in blocks:
+        if block.language == "text" and printed is not None and not block.after.strip():
+            where = f"{page}, line {block.line}"
+            assert printed.strip() == block.text.strip(), f"{where}: it printed:\n{printed}"
+        printed = None
+        if block.title is not None:
+            write(block.title, block.text)
+            ran += block.language == "python"
+        elif block.language == "python":
+            printed = await run_block(block, page, names)
+            ran += 1
+    return ran
+
+
+async def run_block(block: Block, filename: str, names: dict[str, Any]) -> str:
+    """Run one block.  Returns what it printed."""
+    code = compile_block(block.text, filename, block.line)
+    if "asyncio.run(" in block.text:
+        program = [sys.executable, "-W", "error", "-c", block.text]
+        return (await asyncio.to_thread(run_program, program)).stdout
+    output = io.StringIO()
+    with redirect_stdout(output):
+        await run_code(code, names)
+    return output.getvalue()
+
+
+def write(title: str, text: str) -> None:
+    """Write a file of a page; if it is a test, run it."""
+    path = Path(title)
+    assert not path.is_absolute(), title
+    assert ".." not in path.parts, title
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    if path.name.startswith("test_"):
+        run_program([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", title])
+
+
+def run_program(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run *command*; its output goes into the error if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def main(page: Path) -> None:
+    """Run *page* as a reader would: its folder can be imported from, its names are a program's."""
+    sys.path.insert(0, "")
+    blocks = list(read_blocks(page.read_text(encoding="utf-8")))
+    ran = asyncio.run(run_blocks(blocks, str(page), {"__name__": "__main__"}))
+    print(f"{ran} blocks ran")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

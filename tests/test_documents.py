@@ -1,0 +1,65 @@
+"""Every Python block of the documents does what its page says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from document_blocks import read_blocks
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md"))
+    if "```python" in path.read_text(encoding="utf-8")
+)
+
+
+def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    runner = ROOT / "tests/support/document_blocks.py"
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(runner), str(page)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_python_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+    done = run_page(page, tmp_path)
+    blocks = [block for block in read_blocks(page.read_text()) if block.language == "python"]
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout.splitlines()[-1] == f"{len(blocks)} blocks ran"
+
+
+def test_the_pages_that_users_begin_with_have_code() -> None:
+    names = {str(page.relative_to(ROOT)) for page in PAGES}
+    assert {"README.md", "docs/quickstart.md", "docs/concepts.md", "docs/backends.md"} <= names
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.name)
+def test_toml_blocks_are_toml(page: Path) -> None:
+    for block in read_blocks(page.read_text(encoding="utf-8")):
+        if block.language == "toml":
+            assert tomllib.loads(block.text), f"line {block.line} is empty"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "raise ValueError('wrong')",
+        "import asyncio\nawait asyncio.sleep(0)\nassert False",
+        "import asyncio\n\nasync def main():\n    raise OSError\n\nasyncio.run(main())",
+        "print('one')\n```\n\n```text\nanother",
+    ],
+)
+def test_a_page_whose_block_is_wrong_fails(block: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# A page\n\n```python\n{block}\n```\n")
+    assert run_page(page, tmp_path).returncode != 0

@@ -1,0 +1,56 @@
+"""Every example runs to its end, as a program and by ``asyncflow run``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+SAYS = {
+    "01_hello.py": ["HELLO, ASYNCFLOW! has 17 characters", "greet ran on 'concurrent': DONE"],
+    "02_diamond.py": ["13 words, 3 of them 'the'", "report: exit code 0"],
+    "03_five_workflows.py": ["Starting workflow 4", "Workflow 4 completed", "Total time"],
+    "04_fallback.py": ["Backend 'concurrent': ✅", os.uname().sysname],
+    "05_parameter_sweep.py": ["← peak", "52 tasks", "exact, for an infinite lattice: 2.269"],
+    "06_dry_run.py": ["41 tasks, 40 edges, depth 3, width 20"],
+}
+OPTIONS = {"05_parameter_sweep.py": ["--size", "16", "--sweeps", "100"]}
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "120"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_says_what_it_found(example: Path, tmp_path: Path) -> None:
+    output = run([sys.executable, str(example), *OPTIONS.get(example.name, [])], tmp_path)
+    assert [text for text in SAYS[example.name] if text not in output] == []
+    assert list(tmp_path.iterdir()) == [], "it left files behind"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_runs_by_the_command_line(example: Path, tmp_path: Path) -> None:
+    asyncflow = str(Path(sys.executable).with_name("asyncflow"))
+    output = run([asyncflow, "run", str(example), *OPTIONS.get(example.name, [])], tmp_path)
+    assert [text for text in SAYS[example.name] if text not in output] == []
+
+
+def test_the_fan_in_finds_the_physics(tmp_path: Path) -> None:
+    example = next(path for path in EXAMPLES if path.name == "05_parameter_sweep.py")
+    output = run([sys.executable, str(example), "--size", "24", "--sweeps", "800"], tmp_path)
+    peak = float(output.split("peaks at T = ")[1].split()[0])
+    assert 2.1 <= peak <= 2.6
