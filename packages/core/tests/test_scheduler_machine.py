@@ -1,0 +1,274 @@
+"""The scheduler against a model that recomputes every state by brute force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from radical.asyncflow._scheduler import Node, Resolution, Scheduler
+from radical.asyncflow.errors import CycleError, DependencyFailureError
+from radical.asyncflow.model import TRANSITIONS, TaskKind, TaskSpec, TaskState
+
+PENDING, READY = TaskState.PENDING, TaskState.READY
+SUBMITTED, RUNNING = TaskState.SUBMITTED, TaskState.RUNNING
+DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+
+
+class WatchedNode(Node):
+    """A node that checks each step of its own state."""
+
+    __slots__ = (*(name for name in Node.FIELDS if name != "stage"), "_stage")
+
+    def __init__(self, number: int, lane: str, native: bool, args: tuple[Any, ...]) -> None:
+        self.number = number
+        self.spec = TaskSpec(f"t{number}", TaskKind.FUNCTION, print)
+        self.lane = lane
+        self.native = native
+        self.args = args
+        self.kwargs = {}
+        self.attempt = 1
+        self.blockers = 0
+        self.dependents = self.followers = self.origin = None
+        self._stage = PENDING
+
+    @property
+    def stage(self) -> TaskState:
+        return self._stage
+
+    @stage.setter
+    def stage(self, new: TaskState) -> None:
+        old, self._stage = self._stage, new
+        assert new in TRANSITIONS[old] or old is new is PENDING, (self.number, old, new)
+
+
+@dataclass
+class Task:
+    """What the model knows of a task: what happened to it, and nothing derived."""
+
+    node: WatchedNode
+    needs: set[int]
+    holds: int
+    sent: bool = False
+    began: bool = False
+    end: TaskState | None = None
+    delayed: bool = False
+    sent_after: set[int] = field(default_factory=set)
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler = Scheduler()
+        self.model: dict[int, Task] = {}
+        self.ends: dict[int, int] = {}
+
+    # -------------------------------------------------------------- the model
+
+    def satisfied(self, task: Task, need: int) -> bool:
+        other = self.model[need]
+        if other.end is DONE:
+            return True
+        # A native one on the same lane has only to be sent.
+        native = other.node.native and task.node.native and other.node.lane == task.node.lane
+        return native and other.sent and other.end is None
+
+    def state(self, task: Task) -> TaskState:
+        if task.end is not None:
+            return task.end
+        if task.sent:
+            return RUNNING if task.began else SUBMITTED
+        free = not task.holds and all(self.satisfied(task, need) for need in task.needs)
+        return READY if free else PENDING
+
+    def doom(self, number: int, end: TaskState) -> set[int]:
+        """Who ends with *number*, found by repeating until nothing changes."""
+        doomed = {number}
+        while True:
+            more = {
+                other
+                for other, task in self.model.items()
+                if task.end is None and other not in doomed and task.needs & doomed
+            }
+            if not more:
+                break
+            doomed |= more
+        for each in doomed:
+            self.model[each].end = end
+        return doomed
+
+    def waits_for(self, number: int, target: int) -> bool:
+        needs = self.model[number].needs if self.model[number].end is None else set()
+        return number == target or any(self.waits_for(need, target) for need in needs)
+
+    def choose(self, data: st.DataObject, *states: TaskState) -> Task:
+        numbers = [n for n, task in self.model.items() if self.state(task) in states]
+        return self.model[data.draw(st.sampled_from(numbers))]
+
+    def any_in(self, *states: TaskState) -> bool:
+        return any(self.state(task) in states for task in self.model.values())
+
+    def note(self, resolutions: Any, expected: set[int], end: TaskState) -> None:
+        assert {item.node.number for item in resolutions} == expected
+        for item in resolutions:
+            assert isinstance(item, Resolution)
+            number = item.node.number
+            self.ends[number] = self.ends.get(number, 0) + 1
+            assert item.state is end
+            assert (item.error is not None) is (end is FAILED)
+
+    # -------------------------------------------------------------- the rules
+
+    @rule(
+        data=st.data(),
+        lane=st.sampled_from(["here", "there"]),
+        native=st.booleans(),
+        holds=st.integers(0, 2),
+    )
+    def add(self, data: st.DataObject, lane: str, native: bool, holds: int) -> None:
+        known = list(self.model)
+        needs = data.draw(st.lists(st.sampled_from(known), max_size=4)) if known else []
+        number = len(self.model) + 1
+        others = [self.model[need].node for need in needs]
+        node = WatchedNode(number, lane, native, tuple(others))
+        bad = [
+            self.model[need].end for need in needs if self.model[need].end in (FAILED, CANCELLED)
+        ]
+        self.model[number] = Task(node, set(needs), holds)
+        resolutions = self.scheduler.add(node, others or None, holds)
+        if bad:
+            self.model[number].end = bad[0]
+            self.note(resolutions, {number}, bad[0] or FAILED)
+        else:
+            assert not resolutions
+
+    @precondition(lambda self: any(task.holds and task.end is None for task in self.model.values()))
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        held = [n for n, task in self.model.items() if task.holds and task.end is None]
+        task = self.model[data.draw(st.sampled_from(held))]
+        task.holds -= 1
+        self.scheduler.release(task.node)
+
+    @precondition(lambda self: self.scheduler.ready)
+    @rule()
+    def submit(self) -> None:
+        node = self.scheduler.ready.popleft()
+        if node.stage is READY:  # else it ended while it was in the queue
+            task = self.model[node.number]
+            assert not task.delayed
+            task.sent = True
+            self.scheduler.submitted(node)
+
+    @precondition(lambda self: self.any_in(SUBMITTED, RUNNING))
+    @rule(data=st.data())
+    def running(self, data: st.DataObject) -> None:
+        task = self.choose(data, SUBMITTED, RUNNING)
+        assert self.scheduler.running(task.node) is not task.began
+        task.began = True
+
+    @precondition(lambda self: self.any_in(SUBMITTED, RUNNING))
+    @rule(data=st.data())
+    def succeed(self, data: st.DataObject) -> None:
+        task = self.choose(data, SUBMITTED, RUNNING)
+        if any(self.model[need].end is not DONE for need in task.needs):
+            return  # a follower: its backend orders it after what it needs
+        task.end = DONE
+        self.ends[task.node.number] = self.ends.get(task.node.number, 0) + 1
+        self.scheduler.succeed(task.node)
+
+    @precondition(lambda self: self.any_in(PENDING, READY, SUBMITTED, RUNNING))
+    @rule(data=st.data(), end=st.sampled_from([FAILED, CANCELLED]))
+    def end(self, data: st.DataObject, end: TaskState) -> None:
+        node = self.choose(data, PENDING, READY, SUBMITTED, RUNNING).node
+        doomed = self.doom(node.number, end)
+        if end is CANCELLED:
+            self.note(self.scheduler.cancel(node), doomed, end)
+            return
+        cause = ValueError(node.number)
+        resolutions = self.scheduler.fail(node, cause)
+        self.note(resolutions, doomed, end)
+        for item in resolutions[1:]:
+            assert isinstance(item.error, DependencyFailureError)
+            assert item.error.__cause__ is cause
+            assert item.error.root == node.spec.name
+
+    @precondition(lambda self: self.any_in(SUBMITTED, RUNNING))
+    @rule(data=st.data(), now=st.booleans())
+    def retry(self, data: st.DataObject, now: bool) -> None:
+        task = self.choose(data, SUBMITTED, RUNNING)
+        if task.node.native:
+            return  # the engine lets no task that may be retried have followers
+        attempt = task.node.attempt
+        task.sent = task.began = False
+        task.delayed = not now
+        self.scheduler.retry(task.node, now=now)
+        assert task.node.attempt == attempt + 1
+
+    @precondition(lambda self: any(task.delayed for task in self.model.values()))
+    @rule(data=st.data())
+    def requeue(self, data: st.DataObject) -> None:
+        waiting = [n for n, task in self.model.items() if task.delayed]
+        task = self.model[data.draw(st.sampled_from(waiting))]
+        task.delayed = False
+        self.scheduler.requeue(task.node)
+
+    @precondition(lambda self: self.scheduler.ready)
+    @rule(data=st.data(), holds=st.integers(0, 1))
+    def wait_more(self, data: st.DataObject, holds: int) -> None:
+        node = self.scheduler.ready.popleft()
+        if node.stage is not READY:
+            return
+        task = self.model[node.number]
+        more = data.draw(st.lists(st.sampled_from(list(self.model)), min_size=1, max_size=3))
+        live = [n for n in more if self.model[n].end in (None, DONE)]
+        cyclic = any(self.waits_for(need, node.number) for need in live)
+        others = [self.model[need].node for need in live]
+        try:
+            resolutions = self.scheduler.wait_more(node, others, holds)
+        except CycleError:
+            assert cyclic
+            self.scheduler.ready.append(node)
+            return
+        assert not cyclic
+        assert not resolutions
+        task.needs |= set(live)
+        task.holds = holds
+
+    # --------------------------------------------------------- the invariants
+
+    @invariant()
+    def every_state_is_as_recomputed(self) -> None:
+        for number, task in self.model.items():
+            assert task.node.stage is self.state(task), number
+
+    @invariant()
+    def what_is_ready_is_queued_once(self) -> None:
+        queued = [node.number for node in self.scheduler.ready if node.stage is READY]
+        expected = {
+            number
+            for number, task in self.model.items()
+            if self.state(task) is READY and not task.delayed
+        }
+        assert sorted(queued) == sorted(expected)
+
+    @invariant()
+    def exactly_the_unfinished_are_held(self) -> None:
+        assert set(self.scheduler.tasks) == {n for n, t in self.model.items() if t.end is None}
+
+    @invariant()
+    def every_end_was_told_once(self) -> None:
+        assert self.ends == {n: 1 for n, task in self.model.items() if task.end is not None}
+
+    @invariant()
+    def a_finished_task_holds_nobody(self) -> None:
+        for task in self.model.values():
+            if task.end is not None:
+                assert task.node.dependents is None
+                assert task.node.followers is None
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(stateful_step_count=40)
