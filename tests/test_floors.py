@@ -19,14 +19,12 @@ FLOORS: tuple[frozenset[str], ...] = (
     # 1: the pure core
     frozenset({"_binding", "_plan", "_scheduler"}),
     # 2: the contract, and what a backend needs where tasks run
-    frozenset({"backend", "hookspecs", "worker"}),
+    frozenset({"_reference", "aside", "backend", "config", "hookspecs", "worker"}),
     # 3: the machinery
     frozenset(
         {
-            "_aside",
             "_block",
             "_collector",
-            "_config",
             "_copying",
             "_decorators",
             "_discovery",

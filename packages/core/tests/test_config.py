@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
-from radical.asyncflow._config import check_model, merge, schema, validate
+from radical.asyncflow.config import check_model, merge, schema, validate
 from radical.asyncflow.errors import ConfigurationError
 
 

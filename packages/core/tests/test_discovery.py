@@ -18,9 +18,9 @@ from radical.asyncflow._discovery import (
     is_disabled,
     judge,
     judge_requirements,
-    load_reference,
     scan,
 )
+from radical.asyncflow._reference import load_reference
 
 GROUP = "radical.asyncflow.backends"
 

@@ -8,15 +8,15 @@ because the standard library's `entry_points` raises for all of them when one
 from __future__ import annotations
 
 import enum
-import importlib
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ._reference import is_reference
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ __all__ = [
     "is_disabled",
     "judge",
     "judge_requirements",
-    "load_reference",
     "scan",
 ]
 
@@ -44,8 +43,6 @@ CORE = "radical.asyncflow"
 DISABLE = "ASYNCFLOW_DISABLE_PLUGINS"
 
 _log = logging.getLogger("radical.asyncflow")
-_REFERENCE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::([^\W\d]\w*(?:\.[^\W\d]\w*)*))?")
-_EXTRAS = re.compile(r"\s*\[[^\]]*\]$")
 
 
 class Official(NamedTuple):
@@ -196,7 +193,7 @@ def is_disabled(declaration: Declaration) -> bool:
 
 def judge(declaration: Declaration) -> Verdict:
     """Whether the distribution fits this core, this Python and what else is installed."""
-    if not _REFERENCE.fullmatch(_EXTRAS.sub("", declaration.value)):
+    if not is_reference(declaration.value):
         reason = f"{declaration.label} declares the entry point {declaration.value!r}, "
         return Verdict(
             Status.BROKEN, reason + "which names no module", _upgrade(declaration.distribution)
@@ -299,19 +296,3 @@ def _allows(specifier: str, version: str) -> bool:
     except (InvalidSpecifier, InvalidVersion) as error:
         _log.debug("version %r is not compared with %r: %s", version, specifier, error)
         return True
-
-
-def load_reference(reference: str) -> Any:
-    """Import ``"module"``, or ``"module:attribute"``.
-
-    Raises:
-        ValueError: it is neither.
-        ImportError, AttributeError: as the import itself raises them.
-    """
-    match = _REFERENCE.fullmatch(_EXTRAS.sub("", reference.strip()))
-    if match is None:
-        raise ValueError(f"{reference!r} is not of the form 'module:Class'")
-    value: Any = importlib.import_module(match[1])
-    for attribute in (match[2] or "").split("."):
-        value = getattr(value, attribute) if attribute else value
-    return value

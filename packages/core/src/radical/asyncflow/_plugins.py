@@ -9,7 +9,8 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
-from ._discovery import Declaration, Status, is_disabled, judge, load_reference, scan
+from ._discovery import Declaration, Status, is_disabled, judge, scan
+from ._reference import load_reference
 
 __all__ = ["Plugins"]
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pluggy
 
-from ._config import check_model, merge, schema, validate
 from ._discovery import (
     AVAILABLE,
     DISABLE,
@@ -21,13 +20,14 @@ from ._discovery import (
     is_disabled,
     judge,
     judge_requirements,
-    load_reference,
     scan,
 )
 from ._listing import BackendInfo, Entry, broken, unavailable
 from ._plugins import Plugins
+from ._reference import load_reference
 from ._spec import ContractError, Registration, check_declared, check_factory, plain
 from .backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
+from .config import check_model, merge, schema, validate
 from .errors import (
     AsyncFlowError,
     BackendBrokenError,

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ._discovery import Declaration, load_reference
+from ._discovery import Declaration
+from ._reference import load_reference
 from .backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
 from .errors import ConfigurationError
 

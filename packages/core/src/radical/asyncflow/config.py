@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._discovery import load_reference
+from ._reference import load_reference
 from .errors import ConfigurationError
 from .model import closest
 

@@ -1,10 +1,11 @@
-"""Blocking work beside the loop, in a thread of its own."""
+"""Blocking work beside the loop, in a thread of its own: for backends and the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 __all__ = ["in_thread"]
@@ -33,8 +34,13 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             report: tuple[Callable[[Any], None], Any] = (future.set_exception, error)
         else:
             report = (future.set_result, result)
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop was closed without waiting for us
             loop.call_soon_threadsafe(settle, *report)
 
-    threading.Thread(target=work, name="asyncflow-aside", daemon=True).start()
-    return await future
+    thread = threading.Thread(target=work, name="asyncflow-aside", daemon=True)
+    thread.start()
+    try:
+        return await future
+    finally:
+        if future.done() and not future.cancelled():
+            thread.join()  # it has nothing left to do; afterwards it is really gone

@@ -1,0 +1,37 @@
+"""Objects by name: ``"module"`` or ``"module:attribute"``, as entry points write them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any
+
+__all__ = ["is_reference", "load_reference"]
+
+_REFERENCE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::([^\W\d]\w*(?:\.[^\W\d]\w*)*))?")
+_EXTRAS = re.compile(r"\s*\[[^\]]*\]$")
+
+
+def is_reference(text: str) -> bool:
+    """Whether *text* has the form of a reference."""
+    return _match(text) is not None
+
+
+def _match(text: str) -> re.Match[str] | None:
+    return _REFERENCE.fullmatch(_EXTRAS.sub("", text.strip()))
+
+
+def load_reference(reference: str) -> Any:
+    """Import ``"module"``, or ``"module:attribute"``.
+
+    Raises:
+        ValueError: it is neither.
+        ImportError, AttributeError: as the import itself raises them.
+    """
+    match = _match(reference)
+    if match is None:
+        raise ValueError(f"{reference!r} is not of the form 'module:Class'")
+    value: Any = importlib.import_module(match[1])
+    for attribute in (match[2] or "").split("."):
+        value = getattr(value, attribute) if attribute else value
+    return value
