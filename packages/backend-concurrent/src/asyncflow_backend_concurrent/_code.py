@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 from radical.asyncflow.backend import TaskRequest
 from radical.asyncflow.errors import SerializationError
 

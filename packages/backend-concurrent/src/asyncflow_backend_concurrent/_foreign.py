@@ -10,7 +10,7 @@ from collections.abc import Collection
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 from radical.asyncflow.backend import ReportSink, TaskId, TaskRequest
 from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.worker import Failure, TaskContext, call, close_loop

@@ -171,32 +171,26 @@ class WorkerProcess:
             WorkerGoneError: the process is gone, with nothing left of it; every result
                 that it had sent was returned before.
         """
+        ready = dict(self._poll.poll(None if timeout is None else timeout * 1000))
+        if self._bell in ready:
+            os.read(self._bell, 4096)
+        if self.condemned:
+            self._end()
+        messages: list[Message] = []
+        gone = self.condemned or self._pidfd in ready
         try:
-            ready = dict(self._poll.poll(None if timeout is None else timeout * 1000))
-            if self.condemned:
-                raise EOFError
-            if self._bell in ready:
-                os.read(self._bell, 4096)
-            messages: list[Message] = []
-            while (message := self._receive(messages)) is not None:
+            while (message := self._channel.receive(block=False)) is not None:
                 messages.append(message)
         except EOFError:
-            raise WorkerGoneError(self._end()) from None
-        if not messages and self._pidfd in ready:
+            gone = True
+        if gone and not messages:
             raise WorkerGoneError(self._end())
         return messages
 
-    def _receive(self, before: list[Message]) -> Message | None:
-        try:
-            return self._channel.receive(block=False)
-        except EOFError:
-            if before:
-                return None  # the next call meets it again
-            raise
-
     def take_back(self, wanted: Collection[int] | None = None) -> list[int]:
-        """The places of these tasks, or of all, that had not begun and never will.
+        """The places of those tasks that had not begun and now never will.
 
+        Of all tasks; or of the *wanted* ones, unless one of them has begun: then of all.
         From any thread.  Once the process is gone it tells which tasks had not begun.
         """
         with self._token_lock:
@@ -204,11 +198,9 @@ class WorkerProcess:
                 tokens = self._their_tokens.recv(4 * CHUNK, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return []
-            back = [
-                place
-                for place in tokens
-                if place != SKIP[0] and (wanted is None or place in wanted)
-            ]
+            back = [place for place in tokens if place != SKIP[0]]
+            if wanted is not None and back and set(wanted) <= set(back):
+                back = list(wanted)
             # The child counts the tokens of a chunk, so each is replaced.
             self._tokens.sendall(bytes(SKIP[0] if place in back else place for place in tokens))
             return back

@@ -68,22 +68,25 @@ class ProcessSlot(Slot):
         return [_report(entry, _CANCELLED) for entry in gone]
 
     def _withdraw(self, chosen: list[_Entry]) -> list[_Entry]:
-        """Those that will not begin; for the others their worker ends."""
+        """Those that will not begin; if one of the others runs, its worker ends."""
         offered = {
-            self._places[entry.request.task_id]: entry
-            for entry in chosen
-            if entry.request.task_id in self._places
+            place: self._entries[task_id]
+            for task_id, place in self._places.items()
+            if task_id in self._entries
         }
+        wanted = {place for place, entry in offered.items() if entry in chosen}
         gone = [entry for entry in chosen if entry.request.task_id not in self._places]
-        if offered and self._worker is not None:
-            back = self._worker.take_back(offered)
-            gone += [offered.pop(place) for place in back]
-            for entry in offered.values():
-                entry.job.cancelled = True
-            if offered:
-                # Nothing else may begin now and be hit by the signal.
-                self._put_back()
-                self._worker.kill()
+        if not wanted or self._worker is None:
+            return gone
+        back = {place: offered.pop(place) for place in self._worker.take_back(wanted)}
+        gone += [entry for place, entry in back.items() if place in wanted]
+        for place in wanted & offered.keys():
+            offered[place].job.cancelled = True
+        # They begin in order: the last that has begun runs, the others are done.  Nothing
+        # that was not cancelled can begin any more and be hit by the signal.
+        if offered and max(offered) in wanted:
+            self._worker.kill()
+        self._requeue([entry for place, entry in back.items() if place not in wanted])
         return gone
 
     def holds(self) -> Iterable[TaskId]:
@@ -307,6 +310,9 @@ class ProcessSlot(Slot):
             for place in self._worker.take_back()
             if places.get(place) in self._entries
         ]
+        self._requeue(entries)
+
+    def _requeue(self, entries: list[_Entry]) -> None:
         for entry in entries:
             self._drop(entry)
         self.slots.requeue([entry.request for entry in entries])

@@ -286,7 +286,8 @@ class Slots:
     def _start(self, wanted: int) -> None:
         """Start threads, so that *wanted* are free or all are there."""
         with self._mutex:
-            while len(self._slots) < self._size and len(self._idle) < wanted:
+            missing = min(wanted - len(self._idle), self._size - len(self._slots))
+            for _ in range(missing):
                 slot = self._make_slot(self, len(self._slots) + 1)
                 self._running += 1
                 self._ended.clear()
@@ -300,7 +301,6 @@ class Slots:
                     self._size = len(self._slots)
                     return
                 self._slots.append(slot)
-                wanted -= 1
 
     def _wake(self, count: int) -> None:
         idle = self._idle

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from select import POLLIN, POLLOUT
 from typing import Any, NamedTuple
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
 __all__ = ["FAILURE", "UNSENT", "VALUE", "Channel", "Message", "Part", "dump", "plain"]
 

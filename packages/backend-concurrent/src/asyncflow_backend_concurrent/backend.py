@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Literal
 
-from radical.asyncflow._config import validate
+from radical.asyncflow.config import validate
 from radical.asyncflow.backend import (
     ExecutionBackend,
     ReportSink,
@@ -19,7 +19,7 @@ from radical.asyncflow.backend import (
     TaskSpec,
     closed_error,
 )
-from radical.asyncflow.errors import EngineClosedError
+from radical.asyncflow.errors import BackendStartError, EngineClosedError
 from radical.asyncflow.worker import guard
 
 from ._code import Codes
@@ -110,6 +110,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
     async def start(self, sink: ReportSink) -> None:
         if self._closed:
             raise closed_error(f"backend {self.name!r}")
+        if self._slots is not None:
+            raise BackendStartError(f"backend {self.name!r} was started already")
         guard().acquire()
         self._slots = Slots(self._ledger, sink, self._slot_maker())
         if self._executor is not None:

@@ -15,7 +15,7 @@ from radical.asyncflow.backend import (
     TaskState,
     closed_error,
 )
-from radical.asyncflow.errors import EngineClosedError
+from radical.asyncflow.errors import BackendStartError, EngineClosedError
 
 from .capabilities import CAPABILITIES
 
@@ -65,6 +65,8 @@ class NoopExecutionBackend(ExecutionBackend):
     async def start(self, sink: ReportSink) -> None:
         if self._closed:
             raise closed_error(f"backend {self.name!r}")
+        if self._sink is not None:
+            raise BackendStartError(f"backend {self.name!r} was started already")
         self._sink = sink
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:

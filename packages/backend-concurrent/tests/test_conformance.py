@@ -1,0 +1,34 @@
+"""Every configuration of the concurrent backend keeps the contract of backends."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from asyncflow_backend_concurrent import ConcurrentExecutionBackend
+from radical.asyncflow.testing import BackendConformance
+
+_LOCAL = frozenset({"prompt", "markers", "native dependencies", "remote results"})
+
+
+class TestThreads(BackendConformance):
+    slots = 2
+    expected_skips = _LOCAL | {"kills functions", "pickles", "isolates"}
+
+    def make_backend(self) -> ConcurrentExecutionBackend:
+        return ConcurrentExecutionBackend(grace=1.0, max_workers=2)
+
+
+class TestProcesses(BackendConformance):
+    slots = 2
+    expected_skips = _LOCAL | {"spares functions", "shares memory"}
+
+    def make_backend(self) -> ConcurrentExecutionBackend:
+        return ConcurrentExecutionBackend(grace=1.0, max_workers=2, executor_type="process")
+
+
+class TestThreadPoolExecutor(BackendConformance):
+    slots = 2
+    expected_skips = _LOCAL | {"kills functions", "pickles", "isolates", "cores"}
+
+    def make_backend(self) -> ConcurrentExecutionBackend:
+        return ConcurrentExecutionBackend(ThreadPoolExecutor(2), grace=1.0)
