@@ -36,7 +36,7 @@ from ._settings import BACKEND, CONFIG, PROFILE, inherited, overlay, parse_setti
 from .errors import ConfigurationError
 from .model import closest
 
-__all__ = ["Choice", "Profile", "Profiles", "load", "resolve"]
+__all__ = ["Choice", "Profile", "Profiles", "files", "load", "resolve"]
 
 FILE = "asyncflow.toml"
 FALLBACK = "concurrent"
@@ -107,7 +107,7 @@ def load() -> Profiles:
             something that no profile can; names all that is wrong in it.
     """
     profiles = Profiles()
-    for path in _files():
+    for path in files():
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -118,7 +118,8 @@ def load() -> Profiles:
     return profiles
 
 
-def _files() -> list[Path]:
+def files() -> list[Path]:
+    """The files that hold profiles, the nearest first."""
     named = os.environ.get(CONFIG)
     if named:
         files = [Path(named)]

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ._aside import in_thread
+from .aside import in_thread
 from ._decorators import TaskDecorators
 from ._dispatch import Dispatcher
 from ._map import check_limit, map_tasks
@@ -123,6 +123,8 @@ class WorkflowEngine(TaskDecorators):
         profile: str | None,
         max_pending: int | None,
     ) -> Self:
+        from ._watchers import introduce
+
         backends = _choose(backend, config, dry_run, profile)
         uid = uid or f"run.{os.urandom(4).hex()}"
         place = _WorkDir(uid, work_dir)
@@ -143,6 +145,7 @@ class WorkflowEngine(TaskDecorators):
             raise
         engine._lifeline = _lifeline(engine)
         await anext(engine._lifeline)
+        introduce(engine)
         return engine
 
     # ------------------------------------------------------------- the present

@@ -1,0 +1,89 @@
+"""The group of verbs, and what becomes of errors: one message, exit code 2."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..errors import AsyncFlowError
+from ..version import __version__
+from ._output import INTERRUPTED, WRONG, debug_option, debugging, show_log, warn
+from .backends import backends
+from .doctor import doctor
+from .run import run
+
+__all__ = ["command", "main"]
+
+
+class Verbs(click.Group):
+    """Verbs of ours, and those of plugins, which are loaded when they can matter."""
+
+    _looked = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._add_plugins()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands:
+            self._add_plugins()
+        return super().get_command(ctx, cmd_name)
+
+    def _add_plugins(self) -> None:
+        if self._looked:
+            return
+        self._looked = True
+        from .._registry import registry
+
+        show_log()
+        for plugin, hook in registry.hooks("asyncflow_cli"):
+            # A group of its own, so that a plugin that fails half-way adds nothing.
+            verbs = click.Group(plugin)
+            try:
+                hook(group=verbs)
+            except Exception as error:
+                warn(f"the verbs of plugin {plugin} are left out", error)
+                continue
+            for name, verb in verbs.commands.items():
+                if name in self.commands:
+                    warn(f"the verb {name!r} of plugin {plugin} is left out: there is one")
+                else:
+                    self.add_command(verb, name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except Exception as error:
+            if debugging():
+                traceback.print_exception(error)
+            elif isinstance(error, AsyncFlowError):
+                click.echo(f"Error: {error}", err=True)
+            else:
+                click.echo(f"Error: {type(error).__name__}: {error}", err=True)
+                click.echo("(--debug shows where it was raised)", err=True)
+            ctx.exit(WRONG)
+
+
+@click.group("asyncflow", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="asyncflow %(version)s")
+@debug_option
+def command() -> None:
+    """Run workflows, and see what they can run on."""
+
+
+command.add_command(backends)
+command.add_command(doctor)
+command.add_command(run)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command with *args* (those of the process by default); ends the program."""
+    command.main(args, prog_name="asyncflow")

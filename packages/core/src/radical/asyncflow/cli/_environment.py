@@ -1,0 +1,58 @@
+"""Options that choose backends, passed on as the environment that an engine reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["choice_options", "set_environment"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def choice_options(function: F) -> F:
+    """Add ``--config``, ``--profile`` and ``--set``."""
+    for option in (
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A setting of the backend; may be given several times.",
+        ),
+        click.option("--profile", metavar="NAME", help="A profile of asyncflow.toml."),
+        click.option(
+            "--config",
+            metavar="FILE",
+            type=click.Path(exists=True, dir_okay=False, readable=True),
+            help="A file of profiles, instead of the nearest asyncflow.toml.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def set_environment(
+    *, backend: str | None, profile: str | None, config: str | None, settings: Sequence[str]
+) -> None:
+    """Let every engine of this process that is given no backend follow the options.
+
+    They count for more than what the environment says already.
+
+    Raises:
+        ConfigurationError: a setting is not of the form key=value.
+    """
+    import json
+    import os
+
+    from .._settings import BACKEND, SET, environment, inherited, overlay
+
+    variables = environment(backend=backend, profile=profile, config=config, settings=settings)
+    if SET in variables:
+        variables[SET] = json.dumps(overlay(inherited(), json.loads(variables[SET])))
+    if profile is not None and backend is None:
+        # A backend by name counts for more than a profile, wherever each comes from.
+        os.environ.pop(BACKEND, None)
+    os.environ.update(variables)

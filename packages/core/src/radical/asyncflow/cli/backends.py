@@ -1,0 +1,169 @@
+"""``asyncflow backends``: which there are, and what one of them takes and can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from .._text import printable
+from ._output import debug_option, print_json, print_table, show_log
+
+__all__ = ["backends"]
+
+_JSON = {
+    "integer": "int",
+    "number": "float",
+    "string": "str",
+    "boolean": "bool",
+    "null": "None",
+    "object": "dict",
+    "array": "list",
+}
+_ABILITIES = {
+    "kinds": "runs",
+    "resources": "honours",
+    "kills_running": "can stop running",
+    "native_dependencies": "orders tasks itself",
+    "remote_results": "keeps results remote",
+    "pickles": "pickles what it runs",
+    "isolates": "survives a dead worker",
+    "service": "runs services",
+    "executes": "executes",
+}
+
+
+@click.group()
+def backends() -> None:
+    """See which backends there are."""
+
+
+@backends.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the listing as JSON.")
+@debug_option
+def list_backends(as_json: bool) -> None:
+    """List the backends, and how to get those that are missing."""
+    from .._registry import registry
+
+    show_log()
+    listing = registry.list_available_backends()
+    if as_json:
+        print_json(listing)
+        return
+    print_table(
+        ("NAME", "STATUS", "VERSION", "SUMMARY"),
+        [
+            (name, info["status"], info["version"] or "-", info["summary"] or "-")
+            for name, info in listing.items()
+        ],
+    )
+    missing = [
+        (name, "; ".join(filter(None, (info["failure_reason"], info["installation_hint"]))))
+        for name, info in listing.items()
+        if not info["available"]
+    ]
+    if missing:
+        click.echo()
+        print_table(("", ""), missing)
+
+
+@backends.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@debug_option
+def show(name: str, as_json: bool) -> None:
+    """Show the settings, the capabilities and the versions of the backend NAME."""
+    from .._registry import registry
+
+    show_log()
+    facts = registry.describe(name)
+    if as_json:
+        print_json(facts)
+        return
+    click.secho(f"{name}: {printable(facts['summary'])}".rstrip(": "), bold=True)
+    click.echo()
+    print_table(("", ""), list(_facts(facts)))
+    if "capabilities" in facts:
+        click.secho("\nCapabilities", bold=True)
+        print_table(("", ""), list(_abilities(facts["capabilities"])), indent=2)
+    if "config_schema" in facts:
+        click.secho("\nSettings", bold=True)
+        rows = list(_settings(facts["config_schema"] or {}))
+        if rows:
+            print_table(("KEY", "TYPE", "DEFAULT", "DESCRIPTION"), rows, indent=2)
+        else:
+            click.echo("  It takes none.")
+
+
+def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "status", facts["status"]
+    if facts["failure_reason"]:
+        yield "reason", facts["failure_reason"]
+    if facts["installation_hint"]:
+        yield "hint", facts["installation_hint"]
+    if facts["distribution"]:
+        yield "distribution", f"{facts['distribution']} {facts['version'] or ''}".rstrip()
+    if "api_version" in facts:
+        yield "contract", f"{facts['api_version']} (the core's: {facts['core_api_version']})"
+    yield "core", facts["core_version"]
+    if facts.get("requirements"):
+        yield "requires", ", ".join(facts["requirements"])
+
+
+def _abilities(capabilities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, title in _ABILITIES.items():
+        value = capabilities[key]
+        if isinstance(value, bool):
+            yield title, "yes" if value else "no"
+        else:
+            yield title, ", ".join(value) or "none"
+    for place, limit in enumerate(capabilities["limits"]):
+        yield "" if place else "limits", limit
+
+
+def _settings(schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    yield from _fields(schema, schema.get("$defs", {}), "", ())
+
+
+def _fields(
+    schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, above: tuple[str, ...]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Key, type, default and description of each setting; those of a section as ``a.b``."""
+    required = schema.get("required", ())
+    for key, field in schema.get("properties", {}).items():
+        default = "(required)" if key in required else _literal(field.get("default"))
+        yield prefix + key, _type(field, definitions), default, field.get("description", "")
+        target = field.get("$ref", "").rpartition("/")[2]
+        if target in definitions and target not in above:
+            inner = definitions[target]
+            yield from _fields(inner, definitions, f"{prefix}{key}.", (*above, target))
+
+
+def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """A type as Python writes it, with the bounds: ``int >= 1 | None``."""
+    choices = field.get("anyOf") or field.get("oneOf")
+    if choices:
+        return " | ".join(dict.fromkeys(_type(choice, definitions) for choice in choices))
+    if "$ref" in field:
+        target = field["$ref"].rpartition("/")[2]
+        return _type(definitions.get(target, {}), definitions)
+    if "const" in field:
+        return _literal(field["const"])
+    if "enum" in field:
+        return " | ".join(map(_literal, field["enum"]))
+    kind = field.get("type")
+    name = _JSON.get(str(kind), str(kind or "object"))
+    if kind == "array" and field.get("items"):
+        name = f"list[{_type(field['items'], definitions)}]"
+    for key, sign in (("minimum", ">="), ("exclusiveMinimum", ">")):
+        if key in field:
+            name += f" {sign} {field[key]}"
+    for key, sign in (("maximum", "<="), ("exclusiveMaximum", "<")):
+        if key in field:
+            name += f" {sign} {field[key]}"
+    return name
+
+
+def _literal(value: Any) -> str:
+    return repr(value)

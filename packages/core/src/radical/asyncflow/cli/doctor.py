@@ -1,0 +1,189 @@
+"""``asyncflow doctor``: is all well here, and if not, how to mend it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..version import __version__
+from ._environment import choice_options, set_environment
+from ._output import FAILED, debug_option, show_log
+
+if TYPE_CHECKING:
+    from .._profiles import Choice
+    from ._checks import Checks
+
+__all__ = ["doctor"]
+
+
+@click.command()
+@click.argument("name", required=False)
+@choice_options
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each check of a backend may take.",
+)
+@debug_option
+def doctor(
+    name: str | None,
+    config: str | None,
+    profile: str | None,
+    settings: tuple[str, ...],
+    timeout: float,
+) -> None:
+    """Check this environment, or the backend NAME by running tasks on it.
+
+    Exit code 0 if all is well, 1 if a check failed, 2 if there was nothing to check.
+    """
+    from ._checks import Checks
+
+    show_log()
+    if settings and name is None:
+        raise click.UsageError("--set is for a backend: name it, as in 'asyncflow doctor NAME'")
+    set_environment(backend=name, profile=profile, config=config, settings=settings)
+    checks = Checks()
+    if name is None:
+        _check_environment(checks)
+    else:
+        _check_backend(checks, timeout)
+    checks.conclude()
+    if checks.failed:
+        click.get_current_context().exit(FAILED)
+
+
+def _check_backend(checks: Checks, timeout: float) -> None:
+    import asyncio
+
+    from .. import _profiles
+    from .._registry import registry
+    from ._checks import examine
+
+    (choice,) = _profiles.resolve(profile=_default_profile())
+    backend = registry.create(choice.name, choice.config)
+    info = registry.list_available_backends().get(choice.name)
+    origin = f" ({info['distribution']} {info['version']})" if info and info["version"] else ""
+    click.echo(f"Backend {choice.name}{origin}")
+    asyncio.run(examine(backend, checks, timeout))
+
+
+def _default_profile() -> str | None:
+    """The default profile of the file that ``--config`` named."""
+    import os
+
+    from .. import _profiles
+    from .._settings import CONFIG, PROFILE
+
+    if os.environ.get(CONFIG) and not os.environ.get(PROFILE):
+        return _profiles.load().default
+    return None
+
+
+def _check_environment(checks: Checks) -> None:
+    import sys
+
+    from .._registry import registry
+
+    click.echo("Environment")
+    checks.ok(f"Python {sys.version.split()[0]}", sys.executable)
+    checks.ok(f"radical.asyncflow {__version__}")
+    _check_plugins(checks)
+    click.echo("\nBackends")
+    for name in registry.list_available_backends():
+        _check_loads(name, checks)
+    click.echo("\nProfiles")
+    _check_profiles(checks)
+
+
+def _check_plugins(checks: Checks) -> None:
+    from .._discovery import is_disabled, scan
+    from .._registry import registry
+    from ..hookspecs import PLUGIN_GROUP
+
+    manager = registry.load_plugins()
+    for declaration in scan(PLUGIN_GROUP):
+        title = f"{declaration.name} of {declaration.label}"
+        if is_disabled(declaration):
+            checks.note(f"plugin {title}", "disabled")
+        elif manager.has_plugin(title):
+            checks.ok(f"plugin {title}")
+        else:
+            checks.fail(
+                f"plugin {title}",
+                "it does not load; the warning above says why",
+                f"Try: pip install --upgrade '{declaration.distribution}'",
+            )
+
+
+def _check_loads(name: str, checks: Checks) -> None:
+    """Whether the backend *name* loads, if it is installed."""
+    from .._registry import registry
+    from ..errors import BackendError
+
+    info = registry.list_available_backends()[name]
+    if info["status"] == "not-installed":
+        checks.note(
+            name, f"{info['failure_reason'] or 'not installed'}; {info['installation_hint']}"
+        )
+        return
+    try:
+        registry.load_factory(name)
+    except BackendError as error:
+        info = registry.list_available_backends()[name]
+        checks.fail(name, info["failure_reason"] or str(error), info["installation_hint"])
+    else:
+        checks.ok(name, f"{info['distribution']} {info['version']}")
+
+
+def _check_profiles(checks: Checks) -> None:
+    from .. import _profiles
+    from ..errors import ConfigurationError
+
+    try:
+        files = [str(path) for path in _profiles.files()]
+        profiles = _profiles.load()
+        profiles.add_site()
+    except ConfigurationError as error:
+        checks.fail("asyncflow.toml", str(error), "Correct the file.")
+        return
+    for file in files:
+        checks.ok(file)
+    if not files:
+        checks.note(f"no {_profiles.FILE}", "from this folder upwards, or of the user's own")
+    for profile in profiles.profiles.values():
+        title = "the profile" if profile.name == profile.source else f"profile {profile.name}"
+        for choice in profile.choices:
+            _check_choice(f"{title}: {choice.instance}", choice, checks)
+    try:
+        choices = _profiles.resolve()
+    except ConfigurationError as error:
+        checks.fail("an engine without a backend", str(error), "Correct the name or the setting.")
+    else:
+        names = ", ".join(choice.instance for choice in choices)
+        checks.note("an engine that names no backend uses", names)
+
+
+def _check_choice(title: str, choice: Choice, checks: Checks) -> None:
+    from .._registry import registry
+    from ..config import validate
+    from ..errors import BackendError, ConfigurationError
+
+    config = {key: value for key, value in choice.config.items() if key != "name"}
+    try:
+        spec = registry.get_backend_spec(choice.name)
+        validate(spec.config_model, config, backend=choice.name)
+    except BackendError as error:
+        info = registry.list_available_backends().get(choice.name)
+        if info is not None and info["status"] == "not-installed":
+            # A file may well hold profiles of other machines.
+            checks.note(title, f"{choice.name} is not installed here")
+        else:
+            checks.fail(title, str(error))
+    except ConfigurationError as error:
+        checks.fail(title, str(error), f"See: asyncflow backends show {choice.name}")
+    else:
+        checks.ok(title)

@@ -1,0 +1,134 @@
+"""``asyncflow run``: a script, on the backends that the options name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ._environment import choice_options, set_environment
+from ._output import debug_option, debugging, warn
+
+__all__ = ["run"]
+
+
+class _Run(click.Command):
+    """Options may also follow SCRIPT directly; from then on every word is the script's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        takes_value = {
+            word: not option.is_flag
+            for option in self.params
+            if isinstance(option, click.Option)
+            for word in option.opts
+        }
+        options: list[str] = []
+        script: list[str] = []
+        rest = list(args)
+        while rest:
+            word = rest[0]
+            name, equals, _ = word.partition("=")
+            if word == "--":
+                del rest[0]
+                if not script:
+                    script, rest = rest[:1], rest[1:]
+                break
+            if name in takes_value and (name.startswith("--") or not equals):
+                length = 2 if takes_value[name] and not equals else 1
+                options += rest[:length]
+                del rest[:length]
+            elif script:
+                break
+            elif word.startswith("-") and word != "-":
+                options.append(rest.pop(0))  # --help, or an error for click to tell
+            else:
+                script = [rest.pop(0)]
+        return super().parse_args(ctx, [*options, "--", *script, *rest])
+
+
+@click.command(cls=_Run)
+@click.argument(
+    "script",
+    type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
+)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option("--backend", metavar="NAME", help="The backend of engines that are given none.")
+@choice_options
+@click.option("--no-progress", is_flag=True, help="Show no live table of the tasks.")
+@debug_option
+def run(
+    script: str,
+    args: tuple[str, ...],
+    backend: str | None,
+    profile: str | None,
+    config: str | None,
+    settings: tuple[str, ...],
+    no_progress: bool,
+) -> None:
+    """Run the Python program SCRIPT (- for stdin) with ARGS.
+
+    Every engine that the script creates without naming a backend uses the one that
+    the options, the environment or asyncflow.toml say.  Options stand before SCRIPT or
+    directly behind it; what follows, and whatever stands behind --, is the script's.
+    """
+    from ._script import Script
+
+    set_environment(backend=backend, profile=profile, config=config, settings=settings)
+    wanted = _wanted() if backend or profile or config or settings else []
+    engines: list[list[str]] = []
+    close = _watch(engines, progress=not no_progress)
+    program = Script(script, args)
+    failure = None
+    try:
+        program.run()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        failure = error
+    finally:
+        close()  # before anything is said: what is on the screen is the display's until then
+        if engines and wanted and wanted not in engines:
+            names = ", ".join(wanted)
+            warn(f"the backend that was asked for ({names}) was not used: the script names its own")
+    if failure is not None:
+        raise SystemExit(program.report(failure, debug=debugging()))
+
+
+def _wanted() -> list[str]:
+    """Names of the backends that an engine will have, by the environment.
+
+    Raises:
+        ConfigurationError: a file, a profile or a setting is wrong; better now than late.
+    """
+    from .. import _profiles
+
+    return [choice.instance for choice in _profiles.resolve()]
+
+
+def _watch(engines: list[list[str]], *, progress: bool) -> Any:
+    """Note the backends of every engine to come, and show its progress if that can be seen.
+
+    Returns:
+        The function that ends it.
+    """
+    from .._progress import Board, on_terminal
+    from .._watchers import watchers
+
+    def note(engine: Any) -> None:
+        names = [*engine.backends]
+        if names not in engines:
+            engines.append(names)
+
+    watchers.append(note)
+    if not (progress and on_terminal()):
+        return lambda: watchers.remove(note)
+    board = Board.shared()
+    board.open()
+    watchers.append(board.watch)
+
+    def close() -> None:
+        watchers.remove(note)
+        watchers.remove(board.watch)
+        board.close()
+
+    return close
