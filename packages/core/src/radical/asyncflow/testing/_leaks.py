@@ -15,6 +15,9 @@ from typing import NamedTuple, Self
 __all__ = ["LeakError", "LeakGuard"]
 
 _INTERVAL = 0.01
+# Those of asyncio.to_thread end with their loop, a test's timer with the test; neither
+# with the code that is under guard.
+_FOREIGN_THREADS = ("asyncio_", "pytest_timeout")
 
 
 class LeakError(AssertionError):
@@ -152,8 +155,7 @@ def _threads() -> dict[object, str]:
     return {
         thread: repr(thread)
         for thread in threading.enumerate()
-        # asyncio.to_thread: they end with their loop, not with the code that used them.
-        if not thread.name.startswith("asyncio_")
+        if not thread.name.startswith(_FOREIGN_THREADS)
     }
 
 

@@ -27,12 +27,14 @@ from ..errors import BackendError, BackendLostError, DependencyFailureError, Tas
 __all__ = ["ScriptedBackend", "ScriptedValue"]
 
 
-class _HasId(Protocol):
-    @property
-    def id(self) -> int: ...
+class _Numbered(Protocol):
+    number: int
 
 
-_Which = TaskId | str | _HasId
+_Key = tuple[TaskId, int]
+"""A task and its attempt: an old attempt may still run when the next one comes."""
+
+_Which = TaskId | str | _Numbered
 """A task's id, its name, or its future."""
 
 
@@ -43,7 +45,7 @@ class ScriptedBackend(ExecutionBackend):
     loop, an async one as an asyncio task; a command or a prompt is answered with its
     own text.  What was held with `hold` waits in the queue until it is let go with
     `release` or led by hand with `start_task`, `finish`, `fail` and `confirm_cancel`.
-    Tasks are named by id, by name (the earliest unfinished one) or by their future.
+    Tasks are named by number, by name (the earliest unfinished one) or by their future.
     All methods belong to the loop's thread.
 
     Attributes:
@@ -88,10 +90,10 @@ class ScriptedBackend(ExecutionBackend):
         self._closed = False
         self._hold_all = False
         self._held: set[TaskId | str] = set()
-        self._queue: dict[TaskId, TaskRequest] = {}
-        self._running: dict[TaskId, TaskRequest] = {}
-        self._tasks: dict[TaskId, asyncio.Task[None]] = {}
-        self._cancelling: set[TaskId] = set()
+        self._queue: dict[_Key, TaskRequest] = {}
+        self._running: dict[_Key, TaskRequest] = {}
+        self._tasks: dict[_Key, asyncio.Task[None]] = {}
+        self._cancelling: set[_Key] = set()
         self._values: dict[TaskId, Any] = {}
         self._failures: dict[TaskId, tuple[str, BaseException]] = {}
         self._idle: asyncio.Event
@@ -116,38 +118,30 @@ class ScriptedBackend(ExecutionBackend):
         self.batches.append(len(batch))
         for request in batch:
             self.submitted.append(request)
-            self._queue[request.task_id] = request
+            self._queue[_key(request)] = request
             self._failures.pop(request.task_id, None)
             self._idle.clear()
             self._loop.call_soon(self._begin, request)
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
-        for task_id in task_ids:
-            self.cancelled_ids.append(task_id)
-            if request := self._queue.pop(task_id, None):
-                self.sink.cancelled(task_id, request.attempt)
-                self._ended(task_id, request, asyncio.CancelledError())
-            elif (
-                request := self._running.get(task_id)
-            ) and request.spec.kind in self.capabilities.kills_running:
-                self._kill(task_id)
+        self.cancelled_ids.extend(task_ids)
+        for request in (*self._queue.values(), *self._running.values()):
+            if request.task_id in task_ids:
+                self._stop(request, request.spec.kind in self.capabilities.kills_running)
 
     async def shutdown(self, *, cancel: bool = True) -> None:
         self._closed = True
         if self._loop is None:
             return
         if cancel:
-            for task_id in (*self._queue, *self._running):
-                if request := self._queue.pop(task_id, None):
-                    self.sink.cancelled(task_id, request.attempt)
-                    self._ended(task_id, request, asyncio.CancelledError())
-                else:
-                    self._kill(task_id)
+            for request in (*self._queue.values(), *self._running.values()):
+                self._stop(request, True)
         else:
             self.release()
         # What is led by hand has nobody left to end it.
-        for task_id in self._running.keys() - self._tasks.keys():
-            self.confirm_cancel(task_id)
+        for request in tuple(self._running.values()):
+            if _key(request) not in self._tasks:
+                self._stop(request, True)
         await self._idle.wait()
         self._values.clear()
 
@@ -156,7 +150,7 @@ class ScriptedBackend(ExecutionBackend):
     def hold(self, *which: _Which) -> None:
         """Keep these in the queue from now on, if they have not begun; all if none is named."""
         self._hold_all = self._hold_all or not which
-        self._held.update(map(_key, which))
+        self._held.update(map(_name, which))
 
     def release(self, *which: _Which) -> None:
         """Let these run by themselves after all; all that are held if none is named."""
@@ -165,33 +159,30 @@ class ScriptedBackend(ExecutionBackend):
             self._held.clear()
             chosen: Iterable[TaskRequest] = tuple(self._queue.values())
         else:
-            self._held.difference_update(map(_key, which))
-            chosen = [self._queue[self._find(item, self._queue)] for item in which]
+            self._held.difference_update(map(_name, which))
+            chosen = [self._find(item, self._queue) for item in which]
         for request in chosen:
             self._begin(request, released=bool(which))
 
     def start_task(self, which: _Which, worker: str | None = None) -> None:
         """Report it RUNNING, without running anything; then it is led by hand."""
-        task_id = self._find(which, self._queue)
-        request = self._running[task_id] = self._queue.pop(task_id)
-        self.sink.running(task_id, request.attempt, worker)
+        request = self._find(which, self._queue)
+        self._running[_key(request)] = self._queue.pop(_key(request))
+        self.sink.running(*_key(request), worker)
 
     def finish(self, which: _Which, value: Any = None) -> None:
         """Report it DONE with *value*; its function is not called."""
-        task_id, request = self._take(which)
-        self._done(task_id, request, value)
+        self._done(self._take(which), value)
 
     def fail(self, which: _Which, error: BaseException) -> None:
         """Report it FAILED with *error*; its function is not called."""
-        task_id, request = self._take(which)
-        self.sink.failed(task_id, request.attempt, error)
-        self._ended(task_id, request, error)
+        request = self._take(which)
+        self.sink.failed(*_key(request), error)
+        self._ended(request, error)
 
     def confirm_cancel(self, which: _Which) -> None:
         """Report it CANCELLED: the end of the work that `cancel` asked for."""
-        task_id, request = self._take(which)
-        self.sink.cancelled(task_id, request.attempt)
-        self._ended(task_id, request, asyncio.CancelledError())
+        self._cancelled(self._take(which))
 
     def lose(self, error: BaseException | None = None) -> None:
         """Report the whole backend lost, as when a scheduler dies; running work is dropped."""
@@ -204,45 +195,41 @@ class ScriptedBackend(ExecutionBackend):
 
     def waiting(self) -> list[TaskId]:
         """Ids in the queue, oldest first."""
-        return list(self._queue)
+        return [task_id for task_id, _ in self._queue]
 
     def running(self) -> list[TaskId]:
         """Ids that have begun and not ended, oldest first."""
-        return list(self._running)
+        return [task_id for task_id, _ in self._running]
 
     # How a task runs.
 
     def _begin(self, request: TaskRequest, released: bool = False) -> None:
-        task_id = request.task_id
-        if self._queue.get(task_id) is not request:
+        key = _key(request)
+        if key not in self._queue:
             return
-        held = self._hold_all or task_id in self._held or request.spec.name in self._held
+        names = self._held.intersection((request.task_id, request.spec.name))
+        held = self._hold_all or bool(names)
         if held and not released:
             return
         failures = [self._failures.get(item) for item in request.dependencies]
         if failed := [failure for failure in failures if failure is not None]:
-            name, cause = failed[0]
-            names = [item for item, _ in failed]
-            self._queue.pop(task_id)
-            error = DependencyFailureError(request.spec.name, names, name, cause)
-            error.__cause__ = cause
-            self.sink.failed(task_id, request.attempt, error)
-            self._ended(task_id, request, cause)
+            self._queue.pop(key)
+            self._not_run(request, failed)
             return
         if not all(item in self._values for item in request.dependencies):
             return
-        self._running[task_id] = self._queue.pop(task_id)
-        self.sink.running(task_id, request.attempt, self.name)
+        self._running[key] = self._queue.pop(key)
+        self.sink.running(*key, self.name)
         try:
             value = self._call(request)
         except BaseException as error:
-            self._raised(task_id, request, error)
+            self._raised(request, error)
             return
         if inspect.iscoroutine(value):
             assert self._loop is not None
-            self._tasks[task_id] = self._loop.create_task(self._await(task_id, request, value))
+            self._tasks[key] = self._loop.create_task(self._await(request, value))
         else:
-            self._returned(task_id, request, value)
+            self._returned(request, value)
 
     def _call(self, request: TaskRequest) -> Any:
         if isinstance(request.command, Command):
@@ -253,15 +240,13 @@ class ScriptedBackend(ExecutionBackend):
         kwargs = self._resolve(dict(request.kwargs)) if request.dependencies else request.kwargs
         return request.spec.function(*args, **kwargs)
 
-    async def _await(
-        self, task_id: TaskId, request: TaskRequest, body: Coroutine[Any, Any, Any]
-    ) -> None:
+    async def _await(self, request: TaskRequest, body: Coroutine[Any, Any, Any]) -> None:
         try:
             value = await body
         except BaseException as error:
-            self._raised(task_id, request, error)
+            self._raised(request, error)
         else:
-            self._returned(task_id, request, value)
+            self._returned(request, value)
         finally:
             body.close()
 
@@ -275,53 +260,69 @@ class ScriptedBackend(ExecutionBackend):
             return type(value)(map(self._resolve, value))
         return value
 
-    def _kill(self, task_id: TaskId) -> None:
-        if task := self._tasks.get(task_id):
-            if task_id not in self._cancelling:
-                self._cancelling.add(task_id)
-                task.cancel()
-        elif task_id in self._running:
-            self.confirm_cancel(task_id)
+    def _stop(self, request: TaskRequest, kill: bool) -> None:
+        """Cancel what waits; what runs, if *kill* says so."""
+        key = _key(request)
+        if self._queue.pop(key, None) is not None:
+            self._cancelled(request)
+        elif kill and key in self._tasks:
+            if key not in self._cancelling:
+                self._cancelling.add(key)
+                self._tasks[key].cancel()
+        elif kill and self._running.pop(key, None) is not None:
+            self._cancelled(request)
 
     # How a task ends.
 
-    def _returned(self, task_id: TaskId, request: TaskRequest, value: Any) -> None:
-        if self._running.pop(task_id, None) is None:
+    def _returned(self, request: TaskRequest, value: Any) -> None:
+        if self._running.pop(_key(request), None) is not None:
+            self._done(request, value)
+        else:
             # `lose` has answered for it.
-            self._ended(task_id, request, None)
-        else:
-            self._done(task_id, request, value)
+            self._ended(request, None)
 
-    def _raised(self, task_id: TaskId, request: TaskRequest, error: BaseException) -> None:
-        if self._running.pop(task_id, None) is None:
-            self._ended(task_id, request, error)
-            return
-        if isinstance(error, asyncio.CancelledError) and task_id in self._cancelling:
-            self.sink.cancelled(task_id, request.attempt)
-        elif isinstance(error, StopIteration) or not isinstance(error, Exception):
-            stand_in = TaskExitError(request.spec.name, error)
-            stand_in.__cause__ = error
-            self.sink.failed(task_id, request.attempt, stand_in)
+    def _raised(self, request: TaskRequest, error: BaseException) -> None:
+        key = _key(request)
+        if self._running.pop(key, None) is None:
+            self._ended(request, error)
+        elif isinstance(error, asyncio.CancelledError) and key in self._cancelling:
+            self._cancelled(request)
         else:
-            self.sink.failed(task_id, request.attempt, error)
-        self._ended(task_id, request, error)
+            if isinstance(error, StopIteration) or not isinstance(error, Exception):
+                stand_in = TaskExitError(request.spec.name, error)
+                stand_in.__cause__ = error
+                error = stand_in
+            self.sink.failed(*key, error)
+            self._ended(request, error)
 
-    def _done(self, task_id: TaskId, request: TaskRequest, value: Any) -> None:
+    def _not_run(self, request: TaskRequest, failed: Sequence[tuple[str, BaseException]]) -> None:
+        root, cause = failed[0]
+        names = [name for name, _ in failed]
+        error = DependencyFailureError(request.spec.name, names, root, cause)
+        error.__cause__ = cause
+        self.sink.failed(*_key(request), error)
+        self._ended(request, cause)
+
+    def _cancelled(self, request: TaskRequest) -> None:
+        self.sink.cancelled(*_key(request))
+        self._ended(request, asyncio.CancelledError())
+
+    def _done(self, request: TaskRequest, value: Any) -> None:
         if self.capabilities.native_dependencies or self.capabilities.remote_results:
-            self._values[task_id] = value
+            self._values[request.task_id] = value
         if self.capabilities.remote_results and request.command is None:
-            value = ScriptedValue(self, task_id)
-        self.sink.done(task_id, request.attempt, value)
-        self._ended(task_id, request, None)
+            value = ScriptedValue(self, request.task_id)
+        self.sink.done(*_key(request), value)
+        self._ended(request, None)
 
-    def _ended(self, task_id: TaskId, request: TaskRequest, error: BaseException | None) -> None:
-        self._tasks.pop(task_id, None)
-        self._cancelling.discard(task_id)
-        if error is not None and self.capabilities.native_dependencies:
-            self._failures[task_id] = (request.spec.name, error)
+    def _ended(self, request: TaskRequest, error: BaseException | None) -> None:
+        self._tasks.pop(_key(request), None)
+        self._cancelling.discard(_key(request))
         if self.capabilities.native_dependencies:
+            if error is not None:
+                self._failures[request.task_id] = (request.spec.name, error)
             for dependent in tuple(self._queue.values()):
-                if task_id in dependent.dependencies:
+                if request.task_id in dependent.dependencies:
                     self._begin(dependent)
         self._settle()
 
@@ -329,17 +330,19 @@ class ScriptedBackend(ExecutionBackend):
         if not self._queue and not self._running and not self._tasks:
             self._idle.set()
 
-    def _take(self, which: _Which) -> tuple[TaskId, TaskRequest]:
-        task_id = self._find(which, self._running | self._queue)
-        return task_id, self._running.pop(task_id, None) or self._queue.pop(task_id)
+    def _take(self, which: _Which) -> TaskRequest:
+        request = self._find(which, self._running | self._queue)
+        self._running.pop(_key(request), None)
+        self._queue.pop(_key(request), None)
+        return request
 
-    def _find(self, which: _Which, among: dict[TaskId, TaskRequest]) -> TaskId:
-        key = _key(which)
-        for task_id, request in among.items():
-            if key in (task_id, request.spec.name):
-                return task_id
-        known = ", ".join(f"{item.spec.name} ({number})" for number, item in among.items())
-        raise LookupError(f"no such task here: {key!r} (there are: {known or 'none'})")
+    def _find(self, which: _Which, among: dict[_Key, TaskRequest]) -> TaskRequest:
+        name = _name(which)
+        for request in among.values():
+            if name in (request.task_id, request.spec.name):
+                return request
+        known = ", ".join(f"{item.spec.name} ({item.task_id})" for item in among.values())
+        raise LookupError(f"no such task here: {name!r} (there are: {known or 'none'})")
 
 
 class ScriptedValue(RemoteValue):
@@ -360,5 +363,10 @@ class ScriptedValue(RemoteValue):
         self._backend._values.pop(self._task_id, None)
 
 
-def _key(which: _Which) -> TaskId | str:
-    return which if isinstance(which, int | str) else which.id
+def _key(request: TaskRequest) -> _Key:
+    return request.task_id, request.attempt
+
+
+def _name(which: _Which) -> TaskId | str:
+    """What a script calls a task by, without the future."""
+    return which if isinstance(which, int | str) else which.number

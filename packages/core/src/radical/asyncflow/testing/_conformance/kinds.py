@@ -192,6 +192,7 @@ class Kinds(Suite):
             with pytest.raises(ConfigurationError, match=name):
                 getattr(flow, f"{kind}_task")(resources={name: 2})(functions.identity)("true")
 
+    @needs("executes")
     async def test_an_unknown_key_in_the_description_is_refused(self, flow: WorkflowEngine) -> None:
         kind = min(set(flow.backend.capabilities.kinds))
         decorate = getattr(flow, f"{kind}_task")
