@@ -47,15 +47,16 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types of all sources, and what they promise to users (tests/typing)."""
     install(session, "types")
-    session.run("mypy", "--strict", *SOURCES, "dev.py", "noxfile.py", "examples", "scripts")
+    session.run("mypy", "--strict", *SOURCES, "dev.py", "examples", "scripts")
     session.run("pytest", "tests/typing", "-p", "no:randomly", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into site/; warnings are errors.  ``-- serve`` shows it."""
+    """Build the documentation into site/; a warning is an error."""
     install(session, "docs")
-    session.run("mkdocs", *(session.posargs or ("build", "--strict")))
+    session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "docs", "site")
+    session.log("open site/index.html")
 
 
 @nox.session
@@ -126,8 +127,8 @@ def long_run(session: nox.Session, marker: str) -> None:
 
 def install(session: nox.Session, requirements: str) -> None:
     """The packages of this repository, editable, and what the session needs beside them."""
-    # With hatchling at hand pip need not make an environment to build each package in.
-    session.install("hatchling>=1.27")
+    # With the build requirements at hand pip need not make an environment to build each package in.
+    session.install("hatchling>=1.27", "editables")
     session.install(
         *("--no-build-isolation", "-r", "requirements/local.txt"),
         *("-r", f"requirements/{requirements}.txt"),

@@ -129,7 +129,7 @@ class TaskRequest(NamedTuple):
         spec: what all calls of this task share: name, kind, function, options.
         args, kwargs: the arguments of a function task, its dependencies' values in place.
         command: a `Command` (executable task), a `Prompt` (prompt task) or None.
-        dependencies: ids behind the `TaskRef`s in the arguments.
+        dependencies: ids behind each `TaskRef` in the arguments.
     """
 
     task_id: TaskId

@@ -1,0 +1,40 @@
+"""How Sphinx builds this folder; ``nox -s docs`` does it, and a warning fails it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from radical.asyncflow import __version__
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+project = "AsyncFlow"
+author = "The AsyncFlow developers"
+release = version = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "state_diagram",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+# Docstrings mark names by single backquotes.
+default_role = "literal"
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+# An attribute of one class has the name of another's: no reader is misled by that.
+suppress_warnings = ["ref.python"]
+
+html_theme = "furo"
+html_title = f"AsyncFlow {version}"
+html_copy_source = False
