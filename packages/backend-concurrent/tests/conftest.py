@@ -32,23 +32,26 @@ def leak_guard(empty_folder: Path) -> Iterator[None]:
 _ids = itertools.count(1)
 
 
-def function(body: Callable[..., Any], *args: Any, attempt: int = 1, **options: Any) -> TaskRequest:
-    name = options.pop("name", getattr(body, "__name__", "task"))
-    spec = TaskSpec(name, TaskKind.FUNCTION, body, **options)
-    return TaskRequest(next(_ids), attempt, spec, args)
-
-
-def executable(*words: str, **options: Any) -> TaskRequest:
-    spec = TaskSpec(words[0], TaskKind.EXECUTABLE, print, **options)
-    return TaskRequest(next(_ids), 1, spec, command=Command(words))
-
-
 class Driver:
     """A started backend and the sink that hears it."""
 
     def __init__(self, backend: ConcurrentExecutionBackend, sink: RecordingSink) -> None:
         self.backend = backend
         self.sink = sink
+
+    @staticmethod
+    def function(
+        body: Callable[..., Any], *args: Any, attempt: int = 1, **options: Any
+    ) -> TaskRequest:
+        name = options.pop("name", getattr(body, "__name__", "task"))
+        spec = TaskSpec(name, TaskKind.FUNCTION, body, **options)
+        return TaskRequest(next(_ids), attempt, spec, args)
+
+    @staticmethod
+    def executable(*words: str, **options: Any) -> TaskRequest:
+        name = options.pop("name", words[0])
+        spec = TaskSpec(name, TaskKind.EXECUTABLE, print, **options)
+        return TaskRequest(next(_ids), 1, spec, command=Command(words))
 
     def submit(self, *requests: TaskRequest) -> None:
         self.sink.expect(requests)
@@ -62,10 +65,16 @@ class Driver:
         await self.sink.until(lambda: all(map(self.sink.has_begun, requests)))
 
 
-async def appears(path: Path) -> None:
-    async with asyncio.timeout(20):
-        while not path.exists():
-            await asyncio.sleep(0.005)
+@pytest.fixture
+def appears() -> Callable[[Path], Awaitable[None]]:
+    """Waits until a file is there."""
+
+    async def wait(path: Path) -> None:
+        async with asyncio.timeout(20):
+            while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
+                await asyncio.sleep(0.005)
+
+    return wait
 
 
 Start = Callable[..., Awaitable[Driver]]

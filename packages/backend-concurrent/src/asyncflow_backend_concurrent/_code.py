@@ -209,8 +209,9 @@ def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
             todo.append(look())
         if (
             "<locals>" in item.__qualname__
+            or module is None
             or item.__module__ == "__main__"
-            or (module is not None and not _importable(module))
+            or not _importable(module)
         ):
             for name in _global_names(item.__code__):
                 if name in item.__globals__:

@@ -55,6 +55,9 @@ class ForeignExecutor:
                 future = self._executor.submit(
                     _run_there, packed, (job.name, job.task_id, job.attempt)
                 )
+        except SerializationError as exc:
+            self._sink.failed(request.task_id, request.attempt, exc)
+            return
         except (BrokenExecutor, RuntimeError) as exc:  # RuntimeError: it was shut down
             self._sink.failed(request.task_id, request.attempt, self._lost(request, exc))
             return
@@ -82,7 +85,7 @@ class ForeignExecutor:
         held = tuple(self._held.values())
         _, late = wait([item.future for item in held], patience)
         if shutdown:
-            self._executor.shutdown(wait=not late, cancel_futures=cancel)
+            self._executor.shutdown(wait=not late)  # what waited is cancelled by now
         for item in held:
             if item.future in late:
                 _log.warning(

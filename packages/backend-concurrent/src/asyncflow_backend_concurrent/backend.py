@@ -9,7 +9,6 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Literal
 
-from radical.asyncflow.config import validate
 from radical.asyncflow.backend import (
     ExecutionBackend,
     ReportSink,
@@ -19,6 +18,7 @@ from radical.asyncflow.backend import (
     TaskSpec,
     closed_error,
 )
+from radical.asyncflow.config import validate
 from radical.asyncflow.errors import BackendStartError, EngineClosedError
 from radical.asyncflow.worker import guard
 
@@ -162,16 +162,18 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     def _finish(self, cancel: bool) -> None:
         patience = self._grace + _PATIENCE if cancel else None
-        if self._foreign is not None:
-            self._foreign.wait(cancel=cancel, shutdown=self._shuts_executor, patience=patience)
-        elif self._executor is not None and self._shuts_executor:
-            self._executor.shutdown()
-        if self._slots is not None:
-            self._slots.wait(patience)
-            with self._lock:
-                released, self._released = self._released, True
-            if not released:
-                guard().release()
+        try:
+            if self._foreign is not None:
+                self._foreign.wait(cancel=cancel, shutdown=self._shuts_executor, patience=patience)
+            elif self._executor is not None and self._shuts_executor:
+                self._executor.shutdown()
+        finally:
+            if self._slots is not None:
+                self._slots.wait(patience)
+                with self._lock:
+                    released, self._released = self._released, True
+                if not released:
+                    guard().release()
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

@@ -1,0 +1,199 @@
+"""Whole programs: scripts without a guard, from stdin, killed, interrupted, forgetful."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.usefixtures("leak_guard")
+
+_HEAD = """
+import asyncio, os, sys, threading, time
+from radical.asyncflow import WorkflowEngine
+from asyncflow_backend_concurrent import ConcurrentExecutionBackend
+
+print("main", flush=True)
+factor = 3
+
+class Point:
+    def __init__(self, x): self.x = x
+
+def scale(point): return Point(point.x * factor)
+
+def backend():
+    return ConcurrentExecutionBackend(executor_type=sys.argv[1], max_workers=2)
+"""
+
+_WORK = (
+    _HEAD
+    + """
+async def main():
+    async with await WorkflowEngine.create(backend=backend()) as flow:
+        @flow.function_task
+        def stretch(point, by=lambda x: x + 1): return Point(by(scale(point).x))
+        point = await stretch(stretch(Point(1)))
+        assert type(point) is Point, type(point)
+        print("result", point.x)
+
+asyncio.run(main())
+"""
+)
+
+
+def run(code: str, *args: str, stdin: bool = False) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-" if stdin else "script.py", *args]
+    Path("script.py").write_text(code)
+    try:
+        return subprocess.run(
+            command,
+            input=code if stdin else "",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        Path("script.py").unlink()
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_script_without_a_main_guard_just_works(kind: str, stdin: bool) -> None:
+    done = run(_WORK, kind, stdin=stdin)
+    assert (done.stdout, done.stderr, done.returncode) == ("main\nresult 13\n", "", 0)
+
+
+def test_a_module_beside_the_script_is_imported_by_workers() -> None:
+    Path("beside.py").write_text("def where(): return __name__\n")
+    code = _HEAD + (
+        "import beside\n"
+        "async def main():\n"
+        "    async with await WorkflowEngine.create(backend=backend()) as flow:\n"
+        "        print(await flow.function_task(beside.where)())\n"
+        "asyncio.run(main())\n"
+    )
+    try:
+        assert run(code, "process").stdout == "main\nbeside\n"
+    finally:
+        Path("beside.py").unlink()
+        for file in Path("__pycache__").glob("*"):
+            file.unlink()
+        if Path("__pycache__").exists():
+            Path("__pycache__").rmdir()
+
+
+def test_what_a_task_prints_is_seen() -> None:
+    code = _HEAD + (
+        "async def main():\n"
+        "    async with await WorkflowEngine.create(backend=backend()) as flow:\n"
+        "        await flow.function_task(print)('from a task')\n"
+        "asyncio.run(main())\n"
+    )
+    assert "from a task\n" in run(code, "process").stdout
+
+
+_FORGETFUL = (
+    _HEAD
+    + """
+import logging
+from pathlib import Path
+from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
+
+class Sink:
+    def __getattr__(self, name): return lambda *args: None
+
+def work(path):
+    time.sleep(0.1)
+    Path(path).touch()
+
+async def main():
+    made = backend()
+    await made.start(Sink())
+    spec = TaskSpec("work", TaskKind.FUNCTION, work)
+    made.submit([TaskRequest(at, 1, spec, (f"{sys.argv[2]}/{at}",)) for at in range(4)])
+    if sys.argv[3:]:
+        raise LookupError("the program fails")
+
+asyncio.run(main())
+"""
+)
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_program_that_forgets_the_shutdown_ends_once_its_tasks_are_done(
+    kind: str, tmp_path: Path
+) -> None:
+    done = run(_FORGETFUL, kind, str(tmp_path))
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_program_that_fails_without_a_shutdown_leaves_what_is_queued_undone(
+    tmp_path: Path,
+) -> None:
+    done = run(_FORGETFUL, "thread", str(tmp_path), "fail")
+    assert done.returncode == 1
+    assert "LookupError" in done.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def begin(code: str, *args: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *args],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+_BUSY = (
+    _HEAD
+    + """
+import signal
+def work(path):
+    open(path, "w").write(str(os.getpid()))
+    while True: time.sleep(0.1)
+
+async def main():
+    async with await WorkflowEngine.create(backend=backend()) as flow:
+        @flow.executable_task
+        async def command(path): return f"echo $$ > {path}; sleep 100 & sleep 100"
+        await asyncio.gather(
+            command(sys.argv[2] + "/command"),
+            flow.function_task(work)(sys.argv[2] + "/function"),
+        )
+
+asyncio.run(main())
+"""
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_whatever_ends_the_program_ends_its_children(number: int, tmp_path: Path) -> None:
+    program = begin(_BUSY, "process", str(tmp_path))
+    try:
+        files = [tmp_path / "command", tmp_path / "function"]
+        wait_until(lambda: all(file.exists() and file.read_text().strip() for file in files))
+        family = psutil.Process(program.pid).children(recursive=True)
+        assert {int(file.read_text()) for file in files} <= {child.pid for child in family}
+        os.kill(program.pid, number)
+        program.wait(30)
+        _, left = psutil.wait_procs(family, timeout=10)
+        assert left == []
+    finally:
+        program.kill()
+        program.wait()
+
+
+def wait_until(condition: object) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,38 @@
+"""What the noop backend answers with."""
+
+from __future__ import annotations
+
+import pytest
+from asyncflow_backend_noop import DryRunResult, NoopExecutionBackend, plugin
+from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec, TaskState
+from radical.asyncflow.errors import EngineClosedError
+from radical.asyncflow.testing import RecordingSink
+
+
+@pytest.mark.parametrize("kind", [TaskKind.FUNCTION, TaskKind.EXECUTABLE, TaskKind.PROMPT])
+async def test_every_kind_of_task_is_done_when_submit_returns(kind: TaskKind) -> None:
+    backend, sink = NoopExecutionBackend(), RecordingSink()
+    await backend.start(sink)
+    request = TaskRequest(7, 2, TaskSpec("simulate", kind, print))
+    sink.expect([request])
+    backend.submit([request])
+    report = sink.outcome(request)
+    assert report is not None
+    assert (report.state, report.attempt) == (TaskState.DONE, 2)
+    assert isinstance(report.value, DryRunResult)
+    assert repr(report.value) == f"<DryRunResult of {kind} task 'simulate' #7>"
+
+
+def test_a_description_for_another_backend_is_accepted() -> None:
+    spec = TaskSpec("a", TaskKind.FUNCTION, print, description={"queue": "debug"})
+    NoopExecutionBackend().check(spec)
+
+
+def test_submitting_before_the_start_is_refused() -> None:
+    with pytest.raises(EngineClosedError, match="not started"):
+        NoopExecutionBackend().submit([])
+
+
+def test_the_plugin_declares_what_the_backend_is() -> None:
+    spec = plugin.asyncflow_backend()
+    assert (spec.name, spec.capabilities) == ("noop", NoopExecutionBackend.capabilities)
