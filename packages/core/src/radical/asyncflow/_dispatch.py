@@ -274,8 +274,8 @@ class Dispatcher:
                     except StillOpen as signal:
                         self._wait_more(node, signal.futures)
                         continue
-                    except Exception as error:
-                        self.outcomes.resolve(self.scheduler.fail(node, error))
+                    except (Exception, asyncio.CancelledError) as error:
+                        self._unbound(node, error)
                         continue
                 else:
                     args, kwargs = top_level(args, kwargs)
@@ -313,7 +313,14 @@ class Dispatcher:
             self.preparer.begin(node)
         except StillOpen as signal:
             self._wait_more(node, signal.futures)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            self._unbound(node, error)
+
+    def _unbound(self, node: TaskFuture[Any], error: BaseException) -> None:
+        """The arguments of *node* cannot be had, as a dependency's value could not be."""
+        if isinstance(error, asyncio.CancelledError):
+            self.outcomes.resolve(self.scheduler.cancel(node))
+        else:
             self.outcomes.resolve(self.scheduler.fail(node, error))
 
     def enqueue(
@@ -340,6 +347,8 @@ class Dispatcher:
     def _wait_more(self, node: TaskFuture[Any], late: Iterable[TaskFuture[Any]]) -> None:
         """Futures that *node* needs were found unfinished when it was about to be sent."""
         here = [future for future in late if future.stage is not DONE]
+        if node.aux is not None and node.aux.linked is not None:
+            node.aux.linked.update(future.number for future in here)
         away = [future for future in late if future.stage is DONE]
         try:
             ended = self.scheduler.wait_more(node, here, holds=len(away))

@@ -30,6 +30,8 @@ class Aux:
         timer: the pending timeout, retry or patience.
         foreign: futures of others among the arguments, by the id of what was passed.
         keep: what was passed, so that those ids stay unique.
+        linked: numbers of the tasks that it waits for or follows, where more may be put
+            into its arguments after the call and its backend takes references.
         command: what an executable's body returned.
         files: declared inputs and outputs.
         preparing: the asyncio task that stages files and runs the body.
@@ -45,6 +47,7 @@ class Aux:
         "files",
         "foreign",
         "keep",
+        "linked",
         "members",
         "message",
         "preparing",
@@ -61,6 +64,7 @@ class Aux:
         self.timer: asyncio.TimerHandle | None = None
         self.foreign: dict[int, asyncio.Future[Any]] | None = None
         self.keep: list[Any] | None = None
+        self.linked: set[int] | None = None
         self.files: FileSet | None = None
         self.preparing: asyncio.Task[Any] | None = None
         self.context: Context | None = None
@@ -183,6 +187,16 @@ class RemoteTaskFuture(TaskFuture[T]):
 
     remote: RemoteValue | None
     wanted: bool
+
+    @property
+    def state(self) -> str:
+        """As for any future; CANCELLED or FAILED too if the value could not be brought here."""
+        if self.stage is TaskState.DONE and self.done():
+            if self.cancelled():
+                return TaskState.CANCELLED.public
+            if super().exception() is not None:
+                return TaskState.FAILED.public
+        return super().state
 
     def _want(self) -> None:
         if not self.wanted:

@@ -101,6 +101,9 @@ class Outcomes:
         async def bring() -> None:
             try:
                 value = await remote.fetch()
+            except asyncio.CancelledError:
+                asyncio.Future.cancel(future, "the engine was shut down")
+                raise
             except BaseException as error:
                 if not future.done():
                     asyncio.Future.set_exception(future, _as_failure(future, error))
@@ -284,7 +287,7 @@ class Outcomes:
 
     def _cancel_members(self, aux: Aux) -> None:
         members, aux.members = aux.members, None
-        for member in list(members or ()):
+        for member in sorted(members or (), key=lambda member: member.number):
             if not member.done():
                 self.end(member, "cancel")
 
@@ -361,7 +364,8 @@ def clear(node: TaskFuture[Any]) -> None:
             aux.timer.cancel()
             aux.timer = None
         aux.members = None
-        aux.foreign = aux.keep = aux.files = aux.preparing = aux.context = aux.command = None
+        aux.foreign = aux.keep = aux.linked = None
+        aux.files = aux.preparing = aux.context = aux.command = None
 
 
 def _as_failure(node: TaskFuture[Any], error: BaseException) -> BaseException:

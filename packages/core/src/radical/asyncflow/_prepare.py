@@ -18,6 +18,7 @@ from . import _files
 from ._binding import rewrite_call
 from ._block import watch
 from ._future import Aux, TaskFuture
+from ._outcomes import aux_of
 from ._scope import SCOPE, Scope
 from ._values import substitute
 from .model import Command, Prompt, TaskKind, TaskState
@@ -82,6 +83,8 @@ class Preparer:
             isinstance(value, list | tuple | dict | set | frozenset)
             for value in (*node.args, *node.kwargs.values())
         )
+        if mutable and node.native:
+            aux_of(node).linked = {other.number for other in linked}
         if aux is not None or mutable:
             node.binding = NESTED
         else:
@@ -256,6 +259,11 @@ class Preparer:
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Return when what is under way has ended, as values on their way here."""
+        while tasks := [task for task in self._tasks if task is not asyncio.current_task()]:
+            await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """End whatever is still under way."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +56,8 @@ def substitute(
     Raises:
         StillOpen: some are unfinished.
         CycleError: the task's own future is among them.
+        DependencyFailureError: a value that is elsewhere could not be brought here.
+        asyncio.CancelledError: bringing it here was cancelled.
     """
     refs: list[int] = []
     late: list[TaskFuture[Any]] = []
@@ -99,17 +100,17 @@ def _held(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:
         return False
     if future.stage is DONE:
         return type(future) is RemoteTaskFuture and future.remote is not None
-    return future.native and node.native and SUBMITTED <= future.stage < DONE
+    if not (future.native and node.native and SUBMITTED <= future.stage < DONE):
+        return False
+    # One that was put in after the call has to be waited for first, or its failure would
+    # not be this one's.
+    linked = node.aux.linked if node.aux is not None else None
+    return linked is None or future.number in linked
 
 
 def _fetched(future: TaskFuture[Any], node: TaskFuture[Any]) -> Any:
     """The value of *future*, which was done; bringing it here may have failed since."""
-    error: BaseException | None
-    if future.cancelled():
-        error = asyncio.CancelledError("fetching its value was cancelled")
-    else:
-        error = future.exception()
-        if error is None:
-            return future.result()
-    failure = DependencyFailureError(node.name, [future.name], future.name, error)
-    raise failure from error
+    error = future.exception()
+    if error is None:
+        return future.result()
+    raise DependencyFailureError(node.name, [future.name], future.name, error) from error

@@ -256,6 +256,7 @@ class WorkflowEngine(TaskDecorators):
         dispatcher = self._dispatcher
         if not cancel:
             await dispatcher.wait_idle()
+            await dispatcher.preparer.settle()
         dispatcher.closed = True
         try:
             dispatcher.outcomes.cancel_all()
