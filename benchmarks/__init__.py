@@ -1,0 +1,1 @@
+"""Ours beside plain references, interleaved in one run: ``python -m benchmarks --help``."""

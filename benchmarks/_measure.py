@@ -1,0 +1,125 @@
+"""Measuring several sides of one piece of work so that they can be compared.
+
+The sides take turns (A B A B ...), so a noisy neighbour disturbs all of them.  Before
+each turn the collector has run; it stays on for everybody.  What a sample costs to set
+up, such as starting workers, and a small run that warms them, is not measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from ._model import OURS, Goal, Row
+
+__all__ = ["COST", "WARM", "Run", "Series", "Side", "contest", "fresh", "interleave", "rows"]
+
+Run = Callable[[int], Awaitable[object]]
+"""Does the work for that many tasks; what it returns must be equal for all sides."""
+
+Side = Callable[[], AbstractAsyncContextManager[Run]]
+"""Sets up one side of a contest."""
+
+Series = dict[str, dict[str, list[float]]]
+"""``{figure: {side: [value of each round]}}``"""
+
+ROOT = Path(__file__).parent.parent
+WARM = 64
+"""Tasks of the small run before a sample."""
+
+COST = "µs a task"
+
+
+def interleave(samples: Mapping[str, Callable[[], Mapping[str, float]]], repeat: int) -> Series:
+    """*repeat* rounds of all sides in turn; a sample returns its figures by name."""
+    series: Series = {}
+    for _ in range(repeat):
+        for side, sample in samples.items():
+            for figure, value in sample().items():
+                series.setdefault(figure, {}).setdefault(side, []).append(value)
+    return series
+
+
+def contest(sides: Mapping[str, Side], size: int, repeat: int) -> Series:
+    """The cost of a task, for each of *sides*, in this process.
+
+    Raises:
+        ValueError: two sides returned different results.
+    """
+    results: dict[str, object] = {}
+
+    def sampler(name: str, side: Side) -> Callable[[], dict[str, float]]:
+        def sample() -> dict[str, float]:
+            seconds, result = asyncio.run(_timed(side, size))
+            agree(results, name, result)
+            return {COST: seconds / size * 1e6}
+
+        return sample
+
+    return interleave({name: sampler(name, side) for name, side in sides.items()}, repeat)
+
+
+def agree(results: dict[str, object], name: str, result: object) -> None:
+    """Take down the *result* of side *name*, which must be that of the others.
+
+    Raises:
+        ValueError: it is not.
+    """
+    for other, known in results.items():
+        if known != result:
+            raise ValueError(f"{name} and {other} did not do the same work")
+    results[name] = result
+
+
+async def _timed(side: Side, size: int) -> tuple[float, object]:
+    async with side() as run:
+        await run(min(size, WARM))
+        gc.collect()
+        began = time.perf_counter()
+        result = await run(size)
+        return time.perf_counter() - began, result
+
+
+def fresh(function: str, **arguments: Any) -> dict[str, float]:
+    """Figures that ``benchmarks.module:function`` returns in an interpreter of its own."""
+    command = [sys.executable, "-m", "benchmarks._fresh", function, json.dumps(arguments)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def rows(
+    scenario: str, size: int, series: Series, goals: Mapping[str, Goal] | None = None
+) -> list[Row]:
+    """One row for each figure of *series*; *goals* are by figure."""
+    return [
+        Row(
+            scenario,
+            size,
+            figure,
+            {side: statistics.median(values) for side, values in sides.items()},
+            ratios(sides),
+            (goals or {}).get(figure),
+        )
+        for figure, sides in series.items()
+    ]
+
+
+def ratios(sides: Mapping[str, list[float]]) -> dict[str, float]:
+    """``{reference: median of ours / reference in the same round}``"""
+    return {
+        side: statistics.median(
+            ours / value for ours, value in zip(sides[OURS], values, strict=True)
+        )
+        for side, values in sides.items()
+        if side != OURS and all(values)
+    }

@@ -1,0 +1,134 @@
+"""What a run of very many tasks costs each, and what is left of it: one process each."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import tracemalloc
+from collections import deque
+from pathlib import Path
+
+from radical.asyncflow import WorkflowEngine
+
+from . import _ours, _plain
+from ._bodies import one_more
+from ._measure import COST, WARM
+
+__all__ = ["PEAK", "bag", "mapped", "retained"]
+
+PEAK = "MB at the peak"
+TOTAL = 200_000
+"""Tasks in all where one bag alone would be too short a time."""
+
+
+def bag(side: str, size: int) -> dict[str, float]:
+    """Bags of *size* tasks with nothing to execute, as many as make up `TOTAL`."""
+    sides = {
+        "ours": _ours.side(_ours.bag, "noop"),
+        "asyncio": _plain.side(_plain.bag),
+    }
+
+    async def run() -> float:
+        async with sides[side]() as work:
+            await work(WARM)
+            gc.collect()
+            times = max(TOTAL // size, 1)
+            began = time.perf_counter()
+            for _ in range(times):
+                await work(size)
+            return (time.perf_counter() - began) / times / size
+
+    return {COST: asyncio.run(run()) * 1e6, PEAK: _peak()}
+
+
+def mapped(side: str, size: int, limit: int) -> dict[str, float]:
+    """*size* items, at most *limit* tasks alive, results in order."""
+    work = {"ours": _map_ours, "asyncio": _map_plain}[side]
+    return {COST: asyncio.run(work(size, limit)) / size * 1e6, PEAK: _peak()}
+
+
+async def _map_ours(size: int, limit: int) -> float:
+    async with WorkflowEngine.create(backend="noop") as flow:
+        task = flow.function_task(one_more)
+        began = time.perf_counter()
+        count = 0
+        async for _ in flow.map(task, range(size), limit=limit):
+            count += 1
+        assert count == size
+        return time.perf_counter() - began
+
+
+async def _map_plain(size: int, limit: int) -> float:
+    async def node(number: int) -> None:
+        pass
+
+    began = time.perf_counter()
+    window: deque[asyncio.Task[None]] = deque()
+    count = 0
+    for number in range(size):
+        if len(window) == limit:
+            await window.popleft()
+            count += 1
+        window.append(asyncio.create_task(node(number)))
+    while window:
+        await window.popleft()
+        count += 1
+    assert count == size
+    return time.perf_counter() - began
+
+
+def retained(side: str, size: int, wave: int) -> dict[str, float]:
+    """Bytes that a finished task leaves behind, after *size* of them in waves."""
+    sides = {
+        "ours": _ours.side(_ours.bag, "noop"),
+        "asyncio": _plain.side(_plain.bag),
+    }
+
+    async def run() -> dict[str, float]:
+        async with sides[side]() as work:
+            await work(wave)  # arenas, caches and tables get the size that a wave needs
+            before = await _resident()
+            for _ in range(size // wave):
+                await work(wave)
+            after = await _resident()
+            tracemalloc.start()
+            await work(WARM)
+            traced = await _traced()
+            for _ in range(size // wave):
+                await work(wave)
+            objects = await _traced() - traced
+            tracemalloc.stop()
+        return {
+            "bytes of objects kept for each": max(objects, 0) / size,
+            "bytes of memory kept for each": max(after - before, 0) / size,
+        }
+
+    return asyncio.run(run())
+
+
+async def _traced() -> int:
+    await asyncio.sleep(0)
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def _resident() -> int:
+    await asyncio.sleep(0)
+    gc.collect()
+    return _status("VmRSS")
+
+
+def _peak() -> float:
+    return _status("VmHWM") / 2**20
+
+
+def _status(key: str) -> int:
+    """Bytes, as Linux counts them.
+
+    The peak of getrusage() would be that of the program that started this one.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"this system does not tell {key}")

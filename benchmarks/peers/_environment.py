@@ -1,0 +1,82 @@
+"""A virtual environment for each peer: their requirements do not go together."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["PEERS", "Peer", "interpreter"]
+
+INSTALL = 900.0
+"""Seconds that an installation may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An engine, or one way of using it.
+
+    Attributes:
+        environment: name of its environment, which several ways may share; None: ours.
+        requirements: for pip.
+        script: file in ``scripts`` that runs the work on it.
+        kind: what the script is told: ``"thread"`` or ``"process"``.
+    """
+
+    name: str
+    environment: str | None
+    requirements: tuple[str, ...]
+    script: str
+    kind: str
+
+
+def _peer(name: str, environment: str, requirements: str, script: str, kind: str) -> Peer:
+    return Peer(name, environment, tuple(requirements.split()), script, kind)
+
+
+PEERS = (
+    Peer("ours, threads", None, (), "with_ours.py", "thread"),
+    Peer("ours, processes", None, (), "with_ours.py", "process"),
+    _peer("Parsl, threads", "parsl", "parsl", "with_parsl.py", "thread"),
+    _peer("Parsl, HTEX", "parsl", "parsl", "with_parsl.py", "process"),
+    _peer("executorlib", "executorlib", "executorlib", "with_executorlib.py", "process"),
+    _peer("Dask, its own client", "dask", "distributed", "with_dask.py", "process"),
+    _peer(
+        *("public asyncflow 0.6, threads", "asyncflow06"),
+        *("radical.asyncflow==0.6.* rhapsody-py", "with_public_asyncflow.py", "thread"),
+    ),
+    _peer(
+        *("public asyncflow 0.6, processes", "asyncflow06"),
+        *("radical.asyncflow==0.6.* rhapsody-py", "with_public_asyncflow.py", "process"),
+    ),
+    _peer("Ray", "ray", "ray", "with_ray.py", "process"),
+)
+
+
+def interpreter(peer: Peer, folder: Path) -> Path:
+    """The Python that has *peer*; its environment is made below *folder* if it is not there.
+
+    Raises:
+        OSError: it could not be made; the text says why.
+    """
+    if peer.environment is None:
+        return Path(sys.executable)
+    home = folder / peer.environment
+    python = home / "bin" / "python"
+    ready = home / "ready"
+    if ready.exists():
+        return python
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(home)],
+        [str(python), "-m", "pip", "install", "--quiet", *peer.requirements],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL)
+        except subprocess.TimeoutExpired:
+            raise OSError(f"installation took more than {INSTALL:.0f} s") from None
+        if done.returncode:
+            reason = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise OSError(f"does not install: {reason[-1]}")
+    ready.touch()
+    return python
