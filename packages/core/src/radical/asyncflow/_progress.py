@@ -169,6 +169,8 @@ class Board:
                 return
             self._users = 0
             live.stop()
+            if not self._console.is_terminal:
+                self._console.line()  # rich ends the table's last line on terminals alone
             self._print(self._summary())
 
     def watch(self, engine: WorkflowEngine) -> Callable[[], None]:

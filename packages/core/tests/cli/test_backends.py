@@ -1,0 +1,91 @@
+"""``asyncflow backends``."""
+
+from __future__ import annotations
+
+import json
+
+from radical.asyncflow import registry
+
+from .conftest import Install, Invoke, Run
+
+BACKENDS = "radical.asyncflow.backends"
+PLUGIN = """
+    from typing import Literal
+    from pydantic import BaseModel, Field
+    from radical.asyncflow.backend import BackendSpec, Capabilities, TaskKind, hookimpl
+
+    class Inner(BaseModel):
+        depth: float = Field(default=0.5, gt=0, description="How deep.")
+
+    class Config(BaseModel):
+        url: str = Field(description="Where [red]it[/red] is.")
+        mode: Literal["a", "b"] = "a"
+        sizes: list[int] | None = None
+        count: int = Field(default=1, ge=1, le=9)
+        inner: Inner = Inner()
+
+    @hookimpl
+    def asyncflow_backend():
+        return BackendSpec(
+            name="mine", summary="in the spec", factory="nowhere:Backend", config_model=Config,
+            capabilities=Capabilities(kinds={TaskKind.FUNCTION}, limits=["one at a time"]),
+        )
+"""
+
+
+def test_json_listing_is_that_of_the_registry(invoke: Invoke) -> None:
+    result = invoke("backends", "list", "--json")
+    assert json.loads(result.stdout) == registry.list_available_backends()
+
+
+def test_piped_listing_has_one_line_for_each_backend(run: Run) -> None:
+    table = run("backends", "list").stdout.partition("\n\n")[0].splitlines()
+    assert table[0].split() == ["NAME", "STATUS", "VERSION", "SUMMARY"]
+    assert [line.split()[0] for line in table[1:]] == [*registry.list_available_backends()]
+
+
+def test_listing_tells_how_to_get_what_is_missing(run: Run) -> None:
+    hint = registry.list_available_backends()["dask"]["installation_hint"]
+    assert hint.startswith("Try: ")
+    assert hint in run("backends", "list").stdout
+
+
+def test_show_names_type_default_and_description_of_each_setting(
+    invoke: Invoke, install: Install
+) -> None:
+    install(BACKENDS, "mine", PLUGIN)
+    settings = invoke("backends", "show", "mine").stdout.partition("Settings\n")[2]
+    rows = [line.split("  ") for line in settings.splitlines()]
+    cells = {row[1]: [cell.strip() for cell in row[2:] if cell.strip()] for row in rows}
+    assert cells == {
+        "KEY": ["TYPE", "DEFAULT", "DESCRIPTION"],
+        "url": ["str", "(required)", "Where [red]it[/red] is."],
+        "mode": ["'a' | 'b'", "'a'"],
+        "sizes": ["list[int] | None", "None"],
+        "count": ["int >= 1 <= 9", "1"],
+        "inner": ["dict", "{'depth': 0.5}"],
+        "inner.depth": ["float > 0", "0.5", "How deep."],
+    }
+
+
+def test_show_names_capabilities_and_limits(invoke: Invoke, install: Install) -> None:
+    install(BACKENDS, "mine", PLUGIN)
+    text = invoke("backends", "show", "mine").stdout
+    assert "runs                    function" in text
+    assert "one at a time" in text
+
+
+def test_show_as_json_is_the_description(invoke: Invoke) -> None:
+    result = invoke("backends", "show", "noop", "--json")
+    assert json.loads(result.stdout) == registry.describe("noop")
+
+
+def test_show_of_a_missing_backend_tells_how_to_get_it(invoke: Invoke) -> None:
+    result = invoke("backends", "show", "dask")
+    assert result.exit_code == 0
+    assert "radical.asyncflow[dask]" in result.stdout
+
+
+def test_show_of_a_broken_backend_tells_why(invoke: Invoke, install: Install) -> None:
+    install(BACKENDS, "mine", "raise OSError('no disk')")
+    assert "OSError: no disk" in invoke("backends", "show", "mine").stdout

@@ -1,0 +1,163 @@
+"""``asyncflow doctor``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radical.asyncflow import registry
+from radical.asyncflow.backend import ReportSink, TaskKind, TaskRequest
+from radical.asyncflow.errors import BackendStartError
+from radical.asyncflow.testing import ScriptedBackend
+
+from .conftest import Install, Invoke
+
+
+class NoStart(ScriptedBackend):
+    async def start(self, sink: ReportSink) -> None:  # noqa: ARG002 - the contract's
+        raise BackendStartError("the head node does not answer")
+
+
+class Mute(ScriptedBackend):
+    """Takes tasks and never answers."""
+
+    def submit(self, batch: Any) -> None:
+        pass
+
+    def cancel(self, task_ids: Any) -> None:
+        for task_id in task_ids:
+            self.sink.cancelled(task_id, 1)
+
+
+class Optimist(ScriptedBackend):
+    """Says that everything went well."""
+
+    def submit(self, batch: Any) -> None:
+        request: TaskRequest
+        for request in batch:
+            self.sink.done(request.task_id, request.attempt, 42)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The class that the test is parametrized with, registered for it alone."""
+    capabilities = ScriptedBackend(kinds=(TaskKind.FUNCTION,)).capabilities
+    registry.register_backend("odd", request.param, capabilities=capabilities)
+    yield "odd"
+    registry.unregister_backend("odd")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["noop"], ["concurrent"], ["concurrent", "--set", "executor_type=process"]],
+    ids=" ".join,
+)
+def test_local_backends_are_well(invoke: Invoke, args: list[str]) -> None:
+    result = invoke("doctor", *args)
+    assert "All is well." in result.stdout
+    assert result.exit_code == 0
+
+
+def test_each_kind_of_task_is_tried(invoke: Invoke) -> None:
+    lines = invoke("doctor", "concurrent").stdout.splitlines()
+    assert [line[10:43].strip() for line in lines if line.startswith("  ok")] == [
+        "starts",
+        "runs a function",
+        "runs an async function",
+        "reports a function's failure",
+        "cancels a function",
+        "runs an executable",
+        "reports an executable's failure",
+        "cancels an executable",
+        "shuts down",
+    ]
+
+
+@pytest.mark.parametrize("backend", [NoStart], indirect=True)
+def test_backend_that_does_not_start_fails_with_its_reason(invoke: Invoke, backend: str) -> None:
+    result = invoke("doctor", backend)
+    assert result.exit_code == 1
+    assert "the head node does not answer" in result.stdout
+    assert "mend:" in result.stdout
+
+
+@pytest.mark.parametrize("backend", [Mute], indirect=True)
+def test_backend_that_never_answers_fails_in_time(invoke: Invoke, backend: str) -> None:
+    result = invoke("doctor", backend, "--timeout", "0.2")
+    assert result.exit_code == 1
+    assert "nothing came within 0.2 s" in result.stdout
+
+
+@pytest.mark.parametrize("backend", [Optimist], indirect=True)
+def test_failure_that_is_reported_as_done_is_found(invoke: Invoke, backend: str) -> None:
+    result = invoke("doctor", backend)
+    assert result.exit_code == 1
+    assert "a function that raises was reported as done" in result.stdout
+
+
+def test_missing_backend_is_the_error_of_the_factory(invoke: Invoke) -> None:
+    result = invoke("doctor", "dask")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        "Error: Backend 'dask' is not available.",
+        "Available backends: noop, concurrent",
+        "Installation hint: Try: pip install 'radical.asyncflow[dask]'",
+    ]
+
+
+def test_config_file_is_what_the_backend_starts_with(invoke: Invoke, tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text('backend = "concurrent"\nconfig = { max_wokers = 2 }\n')
+    result = invoke("doctor", "concurrent", "--config", str(file))
+    assert result.exit_code == 2
+    assert "did you mean 'max_workers'" in result.stderr
+
+
+def test_environment_is_well_without_a_file(invoke: Invoke) -> None:
+    result = invoke("doctor")
+    assert result.exit_code == 0
+    assert "no asyncflow.toml" in result.stdout
+    assert "an engine that names no backend uses concurrent" in result.stdout
+
+
+def test_broken_backend_fails_with_its_reason(invoke: Invoke, install: Install) -> None:
+    install("radical.asyncflow.backends", "shaky", "raise OSError('no disk')")
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert "OSError: no disk" in result.stdout
+
+
+def test_broken_plugin_fails(invoke: Invoke, install: Install) -> None:
+    install("radical.asyncflow.plugins", "shaky", "raise OSError('no disk')")
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert "failed  plugin shaky" in result.stdout
+    assert "no disk" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("default = ", "is not TOML"),
+        ('default = "x"\n', "no profile 'x'"),
+        ('[profiles.a]\nbackend = "nopo"\n', "Backend 'nopo' is not available"),
+        ('[profiles.a]\nbackend = "concurrent"\nconfig = { x = 1 }\n', "unknown key 'x'"),
+    ],
+    ids=["no TOML", "default", "backend", "setting"],
+)
+def test_wrong_profile_fails(invoke: Invoke, tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(text)
+    result = invoke("doctor", "--config", str(file))
+    assert result.exit_code == 1
+    assert reason in result.stdout
+
+
+def test_profile_of_another_machine_is_no_failure(invoke: Invoke, tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text('[profiles.cluster]\nbackend = "dask"\n')
+    result = invoke("doctor", "--config", str(file))
+    assert result.exit_code == 0
+    assert "dask is not installed here" in result.stdout

@@ -1,0 +1,355 @@
+"""The live display, its counts, and who is told of an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radical.asyncflow import TaskEvent, WorkflowEngine
+from radical.asyncflow._progress import Board
+from radical.asyncflow._registry import registry
+from radical.asyncflow._tally import FAILURES, NAMES, Tally
+from radical.asyncflow._text import duration, error_line, printable, shorten
+from radical.asyncflow._watchers import watchers
+from radical.asyncflow.errors import ConfigurationError, DependencyFailureError
+from radical.asyncflow.model import TaskKind, TaskState
+from radical.asyncflow.testing import ScriptedBackend
+from rich.console import Console
+
+Installer = Callable[[str], None]
+
+
+def _event(
+    task_id: int, state: TaskState, name: str = "t", error: BaseException | None = None
+) -> TaskEvent:
+    return TaskEvent(0.0, task_id, name, TaskKind.FUNCTION, state, error=error)
+
+
+def _console(width: int = 100, *, terminal: bool = False) -> Console:
+    return Console(
+        file=io.StringIO(), width=width, height=30, force_terminal=terminal, color_system=None
+    )
+
+
+def _text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def _row(console: Console, name: str) -> list[str]:
+    """The numbers of the last row of *name*: pending, running, done, failed, cancelled, retried."""
+    line = [line for line in _text(console).splitlines() if line.startswith(f"{name} ")][-1]
+    return line.split()[1:7]
+
+
+class TestTally:
+    def test_a_task_is_counted_in_one_state_at_a_time(self) -> None:
+        tally, running = Tally(), set[int]()
+        states = [
+            (TaskState.PENDING, (1, 0, 0)),
+            (TaskState.SUBMITTED, (1, 0, 0)),
+            (TaskState.RUNNING, (0, 1, 0)),
+            (TaskState.READY, (1, 0, 0)),
+            (TaskState.RUNNING, (0, 1, 0)),
+            (TaskState.DONE, (0, 0, 1)),
+        ]
+        for state, counts in states:
+            tally.take([_event(1, state)], running, 0.0)
+            row = tally.rows["t"]
+            assert (row.pending, row.running, row.done) == counts
+        assert row.retried == 1
+
+    def test_finished_tasks_leave_nothing_behind(self) -> None:
+        tally, running = Tally(), set[int]()
+        for task_id in range(1000):
+            for state in (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED):
+                tally.take([_event(task_id, state, error=ValueError("x" * 9))], running, 0.0)
+        assert not running
+        assert len(tally.rows) == 1
+        assert tally.unlisted == 1000 - FAILURES
+
+    def test_names_beyond_the_bound_share_a_row(self) -> None:
+        tally = Tally()
+        events = [_event(i, TaskState.PENDING, name=f"t{i}") for i in range(NAMES + 5)]
+        tally.take(events, set(), 0.0)
+        assert len(tally.rows) == NAMES
+        assert tally.others is not None
+        assert tally.others.total == 5
+
+    def test_a_failed_dependency_is_counted_and_not_listed(self) -> None:
+        tally = Tally()
+        error = DependencyFailureError("t", ["a"], "a", ValueError())
+        events = [_event(1, TaskState.PENDING), _event(1, TaskState.FAILED, error=error)]
+        assert tally.take(events, set(), 0.0) == []
+        assert tally.skipped == 1
+
+
+class TestText:
+    def test_controls_and_marks_of_direction_become_escapes(self) -> None:
+        assert printable("a\x1b[31m\n\u202eb\udc80ü") == "a\\x1b[31m\\n\\u202eb\\udc80ü"
+
+    def test_a_long_text_is_cut(self) -> None:
+        assert shorten("x" * 10_000_000, 5) == "xxxx…"
+
+    def test_an_error_is_its_type_and_first_line(self) -> None:
+        assert error_line(ValueError("\n one\ntwo")) == "ValueError: one"
+
+    def test_an_error_without_a_text_is_named(self) -> None:
+        class BrokenError(Exception):
+            def __str__(self) -> str:
+                raise KeyError
+
+        assert "BrokenError" in error_line(BrokenError())
+
+    @pytest.mark.parametrize(
+        ("seconds", "text"),
+        [(0, "0.0 s"), (59.94, "59.9 s"), (59.96, "1:00"), (187, "3:07"), (3753, "1:02:33")],
+    )
+    def test_duration(self, seconds: float, text: str) -> None:
+        assert duration(seconds) == text
+
+
+class TestProgress:
+    async def test_every_end_is_counted(self) -> None:
+        console = _console()
+        backend = ScriptedBackend()
+        async with WorkflowEngine.create(backend) as flow:
+            tries: list[int] = []
+
+            @flow.function_task(name="work", retries=1)
+            async def work(number: int) -> None:
+                tries.append(number)
+                if number == 1 or (number == 2 and tries.count(2) == 1):
+                    raise ValueError(number)
+                if number == 3:
+                    await asyncio.Event().wait()
+
+            async with flow.progress(console=console):
+                futures = [work(number) for number in range(4)]
+                await asyncio.wait(futures[:3])
+                futures[3].cancel()
+                await asyncio.gather(*futures, return_exceptions=True)
+        assert _row(console, "work") == ["0", "0", "2", "1", "1", "2"]
+        assert "2 done, 1 failed, 1 cancelled, 2 retried in " in _text(console)
+
+    async def test_tasks_from_before_the_display_are_counted(self) -> None:
+        console = _console()
+        backend = ScriptedBackend()
+        backend.hold("early")
+        async with WorkflowEngine.create(backend) as flow:
+
+            @flow.function_task
+            async def early() -> None:
+                pass
+
+            future = early()
+            await asyncio.sleep(0)
+            with flow.progress(console=console):
+                backend.release("early")
+                await future
+        assert _row(console, "early")[:3] == ["0", "0", "1"]
+
+    async def test_markup_in_names_and_errors_is_text(self) -> None:
+        console = _console(terminal=True)
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+
+            @flow.function_task(name="[red]x\x1b[2J")
+            async def bad() -> None:
+                raise ValueError("[bold]y[/bold]\x07")
+
+            with flow.progress(console=console):
+                await asyncio.gather(bad(), return_exceptions=True)
+        text = _text(console)
+        assert "failed [red]x\\x1b[2J (task.000001): ValueError: [bold]y[/bold]\\x07" in text
+        assert "\x1b[2J" not in text
+
+    async def test_drawings_are_few_however_many_the_events(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        console = _console(terminal=True)
+        now = 100.0
+        monkeypatch.setattr("radical.asyncflow._progress.time.monotonic", lambda: now)
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+
+            @flow.function_task
+            async def quick() -> None:
+                pass
+
+            with flow.progress(console=console):
+                for _ in range(200):
+                    await quick()
+        # The first, and those of leaving the block.
+        assert _text(console).count("pending") <= 4
+
+    async def test_nothing_happens_where_there_is_no_terminal(self) -> None:
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+            with flow.progress():
+                assert flow._dispatcher.observers.events is None
+
+    async def test_force_shows_it_without_a_terminal(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+
+            @flow.function_task
+            async def task() -> None:
+                pass
+
+            with flow.progress(force=True):
+                await task()
+        assert re.search(r"^1 done in \d", capsys.readouterr().err, re.MULTILINE)
+
+    async def test_an_exception_ends_the_display_and_its_observer(self) -> None:
+        console = _console(terminal=True)
+        stdout = sys.stdout
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+
+            @flow.function_task
+            async def task() -> None:
+                pass
+
+            async def body() -> None:
+                with flow.progress(console=console):
+                    await task()
+                    raise KeyError("mine")
+
+            with pytest.raises(KeyError, match="mine"):
+                await body()
+            assert flow._dispatcher.observers.events is None
+        assert sys.stdout is stdout
+        assert _text(console).rfind("\x1b[?25h") > _text(console).rfind("\x1b[?25l")
+
+    async def test_two_displays_on_one_terminal_share_a_table(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        async with (
+            WorkflowEngine.create(ScriptedBackend()) as one,
+            WorkflowEngine.create(ScriptedBackend()) as two,
+        ):
+
+            async def body() -> None:
+                pass
+
+            with one.progress(force=True), two.progress(force=True):
+                await one.function_task(name="first")(body)()
+                await two.function_task(name="second")(body)()
+        assert "\n2 done in " in capsys.readouterr().err
+        assert Board._shared is None
+
+    async def test_entering_twice_is_refused(self) -> None:
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+            progress = flow.progress(console=_console())
+            with progress, pytest.raises(ConfigurationError, match="shown already"):
+                progress.__enter__()
+
+    async def test_a_run_without_tasks_shows_nothing(self) -> None:
+        console = _console()
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+            with flow.progress(console=console):
+                await asyncio.sleep(0)
+        assert _text(console) == ""
+
+    @pytest.mark.parametrize("width", [40, 60, 80])
+    async def test_no_line_is_wider_than_the_console(self, width: int) -> None:
+        console = _console(width, terminal=True)
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+
+            async def bad() -> None:
+                raise ValueError("word " * 100)
+
+            with flow.progress(console=console):
+                tasks = [flow.function_task(name=f"{n}名" * 50)(bad) for n in range(50)]
+                await asyncio.gather(*(task() for task in tasks), return_exceptions=True)
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", _text(console)).replace("\r", "\n")
+        assert max(map(len, plain.splitlines())) <= width
+
+
+class TestWatchers:
+    @pytest.fixture
+    def install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installer]:
+        """Install a plugin with this hook."""
+        monkeypatch.syspath_prepend(tmp_path)
+
+        def write(code: str) -> None:
+            info = tmp_path / "watch.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: watch\nVersion: 1\n")
+            (info / "entry_points.txt").write_text(
+                "[radical.asyncflow.plugins]\nwatch = watch_plugin\n"
+            )
+            (tmp_path / "watch_plugin.py").write_text(
+                "from radical.asyncflow import hookimpl\nseen = []\n"
+                "@hookimpl\ndef asyncflow_events(events):\n    " + code
+            )
+            registry.refresh()
+
+        yield write
+        sys.modules.pop("watch_plugin", None)
+        registry.refresh()
+
+    async def test_a_plugin_observes_every_engine(self, install: Installer) -> None:
+        install("seen.extend(events)")
+
+        async def body() -> None:
+            pass
+
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+            await flow.function_task(name="seen")(body)()
+        import watch_plugin  # type: ignore[import-not-found]
+
+        events: Sequence[TaskEvent] = watch_plugin.seen
+        assert [event.state for event in events][:1] == [TaskState.PENDING]
+        assert events[-1].state is TaskState.DONE
+
+    async def test_a_plugin_that_raises_is_named_and_harms_nobody(
+        self, install: Installer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        install("raise OSError('no disk')")
+
+        async def body() -> int:
+            return 1
+
+        with caplog.at_level(logging.ERROR, "radical.asyncflow"):
+            async with WorkflowEngine.create(ScriptedBackend()) as flow:
+                assert await flow.function_task(body)() == 1
+        assert "<plugin watch of watch 1>" in caplog.text
+
+    async def test_nobody_observes_where_no_plugin_is_installed(self) -> None:
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+            assert flow._dispatcher.observers.events is None
+
+    async def test_a_watcher_that_raises_does_not_harm_the_engine(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def bad(engine: Any) -> None:
+            raise OSError("no disk")
+
+        monkeypatch.setattr("radical.asyncflow._watchers.watchers", [*watchers, bad])
+        async with WorkflowEngine.create(ScriptedBackend()) as flow:
+            assert not flow.closed
+        assert "no disk" in caplog.text
+
+
+def test_a_silent_display_does_not_import_rich() -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from radical.asyncflow import WorkflowEngine\n"
+        "async def main():\n"
+        "    async with WorkflowEngine.create('noop') as flow:\n"
+        "        with flow.progress():\n"
+        "            await flow.function_task(len)([])\n"
+        "asyncio.run(main())\n"
+        "print('rich' in sys.modules)\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout == "False\n"
