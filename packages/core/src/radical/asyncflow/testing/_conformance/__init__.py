@@ -48,7 +48,8 @@ class BackendConformance(
         slots: how many functions run at once; None if nothing bounds them.
         inline: True if functions run in the engine's own loop and block it.
         load: how many tasks the big bag has; others have a tenth.
-        patience: seconds that anything may take before it counts as hanging.
+        patience: seconds that one step may take before it counts as hanging; a whole
+            check may take four times as long.
         backend_scope: ``"test"`` gives every check a backend of its own; ``"class"``
             shares one, for what is slow to start.  Checks of the start and of the
             end always make their own.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import chdir
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import pytest
 import pytest_asyncio
@@ -49,8 +50,14 @@ def needs(*words: str) -> Callable[[_Check], _Check]:
         raise ValueError(f"unknown needs: {sorted(unknown)}")
 
     def mark(check: _Check) -> _Check:
-        check._needs = words  # type: ignore[attr-defined]
-        return check
+        @functools.wraps(check)
+        async def bounded(self: Suite, *args: Any, **kwargs: Any) -> None:
+            # A backend that loses a task shall fail the check, not hang the run.
+            async with asyncio.timeout(4 * self.patience):
+                await check(self, *args, **kwargs)
+
+        bounded._needs = words  # type: ignore[attr-defined]
+        return cast(_Check, bounded)
 
     return mark
 

@@ -1,0 +1,147 @@
+"""Backends that each break one promise; run by test_kit.py, never collected by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest
+from radical.asyncflow.model import TaskState
+from radical.asyncflow.testing import BackendConformance, ScriptedBackend
+
+
+class _Suite(BackendConformance):
+    slots = None
+    inline = True
+    load = 200
+    patience = 2.0
+    expected_skips = frozenset({"nothing"})
+    backend: type[ScriptedBackend] = ScriptedBackend
+
+    def make_backend(self) -> ScriptedBackend:
+        return self.backend()
+
+
+class _Filter:
+    """A sink between the backend and the real one, which falsifies the reports."""
+
+    def __init__(self, sink: ReportSink) -> None:
+        self._sink = sink
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+    def done(self, task_id: TaskId, attempt: int, value: Any) -> None:
+        self._sink.done(task_id, attempt, value)
+
+
+class _Filtered(ScriptedBackend):
+    sink_type: type[_Filter] = _Filter
+
+    async def start(self, sink: ReportSink) -> None:
+        await super().start(self.sink_type(sink))
+
+
+class TestEndsTwice(_Suite):
+    class Twice(_Filter):
+        def done(self, task_id: TaskId, attempt: int, value: Any) -> None:
+            self._sink.report([Report(task_id, attempt, TaskState.DONE, value)] * 2)
+
+    backend = type("EndsTwice", (_Filtered,), {"sink_type": Twice})
+
+
+class TestForgetsTheAttempt(_Suite):
+    class First(_Filter):
+        def done(self, task_id: TaskId, attempt: int, value: Any) -> None:  # noqa: ARG002
+            self._sink.done(task_id, 1, value)
+
+    backend = type("ForgetsTheAttempt", (_Filtered,), {"sink_type": First})
+
+
+class TestLosesTheTraceback(_Suite):
+    class Bald(_Filter):
+        def failed(self, task_id: TaskId, attempt: int, error: BaseException) -> None:
+            self._sink.failed(task_id, attempt, error.with_traceback(None))
+
+    backend = type("LosesTheTraceback", (_Filtered,), {"sink_type": Bald})
+
+
+class TestNeverRunning(_Suite):
+    class Silent(_Filter):
+        def running(self, *_: object) -> None:
+            pass
+
+    backend = type("NeverRunning", (_Filtered,), {"sink_type": Silent})
+
+
+class TestDropsEveryTenth(_Suite):
+    class Lossy(_Filter):
+        def done(self, task_id: TaskId, attempt: int, value: Any) -> None:
+            if task_id % 10:
+                self._sink.done(task_id, attempt, value)
+
+    backend = type("DropsEveryTenth", (_Filtered,), {"sink_type": Lossy})
+
+
+class TestIgnoresCancel(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def cancel(self, task_ids: Collection[TaskId]) -> None:
+            pass
+
+
+class TestBlocksInSubmit(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            super().submit(batch)
+            time.sleep(1.0)
+
+
+class TestBlocksInShutdown(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        async def shutdown(self, *, cancel: bool = True) -> None:
+            time.sleep(0.7)  # noqa: ASYNC251
+            await super().shutdown(cancel=cancel)
+
+
+class TestNeverShutsDown(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        async def shutdown(self, *, cancel: bool = True) -> None:
+            await super().shutdown(cancel=cancel)
+            if self._loop is not None:
+                await asyncio.sleep(3)
+
+
+class TestLeavesAThread(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        async def start(self, sink: ReportSink) -> None:
+            await super().start(sink)
+            threading.Thread(target=time.sleep, args=(4,), daemon=True).start()
+
+
+class TestLeavesAFile(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        async def start(self, sink: ReportSink) -> None:
+            await super().start(sink)
+            Path("backend.log").touch()  # noqa: ASYNC240
+
+
+class TestTakesWorkAfterTheEnd(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            if not self._closed:
+                super().submit(batch)
+
+
+class TestStartsTwice(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        async def start(self, sink: ReportSink) -> None:
+            self._loop = None
+            await super().start(sink)
+
+
+class TestSkipsMoreThanItSays(_Suite):
+    pass

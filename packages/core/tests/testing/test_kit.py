@@ -1,0 +1,85 @@
+"""The kit catches a backend that breaks a promise, each by the check that is about it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import radical.asyncflow.testing as testing
+from radical.asyncflow.testing import BackendConformance
+from radical.asyncflow.testing._conformance.suite import needs
+
+BROKEN = Path(__file__).with_name("broken_backends.py")
+
+CAUGHT = {
+    "TestEndsTwice": "test_each_task_gets_exactly_one_terminal_report",
+    "TestForgetsTheAttempt": "test_reports_carry_the_attempt_that_they_are_about",
+    "TestLosesTheTraceback": "test_the_traceback_names_the_line_that_raised",
+    "TestNeverRunning": "test_the_start_of_a_run_is_reported_before_its_end",
+    "TestDropsEveryTenth": "test_shutdown_without_cancel_finishes_everything",
+    "TestIgnoresCancel": "test_a_running_task_is_reported_cancelled_when_its_work_has_ended",
+    "TestBlocksInSubmit": "test_submit_returns_while_the_work_is_still_to_do",
+    "TestBlocksInShutdown": "test_shutdown_right_after_the_start",
+    "TestNeverShutsDown": "test_shutdown_twice",
+    "TestLeavesAThread": "test_shutdown_after_work",
+    "TestLeavesAFile": "test_a_lambda_runs",
+    "TestTakesWorkAfterTheEnd": "test_submitting_after_the_end_is_refused",
+    "TestStartsTwice": "test_starting_twice_is_refused",
+    "TestSkipsMoreThanItSays": "test_the_skipped_checks_are_the_expected_ones",
+}
+
+
+@pytest.fixture(scope="module")
+def failures() -> set[tuple[str, str]]:
+    """Which check failed, or found a leak after it, in a run of all the broken backends."""
+    nodes = [f"{BROKEN.name}::{name}::{check}" for name, check in CAUGHT.items()]
+    options = "-q -rfE --noconftest --import-mode=importlib -p no:cacheprovider -p no:randomly"
+    loop_scope = "asyncio_default_fixture_loop_scope=function"
+    bare = ["-c", os.devnull, "--rootdir", str(BROKEN.parent), "-o", loop_scope]
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *options.split(), *bare, *nodes],
+        cwd=BROKEN.parent,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    found = re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)::(\w+)", ended.stdout, re.MULTILINE)
+    assert found, ended.stdout[-3000:] + ended.stderr[-3000:]
+    return set(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "check"), CAUGHT.items(), ids=CAUGHT)
+def test_a_broken_backend_is_caught(failures: set[tuple[str, str]], name: str, check: str) -> None:
+    assert (name, check) in failures
+
+
+def test_there_are_at_least_sixty_checks_and_fifteen_of_misuse() -> None:
+    checks = [name for name in dir(BackendConformance) if name.startswith("test_")]
+    misuse = re.compile("refused|ignored|twice|unknown|after_the_end|before_the_start|nothing")
+    assert len(checks) >= 60
+    assert len([name for name in checks if misuse.search(name)]) >= 15
+
+
+def test_every_check_can_be_run_by_some_backend() -> None:
+    with pytest.raises(ValueError, match=r"unknown needs: \['telepathy'\]"):
+        needs("telepathy")
+
+
+def test_everything_promised_can_be_imported() -> None:
+    for name in testing.__all__:
+        assert getattr(testing, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Telepathy'"):
+        testing.Telepathy  # noqa: B018
+
+
+def test_the_task_bodies_load_without_pytest() -> None:
+    code = "import sys, radical.asyncflow.testing._functions; print('pytest' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
