@@ -15,9 +15,10 @@ from . import _ours, _plain
 from ._bodies import one_more
 from ._measure import COST, WARM
 
-__all__ = ["PEAK", "bag", "mapped", "retained"]
+__all__ = ["LEFT", "PEAK", "bag", "mapped", "retained"]
 
 PEAK = "MB at the peak"
+LEFT = "MB more afterwards"
 TOTAL = 200_000
 """Tasks in all where one bag alone would be too short a time."""
 
@@ -29,17 +30,19 @@ def bag(side: str, size: int) -> dict[str, float]:
         "asyncio": _plain.side(_plain.bag),
     }
 
-    async def run() -> float:
+    async def run() -> dict[str, float]:
         async with sides[side]() as work:
             await work(WARM)
-            gc.collect()
+            before = await _resident()
             times = max(TOTAL // size, 1)
             began = time.perf_counter()
             for _ in range(times):
                 await work(size)
-            return (time.perf_counter() - began) / times / size
+            seconds = time.perf_counter() - began
+            left = await _resident() - before
+        return {COST: seconds / times / size * 1e6, PEAK: _peak(), LEFT: left / 2**20}
 
-    return {COST: asyncio.run(run()) * 1e6, PEAK: _peak()}
+    return asyncio.run(run())
 
 
 def mapped(side: str, size: int, limit: int) -> dict[str, float]:

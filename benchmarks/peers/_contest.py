@@ -56,7 +56,8 @@ class Outcome:
     def as_markdown(self) -> str:
         titles = [f"{name} of {size:,}" for name, size in self.work.items()]
         lines = [
-            f"Other engines, 2 workers each, µs a task, medians of {self.rounds} interleaved rounds.",
+            "Other engines, two workers each, µs a task, "
+            f"medians of {self.rounds} interleaved rounds.",
             "",
             f"| engine | version | {' | '.join(titles)} |",
             f"| --- | --- | {' | '.join(['---:'] * len(titles))} |",

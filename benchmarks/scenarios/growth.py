@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from .._measure import COST, Series, fresh, interleave, rows
+from .._memory import PEAK
 from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
@@ -16,11 +17,11 @@ SIDES = (OURS, "asyncio")
 
 
 def _growth(settings: Settings) -> Sequence[Row]:
-    return _sizes("growth", settings, "bag", SIZES, {COST: 1.5})
+    return _sizes("growth", settings, "bag", SIZES, {COST: 1.5}, {COST})
 
 
 def _map(settings: Settings) -> Sequence[Row]:
-    return _sizes("map", settings, "mapped", SIZES[1:], {}, limit=LIMIT)
+    return _sizes("map", settings, "mapped", SIZES[1:], {}, {COST, PEAK}, limit=LIMIT)
 
 
 def _sizes(
@@ -29,9 +30,14 @@ def _sizes(
     function: str,
     sizes: Sequence[int],
     limits: Mapping[str, float],
+    flat: Collection[str],
     **arguments: int,
 ) -> Sequence[Row]:
-    """Figures at each size, ours beside asyncio's and beside our own at the least size."""
+    """Figures at each size, ours beside asyncio's.
+
+    Those in *flat* should not grow: they stand beside our own at the least size as well,
+    and *limits* say by how much they may.
+    """
     sizes = sizes[:-1] if settings.quick else sizes
     series = _interleaved(settings, function, sizes, **arguments)
     least = sizes[0]
@@ -40,8 +46,8 @@ def _sizes(
     for size in sizes:
         of_size = _of(series, size)
         if size != least:
-            for figure, sides in _of(series, least).items():
-                of_size[figure][mine] = sides[OURS]
+            for figure in flat:
+                of_size[figure][mine] = _of(series, least)[figure][OURS]
         goals = {figure: Goal(limit, mine) for figure, limit in limits.items() if size != least}
         found += rows(name, size, of_size, goals)
     return found
