@@ -298,6 +298,8 @@ class ProcessSlot(Slot):
                 reports.append(_report(entry, _DONE, value))
             else:
                 reports.append(_report(entry, _FAILED, value.error))
+        if not self._entries:
+            self.look()
         self.slots.sink.report(reports)
 
     def _put_back(self) -> None:

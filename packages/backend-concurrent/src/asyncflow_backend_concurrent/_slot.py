@@ -32,6 +32,7 @@ class Slot:
         self.thread = threading.Thread(target=self._main, name=self.name, daemon=True)
         self._job: TaskContext | None = None
         self._abandoned = False
+        self._looking = False
 
     # ------------------------------------------------------- from any thread
 
@@ -59,12 +60,25 @@ class Slot:
         try:
             self._serve()
         finally:
+            self.look_away()
             self.close()
             self.slots.left()
 
     def close(self) -> None:
         """The thread is about to end."""
         close_loop()
+
+    def look(self) -> None:
+        """Say that it will look into the queue; before the report that may fill it."""
+        if not self._looking:
+            self._looking = True
+            self.slots.looking.append(None)
+
+    def look_away(self) -> None:
+        """It has looked; whoever comes later has to wake it."""
+        if self._looking:
+            self._looking = False
+            self.slots.looking.pop()
 
     def _serve(self) -> None:
         slots = self.slots
@@ -74,6 +88,7 @@ class Slot:
             if slots.specials:
                 admission = slots.admit(self)
                 if admission is not None:
+                    self.look_away()
                     try:
                         self._take(admission.request, admission.gpus)
                     finally:
@@ -86,6 +101,9 @@ class Slot:
                 if not slots.park(self, seen):
                     return
                 continue
+            if self._looking:
+                self.look_away()
+            slots.taken()
             self._take(request)
             del request  # a slot that waits keeps no argument alive
 
@@ -117,6 +135,7 @@ class Slot:
             if job.cancelled or self._abandoned:
                 self._cancelled(job)
             else:
+                self.look()
                 sink.done(request.task_id, request.attempt, value)
 
     def _execute(self, request: TaskRequest, job: TaskContext) -> None:

@@ -62,6 +62,8 @@ class Slots:
         waiting: every task that no slot has, by id.
         specials: tasks that ask for more than one core, in order.
         changes: counts what may make a special task admissible.
+        looking: one entry for each slot that is about to look into the queue of its own
+            accord: it need not be woken, which would cost more than a short task does.
         closing: no further task is taken; slots leave when nothing waits.
     """
 
@@ -74,6 +76,7 @@ class Slots:
         self.waiting: dict[TaskId, TaskRequest] = {}
         self.specials: list[TaskRequest] = []
         self.changes = 0
+        self.looking: list[None] = []
         self.closing = False
         self._make_slot = make_slot
         self._size = ledger.slots
@@ -114,7 +117,8 @@ class Slots:
             else:
                 self._add_special(request)
         self.queue.extend(ordinary)
-        self._wake(len(batch))
+        # Whoever takes a task and leaves another wakes the next slot: see `taken`.
+        self._wake(len(batch) - len(self.looking))
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         """Report those that wait as CANCELLED, and have those that run stopped."""
@@ -193,6 +197,7 @@ class Slots:
         *seen* is what `changes` was before the slot last looked for a special task.
         """
         self._idle.append(slot)
+        slot.look_away()
         if self.queue or self.closing or seen != self.changes:
             # Whoever adds work looks at the idle slots afterwards: this one is seen
             # there, or sees the work here.
@@ -203,6 +208,11 @@ class Slots:
             return not self.closing or bool(self.waiting)
         slot.wake.acquire()
         return True
+
+    def taken(self) -> None:
+        """A slot has just taken a task from the queue, and looks no more."""
+        if self.queue and self._idle:
+            self._wake(1)
 
     def left(self) -> None:
         """A slot's thread is about to end."""
@@ -232,6 +242,7 @@ class Slots:
                     lent, self._reserved = self._reserved[:needed], self._reserved[needed:]
                     admission = Admission(request, gpus, lent)
                 else:
+                    slot.look_away()
                     self._reserved.append(slot)
                     admission = None
             if request is None:
