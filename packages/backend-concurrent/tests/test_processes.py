@@ -63,6 +63,18 @@ async def test_a_function_whose_helper_was_bound_anew_is_sent_anew(start: Any) -
     assert (first.value, second.value) == (1, 2)
 
 
+async def test_functions_that_nobody_holds_are_forgotten(start: Any) -> None:
+    driver = await start(executor_type="process", max_workers=1)
+    for at in range(300):
+        (report,) = await driver.run(driver.function(lambda at=at: at))
+        assert report.value == at
+        driver.sink._expected.clear()
+        del report
+    (slot,) = driver.backend._slots._slots
+    assert len(slot._codes.alive) < 10
+    assert len(slot._worker.known) < 100
+
+
 async def test_a_module_on_a_path_that_was_added_later_is_found(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,14 +62,14 @@ class Codes:
     """The functions of one backend, for as long as they are alive.
 
     Attributes:
-        forgotten: numbers of those that are not; workers may forget them too.
+        alive: their numbers; workers may forget any other.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[int, tuple[weakref.ref[Any], Code]] = {}
         self._numbers = count(1)
-        self.forgotten: set[int] = set()
+        self.alive: set[int] = set()
 
     def of(self, function: Any) -> Code:
         """The code of *function*; from any thread.
@@ -87,11 +87,12 @@ class Codes:
             code = Code(next(self._numbers), function)
             if entry is not None:
                 code.seconds = entry[1].seconds
-                self.forgotten.add(entry[1].number)
+                self.alive.discard(entry[1].number)
             key = id(function)
             # A callable without weak references is pickled anew for each chunk.
             with contextlib.suppress(TypeError):
                 self._known[key] = weakref.ref(function, functools.partial(self._forget, key)), code
+                self.alive.add(code.number)
             return code
 
     def expect(self, function: Any) -> float | None:
@@ -103,7 +104,7 @@ class Codes:
         entry = self._known.get(key)
         if entry is not None and entry[0] is reference:
             del self._known[key]
-            self.forgotten.add(entry[1].number)
+            self.alive.discard(entry[1].number)
 
 
 def dump_function(function: Any) -> bytes:

@@ -27,6 +27,7 @@ __all__ = ["ProcessSlot"]
 
 _CHUNK_SECONDS = 0.002
 _PATIENCE = 0.010  # seconds after which a chunk is too slow
+_FORGET = 64  # functions that a worker may know in vain
 _STARTS = 3  # workers that may fail to start before a task is charged with it
 _FUNCTION = TaskKind.FUNCTION
 _DONE, _FAILED, _CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
@@ -267,8 +268,10 @@ class ProcessSlot(Slot):
             else:
                 tasks.append((*head, None, None, pickled, first, len(buffers)))
         worker.known |= codes.keys()
-        forgotten = worker.known & self._codes.forgotten if self._codes.forgotten else set()
-        worker.known -= forgotten
+        forgotten: set[int] = set()
+        if len(worker.known) > 2 * len(self._codes.alive) + _FORGET:
+            forgotten = worker.known - self._codes.alive - {task[0] for task in tasks if task}
+            worker.known -= forgotten
         path = worker.news_of_path()
         return [pickle.dumps((codes, forgotten, path, tasks), 5), *buffers]
 
@@ -328,9 +331,9 @@ class ProcessSlot(Slot):
         self._lose(begun, gone)
 
     def _lose(self, entries: list[_Entry], gone: WorkerGoneError, detail: str = "") -> None:
+        detail += gone.detail
         for entry in entries:
             job = entry.job
-            detail += gone.detail
             error = WorkerLostError(job.name, self.name, gone.signal, job.attempt, detail)
             self._finish(entry, error)
 
