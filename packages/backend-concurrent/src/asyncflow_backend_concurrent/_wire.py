@@ -122,13 +122,12 @@ class Channel:
 
     def _part(self, size: int) -> bytearray:
         here = min(size, self._end - self._start)
-        part = bytearray(self._view[self._start : self._start + here])
-        self._start += here
-        if here < size:
-            part += bytes(size - here)
-            with memoryview(part) as view:
-                while here < size:
-                    here += self._read(view[here:], True)
+        part = bytearray(size)
+        with memoryview(part) as view:
+            view[:here] = self._view[self._start : self._start + here]
+            self._start += here
+            while here < size:
+                here += self._read(view[here:], True)
         return part
 
 
