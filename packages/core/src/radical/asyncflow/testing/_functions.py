@@ -292,10 +292,6 @@ def _inside(folder: str) -> Iterator[None]:
         path.unlink()
 
 
-def environment(name: str) -> str | None:
-    return os.environ.get(name)
-
-
 def speak(text: str) -> str:
     """Prints on both streams, as a task's code may."""
     for stream in (sys.stdout, sys.stderr):

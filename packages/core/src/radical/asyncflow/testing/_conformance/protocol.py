@@ -37,7 +37,7 @@ class Protocol(Suite):
             await backend.shutdown()
 
     async def test_the_skipped_checks_are_the_expected_ones(self) -> None:
-        implied = self.unmet(self, await self.capabilities())
+        implied = await self.unmet()
         assert self.expected_skips is not None, (
             f"set expected_skips on {type(self).__name__}, so that a check which silently "
             f"stops running is noticed; the capabilities imply {sorted(implied)}"
@@ -191,6 +191,21 @@ class Protocol(Suite):
         assert report.state is TaskState.CANCELLED
         await asyncio.sleep(0.2)
         assert (Path(folder) / "beats").stat().st_size == size
+
+    @needs("function", "executes", "spares functions", "workers")
+    async def test_the_next_attempt_may_run_while_the_work_of_the_last_goes_on(
+        self, bare: Bare, folder: str
+    ) -> None:
+        first = bare.request(functions.hold_blocking, folder)
+        bare.submit(first)
+        await appears(folder, "began-task")
+        bare.backend.cancel([first.task_id])
+        second = bare.request(functions.identity, "second")
+        second = second._replace(task_id=first.task_id, attempt=2)
+        bare.submit(second)
+        assert await bare.values(second, deadline=self.patience) == ["second"]
+        open_gate(folder)
+        await bare.sink.outcomes([first], self.patience)
 
     @needs("cores", "function", "executes", "slots")
     async def test_tasks_that_take_all_cores_run_one_at_a_time(

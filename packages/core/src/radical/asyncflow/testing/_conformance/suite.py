@@ -94,12 +94,13 @@ class Suite:
     async def new_flow(self, **options: Any) -> WorkflowEngine:
         return await WorkflowEngine.create(await self.new_backend(), **options)
 
-    @classmethod
-    def unmet(cls, suite: Suite, able: Capabilities) -> set[str]:
+    async def unmet(self) -> set[str]:
         """Which needs of the kit's checks this backend does not declare to meet."""
-        return {word for word, is_met in _NEEDS.items() if not is_met(suite, able)}
+        able = await self.capabilities()
+        return {word for word, is_met in _NEEDS.items() if not is_met(self, able)}
 
-    @pytest_asyncio.fixture(scope="class", loop_scope="class")
+    # Autouse, so that the loop of the class is there before any guard of a single check.
+    @pytest_asyncio.fixture(scope="class", loop_scope="class", autouse=True)
     @classmethod
     async def _shared(cls) -> AsyncIterator[_Shared]:
         shared = _Shared()
@@ -116,7 +117,7 @@ class Suite:
         words = getattr(request.function, "_needs", ())
         if not words:
             return
-        missing = self.unmet(self, await self.capabilities()).intersection(words)
+        missing = (await self.unmet()).intersection(words)
         if missing:
             pytest.skip(f"the backend does not declare: {', '.join(sorted(missing))}")
 
