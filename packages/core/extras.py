@@ -22,6 +22,10 @@ FOLDERS = {
     "radical-pilot": "backend-radical",
 }
 LOCAL = ("noop", "concurrent")
+OTHERS = {
+    "files": ["fsspec[http]>=2023.6"],
+    "testing": ["psutil>=5.9", "pytest>=8.2", "pytest-asyncio>=0.24"],
+}
 
 
 class Extras(MetadataHookInterface):
@@ -42,5 +46,5 @@ class Extras(MetadataHookInterface):
         local = [requirement for extra in LOCAL for requirement in extras.get(extra, ())]
         extras["local"] = local
         extras["all"] = sorted({item for items in extras.values() for item in items})
-        metadata["optional-dependencies"] = extras
+        metadata["optional-dependencies"] = extras | OTHERS
         metadata["dependencies"] = [*self.config["dependencies"], *(local if release else ())]

@@ -13,6 +13,7 @@ from radical.asyncflow.backend import RemoteValue, Report, ReportSink, TaskId, T
 from radical.asyncflow.errors import (
     BackendError,
     BackendLostError,
+    BackendStartError,
     EngineClosedError,
     TaskExitError,
 )
@@ -378,13 +379,13 @@ async def test_a_backend_that_ignores_cancel_keeps_no_future_where_it_declares_s
 
 
 async def test_a_start_that_raises_reaches_the_program() -> None:
-    with pytest.raises(OSError, match="a fault of the backend"):
+    with pytest.raises(BackendStartError, match="a fault of the backend"):
         await WorkflowEngine.create(Faulty(start=fault))
 
 
 async def test_a_start_that_raises_ends_the_backends_that_had_started() -> None:
     good = ScriptedBackend(name="good")
-    with pytest.raises(OSError, match="a fault of the backend"):
+    with pytest.raises(BackendStartError, match="a fault of the backend"):
         await WorkflowEngine.create([good, Faulty(start=fault)])
     with pytest.raises(EngineClosedError):
         good.submit([])

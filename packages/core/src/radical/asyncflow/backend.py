@@ -187,7 +187,7 @@ class ReportSink(Protocol):
         """Hand in any number of reports; the cheapest way to hand in many."""
 
     def running(self, task_id: TaskId, attempt: int, worker: str | None = None) -> None:
-        """A worker began with it."""
+        """A worker began with it.  A task's timeout counts from this report."""
 
     def done(self, task_id: TaskId, attempt: int, value: Any) -> None:
         """It succeeded."""

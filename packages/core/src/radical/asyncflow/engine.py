@@ -23,14 +23,14 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from .aside import in_thread
 from ._decorators import TaskDecorators
 from ._dispatch import Dispatcher
 from ._map import check_limit, map_tasks
 from ._plan import Plan, PlanRecorder
 from ._scope import SCOPE, Scope
-from .backend import ExecutionBackend
-from .errors import BackendError, ConfigurationError
+from .aside import in_thread
+from .backend import ExecutionBackend, ReportSink
+from .errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
 from .events import TaskEvent
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class WorkflowEngine(TaskDecorators):
             for instance in backends:
                 lane, sink = dispatcher.add_lane(instance)
                 started.append(instance)
-                await instance.start(sink)
+                await _start(instance, sink)
                 lane.refresh()
         except BaseException:
             for instance in started:
@@ -402,6 +402,17 @@ def _choose(
     return [
         _registry.registry.create(item, None) if isinstance(item, str) else item for item in given
     ]
+
+
+async def _start(backend: ExecutionBackend, sink: ReportSink) -> None:
+    try:
+        await backend.start(sink)
+    except AsyncFlowError:
+        raise
+    except Exception as error:
+        raise BackendStartError(
+            f"backend {backend.name!r} did not start: {type(error).__name__}: {error}"
+        ) from error
 
 
 async def _end_backend(backend: ExecutionBackend) -> None:
