@@ -13,7 +13,7 @@ from .run import Run
 from .world import HangError, VirtualLoop
 
 FIRST = int(os.environ.get("ASYNCFLOW_SIMULATION_FIRST", "0"))
-COUNT = int(os.environ.get("ASYNCFLOW_SIMULATION_SEEDS", "300"))
+COUNT = int(os.environ.get("ASYNCFLOW_SIMULATION_SEEDS", "2000"))
 PARTS = 10
 
 REGRESSIONS = [3, 34, 71, 334, 388, 466]

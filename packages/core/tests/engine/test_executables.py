@@ -1,0 +1,262 @@
+"""Executable and prompt tasks: the body runs here, the command on the backend."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radical.asyncflow import (
+    Command,
+    ConfigurationError,
+    DependencyFailureError,
+    ExecutableError,
+    FileError,
+    InputFile,
+    OutputFile,
+    TaskExitError,
+    UnsupportedOptionError,
+    WorkflowEngine,
+)
+from radical.asyncflow.backend import ExecutableResult, Prompt
+from radical.asyncflow.testing import ScriptedBackend
+
+from .waiting import turns, until
+
+
+def speak(*words: Any) -> list[str]:
+    return ["echo", *map(str, words)]
+
+
+async def test_the_body_returns_the_command(flow: WorkflowEngine, backend: ScriptedBackend) -> None:
+    assert await flow.executable_task(speak)("hello") == "echo hello"
+    (request,) = backend.submitted
+    assert (request.command, request.args, request.kwargs) == (Command(("echo", "hello")), (), {})
+
+
+async def test_the_body_may_be_async(flow: WorkflowEngine) -> None:
+    @flow.executable_task
+    async def body() -> str:
+        await asyncio.sleep(0)
+        return "date | wc"
+
+    assert await body() == "date | wc"
+
+
+async def test_the_body_runs_after_its_dependencies_with_their_values(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    backend.hold("number")
+    seen: list[Any] = []
+
+    @flow.executable_task
+    def body(value: Any) -> str:
+        seen.append(value)
+        return f"echo {value}"
+
+    number = flow.function_task(name="number")(lambda: 7)()
+    future = body(number)
+    await turns()
+    assert seen == []
+    backend.release("number")
+    await future
+    assert seen == [7]
+
+
+async def test_the_future_tells_exit_code_and_output(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    backend.hold()
+    future = flow.executable_task(speak)("x")
+    await until(backend.waiting)
+    assert (future.exit_code, future.stdout, future.stderr) == (None, None, None)
+    backend.finish("speak", ExecutableResult(0, "out", "err"))
+    assert await future == "out"
+    assert (future.exit_code, future.stdout, future.stderr) == (0, "out", "err")
+
+
+@pytest.mark.parametrize("code", [1, 127, -9])
+async def test_a_non_zero_exit_code_is_an_error(
+    flow: WorkflowEngine, backend: ScriptedBackend, code: int
+) -> None:
+    backend.hold()
+    future = flow.executable_task(speak)("a b")
+    await until(backend.waiting)
+    backend.finish("speak", ExecutableResult(code, "out", "err"))
+    with pytest.raises(ExecutableError) as caught:
+        await future
+    error = caught.value
+    assert (error.command, error.exit_code, error.stdout, error.stderr) == (
+        "echo 'a b'",
+        code,
+        "out",
+        "err",
+    )
+    assert (future.exit_code, future.stderr, future.state) == (code, "err", "FAILED")
+
+
+async def test_a_failed_command_is_tried_again_with_a_fresh_body(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    backend.hold()
+    runs: list[int] = []
+
+    @flow.executable_task(retries=1)
+    def body() -> str:
+        runs.append(1)
+        return f"echo {len(runs)}"
+
+    future = body()
+    await until(backend.waiting)
+    backend.finish("body", ExecutableResult(1))
+    await until(backend.waiting)
+    backend.release()
+    assert await future == "echo 2"
+    assert (future.attempts, [request.attempt for request in backend.submitted]) == (2, [1, 2])
+
+
+@pytest.mark.parametrize(("bad", "why"), [(3, "not int"), (None, "not NoneType"), ([], "empty")])
+async def test_a_body_that_returns_no_command_fails_clearly(
+    flow: WorkflowEngine, bad: Any, why: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        await flow.executable_task(lambda: bad)()
+
+
+async def test_a_failing_body_fails_the_task(flow: WorkflowEngine) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await flow.executable_task(lambda: 1 / 0)()
+
+
+async def test_a_failing_body_is_tried_again(flow: WorkflowEngine) -> None:
+    runs: list[int] = []
+
+    @flow.executable_task(retries=2)
+    def body() -> str:
+        runs.append(1)
+        return "true" if len(runs) == 3 else str(1 / 0)
+
+    assert await body() == "true"
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, asyncio.CancelledError])
+async def test_a_body_cannot_end_the_program(
+    flow: WorkflowEngine, kind: type[BaseException]
+) -> None:
+    @flow.executable_task
+    def body() -> str:
+        raise kind("bye")
+
+    with pytest.raises(TaskExitError) as caught:
+        await body()
+    assert isinstance(caught.value.__cause__, kind)
+
+
+async def test_a_body_that_raises_stop_iteration_fails_the_task(flow: WorkflowEngine) -> None:
+    @flow.executable_task
+    def body() -> str:
+        raise StopIteration
+
+    with pytest.raises(RuntimeError):
+        await body()
+
+
+async def test_cancelling_while_the_body_runs_ends_the_body(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    ended: list[bool] = []
+
+    @flow.executable_task
+    async def body() -> str:
+        try:
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+        finally:
+            ended.append(True)
+
+    future = body()
+    await turns()
+    future.cancel()
+    assert future.cancelled()
+    await until(lambda: ended)
+    assert backend.submitted == []
+
+
+async def test_a_prompt_is_the_bodys_text(flow: WorkflowEngine, backend: ScriptedBackend) -> None:
+    @flow.prompt_task
+    def body(name: str) -> str:
+        return f"who is {name}?"
+
+    assert await body("Ada") == "who is Ada?"
+    assert backend.submitted[0].command == Prompt("who is Ada?")
+
+
+async def test_a_backend_without_prompts_refuses_at_the_call() -> None:
+    async with WorkflowEngine.create(ScriptedBackend()) as flow:
+        with pytest.raises(UnsupportedOptionError, match="runs no prompt tasks"):
+            flow.prompt_task(lambda: "why?")()
+
+
+# ------------------------------------------------------------------------ files
+
+
+async def test_an_input_file_is_a_copy_in_the_tasks_folder(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    source = tmp_path / "data.txt"
+    source.write_text("seven")
+
+    def read(path: str) -> tuple[str, str]:
+        return path, Path(path).read_text()
+
+    future = flow.function_task(read)(InputFile(source))
+    path, text = await future
+    assert (Path(path).parent, text) == (flow.work_dir / future.id, "seven")
+
+
+async def test_a_missing_input_fails_the_task_before_it_runs(
+    flow: WorkflowEngine, backend: ScriptedBackend, tmp_path: Path
+) -> None:
+    with pytest.raises(FileError, match=r"nothing\.txt"):
+        await flow.function_task(len)(InputFile(tmp_path / "nothing.txt"))
+    assert backend.submitted == []
+
+
+async def test_a_command_runs_in_its_tasks_folder_where_it_has_files(
+    flow: WorkflowEngine, backend: ScriptedBackend, tmp_path: Path
+) -> None:
+    source = tmp_path / "data.txt"
+    source.write_text("seven")
+    future = flow.executable_task(lambda path: ["cat", path])(InputFile(source))
+    await future
+    command = backend.submitted[0].command
+    assert isinstance(command, Command)
+    assert command.cwd == str(flow.work_dir / future.id)
+
+
+async def test_a_declared_output_has_to_be_there(flow: WorkflowEngine) -> None:
+    def write(path: str, text: str) -> None:
+        if text:
+            Path(path).write_text(text)
+
+    task = flow.function_task(write)
+    await task(OutputFile("out.txt"), "text")
+    with pytest.raises(FileError, match=r"out\.txt"):
+        await task(OutputFile("out.txt"), "")
+
+
+async def test_an_output_is_another_tasks_input(flow: WorkflowEngine) -> None:
+    def write(path: str) -> None:
+        Path(path).write_text("seven")
+
+    def read(path: str) -> str:
+        return Path(path).read_text()
+
+    first = flow.function_task(write)(OutputFile("out.txt"))
+    assert await flow.function_task(read)(InputFile(first, "out.txt")) == "seven"
+
+
+async def test_a_failed_producer_fails_who_reads_its_output(flow: WorkflowEngine) -> None:
+    first = flow.function_task(lambda _: 1 / 0)(OutputFile("out.txt"))
+    with pytest.raises(DependencyFailureError):
+        await flow.function_task(len)(InputFile(first, "out.txt"))
