@@ -39,6 +39,7 @@ class Preparer:
         self._dispatcher = dispatcher
         self._work_dir = work_dir
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._unbegun: set[asyncio.Task[Any]] = set()
 
     # ------------------------------------------------------------------- calls
 
@@ -147,16 +148,31 @@ class Preparer:
 
     def _start(self, node: TaskFuture[Any], aux: Aux, body: Coroutine[Any, Any, None]) -> None:
         context = aux.context
-        task = self._dispatcher.loop.create_task(body, context=context and context.copy())
-        aux.preparing = task
-        self._keep(task)
-        task.add_done_callback(lambda done: self._prepared(node, done))
 
-    def _prepared(self, node: TaskFuture[Any], task: asyncio.Task[Any]) -> None:
+        async def begin() -> None:
+            self._unbegun.discard(task)
+            await body
+
+        task = self._dispatcher.loop.create_task(begin(), context=context and context.copy())
+        aux.preparing = task
+        self._unbegun.add(task)
+        self._keep(task)
+        task.add_done_callback(lambda done: self._prepared(node, done, body))
+
+    def _prepared(
+        self, node: TaskFuture[Any], task: asyncio.Task[Any], body: Coroutine[Any, Any, None]
+    ) -> None:
         if node.aux is not None and node.aux.preparing is task:
             node.aux.preparing = None
-        if task.cancelled():
-            # Whoever cancelled it, also before its first step: the task has ended.
+        if task in self._unbegun:
+            # Cancelled before its first step.  If that was not our doing, asyncio.run() is
+            # closing the loop: the engine, which was not shut down, decides what becomes of
+            # it, and it is begun again where tasks are to be finished.
+            self._unbegun.discard(task)
+            body.close()
+            self._dispatcher.scheduler.requeue(node)
+            self._dispatcher.wake()
+        elif task.cancelled():
             self._dispatcher.outcomes.finish_cancelled(node)
         elif (error := task.exception()) is not None:
             self._dispatcher.outcomes.attempt_failed(node, error)

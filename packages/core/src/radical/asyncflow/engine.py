@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import weakref
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -69,8 +68,10 @@ class WorkflowEngine(TaskDecorators):
         self._work_dir = work_dir
         self._closing: asyncio.Task[None] | None = None
         self._lifeline: AsyncGenerator[None, None] | None = None
-        owner = asyncio.current_task()
-        self._owner = None if owner is None else weakref.ref(owner)
+        self._interrupted = True
+        self._owner = asyncio.current_task()
+        if self._owner is not None:
+            self._owner.add_done_callback(self._owner_ended)
 
     @classmethod
     def create(
@@ -144,6 +145,7 @@ class WorkflowEngine(TaskDecorators):
             await place.remove()
             raise
         engine._lifeline = _lifeline(engine)
+        _LIFELINES.add(engine._lifeline)
         await anext(engine._lifeline)
         introduce(engine)
         return engine
@@ -274,8 +276,12 @@ class WorkflowEngine(TaskDecorators):
             await dispatcher.preparer.close()
         finally:
             await self._work_dir.remove()
+        if self._owner is not None:
+            self._owner.remove_done_callback(self._owner_ended)
+            self._owner = None
         if self._lifeline is not None:
             lifeline, self._lifeline = self._lifeline, None
+            _LIFELINES.discard(lifeline)
             await lifeline.aclose()
         errors = [error for error in ends if isinstance(error, BaseException)]
         if errors:
@@ -292,15 +298,15 @@ class WorkflowEngine(TaskDecorators):
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
-        owner = self._owner() if self._owner is not None else None
-        well = (
-            owner is not None
-            and owner.done()
-            and not owner.cancelled()
-            and owner.exception() is None
-        )
+        _LIFELINES.discard(self._lifeline)
+        self._lifeline = None
         log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
-        await self.shutdown(cancel=not well)
+        await self.shutdown(cancel=self._interrupted)
+
+    def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
+        """The task that made the engine came to its end, without a shutdown so far."""
+        self._owner = None
+        self._interrupted = owner.cancelled() or owner.exception() is not None
 
     async def __aenter__(self) -> Self:
         return self
@@ -422,6 +428,10 @@ async def _end_backend(backend: ExecutionBackend) -> None:
     except Exception as error:
         log.exception("backend %r did not shut down cleanly", backend.name)
         raise BackendError(f"backend {backend.name!r} did not shut down: {error!r}") from error
+
+
+_LIFELINES: set[AsyncGenerator[None, None]] = set()
+"""Of the engines that are up: one that the program let go of stays until its loop ends."""
 
 
 async def _lifeline(engine: WorkflowEngine) -> AsyncGenerator[None, None]:
