@@ -80,16 +80,10 @@ def wheels(session: nox.Session) -> None:
             silent=True,
         )
     session.run("python", "scripts/check_wheels.py", str(DIST))
-    session.install("--upgrade", "--find-links", str(DIST), "--no-index", "--no-deps", *WHEELS)
+    session.install("--force-reinstall", "--no-deps", *map(str, DIST.glob("*.whl")))
     session.install("--find-links", str(DIST), "radical.asyncflow")
     session.chdir(session.create_tmp())
     session.run("python", str(ROOT / "examples/01_hello.py"))
-
-
-WHEELS = sorted(
-    "radical.asyncflow" if path.name == "core" else f"asyncflow-{path.name}"
-    for path in (ROOT / "packages").iterdir()
-)
 
 
 @nox.session

@@ -259,7 +259,8 @@ class ExecutionBackend(ABC):
         if spec.description:
             keys = ", ".join(map(repr, spec.description))
             raise UnsupportedOptionError(
-                f"task {spec.name!r}: backend {self.name!r} takes no task_description (given: {keys})"
+                f"task {spec.name!r}: backend {self.name!r} takes no task_description "
+                f"(given: {keys})"
             )
 
     def __await__(self) -> Generator[Any, None, Self]:
