@@ -15,7 +15,7 @@ class Settings:
     """How thoroughly to measure.
 
     Attributes:
-        repeat: how often each side runs; medians are taken of so many.
+        repeat: how often each side runs at least; medians are taken of so many.
         quick: small sizes, to see that everything works; the figures mean little.
     """
 

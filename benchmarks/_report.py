@@ -37,7 +37,7 @@ def as_markdown(rows: Sequence[Row], settings: Settings) -> str:
     facts = machine()
     quick = " (quick: the figures mean little)" if settings.quick else ""
     head = (
-        f"Medians of {settings.repeat} interleaved rounds{quick}; {facts['cores']} cores, "
+        f"Medians of at least {settings.repeat} interleaved rounds{quick}; {facts['cores']} cores, "
         f"Python {facts['python']}, {facts['system']}, load {facts['load']} at the end.  "
         "A ratio is the median of the rounds' own ratios, ours over the reference.\n"
     )
