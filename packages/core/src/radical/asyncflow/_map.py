@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from typing import Any, Generic, TypeVar
 
 from ._future import TaskFuture
@@ -32,42 +39,83 @@ async def map_tasks(
     Whatever is still alive when the iteration ends early, or by a failure, is cancelled.
     """
     window: _Ordered[T] | _Completed[T] = _Ordered() if ordered else _Completed()
-    source = aiter(items) if isinstance(items, AsyncIterable) else _Plain(items)
+    if isinstance(items, AsyncIterable):
+        results = _from_stream(call, items, limit, window)
+    else:
+        results = _from_items(call, iter(items), limit, window)
     try:
-        more = True
-        while True:
-            # A slot that is free is filled at once; the new calls of one turn of the
-            # loop leave in one batch, because the engine sends once for each turn.
-            while more and len(window) < limit:
+        async for result in results:
+            yield result
+    finally:
+        await results.aclose()
+        window.cancel()
+
+
+async def _from_items(
+    call: Callable[[Any], TaskFuture[T]],
+    items: Iterator[Any],
+    limit: int,
+    window: _Ordered[T] | _Completed[T],
+) -> AsyncGenerator[T, None]:
+    more = True
+    while True:
+        # A slot that is free is filled at once; the new calls of one turn of the
+        # loop leave in one batch, because the engine sends once for each turn.
+        while more and len(window) < limit:
+            for item in items:
+                window.add(call(item))
+                break
+            else:
+                more = False
+        if not len(window):
+            return
+        yield await window.next()
+
+
+async def _from_stream(
+    call: Callable[[Any], TaskFuture[T]],
+    items: AsyncIterable[Any],
+    limit: int,
+    window: _Ordered[T] | _Completed[T],
+) -> AsyncGenerator[T, None]:
+    """Items may be long in coming, and may depend on results: both are waited for at once."""
+    source = aiter(items)
+    room, news = asyncio.Event(), asyncio.Event()
+
+    async def feed() -> None:
+        try:
+            while True:
+                while len(window) >= limit:
+                    room.clear()
+                    await room.wait()
                 try:
                     item = await anext(source)
                 except StopAsyncIteration:
-                    more = False
-                else:
-                    window.add(call(item))
-            if not len(window):
+                    return
+                window.add(call(item))
+                news.set()
+        finally:
+            news.set()
+
+    feeder = asyncio.create_task(feed())
+    try:
+        while True:
+            if len(window):
+                result = await window.next()
+                room.set()
+                yield result
+            elif feeder.done():
+                await feeder
                 return
-            yield await window.next()
+            else:
+                news.clear()
+                await news.wait()
     finally:
-        window.cancel()
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
-
-
-class _Plain:
-    """A plain iterable behind the asynchronous protocol; its ``anext`` never waits."""
-
-    def __init__(self, items: Iterable[Any]) -> None:
-        self._items = iter(items)
-
-    def __aiter__(self) -> _Plain:
-        return self
-
-    async def __anext__(self) -> Any:
-        for item in self._items:
-            return item
-        raise StopAsyncIteration
 
 
 class _Ordered(Generic[T]):
