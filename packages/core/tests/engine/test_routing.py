@@ -143,7 +143,7 @@ class Unwilling(ScriptedBackend):
 
 async def test_if_one_backend_does_not_start_the_others_are_shut_down() -> None:
     one = ScriptedBackend(name="one")
-    with pytest.raises(OSError, match="no licence"):
+    with pytest.raises(BackendStartError, match="no licence"):
         await WorkflowEngine.create([one, Unwilling(name="two")])
     with pytest.raises(RuntimeError, match="shut down"):
         one.submit([])
