@@ -95,28 +95,29 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Run a million seeds of the scheduler and the engine against a reference model."""
-    long_run(session, "simulation")
+    """Run the engine in virtual time with a million seeds; ``-- 20000`` for fewer."""
+    install(session, "test")
+    seeds, *more = session.posargs or ["1000000"]
+    session.run(
+        *("pytest", "packages/core/tests/simulation", "--timeout", "0", *more),
+        env={"ASYNCFLOW_SIMULATION_SEEDS": seeds},
+    )
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run a million tasks on each local backend and count what is retained."""
-    long_run(session, "soak")
+    """Run millions of tasks and count what is retained: the tests that take minutes."""
+    install(session, "test")
+    session.run("pytest", "-m", "soak", *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Feed configs, command lines and metadata that nobody would write, for long."""
-    long_run(session, "fuzz")
-
-
-def long_run(session: nox.Session, marker: str) -> None:
-    """The tests with *marker*, at the length that CI has no time for."""
+    """Have Hypothesis try the tests that generate their input many times longer."""
     install(session, "test")
     session.run(
-        *("pytest", "-m", marker, "--timeout", "0", *session.posargs),
-        env={"ASYNCFLOW_LONG": "1", "HYPOTHESIS_PROFILE": "long"},
+        *("pytest", "packages", "-m", "hypothesis", "--timeout", "0", *session.posargs),
+        env={"HYPOTHESIS_PROFILE": "long"},
     )
 
 
