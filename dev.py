@@ -7,6 +7,7 @@ needs Python 3.11 and nothing else, whatever the current folder is.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -50,16 +51,14 @@ def works() -> bool:
 
 
 def make_environment() -> None:
-    """A virtual environment with nox; Debian's Python may lack what gives it its pip."""
-    say(f"making {ENVIRONMENT} with {NOX}")
-    try:
-        import ensurepip  # noqa: F401
-    except ImportError:
-        venv.create(str(ENVIRONMENT), clear=True, with_pip=False)
+    """A virtual environment with nox in it; one that is there already keeps what it has."""
+    say(f"installing {NOX} into {ENVIRONMENT}")
+    own_pip = importlib.util.find_spec("ensurepip") is not None
+    if not PYTHON.exists():
+        venv.create(str(ENVIRONMENT), clear=True, with_pip=own_pip)
+    pip = [str(PYTHON), "-m", "pip"]
+    if not own_pip:  # Debian without python3-venv: the system's pip serves other environments too
         pip = [sys.executable, "-m", "pip", "--python", str(PYTHON)]
-    else:
-        venv.create(str(ENVIRONMENT), clear=True, with_pip=True)
-        pip = [str(PYTHON), "-m", "pip"]
     subprocess.check_call([*pip, "install", "--quiet", "--disable-pip-version-check", NOX])
 
 
