@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from radical.asyncflow import (
     BackendError,
+    BackendStartError,
     ConfigurationError,
     ResourceError,
     UnsupportedOptionError,
