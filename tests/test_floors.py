@@ -15,7 +15,7 @@ PACKAGE = "radical.asyncflow"
 
 FLOORS: tuple[frozenset[str], ...] = (
     # 0: values
-    frozenset({"errors", "events", "model", "version"}),
+    frozenset({"_command", "_resources", "_retry", "errors", "events", "model", "version"}),
     # 1: the pure core
     frozenset({"_binding", "_plan", "_scheduler"}),
     # 2: the contract, and what a backend needs where tasks run
@@ -43,6 +43,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_profiles",
             "_progress",
             "_registry",
+            "_reports",
             "_scope",
             "_settings",
             "_spec",
@@ -58,7 +59,15 @@ FLOORS: tuple[frozenset[str], ...] = (
     # 4: the faces
     frozenset({"__init__", "__main__", "cli", "factory", "registry", "testing"}),
 )
-SAME_FLOOR_0 = {"errors": set(), "model": {"errors"}, "events": {"model"}, "version": set()}
+SAME_FLOOR_0 = {
+    "_command": {"errors"},
+    "_resources": {"errors"},
+    "_retry": {"errors"},
+    "errors": set(),
+    "events": {"model"},
+    "model": {"_command", "_resources", "_retry", "errors"},
+    "version": set(),
+}
 IMPURE = frozenset(
     {
         "asyncio",

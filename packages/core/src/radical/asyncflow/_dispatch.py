@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from pathlib import Path
@@ -21,14 +20,15 @@ from typing import Any
 from ._binding import ATOMS
 from ._collector import INTERVAL, PACE
 from ._future import RemoteTaskFuture, TaskFuture
-from ._inbox import LOST, Inbox, Sink
+from ._inbox import Inbox, Sink
 from ._lane import Lane
 from ._observers import Observer, Observers
 from ._outcomes import NO_KWARGS, Outcomes, aux_of
 from ._plan import PlanRecorder
 from ._prepare import FLAT, NESTED, PLAIN, Preparer
+from ._reports import Reports
 from ._scheduler import Scheduler
-from ._scope import SCOPE
+from ._scope import SCOPE, Scope
 from ._values import StillOpen, substitute, top_level
 from .backend import ExecutionBackend, Report, TaskRequest
 from .errors import BackendError, CycleError, EngineClosedError, PendingLimitError
@@ -47,7 +47,6 @@ BUDGET = 2000
 """Tasks sent or reports taken in one turn; some 10 ms of the loop's time."""
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
-_set_result = asyncio.Future.set_result
 
 
 class Dispatcher:
@@ -55,7 +54,8 @@ class Dispatcher:
 
     Attributes:
         lanes: the backends by name, in the order they were given; the first is the default.
-        strays: reports that were dropped, counted by reason.
+        by_index: the same, by the number that their sinks know them by.
+        number: of the latest call.
     """
 
     def __init__(
@@ -69,14 +69,13 @@ class Dispatcher:
         self.uid = uid
         self.loop = asyncio.get_running_loop()
         self.lanes: dict[str, Lane] = {}
-        self.strays: Counter[str] = Counter()
         self.recorder = recorder
         self.scheduler = Scheduler()
         self.closed = False
-        self._by_index: list[Lane] = []
+        self.by_index: list[Lane] = []
         self._work_dir = work_dir
         self._max_pending = max_pending
-        self._number = 0
+        self.number = 0
         self._thread = get_ident()
         self._inbox = Inbox(self.loop, self.pump)
         self._pumping = False
@@ -85,19 +84,20 @@ class Dispatcher:
         self._idle: asyncio.Future[None] | None = None
         self.observers = Observers(self.loop.time)
         self.outcomes = Outcomes(self)
+        self.reports = Reports(self, self._inbox)
         self.preparer = Preparer(self, work_dir)
 
     # ---------------------------------------------------------------- backends
 
     def add_lane(self, backend: ExecutionBackend) -> tuple[Lane, Sink]:
-        lane = Lane(len(self._by_index), backend)
+        lane = Lane(len(self.by_index), backend)
         if lane.name in self.lanes:
             raise BackendError(
                 f"two backends of one engine are called {lane.name!r}; give one another name="
             )
-        self._by_index.append(lane)
+        self.by_index.append(lane)
         # Where a backend keeps values or orders tasks itself, an argument may be a reference.
-        self._references |= lane.native or lane.capabilities.remote_results
+        self._references |= lane.native or lane.remote
         self.lanes[lane.name] = lane
         return lane, Sink(self._inbox, lane.index, self.uid, self._work_dir)
 
@@ -113,28 +113,20 @@ class Dispatcher:
     ) -> TaskFuture[Any]:
         """A new task and its future; its dependencies are found in the arguments."""
         scheduler = self.scheduler
-        if self.closed:
-            raise EngineClosedError(
-                f"task {spec.name!r} was called after the engine's shutdown; create a new engine"
-            )
-        if get_ident() != self._thread:
-            raise RuntimeError(
-                f"task {spec.name!r} was called in another thread than its engine's loop; "
-                "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
-            )
-        if self._max_pending is not None and len(scheduler.tasks) >= self._max_pending:
-            raise PendingLimitError(
-                f"{len(scheduler.tasks)} tasks are unfinished, as many as max_pending allows; "
-                "await some of them, or use flow.map(task, items, limit=...)"
-            )
+        if (
+            self.closed
+            or get_ident() != self._thread
+            or (self._max_pending is not None and len(scheduler.tasks) >= self._max_pending)
+        ):
+            raise self._refusal(spec)
         future: TaskFuture[Any]
-        if lane is not None and lane.capabilities.remote_results:
+        if lane is not None and lane.remote:
             future = RemoteTaskFuture(loop=self.loop)
             future.remote = None
             future.wanted = False
         else:
             future = TaskFuture(loop=self.loop)
-        self._number = number = self._number + 1
+        self.number = number = self.number + 1
         if not number % INTERVAL:
             PACE.live(self.uid, len(scheduler.tasks))
         future.number = number
@@ -174,17 +166,7 @@ class Dispatcher:
 
         scope = SCOPE.get()
         if scope is not None or workflow_id is not None or spec.kind is not FUNCTION:
-            aux = aux_of(future)
-            aux.workflow_id = workflow_id
-            if spec.kind is not FUNCTION:
-                aux.context = copy_context()
-            if scope is not None and scope.engine == self.uid:
-                aux.workflow_id = workflow_id or scope.workflow_id
-                if scope.block is not None and scope.block.aux is not None:
-                    members = scope.block.aux.members
-                    if members is not None:
-                        members.add(future)
-
+            self._place(future, scope, workflow_id)
         if linked is None:
             self.recorder.add(spec, number)
         else:
@@ -199,6 +181,32 @@ class Dispatcher:
             inbox.wake()
         return future
 
+    def _refusal(self, spec: TaskSpec) -> Exception:
+        """Why a call cannot be taken."""
+        if self.closed:
+            return EngineClosedError(
+                f"task {spec.name!r} was called after the engine's shutdown; create a new engine"
+            )
+        if get_ident() != self._thread:
+            return RuntimeError(
+                f"task {spec.name!r} was called in another thread than its engine's loop; "
+                "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+            )
+        return PendingLimitError(
+            f"{self._max_pending} tasks are unfinished, as many as max_pending allows; "
+            "await some of them, or use flow.map(task, items, limit=...)"
+        )
+
+    def _place(self, future: TaskFuture[Any], scope: Scope | None, workflow_id: str | None) -> None:
+        """Note what only some calls have: a workflow, a block around them, a body to run here."""
+        aux = aux_of(future)
+        aux.workflow_id = workflow_id
+        if future.spec.kind is not FUNCTION:
+            aux.context = copy_context()
+        if scope is not None and scope.engine == self.uid:
+            aux.workflow_id = workflow_id or scope.workflow_id
+            scope.add_member(future)
+
     # -------------------------------------------------------------------- pump
 
     def pump(self) -> None:
@@ -210,6 +218,7 @@ class Dispatcher:
         ready = self.scheduler.ready
         reports = inbox.reports
         inbox.awake = True
+        receive = self.reports.receive
         budget = BUDGET
         finished = False
         try:
@@ -219,7 +228,7 @@ class Dispatcher:
                 if self._batched:
                     self._flush()
                 if reports:
-                    budget -= self._receive(budget)
+                    budget -= receive(budget)
                 if budget <= 0:
                     break
                 if not ready and not reports and not self._batched:
@@ -294,7 +303,7 @@ class Dispatcher:
     def _flush(self) -> None:
         """Hand each backend its batch of this turn."""
         self._batched = False
-        for lane in self._by_index:
+        for lane in self.by_index:
             if lane.batch:
                 batch = lane.batch
                 lane.batch = []
@@ -372,70 +381,6 @@ class Dispatcher:
         self._inbox.reports.extend(
             Report(request.task_id, request.attempt, FAILED, error) for request in batch
         )
-
-    # ----------------------------------------------------------------- reports
-
-    def _receive(self, limit: int) -> int:
-        reports = self._inbox.reports
-        tasks = self.scheduler.tasks
-        succeed = self.scheduler.succeed
-        count = 0
-        while reports and count < limit:
-            report = reports.popleft()
-            count += 1
-            try:
-                number, attempt, state, value = report
-                node: Any = tasks.get(number)
-                if node is None or node.attempt != attempt:
-                    self._stray(report)
-                    continue
-                stage = node.stage
-                if stage is not RUNNING and stage is not SUBMITTED:
-                    self._stray(report)
-                elif state is DONE:
-                    if node.aux is None and type(node) is TaskFuture:
-                        succeed(node)
-                        node.args = ()
-                        node.kwargs = NO_KWARGS
-                        _set_result(node, value)
-                        if self.observers.events is not None:
-                            self.observers.tell(node, DONE)
-                    else:
-                        self.outcomes.done(node, value)
-                elif state is RUNNING:
-                    if stage is SUBMITTED:
-                        node.stage = RUNNING
-                        if node.spec.timeout is not None or value is not None:
-                            self.outcomes.began(node, value)
-                        if self.observers.events is not None:
-                            self.observers.tell(node, RUNNING)
-                elif state is FAILED:
-                    self.outcomes.attempt_failed(node, value)
-                elif state is CANCELLED:
-                    self.outcomes.ended(node)
-                else:
-                    self._stray(report)
-            except Exception:
-                # Not the report itself: results do not belong in a log.
-                log.exception("a malformed report was dropped, a %s", type(report).__name__)
-                self.strays["malformed"] += 1
-        return count
-
-    def _stray(self, report: Report) -> None:
-        number, attempt, state, value = report
-        if number == LOST:
-            self.outcomes.lose(self._by_index[attempt], value)
-            return
-        node = self.scheduler.tasks.get(number)
-        if node is None:
-            reason = "finished" if 0 < number <= self._number else "unknown"
-        else:
-            reason = "stale attempt" if node.attempt != attempt else "illegal"
-        if reason == "finished" and state is not DONE and state is not FAILED:
-            # A late RUNNING, or the CANCELLED of work whose future ended before: usual.
-            return
-        self.strays[reason] += 1
-        log.debug("dropped a report: %s task %s, attempt %s", reason, number, attempt)
 
     # --------------------------------------------------------------- the rest
 

@@ -16,7 +16,17 @@ class Lane:
         lost: why the backend is gone, once it is.
     """
 
-    __slots__ = ("backend", "batch", "capabilities", "executes", "index", "lost", "name", "native")
+    __slots__ = (
+        "backend",
+        "batch",
+        "capabilities",
+        "executes",
+        "index",
+        "lost",
+        "name",
+        "native",
+        "remote",
+    )
 
     def __init__(self, index: int, backend: ExecutionBackend) -> None:
         _check_version(backend)
@@ -32,6 +42,7 @@ class Lane:
         self.capabilities = self.backend.capabilities
         self.executes = self.capabilities.executes
         self.native = self.capabilities.native_dependencies
+        self.remote = self.capabilities.remote_results
 
     def check(self, spec: TaskSpec) -> None:
         """Raise unless this backend can run *spec*.

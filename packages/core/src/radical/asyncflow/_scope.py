@@ -27,5 +27,12 @@ class Scope:
         self.workflow_id = workflow_id
         self.block = block
 
+    def add_member(self, future: TaskFuture[Any]) -> None:
+        """*future* was made in this scope: it ends with the block."""
+        if self.block is not None and self.block.aux is not None:
+            members = self.block.aux.members
+            if members is not None:
+                members.add(future)
+
 
 SCOPE: ContextVar[Scope | None] = ContextVar("asyncflow_scope", default=None)
