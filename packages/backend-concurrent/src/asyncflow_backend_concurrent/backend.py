@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from typing import Any, Literal
 
+from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import (
     ExecutionBackend,
     ReportSink,
@@ -158,7 +157,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self._closed = True
         if self._slots is not None:
             self._slots.close(cancel=cancel)
-        await _in_thread(lambda: self._finish(cancel))
+        await in_thread(self._finish, cancel)
 
     def _finish(self, cancel: bool) -> None:
         patience = self._grace + _PATIENCE if cancel else None
@@ -174,33 +173,3 @@ class ConcurrentExecutionBackend(ExecutionBackend):
                     released, self._released = self._released, True
                 if not released:
                     guard().release()
-
-
-async def _in_thread(function: Callable[[], None]) -> None:
-    """Run it in a thread of its own, which is gone afterwards.
-
-    `asyncio.to_thread` would leave a thread of the loop's default executor behind.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: BaseException | None) -> None:
-        if not done.done():
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            function()
-        except BaseException as exc:
-            error = exc
-        with suppress(RuntimeError):  # the loop was closed without waiting for us
-            loop.call_soon_threadsafe(settle, error)
-
-    thread = threading.Thread(target=run, name="asyncflow-shutdown", daemon=True)
-    thread.start()
-    await done
-    thread.join()
