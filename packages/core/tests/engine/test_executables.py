@@ -260,3 +260,49 @@ async def test_a_failed_producer_fails_who_reads_its_output(flow: WorkflowEngine
     first = flow.function_task(lambda _: 1 / 0)(OutputFile("out.txt"))
     with pytest.raises(DependencyFailureError):
         await flow.function_task(len)(InputFile(first, "out.txt"))
+
+
+async def test_a_second_report_during_the_check_of_outputs_is_dropped(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    backend.hold()
+    future = flow.function_task(retries=1)(len)(OutputFile("out.txt"))
+    await until(backend.waiting)
+    for _ in range(3):
+        backend.sink.done(1, 1, 7)
+        await asyncio.sleep(0)
+    await until(lambda: len(backend.submitted) == 2)
+    backend.sink.done(1, 2, 7)
+    with pytest.raises(FileError, match=r"out\.txt"):
+        await future
+    assert (future.attempts, len(backend.submitted)) == (2, 2)
+
+
+async def test_cancelling_during_the_check_of_outputs_ends_the_task_at_once(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    backend.hold()
+    future = flow.function_task(len)(OutputFile("out.txt"))
+    await until(backend.waiting)
+    backend.sink.done(1, 1, 7)
+    await asyncio.sleep(0)
+    future.cancel()
+    assert future.cancelled()
+
+
+async def test_no_report_of_a_backend_ends_a_block(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    go = asyncio.Event()
+
+    @flow.block
+    async def body() -> str:
+        await go.wait()
+        return "its own"
+
+    future = body()
+    await until(lambda: future.state == "RUNNING")
+    backend.sink.done(1, 1, "a backend's")
+    await turns()
+    go.set()
+    assert await future == "its own"

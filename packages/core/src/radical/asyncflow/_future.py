@@ -34,7 +34,8 @@ class Aux:
             into its arguments after the call and its backend takes references.
         command: what an executable's body returned.
         files: declared inputs and outputs.
-        preparing: the asyncio task that stages files and runs the body.
+        preparing: the asyncio task that stages files and runs the body, or that checks
+            the outputs; no report counts meanwhile.
         context: where a block's or an executable's body runs.
         members: the unfinished tasks of a block.
         result: how an executable ended.

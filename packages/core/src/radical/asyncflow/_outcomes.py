@@ -133,6 +133,9 @@ class Outcomes:
             if aux.timer is not None:
                 aux.timer.cancel()
                 aux.timer = None
+            if aux.preparing is not None and aux.preparing is not asyncio.current_task():
+                aux.preparing.cancel()
+                aux.preparing = None
         self._retry_or_fail(node, _as_failure(node, error))
 
     def _retry_or_fail(self, node: TaskFuture[Any], error: BaseException) -> None:

@@ -233,7 +233,8 @@ class Preparer:
 
     def check_outputs(self, node: TaskFuture[Any], value: Any) -> None:
         """Let *node* succeed with *value* if the files that it declared are there."""
-        files = None if node.aux is None else node.aux.files
+        aux = aux_of(node)
+        files = aux.files
         folder = self._folder(node)
 
         async def check() -> None:
@@ -241,11 +242,13 @@ class Preparer:
             try:
                 await _files.check_outputs(files, folder)
             except Exception as error:
+                aux.preparing = None
                 self._dispatcher.outcomes.attempt_failed(node, error)
             else:
+                aux.preparing = None
                 self._dispatcher.outcomes.finish(node, value)
 
-        self.spawn(check())
+        aux.preparing = self.spawn(check())
 
     # ------------------------------------------------------------------ blocks
 

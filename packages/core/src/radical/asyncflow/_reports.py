@@ -65,10 +65,14 @@ class Reports:
                     self._stray(report)
                     continue
                 stage = node.stage
+                aux = node.aux
                 if stage is not RUNNING and stage is not SUBMITTED:
                     self._stray(report)
+                elif aux is not None and aux.preparing is not None:
+                    # A block, or a task that was done and whose outputs are being checked.
+                    self._stray(report)
                 elif state is DONE:
-                    if node.aux is None and type(node) is TaskFuture:
+                    if aux is None and type(node) is TaskFuture:
                         # A plain function: by far the most frequent end, and no more to it.
                         succeed(node)
                         node.args = ()
