@@ -93,6 +93,28 @@ def test_fifty_thousand_finished_tasks_leave_under_ten_bytes_each(work: Any) -> 
     assert measure(work, 50_000) < 10
 
 
+def test_a_pending_task_takes_at_most_a_kilobyte() -> None:
+    async def main() -> float:
+        backend = Forgetful()
+        async with WorkflowEngine.create(backend) as flow:
+            await bag(flow, WARM_UP)
+            backend.hold("first")
+            task = flow.function_task(identity)
+            first = flow.function_task(name="first")(identity)()
+            gc.collect()
+            tracemalloc.start()
+            try:
+                futures = [task(first) for _ in range(20_000)]
+                kept, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            first.cancel()
+            assert all(future.cancelled() for future in futures)
+            return kept / len(futures)
+
+    assert asyncio.run(main(), debug=False) < 1024
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("work", [bag, layers])
