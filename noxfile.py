@@ -49,7 +49,7 @@ def types(session: nox.Session) -> None:
     """Check the types of all sources, and what they promise to users (tests/typing)."""
     install(session, "types")
     session.run("mypy", "--strict", *SOURCES, "dev.py", "examples", "scripts")
-    session.run("pytest", "tests/typing", "-p", "no:randomly", *session.posargs)
+    session.run("pytest", "tests/typing", *session.posargs)
 
 
 @nox.session
