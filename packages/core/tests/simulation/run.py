@@ -44,8 +44,10 @@ class Call:
     members: list[Call] = field(default_factory=list)
     latest: list[Call] = field(default_factory=list)
     cancelled: bool = False
+    scoped: bool = False
     ends: int = 0
     watched: bool = True
+    counted: bool = False
 
 
 class Run:
@@ -55,6 +57,8 @@ class Run:
         self.loop = VirtualLoop()
         self.calls: list[Call] = []
         self.closed_early = False
+        self.scopes: list[asyncio.Task[int]] = []
+        self.given_up: list[asyncio.Task[int]] = []
         self.trace: list[Any] = []
 
     def play(self) -> None:
@@ -76,6 +80,8 @@ class Run:
             for name, native in (("plain", False), ("native", True), ("other", rng.random() < 0.5))
         }
         self.flow = await WorkflowEngine.create(list(self.backends.values()), uid="simulation")
+        for name, lane in self.flow._dispatcher.lanes.items():
+            self.backends[name].lane = lane
         if rng.random() < 0.5:
             # Every report then comes as if from another thread.
             self.flow._dispatcher._inbox._thread = 0
@@ -95,6 +101,9 @@ class Run:
             if watched:
                 await asyncio.wait(watched)
             await self.flow.shutdown(cancel=False)
+        if self.scopes:
+            await asyncio.wait(self.scopes)
+        assert self.loop.time() < 1000.0, "somebody waited for work that had been given up"
         await asyncio.sleep(100.0)  # late reports come, and are dropped
 
     def step(self) -> None:
@@ -106,15 +115,29 @@ class Run:
             self.call_block(rng.sample(self.calls, min(len(self.calls), rng.choice([0, 1]))))
         elif dice < 0.90:
             self.cancel(rng.choice(self.calls))
-        elif dice < 0.95:
+        elif dice < 0.93:
             call = rng.choice(self.calls)
             self.loop.call_later(2 * rng.random(), self.cancel, call)
+        elif dice < 0.95:
+            call = rng.choice(self.calls)
+            call.scoped = call.watched = True
+            scope = self.loop.create_task(self.wait(call))
+            scope.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self.scopes.append(scope)
+            self.loop.call_later(2 * rng.random(), self.give_up, scope)
         elif dice < 0.96 and self.chaos:
             backend = rng.choice(list(self.backends.values()))
             self.loop.call_later(rng.random(), backend.lose)
 
     def cancel(self, call: Call) -> None:
         call.cancelled = call.future.cancel("by the user") or call.cancelled
+
+    async def wait(self, call: Call) -> int:
+        return await call.future
+
+    def give_up(self, scope: asyncio.Task[int]) -> None:
+        if scope.cancel():
+            self.given_up.append(scope)
 
     def call(self, needs: list[Call], block: Call | None = None) -> Call:
         rng = self.rng
@@ -178,6 +201,7 @@ class Run:
         self.calls.append(call)
         call.watched = type(future) is not RemoteTaskFuture or rng.random() < 0.5
         if call.watched:
+            call.counted = True
             future.add_done_callback(lambda done: self.ended(call, done))
         return call
 
@@ -185,12 +209,21 @@ class Run:
         call.ends += 1
         if not future.cancelled():
             future.exception()  # seen
+        if call.is_block and call.future.stage is not DONE:
+            for member in call.members:
+                aux = member.future.aux
+                ending = aux is not None and aux.ending == "cancel"
+                assert member.future.stage >= DONE or ending, "a member outlived its block"
         self.trace.append((self.loop.time(), future.id, future.state, future.attempts))
 
     # -------------------------------------------------------------- the model
 
     def judge(self) -> None:
         assert not self.loop.complaints, self.loop.complaints
+        for backend in self.backends.values():
+            assert not backend.violations, backend.violations
+        for scope in self.given_up:
+            assert scope.cancelled() or scope.exception(), "a scope's cancellation was lost"
         for call in self.calls:
             try:
                 self.judge_call(call)
@@ -203,7 +236,7 @@ class Run:
         future, state = call.future, call.future.stage
         assert state >= DONE, "never ended"
         if call.watched:
-            assert call.ends == 1, f"ended {call.ends} times"
+            assert call.ends == int(call.counted), f"ended {call.ends} times"
             assert future.done()
         if call.cancelled and not future.cancelled():
             error = future.exception()
@@ -264,7 +297,7 @@ class Run:
         assert len(fates) == call.attempts or self.closed_early or lost, "it had more attempts"
 
     def may_be_cancelled(self, call: Call) -> bool:
-        if call.cancelled or self.closed_early:
+        if call.cancelled or call.scoped or self.closed_early:
             return True
         if any(need.future.cancelled() for need in call.needs):
             return True
@@ -302,7 +335,11 @@ class Run:
         if call.future.done():
             return call.future.result()
         remote = getattr(call.future, "remote", None)
-        return remote.value if isinstance(remote, SimulatedValue) else None
+        if not isinstance(remote, SimulatedValue):
+            return None
+        assert not remote.released, "released, though it may be asked for"
+        value: int = remote.value
+        return value
 
     def expected(self, call: Call) -> int:
         own = call.own + sum(self.expected(need) for need in call.needs)
@@ -317,6 +354,8 @@ class Run:
         assert not dispatcher.preparer._tasks
         assert not any(lane.batch for lane in dispatcher.lanes.values())
         assert not asyncio.all_tasks(self.loop)
+        if not self.chaos and not self.closed_early:
+            assert not any(backend._waiting for backend in self.backends.values()), "not withdrawn"
 
     def forget(self) -> list[weakref.ref[Any]]:
         """Let go of everything; the references tell what does not go."""

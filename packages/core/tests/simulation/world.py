@@ -76,6 +76,8 @@ class SimulatedBackend(ExecutionBackend):
         refused: attempts whose `submit` raised.
         overdue: attempts that run longer than their timeout.
         gone: it reported itself lost.
+        lane: what the engine knows of it.
+        violations: in words, what the engine should not have done.
     """
 
     def __init__(self, name: str, rng: random.Random, *, native: bool, chaos: float) -> None:
@@ -91,6 +93,8 @@ class SimulatedBackend(ExecutionBackend):
         self.refused: set[Key] = set()
         self.overdue: set[Key] = set()
         self.gone = False
+        self.lane: Any = None
+        self.violations: list[str] = []
         self.closed = False
         self._rng = rng
         self._chaos = chaos
@@ -105,10 +109,13 @@ class SimulatedBackend(ExecutionBackend):
         self._loop = asyncio.get_running_loop()
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
-        assert not self.closed, "submitted after the shutdown"
+        # The engine would take an AssertionError for a refusal.
+        if self.closed or self.lane.lost is not None:
+            self.violations.append("submitted after the end")
         for request in batch:
             key = (request.task_id, request.attempt)
-            assert key not in self.seen, f"attempt {key} was submitted twice"
+            if key in self.seen:
+                self.violations.append(f"attempt {key} was submitted twice")
             self.seen.add(key)
         if not self._unlucky(0.1):
             for request in batch:
@@ -244,13 +251,13 @@ class SimulatedValue(RemoteValue):
         self.released = 0
 
     async def fetch(self) -> Any:
-        assert not self.released, "fetched after its release"
+        if self.released:
+            raise OSError("fetched after its release")  # which fails the task, by no plan
         await asyncio.sleep(self._rng.choice([0.0, 0.5]))
         return self.value
 
     def release(self) -> None:
         self.released += 1
-        assert self.released == 1, "released twice"
 
 
 def numbers_in(value: Any) -> Iterator[int]:
