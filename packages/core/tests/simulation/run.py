@@ -360,7 +360,8 @@ class Run:
     def forget(self) -> list[weakref.ref[Any]]:
         """Let go of everything; the references tell what does not go."""
         references = [weakref.ref(call.future) for call in self.calls]
-        self.calls.clear()
+        for everything in (self.calls, self.scopes, self.given_up):
+            everything.clear()
         self.backends.clear()
         del self.flow
         gc.collect()

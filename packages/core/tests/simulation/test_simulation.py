@@ -13,7 +13,7 @@ from .run import Run
 from .world import HangError, VirtualLoop
 
 FIRST = int(os.environ.get("ASYNCFLOW_SIMULATION_FIRST", "0"))
-COUNT = int(os.environ.get("ASYNCFLOW_SIMULATION_SEEDS", "2000"))
+COUNT = int(os.environ.get("ASYNCFLOW_SIMULATION_SEEDS", "1000"))
 PARTS = 10
 
 REGRESSIONS = [35, 54, 153, 361, 935, 1209, 1468, 1488, 1491]
