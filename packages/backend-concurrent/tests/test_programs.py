@@ -197,3 +197,33 @@ def wait_until(condition: object) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+_MPI = """
+import asyncio
+from mpi4py.futures import MPIPoolExecutor
+from radical.asyncflow import ConcurrentExecutionBackend, WorkflowEngine
+
+async def main():
+    backend = await ConcurrentExecutionBackend(MPIPoolExecutor(max_workers=2))
+    async with WorkflowEngine.create(backend) as flow:
+
+        @flow.function_task
+        def square(number): return number * number
+
+        @flow.function_task
+        def fail(): raise LookupError("not here")
+
+        print(*await asyncio.gather(*[square(square(number)) for number in range(5)]))
+        try:
+            await fail()
+        except LookupError as error:
+            print(error)
+
+if __name__ == "__main__":  # MPI's own workers import the script
+    asyncio.run(main())
+"""
+
+
+def test_the_processes_of_an_mpi_pool_run_functions() -> None:
+    assert run(_MPI).stdout == "0 1 16 81 256\nnot here\n"
