@@ -42,7 +42,9 @@ class Extras(MetadataHookInterface):
             if release:
                 extras[extra] = [f"{name}=={metadata['version']}"]
             elif (sibling / "pyproject.toml").is_file():
-                extras[extra] = [f"{name} @ {sibling.as_uri()}"]
+                # "/src/.." because pip takes a URL that ends in "backend-noop" for an archive
+                # with a version in its name, and keeps what it built of it for ever.
+                extras[extra] = [f"{name} @ {sibling.as_uri()}/src/.."]
         local = [requirement for extra in LOCAL for requirement in extras.get(extra, ())]
         extras["local"] = local
         extras["all"] = sorted({item for items in extras.values() for item in items})

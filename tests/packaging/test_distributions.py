@@ -67,7 +67,14 @@ def test_all_are_of_one_version(dists, name):
 def test_from_a_clone_an_extra_is_the_sibling_folder(dists):
     requirements = metadata(dists["core"][".whl"]).get_all("Requires-Dist", [])
     uri = (PACKAGES / "backend-noop").as_uri()
-    assert f"asyncflow-backend-noop @ {uri} ; extra == 'local'" in requirements
+    assert f"asyncflow-backend-noop @ {uri}/src/.. ; extra == 'local'" in requirements
+
+
+def test_pip_does_not_keep_what_it_builds_of_a_sibling_folder(dists):
+    # It does where the last part of a URL looks like a name with a version.
+    for requirement in metadata(dists["core"][".whl"]).get_all("Requires-Dist", []):
+        _, _, url = requirement.partition(" @ ")
+        assert "-" not in url.partition(";")[0].strip().rpartition("/")[2]
 
 
 def test_from_a_clone_the_core_requires_no_backend(dists):

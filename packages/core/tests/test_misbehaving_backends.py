@@ -11,6 +11,7 @@ import pytest
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import RemoteValue, Report, ReportSink, TaskId, TaskRequest
 from radical.asyncflow.errors import (
+    BackendBrokenError,
     BackendError,
     BackendLostError,
     BackendStartError,
@@ -431,3 +432,24 @@ async def test_a_remote_value_that_cannot_be_fetched_fails_whoever_wants_it() ->
         with pytest.raises(OSError, match="the worker is gone"):
             await asyncio.wait_for(future, 10)
         backend.finish(future, "dropped")
+
+
+async def test_a_start_that_fails_is_told_even_if_the_clean_up_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Hanging(Faulty):
+        async def shutdown(self, *, cancel: bool = True) -> None:
+            await super().shutdown(cancel=cancel)
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("radical.asyncflow.engine.BACKEND_GRACE", 0.01)
+    with pytest.raises(BackendStartError, match="a fault of the backend"):
+        await WorkflowEngine.create(Hanging(start=fault))
+
+
+@pytest.mark.parametrize("attribute", ["name", "capabilities"])
+async def test_a_backend_without_what_the_contract_asks_for_is_named(attribute: str) -> None:
+    backend = ScriptedBackend()
+    delattr(backend, attribute)
+    with pytest.raises(BackendBrokenError, match=f"ScriptedBackend sets no '{attribute}'"):
+        await WorkflowEngine.create(backend)

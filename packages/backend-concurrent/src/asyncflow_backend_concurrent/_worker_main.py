@@ -33,12 +33,13 @@ def main(data: int, tokens: int, bell: int) -> None:
     """Serve until the parent closes its end; the numbers are file descriptors."""
     for descriptor in (data, tokens, bell):
         os.set_inheritable(descriptor, False)
-    for stream in (sys.stdout, sys.stderr):
+    for output in (sys.stdout, sys.stderr):
         # What a task prints is seen at once, and not lost when its worker is killed.
-        if stream is not None:
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        if output is not None:
+            output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        _Child(socket.socket(fileno=data), tokens, bell).serve()
+        with socket.socket(fileno=data) as stream:
+            _Child(stream, tokens, bell).serve()
     except (EOFError, BrokenPipeError):
         pass
     finally:

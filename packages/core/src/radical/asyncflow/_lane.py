@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .backend import API_VERSION, ExecutionBackend, TaskRequest
-from .errors import BackendIncompatibleError, UnsupportedOptionError
+from .errors import BackendBrokenError, BackendIncompatibleError, UnsupportedOptionError
 from .model import DEFAULT_RESOURCES, TaskSpec
 
 __all__ = ["Lane"]
@@ -29,7 +29,7 @@ class Lane:
     )
 
     def __init__(self, index: int, backend: ExecutionBackend) -> None:
-        _check_version(backend)
+        _check(backend)
         self.index = index
         self.backend = backend
         self.name = backend.name
@@ -75,7 +75,13 @@ class Lane:
         self.backend.check(spec)
 
 
-def _check_version(backend: ExecutionBackend) -> None:
+def _check(backend: ExecutionBackend) -> None:
+    for attribute in ("name", "capabilities"):
+        if not hasattr(backend, attribute):
+            raise BackendBrokenError(
+                f"the backend class {type(backend).__name__} sets no {attribute!r}, "
+                "which the contract asks for"
+            )
     major, minor = backend.api_version
     if major != API_VERSION[0] or minor > API_VERSION[1]:
         ours = ".".join(map(str, API_VERSION))

@@ -140,8 +140,10 @@ class WorkflowEngine(TaskDecorators):
                 await _start(instance, sink)
                 lane.refresh()
         except BaseException:
-            for instance in started:
-                await instance.shutdown(cancel=True)
+            # What is told is why the start failed, whatever the end of the others says;
+            # each of those that fail is logged.
+            ends = (_end_backend(instance) for instance in started)
+            await asyncio.gather(*ends, return_exceptions=True)
             await place.remove()
             raise
         engine._lifeline = _lifeline(engine)

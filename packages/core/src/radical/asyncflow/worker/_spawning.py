@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import IO
 
 from ._guard import guard
@@ -16,6 +17,7 @@ _PAUSE = 0.05  # seconds between two looks, if nobody tells of room
 _PATIENCE = 5.0  # seconds of retries while no other execution runs that could make room
 
 _room = threading.Condition()
+_turn = threading.Lock()
 _running = 0  # processes that were started and have not called `finished`
 _waiting = 0
 
@@ -42,17 +44,20 @@ def spawn(
         while True:
             try:
                 guard().start()
-                # No preexec_fn and no change of user: so that subprocess takes vfork.
-                process = subprocess.Popen(
-                    args,
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=stderr,
-                    cwd=cwd,
-                    env=env,
-                    bufsize=0,
-                    process_group=0,
-                )
+                # Those that found no room try one after the other: all at once, each would
+                # take some of the few descriptors and none would get as many as it needs.
+                with _turn if waited else nullcontext():
+                    # No preexec_fn and no change of user: so that subprocess takes vfork.
+                    process = subprocess.Popen(
+                        args,
+                        stdin=stdin,
+                        stdout=stdout,
+                        stderr=stderr,
+                        cwd=cwd,
+                        env=env,
+                        bufsize=0,
+                        process_group=0,
+                    )
             except OSError as exc:
                 if exc.errno not in _NO_ROOM or (
                     _running == 0 and time.monotonic() - begun > _PATIENCE
