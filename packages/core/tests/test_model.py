@@ -10,6 +10,7 @@ import pytest
 import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
+from radical.asyncflow.backend import Capabilities
 from radical.asyncflow.errors import ConfigurationError, TransitionError
 from radical.asyncflow.model import (
     TRANSITIONS,
@@ -17,6 +18,7 @@ from radical.asyncflow.model import (
     Prompt,
     Resources,
     RetryPolicy,
+    TaskKind,
     TaskState,
     check_transition,
     parse_size,
@@ -232,3 +234,8 @@ def test_a_prompt_is_a_text() -> None:
 def test_what_is_no_prompt_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="must return a str or a Prompt, not int"):
         Prompt.of(3)
+
+
+def test_capabilities_cannot_kill_what_they_do_not_run() -> None:
+    with pytest.raises(ValueError, match=r"kills_running names prompt, .*kinds: function"):
+        Capabilities(kinds={TaskKind.FUNCTION}, kills_running={TaskKind.PROMPT})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pydoc
 import subprocess
 import sys
 
@@ -10,6 +11,12 @@ from radical.asyncflow import worker
 @pytest.mark.parametrize("name", worker.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(worker, name) is not None
+
+
+def test_help_shows_what_is_imported_on_first_use() -> None:
+    text = pydoc.plain(pydoc.render_doc(worker))
+    assert "class Execution" in text
+    assert "child_environment()" in text
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -66,6 +66,7 @@ __all__ = [
     "TaskRequest",
     "TaskSpec",
     "TaskState",
+    "closed_error",
     "hookimpl",
 ]
 
@@ -92,6 +93,9 @@ class Capabilities:
         service: it runs service tasks.
         executes: False if it runs nothing and answers with markers (a dry run).
         limits: in words, what it cannot promise; shown to users.
+
+    Raises:
+        ValueError: *kills_running* names a kind that is not among *kinds*.
     """
 
     kinds: Collection[TaskKind]
@@ -110,6 +114,11 @@ class Capabilities:
             object.__setattr__(self, name, frozenset(map(TaskKind, getattr(self, name))))
         object.__setattr__(self, "resources", frozenset(self.resources))
         object.__setattr__(self, "limits", tuple(self.limits))
+        if unknown := frozenset(self.kills_running) - frozenset(self.kinds):
+            raise ValueError(
+                f"kills_running names {', '.join(sorted(unknown))}, which it does not run "
+                f"(kinds: {', '.join(sorted(self.kinds)) or 'none'})"
+            )
 
 
 class TaskRef(NamedTuple):
@@ -172,6 +181,8 @@ class RemoteValue(ABC):
 class ReportSink(Protocol):
     """The engine's ear.  Every method may be called from any thread and returns at once.
 
+    None calls back into the backend, so a backend may hold a lock of its own meanwhile.
+
     The first terminal report of an attempt wins.  A report about an unknown task,
     an old attempt or a finished task is counted, logged and dropped.
     """
@@ -224,6 +235,8 @@ class ExecutionBackend(ABC):
 
         Raises:
             BackendStartError: it cannot come up; whatever it began is gone again.
+            BackendError: it was started before.
+            EngineClosedError: it was shut down; see `closed_error`.
         """
 
     @abstractmethod
@@ -231,6 +244,10 @@ class ExecutionBackend(ABC):
         """Take the tasks of *batch* and return at once; called in the engine's loop.
 
         An exception fails the tasks of this batch that have no terminal report yet.
+
+        Raises:
+            BackendError: it was not started.
+            EngineClosedError: it was shut down; see `closed_error`.
         """
 
     @abstractmethod
@@ -238,7 +255,8 @@ class ExecutionBackend(ABC):
         """Stop these tasks as far as `capabilities` promise; unknown ids are ignored.
 
         Called in the engine's loop.  A task that waits in a queue is reported
-        CANCELLED before this returns; one that runs, when its work has ended.
+        CANCELLED before this returns; one that runs, when its work has ended.  One
+        that comes to its end meanwhile may be reported DONE or FAILED as well.
         """
 
     @abstractmethod
@@ -290,7 +308,7 @@ class BackendSpec:
         name: the entry point's name.
         summary: one line for ``asyncflow backends list``.
         factory: ``"module:Class"`` or a callable; called with the validated config's
-            values as keywords, and ``name=``.
+            values as keywords (those that were set), and ``name=``.
         config_model: ``"module:Class"`` or a class, a pydantic model; None if the
             backend takes no settings.
         capabilities: those of a default configuration.

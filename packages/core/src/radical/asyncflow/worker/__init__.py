@@ -1,8 +1,27 @@
 """What a backend needs on the side where a task really runs.
 
 Nothing here knows the engine or asyncio's side of it: the functions are called in
-a worker's thread or process.  Everything but the context is imported on first use,
-because the face of the package needs the context alone.
+a worker's thread or process.
+
+=======================  ===========================================================
+running a function
+`call`                   its result, whether it is sync or async
+`close_loop`             at the end of a thread that called `call`
+`TaskContext`            makes a task current, and tells it that it was cancelled
+`current_task`           the context of the code that asks
+`cancelled`              whether that was cancelled
+`Failure`                an exception as bytes, and back
+running a command
+`Execution`              a `Command`, from its start to the end of its process tree
+`Output`                 the beginning of a long stream, with the path of the whole
+processes of one's own
+`guard`, `Guard`         ends what the program leaves behind when it is killed
+`child_environment`      what marks a child as the program's, for the guard
+`signal_group`           a signal to a process and to those that it started
+=======================  ===========================================================
+
+Everything but the context is imported on first use, because the face of the package
+needs the context alone.
 """
 
 from __future__ import annotations
@@ -55,3 +74,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f".{home}", __name__), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -171,7 +171,10 @@ def guard() -> Guard:
 
 
 def child_environment() -> dict[str, str]:
-    """Variables that mark a child as this program's; whatever is started needs them."""
+    """Variables that mark a child as this program's; whatever is started needs them.
+
+    They are no whole environment: ``env={**os.environ, **child_environment()}``.
+    """
     return {"ASYNCFLOW_PROGRAM": _guard.token}
 
 
