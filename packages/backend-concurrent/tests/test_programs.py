@@ -117,7 +117,8 @@ async def main():
     made = backend()
     await made.start(Sink())
     spec = TaskSpec("work", TaskKind.FUNCTION, work)
-    made.submit([TaskRequest(at, 1, spec, (f"{sys.argv[2]}/{at}",)) for at in range(int(sys.argv[3]))])
+    count = int(sys.argv[3])
+    made.submit([TaskRequest(at, 1, spec, (f"{sys.argv[2]}/{at}",)) for at in range(count)])
     if sys.argv[4:]:
         raise LookupError("the program fails")
 
