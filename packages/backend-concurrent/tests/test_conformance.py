@@ -12,6 +12,7 @@ _LOCAL = frozenset({"prompt", "markers", "native dependencies", "remote results"
 
 class TestThreads(BackendConformance):
     slots = 2
+    backend_name = "concurrent"
     expected_skips = _LOCAL | {"kills functions", "pickles", "isolates"}
 
     def make_backend(self) -> ConcurrentExecutionBackend:

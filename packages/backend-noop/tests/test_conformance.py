@@ -9,6 +9,7 @@ from radical.asyncflow.testing import BackendConformance
 class TestNoop(BackendConformance):
     slots = None
     inline = True
+    backend_name = "noop"
     expected_skips = frozenset(
         {
             "executes",

@@ -56,6 +56,7 @@ class _Child:
         self._functions: dict[int, Any] = {}
         self._gpus: tuple[int, ...] = ()
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self._pid = os.getpid()
 
     def _wait(self, event: int) -> None:
         if event == select.POLLOUT:
@@ -83,6 +84,9 @@ class _Child:
                 if token != SKIP:
                     place = token[0]
                     code, parts = self._run(tasks[place], buffers)
+                    if os.getpid() != self._pid:
+                        # The task forked, and this is its child: not the one to answer.
+                        os._exit(0)
                     tasks[place] = ()
                     self._channel.send(place, code, parts)
                     del parts

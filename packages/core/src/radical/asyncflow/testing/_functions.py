@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,8 @@ from typing import Any, NoReturn
 _PATIENCE = 60.0
 """Seconds after which a task gives up waiting, so that a failed check leaves none behind."""
 _BEAT = 0.01
+MARK = "ASYNCFLOW_CONFORMANCE"
+"""Environment variable by which a check finds the processes that a task started."""
 
 
 def identity(value: Any = None) -> Any:
@@ -202,6 +206,51 @@ def exit_hard(code: int) -> object:
     os._exit(code)
 
 
+# Processes that a function starts.
+
+
+def hold_with_tree(folder: str, mark: str, first: str = "", obeys: bool = False) -> None:
+    """Starts children and a grandchild, then works; with *obeys* until it is cancelled."""
+    from radical.asyncflow import cancelled
+
+    line = f"{first}sleep 60 & sh -c '{first}sleep 60; :' & touch began; wait; wait"
+    tree = subprocess.Popen(["/bin/sh", "-c", line], cwd=folder, env={**os.environ, MARK: mark})
+    deadline = time.monotonic() + _PATIENCE
+    while tree.poll() is None and not (obeys and cancelled()) and time.monotonic() < deadline:
+        time.sleep(_BEAT)
+
+
+def die_with_heir(folder: str) -> object:
+    """Dies, but for a child that holds everything that was open."""
+    if _fork() == 0:
+        _wait_for_gate(folder)
+        os._exit(0)
+    return die()
+
+
+def fork_and_return() -> bool:
+    """Returns twice: True here, False in a child."""
+    child = _fork()
+    deadline = time.monotonic() + 1.0
+    # So that the child's answer, if there is one, is there first.
+    while child and os.waitpid(child, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(_BEAT)
+    return child != 0
+
+
+def die_soon(folder: str) -> None:
+    """Returns, and has its idle process killed a moment later."""
+    line = f"sleep 0.1; kill -KILL {os.getpid()}; touch killed"
+    killer = subprocess.Popen(["/bin/sh", "-c", line], cwd=folder, start_new_session=True)
+    killer.returncode = 0  # nobody here will wait for it
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a process with threads had better not
+        return os.fork()
+
+
 # Waiting, and being seen.
 
 
@@ -231,12 +280,16 @@ async def hold(folder: str, label: object = "task") -> object:
 def hold_blocking(folder: str, label: object = "task") -> object:
     """As `hold`, keeping its thread busy."""
     _mark(folder, f"began-{label}")
+    _wait_for_gate(folder)
+    _mark(folder, f"ended-{label}")
+    return label
+
+
+def _wait_for_gate(folder: str) -> None:
     gate = Path(folder) / "gate"
     deadline = time.monotonic() + _PATIENCE
     while not gate.exists() and time.monotonic() < deadline:
         time.sleep(_BEAT)
-    _mark(folder, f"ended-{label}")
-    return label
 
 
 def hold_until_cancelled(folder: str) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Collection
+from typing import ClassVar, Literal
+
+from ...backend import ExecutionBackend
 from .cancellation import Cancellation
 from .dependencies import Dependencies
 from .executables import Executables
@@ -10,6 +14,8 @@ from .kinds import Kinds
 from .lifecycle import Lifecycle
 from .load import Load
 from .pickles import Pickles
+from .plugin import Plugin
+from .processes import Processes
 from .protocol import Protocol
 from .remote import Remote
 from .timeouts_retries import TimeoutsRetries
@@ -23,12 +29,14 @@ class BackendConformance(
     Failures,
     Pickles,
     Cancellation,
+    Processes,
     Executables,
     TimeoutsRetries,
     Remote,
     Load,
     Protocol,
     Lifecycle,
+    Plugin,
 ):
     """Subclass it under a name that pytest collects, and say how a backend is made::
 
@@ -53,4 +61,21 @@ class BackendConformance(
         backend_scope: ``"test"`` gives every check a backend of its own; ``"class"``
             shares one, for what is slow to start.  Checks of the start and of the
             end always make their own.
+        backend_name: the name under which the plugin is installed; then its `BackendSpec`
+            is compared with the backend.  That is not checked if it is None.
     """
+
+    # Here, and not in the base: so that help() shows them before some two hundred checks.
+    expected_skips: ClassVar[Collection[str] | None] = None
+    slots: ClassVar[int | None] = 4
+    inline: ClassVar[bool] = False
+    load: ClassVar[int] = 10_000
+    patience: ClassVar[float] = 30.0
+    backend_scope: ClassVar[Literal["test", "class"]] = "test"
+    backend_name: ClassVar[str | None] = None
+
+    def make_backend(self) -> ExecutionBackend | Awaitable[ExecutionBackend]:
+        """A new backend, not started."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define make_backend(self), which returns a new backend"
+        )

@@ -15,9 +15,7 @@ from ...engine import WorkflowEngine
 from ...errors import ExecutableError, TaskTimeoutError
 from ...model import Command
 from .. import _functions as functions
-from .suite import Suite, appears, needs, until
-
-_MARK = "ASYNCFLOW_CONFORMANCE"
+from .suite import Suite, appears, marked, needs, until
 
 
 class Executables(Suite):
@@ -160,11 +158,11 @@ class Executables(Suite):
         mark = uuid.uuid4().hex
         future = flow.executable_task(functions.identity)(_tree(folder, mark))
         await appears(folder, "began")
-        assert len(_marked(mark)) >= 3
+        assert len(marked(mark)) >= 3
         future.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(future, self.patience)
-        await until(lambda: not _marked(mark), f"nothing runs on: {_marked(mark)}", self.patience)
+        await until(lambda: not marked(mark), f"nothing runs on: {marked(mark)}", self.patience)
 
     @needs("executable", "executes", "kills executables")
     async def test_a_tree_that_ignores_polite_requests_is_ended_all_the_same(
@@ -176,7 +174,7 @@ class Executables(Suite):
         future.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(future, self.patience)
-        assert _marked(mark) == []
+        assert marked(mark) == []
 
     @needs("executable", "executes", "kills executables")
     async def test_a_timeout_ends_the_whole_process_tree(
@@ -186,7 +184,7 @@ class Executables(Suite):
         future = flow.executable_task(timeout=0.5)(functions.identity)(_tree(folder, mark))
         with pytest.raises(TaskTimeoutError):
             await asyncio.wait_for(asyncio.shield(future), self.patience)
-        await until(lambda: not _marked(mark), f"nothing runs on: {_marked(mark)}", self.patience)
+        await until(lambda: not marked(mark), f"nothing runs on: {marked(mark)}", self.patience)
 
     @needs("executable", "executes", "kills executables")
     @pytest.mark.usefixtures("guard")
@@ -197,7 +195,7 @@ class Executables(Suite):
         await appears(folder, "began")
         await asyncio.wait_for(flow.shutdown(), self.patience)
         assert future.done()
-        await until(lambda: not _marked(mark), f"nothing runs on: {_marked(mark)}", self.patience)
+        await until(lambda: not marked(mark), f"nothing runs on: {marked(mark)}", self.patience)
 
     @needs("executable", "executes")
     async def test_a_command_ends_with_its_shell_not_with_its_daemons(
@@ -222,20 +220,4 @@ def _tree(folder: str, mark: str, first: str = "") -> Command:
     """A shell with two sleeping children, one of them below a shell of its own."""
     inner = shlex.quote(f"{first}sleep 60; sleep 60")
     line = f"{first}sleep 60 & sh -c {inner} & touch began; wait; wait; sleep 60"
-    return Command(line, env={_MARK: mark}, cwd=folder)
-
-
-def _marked(mark: str) -> list[str]:
-    """The live processes that carry *mark* in their environment."""
-    import psutil  # type: ignore[import-untyped]
-
-    found = []
-    for process in psutil.process_iter():
-        try:
-            zombie = process.status() == psutil.STATUS_ZOMBIE
-            if not zombie and process.environ().get(_MARK) == mark:
-                found.append(f"{process.pid} {process.cmdline()}")
-        except psutil.Error:
-            # It ended meanwhile, or belongs to somebody else.
-            continue
-    return found
+    return Command(line, env={functions.MARK: mark}, cwd=folder)

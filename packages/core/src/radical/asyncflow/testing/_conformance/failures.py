@@ -119,8 +119,9 @@ class Failures(Suite):
     async def test_a_worker_that_exits_costs_the_task_that_it_ran(
         self, flow: WorkflowEngine
     ) -> None:
-        with pytest.raises(WorkerLostError):
+        with pytest.raises(WorkerLostError) as caught:
             await asyncio.wait_for(flow.function_task(functions.exit_hard)(3), self.patience)
+        assert caught.value.signal is None
 
     @needs("function", "executes", "pickles", "isolates")
     async def test_a_killed_worker_costs_no_other_task(self, flow: WorkflowEngine) -> None:

@@ -6,6 +6,7 @@ import functools
 import operator
 from typing import Any
 
+import numpy
 import pytest
 
 from ...engine import WorkflowEngine
@@ -67,7 +68,6 @@ class Kinds(Suite):
 
     @needs("function", "executes")
     async def test_a_big_array_comes_back_equal(self, flow: WorkflowEngine) -> None:
-        numpy = pytest.importorskip("numpy")
         array = numpy.arange(1_000_000, dtype="f8").reshape(1000, 1000)
         result = await flow.function_task(functions.identity)(array)
         assert result.dtype == array.dtype
@@ -79,7 +79,6 @@ class Kinds(Suite):
     async def test_an_array_that_is_not_contiguous_comes_back_equal(
         self, flow: WorkflowEngine
     ) -> None:
-        numpy = pytest.importorskip("numpy")
         array = numpy.arange(10_000).reshape(100, 100)[::3, ::-2].T
         assert numpy.array_equal(await flow.function_task(functions.identity)(array), array)
 

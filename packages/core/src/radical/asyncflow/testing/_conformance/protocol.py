@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ class Protocol(Suite):
         requests = [bare.plain(at) for at in range(min(500, self.load))]
         reports = await bare.run(*requests, deadline=self.patience)
         assert {report.state for report in reports} == {TaskState.DONE}
-        await _quiet(bare)
+        await quiet(bare)
         ends = Counter(
             report.task_id for report in bare.sink.reports if report.state >= TaskState.DONE
         )
@@ -106,6 +107,21 @@ class Protocol(Suite):
         assert time.monotonic() - began < 0.9
         assert await bare.values(request, deadline=self.patience) == [1.0]
 
+    @needs("function", "executes")
+    async def test_submit_returns_at_once_however_much_there_is_to_do(
+        self, bare: Bare, folder: str
+    ) -> None:
+        requests = [bare.request(functions.hold, folder, at) for at in range(50)]
+        durations = []
+        for request in requests:
+            began = time.monotonic()
+            bare.submit(request)
+            durations.append(time.monotonic() - began)
+        open_gate(folder)
+        # The median, because a noisy machine may stop us now and then.
+        assert sorted(durations)[25] < 0.02
+        assert await bare.values(*requests, deadline=self.patience) == list(range(50))
+
     @needs("function", "executes", "workers")
     async def test_the_loop_turns_while_a_function_works(self, bare: Bare) -> None:
         request = bare.request(functions.pause, 0.5)
@@ -143,8 +159,8 @@ class Protocol(Suite):
         request = bare.plain()
         await bare.run(request, deadline=self.patience)
         bare.backend.cancel([request.task_id])
-        await _quiet(bare)
-        assert _ends(bare, request.task_id) == [TaskState.DONE]
+        await quiet(bare)
+        assert ends(bare, request.task_id) == [TaskState.DONE]
 
     async def test_cancelling_twice_brings_one_report(self, bare: Bare) -> None:
         requests = [bare.plain(at) for at in range(100)]
@@ -153,8 +169,8 @@ class Protocol(Suite):
         bare.backend.cancel(ids)
         bare.backend.cancel(ids)
         await bare.sink.outcomes(requests, self.patience)
-        await _quiet(bare)
-        assert {len(_ends(bare, task_id)) for task_id in ids} == {1}
+        await quiet(bare)
+        assert {len(ends(bare, task_id)) for task_id in ids} == {1}
 
     @needs("function", "executes", "slots", "workers")
     async def test_a_queued_task_is_reported_cancelled_before_cancel_returns(
@@ -191,6 +207,21 @@ class Protocol(Suite):
         assert report.state is TaskState.CANCELLED
         await asyncio.sleep(0.2)
         assert (Path(folder) / "beats").stat().st_size == size
+
+    @needs("function", "executes", "kills functions")
+    async def test_a_task_may_be_cancelled_the_moment_it_runs(
+        self, bare: Bare, folder: str
+    ) -> None:
+        requests = [bare.request(functions.hold, folder, at) for at in range(16)]
+        bare.submit(*requests)
+        for request in requests:
+            has_begun = partial(bare.sink.has_begun, request)
+            await bare.sink.until(has_begun, self.patience, [request])
+            bare.backend.cancel([request.task_id])
+        reports = await bare.sink.outcomes(requests, self.patience)
+        assert {report.state for report in reports} == {TaskState.CANCELLED}
+        (later,) = await bare.run(bare.plain("alive"), deadline=self.patience)
+        assert later.state is TaskState.DONE
 
     @needs("function", "executes", "spares functions", "workers")
     async def test_the_next_attempt_may_run_while_the_work_of_the_last_goes_on(
@@ -259,13 +290,13 @@ class Protocol(Suite):
         await fresh.shutdown()
 
 
-async def _quiet(bare: Bare) -> None:
+async def quiet(bare: Bare) -> None:
     """Wait until a later task has come and gone, and the reports behind it too."""
     await bare.run(*[bare.plain() for _ in range(8)])
     await asyncio.sleep(0.05)
 
 
-def _ends(bare: Bare, task_id: int) -> list[TaskState]:
+def ends(bare: Bare, task_id: int) -> list[TaskState]:
     return [
         report.state
         for report in bare.sink.reports

@@ -17,6 +17,7 @@ import pytest_asyncio
 from ...backend import Capabilities, ExecutionBackend
 from ...engine import WorkflowEngine
 from ...model import TaskKind
+from .. import _functions as functions
 from .._leaks import LeakGuard
 from .bare import Bare
 
@@ -74,18 +75,16 @@ class _Shared:
 class Suite:
     """Base of the themes; see `BackendConformance` for what a subclass sets."""
 
-    slots: ClassVar[int | None] = 4
-    inline: ClassVar[bool] = False
-    load: ClassVar[int] = 10_000
-    patience: ClassVar[float] = 30.0
-    backend_scope: ClassVar[Literal["test", "class"]] = "test"
-    expected_skips: ClassVar[Collection[str] | None] = None
+    slots: ClassVar[int | None]
+    inline: ClassVar[bool]
+    load: ClassVar[int]
+    patience: ClassVar[float]
+    backend_scope: ClassVar[Literal["test", "class"]]
+    backend_name: ClassVar[str | None]
+    expected_skips: ClassVar[Collection[str] | None]
 
     def make_backend(self) -> ExecutionBackend | Awaitable[ExecutionBackend]:
-        """A new backend, not started."""
-        raise NotImplementedError(
-            f"{type(self).__name__} must define make_backend(self), which returns a new backend"
-        )
+        raise NotImplementedError
 
     async def new_backend(self) -> ExecutionBackend:
         made = self.make_backend()
@@ -95,7 +94,7 @@ class Suite:
         return await WorkflowEngine.create(await self.new_backend(), **options)
 
     async def unmet(self) -> set[str]:
-        """Which needs of the kit's checks this backend does not declare to meet."""
+        """Which needs of the kit's checks this backend does not meet, by what it declares."""
         able = await self.capabilities()
         return {word for word, is_met in _NEEDS.items() if not is_met(self, able)}
 
@@ -119,7 +118,7 @@ class Suite:
             return
         missing = (await self.unmet()).intersection(words)
         if missing:
-            pytest.skip(f"the backend does not declare: {', '.join(sorted(missing))}")
+            pytest.skip(f"the backend does not meet: {', '.join(sorted(missing))}")
 
     async def capabilities(self) -> Capabilities:
         """Those of a new backend; asked once for each class."""
@@ -220,3 +219,19 @@ def _beats(folder: str) -> int:
 def open_gate(folder: str) -> None:
     """Let every task that waits in *folder* go on."""
     (Path(folder) / "gate").touch()
+
+
+def marked(mark: str) -> list[str]:
+    """The live processes that carry *mark* in their environment."""
+    import psutil  # type: ignore[import-untyped]
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            zombie = process.status() == psutil.STATUS_ZOMBIE
+            if not zombie and process.environ().get(functions.MARK) == mark:
+                found.append(f"{process.pid} {process.cmdline()}")
+        except psutil.Error:
+            # It ended meanwhile, or belongs to somebody else.
+            continue
+    return found
