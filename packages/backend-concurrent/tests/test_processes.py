@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 import pytest
 from radical.asyncflow.backend import Resources, TaskState
 from radical.asyncflow.errors import RemoteError, SerializationError, WorkerLostError
@@ -252,24 +253,28 @@ async def test_a_long_task_in_a_chunk_holds_up_nobody(
     assert report.state is DONE
 
 
+@pytest.mark.parametrize("leaves", [False, True], ids=["in its group", "in a session of its own"])
 async def test_cancelling_a_running_function_ends_it_and_what_it_started(
-    start: Any, tmp_path: Path, appears: Any
+    start: Any, tmp_path: Path, appears: Any, leaves: bool
 ) -> None:
     def parent(path: str) -> None:
         import subprocess
 
-        child = subprocess.Popen(["sleep", "60"])
-        Path(path).write_text(str(child.pid))
+        child = subprocess.Popen(["sleep", "60"], start_new_session=leaves)
+        Path(path + ".new").write_text(str(child.pid))
+        Path(path + ".new").rename(path)
         child.wait()
 
     driver = await start(executor_type="process", max_workers=1)
     request = driver.function(parent, str(tmp_path / "pid"))
     driver.submit(request)
     await appears(tmp_path / "pid")
+    child = psutil.Process(int((tmp_path / "pid").read_text()))
     await driver.begun(request)
     driver.backend.cancel([request.task_id])
     (report,) = await driver.sink.outcomes([request])
     assert report.state is CANCELLED
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
     (after,) = await driver.run(driver.function(double, 1))
     assert after.value == 2
 

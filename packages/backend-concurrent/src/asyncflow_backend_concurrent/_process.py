@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Collection, Sequence
 
-from radical.asyncflow.worker import child_environment, guard, signal_group
+from radical.asyncflow.worker import child_environment, guard, kill_tree, signal_group
 
 from ._wire import Channel, Message, Part
 from ._worker_main import READY, SKIP
@@ -69,6 +69,7 @@ class WorkerProcess:
         self._path = [entry for entry in sys.path if isinstance(entry, str)]
         self.condemned = False
         self._grace = grace
+        self._environment = child_environment()
         self._token_lock = threading.Lock()
         with contextlib.ExitStack() as undo:
             self._data, data = socket.socketpair()
@@ -101,7 +102,7 @@ class WorkerProcess:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **child_environment()},
+            env={**os.environ, **self._environment},
             pass_fds=theirs,
             start_new_session=True,
         )
@@ -221,20 +222,28 @@ class WorkerProcess:
                 self._data.shutdown(socket.SHUT_WR)
             if not self._gone_within(_LEAVE):
                 signal_group(self.pid, signal.SIGTERM)
-            self._end()
+            # It comes here when there is no more to do: daemons of tasks may stay until
+            # the guard ends.
+            self._end(whole=self.condemned)
         for sock in (self._data, self._tokens, self._their_tokens):
             sock.close()
         for descriptor in (self._bell, self._their_bell, self._pidfd):
             if descriptor is not None:
                 os.close(descriptor)
 
-    def _end(self) -> int:
-        """See to it that nobody of the group is left; the exit code."""
+    def _end(self, *, whole: bool = True) -> int:
+        """See to it that nobody of the group is left; the exit code.
+
+        Nor, with *whole*, anybody who left it.
+        """
         if self._process.returncode is None:
             if self.condemned:
                 self._gone_within(self._grace)
             # Before the zombie is reaped its number cannot be another group's.
-            signal_group(self.pid, signal.SIGKILL)
+            if whole:
+                kill_tree(self.pid, self._environment)
+            else:
+                signal_group(self.pid, signal.SIGKILL)
             with self._token_lock:
                 guard().forget(self.pid)
                 self._process.wait()

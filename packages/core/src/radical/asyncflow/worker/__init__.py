@@ -16,8 +16,9 @@ running a command
 `Output`                 the beginning of a long stream, with the path of the whole
 processes of one's own
 `guard`, `Guard`         ends what the program leaves behind when it is killed
-`child_environment`      what marks a child as the program's, for the guard
-`signal_group`           a signal to a process and to those that it started
+`child_environment`      what marks a child as the program's, and as one of its own
+`signal_group`           a signal to a process group
+`kill_tree`              the end of a process group, and of those who left it
 =======================  ===========================================================
 
 Everything but the context is imported on first use, because the face of the package
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ._failure import Failure
     from ._guard import Guard, child_environment, guard
     from ._output import Output
-    from ._processes import signal_group
+    from ._processes import kill_tree, signal_group
 
 __all__ = [
     "Execution",
@@ -51,6 +52,7 @@ __all__ = [
     "close_loop",
     "current_task",
     "guard",
+    "kill_tree",
     "signal_group",
 ]
 
@@ -63,6 +65,7 @@ _HOMES = {
     "child_environment": "_guard",
     "close_loop": "_call",
     "guard": "_guard",
+    "kill_tree": "_processes",
     "signal_group": "_processes",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 import os
 import re
@@ -18,21 +17,24 @@ from typing import IO
 
 from ..model import Command, ExecutableResult
 from ._exchange import Exchange
-from ._guard import guard
+from ._guard import guard, new_mark
 from ._output import Output, Stream
-from ._processes import MARK, signal_group, signal_processes, survivors
+from ._processes import (
+    BETWEEN,
+    LOOKS,
+    STUBBORN,
+    signal_group,
+    signal_processes,
+    survivors,
+)
 from ._shell import plain_words
 from ._spawning import finished, spawn
 
 _LINGER = 1.0  # seconds of silence after which a daemon's hold on our pipes is ignored
 _LONGEST = 10.0  # seconds after which it is ignored although the daemon is not silent
 _LIMIT = 16 * 1024 * 1024  # bytes of a stream that stay in memory
-_STUBBORN = 10.0  # seconds after SIGKILL until we stop waiting (uninterruptible sleep)
-_LOOKS = 3  # that find nobody, before we believe it
-_BETWEEN = 0.01  # seconds between such looks
 
 _log = logging.getLogger("radical.asyncflow.worker")
-_numbers = itertools.count()
 
 
 class Execution:
@@ -169,7 +171,7 @@ class Execution:
         streams: list[Stream],
     ) -> int | ExecutableResult:
         """The exit code, or a whole result if the program could not be executed."""
-        mark = MARK + f"{guard().token}.{next(_numbers)}".encode()
+        mark = new_mark()
         process = self._start(mark, data is not None, stdout, stderr)
         if isinstance(process, ExecutableResult):
             return process
@@ -296,10 +298,8 @@ class Execution:
         clean = 0
         while True:
             left = survivors(pgid, mark)
-            # One look can miss a process that forks or executes at that moment: its
-            # environment is empty for an instant.
             clean = 0 if left else clean + 1
-            if clean == _LOOKS:
+            if clean == LOOKS:
                 break
             now = time.monotonic()
             if left and now >= deadline:
@@ -307,7 +307,7 @@ class Execution:
                     _log.error("task %r: processes %s survive SIGKILL", self.name, sorted(left))
                     return
                 killing = True
-                deadline = now + _STUBBORN
+                deadline = now + STUBBORN
             if killing:
                 signal_group(pgid, signal.SIGKILL)
                 signal_processes(left, signal.SIGKILL)
@@ -320,7 +320,7 @@ class Execution:
                 exchange.pump(min(pause, max(deadline - now, 0.0)))
                 pause = min(pause * 1.5, 0.1)
             else:
-                exchange.pump(_BETWEEN)
+                exchange.pump(BETWEEN)
         exchange.drain()
 
 

@@ -9,6 +9,7 @@ environment, which also finds those that left their group.
 from __future__ import annotations
 
 import atexit
+import itertools
 import logging
 import os
 import secrets
@@ -18,8 +19,11 @@ import sys
 import threading
 from pathlib import Path
 
+from ._processes import MARK
+
 _PATIENCE = 5.0  # seconds for the guard to end what is left and itself
 
+_numbers = itertools.count()
 _log = logging.getLogger("radical.asyncflow.worker")
 
 
@@ -170,12 +174,19 @@ def guard() -> Guard:
     return _guard
 
 
-def child_environment() -> dict[str, str]:
-    """Variables that mark a child as this program's; whatever is started needs them.
+def new_mark() -> bytes:
+    """A variable of the environment, ``NAME=value``, that nobody else has."""
+    return MARK + f"{_guard.token}.{next(_numbers)}".encode()
 
+
+def child_environment() -> dict[str, str]:
+    """Variables that mark a child as this program's, and as one of its own; new each time.
+
+    By the first the guard knows it, by the second `kill_tree` knows what it started.
     They are no whole environment: ``env={**os.environ, **child_environment()}``.
     """
-    return {"ASYNCFLOW_PROGRAM": _guard.token}
+    name, _, value = new_mark().decode().partition("=")
+    return {"ASYNCFLOW_PROGRAM": _guard.token, name: value}
 
 
 def _bare_environment() -> dict[str, str]:

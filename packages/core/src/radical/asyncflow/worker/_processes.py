@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 MARK = b"ASYNCFLOW_EXECUTION="
 """Environment variable that tells which execution a process belongs to."""
 
+LOOKS = 3
+"""That find nobody, before it is believed.
+
+One look can miss a process that forks or executes at that moment: its environment is
+empty for an instant.
+"""
+BETWEEN = 0.01
+"""Seconds between such looks."""
+STUBBORN = 10.0
+"""Seconds after SIGKILL until nobody waits any longer (uninterruptible sleep)."""
+
+_log = logging.getLogger("radical.asyncflow.worker")
 _PROC = Path("/proc/self/environ").exists()
 
 
@@ -33,6 +47,33 @@ def signal_processes(pids: frozenset[int], sig: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, sig)
+
+
+def kill_tree(pgid: int, environment: Mapping[str, str]) -> None:
+    """SIGKILL to the group, and on Linux to whoever left it, until nobody is there.
+
+    Those who left it, for a session of their own, are known by the mark that they
+    inherited.  Blocks for some 20 ms, or up to 10 s if somebody survives SIGKILL; call it
+    before the leader of the group is waited for, while its number is its own.
+
+    Args:
+        environment: what `child_environment` gave for the leader.
+    """
+    name = MARK.decode().rstrip("=")
+    mark = MARK + environment[name].encode()
+    deadline = time.monotonic() + STUBBORN
+    clean = 0
+    while True:
+        signal_group(pgid, signal.SIGKILL)
+        left = survivors(pgid, mark)
+        clean = 0 if left else clean + 1
+        if clean == LOOKS:
+            return
+        if left and time.monotonic() > deadline:
+            _log.error("processes %s survive SIGKILL", sorted(left))
+            return
+        signal_processes(left, signal.SIGKILL)
+        time.sleep(BETWEEN)
 
 
 def survivors(pgid: int, mark: bytes) -> frozenset[int]:
