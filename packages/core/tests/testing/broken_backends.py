@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest
-from radical.asyncflow.model import TaskState
+from pydantic import BaseModel
+from radical.asyncflow import registry
+from radical.asyncflow.backend import Capabilities, Report, ReportSink, TaskId, TaskRequest
+from radical.asyncflow.model import TaskKind, TaskState
 from radical.asyncflow.testing import BackendConformance, ScriptedBackend
+
+# Found beside this file, whatever the import mode is.
+sys.path.insert(0, str(Path(__file__).parent))
+from process_backend import ProcessBackend
 
 
 class _Suite(BackendConformance):
@@ -100,6 +107,24 @@ class TestBlocksInSubmit(_Suite):
             time.sleep(1.0)
 
 
+class TestBlocksInEachSubmit(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            super().submit(batch)
+            time.sleep(0.05)
+
+
+class TestMissesEarlyCancels(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            self._latest = time.monotonic()
+            super().submit(batch)
+
+        def cancel(self, task_ids: Collection[TaskId]) -> None:
+            if time.monotonic() - self._latest > 0.05:
+                super().cancel(task_ids)
+
+
 class TestBlocksInShutdown(_Suite):
     class backend(ScriptedBackend):  # noqa: N801
         async def shutdown(self, *, cancel: bool = True) -> None:
@@ -145,3 +170,65 @@ class TestStartsTwice(_Suite):
 
 class TestSkipsMoreThanItSays(_Suite):
     pass
+
+
+class _Processes(BackendConformance):
+    slots = 1
+    load = 200
+    patience = 2.0
+    backend: type[ProcessBackend] = ProcessBackend
+
+    def make_backend(self) -> ProcessBackend:
+        return self.backend()
+
+
+class TestProcessesAsTheyShouldBe(_Processes):
+    pass
+
+
+def _with(fault: str) -> type[ProcessBackend]:
+    return type(fault, (ProcessBackend,), {"faults": (fault,)})
+
+
+class TestKillsTheWorkerAlone(_Processes):
+    backend = _with("kills one")
+
+
+class TestLeavesTheProcessesOfWhoObeys(_Processes):
+    backend = _with("asks")
+
+
+class TestTellsNoSignal(_Processes):
+    backend = _with("tells no signal")
+
+
+class TestListensToThePipeAlone(_Processes):
+    backend = _with("listens to the pipe")
+
+
+class TestAnswersForForks(_Processes):
+    backend = _with("answers for forks")
+
+
+class TestKeepsItsPath(_Processes):
+    backend = _with("keeps its path")
+
+
+class TestTrustsTheIdle(_Processes):
+    backend = _with("trusts the idle")
+
+
+class _Settings(BaseModel):
+    workers: int = 1
+
+
+registry.register_backend("boastful", ProcessBackend, capabilities=Capabilities(kinds=TaskKind))
+registry.register_backend("unset", ProcessBackend, config_model=_Settings)
+
+
+class TestHasAPluginThatBoasts(_Processes):
+    backend_name = "boastful"
+
+
+class TestHasSettingsThatItDoesNotTake(_Processes):
+    backend_name = "unset"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import radical.asyncflow.testing as testing
 from radical.asyncflow.testing import BackendConformance
+from radical.asyncflow.testing._conformance.processes import Processes
 from radical.asyncflow.testing._conformance.suite import needs
 
 BROKEN = Path(__file__).with_name("broken_backends.py")
@@ -29,14 +30,29 @@ CAUGHT = {
     "TestLeavesAFile": "test_a_lambda_runs",
     "TestTakesWorkAfterTheEnd": "test_submitting_after_the_end_is_refused",
     "TestStartsTwice": "test_starting_twice_is_refused",
+    "TestBlocksInEachSubmit": "test_submit_returns_at_once_however_much_there_is_to_do",
+    "TestMissesEarlyCancels": "test_a_task_may_be_cancelled_the_moment_it_runs",
+    "TestKillsTheWorkerAlone": "test_cancelling_a_function_ends_its_whole_process_tree",
+    "TestLeavesTheProcessesOfWhoObeys": "test_cancelling_a_function_ends_its_whole_process_tree",
+    "TestTellsNoSignal": "test_the_signal_that_ended_a_worker_is_told",
+    "TestListensToThePipeAlone": "test_a_death_is_noticed_though_a_child_lives_on",
+    "TestAnswersForForks": "test_a_function_that_forks_answers_once",
+    "TestKeepsItsPath": "test_a_function_of_a_module_beside_the_script_runs",
+    "TestTrustsTheIdle": "test_the_death_of_an_idle_worker_costs_no_task",
+    "TestHasAPluginThatBoasts": "test_the_plugin_declares_what_its_backend_can_do",
+    "TestHasSettingsThatItDoesNotTake": "test_the_factory_takes_every_setting",
     "TestSkipsMoreThanItSays": "test_the_skipped_checks_are_the_expected_ones",
 }
+SOUND = "TestProcessesAsTheyShouldBe"
+"""What the broken backends with processes are made from, each by one fault."""
+PROCESSES = [name for name in vars(Processes) if name.startswith("test_")]
 
 
 @pytest.fixture(scope="module")
 def failures() -> set[tuple[str, str]]:
     """Which check failed, or found a leak after it, in a run of all the broken backends."""
     nodes = [f"{BROKEN.name}::{name}::{check}" for name, check in CAUGHT.items()]
+    nodes += [f"{BROKEN.name}::{SOUND}::{check}" for check in PROCESSES]
     options = "-q -rfE --noconftest --import-mode=importlib -p no:cacheprovider -p no:randomly"
     loop_scope = "asyncio_default_fixture_loop_scope=function"
     bare = ["-c", os.devnull, "--rootdir", str(BROKEN.parent), "-o", loop_scope]
@@ -58,6 +74,11 @@ def failures() -> set[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "check"), CAUGHT.items(), ids=CAUGHT)
 def test_a_broken_backend_is_caught(failures: set[tuple[str, str]], name: str, check: str) -> None:
     assert (name, check) in failures
+
+
+@pytest.mark.slow
+def test_the_sound_backend_behind_the_broken_ones_passes(failures: set[tuple[str, str]]) -> None:
+    assert [check for name, check in failures if name == SOUND] == []
 
 
 def test_there_are_at_least_sixty_checks_and_fifteen_of_misuse() -> None:
