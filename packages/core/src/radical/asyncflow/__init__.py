@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from . import errors, factory, registry
     from ._files import InputFile, OutputFile
     from ._future import TaskFuture
-    from ._plan import Plan
+    from ._options import TaskOptions
+    from ._plan import Plan, PlanTask
     from ._task import TaskFunction
     from .backend import BackendSpec, Capabilities, ExecutionBackend, hookimpl
     from .engine import WorkflowEngine
@@ -77,6 +78,7 @@ __all__ = [
     "OutputFile",
     "PendingLimitError",
     "Plan",
+    "PlanTask",
     "Prompt",
     "RemoteError",
     "ResourceError",
@@ -88,6 +90,7 @@ __all__ = [
     "TaskExitError",
     "TaskFunction",
     "TaskFuture",
+    "TaskOptions",
     "TaskTimeoutError",
     "UnsupportedOptionError",
     "WorkerLostError",
@@ -109,12 +112,14 @@ _HOMES = {
     "InputFile": "_files",
     "OutputFile": "_files",
     "Plan": "_plan",
+    "PlanTask": "_plan",
     "Prompt": "model",
     "Resources": "model",
     "RetryPolicy": "model",
     "TaskEvent": "events",
     "TaskFunction": "_task",
     "TaskFuture": "_future",
+    "TaskOptions": "_options",
     "WorkflowEngine": "engine",
     "cancelled": "worker",
     "current_task": "worker",
