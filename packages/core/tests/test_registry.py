@@ -19,6 +19,7 @@ from radical.asyncflow.errors import (
     BackendError,
     BackendIncompatibleError,
     BackendNotFoundError,
+    BackendStartError,
     ConfigurationError,
 )
 
@@ -477,3 +478,27 @@ def test_many_threads_load_one_plugin_once(install, registry):
         assert all(spec is specs[0] for spec in specs)
     finally:
         del radical.asyncflow.loads
+
+
+def test_the_part_of_a_plugin_that_does_not_import_is_named(install, registry):
+    install("acme", more="config_model='no_such_model:Model'")
+    with pytest.raises(BackendBrokenError, match=r"its config_model is 'no_such_model:Model'"):
+        registry.create("acme")
+    install("other")
+    with pytest.raises(BackendBrokenError, match=r"its factory is 'no_such_heavy_module:Backend'"):
+        registry.create("other")
+
+
+def test_the_author_of_a_plugin_is_not_told_to_upgrade_it(install, registry, tmp_path):
+    install("acme", "raise LookupError('a slip of mine')")
+    url = '{"dir_info": {"editable": true}, "url": "file:///home/me/acme"}'
+    (tmp_path / "acme_dist.dist-info/direct_url.json").write_text(url)
+    error = refusal(registry, "acme", BackendBrokenError)
+    assert "a slip of mine" in str(error)
+    assert "--upgrade" not in str(error)
+
+
+def test_a_factory_that_takes_no_name_is_told_what_it_is_called_with(registry):
+    registry.register_backend("mine", lambda: None, capabilities=Mine.capabilities)
+    with pytest.raises(BackendStartError, match=r"its factory is called with name="):
+        registry.create("mine")

@@ -34,6 +34,7 @@ __all__ = [
     "Verdict",
     "canonical",
     "is_disabled",
+    "is_local",
     "judge",
     "judge_requirements",
     "scan",
@@ -189,6 +190,19 @@ def is_disabled(declaration: Declaration) -> bool:
     return declaration.name in words or canonical(declaration.distribution) in set(
         map(canonical, words)
     )
+
+
+def is_local(distribution: str) -> bool:
+    """Whether it was installed from a folder of this machine (PEP 610), not from an index."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import distribution as find
+
+    try:
+        text = find(distribution).read_text("direct_url.json") or ""
+    except (PackageNotFoundError, OSError, UnicodeError) as error:
+        _log.debug("the origin of %r cannot be read: %s", distribution, error)
+        return False
+    return '"dir_info"' in text
 
 
 def judge(declaration: Declaration) -> Verdict:

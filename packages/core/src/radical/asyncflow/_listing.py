@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypedDict
 
-from ._discovery import OFFICIAL, Declaration, Status, Verdict
+from ._discovery import OFFICIAL, Declaration, Status, Verdict, is_local
 from ._spec import Registration
 from .errors import (
     BackendBrokenError,
@@ -74,16 +74,25 @@ class Entry(NamedTuple):
         )
 
 
-def broken(source: Declaration | Registration, error: BaseException) -> Verdict:
-    """The verdict on a backend whose code raised *error* while it was loaded."""
+def broken(source: Declaration | Registration, error: BaseException, what: str = "") -> Verdict:
+    """The verdict on a backend whose code raised *error* while it was loaded.
+
+    To install it anew helps who has it from an index, not the author who has it on disk.
+
+    Args:
+        what: which part of it was being loaded.
+    """
     hint = ""
     if isinstance(source, Declaration):
         wanted = source.distribution
         if source.is_official:
             wanted = f"radical.asyncflow[{OFFICIAL[source.name].extra}]"
-        hint = f"Try: pip install --upgrade '{wanted}'"
+        if not is_local(source.distribution):
+            hint = f"Try: pip install --upgrade '{wanted}'"
     text = str(error)
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if what:
+        reason += f" ({what})"
     return Verdict(Status.BROKEN, reason, hint, error)
 
 

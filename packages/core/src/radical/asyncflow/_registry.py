@@ -152,15 +152,18 @@ class Registry:
             )
         model = self._model(source, spec)
         factory = self._load(source, spec.factory)
+        called = ""
         try:
             values = validate(model, settings, backend=name)
+            called = ", ".join(f"{key}=" for key in (*values, "name"))
             backend = factory(**values, name=own_name)
         except AsyncFlowError:
             raise
         except Exception as error:
-            raise BackendStartError(
-                f"Backend {name!r} could not be made: {type(error).__name__}: {error}"
-            ) from error
+            text = f"Backend {name!r} could not be made: {type(error).__name__}: {error}"
+            if called and isinstance(error, TypeError):
+                text += f" (its factory is called with {called})"
+            raise BackendStartError(text) from error
         if not isinstance(backend, ExecutionBackend):
             raise BackendBrokenError(
                 f"Backend {name!r}: its factory must return an ExecutionBackend, "
@@ -279,18 +282,20 @@ class Registry:
         """The object behind ``"module:Class"``; anything else is returned as it is."""
         if not isinstance(reference, str):
             return reference
-        with self._lock, self._guard(source):
+        with self._lock, self._guard(source, f"its factory is {reference!r}"):
             return load_reference(reference)
 
     def _model(self, source: Declaration | Registration, spec: BackendSpec) -> type | None:
         if spec.config_model is None:
             return None
-        with self._lock, self._guard(source):
+        with self._lock, self._guard(source, f"its config_model is {spec.config_model!r}"):
             return check_model(spec.config_model)
 
     @contextmanager
-    def _guard(self, source: Declaration | Registration) -> Iterator[None]:
+    def _guard(self, source: Declaration | Registration, what: str = "") -> Iterator[None]:
         """Remember what foreign code raises, and raise it as one of our errors.
+
+        *what* tells what was being loaded, if it was not the plugin itself.
 
         SystemExit at import is a failure of the plugin too; only Ctrl-C is not.
         """
@@ -301,7 +306,7 @@ class Registry:
         except ContractError as error:
             verdict = Verdict(Status.INCOMPATIBLE, str(error), error.hint)
         except BaseException as error:
-            verdict = broken(source, error)
+            verdict = broken(source, error, what)
         else:
             return
         self._failures[source] = verdict
