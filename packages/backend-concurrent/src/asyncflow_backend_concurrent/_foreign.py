@@ -13,9 +13,16 @@ from typing import Any, NamedTuple
 import cloudpickle  # type: ignore[import-untyped]
 from radical.asyncflow.backend import ReportSink, TaskId, TaskRequest
 from radical.asyncflow.errors import SerializationError, WorkerLostError
-from radical.asyncflow.worker import Failure, TaskContext, call, close_loop
+from radical.asyncflow.worker import (
+    Failure,
+    TaskContext,
+    call,
+    close_loop,
+    dump_function,
+    unsendable,
+)
 
-from ._code import dump_arguments, dump_function, unsendable
+from ._arguments import dump_arguments
 from ._wire import FAILURE, UNSENT, VALUE, Part
 
 __all__ = ["ForeignExecutor", "runs_here"]

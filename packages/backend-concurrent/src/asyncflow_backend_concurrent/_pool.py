@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from radical.asyncflow.backend import Report, TaskId, TaskKind, TaskRequest, TaskSpec, TaskState
-from radical.asyncflow.worker import guard
+from radical.asyncflow.worker import Codes, guard
 
-from ._code import Codes
 from ._process_slot import ProcessSlot
 from ._resources import Ledger, machine_cores
 from ._slots import Slots

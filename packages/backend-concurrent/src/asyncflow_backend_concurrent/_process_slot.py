@@ -15,9 +15,9 @@ from typing import Any
 
 from radical.asyncflow.backend import Report, TaskId, TaskKind, TaskRequest, TaskState
 from radical.asyncflow.errors import SerializationError, WorkerLostError
-from radical.asyncflow.worker import TaskContext
+from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
 
-from ._code import Code, Codes, dump_arguments, unsendable
+from ._arguments import dump_arguments
 from ._process import CHUNK, WorkerGoneError, WorkerProcess
 from ._slot import Slot
 from ._slots import Slots

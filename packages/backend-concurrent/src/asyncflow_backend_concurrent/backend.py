@@ -19,9 +19,8 @@ from radical.asyncflow.backend import (
 )
 from radical.asyncflow.config import validate
 from radical.asyncflow.errors import BackendStartError, EngineClosedError
-from radical.asyncflow.worker import guard
+from radical.asyncflow.worker import Codes, guard
 
-from ._code import Codes
 from ._foreign import ForeignExecutor, runs_here
 from ._process_slot import ProcessSlot
 from ._resources import Ledger, machine_cores, machine_memory, visible_gpus

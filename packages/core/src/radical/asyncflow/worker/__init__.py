@@ -34,6 +34,7 @@ from ._context import TaskContext, cancelled, current_task
 
 if TYPE_CHECKING:
     from ._call import call, close_loop
+    from ._code import Code, Codes, by_value, dump_function, unsendable
     from ._command import Execution
     from ._failure import Failure
     from ._guard import Guard, child_environment, guard
@@ -41,32 +42,42 @@ if TYPE_CHECKING:
     from ._processes import kill_tree, signal_group
 
 __all__ = [
+    "Code",
+    "Codes",
     "Execution",
     "Failure",
     "Guard",
     "Output",
     "TaskContext",
+    "by_value",
     "call",
     "cancelled",
     "child_environment",
     "close_loop",
     "current_task",
+    "dump_function",
     "guard",
     "kill_tree",
     "signal_group",
+    "unsendable",
 ]
 
 _HOMES = {
+    "Code": "_code",
+    "Codes": "_code",
     "Execution": "_command",
     "Failure": "_failure",
     "Guard": "_guard",
     "Output": "_output",
+    "by_value": "_code",
     "call": "_call",
     "child_environment": "_guard",
     "close_loop": "_call",
+    "dump_function": "_code",
     "guard": "_guard",
     "kill_tree": "_processes",
     "signal_group": "_processes",
+    "unsendable": "_code",
 }
 
 

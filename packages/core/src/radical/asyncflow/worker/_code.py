@@ -18,12 +18,10 @@ from itertools import count
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
-from radical.asyncflow.backend import TaskRequest
-from radical.asyncflow.errors import SerializationError
 
-from ._wire import Part, dump
+from ..errors import SerializationError
 
-__all__ = ["Code", "Codes", "dump_arguments", "dump_function", "unsendable"]
+__all__ = ["Code", "Codes", "by_value", "dump_function", "unsendable"]
 
 _MISSING = object()
 _registering = threading.Lock()
@@ -114,21 +112,11 @@ def dump_function(function: Any) -> bytes:
         SerializationError: it cannot be pickled.
     """
     try:
-        with _by_value(getattr(function, "__module__", None)):
+        with by_value(function):
             pickled: bytes = cloudpickle.dumps(function, protocol=5)
         return pickled
     except BaseException as exc:  # whatever a captured object's __reduce__ raises
         raise unsendable("function", exc) from exc
-
-
-def dump_arguments(request: TaskRequest, buffers: list[Part]) -> bytes:
-    """Both kinds of arguments as a pickle, their large buffers appended to *buffers*.
-
-    Raises:
-        BaseException: whatever the arguments' own methods raise.
-    """
-    with _by_value(getattr(request.spec.function, "__module__", None)):
-        return dump((request.args, dict(request.kwargs)), buffers, by_value=True)
 
 
 def unsendable(what: str, exc: BaseException) -> SerializationError:
@@ -143,8 +131,9 @@ def unsendable(what: str, exc: BaseException) -> SerializationError:
 
 
 @contextlib.contextmanager
-def _by_value(name: str | None) -> Iterator[None]:
-    """While this is open, cloudpickle copies what belongs to module *name*, if it must."""
+def by_value(function: Any) -> Iterator[None]:
+    """While this is open, cloudpickle copies what belongs to *function*'s module, if it must."""
+    name = getattr(function, "__module__", None)
     module = sys.modules.get(name) if name else None
     if module is None or name == "__main__" or _importable(module):
         yield
