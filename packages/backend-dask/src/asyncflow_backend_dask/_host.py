@@ -1,0 +1,60 @@
+"""A cluster in a process of its own: scheduler, nannies, and their worker processes.
+
+Workers are spawned from here and not from the user's program, so they never import its
+``__main__``; and the scheduler's work does not hold up the user's loop.  Standard input
+says what to start (a pickled mapping), and its end is the end of everything; the
+descriptor given as argument gets one pickled answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import signal
+import sys
+from typing import Any
+
+_CLOSING = 2.0  # seconds for the workers to end by themselves
+
+
+async def _serve(settings: dict[str, Any], answer: int) -> None:
+    import dask
+    from distributed import LocalCluster
+
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(0, ended.set)
+    dask.config.set(settings["config"])
+    adapt = settings["adapt"]
+    try:
+        cluster = await LocalCluster(
+            **settings["cluster"], asynchronous=True, silence_logs=logging.ERROR
+        )
+        if adapt is not None:
+            cluster.adapt(**adapt)
+    except BaseException as exc:
+        _say(answer, {"error": f"{type(exc).__name__}: {exc}"})
+        raise
+    _say(answer, {"address": cluster.scheduler_address, "dashboard": cluster.dashboard_link})
+    await ended.wait()
+    asyncio.get_running_loop().remove_reader(0)
+    await cluster.close(timeout=_CLOSING)
+
+
+def _say(descriptor: int, answer: dict[str, Any]) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        pickle.dump(answer, file)
+
+
+def main() -> None:
+    # A Ctrl-C is the user's program's to handle, which then closes our standard input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as file:
+        settings = pickle.load(file)
+    sys.path[:] = settings["path"]
+    asyncio.run(_serve(settings, int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    main()

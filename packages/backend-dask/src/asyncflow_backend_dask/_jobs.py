@@ -1,0 +1,93 @@
+"""One attempt at one task, between its submission and its terminal report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from radical.asyncflow.backend import TaskId, TaskKind, TaskRequest
+from radical.asyncflow.worker import Code
+
+from .capabilities import WORKER_RESOURCES
+
+__all__ = ["DESCRIPTION", "Job", "annotations_of"]
+
+DESCRIPTION = ("workers", "priority", "allow_other_workers")
+"""What ``task_description`` may hold: options of Dask's ``submit``."""
+
+
+class Job:
+    """What is known of it.
+
+    Attributes:
+        code: its function; None for a command.
+        payload: its pickled arguments, where nothing in them can change until it is sent.
+        key, index: the Dask task that runs it, and which of that one's calls it is;
+            the key is empty until it is sent.
+        worker: where it runs, once that was told.
+        kept: it is done, but for Dask's word that its value is safe.
+        ending: it runs and was told to end, which it will report.
+        deaths: workers that died under it.
+        over: it has its terminal report.
+    """
+
+    __slots__ = (
+        "attempt",
+        "code",
+        "deaths",
+        "ending",
+        "index",
+        "kept",
+        "key",
+        "over",
+        "payload",
+        "request",
+        "task_id",
+        "worker",
+    )
+
+    def __init__(self, request: TaskRequest) -> None:
+        self.request = request
+        self.task_id: TaskId = request.task_id
+        self.attempt = request.attempt
+        self.code: Code | None = None
+        self.payload: bytes | None = None
+        self.key = ""
+        self.index = 0
+        self.worker: str | None = None
+        self.kept = False
+        self.ending = False
+        self.deaths = 0
+        self.over = False
+
+    @property
+    def name(self) -> str:
+        return self.request.spec.name
+
+    @property
+    def is_command(self) -> bool:
+        return self.request.spec.kind is TaskKind.EXECUTABLE
+
+
+def annotations_of(request: TaskRequest, *, count_cores: bool) -> dict[str, Any]:
+    """What Dask is told of how and where to run it; empty for most.
+
+    With *count_cores* every task takes its share of the workers' CPU resource.
+    """
+    spec = request.spec
+    found: dict[str, Any] = dict(spec.description) if spec.description else {}
+    if isinstance(found.get("workers"), str):
+        found["workers"] = [found["workers"]]
+    resources = resources_of(spec.resources, count_cores=count_cores)
+    if resources:
+        found["resources"] = resources
+    return found
+
+
+def resources_of(asked: Any, *, count_cores: bool) -> Mapping[str, float]:
+    """Dask's worker resources for the resources of a task."""
+    names = WORKER_RESOURCES
+    amounts = {names["gpus"]: asked.gpus, names["memory"]: asked.memory}
+    if count_cores or asked.cores > 1:
+        amounts[names["cores"]] = asked.cores
+    return {name: amount for name, amount in amounts.items() if amount}

@@ -1,0 +1,54 @@
+"""What each configuration of the backend can do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from radical.asyncflow.backend import Capabilities, TaskKind
+
+__all__ = ["WORKER_RESOURCES", "dask_capabilities"]
+
+WORKER_RESOURCES = {"cores": "CPU", "gpus": "GPU", "memory": "MEMORY"}
+"""Fields of `Resources` and the Dask worker resources that stand for them."""
+
+_KINDS = (TaskKind.FUNCTION, TaskKind.EXECUTABLE)
+
+
+def dask_capabilities(
+    *,
+    resources: Collection[str] = (),
+    kill_running: bool = False,
+    processes: bool = True,
+    threads: int = 1,
+) -> Capabilities:
+    """Of a cluster whose workers declare these *resources* and have so many *threads* each."""
+    limits = [
+        "a value that several tasks take is one object on its worker: a task must not change it",
+        "resources are Dask's abstract worker resources "
+        f"({', '.join(WORKER_RESOURCES.values())}): counted, not enforced",
+    ]
+    if kill_running:
+        limits.append(
+            "a running function is ended with its worker process, which is started again; what "
+            "else ran in that process runs once more"
+        )
+    else:
+        limits.append(
+            "a running sync function cannot be ended: its future ends at once, the function is "
+            "told by radical.asyncflow.cancelled(), and its slot is free when it returns; with "
+            "kill_running=True its worker process is restarted"
+        )
+    if not processes:
+        limits.append("a function that crashes the interpreter takes the program with it")
+    elif threads != 1:
+        limits.append("the death of a worker costs every task that ran in its threads")
+    return Capabilities(
+        kinds=_KINDS,
+        resources=resources,
+        kills_running=_KINDS if kill_running else (TaskKind.EXECUTABLE,),
+        native_dependencies=True,
+        remote_results=True,
+        pickles=True,
+        isolates=processes and threads == 1,
+        limits=limits,
+    )
