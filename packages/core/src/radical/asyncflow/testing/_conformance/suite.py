@@ -129,11 +129,23 @@ class Suite:
             await backend.shutdown()
         return cls._capabilities  # type: ignore[attr-defined, no-any-return]
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def _home(cls) -> Iterator[str]:
+        """A folder that is there as long as what the checks of the class share."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+
     @pytest.fixture(autouse=True)
-    def _elsewhere(self) -> Iterator[None]:
-        """An empty current folder, in which a file that the backend left is seen."""
-        with tempfile.TemporaryDirectory() as folder, chdir(folder):
-            yield
+    def _elsewhere(self, _home: str) -> Iterator[None]:
+        """An empty current folder, in which a file that the backend left is seen.
+
+        The workers of a shared backend stay in the folder in which they were started, so
+        that one is there for as long as they are.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            with chdir(_home if self.backend_scope == "class" else folder):
+                yield
 
     @pytest_asyncio.fixture(loop_scope="class")
     async def guard(self, _declared: None, _elsewhere: None) -> AsyncIterator[None]:
