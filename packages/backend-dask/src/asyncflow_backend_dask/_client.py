@@ -50,6 +50,7 @@ class GraphClient(Client):  # type: ignore[misc]
 
     def __init__(self, listener: Listener, address: str, **options: Any) -> None:
         self._listener = listener
+        self._topics: tuple[str, ...] = ()
         super().__init__(address, asynchronous=True, set_as_default=False, **options)
 
     async def connect(self, timeout: float) -> None:
@@ -63,6 +64,7 @@ class GraphClient(Client):  # type: ignore[misc]
         self.scheduler_comm.interval = _INTERVAL
 
     def subscribe(self, *topics: str) -> None:
+        self._topics = topics
         for topic in topics:
             self._send_to_scheduler({"op": "subscribe-topic", "topic": topic, "client": self.id})
 
@@ -123,6 +125,12 @@ class GraphClient(Client):  # type: ignore[misc]
 
     async def end(self) -> None:
         """Close the connection, whether or not anybody is at the other end."""
+        for topic in self._topics:
+            # Or the scheduler would complain that it cannot tell us of our own end.
+            with suppress(OSError):
+                self._send_to_scheduler(
+                    {"op": "unsubscribe-topic", "topic": topic, "client": self.id}
+                )
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(_CLOSING):
                 await self._close()

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from distributed import LocalCluster, Security
 from radical.asyncflow.aside import in_thread
@@ -122,8 +123,12 @@ class _Made:
         self._cluster = cluster
         self.address: str = cluster.scheduler_address
         self.security = security or getattr(cluster, "security", None)
-        self.dashboard_link: str | None = getattr(cluster, "dashboard_link", None)
+        self.dashboard_link: str | None = getattr(cluster, "dashboard_link", None) or None
         self.direct = self.address.startswith("inproc://")
+        if self.direct and self.dashboard_link:
+            # Dask names this machine's outer address, at which nobody listens.
+            port = urlsplit(self.dashboard_link).port
+            self.dashboard_link = f"http://127.0.0.1:{port}/status"
 
     @classmethod
     async def make(cls, make: Callable[[], Any], config: DaskConfig, security: Any) -> _Made:
@@ -159,9 +164,19 @@ def _threads(config: DaskConfig, security: Any) -> Any:
         processes=False,
         memory_limit=0 if config.memory_limit is None else config.memory_limit,
         resources=config.resources,
-        dashboard_address=config.dashboard_address,
         security=security,
+        **_dashboard(config),
     )
+
+
+def _dashboard(config: DaskConfig) -> dict[str, Any]:
+    """A scheduler without a dashboard listens all the same; then here, where nobody looks."""
+    address = config.dashboard_address
+    return {
+        "dashboard_address": address or "127.0.0.1:0",
+        "worker_dashboard_address": "127.0.0.1:0",
+        "scheduler_kwargs": {"dashboard": address is not None},
+    }
 
 
 class _Hosted:
@@ -252,7 +267,7 @@ def _settings(config: DaskConfig, security: Any, folder: str) -> dict[str, Any]:
         "threads_per_worker": config.threads_per_worker,
         "processes": True,
         "host": "127.0.0.1",
-        "dashboard_address": config.dashboard_address,
+        **_dashboard(config),
         "local_directory": folder,
         "resources": config.resources,
     }

@@ -1,0 +1,36 @@
+"""Every configuration of the Dask backend keeps the contract of backends."""
+
+from __future__ import annotations
+
+from asyncflow_backend_dask import DaskExecutionBackend
+from radical.asyncflow.testing import BackendConformance
+
+
+class TestProcesses(BackendConformance):
+    slots = 2
+    load = 2_000
+    backend_scope = "class"
+    expected_skips = frozenset({"prompt", "markers", "kills functions", "shares memory", "cores"})
+
+    def make_backend(self) -> DaskExecutionBackend:
+        return DaskExecutionBackend(
+            n_workers=2, allowed_failures=0, dashboard_address=None, grace=1.0
+        )
+
+
+class TestThreads(BackendConformance):
+    slots = 2
+    load = 2_000
+    backend_scope = "class"
+    expected_skips = frozenset(
+        {"prompt", "markers", "kills functions", "shares memory", "isolates"}
+    )
+
+    def make_backend(self) -> DaskExecutionBackend:
+        return DaskExecutionBackend(
+            processes=False,
+            threads_per_worker=2,
+            resources={"CPU": 2},
+            dashboard_address=None,
+            grace=1.0,
+        )
