@@ -125,7 +125,7 @@ class GraphClient(Client):  # type: ignore[misc]
 
     async def end(self) -> None:
         """Close the connection, whether or not anybody is at the other end."""
-        for topic in self._topics:
+        for topic in self._topics if self.status == "running" else ():
             # Or the scheduler would complain that it cannot tell us of our own end.
             with suppress(OSError):
                 self._send_to_scheduler(

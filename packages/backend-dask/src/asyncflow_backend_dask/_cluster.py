@@ -244,12 +244,22 @@ def _spawn(answer: int) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "asyncflow_backend_dask._host", str(answer)],
         stdin=subprocess.PIPE,
         pass_fds=(answer,),
-        env={**os.environ, **child_environment(), "PYTHONPATH": os.pathsep.join(_path())},
+        env={**os.environ, **child_environment(), **_environment()},
         start_new_session=True,
         bufsize=0,
     )
     guard().watch(process.pid)
     return process
+
+
+def _environment() -> dict[str, str]:
+    """What the host needs to find this package, and not to complain when it is killed."""
+    known = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    return {
+        "PYTHONPATH": os.pathsep.join(_path()),
+        "PYTHONWARNINGS": f"{known},{quiet}" if known else quiet,
+    }
 
 
 def _path() -> list[str]:

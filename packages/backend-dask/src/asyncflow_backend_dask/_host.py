@@ -39,7 +39,10 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
     _say(answer, {"address": cluster.scheduler_address, "dashboard": cluster.dashboard_link})
     await ended.wait()
     asyncio.get_running_loop().remove_reader(0)
-    await cluster.close(timeout=_CLOSING)
+    try:
+        await cluster.close(timeout=_CLOSING)
+    except Exception:  # a worker hangs: who started us kills what is left of our group
+        os._exit(1)
 
 
 def _say(descriptor: int, answer: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -101,6 +102,7 @@ class DaskExecutionBackend(ExecutionBackend):
         self._fetcher: Fetcher
         self._started = False
         self._closed = False
+        self._down = False
         self._lost: BackendLostError | None = None
         self._ending: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -166,7 +168,7 @@ class DaskExecutionBackend(ExecutionBackend):
             options["security"] = self._lease.security
         self._client = client = GraphClient(self, address, **options)
         await client.connect(timeout)
-        self._topic = f"asyncflow-{self._sink.uid}-{client.id.rpartition('-')[2][:8]}"
+        self._topic = f"asyncflow-{self._sink.uid}-{secrets.token_hex(4)}"
         client.subscribe(self._topic, "all", client.id)
         work_dir: Callable[[], Path] = self._sink.work_dir
         self._graphs = Graphs(client, self._topic, {"work_dir": work_dir, "grace": config.grace})
@@ -340,13 +342,15 @@ class DaskExecutionBackend(ExecutionBackend):
                 self._cancelled(job)
                 continue
             kills = job.request.spec.kind in self.capabilities.kills_running
-            self._stop(job)
             if job.worker is not None and kills and job.worker in self._fleet:
                 # Its end is reported when it has come.
                 job.ending = True
-                if not job.is_command:
-                    self._errand(self._restart(job.worker))
+                if job.is_command:
+                    self._stop(job)
+                else:
+                    self._errand(self._kill(job, job.worker))
             else:
+                self._stop(job)
                 self._cancelled(job)
 
     def _stop(self, job: Job) -> None:
@@ -370,10 +374,13 @@ class DaskExecutionBackend(ExecutionBackend):
             with suppress(OSError):
                 await client._run(function, *args, workers=workers, on_error="ignore")
 
-    async def _restart(self, worker: str) -> None:
-        """Have *worker*'s nanny start its process anew."""
+    async def _kill(self, job: Job, worker: str) -> None:
+        """End *job* with its process, which the nanny of *worker* starts anew."""
+        # First to all: Dask is about to run it once more, wherever there is room.
+        attempts = [(job.task_id, job.attempt)]
+        await self._tell_workers(None, _remote.cancel, self._topic, attempts)
         client = self._client
-        if client is None or worker in self._fleet.leaving:
+        if client is None or job.over or worker in self._fleet.leaving:
             return
         self._fleet.leaving.add(worker)
         with suppress(OSError):
@@ -538,6 +545,7 @@ class DaskExecutionBackend(ExecutionBackend):
         job.deaths += 1
         job.worker = None
         if job.request.spec.retries is not None or job.deaths > self._config.allowed_failures:
+            self._stop(job)  # it may have begun again
             self._failed(job, self._worker_lost(job, address))
 
     def _worker_lost(self, job: Job, address: str) -> WorkerLostError:
@@ -661,6 +669,9 @@ class DaskExecutionBackend(ExecutionBackend):
 
     async def _take_down(self) -> None:
         """Close what is open, whatever state it is in."""
+        if self._down:
+            return
+        self._down = True
         self._fleet.close()
         if self._stopping:
             self._send_stops()
