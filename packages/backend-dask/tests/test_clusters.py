@@ -28,6 +28,7 @@ def cluster() -> Iterator[LocalCluster]:
         # Its scheduler is in this process, and has its threads from the first use on.
         with Client(made) as client:
             client.gather(client.map(pow, range(8), [2] * 8))
+            client.run(int)
         yield made
 
 
@@ -123,10 +124,11 @@ async def test_a_scheduler_without_workers_is_named_as_that() -> None:
 
 
 async def test_a_cluster_class_that_raises_is_told_with_its_reason() -> None:
-    message = await refused(
-        {"cluster_class": "distributed.LocalCluster", "cluster_kwargs": {"n_worker": 1}}
-    )
-    assert "n_worker" in message
+    def broken(queue: str) -> None:
+        raise ValueError(f"there is no queue {queue}")
+
+    message = await refused({"cluster_class": broken, "cluster_kwargs": {"queue": "long"}})
+    assert "there is no queue long" in message
 
 
 async def test_a_cluster_class_that_is_not_installed_is_named() -> None:

@@ -139,14 +139,14 @@ class DaskExecutionBackend(ExecutionBackend):
                 await self._come_up(timeout)
         except BaseException as exc:
             self._closed = True
-            await self._take_down()
-            if isinstance(exc, BackendStartError) or not isinstance(exc, Exception):
-                raise
             what = "no scheduler answered"
             if self._client is not None and self._client.status == "running":
                 what = "the scheduler has no worker"
             elif self._lease is None:
                 what = "the cluster did not come up"
+            await self._take_down()
+            if isinstance(exc, BackendStartError) or not isinstance(exc, Exception):
+                raise
             reason = (
                 f"{what} within startup_timeout={timeout:g} s"
                 if isinstance(exc, TimeoutError)

@@ -1,0 +1,94 @@
+"""What the settings are checked for, before anything is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from asyncflow_backend_dask import DaskExecutionBackend
+from radical.asyncflow.backend import TaskKind, TaskSpec
+from radical.asyncflow.errors import ConfigurationError, ResourceError, UnsupportedOptionError
+from radical.asyncflow.model import Resources
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_worker": 2}, "did you mean 'n_workers'"),
+        ({"n_workers": -1}, "n_workers"),
+        ({"address": "tcp://a:1", "scheduler_file": "b"}, "both say which cluster"),
+        ({"address": "tcp://a:1", "n_workers": 2}, "not with address"),
+        ({"cluster_class": "x.Y", "processes": True}, "use cluster_kwargs"),
+        ({"cluster_class": "nodots"}, "module.Class"),
+        ({"cluster_kwargs": {"a": 1}}, "none is given"),
+        ({"adapt": {"minimum": 3, "maximum": 1}}, "above maximum"),
+        ({"adapt": {"maximum": 1}, "n_workers": 1}, "both say how many"),
+        ({"adapt": {"maximum": 1}, "address": "tcp://a:1"}, "not ours"),
+        ({"resources": {"GPU": -1}}, "negative"),
+        ({"kill_running": True, "processes": False}, "processes=False"),
+        ({"memory_limit": "much"}, "memory_limit"),
+    ],
+)
+def test_what_is_wrong_is_named(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        DaskExecutionBackend(**settings)
+
+
+def spec(**options: Any) -> TaskSpec:
+    return TaskSpec("task", TaskKind.FUNCTION, print, **options)
+
+
+@pytest.mark.parametrize(
+    ("description", "words"),
+    [
+        ({"retries": 2}, "use retries= of the task"),
+        ({"worker": "a"}, "unknown key 'worker'"),
+        ({"workers": []}, "an address or a list"),
+        ({"priority": "high"}, "must be a number"),
+        ({"workers": "a", "allow_other_workers": 1}, "must be true or false"),
+        ({"allow_other_workers": True}, "give those, too"),
+    ],
+)
+def test_a_description_is_checked(description: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        DaskExecutionBackend().check(spec(description=description))
+
+
+def test_a_good_description_passes() -> None:
+    DaskExecutionBackend().check(
+        spec(description={"workers": "a", "priority": 1, "allow_other_workers": True})
+    )
+
+
+def test_resources_that_no_own_worker_has_are_refused_at_the_call() -> None:
+    backend = DaskExecutionBackend(resources={"GPU": 1})
+    backend.check(spec(resources=Resources(gpus=1)))
+    with pytest.raises(ResourceError, match=r"GPU=2 \(a worker has 1\)"):
+        backend.check(spec(resources=Resources(gpus=2)))
+
+
+def test_only_declared_resources_are_in_the_capabilities() -> None:
+    assert DaskExecutionBackend().capabilities.resources == frozenset()
+    declared = DaskExecutionBackend(resources={"CPU": 2, "MEMORY": 1e9}).capabilities
+    assert declared.resources == {"cores", "memory"}
+
+
+def test_capabilities_say_whether_a_running_function_can_be_ended() -> None:
+    assert TaskKind.FUNCTION not in DaskExecutionBackend().capabilities.kills_running
+    assert TaskKind.FUNCTION in DaskExecutionBackend(kill_running=True).capabilities.kills_running
+
+
+def test_unknown_options_name_the_known_ones() -> None:
+    with pytest.raises(UnsupportedOptionError, match="'priority'"):
+        DaskExecutionBackend().check(spec(description={"colour": "red"}))
+
+
+def test_the_plugin_and_the_settings_import_no_dask() -> None:
+    code = (
+        "import sys, asyncflow_backend_dask.plugin, asyncflow_backend_dask.config\n"
+        "asyncflow_backend_dask.plugin.asyncflow_backend()\n"
+        "assert not {'dask', 'distributed'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,262 @@
+"""Values that stay, calls that share a Dask task, and where tasks run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from asyncflow_backend_dask import DaskExecutionBackend
+from radical.asyncflow import WorkflowEngine, cancelled
+from radical.asyncflow.errors import DependencyFailureError, ResourceError
+from radical.asyncflow.events import TaskEvent
+from radical.asyncflow.testing import LeakGuard
+from radical.asyncflow.testing import _functions as functions
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tasks")
+
+
+@pytest.fixture
+async def flow() -> AsyncIterator[WorkflowEngine]:
+    """In this process, as a cluster of threads starts at once."""
+    settings = {"processes": False, "threads_per_worker": 2, "dashboard_address": None}
+    async with LeakGuard():
+        engine = await WorkflowEngine.create("dask", config=settings)
+        yield engine
+        await engine.shutdown()
+
+
+def scheduler(flow: WorkflowEngine) -> Any:
+    backend: Any = flow.backend
+    return backend._client.scheduler
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_chain_over_a_big_array_brings_no_array_here() -> None:
+    """By the workers' own count of what they sent to anybody."""
+
+    def served(dask_worker: Any) -> int:
+        return sum(entry["total"] for entry in dask_worker.transfer_outgoing_log)
+
+    settings = {"n_workers": 2, "dashboard_address": None}
+    async with WorkflowEngine.create("dask", config=settings) as flow:
+        value = flow.function_task(np.zeros)(1_250_000)
+        step = flow.function_task(lambda array: array + 1)
+        for _ in range(20):
+            value = step(value)
+        assert await flow.function_task(lambda array: float(array[7]))(value) == 20.0
+        backend: Any = flow.backend
+        sent = await backend._client._run(served)
+        assert sum(sent.values()) < 1_000_000
+        # And the count does count: now one array comes here.
+        assert (await value).nbytes == 10_000_000
+        sent = await backend._client._run(served)
+        assert sum(sent.values()) >= 10_000_000
+
+
+async def test_values_that_nobody_holds_are_forgotten_on_the_cluster(flow: WorkflowEngine) -> None:
+    make = flow.function_task(bytes)
+    value = make(200_000)
+    for _ in range(5):
+        value = flow.function_task(lambda data: data + b"x")(value)
+    assert len(await value) == 200_005
+    del value
+
+    async def empty() -> bool:
+        return not await scheduler(flow).nbytes(keys=None)
+
+    await until(empty)
+
+
+async def test_equal_calls_are_two_tasks(flow: WorkflowEngine, tmp_path: Path) -> None:
+    number = flow.function_task(functions.next_number)
+    assert {await number(str(tmp_path)), await number(str(tmp_path))} == {1, 2}
+
+
+async def test_keys_can_be_read_by_task_name(flow: WorkflowEngine, tmp_path: Path) -> None:
+    future = flow.function_task(functions.hold_blocking, name="assemble")(str(tmp_path))
+    while future.state != "RUNNING":
+        await asyncio.sleep(0.01)
+    (keys,) = (await scheduler(flow).processing()).values()
+    assert [key.split("-")[0] for key in keys] == ["assemble"]
+    functions_gate(tmp_path)
+    await future
+
+
+def functions_gate(folder: Path) -> None:
+    (folder / "gate").touch()
+
+
+async def test_short_calls_share_a_dask_task_and_nobody_sees_it(flow: WorkflowEngine) -> None:
+    backend: Any = flow.backend
+    sizes: list[int] = []
+    send = backend._graphs.send
+
+    def spy(groups: Any, *others: Any) -> Any:
+        groups = list(groups)
+        sizes.extend(len(group) for group, _ in groups)
+        return send(groups, *others)
+
+    backend._graphs.send = spy
+    events: list[TaskEvent] = []
+    flow.observe(events.extend)
+
+    def odd_fails(number: int) -> int:
+        if number % 2:
+            raise ValueError(number)
+        return number
+
+    task = flow.function_task(odd_fails)
+    await asyncio.gather(*[task(at) for at in range(0, 100, 2)])
+    sizes.clear()
+    futures = [task(at) for at in range(400)]
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert max(sizes) > 1
+    for at, (future, result) in enumerate(zip(futures, results, strict=True)):
+        assert future.state == ("FAILED" if at % 2 else "DONE")
+        assert result.args == (at,) if at % 2 else result == at
+    steps = [event.state.name for event in events if event.task_id == futures[0].id]
+    assert steps == ["PENDING", "SUBMITTED", "RUNNING", "DONE"]
+
+
+async def test_a_call_that_takes_long_gives_back_those_that_were_packed_behind_it(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    """Or one that waits for another behind it would wait for ever."""
+    number = flow.function_task(lambda at, place: functions.hold_blocking(place) if at < 0 else at)
+    await asyncio.gather(*[number(at, str(tmp_path)) for at in range(50)])
+    waiting = [number(-1 if at == 0 else at, str(tmp_path)) for at in range(200)]
+    rest = await asyncio.wait_for(asyncio.gather(*waiting[1:]), 20)
+    assert rest == list(range(1, 200))
+    functions_gate(tmp_path)
+    assert await waiting[0] == "task"
+
+
+async def test_a_packed_call_can_be_cancelled_alone(flow: WorkflowEngine) -> None:
+    task = flow.function_task(functions.pause)
+    await asyncio.gather(*[task(0.001) for _ in range(20)])
+    futures = [task(0.001) for _ in range(200)]
+    await asyncio.sleep(0)
+    for future in futures[1::2]:
+        future.cancel()
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    assert results[::2] == [0.001] * 100
+    assert all(isinstance(result, asyncio.CancelledError) for result in results[1::2])
+
+
+async def test_a_running_function_is_told_of_its_cancellation(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    def work(place: str) -> None:
+        (Path(place) / "began").touch()
+        while not cancelled():
+            time.sleep(0.01)
+        (Path(place) / "told").touch()
+
+    future = flow.function_task(work)(str(tmp_path))
+    while not (tmp_path / "began").exists():
+        await asyncio.sleep(0.01)
+    future.cancel()
+    while not (tmp_path / "told").exists():
+        await asyncio.sleep(0.01)
+    assert future.cancelled()
+
+
+async def test_a_large_function_and_large_arguments_arrive(flow: WorkflowEngine) -> None:
+    table = np.arange(100_000)
+    look = flow.function_task(lambda at: int(table[at]))
+    assert await asyncio.gather(*[look(at) for at in (1, 10, 99_999)]) == [1, 10, 99_999]
+    assert await flow.function_task(len)(bytes(5_000_000)) == 5_000_000
+
+
+async def test_an_array_that_travelled_can_be_changed() -> None:
+    settings = {"n_workers": 1, "dashboard_address": None}
+
+    def change(array: Any) -> Any:
+        array[0] = 7
+        return array
+
+    async with WorkflowEngine.create("dask", config=settings) as flow:
+        result = await flow.function_task(change)(np.zeros(100_000))
+        result[1] = 8
+        assert result[:3].tolist() == [7, 8, 0]
+
+
+async def test_a_whole_native_graph_fails_with_its_root(flow: WorkflowEngine) -> None:
+    bad = flow.function_task(functions.fail)("root")
+    value = bad
+    for _ in range(10):
+        value = flow.function_task(functions.identity)(value)
+    with pytest.raises(DependencyFailureError) as caught:
+        await value
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+async def test_priority_and_workers_reach_dask(flow: WorkflowEngine) -> None:
+    (address,) = (await scheduler(flow).identity(n_workers=-1))["workers"]
+    here = flow.function_task(functions.identity, task_description={"workers": address})
+    urgent = flow.function_task(functions.identity, task_description={"priority": 5})
+    assert await asyncio.gather(here("here"), urgent("urgent")) == ["here", "urgent"]
+
+
+async def test_resources_that_no_worker_has_are_an_error_after_the_patience(
+    flow: WorkflowEngine,
+) -> None:
+    backend: Any = flow.backend
+    other = DaskExecutionBackend(address=backend._lease.address, resource_patience=0.3, name="far")
+    async with WorkflowEngine.create(other) as far:
+        with pytest.raises(ResourceError, match="GPU=3, which no worker had"):
+            await asyncio.wait_for(far.function_task(pow, resources={"gpus": 3})(2, 2), 10)
+        assert await far.function_task(pow)(2, 2) == 4
+
+
+async def test_resources_bound_what_runs_at_once(tmp_path: Path) -> None:
+    settings = {
+        "processes": False,
+        "threads_per_worker": 4,
+        "resources": {"GPU": 1},
+        "dashboard_address": None,
+    }
+    async with WorkflowEngine.create("dask", config=settings) as flow:
+        overlap = flow.function_task(functions.overlap, resources={"gpus": 1})
+        assert await asyncio.gather(*[overlap(str(tmp_path)) for _ in range(4)]) == [1] * 4
+
+
+async def test_the_same_workflow_gives_the_same_on_concurrent_and_dask() -> None:
+    async def workflow(flow: WorkflowEngine) -> list[Any]:
+        square = flow.function_task(lambda number: number * number)
+        add = flow.function_task(lambda *numbers: sum(numbers))
+        say = flow.executable_task(lambda text: ["echo", str(text)])
+        fail = flow.function_task(functions.fail)
+
+        @flow.block
+        async def both(number: int) -> Any:
+            return await add(square(number), square(number + 1))
+
+        total = add(*[square(at) for at in range(10)])
+        spoken = say(total)
+        ends = await asyncio.gather(
+            total, spoken, both(3), fail("it"), square(fail("root")), return_exceptions=True
+        )
+        return [repr(end) for end in ends]
+
+    results = []
+    for name, settings in (
+        ("concurrent", {"max_workers": 2}),
+        ("dask", {"n_workers": 2, "dashboard_address": None}),
+    ):
+        async with WorkflowEngine.create(name, config=settings) as flow:
+            results.append(await workflow(flow))
+    assert results[0] == results[1]
