@@ -110,10 +110,10 @@ class Outcomes:
                 if not isinstance(error, Exception):
                     raise
             else:
-                future.remote = None
+                # It stays there too, while the future is held: tasks there need not get
+                # it back from here.
                 if not future.done():
                     asyncio.Future.set_result(future, value)
-                remote.release()
 
         self._dispatcher.preparer.spawn(bring())
 

@@ -143,9 +143,9 @@ class Suite:
         The workers of a shared backend stay in the folder in which they were started, so
         that one is there for as long as they are.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            with chdir(_home if self.backend_scope == "class" else folder):
-                yield
+        shared = self.backend_scope == "class"
+        with tempfile.TemporaryDirectory() as folder, chdir(_home if shared else folder):
+            yield
 
     @pytest_asyncio.fixture(loop_scope="class")
     async def guard(self, _declared: None, _elsewhere: None) -> AsyncIterator[None]:
