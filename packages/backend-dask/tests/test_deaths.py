@@ -1,5 +1,7 @@
 """Workers and schedulers die; what becomes of the tasks is as promised."""
 
+# ruff: noqa: ASYNC110, ASYNC240 - what other processes do is polled
+
 from __future__ import annotations
 
 import asyncio
@@ -146,7 +148,7 @@ async def test_a_campaign_of_kills_loses_nothing() -> None:
     """Every task ends once, and is charged with no more than the deaths under it."""
     seed = random.randrange(2**32)
     dice = random.Random(seed)
-    async with LeakGuard(), asyncio.timeout(100):
+    async with LeakGuard(), asyncio.timeout(100):  # noqa: SIM117
         async with WorkflowEngine.create("dask", config=SETTINGS) as flow:
             ends: Counter[str] = Counter()
 

@@ -1,5 +1,7 @@
 """Values that stay, calls that share a Dask task, and where tasks run."""
 
+# ruff: noqa: ASYNC110 - what other processes do is polled
+
 from __future__ import annotations
 
 import asyncio
@@ -127,7 +129,7 @@ async def test_short_calls_share_a_dask_task_and_nobody_sees_it(flow: WorkflowEn
     for at, (future, result) in enumerate(zip(futures, results, strict=True)):
         assert future.state == ("FAILED" if at % 2 else "DONE")
         assert result.args == (at,) if at % 2 else result == at
-    steps = [event.state.name for event in events if event.task_id == futures[0].id]
+    steps = [event.state.name for event in events if event.task_id == futures[0].number]
     assert steps == ["PENDING", "SUBMITTED", "RUNNING", "DONE"]
 
 

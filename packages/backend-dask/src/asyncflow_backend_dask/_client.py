@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from dask._expr import LLGExpr
 from dask._task_spec import GraphNode
 from distributed import Client
+from distributed.client import ClosedClientError
 from distributed.core import clean_exception
 from distributed.protocol import serialize, to_serialize
 from distributed.protocol.serialize import Serialized, ToPickle
@@ -125,9 +126,10 @@ class GraphClient(Client):  # type: ignore[misc]
 
     async def end(self) -> None:
         """Close the connection, whether or not anybody is at the other end."""
-        for topic in self._topics if self.status == "running" else ():
+        topics, self._topics = self._topics, ()
+        for topic in topics:
             # Or the scheduler would complain that it cannot tell us of our own end.
-            with suppress(OSError):
+            with suppress(OSError, ClosedClientError):
                 self._send_to_scheduler(
                     {"op": "unsubscribe-topic", "topic": topic, "client": self.id}
                 )

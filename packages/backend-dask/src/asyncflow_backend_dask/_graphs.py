@@ -85,12 +85,12 @@ class Graphs:
         bad: list[tuple[Job, BaseException]] = []
         graph: dict[str, GraphNode] = {}
         current: Mapping[str, Any] = {}
-        for group, annotations in groups:
+        for group, wanted in groups:
             # One message has one set of annotations, and the order must be kept.
-            if annotations != current and graph:
+            if wanted != current and graph:
                 self._send(graph, current)
                 graph = {}
-            current = annotations
+            current = wanted
             try:
                 key, node = self._node(group, jobs, values, graph)
             except BaseException as exc:  # whatever the arguments' own methods raise
@@ -142,11 +142,11 @@ class Graphs:
         first = group[0]
         if first.is_command:
             payload = pickle.dumps(first.request.command, 5)
-            calls = (Call(first.task_id, first.attempt, first.name, payload),)
+            call = Call(first.task_id, first.attempt, first.name, payload)
             options = dict(self._command_options, capture_stdio=first.request.spec.capture_stdio)
             folder = options.pop("work_dir")
             options["folder"] = str(folder()) if options["capture_stdio"] else None
-            order = Order(self._topic, 0, None, calls, options=options)
+            order = Order(self._topic, 0, None, (call,), options=options)
             key = self._key(first, 1)
             return key, Task(key, _remote.run, pickle.dumps(order, 5), None)
         code = first.code
@@ -160,7 +160,7 @@ class Graphs:
                 slot = self._slot(task_id, len(references), jobs, values, references)
                 places[task_id] = slot
                 if slot.place >= 0:
-                    behind.append((task_id, slot.index))
+                    behind.append((task_id, slot.nth))
         calls = tuple(
             Call(
                 job.task_id,

@@ -249,8 +249,7 @@ def run(order: bytes, parcel: Parcel | None, *dependencies: Any) -> Any:
     registry = _registry(get_worker())
     todo: Order = pickle.loads(order)
     if todo.options is not None:
-        (one,) = todo.calls
-        kept = _execute(registry, todo, one, todo.options)
+        kept = _execute(registry, todo, todo.calls[0], todo.options)
         registry.flush()
         return kept
     single = len(todo.calls) == 1
@@ -353,12 +352,11 @@ def _failed(one: Call, dependencies: Sequence[Any]) -> list[int]:
 
 
 def _value_of(dependencies: Sequence[Any], slot: Slot) -> Any:
-    place, index, inline = slot
-    if place < 0:
-        return load(inline)
-    kept = dependencies[place]
+    if slot.place < 0:
+        return load(slot.inline)
+    kept = dependencies[slot.place]
     if isinstance(kept, list):
-        kept = kept[index]
+        kept = kept[slot.nth]
     return kept.get()
 
 

@@ -89,12 +89,12 @@ class Slot(NamedTuple):
 
     Attributes:
         place: which dependency of the Dask task holds it; -1 if *inline* does.
-        index: which of the calls packed there it is.
+        nth: which of the calls packed there it is.
         inline: the pickled value itself.
     """
 
     place: int
-    index: int = 0
+    nth: int = 0
     inline: bytes = b""
 
 

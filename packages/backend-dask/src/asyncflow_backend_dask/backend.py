@@ -160,8 +160,8 @@ class DaskExecutionBackend(ExecutionBackend):
         address = self._lease.address
         if config.require_tls and not address.startswith("tls://"):
             raise BackendStartError(
-                f"backend {self.name!r} has require_tls, but its scheduler is at {address}; give it "
-                "security= and an address that begins with tls://"
+                f"backend {self.name!r} has require_tls, but its scheduler is at {address}; "
+                "give it security= and an address that begins with tls://"
             )
         options: dict[str, Any] = {"timeout": timeout, "name": f"asyncflow-{self.name}"}
         if self._lease.security is not None:
