@@ -41,11 +41,11 @@ from ._wire import (
     reason_of,
 )
 
-__all__ = ["cancel", "distrust", "greet", "run"]
+__all__ = ["cancel", "distrust", "forget_events", "greet", "run"]
 
 _TICK = 0.025  # seconds that a call runs before it is worth telling
 _INLINE = 4096  # bytes of a pickled value that go with the event
-_OUTPUT = 256 * 1024  # the same for the output of a command, which is wanted anyway
+_OUTPUT = 64 * 1024  # the same for the output of a command, which is wanted anyway
 _WEIGH = 64 * 1024  # bytes in memory above which nobody tries to pickle a value
 _ENCLOSED = 0.005  # seconds after which an event goes without company
 _CONFIRM = 5.0  # seconds to wait for the scheduler to know that a call begins
@@ -426,6 +426,11 @@ def cancel(topic: str, attempts: list[tuple[int, int]], dask_worker: Any) -> Non
 def distrust(dask_worker: Any) -> None:
     """A worker died, and it is not known of which call: tell of each beginning for a while."""
     _registry(dask_worker).proven.clear()
+
+
+def forget_events(topic: str, dask_scheduler: Any) -> None:
+    """On the scheduler: drop the events that were told already."""
+    dask_scheduler._broker.truncate(topic)
 
 
 def greet(dask_worker: Any) -> int:

@@ -54,6 +54,7 @@ __all__ = ["DaskExecutionBackend"]
 
 _WARM_UP = 0.05  # seconds between two looks for a first worker
 _ENDING = 3.0  # seconds beyond the grace for running commands to end at shutdown
+_HEARD = 500  # messages after which the scheduler is asked to forget them
 _FAILURES = 1_000  # failures that are remembered for dependents which come late
 _NO_ANNOTATIONS: dict[str, Any] = {}
 
@@ -108,6 +109,7 @@ class DaskExecutionBackend(ExecutionBackend):
         self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
         self._topic = ""
+        self._heard = 0
         self._packer = Packer(self._send)
         self._fleet = Fleet(config.resource_patience, self._failed)
         self._jobs: dict[TaskId, Job] = {}
@@ -401,6 +403,9 @@ class DaskExecutionBackend(ExecutionBackend):
 
     def on_event(self, topic: str, message: Any) -> None:
         if topic == self._topic:
+            self._heard += 1
+            if not self._heard % _HEARD:
+                self._errand(self._forget_events())
             self._on_calls(message["worker"], message["events"])
             return
         action = message.get("action") if isinstance(message, dict) else None
@@ -410,6 +415,13 @@ class DaskExecutionBackend(ExecutionBackend):
             self._on_worker_removed(message)
         elif action == "add-worker":
             self._errand(self._look_again())
+
+    async def _forget_events(self) -> None:
+        """Have the scheduler forget our events, of which it would keep 100,000."""
+        client = self._client
+        if client is not None and client.status == "running":
+            with suppress(Exception):  # a scheduler may refuse to run functions
+                await client._run_on_scheduler(_remote.forget_events, self._topic)
 
     async def _look_again(self) -> None:
         with suppress(OSError):
@@ -451,7 +463,7 @@ class DaskExecutionBackend(ExecutionBackend):
 
     def on_memory(self, key: str) -> None:
         reports = []
-        for job in self._members.get(key, ()):
+        for job in tuple(self._members.get(key, ())):
             if job.over or job.key != key:
                 continue
             if job.kept and not job.is_command:
@@ -486,7 +498,7 @@ class DaskExecutionBackend(ExecutionBackend):
             self._failed(job, error)
 
     def on_error(self, key: str, error: BaseException) -> None:
-        for job in self._members.get(key, ()):
+        for job in tuple(self._members.get(key, ())):
             if job.over or job.key != key:
                 continue
             if isinstance(error, KilledWorker):
@@ -498,7 +510,7 @@ class DaskExecutionBackend(ExecutionBackend):
 
     def on_dropped(self, keys: Collection[str], reason: str) -> None:
         for key in keys:
-            for job in self._members.get(key, ()):
+            for job in tuple(self._members.get(key, ())):
                 if not job.over and job.key == key:
                     self._failed(
                         job, BackendError(f"the Dask scheduler dropped task {job.name!r}: {reason}")
@@ -524,7 +536,7 @@ class DaskExecutionBackend(ExecutionBackend):
         self._fleet.remove(address)
         suspects = False
         for key in message.get("processing-tasks") or ():
-            for job in self._members.get(key, ()):
+            for job in tuple(self._members.get(key, ())):
                 if job.over or job.key != key:
                     continue
                 if job.ending:
@@ -579,6 +591,10 @@ class DaskExecutionBackend(ExecutionBackend):
         """The terminal report of *job*, which nobody here needs any longer."""
         job.over = True
         del self._jobs[job.task_id]
+        members = self._members.get(job.key)
+        if members is not None:
+            # Its arguments must not live as long as its value does.
+            members.remove(job)
         if job.key:
             self._let_go(job.key)
         if not self._jobs:
