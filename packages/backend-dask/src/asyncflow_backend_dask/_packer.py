@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from math import ceil
 
 from radical.asyncflow.worker import Code
@@ -15,66 +16,94 @@ __all__ = ["Packer"]
 _WORK = 0.02  # seconds of work that one Dask task should be worth
 _MOST = 256  # calls in one Dask task
 _ROUNDS = 4  # Dask tasks for each slot, so that all slots end at about the same time
-_PROBE = 0.05  # seconds to wait for the run time of a function that nobody has seen
+_PROBE = 0.05  # seconds after which more calls are tried of a function that nobody has seen
+_FORGIVING = 0.2  # how much a slow call counts: the first ones are often slow for other reasons
+
+
+class _Waiting:
+    """Calls that wait until *probes* others have ended."""
+
+    __slots__ = ("jobs", "probes", "timer")
+
+    def __init__(self, jobs: Iterable[Job], probes: int, timer: asyncio.TimerHandle) -> None:
+        self.jobs = dict.fromkeys(jobs)
+        self.probes = probes
+        self.timer = timer
 
 
 class Packer:
     """Splits calls into groups; the first calls of a function tell how long it runs.
 
-    While they do, the others wait here, for `_PROBE` seconds at most.
+    Until they have ended the others wait here, and a few more go every `_PROBE` seconds,
+    so that no slot is idle.  A guess that is too low costs little: a worker gives back
+    what waits behind a call that takes long.
     """
 
     def __init__(self, send: Callable[[Sequence[Sequence[Job]]], None]) -> None:
         """*send* takes the groups that waited."""
         self._send = send
-        self._waiting: dict[int, tuple[Code, list[Job], asyncio.TimerHandle]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._bulky: set[int] = set()
 
     def split(self, code: Code, jobs: list[Job], slots: int) -> list[list[Job]]:
         """The groups that may go now; none of *jobs* depends on another."""
         waiting = self._waiting.get(code.number)
         if waiting is not None:
-            waiting[1].extend(jobs)
+            waiting.jobs.update(dict.fromkeys(jobs))
             return []
-        probes = 2 * slots
+        probes = 2 * max(slots, 1)
         if code.seconds is not None or len(jobs) <= 2 * probes:
             return self._groups(code, jobs, slots)
-        timer = asyncio.get_running_loop().call_later(_PROBE, self._let_go, code, slots)
-        self._waiting[code.number] = code, jobs[probes:], timer
+        timer = asyncio.get_running_loop().call_later(_PROBE, self._more, code, slots)
+        self._waiting[code.number] = _Waiting(jobs[probes:], probes, timer)
         return [[job] for job in jobs[:probes]]
 
     def learn(self, code: Code, seconds: float, *, bulky: bool, slots: int) -> None:
         """A call took so long; it is *bulky* if its value stays on the worker."""
-        code.learn(seconds)
+        if code.seconds is None or seconds < code.seconds:
+            code.seconds = seconds
+        else:
+            code.seconds += _FORGIVING * (seconds - code.seconds)
         if bulky:
             self._bulky.add(code.number)
-        if code.number in self._waiting:
-            self._let_go(code, slots)
+        waiting = self._waiting.get(code.number)
+        if waiting is not None:
+            waiting.probes -= 1
+            if waiting.probes <= 0:
+                self._let_go(code, slots)
 
     def take(self, job: Job) -> bool:
         """Take *job* out, if it waits here."""
         waiting = self._waiting.get(job.code.number) if job.code is not None else None
-        if waiting is None or job not in waiting[1]:
+        if waiting is None or job not in waiting.jobs:
             return False
-        waiting[1].remove(job)
+        del waiting.jobs[job]
         return True
 
-    def take_all(self) -> list[Job]:
-        """Take everything out."""
-        found = []
-        for _, jobs, timer in self._waiting.values():
-            timer.cancel()
-            found += jobs
+    def close(self) -> None:
+        """Forget whatever waits here."""
+        for waiting in self._waiting.values():
+            waiting.timer.cancel()
         self._waiting.clear()
-        return found
+
+    def _more(self, code: Code, slots: int) -> None:
+        """The time is up: all go if it is known how long they run, a few otherwise."""
+        waiting = self._waiting[code.number]
+        probes = 2 * max(slots, 1)
+        if code.seconds is not None or len(waiting.jobs) <= probes:
+            self._let_go(code, slots)
+            return
+        some = list(islice(waiting.jobs, probes))
+        for job in some:
+            del waiting.jobs[job]
+        waiting.timer = asyncio.get_running_loop().call_later(_PROBE, self._more, code, slots)
+        self._send([[job] for job in some])
 
     def _let_go(self, code: Code, slots: int) -> None:
-        waiting = self._waiting.pop(code.number, None)
-        if waiting is not None:
-            _, jobs, timer = waiting
-            timer.cancel()
-            if jobs:
-                self._send(self._groups(code, jobs, slots))
+        waiting = self._waiting.pop(code.number)
+        waiting.timer.cancel()
+        if waiting.jobs:
+            self._send(self._groups(code, list(waiting.jobs), slots))
 
     def _groups(self, code: Code, jobs: list[Job], slots: int) -> list[list[Job]]:
         size = 1

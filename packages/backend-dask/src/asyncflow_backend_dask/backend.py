@@ -445,8 +445,10 @@ class DaskExecutionBackend(ExecutionBackend):
                 self._learn(job, seconds, bulky=True)
                 job.worker, job.kept = worker, True
             elif kind == FAILED:
+                self._learn(job, seconds, bulky=False)
                 reports.append(self._report_failure(job, Failure(*data).rebuild()))
             elif kind == UNSENT:
+                self._learn(job, seconds, bulky=False)
                 reports.append(self._report_failure(job, SerializationError(*data)))
             elif kind == SKIPPED:
                 reports.append(self._report_failure(job, self._blame(job, data)))
@@ -522,7 +524,8 @@ class DaskExecutionBackend(ExecutionBackend):
         where = self._lease.address if self._lease is not None else "?"
         self._lost = BackendLostError(f"backend {self.name!r} at {where} was lost: {reason}")
         self._sink.lost(self._lost)
-        for job in (*self._jobs.values(), *self._packer.take_all()):
+        self._packer.close()
+        for job in self._jobs.values():
             job.over = True
         self._jobs.clear()
         self._members.clear()
@@ -688,6 +691,7 @@ class DaskExecutionBackend(ExecutionBackend):
         if self._down:
             return
         self._down = True
+        self._packer.close()
         self._fleet.close()
         if self._stopping:
             self._send_stops()

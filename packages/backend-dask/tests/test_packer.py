@@ -1,0 +1,87 @@
+"""Which calls share a Dask task, and which do not wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from asyncflow_backend_dask._jobs import Job
+from asyncflow_backend_dask._packer import Packer
+from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
+from radical.asyncflow.worker import Code
+
+
+class Packing:
+    """A packer, and the sizes of what it sent."""
+
+    def __init__(self) -> None:
+        self.code = Code(1, len)
+        self.sent: list[int] = []
+        self.packer = Packer(self._send)
+        self.jobs: list[Job] = []
+
+    def _send(self, groups: Sequence[Sequence[Job]]) -> None:
+        self.sent += map(len, groups)
+
+    def split(self, count: int) -> list[int]:
+        spec = TaskSpec("len", TaskKind.FUNCTION, len)
+        self.jobs = [Job(TaskRequest(at, 1, spec)) for at in range(count)]
+        for job in self.jobs:
+            job.code = self.code
+        return [len(group) for group in self.packer.split(self.code, self.jobs, 2)]
+
+    def learn(self, seconds: float, *, bulky: bool = False) -> None:
+        self.packer.learn(self.code, seconds, bulky=bulky, slots=2)
+
+
+async def test_the_first_calls_go_alone_and_the_others_wait_for_them() -> None:
+    packing = Packing()
+    assert packing.split(100) == [1] * 4
+    for _ in range(4):
+        assert packing.sent == []
+        packing.learn(0.0001)
+    assert sum(packing.sent) == 96
+    assert max(packing.sent) == 12
+
+
+async def test_no_more_calls_share_a_task_than_make_some_20_ms() -> None:
+    packing = Packing()
+    packing.learn(0.004)
+    assert set(packing.split(100)) == {5}
+
+
+async def test_long_calls_go_alone() -> None:
+    packing = Packing()
+    packing.learn(0.3)
+    assert packing.split(100) == [1] * 100
+
+
+async def test_calls_with_big_values_go_alone() -> None:
+    packing = Packing()
+    packing.learn(0.0001, bulky=True)
+    assert packing.split(100) == [1] * 100
+
+
+async def test_there_is_work_for_every_slot() -> None:
+    packing = Packing()
+    packing.learn(0.0001)
+    assert len(packing.split(16)) == 8
+
+
+async def test_while_nothing_is_known_a_few_more_go_from_time_to_time() -> None:
+    packing = Packing()
+    packing.split(14)
+    async with asyncio.timeout(10):
+        while sum(packing.sent) < 10:
+            await asyncio.sleep(0.01)
+    assert set(packing.sent) == {1}
+
+
+async def test_what_waits_can_be_taken_out() -> None:
+    packing = Packing()
+    packing.split(100)
+    assert packing.packer.take(packing.jobs[50])
+    assert not packing.packer.take(packing.jobs[50])
+    for _ in range(4):
+        packing.learn(0.0001)
+    assert sum(packing.sent) == 95
