@@ -8,7 +8,7 @@ from radical.asyncflow.testing import BackendConformance
 
 class TestProcesses(BackendConformance):
     slots = 2
-    load = 2_000
+    load = 1_000
     backend_scope = "class"
     expected_skips = frozenset({"prompt", "markers", "kills functions", "shares memory", "cores"})
 
@@ -20,7 +20,7 @@ class TestProcesses(BackendConformance):
 
 class TestThreads(BackendConformance):
     slots = 2
-    load = 2_000
+    load = 1_000
     backend_scope = "class"
     expected_skips = frozenset(
         {"prompt", "markers", "kills functions", "shares memory", "isolates"}
