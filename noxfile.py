@@ -20,6 +20,9 @@ ROOT = Path(__file__).parent
 SOURCES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src"))
 DIST = ROOT / "dist"
 
+NOT_LOCAL = ("--ignore=packages/backend-dask", "--ignore=packages/backend-radical")
+"""What has a session, and an environment, of its own: without Dask the listing is another."""
+
 
 @nox.session
 def demo(session: nox.Session) -> None:
@@ -32,7 +35,16 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests of all packages, of the examples, of the documents and of the spec."""
     install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *NOT_LOCAL, *session.posargs)
+
+
+@nox.session
+def dask(session: nox.Session) -> None:
+    """Run the tests of the Dask backend, on real clusters of this machine."""
+    install(session, "test")
+    session.install("--no-build-isolation", "-r", "requirements/dask.txt")
+    session.run("pytest", "packages/backend-dask", *session.posargs)
+    session.run("pytest", "tests/test_documents.py", "-k", "backend-dask")
 
 
 @nox.session
@@ -48,6 +60,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types of all sources, and what they promise to users (tests/typing)."""
     install(session, "types")
+    session.install("--no-build-isolation", "-r", "requirements/dask.txt")
     session.run("mypy", "--strict", *SOURCES, "dev.py", "examples", "scripts")
     session.run("pytest", "tests/typing", *session.posargs)
 
@@ -90,7 +103,7 @@ def wheels(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Hold every backend of this repository against the contract, in random order."""
     install(session, "test")
-    session.run("pytest", "packages", "-k", "conformance", *session.posargs)
+    session.run("pytest", "packages", *NOT_LOCAL, "-k", "conformance", *session.posargs)
 
 
 @nox.session
@@ -108,7 +121,7 @@ def simulation(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Run millions of tasks and count what is retained: the tests that take minutes."""
     install(session, "test")
-    session.run("pytest", "-m", "soak", *session.posargs)
+    session.run("pytest", "-m", "soak", *NOT_LOCAL, *session.posargs)
 
 
 @nox.session
@@ -116,7 +129,7 @@ def fuzz(session: nox.Session) -> None:
     """Have Hypothesis try the tests that generate their input many times longer."""
     install(session, "test")
     session.run(
-        *("pytest", "packages", "-m", "hypothesis", "--timeout", "0", *session.posargs),
+        *("pytest", "packages", *NOT_LOCAL, "-m", "hypothesis", "--timeout", "0", *session.posargs),
         env={"HYPOTHESIS_PROFILE": "long"},
     )
 

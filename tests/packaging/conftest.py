@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "packages"
 PLUGINS = Path(__file__).parent / "plugins"
 OURS = ("core", "backend-noop", "backend-concurrent")
+BUILT = (*OURS, "backend-dask")
 
 
 def execute(*command: object, cwd: Path = ROOT, **variables: str) -> str:
@@ -87,7 +88,7 @@ def build(
 @pytest.fixture(scope="session")
 def dists(build: Callable[..., dict[str, Path]]) -> dict[str, dict[str, Path]]:
     """Wheel (``.whl``) and sdist (``.gz``) of each of our distributions, from the clone."""
-    return {name: build(PACKAGES / name) for name in OURS}
+    return {name: build(PACKAGES / name) for name in BUILT}
 
 
 @pytest.fixture(scope="session")
