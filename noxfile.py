@@ -48,6 +48,14 @@ def dask(session: nox.Session) -> None:
 
 
 @nox.session
+def radical(session: nox.Session) -> None:
+    """Run the tests of the RADICAL-Pilot backend, on real pilots of this machine."""
+    install(session, "test")
+    session.install("--no-build-isolation", "-r", "requirements/radical.txt")
+    session.run("pytest", "packages/backend-radical", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and spelling; change nothing."""
     session.install("-r", "requirements/lint.txt")
