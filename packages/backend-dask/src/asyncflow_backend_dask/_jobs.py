@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from radical.asyncflow.backend import TaskId, TaskKind, TaskRequest
+from radical.asyncflow.backend import TaskId, TaskKind, TaskRequest, TaskSpec
+from radical.asyncflow.errors import ConfigurationError, UnsupportedOptionError
 from radical.asyncflow.worker import Code
 
 from .capabilities import WORKER_RESOURCES
 
-__all__ = ["DESCRIPTION", "Job", "annotations_of"]
+__all__ = ["DESCRIPTION", "Job", "annotations_of", "check_description", "resources_of"]
 
 DESCRIPTION = ("workers", "priority", "allow_other_workers")
 """What ``task_description`` may hold: options of Dask's ``submit``."""
@@ -91,3 +92,39 @@ def resources_of(asked: Any, *, count_cores: bool) -> Mapping[str, float]:
     if count_cores or asked.cores > 1:
         amounts[names["cores"]] = asked.cores
     return {name: amount for name, amount in amounts.items() if amount}
+
+
+def check_description(spec: TaskSpec, backend: str) -> None:
+    """Refuse a ``task_description`` that this backend would not understand.
+
+    Raises:
+        UnsupportedOptionError, ConfigurationError: it names what is wrong.
+    """
+    problems = []
+    for key, value in spec.description.items():
+        if key == "retries":
+            problems.append("'retries' are the engine's: use retries= of the task")
+        elif key not in DESCRIPTION:
+            problems.append(f"unknown key {key!r}")
+        elif key == "priority":
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                problems.append(f"'priority' must be a number, not {value!r}")
+        elif key == "allow_other_workers":
+            if not isinstance(value, bool):
+                problems.append(f"'allow_other_workers' must be true or false, not {value!r}")
+        elif not isinstance(value, str) and not (
+            isinstance(value, list | tuple | set)
+            and value
+            and all(isinstance(item, str) for item in value)
+        ):
+            problems.append(f"'workers' must be an address or a list of them, not {value!r}")
+    if problems:
+        raise UnsupportedOptionError(
+            f"task {spec.name!r}: backend {backend!r} takes task_description with "
+            f"{', '.join(map(repr, DESCRIPTION))}: {'; '.join(problems)}"
+        )
+    if spec.description.get("allow_other_workers") and not spec.description.get("workers"):
+        raise ConfigurationError(
+            f"task {spec.name!r}: 'allow_other_workers' says whether others than 'workers' "
+            "will do: give those, too"
+        )

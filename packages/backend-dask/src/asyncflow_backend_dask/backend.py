@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from distributed.scheduler import KilledWorker
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import (
     ExecutionBackend,
-    Report,
     ReportSink,
     TaskId,
     TaskRequest,
     TaskSpec,
-    TaskState,
     closed_error,
 )
 from radical.asyncflow.config import validate
 from radical.asyncflow.errors import (
-    BackendError,
     BackendLostError,
     BackendStartError,
-    ConfigurationError,
-    DependencyFailureError,
     EngineClosedError,
     ResourceError,
     SerializationError,
-    UnsupportedOptionError,
-    WorkerLostError,
 )
-from radical.asyncflow.worker import Failure, guard
+from radical.asyncflow.worker import guard
 
 from . import _remote
 from ._client import GraphClient
 from ._cluster import Lease, lease
+from ._errands import Errands
 from ._fleet import Fleet
 from ._graphs import GoneError, Graphs
-from ._jobs import DESCRIPTION, Job, annotations_of, resources_of
+from ._jobs import Job, annotations_of, check_description, resources_of
+from ._ledger import Ledger
+from ._news import News
 from ._packer import Packer
-from ._values import DaskValue, Fetcher
-from ._wire import CANCELLED, FAILED, INLINE, KEPT, RETURNED, RUNNING, SKIPPED, UNSENT, load
+from ._values import Fetcher
 from .capabilities import WORKER_RESOURCES, dask_capabilities
 from .config import DaskConfig
 
@@ -54,11 +45,7 @@ __all__ = ["DaskExecutionBackend"]
 
 _WARM_UP = 0.05  # seconds between two looks for a first worker
 _ENDING = 3.0  # seconds beyond the grace for running commands to end at shutdown
-_HEARD = 500  # messages after which the scheduler is asked to forget them
-_FAILURES = 1_000  # failures that are remembered for dependents which come late
 _NO_ANNOTATIONS: dict[str, Any] = {}
-
-_log = logging.getLogger("radical.asyncflow.dask")
 
 
 class DaskExecutionBackend(ExecutionBackend):
@@ -96,29 +83,19 @@ class DaskExecutionBackend(ExecutionBackend):
             processes=not self._owned or config.processes,
             threads=config.threads_per_worker if self._owned else 0,
         )
-        self._sink: ReportSink
         self._lease: Lease | None = None
         self._client: GraphClient | None = None
+        self._ledger: Ledger
+        self._fleet: Fleet
+        self._packer: Packer
+        self._errands: Errands
         self._graphs: Graphs
-        self._fetcher: Fetcher
         self._started = False
         self._closed = False
         self._down = False
         self._lost: BackendLostError | None = None
         self._ending: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._topic = ""
-        self._heard = 0
-        self._packer = Packer(self._send)
-        self._fleet = Fleet(config.resource_patience, self._failed)
-        self._jobs: dict[TaskId, Job] = {}
-        self._values: dict[TaskId, DaskValue] = {}
-        self._members: dict[str, list[Job]] = {}
-        self._holds: dict[str, int] = {}
-        self._failures: OrderedDict[TaskId, tuple[str, str, BaseException]] = OrderedDict()
-        self._stopping: dict[str | None, list[tuple[TaskId, int]]] = {}
-        self._errands: set[asyncio.Task[None]] = set()
 
     @property
     def dashboard_link(self) -> str | None:
@@ -133,12 +110,16 @@ class DaskExecutionBackend(ExecutionBackend):
         if self._started:
             raise BackendStartError(f"backend {self.name!r} was started already")
         self._started = True
-        self._sink = sink
+        self._ledger = Ledger(sink)
+        self._fleet = Fleet(self._config.resource_patience, self._ledger.failed)
+        self._packer = Packer(self._send)
+        topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
+        self._errands = Errands(self._fleet, topic, self._config.grace)
         guard().acquire()
         timeout = self._config.startup_timeout
         try:
             async with asyncio.timeout(timeout):
-                await self._come_up(timeout)
+                await self._come_up(topic, sink.work_dir, timeout)
         except BaseException as exc:
             self._closed = True
             what = "no scheduler answered"
@@ -156,7 +137,7 @@ class DaskExecutionBackend(ExecutionBackend):
             )
             raise BackendStartError(f"backend {self.name!r} did not start: {reason}") from exc
 
-    async def _come_up(self, timeout: float) -> None:
+    async def _come_up(self, topic: str, work_dir: Callable[[], Path], timeout: float) -> None:
         config = self._config
         self._lease = await lease(config)
         address = self._lease.address
@@ -168,27 +149,33 @@ class DaskExecutionBackend(ExecutionBackend):
         options: dict[str, Any] = {"timeout": timeout, "name": f"asyncflow-{self.name}"}
         if self._lease.security is not None:
             options["security"] = self._lease.security
-        self._client = client = GraphClient(self, address, **options)
+        news = News(
+            topic,
+            self._ledger,
+            self._fleet,
+            self._packer,
+            self._errands,
+            allowed_failures=config.allowed_failures,
+            send_again=self._send_again,
+            gone=self._on_gone,
+        )
+        self._client = client = GraphClient(news, address, **options)
+        self._errands.client = client
+        self._graphs = Graphs(client, topic, {"work_dir": work_dir, "grace": config.grace})
+        self._ledger.graphs = self._graphs
+        self._ledger.fetcher = Fetcher(client, direct=self._lease.direct)
         await client.connect(timeout)
-        self._topic = f"asyncflow-{self._sink.uid}-{secrets.token_hex(4)}"
-        client.subscribe(self._topic, "all", client.id)
-        work_dir: Callable[[], Path] = self._sink.work_dir
-        self._graphs = Graphs(client, self._topic, {"work_dir": work_dir, "grace": config.grace})
-        self._fetcher = Fetcher(client, direct=self._lease.direct)
-        await self._look()
+        client.subscribe(topic, "all", client.id)
+        await self._errands.look()
         while not self._fleet.slots and not self._may_be_empty():
             await asyncio.sleep(_WARM_UP)
-            await self._look()
+            await self._errands.look()
         await self._greet()
 
     def _may_be_empty(self) -> bool:
         """Whether a cluster without a worker is as it should be: it grows with the load."""
         adapt = self._config.adapt
         return self._config.n_workers == 0 or (adapt is not None and adapt.minimum == 0)
-
-    async def _look(self) -> None:
-        assert self._client is not None
-        self._fleet.update(await self._client.scheduler.identity(n_workers=-1))
 
     async def _greet(self) -> None:
         """See that this package is on the workers, before a task finds that it is not."""
@@ -205,7 +192,7 @@ class DaskExecutionBackend(ExecutionBackend):
     # ------------------------------------------------------------------ checks
 
     def check(self, spec: TaskSpec) -> None:
-        self._check_description(spec)
+        check_description(spec, self.name)
         config = self._config
         if not self._owned or config.adapt is not None:
             return
@@ -222,36 +209,6 @@ class DaskExecutionBackend(ExecutionBackend):
                 "ask for less, or raise resources in the backend's config"
             )
 
-    def _check_description(self, spec: TaskSpec) -> None:
-        problems = []
-        for key, value in spec.description.items():
-            if key == "retries":
-                problems.append("'retries' are the engine's: use retries= of the task")
-            elif key not in DESCRIPTION:
-                problems.append(f"unknown key {key!r}")
-            elif key == "priority":
-                if isinstance(value, bool) or not isinstance(value, int | float):
-                    problems.append(f"'priority' must be a number, not {value!r}")
-            elif key == "allow_other_workers":
-                if not isinstance(value, bool):
-                    problems.append(f"'allow_other_workers' must be true or false, not {value!r}")
-            elif not isinstance(value, str) and not (
-                isinstance(value, list | tuple | set)
-                and value
-                and all(isinstance(item, str) for item in value)
-            ):
-                problems.append(f"'workers' must be an address or a list of them, not {value!r}")
-        if problems:
-            raise UnsupportedOptionError(
-                f"task {spec.name!r}: backend {self.name!r} takes task_description with "
-                f"{', '.join(map(repr, DESCRIPTION))}: {'; '.join(problems)}"
-            )
-        if spec.description.get("allow_other_workers") and not spec.description.get("workers"):
-            raise ConfigurationError(
-                f"task {spec.name!r}: 'allow_other_workers' says whether others than 'workers' "
-                "will do: give those, too"
-            )
-
     # ------------------------------------------------------------------ submit
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
@@ -265,13 +222,13 @@ class DaskExecutionBackend(ExecutionBackend):
         groups: list[list[Job]] = []
         for task_id in needed:
             # What others wait for does not wait for company itself.
-            job = self._jobs.get(task_id)
+            job = self._ledger.jobs.get(task_id)
             if job is not None and not job.key and self._packer.take(job):
                 groups.append([job])
         loose: dict[int, list[Job]] = {}
         for request in batch:
             job = Job(request)
-            self._jobs[job.task_id] = job
+            self._ledger.jobs[job.task_id] = job
             try:
                 if self._prepare(job, needed):
                     assert job.code is not None
@@ -279,7 +236,7 @@ class DaskExecutionBackend(ExecutionBackend):
                 else:
                     groups.append([job])
             except SerializationError as exc:
-                self._failed(job, exc)
+                self._ledger.failed(job, exc)
         for jobs in loose.values():
             code = jobs[0].code
             assert code is not None
@@ -319,16 +276,21 @@ class DaskExecutionBackend(ExecutionBackend):
             if "resources" in annotations:
                 self._fleet.watch(group[0], annotations["resources"])
             described.append((group, annotations))
-        bad = self._graphs.send(described, self._jobs, self._values)
+        bad = self._graphs.send(described, self._ledger.jobs, self._ledger.values)
         for group in groups:
             key = group[0].key
             if key:
-                self._members[key] = list(group)
-                self._holds[key] = len(group)
+                self._ledger.sent(key, group)
         for job, error in bad:
             if isinstance(error, GoneError):
-                error = self._blame(job, [error.task_id])
-            self._failed(job, error)
+                error = self._ledger.blame(job, [error.task_id])
+            self._ledger.failed(job, error)
+
+    def _send_again(self, job: Job) -> None:
+        """A worker gave *job* back, before it began."""
+        old = job.key
+        self._send([[job]])
+        self._ledger.let_go(old)
 
     # ------------------------------------------------------------------ cancel
 
@@ -336,315 +298,36 @@ class DaskExecutionBackend(ExecutionBackend):
         if self._client is None or self._lost is not None:
             return
         for task_id in task_ids:
-            job = self._jobs.get(task_id)
+            job = self._ledger.jobs.get(task_id)
             if job is None or job.ending:
                 continue
             if not job.key:
                 self._packer.take(job)
-                self._cancelled(job)
+                self._ledger.cancelled(job)
                 continue
             kills = job.request.spec.kind in self.capabilities.kills_running
             if job.worker is not None and kills and job.worker in self._fleet:
                 # Its end is reported when it has come.
                 job.ending = True
                 if job.is_command:
-                    self._stop(job)
+                    self._errands.stop(job)
                 else:
-                    self._errand(self._kill(job, job.worker))
+                    self._errands.run(self._errands.kill(job, job.worker))
             else:
-                self._stop(job)
-                self._cancelled(job)
+                self._errands.stop(job)
+                self._ledger.cancelled(job)
 
-    def _stop(self, job: Job) -> None:
-        """Tell the workers, in one message for all that are stopped in this turn."""
-        if not self._stopping:
-            asyncio.get_running_loop().call_soon(self._send_stops)
-        self._stopping.setdefault(job.worker, []).append((job.task_id, job.attempt))
+    # --------------------------------------------------------------------- end
 
-    def _send_stops(self) -> None:
-        stopping, self._stopping = self._stopping, {}
-        for worker, attempts in stopping.items():
-            workers = None if worker is None else [worker]
-            self._errand(self._tell_workers(workers, _remote.cancel, self._topic, attempts))
-
-    async def _tell_workers(
-        self, workers: list[str] | None, function: Callable[..., Any], *args: Any
-    ) -> None:
-        client = self._client
-        if client is not None and client.status == "running":
-            # A worker that is gone has nothing left to be told.
-            with suppress(OSError):
-                await client._run(function, *args, workers=workers, on_error="ignore")
-
-    async def _kill(self, job: Job, worker: str) -> None:
-        """End *job* with its process, which the nanny of *worker* starts anew."""
-        # First to all: Dask is about to run it once more, wherever there is room.
-        attempts = [(job.task_id, job.attempt)]
-        await self._tell_workers(None, _remote.cancel, self._topic, attempts)
-        client = self._client
-        if client is None or job.over or worker in self._fleet.leaving:
-            return
-        self._fleet.leaving.add(worker)
-        with suppress(OSError):
-            await client.scheduler.restart_workers(
-                workers=[worker],
-                timeout=self._config.grace + _ENDING,
-                wait_for_workers=False,
-                on_error="return",
-                stimulus_id=f"asyncflow-restart-{self._topic}",
-            )
-
-    def _errand(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
-
-    # ------------------------------------------------- what the scheduler says
-
-    def on_event(self, topic: str, message: Any) -> None:
-        if topic == self._topic:
-            self._heard += 1
-            if not self._heard % _HEARD:
-                self._errand(self._forget_events())
-            self._on_calls(message["worker"], message["events"])
-            return
-        action = message.get("action") if isinstance(message, dict) else None
-        if action == "update-graph":
-            self._graphs.arrived(str(message.get("stimulus_id")))
-        elif action == "remove-worker":
-            self._on_worker_removed(message)
-        elif action == "add-worker":
-            self._errand(self._look_again())
-
-    async def _forget_events(self) -> None:
-        """Have the scheduler forget our events, of which it would keep 100,000."""
-        client = self._client
-        if client is not None and client.status == "running":
-            with suppress(Exception):  # a scheduler may refuse to run functions
-                await client._run_on_scheduler(_remote.forget_events, self._topic)
-
-    async def _look_again(self) -> None:
-        with suppress(OSError):
-            await self._look()
-
-    def _on_calls(self, worker: str, events: Iterable[Sequence[Any]]) -> None:
-        reports: list[Report] = []
-        for kind, task_id, attempt, seconds, data in events:
-            job = self._jobs.get(task_id)
-            if job is None or job.attempt != attempt or job.kept:
-                continue
-            if job.worker is None and kind not in (RETURNED, SKIPPED, UNSENT):
-                # One that was too short to be told of began, too.
-                reports.append(Report(task_id, attempt, TaskState.RUNNING, worker))
-            if kind == RUNNING:
-                job.worker = worker
-            elif kind == INLINE:
-                self._learn(job, seconds, bulky=False)
-                reports.append(self._done(job, data))
-            elif kind == KEPT:
-                self._learn(job, seconds, bulky=True)
-                job.worker, job.kept = worker, True
-            elif kind == FAILED:
-                self._learn(job, seconds, bulky=False)
-                reports.append(self._report_failure(job, Failure(*data).rebuild()))
-            elif kind == UNSENT:
-                self._learn(job, seconds, bulky=False)
-                reports.append(self._report_failure(job, SerializationError(*data)))
-            elif kind == SKIPPED:
-                reports.append(self._report_failure(job, self._blame(job, data)))
-            elif kind == CANCELLED:
-                reports.append(self._over(job, TaskState.CANCELLED))
-            elif kind == RETURNED:
-                self._send_again(job)
-        if reports:
-            self._sink.report(reports)
-
-    def _learn(self, job: Job, seconds: float, *, bulky: bool) -> None:
-        if job.code is not None:
-            self._packer.learn(job.code, seconds, bulky=bulky, slots=self._fleet.slots)
-
-    def on_memory(self, key: str) -> None:
-        reports = []
-        for job in tuple(self._members.get(key, ())):
-            if job.over or job.key != key:
-                continue
-            if job.kept and not job.is_command:
-                reports.append(self._done(job, None))
-            else:
-                # A command's output is wanted here; of any other no news has come, as
-                # when its worker lost the connection: what Dask has will tell.
-                self._errand(self._settle(job, key))
-        if reports:
-            self._sink.report(reports)
-
-    async def _settle(self, job: Job, key: str) -> None:
-        error: BaseException
-        try:
-            held = await self._fetcher.fetch(key)
-            kept = held[job.index] if isinstance(held, list) else held
-            if job.over or job.key != key:
-                return
-            if kept is None:
-                self._send_again(job)
-                return
-            if kept.failed:
-                raise BackendError("its failure was reported, but the report was lost")
-            if job.is_command:
-                self._sink.report([self._over(job, TaskState.DONE, kept.get())])
-            else:
-                self._sink.report([self._done(job, None)])
-            return
-        except Exception as exc:
-            error = exc
-        if not job.over:
-            self._failed(job, error)
-
-    def on_error(self, key: str, error: BaseException) -> None:
-        for job in tuple(self._members.get(key, ())):
-            if job.over or job.key != key:
-                continue
-            if isinstance(error, KilledWorker):
-                self._failed(job, self._worker_lost(job, str(error.last_worker.address)))
-            else:
-                lost = BackendError(f"Dask could not run task {job.name!r}: {error}")
-                lost.__cause__ = error
-                self._failed(job, lost)
-
-    def on_dropped(self, keys: Collection[str], reason: str) -> None:
-        for key in keys:
-            for job in tuple(self._members.get(key, ())):
-                if not job.over and job.key == key:
-                    self._failed(
-                        job, BackendError(f"the Dask scheduler dropped task {job.name!r}: {reason}")
-                    )
-
-    def on_gone(self, reason: str) -> None:
+    def _on_gone(self, reason: str) -> None:
         if self._lost is not None or self._closed:
             return
         where = self._lease.address if self._lease is not None else "?"
         self._lost = BackendLostError(f"backend {self.name!r} at {where} was lost: {reason}")
-        self._sink.lost(self._lost)
         self._packer.close()
-        for job in self._jobs.values():
-            job.over = True
-        self._jobs.clear()
-        self._members.clear()
-        self._idle.set()
+        self._ledger.lose(self._lost)
         self._hurry.set()
-        self._errand(self._fetcher.close(str(self._lost)))
-
-    def _on_worker_removed(self, message: Mapping[str, Any]) -> None:
-        address = message["worker"]
-        expected = message.get("expected") or address in self._fleet.leaving
-        self._fleet.remove(address)
-        suspects = False
-        for key in message.get("processing-tasks") or ():
-            for job in tuple(self._members.get(key, ())):
-                if job.over or job.key != key:
-                    continue
-                if job.ending:
-                    self._cancelled(job)
-                elif expected:
-                    job.worker = None
-                elif job.worker == address:
-                    self._charge(job, address)
-                else:
-                    suspects = True
-        for job in [job for job in self._jobs.values() if job.ending and job.worker == address]:
-            self._cancelled(job)
-        if suspects:
-            self._errand(self._tell_workers(None, _remote.distrust))
-
-    def _charge(self, job: Job, address: str) -> None:
-        """*job* ran on a worker that died; Dask is about to run it once more."""
-        job.deaths += 1
-        job.worker = None
-        if job.request.spec.retries is not None or job.deaths > self._config.allowed_failures:
-            self._stop(job)  # it may have begun again
-            self._failed(job, self._worker_lost(job, address))
-
-    def _worker_lost(self, job: Job, address: str) -> WorkerLostError:
-        times = f"the worker under it died {job.deaths} times" if job.deaths > 1 else ""
-        return WorkerLostError(job.name, address, None, job.attempt, times)
-
-    # ----------------------------------------------------------- ends of tasks
-
-    def _done(self, job: Job, inline: bytes | None) -> Report:
-        """The report of a success, whose value is *inline* or stays where it is."""
-        if job.is_command:
-            assert inline is not None
-            return self._over(job, TaskState.DONE, load(inline))
-        value = DaskValue(job.task_id, job.key, job.index, inline, self._fetcher, self._released)
-        self._values[job.task_id] = value
-        if inline is None:
-            self._holds[job.key] += 1
-        return self._over(job, TaskState.DONE, value)
-
-    def _report_failure(self, job: Job, error: BaseException) -> Report:
-        spec = job.request.spec
-        root, cause = spec.name, error
-        if isinstance(error, DependencyFailureError) and error.__cause__ is not None:
-            root, cause = error.root, error.__cause__
-        self._failures[job.task_id] = spec.name, root, cause
-        if len(self._failures) > _FAILURES:
-            self._failures.popitem(last=False)
-        return self._over(job, TaskState.FAILED, error)
-
-    def _over(self, job: Job, state: TaskState, value: Any = None) -> Report:
-        """The terminal report of *job*, which nobody here needs any longer."""
-        job.over = True
-        del self._jobs[job.task_id]
-        members = self._members.get(job.key)
-        if members is not None:
-            # Its arguments must not live as long as its value does.
-            members.remove(job)
-        if job.key:
-            self._let_go(job.key)
-        if not self._jobs:
-            self._idle.set()
-        return Report(job.task_id, job.attempt, state, value)
-
-    def _failed(self, job: Job, error: BaseException) -> None:
-        self._sink.report([self._report_failure(job, error)])
-
-    def _cancelled(self, job: Job) -> None:
-        self._sink.report([self._over(job, TaskState.CANCELLED)])
-
-    def _send_again(self, job: Job) -> None:
-        """A worker gave *job* back, before it began."""
-        old = job.key
-        self._send([[job]])
-        self._let_go(old)
-
-    def _released(self, value: DaskValue) -> None:
-        if self._values.get(value.task_id) is value:
-            del self._values[value.task_id]
-        if value.inline is None and not self._closed:
-            self._let_go(value.key)
-
-    def _let_go(self, key: str) -> None:
-        """One reason less to keep *key*."""
-        left = self._holds.get(key, 0) - 1
-        if left > 0:
-            self._holds[key] = left
-            return
-        self._holds.pop(key, None)
-        self._members.pop(key, None)
-        if self._lost is None:
-            self._graphs.release(key)
-
-    def _blame(self, job: Job, failed: Sequence[TaskId]) -> BaseException:
-        """The error of *job*, which has no use without these."""
-        known = [self._failures[item] for item in failed if item in self._failures]
-        if not known:
-            ids = ", ".join(map(str, failed))
-            return BackendError(f"task {job.name!r} was not run: there is no value of task {ids}")
-        _, root, cause = known[0]
-        error = DependencyFailureError(job.name, [item[0] for item in known], root, cause)
-        error.__cause__ = cause
-        return error
-
-    # ---------------------------------------------------------------- shutdown
+        self._errands.run(self._ledger.fetcher.close(str(self._lost)))
 
     async def shutdown(self, *, cancel: bool = True) -> None:
         """End; within the grace and some seconds where *cancel* is true.
@@ -657,18 +340,19 @@ class DaskExecutionBackend(ExecutionBackend):
             self._hurry.set()
         if not self._started:
             return
+        self._ledger.close()
         if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._end())
         await asyncio.shield(self._ending)
 
     async def _end(self) -> None:
-        if self._lost is None and self._client is not None and self._jobs:
-            self._idle.clear()
-            if await self._first(self._idle, self._hurry) is self._hurry:
-                self.cancel(tuple(self._jobs))
-                await self._first(self._idle, timeout=self._config.grace + _ENDING)
-                for job in tuple(self._jobs.values()):
-                    self._cancelled(job)
+        if self._lost is None and self._client is not None and self._ledger.jobs:
+            self._ledger.idle.clear()
+            if await self._first(self._ledger.idle, self._hurry) is self._hurry:
+                self.cancel(tuple(self._ledger.jobs))
+                await self._first(self._ledger.idle, timeout=self._config.grace + _ENDING)
+                for job in tuple(self._ledger.jobs.values()):
+                    self._ledger.cancelled(job)
         await self._take_down()
 
     async def _first(self, *events: asyncio.Event, timeout: float | None = None) -> Any:
@@ -693,18 +377,9 @@ class DaskExecutionBackend(ExecutionBackend):
         self._down = True
         self._packer.close()
         self._fleet.close()
-        if self._stopping:
-            self._send_stops()
-        if self._errands:
-            # Messages to workers of somebody else's go out; nothing waits for long.
-            _, late = await asyncio.wait(self._errands, timeout=_ENDING)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await self._errands.end()
         if self._client is not None:
-            if hasattr(self, "_fetcher"):
-                await self._fetcher.close(f"backend {self.name!r} was shut down")
+            await self._ledger.fetcher.close(f"backend {self.name!r} was shut down")
             await self._client.end()
         if self._lease is not None:
             await self._lease.end()

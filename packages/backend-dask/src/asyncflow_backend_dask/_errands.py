@@ -1,0 +1,110 @@
+"""What is said to the scheduler and its workers, beside the tasks themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from radical.asyncflow.backend import TaskId
+
+from . import _remote
+from ._client import GraphClient
+from ._fleet import Fleet
+from ._jobs import Job
+
+__all__ = ["Errands"]
+
+_ENDING = 3.0  # seconds beyond the grace for a restart, and for what is said last
+
+
+class Errands:
+    """Small messages for which nobody waits.
+
+    Attributes:
+        client: set once there is a connection.
+    """
+
+    def __init__(self, fleet: Fleet, topic: str, grace: float) -> None:
+        self.client: GraphClient | None = None
+        self._fleet = fleet
+        self._topic = topic
+        self._grace = grace
+        self._stopping: dict[str | None, list[tuple[TaskId, int]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop(self, job: Job) -> None:
+        """Tell the workers, in one message for all that are stopped in this turn."""
+        if not self._stopping:
+            asyncio.get_running_loop().call_soon(self._send_stops)
+        self._stopping.setdefault(job.worker, []).append((job.task_id, job.attempt))
+
+    def _send_stops(self) -> None:
+        stopping, self._stopping = self._stopping, {}
+        for worker, attempts in stopping.items():
+            workers = None if worker is None else [worker]
+            self.run(self._tell(workers, _remote.cancel, self._topic, attempts))
+
+    async def _tell(
+        self, workers: list[str] | None, function: Callable[..., Any], *args: Any
+    ) -> None:
+        client = self.client
+        if client is not None and client.status == "running":
+            # A worker that is gone has nothing left to be told.
+            with suppress(OSError):
+                await client._run(function, *args, workers=workers, on_error="ignore")
+
+    async def kill(self, job: Job, worker: str) -> None:
+        """End *job* with its process, which the nanny of *worker* starts anew."""
+        # First to all: Dask is about to run it once more, wherever there is room.
+        attempts = [(job.task_id, job.attempt)]
+        await self._tell(None, _remote.cancel, self._topic, attempts)
+        client = self.client
+        if client is None or job.over or worker in self._fleet.leaving:
+            return
+        self._fleet.leaving.add(worker)
+        with suppress(OSError):
+            await client.scheduler.restart_workers(
+                workers=[worker],
+                timeout=self._grace + _ENDING,
+                wait_for_workers=False,
+                on_error="return",
+                stimulus_id=f"asyncflow-restart-{self._topic}",
+            )
+
+    async def distrust(self) -> None:
+        """Ask all workers what became of the tasks of one that died."""
+        await self._tell(None, _remote.distrust)
+
+    async def forget_events(self) -> None:
+        """Have the scheduler forget our events, of which it would keep 100,000."""
+        client = self.client
+        if client is not None and client.status == "running":
+            with suppress(Exception):  # a scheduler may refuse to run functions
+                await client._run_on_scheduler(_remote.forget_events, self._topic)
+
+    async def look(self) -> None:
+        """See which workers there are."""
+        assert self.client is not None
+        self._fleet.update(await self.client.scheduler.identity(n_workers=-1))
+
+    async def look_again(self) -> None:
+        with suppress(OSError):
+            await self.look()
+
+    async def end(self) -> None:
+        """Messages to workers of somebody else's go out; nothing waits for long."""
+        if self._stopping:
+            self._send_stops()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_ENDING)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
