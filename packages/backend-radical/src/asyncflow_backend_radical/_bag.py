@@ -119,9 +119,7 @@ class Bag:
             if number in self._waiting:
                 request = self._running[number] = self._waiting.pop(number)
                 self._claims[worker] = number
-                reports.append(
-                    Report(request.task_id, request.attempt, TaskState.RUNNING, worker)
-                )
+                reports.append(Report(request.task_id, request.attempt, TaskState.RUNNING, worker))
         if self._doomed:
             self._end_doomed()
         for file in (self._folder / "results").iterdir():
@@ -169,7 +167,9 @@ class Bag:
                 request.task_id,
                 request.attempt,
                 TaskState.FAILED,
-                TaskError(f"task {request.spec.name!r} did not run, for want of a worker: {reason}"),
+                TaskError(
+                    f"task {request.spec.name!r} did not run, for want of a worker: {reason}"
+                ),
             )
             for request in self.clear()
         ]

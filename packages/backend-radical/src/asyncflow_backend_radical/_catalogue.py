@@ -53,8 +53,10 @@ def find_resource(label: str) -> dict[str, Any]:
     site = label.partition(".")[0]
     close = difflib.get_close_matches(label, known, n=4, cutoff=0.5)
     close += [other for other in known if other.startswith(f"{site}.") and other not in close]
-    hint = f"the closest known ones are {', '.join(map(repr, close[:6]))}" if close else (
-        f"known sites: {', '.join(sorted({other.partition('.')[0] for other in known}))}"
+    hint = (
+        f"the closest known ones are {', '.join(map(repr, close[:6]))}"
+        if close
+        else (f"known sites: {', '.join(sorted({other.partition('.')[0] for other in known}))}")
     )
     raise ConfigurationError(
         f"RADICAL-Pilot knows no resource {label!r}{reason}; {hint}. To add one of your own, "

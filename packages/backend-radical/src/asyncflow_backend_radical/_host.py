@@ -18,6 +18,8 @@ from typing import Any
 
 from radical.asyncflow.worker import guard
 
+from ._marks import marked
+
 __all__ = ["Host"]
 
 _START = """
@@ -85,7 +87,7 @@ class Host:
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=host_environment(self._token),
+            env=host_environment(self._token) | {"PWD": str(folder)},
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
         )
@@ -164,23 +166,13 @@ def host_environment(token: str) -> dict[str, str]:
 
 
 def _sweep(token: str) -> None:
-    """Kill what carries *token* in its environment, until there is nobody (Linux)."""
-    mark = f"ASYNCFLOW_PROGRAM={token}".encode()
+    """Kill what carries *token* in its environment, until there is nobody."""
     clean = 0
     deadline = time.monotonic() + 5.0
     while clean < _SWEEPS and time.monotonic() < deadline:
-        found = [int(entry.name) for entry in os.scandir("/proc") if _carries(entry, mark)]
+        found = marked(token)
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         clean = 0 if found else clean + 1
         time.sleep(_PAUSE)
-
-
-def _carries(entry: os.DirEntry[str], mark: bytes) -> bool:
-    if not entry.name.isdigit():
-        return False
-    try:
-        return mark in Path(entry.path, "environ").read_bytes().split(b"\0")
-    except OSError:
-        return False

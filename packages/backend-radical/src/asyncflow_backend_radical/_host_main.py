@@ -6,23 +6,31 @@ which a guard process ends it all when this process is gone, however that comes.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.worker import guard
+
+from ._marks import marked
 
 __all__ = ["main"]
 
 _LOOK = 1.0  # seconds between two looks whether the program is still there
 _DRAIN = 4.0  # seconds for cancelled tasks to end
 _GATHER = 0.005  # seconds in which states gather to a batch
+_COLLECT = 3.0  # seconds for what was killed to be gone
+_SET_CHILD_SUBREAPER = 36  # of prctl
 _QUEUED = ("PMGR_ACTIVE_PENDING", "PMGR_ACTIVE")
 
 Row = tuple[str, str, int | None, str]
@@ -35,6 +43,7 @@ def main(descriptor: int, token: str) -> None:
     guard().token = token
     guard().acquire()
     guard().start()
+    _adopt_orphans()
     parent = os.getppid()
     link = Connection(descriptor)
     out: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
@@ -44,11 +53,12 @@ def main(descriptor: int, token: str) -> None:
     try:
         _serve(link, host, parent)
     except (EOFError, OSError):
-        host.stop(cancel=True, deadline=time.monotonic() + 20.0)
+        host.stop(cancel=True)
     finally:
         out.put(None)
         writer.join(2.0)
-        # This ends whatever carries the token, and with it this process.
+        _end_helpers(token)
+        # This ends whatever still carries the token, and with it this process.
         guard().release()
         os._exit(0)
 
@@ -86,6 +96,43 @@ def _write(link: Connection, out: queue.SimpleQueue[tuple[Any, ...] | None]) -> 
             return
         if last:
             return
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of helpers that lose theirs, to collect them in the end (Linux).
+
+    In a container, there may be nobody else who does.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_helpers(token: str) -> None:
+    """Kill what carries *token*, but for this process, and collect what there is."""
+    deadline = time.monotonic() + _COLLECT
+    while time.monotonic() < deadline:
+        for pid in marked(token):
+            if pid != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        # The guard is a child, too, and the last one.
+        if _children() <= {guard().pid}:
+            return
+        time.sleep(0.01)
+
+
+def _children() -> set[int]:
+    me = os.getpid()
+    try:
+        text = Path(f"/proc/self/task/{me}/children").read_text()
+    except OSError:
+        return set()
+    return {int(pid) for pid in text.split()}
 
 
 class _Host:
@@ -153,7 +200,7 @@ class _Host:
         if doomed:
             self._manager.cancel_tasks(doomed)
 
-    def stop(self, cancel: bool = True, deadline: float | None = None) -> None:
+    def stop(self, cancel: bool) -> None:
         """End the tasks, the pilot, the session: in bounded time."""
         limit = time.monotonic() + _DRAIN
         with self._lock:

@@ -109,9 +109,7 @@ def _compare(label: str, config: Mapping[str, Any], cores: int, gpus: int) -> No
         )
 
 
-def _size(
-    label: str, config: Mapping[str, Any], per_node: int, job_manager: str
-) -> dict[str, int]:
+def _size(label: str, config: Mapping[str, Any], per_node: int, job_manager: str) -> dict[str, int]:
     """The attributes that say how large the pilot is."""
     nodes, cores = config.get("nodes"), config.get("cores")
     if nodes is not None:

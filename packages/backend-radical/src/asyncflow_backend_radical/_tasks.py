@@ -110,9 +110,7 @@ class Tasks:
             data = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin
             stdin = streams / f"{uid}.stdin"
             stdin.write_bytes(data)
-        task = _Executable(
-            request, uid, where / f"{stem}.stdout", where / f"{stem}.stderr", stdin
-        )
+        task = _Executable(request, uid, where / f"{stem}.stdout", where / f"{stem}.stderr", stdin)
         self._executables[uid] = task
         self._uids[request.task_id] = uid
         body = script(
@@ -265,9 +263,7 @@ class Tasks:
         pause = _LOOK
         while True:
             with self._lock:
-                while not self._closed and not any(
-                    bag.outstanding for bag in self._bags.values()
-                ):
+                while not self._closed and not any(bag.outstanding for bag in self._bags.values()):
                     self._changed.wait()
                     pause = _LOOK
                 if self._closed:

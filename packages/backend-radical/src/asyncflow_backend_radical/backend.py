@@ -65,9 +65,7 @@ class RadicalExecutionBackend(ExecutionBackend):
 
     def __init__(self, *, name: str = "radical_pilot", **config: Any) -> None:
         given = {key: value for key, value in config.items() if value is not None}
-        values = validate(
-            "asyncflow_backend_radical.config:RadicalConfig", given, backend=name
-        )
+        values = validate("asyncflow_backend_radical.config:RadicalConfig", given, backend=name)
         self.name = name
         self.capabilities = CAPABILITIES
         self._plan = plan_pilot(values)
@@ -135,7 +133,7 @@ class RadicalExecutionBackend(ExecutionBackend):
                 raise self._start_error(
                     f"the pilot did not come up within {self._startup_timeout:g} s", kept
                 ) from None
-            if isinstance(exc, _StartFailed):
+            if isinstance(exc, _NotStartedError):
                 raise self._start_error(exc.args[0], kept) from None
             raise
 
@@ -279,7 +277,7 @@ class RadicalExecutionBackend(ExecutionBackend):
         )
 
     def _on_failed(self, text: str, traceback: str) -> None:
-        self._settle(_StartFailed(f"RADICAL-Pilot did not start: {text}\n{traceback}"))
+        self._settle(_NotStartedError(f"RADICAL-Pilot did not start: {text}\n{traceback}"))
 
     def _on_ready(self, sandbox: str) -> None:
         self._sandbox = _path_of(sandbox)
@@ -292,7 +290,7 @@ class RadicalExecutionBackend(ExecutionBackend):
     def _on_pilot(self, state: str, sandbox: str, log: str) -> None:
         self._sandbox = _path_of(sandbox)
         if self._started is not None and not self._settled():
-            self._settle(_StartFailed(f"the pilot ended in state {state} before it was active"))
+            self._settle(_NotStartedError(f"the pilot ended in state {state} before it was active"))
         elif not self._closing:
             self._lose(state, log)
 
@@ -301,7 +299,7 @@ class RadicalExecutionBackend(ExecutionBackend):
             return
         how = f"exit code {code}" if code >= 0 else f"signal {-code}"
         if not self._settled():
-            self._settle(_StartFailed(f"the process that held RADICAL-Pilot ended ({how})"))
+            self._settle(_NotStartedError(f"the process that held RADICAL-Pilot ended ({how})"))
         else:
             self._lose("LOST", how)
 
@@ -336,7 +334,7 @@ class RadicalExecutionBackend(ExecutionBackend):
         )
 
 
-class _StartFailed(Exception):
+class _NotStartedError(Exception):
     """What keeps the pilot from coming up."""
 
 
