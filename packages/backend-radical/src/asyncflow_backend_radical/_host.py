@@ -18,7 +18,7 @@ from typing import Any
 
 from radical.asyncflow.worker import guard
 
-from ._marks import marked
+from ._processes import marked
 
 __all__ = ["Host"]
 

@@ -17,12 +17,11 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.worker import guard
 
-from ._marks import marked
+from ._processes import descendants
 
 __all__ = ["main"]
 
@@ -57,7 +56,7 @@ def main(descriptor: int, token: str) -> None:
     finally:
         out.put(None)
         writer.join(2.0)
-        _end_helpers(token)
+        _end_helpers()
         # This ends whatever still carries the token, and with it this process.
         guard().release()
         os._exit(0)
@@ -107,32 +106,23 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _end_helpers(token: str) -> None:
-    """Kill what carries *token*, but for this process, and collect what there is."""
+def _end_helpers() -> None:
+    """Kill all descendants but the guard, and collect them.
+
+    Not by the token: RADICAL-Pilot's helpers write their titles over their environment.
+    """
     deadline = time.monotonic() + _COLLECT
     while time.monotonic() < deadline:
-        for pid in marked(token):
-            if pid != os.getpid():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        try:
+        left = descendants(os.getpid()) - {guard().pid}
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        except ChildProcessError:
-            return
-        # The guard is a child, too, and the last one.
-        if _children() <= {guard().pid}:
-            return
         time.sleep(0.01)
-
-
-def _children() -> set[int]:
-    me = os.getpid()
-    try:
-        text = Path(f"/proc/self/task/{me}/children").read_text()
-    except OSError:
-        return set()
-    return {int(pid) for pid in text.split()}
 
 
 class _Host:
