@@ -74,6 +74,10 @@ class Bag:
     def outstanding(self) -> int:
         return len(self._waiting) + len(self._running)
 
+    def task_ids(self) -> list[int]:
+        """Of the tasks that have not ended."""
+        return list(self._where)
+
     def add(self, requests: Sequence[TaskRequest]) -> list[Report]:
         """Put tasks in; the reports of those that cannot travel."""
         failed: list[Report] = []
@@ -125,6 +129,8 @@ class Bag:
         for file in (self._folder / "results").iterdir():
             number = file.name
             if number not in self._running and number not in self._waiting:
+                if file.suffix != ".part":  # it came too late; nobody waits for it
+                    file.unlink()
                 continue
             content = file.read_bytes()
             file.unlink()

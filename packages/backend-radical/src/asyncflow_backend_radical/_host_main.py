@@ -68,6 +68,7 @@ def _serve(link: Connection, host: _Host, parent: int) -> None:
             # A fork of the program may hold the other end open.
             if os.getppid() != parent:
                 raise EOFError
+            _collect_tasks()
         verb, *arguments = link.recv()
         if verb == "close":
             host.stop(*arguments)
@@ -104,6 +105,18 @@ def _adopt_orphans() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _collect_tasks() -> None:
+    """Collect what tasks left behind: they had sessions of their own.
+
+    Helpers in this process's session are left to RADICAL-Pilot, which waits for them.
+    """
+    mine = os.getsid(0)
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) != mine and pid != guard().pid:
+                os.waitpid(pid, os.WNOHANG)
 
 
 def _end_helpers() -> None:

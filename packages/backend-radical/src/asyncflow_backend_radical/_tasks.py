@@ -183,6 +183,13 @@ class Tasks:
         if reports:
             self._report(reports)
 
+    def cancel_all(self) -> None:
+        """Cancel whatever has not ended."""
+        with self._lock:
+            ids = [*self._uids]
+            ids += [task_id for bag in self._bags.values() for task_id in bag.task_ids()]
+        self.cancel(ids)
+
     def states(self, rows: Sequence[tuple[str, str, int | None, str]]) -> None:
         """What RADICAL-Pilot says."""
         reports: list[Report] = []

@@ -217,7 +217,9 @@ class RadicalExecutionBackend(ExecutionBackend):
         host, tasks = self._host, self._tasks
         assert host is not None
         assert tasks is not None
-        if not cancel:
+        if cancel:
+            tasks.cancel_all()
+        else:
             tasks.wait()
         self._closing = True
         try:
