@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,15 @@ async def test_a_pilot_that_is_not_active_in_time_shows_its_logs(tmp_path: Path)
             await backend.start(RecordingSink(work_dir=tmp_path))
         await backend.shutdown()
     assert _below(tmp_path) == []
+
+
+async def test_the_logs_of_a_failed_start_outlive_the_engine() -> None:
+    with pytest.raises(BackendStartError) as caught:
+        await WorkflowEngine.create(RadicalExecutionBackend(startup_timeout=4))
+    logs = str(caught.value).partition("logs: ")[2].partition(",")[0].splitlines()[0]
+    log = Path(logs)
+    assert log.is_file()  # noqa: ASYNC240
+    shutil.rmtree(log.parents[1])
 
 
 async def test_an_unknown_attribute_of_the_pilot_is_refused_before_a_session(

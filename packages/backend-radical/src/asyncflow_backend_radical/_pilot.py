@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ class PilotPlan:
         description: attributes of `radical.pilot.PilotDescription`.
         nodes, cores, gpus: what the pilot will have in all; 0 nodes if unknown.
         queued: a batch system starts it, some day.
+        shared: the folder for what program and nodes exchange; variables that are not
+            set here are still in it.
         missing: settings without which RADICAL-Pilot refuses to submit it.
     """
 
@@ -34,7 +37,13 @@ class PilotPlan:
     memory_per_node: int
     job_manager: str
     filesystem: str
+    shared: str
     missing: tuple[str, ...] = field(default=())
+
+    @property
+    def local(self) -> bool:
+        """It is this machine alone."""
+        return str(self.description["resource"]).startswith("local.")
 
     @property
     def queued(self) -> bool:
@@ -91,8 +100,17 @@ def plan_pilot(config: Mapping[str, Any]) -> PilotPlan:
         memory_per_node=int(entry.get("mem_per_node") or 0),
         job_manager=job_manager,
         filesystem=str(schema.get("filesystem_endpoint") or ""),
+        shared=_shared(entry, description),
         missing=tuple(missing),
     )
+
+
+def _shared(entry: Mapping[str, Any], description: Mapping[str, Any]) -> str:
+    """Where RADICAL-Pilot would put its files, too."""
+    place = str(description.get("sandbox") or entry.get("default_remote_workdir") or "")
+    for key, value in description.items():
+        place = place.replace(f"%(pd.{key})s", str(value))
+    return os.path.expandvars(place)
 
 
 def _compare(label: str, config: Mapping[str, Any], cores: int, gpus: int) -> None:

@@ -55,7 +55,7 @@ class Tasks:
         self,
         folder: Path,
         *,
-        capture: Callable[[], Path],
+        capture: Path,
         send: Callable[..., None],
         report: Callable[[Iterable[Report]], None],
         plan: PilotPlan,
@@ -104,7 +104,7 @@ class Tasks:
         streams = self.folder / "streams"
         where, stem = streams, uid
         if spec.capture_stdio:
-            where, stem = self._capture(), f"{file_stem(spec.name)}.{secrets.token_hex(6)}"
+            where, stem = self._capture, f"{file_stem(spec.name)}.{secrets.token_hex(6)}"
         stdin = None
         if command.stdin is not None:
             data = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin

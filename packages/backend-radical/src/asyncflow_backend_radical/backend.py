@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -44,6 +45,8 @@ __all__ = ["RadicalExecutionBackend"]
 _END = 8.0  # seconds for the host to end a local pilot
 _END_QUEUED = 24.0  # the same, where a batch system has to be told
 _AGENT = "radical-pilot-agent_0"
+
+_BESIDE = "-radical"
 
 _folders = itertools.count()
 
@@ -150,6 +153,11 @@ class RadicalExecutionBackend(ExecutionBackend):
                 f"resource {label!r} is reached by {plan.filesystem!r}: run the program on the "
                 "machine itself (its login node) and use an access_schema with a file:// endpoint"
             )
+        if not plan.local and (not plan.shared or "$" in plan.shared or "%" in plan.shared):
+            raise ConfigurationError(
+                f"resource {label!r} keeps its files in {plan.shared!r}, which says nothing here: "
+                f"give backend {self.name!r} a sandbox=, a folder that its nodes share"
+            )
         agent = Path(sys.executable).parent / _AGENT
         if not agent.exists():
             raise BackendStartError(
@@ -159,23 +167,23 @@ class RadicalExecutionBackend(ExecutionBackend):
 
     def _begin(self, sink: ReportSink) -> dict[str, Any]:
         """Folder and host; the pilot's description."""
-        folder = sink.work_dir().absolute() / f"radical_pilot.{next(_folders)}"
+        folder = _place(sink.work_dir().absolute()) / f"radical_pilot.{next(_folders)}"
         folder.mkdir(mode=0o700, parents=True)
         self._folder = folder
         pilot = dict(self._plan.description)
         shared = folder
-        if self._plan.job_manager.startswith("fork://"):
+        if self._plan.local:
             pilot.setdefault("sandbox", str(folder))
-        elif "sandbox" in pilot:
+        else:
             # What tasks and functions exchange must be seen by the nodes.
-            shared = Path(pilot["sandbox"]) / f"asyncflow.{sink.uid}.{folder.name}"
+            shared = Path(self._plan.shared) / f"asyncflow.{sink.uid}.{folder.name}"
             shared.mkdir(mode=0o700, parents=True)
         self._host = Host(
             folder, outlives=self._plan.queued, receive=self._receive, gone=self._gone
         )
         self._tasks = Tasks(
             shared,
-            capture=lambda: sink.work_dir().absolute(),
+            capture=sink.work_dir().absolute() if self._plan.local else shared,
             send=self._host.send,
             report=sink.report,
             plan=self._plan,
@@ -252,6 +260,9 @@ class RadicalExecutionBackend(ExecutionBackend):
         if self._tasks is not None:
             shutil.rmtree(self._tasks.folder, ignore_errors=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(OSError):
+            if self._folder.parent.name.endswith(_BESIDE):
+                self._folder.parent.rmdir()  # unless another backend keeps something there
         if self._sandbox:
             shutil.rmtree(Path(self._sandbox).parent, ignore_errors=True)
 
@@ -338,6 +349,16 @@ class RadicalExecutionBackend(ExecutionBackend):
 
 class _NotStartedError(Exception):
     """What keeps the pilot from coming up."""
+
+
+def _place(work_dir: Path) -> Path:
+    """The run's folder; or one beside it, if it is a temporary one.
+
+    That goes with the engine, and the logs of a failure must not go with it.
+    """
+    if work_dir.parent == Path(tempfile.gettempdir()).absolute():
+        return work_dir.with_name(work_dir.name + _BESIDE)
+    return work_dir
 
 
 def _path_of(url: str) -> str:
