@@ -13,6 +13,22 @@ from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The checks that each start a pilot of their own take minutes together."""
+    for item in items:
+        name = getattr(item, "originalname", "")
+        home = next(
+            (
+                cls
+                for cls in getattr(getattr(item, "cls", None), "__mro__", ())
+                if name in vars(cls)
+            ),
+            None,
+        )
+        if home is not None and home.__name__ == "Lifecycle":
+            item.add_marker(pytest.mark.soak)
+
+
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where a file that a test leaves behind is seen."""

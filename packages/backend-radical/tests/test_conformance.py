@@ -8,7 +8,7 @@ from radical.asyncflow.testing import BackendConformance
 
 class TestLocalPilot(BackendConformance):
     slots = 8
-    load = 200
+    load = 50
     backend_scope = "class"
     expected_skips = frozenset(
         {

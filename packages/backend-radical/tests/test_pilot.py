@@ -16,6 +16,7 @@ from radical.asyncflow.errors import (
     UnsupportedOptionError,
     WorkerLostError,
 )
+from radical.asyncflow.worker import Output
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -41,6 +42,14 @@ async def test_environment_and_working_folder_are_taken_literally(
 async def test_output_is_whole_where_radical_pilot_truncates(flow: WorkflowEngine) -> None:
     result = await flow.executable_task(command)("seq 1 20000")
     assert result.splitlines() == [str(number) for number in range(1, 20001)]
+
+
+async def test_a_very_long_output_is_in_a_file(flow: WorkflowEngine) -> None:
+    result = await flow.executable_task(command)("head -c 20000000 /dev/zero | tr '\\0' x")
+    assert isinstance(result, Output)
+    assert (len(result), result.size) == (16 * 2**20, 20_000_000)
+    assert result.path is not None
+    assert result.path.stat().st_size == 20_000_000
 
 
 async def test_the_description_reaches_radical_pilot(flow: WorkflowEngine) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,14 @@ from typing import Any
 from radical.asyncflow.backend import Resources, TaskSpec
 from radical.asyncflow.errors import ResourceError, UnsupportedOptionError
 from radical.asyncflow.model import closest
+from radical.asyncflow.worker import Output
 
 from ._pilot import PilotPlan
 
-__all__ = ["check_description", "check_resources", "describe", "file_stem"]
+__all__ = ["check_description", "check_resources", "describe", "file_stem", "read_text"]
 
 _MEGABYTE = 2**20
+_LIMIT = 16 * _MEGABYTE
 _OWN = {
     "uid": "the backend names the tasks",
     "mode": "the kind of task says it",
@@ -96,9 +100,20 @@ def file_stem(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:80] or "task"
 
 
-def read_text(path: Path) -> str:
-    """What a stream's file holds, decoded with replacement."""
+def read_text(path: Path, keep: Path) -> str:
+    """What a stream's file holds, decoded with replacement.
+
+    A file of more than 16 MB is moved into the folder *keep*, and only its beginning read.
+    """
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        size = path.stat().st_size
     except FileNotFoundError:
         return ""
+    if size <= _LIMIT:
+        return path.read_bytes().decode("utf-8", "replace")
+    kept = keep / path.name
+    shutil.move(path, kept)
+    with kept.open("rb") as file:
+        # A character that the limit cuts in two is left out.
+        head = codecs.getincrementaldecoder("utf-8")("replace").decode(file.read(_LIMIT))
+    return Output(head, kept, size, truncated=True)

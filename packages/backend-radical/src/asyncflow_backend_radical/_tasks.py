@@ -241,7 +241,9 @@ class Tasks:
             result = ExecutableResult(exit_code(code), str(task.stdout), str(task.stderr))
         else:
             result = ExecutableResult(
-                exit_code(code), read_text(task.stdout), read_text(task.stderr)
+                exit_code(code),
+                read_text(task.stdout, self._capture),
+                read_text(task.stderr, self._capture),
             )
         return Report(*ids, TaskState.DONE, result)
 
