@@ -80,9 +80,10 @@ async def test_what_is_cancelled_in_the_queue_never_begins(
 ) -> None:
     whole = flow.executable_task(resources={"cores": 8})(command)
     first = whole(f"touch {tmp_path}/began; sleep 60")
-    second = whole(f"touch {tmp_path}/never")
     while not (tmp_path / "began").exists():  # noqa: ASYNC110 - another process makes it
         await asyncio.sleep(0.02)
+    second = whole(f"touch {tmp_path}/never")
+    await asyncio.sleep(0)
     second.cancel()
     await asyncio.wait([second])
     first.cancel()

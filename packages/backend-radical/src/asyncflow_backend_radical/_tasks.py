@@ -251,7 +251,8 @@ class Tasks:
         self._executables.pop(task.uid, None)
         if self._uids.get(task.request.task_id) == task.uid:
             del self._uids[task.request.task_id]
-        files = [self.folder / "withdrawn" / task.uid]
+        # A mark of withdrawal stays: RADICAL-Pilot may start what it has called CANCELED.
+        files: list[Path] = []
         if not task.request.spec.capture_stdio:
             files += [task.stdout, task.stderr]
         if task.stdin is not None:
