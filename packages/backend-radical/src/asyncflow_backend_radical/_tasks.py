@@ -75,6 +75,7 @@ class Tasks:
         self._bag_of: dict[str, Bag] = {}  # by worker
         self._looker: threading.Thread | None = None
         self._closed = False
+        self._hurried = False
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         descriptions: list[dict[str, Any]] = []
@@ -184,8 +185,9 @@ class Tasks:
             self._report(reports)
 
     def cancel_all(self) -> None:
-        """Cancel whatever has not ended."""
+        """Cancel whatever has not ended, and let nobody `wait` for it."""
         with self._lock:
+            self._hurried = True
             ids = [*self._uids]
             ids += [task_id for bag in self._bags.values() for task_id in bag.task_ids()]
         self.cancel(ids)
@@ -293,9 +295,9 @@ class Tasks:
             pause = min(1.5 * pause, _LONGEST_LOOK)
 
     def wait(self) -> None:
-        """Until every task has ended."""
+        """Until every task has ended, or `cancel_all` is called."""
         with self._lock:
-            while not self._closed and (
+            while not (self._closed or self._hurried) and (
                 self._uids or any(bag.outstanding for bag in self._bags.values())
             ):
                 self._changed.wait()

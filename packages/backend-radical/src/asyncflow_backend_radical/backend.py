@@ -214,6 +214,8 @@ class RadicalExecutionBackend(ExecutionBackend):
     async def shutdown(self, *, cancel: bool = True) -> None:
         """End the pilot; bounded, whatever RADICAL-Pilot does."""
         self._closed = True
+        if cancel and self._tasks is not None:
+            self._tasks.cancel_all()  # also for another shutdown, which waits for them
         async with self._end_lock:
             if self._ended or self._host is None:
                 self._ended = True
@@ -225,9 +227,7 @@ class RadicalExecutionBackend(ExecutionBackend):
         host, tasks = self._host, self._tasks
         assert host is not None
         assert tasks is not None
-        if cancel:
-            tasks.cancel_all()
-        else:
+        if not cancel:
             tasks.wait()
         self._closing = True
         try:
