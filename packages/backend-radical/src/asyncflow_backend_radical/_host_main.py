@@ -32,8 +32,6 @@ _COLLECT = 3.0  # seconds for what was killed to be gone
 _SET_CHILD_SUBREAPER = 36  # of prctl
 _QUEUED = ("PMGR_ACTIVE_PENDING", "PMGR_ACTIVE")
 
-Row = tuple[str, str, int | None, str]
-
 
 def main(descriptor: int, token: str) -> None:
     """Serve until the other end closes, then end everything that was started."""
@@ -53,6 +51,9 @@ def main(descriptor: int, token: str) -> None:
         _serve(link, host, parent)
     except (EOFError, OSError):
         host.stop(cancel=True)
+    except BaseException:
+        traceback.print_exc()  # into host.log, whose end the errors quote
+        raise
     finally:
         out.put(None)
         writer.join(2.0)
