@@ -12,7 +12,7 @@ import pytest
 from radical.asyncflow.version import __version__
 
 PACKAGES = Path(__file__).parents[2] / "packages"
-OURS = ("core", "backend-noop", "backend-concurrent", "backend-dask")
+OURS = ("core", "backend-noop", "backend-concurrent", "backend-dask", "backend-radical")
 LOCAL = {f"asyncflow-backend-{name}=={__version__}" for name in ("noop", "concurrent")}
 
 

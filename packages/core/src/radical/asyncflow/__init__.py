@@ -147,6 +147,9 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(".errors", __name__), name)
     elif name in _BACKENDS:
         value = _backend_class(name)
+    elif name == "version_detail":
+        # The program radical-stack, which lists all radical.* packages, reads it.
+        value = __version__
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -1,0 +1,61 @@
+"""A command as the piece of shell script that RADICAL-Pilot executes for each rank.
+
+RADICAL-Pilot writes a task's ``executable`` into its script as it is, but puts arguments
+and environment between double quotes, where the shell still expands ``$`` and the like.
+So all of a command goes into ``executable``, quoted here.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from pathlib import Path
+
+from radical.asyncflow.backend import Command
+
+__all__ = ["exit_code", "script"]
+
+_SIGNALS = frozenset(int(number) for number in signal.Signals)
+
+
+def script(
+    command: Command, *, stdin: Path | None, stdout: Path, stderr: Path, withdrawn: Path
+) -> str:
+    """The script for *command*; it ends at once where the file *withdrawn* exists.
+
+    Ranks append to the same *stdout* and *stderr*.
+    """
+    steps = [f"test ! -e {_quote(withdrawn)} || exit 143"]
+    if command.cwd is not None:
+        steps.append(f"cd {_quote(command.cwd)} || exit 1")
+    for key, value in (command.env or {}).items():
+        # By env, because a name need not be one that a shell could export.
+        steps.append(f"unset {key}" if value is None and key.isidentifier() else "")
+    words = ["exec"]
+    env = [f"{key}={value}" for key, value in (command.env or {}).items() if value is not None]
+    odd = [key for key, value in (command.env or {}).items() if value is None]
+    odd = [key for key in odd if not key.isidentifier()]
+    if env or odd:
+        words += ["env", *(part for key in odd for part in ("-u", shlex.quote(key)))]
+        words += map(shlex.quote, env)
+    if isinstance(command.args, str):
+        # A line that begins with "-" would be an option of the shell.
+        line = f" {command.args}" if command.args[0] in "-+" else command.args
+        words += ["/bin/sh", "-c", shlex.quote(line)]
+    else:
+        words += map(shlex.quote, command.args)
+    steps.append(" ".join(words))
+    body = "\n".join(step for step in steps if step)
+    source = _quote(stdin) if stdin is not None else "/dev/null"
+    return f"(\n{body}\n) < {source} >> {_quote(stdout)} 2>> {_quote(stderr)}"
+
+
+def exit_code(code: int | None) -> int:
+    """What a shell calls 128+N is -N, if N is a signal."""
+    if code is None:
+        return -1
+    return 128 - code if code - 128 in _SIGNALS else code
+
+
+def _quote(path: Path | str) -> str:
+    return shlex.quote(str(path))

@@ -1,0 +1,95 @@
+"""What runs on the pilot for functions: take one from the bag, run it, leave its result.
+
+A bag is a folder on a shared file system.  Whoever renames ``ready/N`` has task N: a
+worker to ``claimed/N@WORKER``, the program to take it back.  So a task runs once, the
+program sees which worker died with which task, and no connection is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from radical.asyncflow.worker import Failure, TaskContext, call, close_loop
+
+from ._pickling import dump_result, reason
+
+__all__ = ["FAILURE", "LINGER", "UNSENT", "VALUE", "main"]
+
+VALUE, FAILURE, UNSENT = range(3)
+"""What a result's file holds: the value, a `Failure`, what could not travel and why."""
+LINGER = 1.0
+"""Seconds for which an idle worker holds its cores."""
+_NAP = 0.002
+_LONGEST_NAP = 0.05
+
+
+def main(bag: str, name: str) -> None:
+    """Serve until the bag has been empty for a second."""
+    folder = Path(bag)
+    ready, claimed, results = (folder / part for part in ("ready", "claimed", "results"))
+    idle_since = time.monotonic()
+    nap = _NAP
+    # A worker goes through what it saw before it looks again: listing costs a server's time.
+    seen: list[str] = []
+    try:
+        while time.monotonic() - idle_since < LINGER:
+            if not seen:
+                seen = sorted(os.listdir(ready), key=int, reverse=True)  # noqa: PTH208
+            if not seen:
+                time.sleep(nap)
+                nap = min(2 * nap, _LONGEST_NAP)
+                continue
+            number = seen.pop()
+            mine = claimed / f"{number}@{name}"
+            try:
+                (ready / number).rename(mine)
+            except FileNotFoundError:
+                # Others are at the same list: theirs are at its end, as mine are.
+                seen = []
+                continue
+            code, content = _run(mine.read_bytes())
+            part = results / f"{number}.part"
+            part.write_bytes(bytes([code]) + content)
+            part.rename(results / number)
+            mine.unlink()
+            idle_since = time.monotonic()
+            nap = _NAP
+    finally:
+        close_loop()
+
+
+def _run(content: bytes) -> tuple[int, bytes]:
+    """Run one task, whatever it is made of."""
+    name, task_id, attempt, path, code, values = pickle.loads(content)
+    sys.path[:] = path
+    what = "function"
+    try:
+        function = pickle.loads(code)
+        what = "arguments"
+        args, kwargs = pickle.loads(values)
+    except BaseException as exc:  # foreign code
+        return UNSENT, _reason(what, exc)
+    value: Any
+    try:
+        with TaskContext(name, task_id, attempt, _gpus()):
+            value = call(function, args, kwargs)
+    except BaseException as exc:  # a task may raise SystemExit and live on as a failure
+        return FAILURE, pickle.dumps(Failure.pack(exc))
+    try:
+        return VALUE, dump_result(value)
+    except BaseException as exc:  # foreign code
+        return UNSENT, _reason("result", exc)
+
+
+def _reason(what: str, exc: BaseException) -> bytes:
+    return pickle.dumps((what, reason(exc)))
+
+
+def _gpus() -> tuple[int, ...]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return tuple(int(part) for part in visible.split(",") if part.strip().isdigit())

@@ -1,0 +1,34 @@
+"""The error that only this backend raises."""
+
+from __future__ import annotations
+
+from radical.asyncflow.errors import BackendLostError
+
+__all__ = ["PilotLostError"]
+
+
+class PilotLostError(BackendLostError):
+    """The pilot reached its end, of whatever kind, while it held tasks.
+
+    Attributes:
+        state: the pilot's last state in RADICAL-Pilot's words: ``"DONE"`` at the end of
+            its walltime, ``"CANCELED"``, ``"FAILED"``; ``"LOST"`` if the process that
+            held RADICAL-Pilot died.
+        logs: the folder of the pilot's own logs, or "".
+    """
+
+    def __init__(self, state: str, logs: str = "", detail: str = "") -> None:
+        self.state = state
+        self.logs = logs
+        how = {
+            "DONE": "the pilot ended (DONE: its walltime is over, or its job was ended)",
+            "CANCELED": "the pilot was cancelled (CANCELED)",
+            "FAILED": "the pilot failed (FAILED)",
+            "LOST": "the process that held RADICAL-Pilot died",
+        }.get(state, f"the pilot ended in state {state}")
+        lines = [f"{how} with tasks outstanding"]
+        if logs:
+            lines.append(f"its logs are in {logs}")
+        if detail:
+            lines.append(detail)
+        super().__init__("\n".join(lines))

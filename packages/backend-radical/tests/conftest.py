@@ -1,0 +1,47 @@
+"""What the tests of this backend share: an empty folder, and an engine on one pilot."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from asyncflow_backend_radical import RadicalExecutionBackend
+from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.testing import LeakGuard
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The checks that each start a pilot of their own take minutes together."""
+    for item in items:
+        name = getattr(item, "originalname", "")
+        home = next(
+            (
+                cls
+                for cls in getattr(getattr(item, "cls", None), "__mro__", ())
+                if name in vars(cls)
+            ),
+            None,
+        )
+        if home is not None and home.__name__ == "Lifecycle":
+            item.add_marker(pytest.mark.soak)
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a file that a test leaves behind is seen."""
+    folder = tmp_path_factory.mktemp("cwd")
+    with chdir(folder):
+        yield folder
+        assert list(folder.iterdir()) == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def flow() -> AsyncIterator[WorkflowEngine]:
+    """An engine whose pilot the tests of a module share; nothing of it is left afterwards."""
+    async with LeakGuard():
+        flow = await WorkflowEngine.create(RadicalExecutionBackend(walltime=20))
+        yield flow
+        await flow.shutdown()

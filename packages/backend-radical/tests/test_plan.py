@@ -1,0 +1,101 @@
+"""Settings become the pilot that would be submitted, or an error that says what would work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncflow_backend_radical import RadicalExecutionBackend
+from radical.asyncflow.errors import ConfigurationError
+
+
+def _pilot(**config: Any) -> dict[str, Any]:
+    return dict(RadicalExecutionBackend(**config).plan()["pilot"])
+
+
+def test_the_gpu_example_of_the_specification_asks_for_its_nodes_and_queue() -> None:
+    pilot = _pilot(resource="ornl.summit", queue="gpu", nodes=100, gpus_per_node=6, walltime=120)
+    assert pilot == {
+        "resource": "ornl.summit",
+        "queue": "gpu",
+        "nodes": 100,
+        "runtime": 120,
+        "exit_on_error": False,
+    }
+
+
+def test_the_cpu_example_of_the_specification_has_all_its_cores() -> None:
+    plan = RadicalExecutionBackend(
+        resource="tacc.frontera", queue="normal", nodes=1000, cores_per_node=56, walltime=240
+    ).plan()
+    assert (plan["nodes"], plan["cores"], plan["queued"]) == (1000, 56_000, True)
+
+
+def test_the_plan_says_which_settings_the_centre_demands_beside() -> None:
+    assert RadicalExecutionBackend(resource="tacc.frontera", nodes=1).plan()["missing"] == [
+        "project"
+    ]
+    plan = RadicalExecutionBackend(resource="tacc.frontera", nodes=1, project="X1").plan()
+    assert plan["missing"] == []
+
+
+def test_a_local_resource_needs_no_size() -> None:
+    assert _pilot(resource="local.localhost")["nodes"] == 1
+
+
+def test_any_other_resource_must_be_told_its_size() -> None:
+    with pytest.raises(ConfigurationError, match=r"nodes=.* or cores=.*a node has 42 cores"):
+        _pilot(resource="ornl.summit")
+
+
+def test_a_retired_resource_is_said_to_be_gone() -> None:
+    with pytest.raises(ConfigurationError, match=r"'anl.theta'.*no longer lists it.*'anl.polaris'"):
+        _pilot(resource="anl.theta", nodes=1)
+
+
+def test_an_unknown_resource_names_the_closest_and_how_to_add_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"'ornl.summit'.*resource_ornl.json"):
+        _pilot(resource="ornl.sumit", nodes=1)
+
+
+def test_a_node_size_that_differs_from_the_known_one_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"cores_per_node=48.*'tacc.frontera' says 56"):
+        _pilot(resource="tacc.frontera", nodes=2, cores_per_node=48)
+
+
+def test_an_unknown_access_schema_names_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="local, ssh, interactive"):
+        _pilot(resource="tacc.frontera", nodes=1, access_schema="gsissh")
+
+
+def test_nodes_and_cores_exclude_each_other() -> None:
+    with pytest.raises(ConfigurationError, match="not together with cores"):
+        _pilot(nodes=1, cores=4)
+
+
+def test_further_attributes_of_the_pilot_are_passed_on() -> None:
+    assert _pilot(pilot={"job_name": "mine"})["job_name"] == "mine"
+
+
+def test_an_attribute_that_a_setting_stands_for_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'runtime'; use walltime"):
+        _pilot(pilot={"runtime": 5})
+
+
+def test_a_configuration_of_the_users_own_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ".radical" / "pilot" / "configs"
+    folder.mkdir(parents=True)
+    (folder / "resource_uni.json").write_text(
+        """{
+        # the cluster in the cellar
+        "cellar": {"default_schema": "local", "cores_per_node": 16, # per node
+                   "schemas": {"local": {"job_manager_endpoint": "slurm://localhost/",
+                                         "filesystem_endpoint": "file://localhost/#here"}},},
+    }"""
+    )
+    monkeypatch.setenv("RADICAL_CONFIG_USER_DIR", str(tmp_path))
+    plan = RadicalExecutionBackend(resource="uni.cellar", nodes=2).plan()
+    assert (plan["cores"], plan["job_manager"]) == (32, "slurm://localhost/")
