@@ -22,13 +22,18 @@ from radical.asyncflow.testing import LeakGuard, RecordingSink
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     """A cluster that somebody else made."""
+
+    async def beat(dask_worker: Any) -> None:
+        await dask_worker.heartbeat()
+
     with LocalCluster(
         n_workers=1, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
     ) as made:
-        # Its scheduler is in this process, and has its threads from the first use on.
+        # Its scheduler is in this process, and has its threads from the first use on, and
+        # a connection of the worker's from the first heartbeat on.
         with Client(made) as client:
             client.gather(client.map(pow, range(8), [2] * 8))
-            client.run(int)
+            client.run(beat)
         yield made
 
 
