@@ -45,7 +45,7 @@ def check_archive(path: Path) -> Iterator[str]:
 
 
 def check_names(names: list[str], ours: Callable[[str], bool]) -> Iterator[str]:
-    if any(name.endswith(NAMESPACE) for name in names):
+    if any(f"/{name}".endswith(f"/{NAMESPACE}") for name in names):
         yield f"has {NAMESPACE}: radical belongs to others too"
     for name in names:
         if "__pycache__" in name or (".dist-info/" not in name and not ours(name)):

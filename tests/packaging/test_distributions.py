@@ -48,7 +48,7 @@ def release(build):
 def test_no_distribution_claims_the_namespace(dists, name, suffix):
     inside = names(dists[name][suffix])
     assert inside
-    assert not [path for path in inside if path.endswith("radical/__init__.py")]
+    assert not [path for path in inside if f"/{path}".endswith("/radical/__init__.py")]
 
 
 @pytest.mark.parametrize("suffix", [".whl", ".gz"])
