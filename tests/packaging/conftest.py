@@ -95,7 +95,7 @@ def dists(build: Callable[..., dict[str, Path]]) -> dict[str, dict[str, Path]]:
 def wheel_venv(scratch: Callable[[], Scratch], dists: dict[str, dict[str, Path]]) -> Scratch:
     """Our wheels and the real radical.utils."""
     made = scratch()
-    made.pip("radical.utils", *(files[".whl"] for files in dists.values()))
+    made.pip("radical.utils", *(dists[name][".whl"] for name in OURS))
     return made
 
 
@@ -116,7 +116,7 @@ def plugin_venv(
 ) -> Scratch:
     """Our wheels and every plugin of ``plugins/``, the misbehaving ones among them."""
     made = scratch()
-    made.pip(*(files[".whl"] for files in dists.values()))
+    made.pip(*(dists[name][".whl"] for name in OURS))
     plugins = [build(folder, "-t", "wheel")[".whl"] for folder in sorted(PLUGINS.iterdir())]
     # One has a requirement that cannot be met, which is what it is for.
     made.pip("--no-deps", *plugins)

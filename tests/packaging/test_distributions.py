@@ -117,5 +117,6 @@ def test_a_backend_names_its_entry_point_and_requires_the_core(dists, name):
         text = archive.read(path).decode()
     kind = name.removeprefix("backend-")
     assert "[radical.asyncflow.backends]" in text
-    assert f"{kind} = asyncflow_backend_{kind}.plugin" in text
+    entry = {"radical": "radical_pilot"}.get(kind, kind)
+    assert f"{entry} = asyncflow_backend_{kind}.plugin" in text
     assert [r for r in hard_requirements(wheel) if r.startswith("radical-asyncflow")]
