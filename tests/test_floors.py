@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     # 1: the pure core
     frozenset({"_binding", "_plan", "_scheduler"}),
     # 2: the contract, and what a backend needs where tasks run
-    frozenset({"_reference", "aside", "backend", "config", "hookspecs", "worker"}),
+    frozenset({"_reference", "aside", "backend", "config", "hookspecs", "journal", "worker"}),
     # 3: the machinery
     frozenset(
         {
