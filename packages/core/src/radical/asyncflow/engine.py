@@ -22,14 +22,15 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from . import _launch
 from ._decorators import TaskDecorators
 from ._dispatch import Dispatcher
 from ._map import check_limit, map_tasks
 from ._plan import Plan, PlanRecorder
 from ._scope import SCOPE, Scope
-from .aside import in_thread
-from .backend import ExecutionBackend, ReportSink
-from .errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
+from ._work_dir import WorkDir
+from .backend import ExecutionBackend
+from .errors import ConfigurationError
 from .events import TaskEvent
 
 if TYPE_CHECKING:
@@ -48,11 +49,6 @@ PLAN_LIMIT = 20_000
 GRACE = 12.0
 """Seconds that cancelled work has to end at shutdown (executables get 5 of SIGTERM)."""
 
-BACKEND_GRACE = 15.0
-"""Seconds that a backend has to shut down."""
-
-BackendChoice = str | ExecutionBackend | Sequence[str | ExecutionBackend]
-
 
 class WorkflowEngine(TaskDecorators):
     """Runs a growing graph of tasks on one or several execution backends.
@@ -62,7 +58,7 @@ class WorkflowEngine(TaskDecorators):
     the event loop it was made in.
     """
 
-    def __init__(self, dispatcher: Dispatcher, work_dir: _WorkDir) -> None:
+    def __init__(self, dispatcher: Dispatcher, work_dir: WorkDir) -> None:
         """Not for users: `create` starts the backends, which takes an event loop."""
         super().__init__(dispatcher)
         self._work_dir = work_dir
@@ -76,7 +72,7 @@ class WorkflowEngine(TaskDecorators):
     @classmethod
     def create(
         cls,
-        backend: BackendChoice | None = None,
+        backend: _launch.BackendChoice | None = None,
         config: Mapping[str, Any] | None = None,
         *,
         dry_run: bool = False,
@@ -116,7 +112,7 @@ class WorkflowEngine(TaskDecorators):
     @classmethod
     async def _create(
         cls,
-        backend: BackendChoice | None,
+        backend: _launch.BackendChoice | None,
         config: Mapping[str, Any] | None,
         dry_run: bool,
         uid: str | None,
@@ -126,9 +122,9 @@ class WorkflowEngine(TaskDecorators):
     ) -> Self:
         from ._watchers import introduce
 
-        backends = _choose(backend, config, dry_run, profile)
+        backends = _launch.choose(backend, config, dry_run, profile)
         uid = uid or f"run.{os.urandom(4).hex()}"
-        place = _WorkDir(uid, work_dir)
+        place = WorkDir(uid, work_dir)
         recorder = PlanRecorder(limit=None if dry_run else PLAN_LIMIT)
         dispatcher = Dispatcher(uid, place, max_pending=max_pending, recorder=recorder)
         engine = cls(dispatcher, place)
@@ -137,12 +133,12 @@ class WorkflowEngine(TaskDecorators):
             for instance in backends:
                 lane, sink = dispatcher.add_lane(instance)
                 started.append(instance)
-                await _start(instance, sink)
+                await _launch.start(instance, sink)
                 lane.refresh()
         except BaseException:
             # What is told is why the start failed, whatever the end of the others says;
             # each of those that fail is logged.
-            ends = (_end_backend(instance) for instance in started)
+            ends = (_launch.end(instance) for instance in started)
             await asyncio.gather(*ends, return_exceptions=True)
             await place.remove()
             raise
@@ -271,7 +267,7 @@ class WorkflowEngine(TaskDecorators):
                 log.warning("some tasks did not end within %g s of the shutdown", GRACE)
             lanes = dispatcher.lanes.values()
             ends = await asyncio.gather(
-                *(_end_backend(lane.backend) for lane in lanes), return_exceptions=True
+                *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True
             )
             dispatcher.pump()
             dispatcher.outcomes.abandon()
@@ -350,86 +346,6 @@ class _Creation:
     ) -> None:
         assert self._engine is not None
         await self._engine.__aexit__(exc_type, exc, traceback)
-
-
-class _WorkDir:
-    """The folder of a run, made when somebody asks for it."""
-
-    def __init__(self, uid: str, given: str | os.PathLike[str] | None) -> None:
-        self._uid = uid
-        self._given = None if given is None else Path(given).absolute()
-        self._made: Path | None = None
-
-    def __call__(self) -> Path:
-        if self._made is None:
-            if self._given is None:
-                import tempfile  # here, because it is slow to import and few need it
-
-                self._made = Path(tempfile.mkdtemp(prefix=f"asyncflow-{self._uid}-"))
-            else:
-                self._given.mkdir(parents=True, exist_ok=True)
-                self._made = self._given
-        return self._made
-
-    async def remove(self) -> None:
-        """Delete the folder if it is a temporary one."""
-        if self._made is not None and self._given is None:
-            import shutil
-
-            made, self._made = self._made, None
-            await in_thread(shutil.rmtree, made)
-
-
-def _choose(
-    backend: BackendChoice | None,
-    config: Mapping[str, Any] | None,
-    dry_run: bool,
-    profile: str | None,
-) -> list[ExecutionBackend]:
-    """The backends to run on, made but not started."""
-    from . import _profiles, _registry
-
-    if isinstance(backend, ExecutionBackend):
-        given: Sequence[str | ExecutionBackend] = [backend]
-    elif backend is None or isinstance(backend, str):
-        name = "noop" if dry_run and backend is None else backend
-        if dry_run and backend is None:
-            config = None
-        choices = _profiles.resolve(backend=name, config=config, profile=profile)
-        return [_registry.registry.create(choice.name, choice.config) for choice in choices]
-    else:
-        given = list(backend)
-        if config is not None:
-            raise ConfigurationError("config is for one backend; make several with the factory")
-    wrong = [item for item in given if not isinstance(item, str | ExecutionBackend)]
-    if wrong or not given:
-        raise ConfigurationError(
-            "backend must be a name, an ExecutionBackend or several of either, not "
-            + (repr(wrong[0]) if wrong else "an empty list")
-        )
-    return [
-        _registry.registry.create(item, None) if isinstance(item, str) else item for item in given
-    ]
-
-
-async def _start(backend: ExecutionBackend, sink: ReportSink) -> None:
-    try:
-        await backend.start(sink)
-    except AsyncFlowError:
-        raise
-    except Exception as error:
-        raise BackendStartError(
-            f"backend {backend.name!r} did not start: {type(error).__name__}: {error}"
-        ) from error
-
-
-async def _end_backend(backend: ExecutionBackend) -> None:
-    try:
-        async with asyncio.timeout(BACKEND_GRACE):
-            await backend.shutdown(cancel=True)
-    except Exception as error:
-        log.exception("backend %r did not shut down cleanly", backend.name)
-        raise BackendError(f"backend {backend.name!r} did not shut down: {error!r}") from error
 
 
 _LIFELINES: set[AsyncGenerator[None, None]] = set()
