@@ -104,8 +104,9 @@ class Index:
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
             self._take(path, lines)
-        if not self.lines:
+        if rest and not self.lines:
             check_header(path, rest)
+            raise corrupt(path, 0, 1)
         if intact(rest[:-1]) and not intact(rest):  # whole, but for the newline
             raise corrupt(path, self.covered, self.lines + 1)
         return rest
@@ -196,7 +197,9 @@ class Index:
         }
         part = Path(f"{file}.part")
         try:
-            with open(part, "wb", opener=_private) as stream:
+            part.unlink(missing_ok=True)
+            part.touch(mode=0o600)
+            with part.open("wb") as stream:
                 stream.write(seal(f"I {json.dumps(fields)}"))
                 stream.write(body)
             part.replace(file)
@@ -225,7 +228,3 @@ def _proof(descriptor: int, covered: int) -> str:
     end = min(covered, BLOCK)
     blocks = os.pread(descriptor, end, 0) + os.pread(descriptor, end, covered - end)
     return sha256(blocks).hexdigest()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
