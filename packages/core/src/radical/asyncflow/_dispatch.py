@@ -252,6 +252,8 @@ class Dispatcher:
                 # Out of budget; or interrupted, as by a KeyboardInterrupt: `awake` is
                 # set, so nobody else would come back to what is left.
                 self.loop.call_soon(self.pump)
+        if self.journal is not None:
+            self.journal.flush()
         if self.observers.events:
             self.observers.deliver()
         if not self.scheduler.tasks:

@@ -61,6 +61,8 @@ class Recorder:
         self._began = monotonic()
         self._bodies = Bodies(self._append)
         self._recall = Recall(dispatcher, writer, self._bodies, self._reuse)
+        self._buffer: list[Record] = []
+        self._batches = 0
         self._pending: deque[_Pending] = deque()
         self._written = 0
         self._settling = False
@@ -263,7 +265,18 @@ class Recorder:
         )
 
     def _append(self, record: Record) -> int:
-        return self._writer.append((record,))
+        """Have *record* written with all others of this turn; returns the batch's number."""
+        buffer = self._buffer
+        buffer.append(record)
+        if len(buffer) == 1:
+            self._dispatcher.wake()
+        return self._batches + 1
+
+    def flush(self) -> None:
+        """Hand what was appended in this turn to the writer."""
+        if self._buffer:
+            buffer, self._buffer = self._buffer, []
+            self._batches = self._writer.append(buffer)
 
     # ----------------------------------------------------------------- the run
 
@@ -309,6 +322,7 @@ class Recorder:
             for name in self._dispatcher.lanes:
                 self._append(journal.backend_down(name, now))
             self._append(journal.run_ended(now, outcome))
+            self.flush()
         await in_thread(self._writer.close)
 
 
