@@ -24,6 +24,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {
             "_block",
+            "_carriage",
             "_collector",
             "_copying",
             "_decorators",
@@ -35,6 +36,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_inbox",
             "_lane",
             "_launch",
+            "_listener",
             "_listing",
             "_map",
             "_observers",

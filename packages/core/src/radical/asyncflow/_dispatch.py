@@ -18,6 +18,7 @@ from threading import get_ident
 from typing import Any
 
 from ._binding import ATOMS
+from ._carriage import Carriage
 from ._collector import INTERVAL, PACE
 from ._future import RemoteTaskFuture, TaskFuture
 from ._inbox import Inbox, Sink
@@ -82,7 +83,8 @@ class Dispatcher:
         self._batched = False
         self._references = False
         self._idle: asyncio.Future[None] | None = None
-        self.observers = Observers(self.loop.time)
+        self.observers = Observers(uid, self._inbox)
+        self.carriage: Carriage | None = None
         self.outcomes = Outcomes(self)
         self.reports = Reports(self, self._inbox)
         self.preparer = Preparer(self, work_dir)
@@ -172,7 +174,9 @@ class Dispatcher:
         else:
             self.recorder.add(spec, number, [other.number for other in linked])
         if self.observers.events is not None:
-            self.observers.tell(future, PENDING)
+            self.observers.add_task(future, linked, scope)
+        if self.carriage is not None:
+            self.carriage.load(future)
         ended = scheduler.add(future, linked, holds)
         if ended:
             self.outcomes.resolve(ended)
@@ -262,6 +266,7 @@ class Dispatcher:
     def _send(self, limit: int) -> int:
         ready = self.scheduler.ready
         submitted = self.scheduler.submitted
+        carriage = self.carriage
         count = 0
         while ready and count < limit:
             node: Any = ready.popleft()
@@ -288,6 +293,8 @@ class Dispatcher:
                         continue
                 else:
                     args, kwargs = top_level(args, kwargs)
+            if carriage is not None:
+                spec, args = carriage.pack(node, args)
             lane.batch.append(
                 _new(TaskRequest, (node.number, node.attempt, spec, args, kwargs, None, refs))
             )
@@ -296,6 +303,7 @@ class Dispatcher:
             else:
                 node.stage = SUBMITTED
             if self.observers.events is not None:
+                self.observers.tell(node, READY)
                 self.observers.tell(node, SUBMITTED)
         self._batched = True
         return count
@@ -346,7 +354,10 @@ class Dispatcher:
         if lane.lost is not None:
             self.outcomes.attempt_failed(node, lane.lost)
             return
-        request = TaskRequest(node.number, node.attempt, node.spec, args, kwargs, command, refs)
+        spec = node.spec
+        if self.carriage is not None and command is None:
+            spec, args = self.carriage.pack(node, args)
+        request = TaskRequest(node.number, node.attempt, spec, args, kwargs, command, refs)
         lane.batch.append(request)
         self.scheduler.submitted(node)
         if self.observers.events is not None:

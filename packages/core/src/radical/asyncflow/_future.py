@@ -37,6 +37,7 @@ class Aux:
         preparing: the asyncio task that stages files and runs the body, or that checks
             the outputs; no report counts meanwhile.
         context: where a block's or an executable's body runs.
+        headers: what plugins send along.
         members: the unfinished tasks of a block.
         result: how an executable ended.
     """
@@ -47,6 +48,7 @@ class Aux:
         "ending",
         "files",
         "foreign",
+        "headers",
         "keep",
         "linked",
         "members",
@@ -69,6 +71,7 @@ class Aux:
         self.files: FileSet | None = None
         self.preparing: asyncio.Task[Any] | None = None
         self.context: Context | None = None
+        self.headers: tuple[Any, ...] | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None
         self.worker: str | None = None

@@ -55,11 +55,12 @@ class Reports:
         tasks = self._scheduler.tasks
         succeed = self._scheduler.succeed
         count = 0
+        observers.when = None
         while reports and count < limit:
             report = reports.popleft()
             count += 1
             try:
-                number, attempt, state, value = report
+                number, attempt, state, value, when = report
                 node: Any = tasks.get(number)
                 if node is None or node.attempt != attempt:
                     self._stray(report)
@@ -79,8 +80,9 @@ class Reports:
                         node.kwargs = NO_KWARGS
                         _set_result(node, value)
                         if observers.events is not None:
-                            observers.tell(node, DONE)
+                            observers.tell(node, DONE, None, when)
                     else:
+                        observers.when = when
                         outcomes.done(node, value)
                 elif state is RUNNING:
                     if stage is SUBMITTED:
@@ -88,10 +90,12 @@ class Reports:
                         if node.spec.timeout is not None or value is not None:
                             outcomes.began(node, value)
                         if observers.events is not None:
-                            observers.tell(node, RUNNING)
+                            observers.tell(node, RUNNING, None, when)
                 elif state is FAILED:
+                    observers.when = when
                     outcomes.attempt_failed(node, value)
                 elif state is CANCELLED:
+                    observers.when = when
                     outcomes.ended(node)
                 else:
                     self._stray(report)
@@ -99,11 +103,13 @@ class Reports:
                 # Not the report itself: results do not belong in a log.
                 log.exception("a malformed report was dropped, a %s", type(report).__name__)
                 self.strays["malformed"] += 1
+        observers.when = None
         return count
 
     def _stray(self, report: Report) -> None:
-        number, attempt, state, value = report
+        number, attempt, state, value, when = report
         if number == LOST:
+            self._observers.when = when
             self._outcomes.lose(self._dispatcher.by_index[attempt], value)
             return
         node = self._scheduler.tasks.get(number)

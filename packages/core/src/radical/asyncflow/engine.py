@@ -31,7 +31,7 @@ from ._scope import SCOPE, Scope
 from ._work_dir import WorkDir
 from .backend import ExecutionBackend
 from .errors import ConfigurationError
-from .events import TaskEvent
+from .events import Event
 
 if TYPE_CHECKING:
     from ._progress import Progress
@@ -65,6 +65,8 @@ class WorkflowEngine(TaskDecorators):
         self._closing: asyncio.Task[None] | None = None
         self._lifeline: AsyncGenerator[None, None] | None = None
         self._interrupted = True
+        self._outcome = "done"
+        self._error: BaseException | None = None
         self._owner = asyncio.current_task()
         if self._owner is not None:
             self._owner.add_done_callback(self._owner_ended)
@@ -184,8 +186,11 @@ class WorkflowEngine(TaskDecorators):
         """
         return self._dispatcher.recorder.plan()
 
-    def observe(self, callback: Callable[[Sequence[TaskEvent]], object]) -> Callable[[], None]:
+    def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
         """Have *callback* called, in the loop, with batches of events as they happen.
+
+        It has to return soon: nothing else runs meanwhile.  One that raises three times
+        is not called again.
 
         Returns:
             A function that ends it.
@@ -249,7 +254,7 @@ class WorkflowEngine(TaskDecorators):
             self._closing = asyncio.create_task(self._shutdown(cancel))
         elif cancel and not self._dispatcher.closed:
             # A shutdown that waits for tasks is under way; this one will not.
-            self._dispatcher.outcomes.cancel_all()
+            self._cancel_all()
         await asyncio.shield(self._closing)
 
     async def _shutdown(self, cancel: bool) -> None:
@@ -259,7 +264,7 @@ class WorkflowEngine(TaskDecorators):
             await dispatcher.preparer.settle()
         dispatcher.closed = True
         try:
-            dispatcher.outcomes.cancel_all()
+            self._cancel_all()
             try:
                 async with asyncio.timeout(GRACE):
                     await dispatcher.wait_idle()
@@ -272,6 +277,9 @@ class WorkflowEngine(TaskDecorators):
             dispatcher.pump()
             dispatcher.outcomes.abandon()
             await dispatcher.preparer.close()
+            await dispatcher.observers.close(
+                zip(lanes, ends, strict=True), self._outcome, self._error
+            )
         finally:
             await self._work_dir.remove()
         if self._owner is not None:
@@ -284,6 +292,11 @@ class WorkflowEngine(TaskDecorators):
         errors = [error for error in ends if isinstance(error, BaseException)]
         if errors:
             raise errors[0]
+
+    def _cancel_all(self) -> None:
+        if self._dispatcher.scheduler.tasks and self._outcome == "done":
+            self._outcome = "cancelled"
+        self._dispatcher.outcomes.cancel_all()
 
     async def _forgotten(self) -> None:
         """The loop is being closed and nobody shut the engine down.
@@ -316,6 +329,9 @@ class WorkflowEngine(TaskDecorators):
         traceback: TracebackType | None,
     ) -> None:
         """Wait for unfinished tasks and shut down; after an error, cancel them."""
+        if exc is not None:
+            self._outcome = "failed" if isinstance(exc, Exception) else "cancelled"
+            self._error = exc
         await self.shutdown(cancel=exc is not None)
 
     def __repr__(self) -> str:
