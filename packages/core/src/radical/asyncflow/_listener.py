@@ -21,7 +21,7 @@ CALL = 10_000
 """Events after which a call gets no more; between two calls a thread can be ended."""
 
 LIMIT = 500_000
-"""Events that may wait for a plugin; some 150 MB.  Tasks' events beyond that are dropped."""
+"""Events that may wait for a plugin; some 200 MB.  Tasks' events beyond that are dropped."""
 
 ERRORS = 3
 """A plugin that raised so often is not called again."""
