@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from . import _launch
 from ._decorators import TaskDecorators
 from ._dispatch import Dispatcher
+from ._journaling import journal_of, open_journal
 from ._map import check_limit, map_tasks
 from ._plan import Plan, PlanRecorder
 from ._scope import SCOPE, Scope
@@ -34,8 +35,12 @@ from .errors import ConfigurationError
 from .events import Event
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ._preemption import Preemption
     from ._progress import Progress
     from ._task import TaskFunction
+    from .journal import Journal
 
 __all__ = ["WorkflowEngine"]
 
@@ -65,6 +70,7 @@ class WorkflowEngine(TaskDecorators):
         self._closing: asyncio.Task[None] | None = None
         self._lifeline: AsyncGenerator[None, None] | None = None
         self._interrupted = True
+        self._preemption: Preemption | None = None
         self._outcome = "done"
         self._error: BaseException | None = None
         self._owner = asyncio.current_task()
@@ -82,6 +88,11 @@ class WorkflowEngine(TaskDecorators):
         work_dir: str | os.PathLike[str] | None = None,
         profile: str | None = None,
         max_pending: int | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
+        walltime: float | str | None = None,
+        deadline: datetime | None = None,
+        grace: float = 20.0,
+        stop_on_sigterm: bool = False,
     ) -> _Creation:
         """An engine with its backends started: await it, or enter it with ``async with``.
 
@@ -97,11 +108,23 @@ class WorkflowEngine(TaskDecorators):
             profile: name of a profile in ``asyncflow.toml``.
             max_pending: how many tasks may be unfinished; a call beyond that raises
                 PendingLimitError.
+            journal: a file that keeps what was done: run again with it, the program gets
+                the results that are still valid from there and does the rest.  None:
+                what ``ASYNCFLOW_JOURNAL`` says, else none.
+            walltime: seconds, or ``"HH:MM:SS"``, that the run may take.  In time before
+                its end nothing starts that would not finish; then what is left fails
+                with PreemptedError, and ``async with`` ends the program with exit code 75.
+            deadline: the same as a point in time; the earlier of the two counts.
+            grace: seconds that a task of unknown length needs to be started before that
+                end, and that running ones get after SIGTERM.
+            stop_on_sigterm: have SIGTERM, as a batch system sends it, stop the run in the
+                same way.
 
         Raises:
             BackendNotFoundError: no such backend, or it is not installed.
             BackendStartError: a backend did not come up; those that did are shut down.
             ConfigurationError: the settings are wrong.
+            JournalError: the journal cannot be used; JournalInUseError: another run does.
         """
         if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
             raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
@@ -109,7 +132,18 @@ class WorkflowEngine(TaskDecorators):
             raise ConfigurationError(
                 "config is for a backend given by name; this one was made with its own"
             )
-        return _Creation(cls._create(backend, config, dry_run, uid, work_dir, profile, max_pending))
+        preemption = None
+        if walltime is not None or deadline is not None or stop_on_sigterm:
+            from ._preemption import prepare
+
+            preemption = prepare(walltime, deadline, grace, stop_on_sigterm)
+        return _Creation(
+            cls._create(
+                *(backend, config, dry_run, uid, work_dir, profile, max_pending),
+                journal_of(journal),
+                preemption,
+            )
+        )
 
     @classmethod
     async def _create(
@@ -121,6 +155,8 @@ class WorkflowEngine(TaskDecorators):
         work_dir: str | os.PathLike[str] | None,
         profile: str | None,
         max_pending: int | None,
+        journal: Journal | None,
+        preemption: Callable[[Dispatcher], Preemption] | None,
     ) -> Self:
         from ._watchers import introduce
 
@@ -132,17 +168,25 @@ class WorkflowEngine(TaskDecorators):
         engine = cls(dispatcher, place)
         started: list[ExecutionBackend] = []
         try:
+            if journal is not None:
+                await open_journal(dispatcher, journal)
             for instance in backends:
                 lane, sink = dispatcher.add_lane(instance)
                 started.append(instance)
                 await _launch.start(instance, sink)
                 lane.refresh()
+                if dispatcher.journal is not None:
+                    dispatcher.journal.backend_up(instance)
+            if preemption is not None:
+                engine._preemption = preemption(dispatcher)
         except BaseException:
             # What is told is why the start failed, whatever the end of the others says;
             # each of those that fail is logged.
             ends = (_launch.end(instance) for instance in started)
             await asyncio.gather(*ends, return_exceptions=True)
             await place.remove()
+            if dispatcher.journal is not None:
+                await dispatcher.journal.close("failed")
             raise
         engine._lifeline = _lifeline(engine)
         _LIFELINES.add(engine._lifeline)
@@ -172,6 +216,11 @@ class WorkflowEngine(TaskDecorators):
     def work_dir(self) -> Path:
         """Folder for files of this run, made on first use."""
         return self._work_dir()
+
+    @property
+    def preempted(self) -> str | None:
+        """Why the run is stopping before its tasks are done; None while it is not."""
+        return None if self._preemption is None else self._preemption.reason
 
     @property
     def closed(self) -> bool:
@@ -278,10 +327,16 @@ class WorkflowEngine(TaskDecorators):
             dispatcher.outcomes.abandon()
             await dispatcher.preparer.close()
             await dispatcher.observers.close(
-                zip(lanes, ends, strict=True), self._outcome, self._error
+                zip(lanes, ends, strict=True),
+                "preempted" if self.preempted else self._outcome,
+                self._error,
             )
         finally:
+            if self._preemption is not None:
+                self._preemption.close()
             await self._work_dir.remove()
+            if dispatcher.journal is not None:
+                await dispatcher.journal.close("preempted" if self.preempted else self._outcome)
         if self._owner is not None:
             self._owner.remove_done_callback(self._owner_ended)
             self._owner = None
@@ -328,11 +383,20 @@ class WorkflowEngine(TaskDecorators):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wait for unfinished tasks and shut down; after an error, cancel them."""
+        """Wait for unfinished tasks and shut down; after an error, cancel them.
+
+        Raises:
+            SystemExit: the run was preempted, and its tasks' PreemptedError ends the block.
+        """
         if exc is not None:
             self._outcome = "failed" if isinstance(exc, Exception) else "cancelled"
             self._error = exc
         await self.shutdown(cancel=exc is not None)
+        if exc is not None and self.preempted:
+            from ._preemption import EXIT_CODE, is_preemption
+
+            if is_preemption(exc):
+                raise SystemExit(EXIT_CODE) from exc
 
     def __repr__(self) -> str:
         names = ", ".join(self._dispatcher.lanes)

@@ -82,7 +82,8 @@ class RunEvent(NamedTuple):
     Attributes:
         time, wall, run: as for a `TaskEvent`.
         outcome: of one that ended: ``"done"``; ``"failed"`` if an exception left the
-            engine's ``async with``; ``"cancelled"`` if unfinished tasks were cancelled.
+            engine's ``async with``; ``"cancelled"`` if unfinished tasks were cancelled;
+            ``"preempted"`` if it was told to stop.
         error: that exception.
     """
 

@@ -68,6 +68,7 @@ class TaskRecord(NamedTuple):
         failed: attempts before the last.
         exit_code, stdout, stderr: of an executable; the tails of what it printed.
         result_bytes: size of the stored result; None if it is not stored.
+        unstored: why it is not stored, where there was something to store.
     """
 
     number: int
@@ -91,6 +92,7 @@ class TaskRecord(NamedTuple):
     stdout: str | None = None
     stderr: str | None = None
     result_bytes: int | None = None
+    unstored: str | None = None
 
     @property
     def name(self) -> str:
@@ -114,7 +116,7 @@ class RunRecord(NamedTuple):
     Attributes:
         begun: seconds since the epoch.
         ended: seconds after *begun*; None if it runs still, or was killed.
-        outcome: "done", "failed", "preempted", or "" if it has no end.
+        outcome: "done", "failed", "cancelled", "preempted", or "" if it has no end.
         program: the script's arguments, as the program saw them.
         backends: ``{name: {"version": ..., "up": seconds, "down": seconds or None}}``.
         tasks: by number, in the order of the calls.
