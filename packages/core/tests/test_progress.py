@@ -8,7 +8,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from radical.asyncflow._tally import FAILURES, NAMES, Tally
 from radical.asyncflow._text import duration, error_line, printable, shorten
 from radical.asyncflow._watchers import watchers
 from radical.asyncflow.errors import ConfigurationError, DependencyFailureError
+from radical.asyncflow.events import BackendEvent, RunEvent
 from radical.asyncflow.model import TaskKind, TaskState
 from radical.asyncflow.testing import ScriptedBackend
 from rich.console import Console
@@ -62,10 +63,21 @@ class TestTally:
             (TaskState.DONE, (0, 0, 1)),
         ]
         for state, counts in states:
-            tally.take([_event(1, state)], running, 0.0)
+            error = ValueError() if state is TaskState.READY else None
+            tally.take([_event(1, state, error=error)], running, 0.0)
             row = tally.rows["t"]
             assert (row.pending, row.running, row.done) == counts
         assert row.retried == 1
+
+    def test_a_task_that_is_taken_to_be_sent_is_no_retry(self) -> None:
+        tally, running = Tally(), set[int]()
+        tally.take([_event(1, TaskState.PENDING), _event(1, TaskState.READY)], running, 0.0)
+        assert (tally.rows["t"].pending, tally.rows["t"].retried) == (1, 0)
+
+    def test_what_is_not_about_a_task_is_not_counted(self) -> None:
+        tally = Tally()
+        tally.take([BackendEvent(0.0, "b", "down"), RunEvent(0.0, "ended")], set(), 0.0)
+        assert tally.rows == {}
 
     def test_finished_tasks_leave_nothing_behind(self) -> None:
         tally, running = Tally(), set[int]()
@@ -305,9 +317,9 @@ class TestWatchers:
             await flow.function_task(name="seen")(body)()
         import watch_plugin  # type: ignore[import-not-found]
 
-        events: Sequence[TaskEvent] = watch_plugin.seen
-        assert [event.state for event in events][:1] == [TaskState.PENDING]
-        assert events[-1].state is TaskState.DONE
+        states = [event.state for event in watch_plugin.seen]
+        assert states[:3] == ["begun", "up", TaskState.PENDING]
+        assert states[-3:] == [TaskState.DONE, "down", "ended"]
 
     async def test_a_plugin_that_raises_is_named_and_harms_nobody(
         self, install: Installer, caplog: pytest.LogCaptureFixture
@@ -320,7 +332,7 @@ class TestWatchers:
         with caplog.at_level(logging.ERROR, "radical.asyncflow"):
             async with WorkflowEngine.create(ScriptedBackend()) as flow:
                 assert await flow.function_task(body)() == 1
-        assert "<plugin watch of watch 1>" in caplog.text
+        assert "plugin watch of watch 1 raised" in caplog.text
 
     async def test_nobody_observes_where_no_plugin_is_installed(self) -> None:
         async with WorkflowEngine.create(ScriptedBackend()) as flow:

@@ -106,8 +106,12 @@ class _FutureSink:
     def work_dir(self) -> Path:
         return Path.cwd()
 
+    @property
+    def watched(self) -> bool:
+        return False
+
     def report(self, reports: Iterable[Report]) -> None:
-        for task_id, attempt, state, value in reports:
+        for task_id, attempt, state, value, _ in reports:
             if state is TaskState.DONE:
                 self.done(task_id, attempt, value)
             elif state is TaskState.FAILED:

@@ -30,7 +30,8 @@ _PATIENCE = 0.010  # seconds after which a chunk is too slow
 _FORGET = 64  # functions that a worker may know in vain
 _STARTS = 3  # workers that may fail to start before a task is charged with it
 _FUNCTION = TaskKind.FUNCTION
-_DONE, _FAILED, _CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+_RUNNING, _DONE = TaskState.RUNNING, TaskState.DONE
+_FAILED, _CANCELLED = TaskState.FAILED, TaskState.CANCELLED
 
 
 class _Entry:
@@ -287,7 +288,8 @@ class ProcessSlot(Slot):
 
     def _deliver(self, messages: list[Message], entries: list[_Entry], seconds: float) -> None:
         reports: list[Report] = []
-        for place, code, parts in messages:
+        watched = self.slots.sink.watched
+        for place, code, parts, began, ended in messages:
             entry = entries[place]
             assert entry.code is not None
             entry.code.learn(seconds)
@@ -295,12 +297,14 @@ class ProcessSlot(Slot):
             with self._lock:
                 if not self._drop(entry):
                     continue
+            if watched and not entry.announced:
+                reports.append(_report(entry, _RUNNING, self.name, began))
             if entry.job.cancelled:
-                reports.append(_report(entry, _CANCELLED))
+                reports.append(_report(entry, _CANCELLED, None, ended))
             elif code == VALUE and not isinstance(value, _Failed):
-                reports.append(_report(entry, _DONE, value))
+                reports.append(_report(entry, _DONE, value, ended))
             else:
-                reports.append(_report(entry, _FAILED, value.error))
+                reports.append(_report(entry, _FAILED, value.error, ended))
         if not self._entries:
             self.look()
         self.slots.sink.report(reports)
@@ -372,5 +376,8 @@ def _decode(code: int, parts: list[Part]) -> Any:
     return value
 
 
-def _report(entry: _Entry, state: TaskState, value: Any = None) -> Report:
-    return tuple.__new__(Report, (entry.request.task_id, entry.request.attempt, state, value))
+def _report(
+    entry: _Entry, state: TaskState, value: Any = None, time: float | None = None
+) -> Report:
+    request = entry.request
+    return tuple.__new__(Report, (request.task_id, request.attempt, state, value, time))

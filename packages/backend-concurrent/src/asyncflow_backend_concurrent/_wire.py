@@ -1,6 +1,6 @@
 """Messages over a socket, and values as the parts of a message.
 
-A message is two small numbers and any number of parts.  Part 0 is a pickle; the
+A message is two small numbers, two times and any number of parts.  Part 0 is a pickle; the
 others are its large buffers, sent from where they lie and received into memory that
 nobody else has, so that an array arrives writable and was copied by the kernel alone.
 Both ends of a worker's socket, parent and child, use this module.
@@ -24,7 +24,7 @@ VALUE, FAILURE, UNSENT = range(3)
 
 Part = bytes | bytearray | memoryview
 
-_HEAD = struct.Struct("<HHI")
+_HEAD = struct.Struct("<HHIdd")
 _SMALL = 32 * 1024  # bytes; below it one copy is cheaper than a vectored call
 _APART = 16 * 1024  # bytes; a smaller buffer stays inside of its pickle
 _PARTS = 1000  # most parts of a message
@@ -33,11 +33,18 @@ _ATOMS = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
 class Message(NamedTuple):
-    """What `Channel.receive` returns; the meaning of the numbers is the caller's."""
+    """What `Channel.receive` returns; the meaning of the numbers is the caller's.
+
+    Attributes:
+        began, ended: of a task, in seconds of `time.monotonic`, which is one clock for
+            all processes of a machine.
+    """
 
     place: int
     code: int
     parts: list[Part]
+    began: float = 0.0
+    ended: float = 0.0
 
 
 class Channel:
@@ -54,9 +61,17 @@ class Channel:
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
 
-    def send(self, place: int, code: int, parts: Sequence[Part]) -> None:
+    def send(
+        self,
+        place: int,
+        code: int,
+        parts: Sequence[Part],
+        began: float = 0.0,
+        ended: float = 0.0,
+    ) -> None:
         lengths = [len(part) for part in parts]
-        head = struct.pack(f"<HHI{len(parts)}Q", place, code, len(parts), *lengths)
+        form = f"<HHIdd{len(parts)}Q"
+        head = struct.pack(form, place, code, len(parts), began, ended, *lengths)
         if sum(lengths) < _SMALL:
             rest: list[Part] = [b"".join((head, *parts))]
         else:
@@ -83,12 +98,12 @@ class Channel:
         """
         if not self._fill(_HEAD.size, block):
             return None
-        place, code, count = _HEAD.unpack_from(self._buffer, self._start)
+        place, code, count, began, ended = _HEAD.unpack_from(self._buffer, self._start)
         self._start += _HEAD.size
         self._fill(8 * count, True)
         lengths = struct.unpack_from(f"<{count}Q", self._buffer, self._start)
         self._start += 8 * count
-        return Message(place, code, [self._part(length) for length in lengths])
+        return Message(place, code, [self._part(length) for length in lengths], began, ended)
 
     def _fill(self, size: int, block: bool) -> bool:
         """Have *size* bytes in the buffer, which must not be more than it can hold."""

@@ -15,6 +15,7 @@ import select
 import socket
 import sys
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 from radical.asyncflow.worker import Failure, TaskContext, call, close_loop
@@ -57,6 +58,7 @@ class _Child:
         self._gpus: tuple[int, ...] = ()
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._pid = os.getpid()
+        self._began = self._ended = 0.0
 
     def _wait(self, event: int) -> None:
         if event == select.POLLOUT:
@@ -88,7 +90,7 @@ class _Child:
                         # The task forked, and this is its child: not the one to answer.
                         os._exit(0)
                     tasks[place] = ()
-                    self._channel.send(place, code, parts)
+                    self._channel.send(place, code, parts, self._began, self._ended)
                     del parts
             self._ring()
 
@@ -116,11 +118,15 @@ class _Child:
                 # The chunk's own references would keep a large array alive for too long.
                 buffers[first:last] = [b""] * (last - first)
         except BaseException as exc:  # foreign code
+            self._began = self._ended = monotonic()
             return UNSENT, [pickle.dumps((what, _reason(exc)))]
+        self._began = monotonic()
         try:
             with TaskContext(name, task_id, attempt, gpus):
                 value = call(function, args, kwargs)
+            self._ended = monotonic()
         except BaseException as exc:  # a task may raise SystemExit and live on as a failure
+            self._ended = monotonic()
             del args, kwargs
             return FAILURE, [pickle.dumps(Failure.pack(exc))]
         del args, kwargs

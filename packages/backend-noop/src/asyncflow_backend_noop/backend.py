@@ -78,7 +78,7 @@ class NoopExecutionBackend(ExecutionBackend):
             raise EngineClosedError(f"backend {self.name!r} was not started")
         sink.report(
             [
-                _report(Report, (task.task_id, task.attempt, _DONE, DryRunResult(task)))
+                _report(Report, (task.task_id, task.attempt, _DONE, DryRunResult(task), None))
                 for task in batch
             ]
         )

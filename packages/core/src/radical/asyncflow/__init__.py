@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         UnsupportedOptionError,
         WorkerLostError,
     )
-    from .events import TaskEvent
+    from .events import BackendEvent, RunEvent, TaskEvent
     from .model import Command, Prompt, Resources, RetryPolicy
     from .worker import cancelled, current_task
 
@@ -65,6 +65,7 @@ __all__ = [
     "AsyncFlowError",
     "BackendBrokenError",
     "BackendError",
+    "BackendEvent",
     "BackendIncompatibleError",
     "BackendLostError",
     "BackendNotFoundError",
@@ -94,6 +95,7 @@ __all__ = [
     "ResourceError",
     "Resources",
     "RetryPolicy",
+    "RunEvent",
     "SerializationError",
     "TaskError",
     "TaskEvent",
@@ -115,6 +117,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BackendEvent": "events",
     "BackendSpec": "backend",
     "Capabilities": "backend",
     "Command": "model",
@@ -126,6 +129,7 @@ _HOMES = {
     "Prompt": "model",
     "Resources": "model",
     "RetryPolicy": "model",
+    "RunEvent": "events",
     "TaskEvent": "events",
     "TaskFunction": "_task",
     "TaskFuture": "_future",

@@ -18,6 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ._binding import ATOMS
+from ._carriage import Carriage
 from ._collector import INTERVAL, PACE
 from ._future import RemoteTaskFuture, TaskFuture
 from ._inbox import Inbox, Sink
@@ -89,7 +90,8 @@ class Dispatcher:
         self._batched = False
         self._references = False
         self._idle: asyncio.Future[None] | None = None
-        self.observers = Observers(self.loop.time)
+        self.observers = Observers(uid, self._inbox)
+        self.carriage: Carriage | None = None
         self.outcomes = Outcomes(self)
         self.reports = Reports(self, self._inbox)
         self.preparer = Preparer(self, work_dir)
@@ -181,7 +183,9 @@ class Dispatcher:
         if self.journal is not None:
             self.journal.added(future, linked)
         if self.observers.events is not None:
-            self.observers.tell(future, PENDING)
+            self.observers.add_task(future, linked, scope)
+        if self.carriage is not None:
+            self.carriage.load(future)
         ended = scheduler.add(future, linked, holds)
         if ended:
             self.outcomes.resolve(ended)
@@ -273,6 +277,7 @@ class Dispatcher:
     def _send(self, limit: int) -> int:
         ready = self.scheduler.ready
         submitted = self.scheduler.submitted
+        carriage = self.carriage
         gates = self.gates
         count = 0
         while ready and count < limit:
@@ -302,6 +307,8 @@ class Dispatcher:
                         continue
                 else:
                     args, kwargs = top_level(args, kwargs)
+            if carriage is not None:
+                spec, args = carriage.pack(node, args)
             lane.batch.append(
                 _new(TaskRequest, (node.number, node.attempt, spec, args, kwargs, None, refs))
             )
@@ -310,6 +317,7 @@ class Dispatcher:
             else:
                 node.stage = SUBMITTED
             if self.observers.events is not None:
+                self.observers.tell(node, READY)
                 self.observers.tell(node, SUBMITTED)
         self._batched = True
         return count
@@ -360,7 +368,10 @@ class Dispatcher:
         if lane.lost is not None:
             self.outcomes.attempt_failed(node, lane.lost)
             return
-        request = TaskRequest(node.number, node.attempt, node.spec, args, kwargs, command, refs)
+        spec = node.spec
+        if self.carriage is not None and command is None:
+            spec, args = self.carriage.pack(node, args)
+        request = TaskRequest(node.number, node.attempt, spec, args, kwargs, command, refs)
         lane.batch.append(request)
         self.scheduler.submitted(node)
         if self.observers.events is not None:

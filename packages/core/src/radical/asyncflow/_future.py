@@ -39,6 +39,7 @@ class Aux:
             the outputs, or the entry of a result on its way to the journal; no report
             counts meanwhile.
         context: where a block's or an executable's body runs.
+        headers: what plugins send along.
         members: the unfinished tasks of a block.
         result: how an executable ended.
     """
@@ -49,6 +50,7 @@ class Aux:
         "ending",
         "files",
         "foreign",
+        "headers",
         "keep",
         "linked",
         "members",
@@ -71,6 +73,7 @@ class Aux:
         self.files: FileSet | None = None
         self.preparing: asyncio.Task[Any] | Entry | None = None
         self.context: Context | None = None
+        self.headers: tuple[Any, ...] | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None
         self.worker: str | None = None

@@ -33,9 +33,10 @@ class Inbox:
 
     Attributes:
         eager: wake the loop for a RUNNING report too, not only for an end.
+        clock: gives a report its time; None while nobody watches.
     """
 
-    __slots__ = ("_look", "_loop", "_thread", "awake", "eager", "reports")
+    __slots__ = ("_look", "_loop", "_thread", "awake", "clock", "eager", "reports")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
         self._loop = loop
@@ -44,6 +45,7 @@ class Inbox:
         self.reports: deque[Report] = deque()
         self.awake = False
         self.eager = False
+        self.clock: Callable[[], float] | None = None
 
     def wake(self) -> None:
         """Have the engine look soon; from any thread."""
@@ -78,21 +80,36 @@ class Sink:
     def work_dir(self) -> Path:
         return self._work_dir()
 
+    @property
+    def watched(self) -> bool:
+        return self._inbox.clock is not None
+
     def report(self, reports: Iterable[Report]) -> None:
         inbox = self._inbox
+        clock = inbox.clock
+        if clock is not None:
+            now = clock()
+            reports = [
+                report if report.time is not None else report._replace(time=now)
+                for report in reports
+            ]
         inbox.reports.extend(reports)
         if not inbox.awake:
             inbox.wake()
 
     def running(self, task_id: TaskId, attempt: int, worker: str | None = None) -> None:
         inbox = self._inbox
-        inbox.reports.append(_report(Report, (task_id, attempt, RUNNING, worker)))
+        clock = inbox.clock
+        now = None if clock is None else clock()
+        inbox.reports.append(_report(Report, (task_id, attempt, RUNNING, worker, now)))
         if inbox.eager and not inbox.awake:
             inbox.wake()
 
     def done(self, task_id: TaskId, attempt: int, value: object) -> None:
         inbox = self._inbox
-        inbox.reports.append(_report(Report, (task_id, attempt, DONE, value)))
+        clock = inbox.clock
+        now = None if clock is None else clock()
+        inbox.reports.append(_report(Report, (task_id, attempt, DONE, value, now)))
         if not inbox.awake:
             inbox.wake()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from .backend import API_VERSION, ExecutionBackend, TaskRequest
 from .errors import BackendBrokenError, BackendIncompatibleError, UnsupportedOptionError
 from .model import DEFAULT_RESOURCES, TaskSpec
@@ -14,6 +16,7 @@ class Lane:
 
     Attributes:
         lost: why the backend is gone, once it is.
+        since: when it came up, in seconds of `time.monotonic`.
     """
 
     __slots__ = (
@@ -26,6 +29,7 @@ class Lane:
         "name",
         "native",
         "remote",
+        "since",
     )
 
     def __init__(self, index: int, backend: ExecutionBackend) -> None:
@@ -43,6 +47,7 @@ class Lane:
         self.executes = self.capabilities.executes
         self.native = self.capabilities.native_dependencies
         self.remote = self.capabilities.remote_results
+        self.since = monotonic()
 
     def check(self, spec: TaskSpec) -> None:
         """Raise unless this backend can run *spec*.

@@ -207,6 +207,8 @@ class Outcomes:
             lost.__cause__ = error
             error = lost
         lane.lost = error
+        if self._observers.events is not None:
+            self._observers.tell_down(lane, error)
         held = [
             cast(TaskFuture[Any], node)
             for node in self._scheduler.tasks.values()
@@ -411,7 +413,7 @@ def clear(node: TaskFuture[Any]) -> None:
             aux.timer = None
         aux.members = None
         aux.foreign = aux.keep = aux.linked = None
-        aux.files = aux.preparing = aux.context = aux.command = None
+        aux.files = aux.preparing = aux.context = aux.command = aux.headers = None
 
 
 def _as_failure(node: TaskFuture[Any], error: BaseException) -> BaseException:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ._future import TaskFuture
 from ._halt import halt
 from .errors import ConfigurationError, PreemptedError
-from .events import TaskEvent
+from .events import Event, TaskEvent
 from .model import TaskState
 
 if TYPE_CHECKING:
@@ -195,9 +195,11 @@ class Preemption:
 
         halt(self._dispatcher, why)
 
-    def _learn(self, events: Sequence[TaskEvent]) -> None:
+    def _learn(self, events: Sequence[Event]) -> None:
         """Learn how long tasks of a name take."""
         for event in events:
+            if not isinstance(event, TaskEvent):
+                continue
             if event.state is RUNNING:
                 self._started[event.task_id] = event.time
             elif event.state >= DONE or event.state is READY:

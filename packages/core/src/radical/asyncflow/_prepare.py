@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -135,6 +136,8 @@ class Preparer:
         args, kwargs, refs = substitute(node)
         spec = node.spec
         aux = node.aux
+        if dispatcher.observers.events is not None:
+            dispatcher.observers.tell(node, TaskState.READY)
         if spec.kind is TaskKind.BLOCK:
             assert aux is not None
             self._start(node, aux, self._run_block(node, aux, args, kwargs))
@@ -189,9 +192,10 @@ class Preparer:
         command: Command | Prompt | None = None
         if spec.kind is not TaskKind.FUNCTION:
             try:
-                outcome = spec.function(*args, **kwargs)
-                if inspect.isawaitable(outcome):
-                    outcome = await outcome
+                with self._around(aux):
+                    outcome = spec.function(*args, **kwargs)
+                    if inspect.isawaitable(outcome):
+                        outcome = await outcome
             except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
                 me = asyncio.current_task()
                 if me is not None and me.cancelling():
@@ -205,10 +209,17 @@ class Preparer:
                 command = Command.of(outcome)
                 if folder is not None and command.cwd is None:
                     command = Command(command.args, command.env, str(folder), command.stdin)
+                if self._dispatcher.carriage is not None:
+                    command = self._dispatcher.carriage.equip(aux, command)
                 aux.command = command
             args, kwargs = (), {}
         aux.preparing = None
         self._dispatcher.enqueue(node, args, kwargs, command, refs)
+
+    def _around(self, aux: Aux) -> AbstractContextManager[object]:
+        """What plugins have entered while a body runs here."""
+        carriage = self._dispatcher.carriage
+        return nullcontext() if carriage is None else carriage.around(aux)
 
     # ------------------------------------------------------------------- files
 
@@ -258,7 +269,8 @@ class Preparer:
         aux.members = WeakSet()
         dispatcher.outcomes.block_began(node)
         try:
-            value = await watch(node.spec.function(*args, **kwargs), node.name)
+            with self._around(aux):
+                value = await watch(node.spec.function(*args, **kwargs), node.name)
         except (SystemExit, GeneratorExit) as error:
             # asyncio would let these end the loop; a block's body cannot end the program.
             dispatcher.outcomes.block_failed(node, error)

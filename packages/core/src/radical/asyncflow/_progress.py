@@ -19,7 +19,7 @@ from weakref import WeakSet, ref
 from ._tally import Failure, Row, Tally
 from ._text import duration, printable, shorten
 from .errors import ConfigurationError
-from .events import TaskEvent
+from .events import Event
 from .model import TaskState
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Board:
         with self._lock:
             self._tally.begin(name, time.monotonic(), running=running)
 
-    def take(self, events: Sequence[TaskEvent], running: set[int]) -> float | None:
+    def take(self, events: Sequence[Event], running: set[int]) -> float | None:
         """Count *events* and draw, if it is time to.
 
         Returns:
@@ -298,7 +298,7 @@ class _Feed:
             self._timer = None
         self._board.draw()
 
-    def _take(self, events: Sequence[TaskEvent]) -> None:
+    def _take(self, events: Sequence[Event]) -> None:
         self._schedule(self._board.take(events, self._running))
 
     def _tick(self) -> None:

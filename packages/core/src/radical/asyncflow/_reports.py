@@ -56,11 +56,12 @@ class Reports:
         succeed = self._scheduler.succeed
         recording = self._dispatcher.journal is not None
         count = 0
+        observers.when = None
         while reports and count < limit:
             report = reports.popleft()
             count += 1
             try:
-                number, attempt, state, value = report
+                number, attempt, state, value, when = report
                 node: Any = tasks.get(number)
                 if node is None or node.attempt != attempt:
                     self._stray(report)
@@ -80,8 +81,9 @@ class Reports:
                         node.kwargs = NO_KWARGS
                         _set_result(node, value)
                         if observers.events is not None:
-                            observers.tell(node, DONE)
+                            observers.tell(node, DONE, None, when)
                     else:
+                        observers.when = when
                         outcomes.done(node, value)
                 elif state is RUNNING:
                     if stage is SUBMITTED:
@@ -89,10 +91,12 @@ class Reports:
                         if node.spec.timeout is not None or value is not None or recording:
                             outcomes.began(node, value)
                         if observers.events is not None:
-                            observers.tell(node, RUNNING)
+                            observers.tell(node, RUNNING, None, when)
                 elif state is FAILED:
+                    observers.when = when
                     outcomes.attempt_failed(node, value)
                 elif state is CANCELLED:
+                    observers.when = when
                     outcomes.ended(node)
                 else:
                     self._stray(report)
@@ -100,11 +104,13 @@ class Reports:
                 # Not the report itself: results do not belong in a log.
                 log.exception("a malformed report was dropped, a %s", type(report).__name__)
                 self.strays["malformed"] += 1
+        observers.when = None
         return count
 
     def _stray(self, report: Report) -> None:
-        number, attempt, state, value = report
+        number, attempt, state, value, when = report
         if number == LOST:
+            self._observers.when = when
             self._outcomes.lose(self._dispatcher.by_index[attempt], value)
             return
         node = self._scheduler.tasks.get(number)

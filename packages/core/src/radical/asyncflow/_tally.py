@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ._text import error_line
 from .errors import DependencyFailureError
-from .events import TaskEvent
+from .events import Event, TaskEvent
 from .model import TaskState
 
 __all__ = ["Failure", "Row", "Tally"]
@@ -102,7 +102,7 @@ class Tally:
         row.total += 1
         row.running += running
 
-    def take(self, events: Iterable[TaskEvent], running: set[int], now: float) -> list[Failure]:
+    def take(self, events: Iterable[Event], running: set[int], now: float) -> list[Failure]:
         """Count *events* of one engine; *running* holds the ids of its running tasks.
 
         Returns:
@@ -112,8 +112,10 @@ class Tally:
         rows = self.rows
         failures: list[Failure] = []
         for event in events:
+            if type(event) is not TaskEvent:
+                continue
             state = event.state
-            if state is SUBMITTED:
+            if state is SUBMITTED or (state is READY and event.error is None):
                 continue
             row = rows.get(event.name) or self._row(event.name, now)
             row.latest = now

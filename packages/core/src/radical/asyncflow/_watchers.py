@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ._carriage import Carriage
+from ._listener import Listener
 from ._registry import registry
+from .hookspecs import Carrier
 
 if TYPE_CHECKING:
     from .engine import WorkflowEngine
-    from .events import TaskEvent
+    from .events import Event
 
 __all__ = ["introduce", "watchers"]
 
@@ -22,8 +26,20 @@ watchers: list[Callable[[WorkflowEngine], object]] = []
 
 def introduce(engine: WorkflowEngine) -> None:
     """Show *engine* to all of them; one that raises is logged and harms nobody."""
-    for plugin, hook in registry.hooks("asyncflow_events"):
-        engine.observe(_PluginObserver(plugin, hook))
+    dispatcher = engine._dispatcher
+    carriers = list(_carriers(engine.uid))
+    listeners = [
+        Listener(plugin, partial(_call, hook))
+        for plugin, hook in registry.hooks("asyncflow_events")
+    ]
+    for plugin, carrier in carriers:
+        if type(carrier).events is not Carrier.events:
+            listeners.append(Listener(plugin, carrier.events))
+    if carriers:
+        dispatcher.carriage = Carriage(carriers)
+    if listeners:
+        dispatcher.want_running()
+        dispatcher.observers.listen(listeners, dispatcher.by_index)
     for watch in watchers.copy():
         try:
             watch(engine)
@@ -31,15 +47,18 @@ def introduce(engine: WorkflowEngine) -> None:
             log.exception("%r raised on a new engine; the run goes on", watch)
 
 
-class _PluginObserver:
-    """The hook ``asyncflow_events`` of one plugin, for one engine."""
+def _carriers(run: str) -> Iterator[tuple[str, Carrier]]:
+    for plugin, hook in registry.hooks("asyncflow_carrier"):
+        try:
+            carrier = hook(run=run)
+            if carrier is not None and not isinstance(carrier, Carrier):
+                raise TypeError(f"asyncflow_carrier() must return a Carrier or None: {carrier!r}")
+        except Exception:
+            log.exception("plugin %s raised on a new engine; the run goes on", plugin)
+        else:
+            if carrier is not None:
+                yield plugin, carrier
 
-    def __init__(self, plugin: str, hook: Callable[..., Any]) -> None:
-        self._plugin = plugin
-        self._hook = hook
 
-    def __call__(self, events: Sequence[TaskEvent]) -> None:
-        self._hook(events=events)
-
-    def __repr__(self) -> str:
-        return f"<plugin {self._plugin}>"
+def _call(hook: Callable[..., Any], events: Sequence[Event]) -> None:
+    hook(events=events)

@@ -158,12 +158,15 @@ class Report(NamedTuple):
         value: DONE: the result (an `ExecutableResult` for a command, a `RemoteValue`
             if the result stays where it is).  FAILED: the exception.  RUNNING: the
             name of the worker, or None.  CANCELLED: None.
+        time: when it happened, in seconds of this machine's `time.monotonic`; None for
+            when it is handed in.
     """
 
     task_id: TaskId
     attempt: int
     state: TaskState
     value: Any = None
+    time: float | None = None
 
 
 class RemoteValue(ABC):
@@ -193,6 +196,10 @@ class ReportSink(Protocol):
 
     def work_dir(self) -> Path:
         """Folder for files of this run, made on first use."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody watches the run now: only then is a time worth taking."""
 
     def report(self, reports: Iterable[Report]) -> None:
         """Hand in any number of reports; the cheapest way to hand in many."""

@@ -32,7 +32,7 @@ from ._scope import SCOPE, Scope
 from ._work_dir import WorkDir
 from .backend import ExecutionBackend
 from .errors import ConfigurationError
-from .events import TaskEvent
+from .events import Event
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -72,6 +72,7 @@ class WorkflowEngine(TaskDecorators):
         self._interrupted = True
         self._preemption: Preemption | None = None
         self._outcome = "done"
+        self._error: BaseException | None = None
         self._owner = asyncio.current_task()
         if self._owner is not None:
             self._owner.add_done_callback(self._owner_ended)
@@ -234,8 +235,11 @@ class WorkflowEngine(TaskDecorators):
         """
         return self._dispatcher.recorder.plan()
 
-    def observe(self, callback: Callable[[Sequence[TaskEvent]], object]) -> Callable[[], None]:
+    def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
         """Have *callback* called, in the loop, with batches of events as they happen.
+
+        It has to return soon: nothing else runs meanwhile.  One that raises three times
+        is not called again.
 
         Returns:
             A function that ends it.
@@ -299,7 +303,7 @@ class WorkflowEngine(TaskDecorators):
             self._closing = asyncio.create_task(self._shutdown(cancel))
         elif cancel and not self._dispatcher.closed:
             # A shutdown that waits for tasks is under way; this one will not.
-            self._dispatcher.outcomes.cancel_all()
+            self._cancel_all()
         await asyncio.shield(self._closing)
 
     async def _shutdown(self, cancel: bool) -> None:
@@ -309,7 +313,7 @@ class WorkflowEngine(TaskDecorators):
             await dispatcher.preparer.settle()
         dispatcher.closed = True
         try:
-            dispatcher.outcomes.cancel_all()
+            self._cancel_all()
             try:
                 async with asyncio.timeout(GRACE):
                     await dispatcher.wait_idle()
@@ -322,6 +326,11 @@ class WorkflowEngine(TaskDecorators):
             dispatcher.pump()
             dispatcher.outcomes.abandon()
             await dispatcher.preparer.close()
+            await dispatcher.observers.close(
+                zip(lanes, ends, strict=True),
+                "preempted" if self.preempted else self._outcome,
+                self._error,
+            )
         finally:
             if self._preemption is not None:
                 self._preemption.close()
@@ -338,6 +347,11 @@ class WorkflowEngine(TaskDecorators):
         errors = [error for error in ends if isinstance(error, BaseException)]
         if errors:
             raise errors[0]
+
+    def _cancel_all(self) -> None:
+        if self._dispatcher.scheduler.tasks and self._outcome == "done":
+            self._outcome = "cancelled"
+        self._dispatcher.outcomes.cancel_all()
 
     async def _forgotten(self) -> None:
         """The loop is being closed and nobody shut the engine down.
@@ -375,7 +389,8 @@ class WorkflowEngine(TaskDecorators):
             SystemExit: the run was preempted, and its tasks' PreemptedError ends the block.
         """
         if exc is not None:
-            self._outcome = "failed"
+            self._outcome = "failed" if isinstance(exc, Exception) else "cancelled"
+            self._error = exc
         await self.shutdown(cancel=exc is not None)
         if exc is not None and self.preempted:
             from ._preemption import EXIT_CODE, is_preemption

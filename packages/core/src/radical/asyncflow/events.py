@@ -1,24 +1,46 @@
-"""What observers are told: frozen events, in batches, in the order they happened."""
+"""What observers are told: one stream of frozen events, in batches.
+
+The life of a task in events::
+
+    PENDING ──► READY ──► SUBMITTED ──► RUNNING ──► DONE, FAILED or CANCELLED
+                  ▲                        │
+                  └── READY with error ◄───┘
+
+It was called; it was taken to be sent; its backend has it; a worker began with it; it
+ended.  READY with an error says that an attempt failed and another follows, which is
+READY without one when it is taken in turn.  A block has no SUBMITTED, and where a backend
+reports none, a task has no RUNNING.
+
+Events come in the order in which the engine learnt of them.  Those of one task are in the
+order of their times; an end that a worker saw may be older than the call before it.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from .model import TaskKind, TaskState
+from .model import Resources, TaskKind, TaskState
 
-__all__ = ["TaskEvent"]
+__all__ = ["BackendEvent", "Event", "RunEvent", "TaskEvent"]
 
 
 class TaskEvent(NamedTuple):
     """A task entered a state.
 
     Attributes:
-        time: seconds of the loop's monotonic clock.
+        time: when it did, in seconds of `time.monotonic`; for RUNNING and the ends when
+            that happened, as far as the backend knows.
         task_id: the number of the task in its engine.
-        state: the state it entered; READY after a failed attempt means a retry.
-        attempt: 1 for the first run.
+        state: the state it entered; READY with an *error* means a retry.
+        attempt: 1 for the first run; with a retry, that of the next.
         backend: name of the backend, or "" for a block.
+        worker: who runs it, or ran it, where the backend says so.
         error: the exception, with FAILED, and with READY after a failed attempt.
+        wall: the same moment in seconds since the epoch.
+        run: uid of the engine's run.
+        workflow_id: the workflow that it belongs to, if any.
+        depends_on: with PENDING, the numbers of the tasks that it waits for.
+        block: with PENDING, the number of the block that called it, if one did.
     """
 
     time: float
@@ -30,3 +52,47 @@ class TaskEvent(NamedTuple):
     backend: str = ""
     worker: str | None = None
     error: BaseException | None = None
+    wall: float = 0.0
+    run: str = ""
+    workflow_id: str | None = None
+    resources: Resources | None = None
+    depends_on: tuple[int, ...] = ()
+    block: int | None = None
+
+
+class BackendEvent(NamedTuple):
+    """A backend came up, or went down.
+
+    Attributes:
+        time, wall, run: as for a `TaskEvent`.
+        error: why it went down, if it was lost or could not end cleanly.
+    """
+
+    time: float
+    backend: str
+    state: Literal["up", "down"]
+    error: BaseException | None = None
+    wall: float = 0.0
+    run: str = ""
+
+
+class RunEvent(NamedTuple):
+    """A run began, when its engine was made, or ended, when that was shut down.
+
+    Attributes:
+        time, wall, run: as for a `TaskEvent`.
+        outcome: of one that ended: ``"done"``; ``"failed"`` if an exception left the
+            engine's ``async with``; ``"cancelled"`` if unfinished tasks were cancelled;
+            ``"preempted"`` if it was told to stop.
+        error: that exception.
+    """
+
+    time: float
+    state: Literal["begun", "ended"]
+    outcome: str = ""
+    error: BaseException | None = None
+    wall: float = 0.0
+    run: str = ""
+
+
+Event = TaskEvent | BackendEvent | RunEvent

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     import click
 
     from .backend import BackendSpec
-    from .events import TaskEvent
+    from .events import Event
+    from .model import TaskSpec
 
-__all__ = ["BACKEND_GROUP", "PLUGIN_GROUP", "hookimpl", "hookspec"]
+__all__ = ["BACKEND_GROUP", "PLUGIN_GROUP", "Carrier", "hookimpl", "hookspec"]
 
 PROJECT = "asyncflow"
 BACKEND_GROUP = "radical.asyncflow.backends"
@@ -26,6 +27,35 @@ PLUGIN_GROUP = "radical.asyncflow.plugins"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Carrier:
+    """Reaches into the tasks of one run, wherever they run; override what is needed.
+
+    Its methods never harm a run: an error is reported once, and the run goes on without.
+
+    Attributes:
+        enter: ``"module:function"``, importable where tasks run.  It is called there with
+            the headers and returns a context manager, entered around the task's body; also
+            around that of a block or an executable, which runs in the engine's loop.
+    """
+
+    enter: str | None = None
+
+    def carry(self, spec: TaskSpec, task_id: int) -> Any:  # noqa: ARG002
+        """Headers for this call, which are pickled with it; None for nothing.
+
+        Called at each call of a task, in the caller's context and thread, so it must be
+        quick.  A task that is tried again has the same headers.
+        """
+        return None
+
+    def environment(self, headers: Any) -> Mapping[str, str]:  # noqa: ARG002
+        """Variables for the command of an executable task, beside those that it sets."""
+        return {}
+
+    def events(self, events: Sequence[Event]) -> None:
+        """The events of this run, as for `asyncflow_events`."""
 
 
 @hookspec(firstresult=True)
@@ -39,8 +69,22 @@ def asyncflow_profiles() -> Mapping[str, Mapping[str, Any]]:  # type: ignore[emp
 
 
 @hookspec
-def asyncflow_events(events: Sequence[TaskEvent]) -> None:
-    """Observe a run: called in the engine's loop with the events since the last call."""
+def asyncflow_events(events: Sequence[Event]) -> None:
+    """Observe every run: called with the events since the last call.
+
+    Called in a thread of its own for each engine, so it may block; calls for one engine
+    come one after the other, beginning with its `RunEvent`.  It never harms a run: one
+    that raises three times is not called again, one that is very far behind misses
+    events of tasks, and one that is not done two seconds after the end is left behind.
+    """
+
+
+@hookspec
+def asyncflow_carrier(run: str) -> Carrier | None:
+    """What goes along with the tasks of the run with that uid; None for nothing.
+
+    Called once for each engine, when its backends are up, in the context that creates it.
+    """
 
 
 @hookspec

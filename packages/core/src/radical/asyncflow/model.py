@@ -98,7 +98,7 @@ class TaskKind(enum.StrEnum):
     """The body is a coroutine in the engine's own loop; no backend sees it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class TaskSpec:
     """Everything about a task that all its calls share.
 

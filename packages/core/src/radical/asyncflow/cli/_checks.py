@@ -19,7 +19,7 @@ from ..errors import (
     SerializationError,
     WorkerLostError,
 )
-from ..events import TaskEvent
+from ..events import Event
 from ..model import TaskKind, TaskState
 from . import _probes
 from ._output import debugging
@@ -188,7 +188,7 @@ class _Tasks:
             raise CheckError(f"the result is {value!r}, not {expected!r}", _REPORT)
 
 
-def _notice(events: Sequence[TaskEvent], running: asyncio.Event) -> None:
+def _notice(events: Sequence[Event], running: asyncio.Event) -> None:
     if any(event.state is TaskState.RUNNING for event in events):
         running.set()
 

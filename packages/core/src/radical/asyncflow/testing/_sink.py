@@ -102,6 +102,10 @@ class RecordingSink:
                 self._work_dir = Path(tempfile.mkdtemp(prefix="asyncflow-"))
             return self._work_dir
 
+    @property
+    def watched(self) -> bool:
+        return True
+
     def report(self, reports: Iterable[Report]) -> None:
         with self._lock:
             for report in reports:

@@ -10,6 +10,8 @@ running a function
 `TaskContext`            makes a task current, and tells it that it was cancelled
 `current_task`           the context of the code that asks
 `cancelled`              whether that was cancelled
+`carried`, `Carried`     a function with what plugins send along
+`Entered`                what they enter around a body
 `Failure`                an exception as bytes, and back
 running a command
 `Execution`              a `Command`, from its start to the end of its process tree
@@ -34,6 +36,7 @@ from ._context import TaskContext, cancelled, current_task
 
 if TYPE_CHECKING:
     from ._call import call, close_loop
+    from ._carried import Carried, Entered, carried
     from ._code import Code, Codes, by_value, dump_function, unsendable
     from ._command import Execution
     from ._failure import Failure
@@ -42,8 +45,10 @@ if TYPE_CHECKING:
     from ._processes import kill_tree, signal_group
 
 __all__ = [
+    "Carried",
     "Code",
     "Codes",
+    "Entered",
     "Execution",
     "Failure",
     "Guard",
@@ -52,6 +57,7 @@ __all__ = [
     "by_value",
     "call",
     "cancelled",
+    "carried",
     "child_environment",
     "close_loop",
     "current_task",
@@ -63,14 +69,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Carried": "_carried",
     "Code": "_code",
     "Codes": "_code",
+    "Entered": "_carried",
     "Execution": "_command",
     "Failure": "_failure",
     "Guard": "_guard",
     "Output": "_output",
     "by_value": "_code",
     "call": "_call",
+    "carried": "_carried",
     "child_environment": "_guard",
     "close_loop": "_call",
     "dump_function": "_code",

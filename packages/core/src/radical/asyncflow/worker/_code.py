@@ -20,6 +20,7 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 
 from ..errors import SerializationError
+from ._carried import Carried
 
 __all__ = ["Code", "Codes", "by_value", "dump_function", "unsendable"]
 
@@ -185,7 +186,7 @@ def _find(module: types.ModuleType) -> bool:
 
 def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
     """What a function that travels by value takes along, as (how to look, what is there)."""
-    todo = [function]
+    todo = [function.function if isinstance(function, Carried) else function]
     seen: set[int] = set()
     while todo:
         item = todo.pop()

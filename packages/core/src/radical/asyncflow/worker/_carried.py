@@ -1,0 +1,107 @@
+"""A function with what plugins send along: entered around its body, wherever that runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from .._reference import load_reference
+
+__all__ = ["Carried", "Entered", "carried"]
+
+log = logging.getLogger("radical.asyncflow.worker")
+
+
+class Carried:
+    """Takes the headers in front of the function's own arguments.
+
+    Attributes:
+        function: what the user wrote; name, module and signature are its own.
+        enters: for each header, the reference of what makes a context manager of it.
+    """
+
+    def __init__(self, function: Callable[..., Any], enters: Sequence[str | None]) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self.function = function
+        self.enters = enters
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.function, self.enters)
+
+    def __call__(self, headers: Sequence[Any], /, *args: Any, **kwargs: Any) -> Any:
+        with Entered(self.enters, headers):
+            result = self.function(*args, **kwargs)
+        if hasattr(type(result), "__await__"):
+            # It is not known to be a coroutine function; what it does is yet to come.
+            return self._wait(headers, result)
+        return result
+
+    async def _wait(self, headers: Sequence[Any], result: Any) -> Any:
+        with Entered(self.enters, headers):
+            return await result
+
+
+class CarriedCoroutine(Carried):
+    """The same of a coroutine function."""
+
+    async def __call__(self, headers: Sequence[Any], /, *args: Any, **kwargs: Any) -> Any:
+        with Entered(self.enters, headers):
+            return await self.function(*args, **kwargs)
+
+
+def carried(function: Callable[..., Any], enters: Sequence[str | None]) -> Carried:
+    """*function* as one that takes headers, and is a coroutine function if that is."""
+    inner = getattr(function, "func", function)  # a functools.partial
+    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
+        getattr(inner, "__call__", None)  # noqa: B004 - an object whose call is async
+    ):
+        return CarriedCoroutine(function, enters)
+    return Carried(function, enters)
+
+
+class Entered:
+    """The context managers of plugins around one body; their errors harm no task."""
+
+    __slots__ = ("_enters", "_headers", "_open")
+
+    def __init__(self, enters: Sequence[str | None], headers: Sequence[Any]) -> None:
+        self._enters = enters
+        self._headers = headers
+        self._open: list[tuple[str, AbstractContextManager[Any]]] = []
+
+    def __enter__(self) -> None:
+        for reference, headers in zip(self._enters, self._headers, strict=True):
+            if reference is None or headers is None or reference in _broken:
+                continue
+            try:
+                manager: AbstractContextManager[Any] = load_reference(reference)(headers)
+                manager.__enter__()
+            except Exception as error:
+                _report(reference, error)
+            else:
+                self._open.append((reference, manager))
+
+    def __exit__(self, *exc_info: Any) -> None:
+        for reference, manager in reversed(self._open):
+            try:
+                manager.__exit__(*exc_info)
+            except Exception as error:
+                _report(reference, error)
+
+
+_broken: set[str] = set()
+"""References that could not be loaded, or raised: not tried again in this process."""
+
+
+def _report(reference: str, error: Exception) -> None:
+    if reference not in _broken:
+        _broken.add(reference)
+        log.warning(
+            "%s raised around a task and is left out from now on; the task goes on",
+            reference,
+            exc_info=error,
+        )
