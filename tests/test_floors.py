@@ -25,6 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "_block",
             "_bodies",
+            "_call",
             "_cached_files",
             "_carriage",
             "_collector",
@@ -57,6 +58,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_registry",
             "_reports",
             "_scope",
+            "_sending",
             "_settings",
             "_source",
             "_spec",

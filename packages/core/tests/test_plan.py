@@ -148,7 +148,7 @@ def test_a_task_without_dependencies_retains_ten_bytes() -> None:
     assert _size(recorder) <= 10 * 100_000
 
 
-def test_an_edge_retains_ten_bytes() -> None:
+def test_a_task_and_its_edge_retain_twenty_bytes() -> None:
     recorder, one = PlanRecorder(), spec()
     for number in range(1, 100_001):
         recorder.add(one, number, [number - 1] if number > 1 else None)
@@ -167,7 +167,7 @@ def test_memory_stays_the_same_beyond_the_limit() -> None:
 
 def _size(recorder: PlanRecorder) -> int:
     return sum(
-        sys.getsizeof(part) for part in (recorder._specs, recorder._sources, recorder._targets)
+        sys.getsizeof(part) for part in (recorder._specs, recorder._sources, recorder._degrees)
     )
 
 

@@ -16,7 +16,7 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 
 
 class PlainNode(Node):
-    __slots__ = Node.FIELDS
+    __slots__ = (*Node.FIELDS, "lane", "native", "origin", "spec")
 
     def __init__(self, number: int, *args: Any, lane: Any = "here", native: bool = False) -> None:
         self.number = number

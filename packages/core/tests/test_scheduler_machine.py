@@ -20,7 +20,10 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 class WatchedNode(Node):
     """A node that checks each step of its own state."""
 
-    __slots__ = (*(name for name in Node.FIELDS if name != "stage"), "_stage")
+    __slots__ = (
+        *(name for name in Node.FIELDS if name != "stage"),
+        *("_stage", "lane", "native", "origin", "spec"),
+    )
 
     def __init__(self, number: int, lane: str, native: bool, args: tuple[Any, ...]) -> None:
         self.number = number

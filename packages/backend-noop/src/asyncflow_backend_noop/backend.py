@@ -35,10 +35,9 @@ class DryRunResult:
 
     __slots__ = ("_spec", "task_id")
 
-    def __init__(self, request: TaskRequest) -> None:
-        # Not the request: it would keep the arguments alive.
-        self._spec = request.spec
-        self.task_id: TaskId = request.task_id
+    def __init__(self, spec: TaskSpec, task_id: TaskId) -> None:
+        self._spec = spec
+        self.task_id = task_id
 
     @property
     def kind(self) -> TaskKind:
@@ -78,8 +77,8 @@ class NoopExecutionBackend(ExecutionBackend):
             raise EngineClosedError(f"backend {self.name!r} was not started")
         sink.report(
             [
-                _report(Report, (task.task_id, task.attempt, _DONE, DryRunResult(task), None))
-                for task in batch
+                _report(Report, (number, attempt, _DONE, DryRunResult(spec, number), None))
+                for number, attempt, spec, _, _, _, _ in batch
             ]
         )
 

@@ -18,6 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ._binding import ATOMS
+from ._call import Call
 from ._carriage import Carriage
 from ._collector import INTERVAL, PACE
 from ._future import RemoteTaskFuture, TaskFuture
@@ -30,7 +31,8 @@ from ._prepare import FLAT, NESTED, PLAIN, Preparer
 from ._reports import Reports
 from ._scheduler import Scheduler
 from ._scope import SCOPE, Scope
-from ._values import StillOpen, substitute, top_level
+from ._sending import sender
+from ._values import StillOpen
 from .backend import ExecutionBackend, Report, TaskRequest
 from .errors import BackendError, CycleError, EngineClosedError, PendingLimitError
 from .model import TaskKind, TaskSpec, TaskState
@@ -50,6 +52,9 @@ FUNCTION = TaskKind.FUNCTION
 BUDGET = 2000
 """Tasks sent or reports taken in one turn; some 10 ms of the loop's time."""
 
+STRIDE = 500
+"""Tasks sent before reports get their turn: what is done lets go of its memory."""
+
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
@@ -60,7 +65,9 @@ class Dispatcher:
         lanes: the backends by name, in the order they were given; the first is the default.
         by_index: the same, by the number that their sinks know them by.
         number: of the latest call.
+        references: some backend keeps values, or orders tasks itself.
         journal: writes the journal, if there is one.
+        full: the lanes that have a batch.
         gates: each is asked before a task is sent; it is not if one says True.
     """
 
@@ -87,14 +94,15 @@ class Dispatcher:
         self._thread = get_ident()
         self._inbox = Inbox(self.loop, self.pump)
         self._pumping = False
-        self._batched = False
-        self._references = False
+        self.full: list[Lane] = []
+        self.references = False
         self._idle: asyncio.Future[None] | None = None
         self.observers = Observers(uid, self._inbox)
         self.carriage: Carriage | None = None
         self.outcomes = Outcomes(self)
         self.reports = Reports(self, self._inbox)
         self.preparer = Preparer(self, work_dir)
+        self._send = sender(self)
 
     # ---------------------------------------------------------------- backends
 
@@ -106,7 +114,7 @@ class Dispatcher:
             )
         self.by_index.append(lane)
         # Where a backend keeps values or orders tasks itself, an argument may be a reference.
-        self._references |= lane.native or lane.remote
+        self.references |= lane.native or lane.remote
         self.lanes[lane.name] = lane
         return lane, Sink(self._inbox, lane.index, self.uid, self._work_dir)
 
@@ -114,8 +122,7 @@ class Dispatcher:
 
     def register(
         self,
-        spec: TaskSpec,
-        lane: Lane | None,
+        call: Call,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         workflow_id: str | None = None,
@@ -127,9 +134,9 @@ class Dispatcher:
             or get_ident() != self._thread
             or (self._max_pending is not None and len(scheduler.tasks) >= self._max_pending)
         ):
-            raise self._refusal(spec)
+            raise self._refusal(call.spec)
         future: TaskFuture[Any]
-        if lane is not None and lane.remote:
+        if call.remote:
             future = RemoteTaskFuture(loop=self.loop)
             future.remote = None
             future.wanted = False
@@ -139,16 +146,11 @@ class Dispatcher:
         if not number % INTERVAL:
             PACE.live(self.uid, len(scheduler.tasks))
         future.number = number
-        future.spec = spec
-        future.lane = lane
-        future.native = (
-            lane is not None and lane.native and spec.retries is None and spec.kind is FUNCTION
-        )
+        future.call = call
         future.args = args
         future.kwargs = kwargs = kwargs or NO_KWARGS
         future.attempt = 1
-        future.dependents = future.followers = future.origin = future.aux = None
-        future.dispatcher = self
+        future.dependents = future.followers = future.aux = None
         future.stage = PENDING
 
         # Most arguments are plain values or futures at the top level: found inline.
@@ -159,7 +161,7 @@ class Dispatcher:
             kind = type(value)
             if kind in ATOMS:
                 continue
-            if (kind is TaskFuture or kind is RemoteTaskFuture) and value.dispatcher is self:
+            if (kind is TaskFuture or kind is RemoteTaskFuture) and value.call.dispatcher is self:
                 binding = FLAT
                 if linked is None:
                     linked = [value]
@@ -174,12 +176,12 @@ class Dispatcher:
             future.binding = binding
 
         scope = SCOPE.get()
-        if scope is not None or workflow_id is not None or spec.kind is not FUNCTION:
+        if scope is not None or workflow_id is not None or not call.plain:
             self._place(future, scope, workflow_id)
         if linked is None:
-            self.recorder.add(spec, number)
+            self.recorder.add(call.spec, number)
         else:
-            self.recorder.add(spec, number, [other.number for other in linked])
+            self.recorder.add(call.spec, number, [other.number for other in linked])
         if self.journal is not None:
             self.journal.added(future, linked)
         if self.observers.events is not None:
@@ -231,20 +233,20 @@ class Dispatcher:
         ready = self.scheduler.ready
         reports = inbox.reports
         inbox.awake = True
+        full = self.full
+        send = self._send
         receive = self.reports.receive
         budget = BUDGET
         finished = False
         try:
             while True:
-                if ready:
-                    budget -= self._send(budget)
-                if self._batched:
-                    self._flush()
+                if ready or full:
+                    budget -= send(min(budget, STRIDE))
                 if reports:
                     budget -= receive(budget)
                 if budget <= 0:
                     break
-                if not ready and not reports and not self._batched:
+                if not ready and not reports and not full:
                     inbox.awake = False
                     if not reports:
                         finished = True
@@ -274,67 +276,7 @@ class Dispatcher:
         if self._inbox.reports and get_ident() == self._thread:
             self.pump()
 
-    def _send(self, limit: int) -> int:
-        ready = self.scheduler.ready
-        submitted = self.scheduler.submitted
-        carriage = self.carriage
-        gates = self.gates
-        count = 0
-        while ready and count < limit:
-            node: Any = ready.popleft()
-            count += 1
-            if node.stage is not READY:
-                continue
-            if gates and any(gate(node) for gate in gates):
-                continue
-            spec = node.spec
-            lane = node.lane
-            if spec.kind is not FUNCTION or node.binding == NESTED or lane.lost is not None:
-                self._send_rare(node)
-                continue
-            args = node.args
-            kwargs = node.kwargs
-            refs: tuple[int, ...] = ()
-            if node.binding:
-                if self._references:
-                    try:
-                        args, kwargs, refs = substitute(node)
-                    except StillOpen as signal:
-                        self._wait_more(node, signal.futures)
-                        continue
-                    except (Exception, asyncio.CancelledError) as error:
-                        self._unbound(node, error)
-                        continue
-                else:
-                    args, kwargs = top_level(args, kwargs)
-            if carriage is not None:
-                spec, args = carriage.pack(node, args)
-            lane.batch.append(
-                _new(TaskRequest, (node.number, node.attempt, spec, args, kwargs, None, refs))
-            )
-            if node.native:
-                submitted(node)
-            else:
-                node.stage = SUBMITTED
-            if self.observers.events is not None:
-                self.observers.tell(node, READY)
-                self.observers.tell(node, SUBMITTED)
-        self._batched = True
-        return count
-
-    def _flush(self) -> None:
-        """Hand each backend its batch of this turn."""
-        self._batched = False
-        for lane in self.by_index:
-            if lane.batch:
-                batch = lane.batch
-                lane.batch = []
-                try:
-                    lane.backend.submit(batch)
-                except Exception as error:
-                    self._refused(lane, batch, error)
-
-    def _send_rare(self, node: TaskFuture[Any]) -> None:
+    def send_rare(self, node: TaskFuture[Any]) -> None:
         """A block, a body to run, a nested argument, a lost backend."""
         lane: Lane | None = node.lane
         if lane is not None and lane.lost is not None:
@@ -343,11 +285,11 @@ class Dispatcher:
         try:
             self.preparer.begin(node)
         except StillOpen as signal:
-            self._wait_more(node, signal.futures)
+            self.wait_more(node, signal.futures)
         except (Exception, asyncio.CancelledError) as error:
-            self._unbound(node, error)
+            self.unbound(node, error)
 
-    def _unbound(self, node: TaskFuture[Any], error: BaseException) -> None:
+    def unbound(self, node: TaskFuture[Any], error: BaseException) -> None:
         """The arguments of *node* cannot be had, as a dependency's value could not be."""
         if isinstance(error, asyncio.CancelledError):
             self.outcomes.resolve(self.scheduler.cancel(node))
@@ -372,13 +314,14 @@ class Dispatcher:
         if self.carriage is not None and command is None:
             spec, args = self.carriage.pack(node, args)
         request = TaskRequest(node.number, node.attempt, spec, args, kwargs, command, refs)
+        if not lane.batch:
+            self.full.append(lane)
         lane.batch.append(request)
         self.scheduler.submitted(node)
         if self.observers.events is not None:
             self.observers.tell(node, SUBMITTED)
-        self._batched = True
 
-    def _wait_more(self, node: TaskFuture[Any], late: Iterable[TaskFuture[Any]]) -> None:
+    def wait_more(self, node: TaskFuture[Any], late: Iterable[TaskFuture[Any]]) -> None:
         """Futures that *node* needs were found unfinished when it was about to be sent."""
         here = [future for future in late if future.stage is not DONE]
         if node.aux is not None and node.aux.linked is not None:
@@ -400,7 +343,7 @@ class Dispatcher:
             self.scheduler.release(node)
             self._inbox.wake()
 
-    def _refused(self, lane: Lane, batch: Sequence[TaskRequest], cause: Exception) -> None:
+    def refused(self, lane: Lane, batch: Sequence[TaskRequest], cause: Exception) -> None:
         error = BackendError(f"backend {lane.name!r} refused the task: {cause}")
         error.__cause__ = cause
         self._inbox.reports.extend(

@@ -10,9 +10,10 @@ from weakref import WeakSet
 
 from ._scheduler import Node
 from .backend import ExecutableResult, RemoteValue
-from .model import TaskState
+from .model import TaskSpec, TaskState
 
 if TYPE_CHECKING:
+    from ._call import Call
     from ._dispatch import Dispatcher
     from ._entry import Entry
     from ._files import FileSet
@@ -42,12 +43,15 @@ class Aux:
         headers: what plugins send along.
         members: the unfinished tasks of a block.
         result: how an executable ended.
+        entry: what the journal knows of it.
+        origin: after a failure, the name of the task at its root and that one's error.
     """
 
     __slots__ = (
         "command",
         "context",
         "ending",
+        "entry",
         "files",
         "foreign",
         "headers",
@@ -55,6 +59,7 @@ class Aux:
         "linked",
         "members",
         "message",
+        "origin",
         "preparing",
         "result",
         "timer",
@@ -78,6 +83,8 @@ class Aux:
         self.result: ExecutableResult | None = None
         self.worker: str | None = None
         self.workflow_id: str | None = None
+        self.entry: Entry | None = None
+        self.origin: tuple[str, BaseException] | None = None
 
 
 class TaskFuture(Node, asyncio.Future[T]):
@@ -88,12 +95,51 @@ class TaskFuture(Node, asyncio.Future[T]):
     the work as far as the backend's capabilities say.
     """
 
-    __slots__ = (*Node.FIELDS, "aux", "binding", "dispatcher", "entry")
+    __slots__ = (*Node.FIELDS, "aux", "binding", "call")
 
-    dispatcher: Dispatcher
     aux: Aux | None
     binding: int
-    entry: Entry  # set, and looked at, only by an engine with a journal
+    call: Call
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What all calls of the task share."""
+        return self.call.spec
+
+    @property
+    def lane(self) -> Any:
+        """The backend that runs it, as the engine holds it; None for a block."""
+        return self.call.lane
+
+    @property
+    def native(self) -> bool:
+        """Its backend orders it among others, unless files have to be staged before."""
+        return self.call.native and (self.aux is None or self.aux.files is None)
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """The machinery of its engine."""
+        return self.call.dispatcher
+
+    @property
+    def entry(self) -> Entry:
+        """What the journal knows of it; only an engine with a journal asks."""
+        assert self.aux is not None
+        assert self.aux.entry is not None
+        return self.aux.entry
+
+    @property
+    def origin(self) -> tuple[str, BaseException] | None:
+        """After a failure: the task at its root, by name, and that one's error."""
+        return None if self.aux is None else self.aux.origin
+
+    @origin.setter
+    def origin(self, origin: tuple[str, BaseException] | None) -> None:
+        if self.aux is None:
+            if origin is None:
+                return
+            self.aux = Aux()
+        self.aux.origin = origin
 
     @property
     def id(self) -> str:
@@ -115,7 +161,8 @@ class TaskFuture(Node, asyncio.Future[T]):
     @property
     def backend(self) -> str | None:
         """Name of the backend that runs it; None for a block."""
-        return None if self.lane is None else str(self.lane.name)
+        lane = self.call.lane
+        return None if lane is None else lane.name
 
     @property
     def attempts(self) -> int:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from .model import Resources, TaskKind, TaskSpec
@@ -45,20 +46,21 @@ class PlanTask(NamedTuple):
 
 
 class PlanRecorder:
-    """Takes down each task of an engine, in 10 bytes, and each edge, in 10 more.
+    """Takes down each task of an engine, in 12 bytes, and each edge, in 4 more.
 
     Attributes:
-        missing: how many tasks came after *limit* and were only counted.
+        limit: the last number that is taken down; later tasks are only counted.
+        missing: how many came after it.
     """
 
-    __slots__ = ("_limit", "_record", "_sources", "_specs", "_targets", "missing")
+    __slots__ = ("_degrees", "_record", "_sources", "_specs", "limit", "missing")
 
     def __init__(self, limit: int | None = None) -> None:
         self._specs: list[TaskSpec] = []
         self._record = self._specs.append
+        self._degrees = array("I")
         self._sources = array("I")
-        self._targets = array("I")
-        self._limit = sys.maxsize if limit is None else limit
+        self.limit = sys.maxsize if limit is None else limit
         self.missing = 0
 
     @property
@@ -68,13 +70,15 @@ class PlanRecorder:
 
     def add(self, spec: TaskSpec, number: int, dependencies: Sequence[int] | None = None) -> None:
         """Take down task *number*: 1, 2, 3 and so on, each after all its dependencies."""
-        if number > self._limit:
+        if number > self.limit:
             self.missing += 1
             return
         self._record(spec)
         if dependencies:
+            self._degrees.append(len(dependencies))
             self._sources.extend(dependencies)
-            self._targets.extend([number] * len(dependencies))
+        else:
+            self._degrees.append(0)
 
     def plan(self) -> Plan:
         """The DAG so far; later calls of `add` do not change it."""
@@ -82,7 +86,10 @@ class PlanRecorder:
             PlanTask(number, spec.name, spec.kind, spec.backend, spec.resources)
             for number, spec in enumerate(self._specs, start=1)
         )
-        edges = tuple(dict.fromkeys(zip(self._sources, self._targets, strict=True)))
+        targets = chain.from_iterable(
+            repeat(number, degree) for number, degree in enumerate(self._degrees, start=1)
+        )
+        edges = tuple(dict.fromkeys(zip(self._sources, targets, strict=True)))
         return Plan(tasks, edges, *_arrange(len(tasks), edges), self.missing)
 
 

@@ -80,7 +80,6 @@ class Preparer:
             if files.inputs or files.outputs:
                 files.check()
                 aux.files = files
-                node.native = False  # it is prepared, and checked, here
         mutable = any(
             isinstance(value, list | tuple | dict | set | frozenset)
             for value in (*node.args, *node.kwargs.values())

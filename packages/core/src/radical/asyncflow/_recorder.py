@@ -78,8 +78,7 @@ class Recorder:
         """*node* was called."""
         self._bodies.of(node.spec)  # the file tells of a function before its first task
         after = () if linked is None else tuple([other.number for other in linked])
-        node.entry = Entry(monotonic() - self._began, after)
-        node.native = False  # a result is in the file before anything counts on it
+        aux_of(node).entry = Entry(monotonic() - self._began, after)
 
     def meet(self, node: TaskFuture[Any]) -> bool:
         """*node* is ready: whether it is not to be sent, or not now.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._future import TaskFuture
@@ -34,80 +35,21 @@ class Reports:
     """The reports of one engine's backends.
 
     Attributes:
+        receive: takes in at most so many of what waits; returns how many that were.
         strays: those that were dropped, counted by reason.
     """
 
-    __slots__ = ("_dispatcher", "_inbox", "_observers", "_outcomes", "_scheduler", "strays")
+    __slots__ = ("_dispatcher", "_observers", "_outcomes", "_scheduler", "receive", "strays")
 
     def __init__(self, dispatcher: Dispatcher, inbox: Inbox) -> None:
         self._dispatcher = dispatcher
-        self._inbox = inbox
         self._observers = dispatcher.observers
         self._outcomes = dispatcher.outcomes
         self._scheduler = dispatcher.scheduler
         self.strays: Counter[str] = Counter()
+        self.receive = _receiver(dispatcher, inbox, self)
 
-    def receive(self, limit: int) -> int:
-        """Take in at most *limit* of what waits; returns how many that were."""
-        reports = self._inbox.reports
-        observers = self._observers
-        outcomes = self._outcomes
-        tasks = self._scheduler.tasks
-        succeed = self._scheduler.succeed
-        recording = self._dispatcher.journal is not None
-        count = 0
-        observers.when = None
-        while reports and count < limit:
-            report = reports.popleft()
-            count += 1
-            try:
-                number, attempt, state, value, when = report
-                node: Any = tasks.get(number)
-                if node is None or node.attempt != attempt:
-                    self._stray(report)
-                    continue
-                stage = node.stage
-                aux = node.aux
-                if stage is not RUNNING and stage is not SUBMITTED:
-                    self._stray(report)
-                elif aux is not None and aux.preparing is not None:
-                    # A block, or a task that was done and whose outputs are being checked.
-                    self._stray(report)
-                elif state is DONE:
-                    if aux is None and type(node) is TaskFuture and not recording:
-                        # A plain function: by far the most frequent end, and no more to it.
-                        succeed(node)
-                        node.args = ()
-                        node.kwargs = NO_KWARGS
-                        _set_result(node, value)
-                        if observers.events is not None:
-                            observers.tell(node, DONE, None, when)
-                    else:
-                        observers.when = when
-                        outcomes.done(node, value)
-                elif state is RUNNING:
-                    if stage is SUBMITTED:
-                        node.stage = RUNNING
-                        if node.spec.timeout is not None or value is not None or recording:
-                            outcomes.began(node, value)
-                        if observers.events is not None:
-                            observers.tell(node, RUNNING, None, when)
-                elif state is FAILED:
-                    observers.when = when
-                    outcomes.attempt_failed(node, value)
-                elif state is CANCELLED:
-                    observers.when = when
-                    outcomes.ended(node)
-                else:
-                    self._stray(report)
-            except Exception:
-                # Not the report itself: results do not belong in a log.
-                log.exception("a malformed report was dropped, a %s", type(report).__name__)
-                self.strays["malformed"] += 1
-        observers.when = None
-        return count
-
-    def _stray(self, report: Report) -> None:
+    def stray(self, report: Report) -> None:
         number, attempt, state, value, when = report
         if number == LOST:
             self._observers.when = when
@@ -123,3 +65,69 @@ class Reports:
             return
         self.strays[reason] += 1
         log.debug("dropped a report: %s task %s, attempt %s", reason, number, attempt)
+
+
+def _receiver(dispatcher: Dispatcher, inbox: Inbox, to: Reports) -> Callable[[int], int]:
+    """What `Reports.receive` is: a closure, for the reasons that `_sending` gives."""
+    reports = inbox.reports
+    observers = dispatcher.observers
+    outcomes = dispatcher.outcomes
+    tasks = dispatcher.scheduler.tasks
+    succeed = dispatcher.scheduler.succeed
+    stray = to.stray
+
+    def receive(limit: int) -> int:
+        recording = dispatcher.journal is not None
+        count = 0
+        while reports and count < limit:
+            report = reports.popleft()
+            count += 1
+            try:
+                number, attempt, state, value, when = report
+                node: Any = tasks.get(number)
+                if node is None or node.attempt != attempt:
+                    stray(report)
+                    continue
+                stage = node.stage
+                aux = node.aux
+                if stage is not RUNNING and stage is not SUBMITTED:
+                    stray(report)
+                elif aux is not None and aux.preparing is not None:
+                    # A block, or a task that was done and whose outputs are being checked.
+                    stray(report)
+                elif state is DONE:
+                    if aux is None and type(node) is TaskFuture and not recording:
+                        # A plain function: by far the most frequent end, and no more to it.
+                        succeed(node)
+                        node.args = ()
+                        node.kwargs = NO_KWARGS
+                        _set_result(node, value)
+                        if observers.events is not None:
+                            observers.tell(node, DONE, None, when)
+                    else:
+                        observers.when = when
+                        outcomes.done(node, value)
+                elif state is RUNNING:
+                    if stage is SUBMITTED:
+                        node.stage = RUNNING
+                        if node.call.spec.timeout is not None or value is not None or recording:
+                            observers.when = when
+                            outcomes.began(node, value)
+                        if observers.events is not None:
+                            observers.tell(node, RUNNING, None, when)
+                elif state is FAILED:
+                    observers.when = when
+                    outcomes.attempt_failed(node, value)
+                elif state is CANCELLED:
+                    observers.when = when
+                    outcomes.ended(node)
+                else:
+                    stray(report)
+            except Exception:
+                # Not the report itself: results do not belong in a log.
+                log.exception("a malformed report was dropped, a %s", type(report).__name__)
+                to.strays["malformed"] += 1
+        observers.when = None
+        return count
+
+    return receive

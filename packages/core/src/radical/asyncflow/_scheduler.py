@@ -33,8 +33,8 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 class Node:
     """One task of the growing graph, as the scheduler sees it.
 
-    A subclass has ``__slots__ = Node.FIELDS`` (this class has none, so that it can be
-    combined with a C type).
+    A subclass has ``Node.FIELDS`` as slots (this class has none, so that it can be
+    combined with a C type), and *lane*, *native*, *origin* and *spec* in a way of its own.
 
     Attributes:
         number: the task's id in its engine, in the order of the calls from 1.
@@ -58,18 +58,11 @@ class Node:
         "dependents",
         "followers",
         "kwargs",
-        "lane",
-        "native",
         "number",
-        "origin",
-        "spec",
         "stage",
     )
 
     number: int
-    spec: TaskSpec
-    lane: Any
-    native: bool
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     blockers: int
@@ -77,7 +70,19 @@ class Node:
     followers: list[Node] | None
     stage: TaskState
     attempt: int
-    origin: tuple[str, BaseException] | None
+
+    if TYPE_CHECKING:
+
+        @property
+        def spec(self) -> TaskSpec: ...
+        @property
+        def lane(self) -> Any: ...
+        @property
+        def native(self) -> bool: ...
+        @property
+        def origin(self) -> tuple[str, BaseException] | None: ...
+        @origin.setter
+        def origin(self, origin: tuple[str, BaseException] | None) -> None: ...
 
 
 class Resolution(NamedTuple):
@@ -146,7 +151,7 @@ class Scheduler:
         for other in dependencies:
             stage = other.stage
             if stage < DONE:
-                if other.native and node.native and stage >= SUBMITTED and other.lane is node.lane:
+                if stage >= SUBMITTED and other.native and node.native and other.lane is node.lane:
                     followers = other.followers
                     if followers is None:
                         other.followers = [node]
@@ -180,7 +185,7 @@ class Scheduler:
     def submitted(self, node: Node) -> None:
         """*node* was sent; dependents that its backend can order itself may follow at once."""
         node.stage = SUBMITTED
-        if node.native and node.dependents is not None:
+        if node.dependents is not None and node.native:
             followers: list[Node] = []
             others: list[Node] = []
             for other in node.dependents:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
 
+from ._call import Call
 from ._future import TaskFuture
 from ._options import TaskOptions, change_spec
 from .model import TaskKind, TaskSpec, closest
@@ -32,8 +33,7 @@ class TaskFunction(Generic[P, R]):
         functools.update_wrapper(self, spec.function)
         self._dispatcher = dispatcher
         self._spec = spec
-        self._lane: Lane | None = None
-        self._checked = False
+        self._call: Call | None = None
         self._signature = _signature(spec.function)
         self._least, self._most = _arity(self._signature)
         # A body with a parameter of that name gets it; any other call may be given one.
@@ -81,10 +81,10 @@ class TaskFunction(Generic[P, R]):
                 self._signature.bind(*args, **kwargs)
         elif not self._least <= len(args) <= self._most and self._signature is not None:
             self._signature.bind(*args)
-        if not self._checked:
-            self._lane = self._find_lane()
-            self._checked = True
-        return self._dispatcher.register(self._spec, self._lane, args, kwargs, workflow_id)
+        call = self._call
+        if call is None:
+            call = self._call = Call(self._dispatcher, self._spec, self._find_lane())
+        return call.dispatcher.register(call, args, kwargs, workflow_id)
 
     def _find_lane(self) -> Lane | None:
         spec = self._spec

@@ -12,11 +12,13 @@ from .backend import TaskRef
 from .errors import CycleError, DependencyFailureError
 from .model import TaskKind, TaskState
 
-__all__ = ["FUTURES", "StillOpen", "substitute", "top_level"]
+__all__ = ["FUTURES", "StillOpen", "refer", "substitute", "top_level"]
 
 FUTURES = frozenset({TaskFuture, RemoteTaskFuture})
 
-DONE, SUBMITTED = TaskState.DONE, TaskState.SUBMITTED
+DONE, SUBMITTED, RUNNING = TaskState.DONE, TaskState.SUBMITTED, TaskState.RUNNING
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
 class StillOpen(Exception):  # noqa: N818 - a signal to the caller, not an error
@@ -43,6 +45,35 @@ def top_level(
             for key, value in kwargs.items()
         }
     return args, kwargs
+
+
+def refer(
+    node: TaskFuture[Any],
+) -> tuple[tuple[Any, ...], Mapping[str, Any], tuple[int, ...]]:
+    """As `substitute`, for futures that stand as arguments themselves: the usual case."""
+    if node.kwargs:
+        return substitute(node)
+    args: list[Any] = []
+    refs: list[int] = []
+    lane = node.call.lane
+    for value in node.args:
+        if type(value) in FUTURES:
+            stage = value.stage
+            if stage is DONE and type(value) is TaskFuture:
+                args.append(value.result())
+            elif (
+                value.native
+                and node.native
+                and value.call.lane is lane
+                and (stage is SUBMITTED or stage is RUNNING)
+            ):
+                refs.append(value.number)
+                args.append(_new(TaskRef, (value.number,)))
+            else:
+                return substitute(node)
+        else:
+            args.append(value)
+    return tuple(args), node.kwargs, tuple(refs)
 
 
 def substitute(

@@ -1,0 +1,41 @@
+"""What all calls of one task have in common, looked up once and shared by their futures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .model import TaskKind, TaskSpec
+
+if TYPE_CHECKING:
+    from ._dispatch import Dispatcher
+    from ._lane import Lane
+
+__all__ = ["Call"]
+
+
+class Call:
+    """A task of one engine, on the backend that runs it.
+
+    Attributes:
+        lane: where it runs; None for a block.
+        native: its lane can order its calls among others by itself.
+        remote: its lane may keep its results.
+        plain: it is a function, so that no body has to run in the loop.
+    """
+
+    __slots__ = ("dispatcher", "lane", "native", "plain", "remote", "spec")
+
+    def __init__(self, dispatcher: Dispatcher, spec: TaskSpec, lane: Lane | None) -> None:
+        self.dispatcher = dispatcher
+        self.spec = spec
+        self.lane = lane
+        self.plain = spec.kind is TaskKind.FUNCTION
+        self.remote = lane is not None and lane.remote
+        # With a journal a result is to be in the file before anything counts on it.
+        self.native = (
+            lane is not None
+            and lane.native
+            and self.plain
+            and spec.retries is None
+            and dispatcher.journal is None
+        )

@@ -1,0 +1,96 @@
+"""Sending what is ready: the way that every plain task takes, and so a hot one.
+
+What stays the same while an engine lives is bound once, in a closure: on a chain of
+tasks each link comes by here alone, and looking these things up anew would cost as much
+as the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ._prepare import NESTED
+from ._values import StillOpen, refer, top_level
+from .backend import TaskRequest
+from .model import TaskState
+
+if TYPE_CHECKING:
+    from ._dispatch import Dispatcher
+
+__all__ = ["sender"]
+
+READY, SUBMITTED = TaskState.READY, TaskState.SUBMITTED
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
+
+
+def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
+    """What sends for *dispatcher*: at most so many of the ready tasks, then all batches.
+
+    Returns:
+        A function of that number, which returns how many it took.
+    """
+    ready = dispatcher.scheduler.ready
+    submitted = dispatcher.scheduler.submitted
+    observers = dispatcher.observers
+    full = dispatcher.full
+
+    def send(limit: int) -> int:
+        gates = dispatcher.gates
+        count = 0
+        while ready and count < limit:
+            node: Any = ready.popleft()
+            count += 1
+            if node.stage is not READY:
+                continue
+            if gates and any(gate(node) for gate in gates):
+                continue
+            call = node.call
+            lane = call.lane
+            binding = node.binding
+            if not call.plain or binding == NESTED or lane.lost is not None:
+                dispatcher.send_rare(node)
+                continue
+            spec = call.spec
+            args = node.args
+            kwargs = node.kwargs
+            refs: tuple[int, ...] = ()
+            if binding:
+                if dispatcher.references:
+                    try:
+                        args, kwargs, refs = refer(node)
+                    except StillOpen as signal:
+                        dispatcher.wait_more(node, signal.futures)
+                        continue
+                    except (Exception, asyncio.CancelledError) as error:
+                        dispatcher.unbound(node, error)
+                        continue
+                else:
+                    args, kwargs = top_level(args, kwargs)
+            if dispatcher.carriage is not None:
+                spec, args = dispatcher.carriage.pack(node, args)
+            batch = lane.batch
+            if not batch:
+                full.append(lane)
+            batch.append(
+                _new(TaskRequest, (node.number, node.attempt, spec, args, kwargs, None, refs))
+            )
+            if call.native:
+                submitted(node)
+            else:
+                node.stage = SUBMITTED
+            if observers.events is not None:
+                observers.tell(node, READY)
+                observers.tell(node, SUBMITTED)
+        while full:
+            lane = full.pop()
+            batch, lane.batch = lane.batch, []
+            try:
+                lane.backend.submit(batch)
+            except Exception as error:
+                dispatcher.refused(lane, batch, error)
+        return count
+
+    return send
