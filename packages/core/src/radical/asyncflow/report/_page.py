@@ -18,7 +18,7 @@ from ..version import __version__
 from ._columns import columns, embedded
 from ._facts import STATES, Facts, Failure, FunctionFacts
 from ._html import Markup, cell, link, number, table, tag
-from ._words import block, count, moment, seconds, share
+from .words import block, count, moment, seconds, share
 
 __all__ = ["SCRIPTS", "render_html"]
 
