@@ -56,6 +56,10 @@ class Slotted:
         self.value = value
 
 
+def adder(y: int) -> Callable[[int], int]:
+    return lambda x: x + y
+
+
 def ring(value: Any) -> list[Any]:
     made: list[Any] = [value]
     made.append(made)
@@ -128,7 +132,7 @@ OTHER: dict[str, Callable[[], tuple[Any, Any]]] = {
     "an operator": lambda: (operator.itemgetter(1), operator.itemgetter(2)),
     "a method's object": lambda: (Plain(a=1).method, Plain(a=2).method),
     "a lambda": lambda: (lambda x: x + 1, lambda x: x + 2),
-    "a lambda's closure": lambda: tuple((lambda y: lambda x: x + y)(y) for y in (1, 2)),  # type: ignore[return-value]
+    "a lambda's closure": lambda: (adder(1), adder(2)),
     "a list inside itself": lambda: (ring(1), ring(2)),
     "objects that know each other": lambda: (node(1), node(2)),
     "a deep list": lambda: (functools.reduce(lambda x, _: [x], range(50), 1), [1]),
@@ -152,16 +156,12 @@ def test_not_the_same(name: str) -> None:
     ("value", "why"),
     [
         (threading.Lock(), "a lock cannot be pickled: cannot pickle '_thread.lock' object"),
-        ([x for x in range(3)].__iter__, "nothing"),
         ((x for x in range(3)), "a generator cannot be pickled: cannot pickle 'generator' object"),
         (functools.reduce(lambda x, _: [x], range(100_000), 1), "an argument is nested too deeply"),
     ],
-    ids=["lock", "iterator", "generator", "deep"],
+    ids=["lock", "generator", "deep"],
 )
 def test_what_cannot_be_compared_says_why(value: Any, why: str) -> None:
-    if why == "nothing":
-        content(value)
-        return
     with pytest.raises(Unidentified) as caught:
         content(value)
     assert str(caught.value) == why

@@ -7,7 +7,6 @@ import functools
 import itertools
 import random
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,14 @@ def add(*numbers: int) -> int:
 
 def length(value: Any) -> int:
     return len(value)
+
+
+def found(folder: Path, pattern: str) -> list[Path]:
+    return list(folder.glob(pattern))
+
+
+def text_in(path: str | None) -> str:
+    return Path(str(path)).read_text()
 
 
 async def diamond(flow: WorkflowEngine) -> Any:
@@ -379,7 +386,7 @@ async def test_a_lost_result_is_made_again(program: Program, tmp_path: Path) -> 
         return len(await flow.function_task(lambda: bytes(200_000), name="blob")())
 
     await program.run(main)
-    (blob,) = (path for path in tmp_path.glob("journal.results/*/*"))
+    (blob,) = found(tmp_path, "journal.results/*/*")
     blob.write_bytes(b"damaged")
     assert await program.run(main) == ["blob"]
     assert "is damaged" in str(program.why("blob"))
@@ -528,7 +535,7 @@ async def test_an_output_that_is_not_what_it_was_is_made_again(
     program: Program, tmp_path: Path, what: str
 ) -> None:
     await program.run(produce, work_dir=tmp_path / "one")
-    (out,) = (tmp_path / "one").glob("task.000001/out.txt")
+    (out,) = found(tmp_path, "one/task.000001/out.txt")
     out.unlink()
     if what == "changed":
         out.write_text("other")
@@ -569,12 +576,12 @@ async def test_captured_output_is_reused_while_its_file_is_there(
 ) -> None:
     async def main(flow: WorkflowEngine) -> Any:
         future = flow.executable_task(capture_stdio=True)(lambda: "echo out; echo err >&2")()
-        text = Path(await future).read_text()
-        return text, Path(str(future.stderr)).read_text()
+        await future
+        return [text_in(path) for path in (future.stdout, future.stderr)]
 
     await program.run(main, threads(), work_dir=tmp_path / "kept")
     assert await program.run(main, threads(), work_dir=tmp_path / "kept2") == []
-    assert program.result == ("out\n", "err\n")
+    assert program.result == ["out\n", "err\n"]
     for path in (tmp_path / "kept").rglob("*"):
         if path.is_file():
             path.unlink()
@@ -672,19 +679,17 @@ async def test_what_was_cancelled_runs_again(program: Program) -> None:
 # --------------------------------------------------------------------- engines
 
 
-@pytest.fixture
-async def two_backends() -> AsyncIterator[list[Any]]:
-    yield [ScriptedBackend(name="near"), ScriptedBackend(name="far")]
+def two_backends() -> list[ScriptedBackend]:
+    return [ScriptedBackend(name="near"), ScriptedBackend(name="far")]
 
 
-async def test_where_it_ran_does_not_count(program: Program, two_backends: list[Any]) -> None:
+async def test_where_it_ran_does_not_count(program: Program) -> None:
     async def main(flow: WorkflowEngine, backend: str) -> Any:
         one = flow.function_task(square, backend=backend)(3)
         return await flow.function_task(add, backend="near")(one, 1)
 
-    await program.run(functools.partial(main, backend="far"), *two_backends)
-    again = [ScriptedBackend(name="near"), ScriptedBackend(name="far")]
-    assert await program.run(functools.partial(main, backend="near"), *again) == []
+    await program.run(functools.partial(main, backend="far"), *two_backends())
+    assert await program.run(functools.partial(main, backend="near"), *two_backends()) == []
 
 
 async def test_a_dry_run_neither_keeps_nor_reuses(program: Program) -> None:
