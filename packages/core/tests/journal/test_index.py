@@ -117,8 +117,6 @@ def test_half_an_index_changes_no_answer(tmp_path: Path, length: int) -> None:
 def test_the_index_of_another_journal_changes_no_answer(tmp_path: Path) -> None:
     path = indexed(tmp_path / "one")
     other = make(tmp_path / "two/journal", 10)
-    with writing(other, "x") as writer:
-        writer.append([*begin("x"), *[done(n, '"value":"other"') for n in range(1, 60)]])
     recalled(other)
     (tmp_path / "two/journal.index").replace(tmp_path / "one/journal.index")
     assert recalled(path, 50) == everything(50)

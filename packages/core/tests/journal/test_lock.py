@@ -225,3 +225,29 @@ def test_a_lock_that_fails_otherwise_is_an_error(
     monkeypatch.setattr(fcntl, "flock", refusing(errno.EIO))
     with pytest.raises(JournalError, match="cannot be locked"), writing(tmp_path / "journal"):
         pass
+
+
+def test_a_journal_that_was_replaced_while_it_was_locked_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path / "journal", 1)
+    better = make(tmp_path / "better", 2)
+    acquire = _lock.JournalLock.acquire
+
+    def acquire_late(self: _lock.JournalLock, descriptor: int) -> None:
+        if better.exists():
+            better.replace(path)
+        acquire(self, descriptor)
+
+    monkeypatch.setattr(_lock.JournalLock, "acquire", acquire_late)
+    assert recalled(path) == {1: 1, 2: 2}
+
+
+def test_only_the_lock_file_of_the_dead_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    dead = pretend(path, run="dead").stat()
+    (tmp_path / "other").write_text("the new holder's")
+    (tmp_path / "other").replace(tmp_path / "journal.lock")
+    _lock.JournalLock(str(path), "me")._discard(dead)
+    assert [file.name for file in tmp_path.iterdir()] == ["journal.lock"]
+    assert (tmp_path / "journal.lock").read_text() == "the new holder's"
