@@ -353,6 +353,8 @@ class WorkflowEngine(TaskDecorators):
         _LIFELINES.discard(self._lifeline)
         self._lifeline = None
         log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
+        if self._interrupted:
+            self._outcome = "failed"
         await self.shutdown(cancel=self._interrupted)
 
     def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
