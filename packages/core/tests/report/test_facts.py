@@ -110,11 +110,11 @@ def test_each_bar_has_one_lane_and_none_overlaps_another(
             assert before.ended <= after.started
 
 
-def test_lanes_stand_in_the_order_of_backend_and_worker_with_blocks_first() -> None:
+def test_lanes_stand_in_the_order_of_backend_and_worker_with_blocks_last() -> None:
     names = [("b", "w10"), ("b", "w2"), ("a", None), ("", None)]
     bars = [
         Bar(0.0, 1.0, TaskRecord(1, CAMPAIGN if not name else REDUCE, "DONE", backend=name), 1, at)
         for name, at in names
     ]
     lanes = [(lane.backend, lane.worker) for lane in arrange(bars)]
-    assert lanes == [(BLOCKS, None), ("a", None), ("b", "w2"), ("b", "w10")]
+    assert lanes == [("a", None), ("b", "w2"), ("b", "w10"), (BLOCKS, None)]

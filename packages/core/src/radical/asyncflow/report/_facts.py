@@ -143,7 +143,7 @@ class Facts:
     def backends(self) -> tuple[BackendFacts, ...]:
         """Every backend that came up or ran something."""
         length = self.run.length
-        tasks = Counter(task.backend for task in self._working())
+        tasks = Counter(task.backend for task in self._working() if task.reused is None)
         lanes: dict[str, list[Lane]] = {}
         for lane in self.lanes:
             if lane.backend != BLOCKS:
