@@ -20,7 +20,6 @@ from radical.asyncflow.journal import read
 from radical.asyncflow.testing import ScriptedBackend
 
 from .resuming import Program
-from .waiting import until
 
 
 @pytest.fixture
@@ -40,13 +39,13 @@ def square(x: int) -> int:
 # -------------------------------------------------------------------- the settings
 
 
-@pytest.mark.parametrize("walltime", [0, -1, "", "soon", True, "1:2:3:4", float("nan"), [1]])
+@pytest.mark.parametrize("walltime", [0, -1, "", "soon", True, "1:2:3:4", float("nan"), "inf", [1]])
 async def test_a_walltime_that_says_no_time_is_refused(walltime: Any) -> None:
     with pytest.raises(ConfigurationError, match="walltime must be seconds above 0, or a text"):
         await WorkflowEngine.create(ScriptedBackend(), walltime=walltime)
 
 
-@pytest.mark.parametrize("walltime", [3600, "1:00:00", "60:00", "0-1:00:00", 1e9])
+@pytest.mark.parametrize("walltime", [3600, "1:00:00", "60:00", "0-1:00:00", "3600", 1e9])
 async def test_a_walltime_is_seconds_or_a_clock(walltime: Any) -> None:
     async with WorkflowEngine.create(ScriptedBackend(), walltime=walltime) as flow:
         assert await flow.function_task(square)(3) == 9

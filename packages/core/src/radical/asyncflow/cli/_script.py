@@ -20,7 +20,6 @@ from ..errors import (
     BackendStartError,
     ConfigurationError,
     JournalError,
-    PreemptedError,
 )
 from ._output import INTERRUPTED, WRONG
 
