@@ -6,7 +6,7 @@ const graph = (() => {
 	const BOX = { width: 168, height: 40, right: 64, below: 14 };
 	const host = document.querySelector('#graph .drawn');
 	const single = size <= FEW;
-	// Tasks by name; of very many names those that differ in digits only, then the rare ones, are one.
+	// Tasks by name; of many names those that differ in digits only are one, and so are the rare ones.
 	const [labels, functions] = (() => {
 		let names = data.functions.map(([name]) => name);
 		const collect = () => {
