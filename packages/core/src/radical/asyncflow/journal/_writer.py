@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
 
-from ..errors import JournalError
+from ..errors import ConfigurationError, JournalError
 from ._blobs import ResultStore
 from ._file import open_for_writing, reason
 from ._format import CRC, HEADER, intact
@@ -47,6 +47,9 @@ class Journal:
         arguments: whether the arguments of tasks are recorded too.
         sync_seconds: how often the file is forced to the disk, against a failure of the
             whole machine; None leaves that to the system.
+
+    Raises:
+        ConfigurationError: one of these is wrong.
     """
 
     path: str | os.PathLike[str]
@@ -55,6 +58,21 @@ class Journal:
     result_limit: int = 1 << 30
     arguments: bool = False
     sync_seconds: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.on_error not in ("continue", "fail"):
+            wrong.append(f"on_error must be 'continue' or 'fail', not {self.on_error!r}")
+        limits = {"inline_limit": self.inline_limit, "result_limit": self.result_limit}
+        wrong += [
+            f"{name} must be bytes, 0 or more, not {limit!r}"
+            for name, limit in limits.items()
+            if limit < 0
+        ]
+        if self.sync_seconds is not None and not self.sync_seconds >= 0:
+            wrong.append(f"sync_seconds must be 0 or more, or None, not {self.sync_seconds!r}")
+        if wrong:
+            raise ConfigurationError("; ".join(wrong))
 
 
 class JournalWriter:
@@ -72,7 +90,8 @@ class JournalWriter:
         on_written: is called after each write with the number that the last `append`
             in it returned: all up to this one is in the file.  After an error it goes
             on counting, although nothing is written.
-        on_failed: is called once, with `error`, when writing stopped.
+        on_failed: is called once, with `error`, when writing stopped; by `close` itself
+            if that is because it waited too long.
         error: why nothing is written any more; None while all is well.
     """
 
@@ -132,8 +151,7 @@ class JournalWriter:
 
         It is read from the file, a few microseconds; never raises, but loading may.
         """
-        name = key.encode()
-        offset = self._index.find(name)
+        offset = self._index.find(key.encode("ascii"))
         if offset is None or self._state != "open":
             return None
         try:
@@ -142,10 +160,11 @@ class JournalWriter:
             return Damaged(JournalError(f"journal {self.path} cannot be read: {reason(error)}"))
         if not intact(line):
             return Damaged(corrupt(self.path, offset))
-        start = CRC + 2 + len(name)
-        if line[CRC : start + 1] != b"D %b " % name:
+        kind, _, rest = line[CRC:].decode("ascii").partition(" ")
+        found, _, body = rest.partition(" ")
+        if kind != "D" or found != key:
             return None  # of another key with the same fingerprint
-        return Recalled(self._index.run_at(offset), line[start + 1 :], self._results)
+        return Recalled(body, offset, self._index.run_at, self._results)
 
     def store(self, value: object) -> str:
         """The field with which a record keeps *value*, to be given to `task_ended`.
@@ -220,7 +239,11 @@ class JournalWriter:
 
     def _run(self) -> None:
         try:
-            self._serve()
+            try:
+                self._serve()
+            except Exception as error:  # a run that waits for us must not wait for ever
+                self._fail(f"cannot be written: {error!r}", error)
+                self._serve()
         finally:
             self._lock.release()
             os.close(self._descriptor)
@@ -228,12 +251,13 @@ class JournalWriter:
             _open_writers.discard(self)
 
     def _serve(self) -> None:
-        saving = self._saving() if self._index.worthwhile() else None
+        wanted = self.error is None and self._index.worthwhile()
+        saving = self._saving() if wanted else None
         synced = beaten = monotonic()
-        dirty = closing = False
+        dirty = False
         while True:
             with self._wake:
-                if not self._queue and not closing and saving is None:
+                if not self._queue and self._state == "open" and saving is None:
                     self._wake.wait(self._rest(dirty, synced, beaten))
                 batches, self._queue = self._queue, []
                 number = self._appended
@@ -314,8 +338,8 @@ class JournalWriter:
     def _saving(self) -> Iterator[None]:
         try:
             yield from self._index.save(f"{self.path}.index", self._descriptor)
-        except OSError as error:  # it only spares time
-            log.debug("index of journal %s not written: %s", self.path, reason(error))
+        except (OSError, MemoryError) as error:  # it only spares time
+            log.debug("index of journal %s not written: %r", self.path, error)
 
     def _fail(self, what: str, cause: BaseException | None = None) -> None:
         if self.error is None:

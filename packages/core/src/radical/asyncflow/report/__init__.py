@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from ._csv import render_csv
 from ._facts import BackendFacts, Facts, Failure, FunctionFacts
+from ._lanes import busy_seconds
 from ._page import render_html
-from ._reuse import Verdict, explain
+from ._reuse import Reuse, Verdict
 from ._trace import render_trace
-from ._words import seconds
 
 __all__ = [
     "BackendFacts",
     "Facts",
     "Failure",
     "FunctionFacts",
+    "Reuse",
     "Verdict",
-    "explain",
+    "busy_seconds",
     "render_csv",
     "render_html",
     "render_trace",
-    "seconds",
 ]

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from .._text import printable
 from ..journal import ErrorRecord, TaskRecord
 from ._facts import STATES, Facts
-from ._words import block
+from ._lanes import start_of
+from .words import block
 
 __all__ = ["OUTPUT", "columns", "embedded"]
 
@@ -206,7 +207,7 @@ def _times(tasks: Sequence[TaskRecord], unit: float) -> dict[str, Any]:
     for task in tasks:
         before = last
         for name, time in zip(
-            names, (task.added, task.ready, task.started, task.ended), strict=True
+            names, (task.added, task.ready, start_of(task), task.ended), strict=True
         ):
             if time is None:
                 found[name].append(None)

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ..journal import ErrorRecord, RunRecord, TaskRecord
-from ._lanes import BLOCKS, Lane, arrange, bars, busy_seconds
+from ._lanes import BLOCKS, Lane, arrange, bars, busy_seconds, start_of
 
 __all__ = ["STATES", "BackendFacts", "Facts", "Failure", "FunctionFacts", "is_consequence"]
 
@@ -143,7 +143,7 @@ class Facts:
     def backends(self) -> tuple[BackendFacts, ...]:
         """Every backend that came up or ran something."""
         length = self.run.length
-        tasks = Counter(task.backend for task in self._working())
+        tasks = Counter(task.backend for task in self._working() if task.reused is None)
         lanes: dict[str, list[Lane]] = {}
         for lane in self.lanes:
             if lane.backend != BLOCKS:
@@ -191,7 +191,7 @@ class Facts:
                 facts.reused += 1
                 continue
             took = busy_seconds(task)
-            if task.started is not None or task.failed:
+            if start_of(task) is not None or task.failed:
                 facts.ran += 1
                 facts.seconds += took
                 if facts.longest is None or took > facts.longest_seconds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from ._words import block
+from .words import block
 
 __all__ = ["Markup", "cell", "link", "number", "table", "tag"]
 

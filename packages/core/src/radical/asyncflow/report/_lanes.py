@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..journal import ErrorRecord, RunRecord, TaskRecord
 
-__all__ = ["BLOCKS", "Bar", "Lane", "arrange", "bars", "busy_seconds"]
+__all__ = ["BLOCKS", "Bar", "Lane", "arrange", "bars", "busy_seconds", "start_of"]
 
 BLOCKS = "blocks"
 """What stands in place of a backend for blocks, which run in the program itself."""
@@ -61,10 +61,10 @@ def bars(run: RunRecord) -> list[Bar]:
                 found.append(
                     Bar(begun, failed.ended, task, failed.attempt, failed.worker, failed.error)
                 )
-        if task.started is not None and task.reused is None:
+        start = start_of(task)
+        if start is not None:
             ended = end if task.ended is None else task.ended
-            begun = min(task.started, ended)
-            found.append(Bar(begun, ended, task, task.attempt, task.worker))
+            found.append(Bar(min(start, ended), ended, task, task.attempt, task.worker))
     return found
 
 
@@ -101,14 +101,27 @@ def busy_seconds(task: TaskRecord) -> float:
         for failed in task.failed
         if failed.started is not None
     )
-    if task.started is not None and task.ended is not None and task.reused is None:
-        total += max(task.ended - task.started, 0.0)
+    begun = start_of(task)
+    if begun is not None and task.ended is not None:
+        total += max(task.ended - begun, 0.0)
     return total
 
 
+def start_of(task: TaskRecord) -> float | None:
+    """When the last attempt of *task* began; None if it never ran, or was reused.
+
+    Where a backend does not say when a task starts, it is taken to start when it is ready.
+    """
+    if task.reused is not None:
+        return None
+    if task.started is None and task.backend and task.state in ("DONE", "FAILED"):
+        return task.ready
+    return task.started
+
+
 def _order(item: tuple[tuple[str, str | None], object]) -> tuple[object, ...]:
-    """Blocks first, then by name, w2 before w10."""
+    """By name, w2 before w10; blocks, of which there may be many, last."""
     backend, worker = item[0]
     parts = _DIGITS.split(worker or "")
     natural = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-    return (backend != BLOCKS, backend, worker is None, natural)
+    return (backend == BLOCKS, backend, worker is None, natural)

@@ -18,7 +18,7 @@ from ..version import __version__
 from ._columns import columns, embedded
 from ._facts import STATES, Facts, Failure, FunctionFacts
 from ._html import Markup, cell, link, number, table, tag
-from ._words import block, count, moment, seconds, share
+from .words import block, count, moment, seconds, share
 
 __all__ = ["SCRIPTS", "render_html"]
 
@@ -31,6 +31,9 @@ FAILURES = 50
 NAMED = 12
 """At most so many tasks of a failure are named."""
 
+FUNCTIONS = 60
+"""At most so many functions are listed."""
+
 LISTED = 25
 """At most so many retries are listed."""
 
@@ -40,6 +43,7 @@ SLOWEST = 20
 def render_html(run: RunRecord) -> str:
     """The page; its size goes with the number of tasks, some 40 bytes each."""
     facts = Facts(run)
+    data = columns(facts)
     style = _asset("style.css")
     script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, SCRIPTS)) + "})();\n"
     return Template(_asset("template.html")).substitute(
@@ -50,7 +54,7 @@ def render_html(run: RunRecord) -> str:
         ),
         style=style,
         script=script,
-        data=embedded(columns(facts)),
+        data=embedded(data),
         head=_head(facts),
         nav=_nav(facts),
         figures=_figures(facts),
@@ -58,7 +62,7 @@ def render_html(run: RunRecord) -> str:
         functions=_functions(facts.functions),
         backends=_backends(facts),
         slowest=_slowest(facts),
-        failures=_failures(facts),
+        failures=_failures(facts, data["dropped"]),
         retries=_retries(facts),
         cache=_cache(facts),
         version=tag("span", __version__),
@@ -211,10 +215,18 @@ def _functions(functions: Sequence[FunctionFacts]) -> Markup:
             number(seconds(each.mean)),
             number(_longest(each)),
         )
-        for each in functions
+        for each in functions[:FUNCTIONS]
     ]
     heads = ("Function", "Kind", "#Tasks", "#Failed", "#Reused", "#Retries", "#Time in all")
-    return table("Functions", (*heads, "#Mean", "#Longest"), rows)
+    listing = table("Functions", (*heads, "#Mean", "#Longest"), rows)
+    return Markup.of(listing, _further(len(functions) - len(rows)))
+
+
+def _further(many: int) -> Markup:
+    """What stands below a list of functions that leaves out so many."""
+    if many <= 0:
+        return Markup()
+    return tag("p", f"{count(many, 'further function')}: see the table of tasks.", css="note")
 
 
 def _longest(each: FunctionFacts) -> Markup:
@@ -270,7 +282,8 @@ def _state(task: TaskRecord) -> Markup:
     return tag("span", word, css=f"state is-{_word(word)}")
 
 
-def _failures(facts: Facts) -> Markup:
+def _failures(facts: Facts, dropped: int) -> Markup:
+    """What failed, and of how many tasks the page has no room for a text (*dropped*)."""
     if not facts.states["FAILED"]:
         return tag("p", "No task failed.", css="empty")
     shown = facts.failures[:FAILURES]
@@ -292,6 +305,9 @@ def _failures(facts: Facts) -> Markup:
                 css="note",
             )
         )
+    if dropped:
+        text = f"For output or traceback of {count(dropped, 'task')} the page has no room"
+        parts.append(tag("p", f"{text}: asyncflow logs shows it.", css="note"))
     return Markup.of(*parts)
 
 
@@ -376,6 +392,7 @@ def _cache(facts: Facts) -> Markup:
             origin = task.reused.rpartition("/")[0]
             origins[origin] = origins.get(origin, 0) + 1
     sources = ", ".join(f"{many:,} from {origin}" for origin, many in origins.items())
+    functions = [each for each in facts.functions if each.kind != "block"]
     rows = [
         (
             tag("span", each.name, css="name"),
@@ -385,9 +402,9 @@ def _cache(facts: Facts) -> Markup:
             _gauge(each.reused, each.tasks),
             number(f"{each.ran:,}"),
         )
-        for each in facts.functions
-        if each.kind != "block"
+        for each in functions[:FUNCTIONS]
     ]
     heads = ("Function", "#Tasks", "#Reused", "#Share", "", "#Ran")
     saved = f"{count(facts.reused, 'result')} reused: {sources}."
-    return Markup.of(tag("p", saved), table("Reuse by function", heads, rows))
+    listing = table("Reuse by function", heads, rows)
+    return Markup.of(tag("p", saved), listing, _further(len(functions) - len(rows)))

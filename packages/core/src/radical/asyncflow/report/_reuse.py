@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..journal import RunRecord, TaskRecord
-from ._words import count, size
+from ._facts import is_consequence
+from .words import count, size
 
-__all__ = ["Verdict", "explain"]
+__all__ = ["Reuse", "Verdict"]
 
 _ROOTS = 3
 """Of so many changed dependencies it is said what is behind them."""
@@ -27,38 +29,45 @@ class Verdict(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def explain(runs: Sequence[RunRecord], run: RunRecord, task: TaskRecord) -> Verdict:
-    """Why *task* of *run* was reused or not, from what the journal says of the runs before.
+class Reuse:
+    """What the journal knows of *run* and of the runs before it, to explain its tasks by.
 
     Args:
         runs: all of the journal, oldest first; *run* is one of them.
     """
-    earlier = runs[: next(place for place, one in enumerate(runs) if one.uid == run.uid)]
-    return Verdict(task, task.reused, tuple(_History(earlier, run).reasons(task)))
 
-
-class _History:
-    """The runs before *run*, by what their tasks can be found by."""
-
-    def __init__(self, earlier: Sequence[RunRecord], run: RunRecord) -> None:
+    def __init__(self, runs: Sequence[RunRecord], run: RunRecord) -> None:
+        place = next(place for place, one in enumerate(runs) if one is run)
         self._run = run
-        self._any = bool(earlier)
+        self._first = place == 0
         self._keys: dict[str, tuple[RunRecord, TaskRecord]] = {}
         # Of each name the tasks of the last run that has any: what a resumed run is held against.
         self._names: dict[str, tuple[RunRecord, list[TaskRecord]]] = {}
-        for one in earlier:
+        for one in runs[:place]:
             for task in one.tasks.values():
                 if task.key is not None:
                     self._keys[task.key] = one, task
                 if task.name not in self._names or self._names[task.name][0] is not one:
                     self._names[task.name] = one, []
                 self._names[task.name][1].append(task)
+        self._ordinals: dict[int, int] = {}
+        seen: Counter[str] = Counter()
+        for task in run.tasks.values():
+            self._ordinals[task.number] = seen[task.name]
+            seen[task.name] += 1
+        self._roots: dict[int, TaskRecord] = {}
 
-    def reasons(self, task: TaskRecord) -> Iterator[str]:
+    def explain(self, task: TaskRecord) -> Verdict:
+        """Why *task*, which is one of the run's, was reused or not."""
+        return Verdict(task, task.reused, tuple(self._reasons(task)))
+
+    def _reasons(self, task: TaskRecord) -> Iterator[str]:
         if task.reused is not None:
             yield self._origin(task)
         elif task.kind == "block":
             yield "a block always runs: the tasks that it calls are reused one by one"
+        elif is_consequence(task.error):
+            yield "it was not run: a task that it depends on failed"
         elif task.function.cache == "no":
             yield "it is declared with cache=False"
         elif task.name not in self._names:
@@ -76,7 +85,7 @@ class _History:
         return f"the same call, {place} of {uid}, had its result in the journal already"
 
     def _nothing(self, task: TaskRecord) -> str:
-        if not self._any:
+        if self._first:
             return "this is the first run in the journal"
         return f"no earlier run in the journal has a task named {task.name}"
 
@@ -88,7 +97,7 @@ class _History:
         if other.state != "DONE":
             return f"{which} had not ended when that run did"
         if other.result_bytes is None and other.reused is None:
-            why = f": {other.why}" if other.why else ""
+            why = f": {other.unstored}" if other.unstored else ""
             return f"the result of {which} was not stored{why}"
         if task.why:
             return task.why
@@ -106,11 +115,11 @@ class _History:
         if task.function.source != other.function.source:
             found = True
             hashes = f"{other.function.source[:8] or '?'} → {task.function.source[:8] or '?'}"
-            yield f"its source changed since {before} ({hashes})"
+            yield f"its source changed since {run.uid} ({hashes})"
         if task.function.version != other.function.version:
             found = True
             versions = f"{other.function.version or 'none'} → {task.function.version or 'none'}"
-            yield f"its declared version changed since {before} ({versions})"
+            yield f"its declared version changed since {run.uid} ({versions})"
         changed = self._changed(task)
         if changed:
             found = True
@@ -134,8 +143,7 @@ class _History:
 
     def _counterpart(self, task: TaskRecord, others: Sequence[TaskRecord]) -> TaskRecord:
         """The call of the earlier run that stands where *task* stands in its own."""
-        alike = [one.number for one in self._run.tasks.values() if one.name == task.name]
-        return others[min(alike.index(task.number), len(others) - 1)]
+        return others[min(self._ordinals[task.number], len(others) - 1)]
 
     def _changed(self, task: TaskRecord) -> list[TaskRecord]:
         """Its dependencies that no earlier run has, and that so gave it a new identity."""
@@ -148,9 +156,9 @@ class _History:
 
     def _dependencies(self, changed: Sequence[TaskRecord]) -> Iterator[str]:
         for one in changed[:_ROOTS]:
-            root, steps = self._root(one)
-            reason = next(self.reasons(root))
-            if steps:
+            root = self._root(one)
+            reason = next(self._reasons(root))
+            if root is not one:
                 yield (
                     f"it depends on {one.id} ({one.name}), which is another than before "
                     f"because of {root.id} ({root.name}): {reason}"
@@ -161,11 +169,17 @@ class _History:
             more = count(len(changed) - _ROOTS, "more dependency", "more dependencies")
             yield f"{more} changed"
 
-    def _root(self, task: TaskRecord) -> tuple[TaskRecord, int]:
-        """Where, above *task*, the change began; and how many steps above."""
-        steps = 0
+    def _root(self, task: TaskRecord) -> TaskRecord:
+        """Where, in *task* or above it, the change began."""
+        way = []
         # A dependency has a smaller number than what depends on it: this ends.
-        while changed := [one for one in self._changed(task) if one.number < task.number]:
-            task = changed[0]
-            steps += 1
-        return task, steps
+        while task.number not in self._roots:
+            way.append(task.number)
+            above = [one for one in self._changed(task) if one.number < task.number]
+            if not above:
+                self._roots[task.number] = task
+            else:
+                task = above[0]
+        root = self._roots[task.number]
+        self._roots.update(dict.fromkeys(way, root))
+        return root

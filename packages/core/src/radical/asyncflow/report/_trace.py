@@ -9,7 +9,7 @@ from typing import Any
 from ..journal import RunRecord
 from ._facts import Facts
 from ._lanes import Bar, Lane
-from ._words import block
+from .words import block
 
 __all__ = ["FLOWS", "render_trace"]
 
