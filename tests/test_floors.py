@@ -71,7 +71,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     # 4: the faces
-    frozenset({"__init__", "__main__", "cli", "factory", "registry", "testing"}),
+    frozenset({"__init__", "__main__", "cli", "factory", "registry", "report", "testing"}),
 )
 SAME_FLOOR_0 = {
     "_command": {"errors"},

@@ -125,6 +125,7 @@ class Outcomes:
             aux_of(node).preparing = None
             if isinstance(node, RemoteTaskFuture):
                 node.remote = remote
+                node.wanted = True  # it is here
             self.complete(node, value)
 
         aux_of(node).preparing = self._dispatcher.preparer.spawn(bring())

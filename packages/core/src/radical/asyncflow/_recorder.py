@@ -135,8 +135,11 @@ class Recorder:
             names = [output.name for output in outputs]
 
             def line() -> bytes:
-                files = _cached_files.describe(names, folder) if names else ()
-                result = self._writer.store(value)
+                try:
+                    files = _cached_files.describe(names, folder) if names else ()
+                    result = self._writer.store(value)
+                except Exception as error:
+                    files, result = (), journal.unstored(f"{type(error).__name__}: {error}")
                 entry.stored = not result.startswith('"unstored"')
                 return self._ended_line(node, DONE, ended, result=result, files=files)
 

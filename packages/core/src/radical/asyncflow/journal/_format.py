@@ -183,7 +183,8 @@ def task_ended(
     Args:
         state: "DONE", "FAILED" or "CANCELLED".
         times: of its call, readiness, start and end.
-        key: its identity, 32 lower hexadecimal digits; ``.1`` and so on may follow.
+        key: its identity, a hash of 128 bits as 32 lower hexadecimal digits; ``.1`` and
+            so on may follow.
         result: as `JournalWriter.store` or `scalar` gave it; "" if it is not kept.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.

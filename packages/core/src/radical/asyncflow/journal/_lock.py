@@ -55,7 +55,7 @@ class JournalLock:
         self._path = path
         self._file = Path(f"{path}.lock")
         self._me = _Holder(run, os.getpid(), socket.gethostname(), _born(os.getpid()))
-        self._held = False
+        self._held: int | None = None
 
     def acquire(self, descriptor: int) -> None:
         """Lock the journal that is open, for writing, as *descriptor*.
@@ -78,7 +78,7 @@ class JournalLock:
             raise JournalError(
                 f"journal {self._path} cannot be locked: {error.strerror or error}"
             ) from error
-        self._held = True
+        self._held = descriptor
 
     def beat(self) -> None:
         """Show that the holder lives; to be called every `BEAT` seconds, by any thread."""
@@ -86,10 +86,14 @@ class JournalLock:
             os.utime(self._file)
 
     def release(self) -> None:
-        """Give the lock up, all but flock itself, which goes when the journal is closed."""
-        if self._held and os.getpid() == self._me.pid:
-            self._held = False
-            self._file.unlink(missing_ok=True)
+        """Give the lock up, before the journal is closed; a fork of the holder does nothing."""
+        if self._held is None or os.getpid() != self._me.pid:
+            return
+        self._file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where there is no flock
+            # Not left to closing: a fork that was made just now has the descriptor still.
+            fcntl.flock(self._held, fcntl.LOCK_UN)
+        self._held = None
 
     def _flock(self, descriptor: int) -> bool:
         """Whether flock works here."""

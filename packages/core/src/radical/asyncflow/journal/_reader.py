@@ -77,8 +77,10 @@ def records(
         if body is line:
             if number == 1 and HEADER.startswith(line):
                 return
-            if number > 1 and (intact(line) or not intact(line[:-1])):
-                return  # torn; else all is there but the newline, in whose place another byte is
+            if number == 1:
+                check_header(path, line)
+            elif intact(line) or not intact(line[:-1]):
+                return  # torn; not a line whose newline is another byte
         wrong = _take(path, number, body, runs) if body is not line else "it does not end"
         if wrong is None:
             yield line

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import JournalError
@@ -13,27 +12,29 @@ from ._blobs import ResultStore
 
 __all__ = ["Recalled"]
 
-_BEGIN = re.compile(rb'\{"task":(\d+),"(value|pickle|blob)":')
+_BEGIN = re.compile(r'\{"task":(\d+),"(value|pickle|blob)":')
 _value_at = json.JSONDecoder().raw_decode
 
 
 class Recalled:
-    """The result of a task that an earlier run finished; may be used in any thread.
+    """The result of a task that an earlier run finished; may be used in any thread."""
 
-    Attributes:
-        task: ``"RUN/NUMBER"`` of that task.
-    """
+    __slots__ = ("_body", "_offset", "_run_at", "_store")
 
-    def __init__(self, run: str, body: bytes, store: ResultStore) -> None:
+    def __init__(
+        self, body: str, offset: int, run_at: Callable[[int], str], store: ResultStore
+    ) -> None:
         self._body = body
+        self._offset = offset
+        self._run_at = run_at
         self._store = store
-        found = _BEGIN.match(body)
-        if found is None:
-            self._kind, self._start = "", 0
-            self.task = f"{run}/{self._fields.get('task', 0)}"
-        else:
-            self._kind, self._start = found[2].decode(), found.end()
-            self.task = f"{run}/{found[1].decode()}"
+
+    @property
+    def task(self) -> str:
+        """``"RUN/NUMBER"`` of that task."""
+        found = _BEGIN.match(self._body)
+        number = self._fields().get("task", 0) if found is None else found[1]
+        return f"{self._run_at(self._offset)}/{number}"
 
     def load(self) -> Any:
         """The value; the same content, but a new object each time.
@@ -43,24 +44,22 @@ class Recalled:
         Raises:
             JournalError: it is missing, damaged, or cannot be rebuilt by this program.
         """
-        value, _ = _value_at(self._body.decode("ascii"), self._start)
-        if self._kind == "value":
-            return value
-        return self._store.load(self._kind, value)
+        found = _BEGIN.match(self._body)
+        if found is None:
+            raise JournalError(f"the result of {self.task} is stored in a way not known here")
+        value, _ = _value_at(self._body, found.end())
+        return value if found[2] == "value" else self._store.load(found[2], value)
 
     @property
     def size(self) -> int:
         """Bytes of the pickle; 0 for a scalar."""
-        return 0 if self._kind == "value" else int(self._fields.get("size", 0))
+        return int(self._fields().get("size", 0)) if '"size":' in self._body else 0
 
     @property
     def files(self) -> Sequence[Any]:
         """What was recorded beside the result, as `task_ended` was given it."""
-        if b'"files":' not in self._body:
-            return ()
-        return tuple(self._fields.get("files", ()))
+        return tuple(self._fields().get("files", ())) if '"files":' in self._body else ()
 
-    @cached_property
     def _fields(self) -> Mapping[str, Any]:
         fields: Mapping[str, Any] = json.loads(self._body)
         return fields
@@ -69,17 +68,17 @@ class Recalled:
 class Damaged(Recalled):
     """A result whose line, read again, is not what it was when it was written."""
 
+    __slots__ = ("_error",)
+
     def __init__(self, error: JournalError) -> None:
+        self._body = ""
         self._error = error
-        self.task = ""
+
+    @property
+    def task(self) -> str:
+        """Not known any more."""
+        return ""
 
     def load(self) -> Any:
+        """Raises the `JournalError` that says what is wrong."""
         raise self._error
-
-    @property
-    def size(self) -> int:
-        return 0
-
-    @property
-    def files(self) -> Sequence[Any]:
-        return ()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
 
-from ..errors import JournalError
+from ..errors import ConfigurationError, JournalError
 from ._blobs import ResultStore
 from ._file import open_for_writing, reason
 from ._format import CRC, HEADER, intact
@@ -47,6 +47,9 @@ class Journal:
         arguments: whether the arguments of tasks are recorded too.
         sync_seconds: how often the file is forced to the disk, against a failure of the
             whole machine; None leaves that to the system.
+
+    Raises:
+        ConfigurationError: one of these is wrong.
     """
 
     path: str | os.PathLike[str]
@@ -55,6 +58,18 @@ class Journal:
     result_limit: int = 1 << 30
     arguments: bool = False
     sync_seconds: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.on_error not in ("continue", "fail"):
+            wrong.append(f"on_error must be 'continue' or 'fail', not {self.on_error!r}")
+        for name in ("inline_limit", "result_limit"):
+            if getattr(self, name) < 0:
+                wrong.append(f"{name} must be bytes, 0 or more, not {getattr(self, name)!r}")
+        if self.sync_seconds is not None and not self.sync_seconds >= 0:
+            wrong.append(f"sync_seconds must be 0 or more, or None, not {self.sync_seconds!r}")
+        if wrong:
+            raise ConfigurationError("; ".join(wrong))
 
 
 class JournalWriter:
@@ -132,8 +147,7 @@ class JournalWriter:
 
         It is read from the file, a few microseconds; never raises, but loading may.
         """
-        name = key.encode()
-        offset = self._index.find(name)
+        offset = self._index.find(key.encode("ascii"))
         if offset is None or self._state != "open":
             return None
         try:
@@ -142,10 +156,11 @@ class JournalWriter:
             return Damaged(JournalError(f"journal {self.path} cannot be read: {reason(error)}"))
         if not intact(line):
             return Damaged(corrupt(self.path, offset))
-        start = CRC + 2 + len(name)
-        if line[CRC : start + 1] != b"D %b " % name:
+        kind, _, rest = line[CRC:].decode("ascii").partition(" ")
+        found, _, body = rest.partition(" ")
+        if kind != "D" or found != key:
             return None  # of another key with the same fingerprint
-        return Recalled(self._index.run_at(offset), line[start + 1 :], self._results)
+        return Recalled(body, offset, self._index.run_at, self._results)
 
     def store(self, value: object) -> str:
         """The field with which a record keeps *value*, to be given to `task_ended`.
