@@ -10,7 +10,6 @@ from radical.asyncflow.testing import ScriptedBackend
 
 from .conftest import Measured
 
-
 QUEUED = ("asyncflow.task.queued", "scripted")
 RUNNING = ("asyncflow.task.running", "scripted")
 
