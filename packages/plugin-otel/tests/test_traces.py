@@ -12,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.model import TaskKind, TaskSpec
 from radical.asyncflow.testing import ScriptedBackend
 
 from .conftest import Spans
@@ -215,6 +216,17 @@ async def test_a_dry_run_has_spans_too(spans: Spans) -> None:
     async with WorkflowEngine.create(dry_run=True) as flow:
         await flow.function_task(identity)()
     assert (spans["task identity"].attributes or {})["asyncflow.backend"] == "noop"
+
+
+async def test_a_span_that_is_not_sampled_is_carried_and_not_kept(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))
+    monkeypatch.setattr(_tracing._tracer, "start_span", lambda *_, **__: off)
+    made = _tracing.RunTrace("mine")
+    headers = made.begin(TaskSpec("t", TaskKind.BLOCK, identity), 1)
+    assert headers["context"]["traceparent"].endswith("-0000000000000002-00")
+    assert (made._spans, _tracing.LIVE) == ({}, {})
 
 
 async def test_nothing_of_finished_tasks_is_kept_but_a_bounded_memory(

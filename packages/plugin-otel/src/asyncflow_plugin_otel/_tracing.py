@@ -69,7 +69,8 @@ class RunTrace:
                 "code.function.name": _function_name(spec),
             },
         )
-        self._spans[task_id] = span
+        if span.is_recording():
+            self._spans[task_id] = span
         inside = trace.set_span_in_context(span, here)
         carrier: dict[str, str] = {}
         propagate.inject(carrier, inside)
@@ -78,7 +79,7 @@ class RunTrace:
         headers: dict[str, Any] = {"context": carrier}
         if spec.kind is TaskKind.FUNCTION:
             headers["execute"] = spec.name
-        else:
+        elif span.is_recording():
             # Its body runs in this process, where the span itself can be current.
             LIVE[span.get_span_context().span_id] = span
         return headers
@@ -136,10 +137,13 @@ class RunTrace:
         self._finished[event.task_id] = context
         if len(self._finished) > REMEMBERED:
             self._finished.popitem(last=False)
-        span.set_attribute("asyncflow.task.state", event.state.name)
-        span.set_attribute("asyncflow.task.attempt", event.attempt)
+        attributes = {
+            "asyncflow.task.state": event.state.name,
+            "asyncflow.task.attempt": event.attempt,
+        }
         if event.worker is not None:
-            span.set_attribute("asyncflow.worker", event.worker)
+            attributes["asyncflow.worker"] = event.worker
+        span.set_attributes(attributes)
         if event.state is FAILED and event.error is not None:
             _fail(span, event.error, event.wall)
         span.end(_nanoseconds(event.wall))
