@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,16 @@ PATIENCE = 60.0
 
 QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update")
 QUIET += ("--disable-sync", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
+
+
+START = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Starts Chromium, which reads its orders from descriptor 3 and answers on 4."""
 
 
 class BrowserError(Exception):
@@ -118,7 +129,7 @@ class Page:
         while not self.run(script):
             if time.monotonic() > deadline:
                 raise BrowserError(f"never true: {script}\n" + "\n".join(self.errors))
-            self.run("new Promise(done => setTimeout(done, 10))")
+            time.sleep(0.01)
 
     def text(self, selector: str) -> str:
         """What a reader sees of the first element that matches."""
@@ -184,10 +195,11 @@ def browse(browser: str) -> Iterator[Page]:
         options = ("--headless=new", "--remote-debugging-pipe", f"--user-data-dir={profile}")
         if os.geteuid() == 0:
             options += ("--no-sandbox",)  # which root cannot have
-        # Chromium reads its orders from descriptor 3 and answers on 4.
-        redirect = f'exec "$@" 3<&{their_orders} 4>&{their_answers}'
         process = subprocess.Popen(
-            ("sh", "-c", redirect, "sh", browser, *options, *QUIET, "about:blank"),
+            [
+                *(sys.executable, "-c", START, str(their_orders), str(their_answers)),
+                *(browser, *options, *QUIET, "about:blank"),
+            ],
             pass_fds=(their_orders, their_answers),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import json
 import random
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from radical.asyncflow import journal
 from radical.asyncflow.journal import (
     AttemptRecord,
     ErrorRecord,
@@ -17,6 +17,7 @@ from radical.asyncflow.journal import (
     RunRecord,
     TaskRecord,
 )
+from radical.asyncflow.journal._format import HEADER
 
 BEGUN = 1_790_000_000.0
 
@@ -232,68 +233,57 @@ class _Campaign:
         return run._replace(ended=None, outcome="", tasks=tasks, backends=backends)
 
 
-def write_journal(path: Path, runs: Iterable[RunRecord]) -> Path:
-    """*runs* as a journal, by the format's description."""
-    lines = [_line("H", None, {"format": "asyncflow-journal", "version": 1})]
-    for run in runs:
-        lines += _lines(run)
-    path.write_bytes(b"".join(lines))
+def write_journal(path: Path, *runs: RunRecord) -> Path:
+    """*runs* as a journal."""
+    path.write_bytes(HEADER + b"".join(line for run in runs for line in _lines(run)))
     path.chmod(0o600)
     return path
 
 
-def _lines(run: RunRecord) -> Iterable[bytes]:
-    begin = {"run": run.uid, "wall": run.begun, "host": run.host, "pid": run.pid}
-    yield _line("B", None, {**begin, "python": run.python, "program": list(run.program)})
+def _lines(run: RunRecord) -> Iterator[bytes]:
+    yield journal.run_begun(run.uid, run.begun, run.host, run.pid, run.python, run.program)
     for name, facts in run.backends.items():
-        yield _line("U", None, {"backend": name, "version": facts["version"], "t": facts["up"]})
-    for number, each in run.functions.items():
-        fields = {"f": number, **each._asdict()}
-        del fields["number"]
-        yield _line("F", None, fields)
+        yield journal.backend_up(name, str(facts["version"]), float(str(facts["up"])))
+    for function in run.functions.values():
+        yield journal.function_used(function)
     for task in run.tasks.values():
-        for failed in task.failed:
-            fields = {"task": task.number, "attempt": failed.attempt, "t2": failed.started}
-            fields |= {"t3": failed.ended, "worker": failed.worker}
-            yield _line("R", None, {**fields, "error": failed.error._asdict()})
-        if task.state in ("DONE", "FAILED", "CANCELLED"):
-            yield _line("E", task.key or "-", _fields(task))
-        elif task.state == "RUNNING":
-            yield _line("S", None, _fields(task))
+        yield from _task_lines(task)
     for name, facts in run.backends.items():
         if facts.get("down") is not None:
-            yield _line("N", None, {"backend": name, "t": facts["down"]})
+            yield journal.backend_down(name, float(str(facts["down"])))
     if run.ended is not None:
-        yield _line("X", None, {"t": run.ended, "outcome": run.outcome})
+        yield journal.run_ended(run.ended, run.outcome)
 
 
-def _fields(task: TaskRecord) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "task": task.number,
-        "f": task.function.number,
-        "state": task.state,
-        "t0": task.added,
-        "t1": task.ready,
-        "t2": task.started,
-        "t3": task.ended,
+def _task_lines(task: TaskRecord) -> Iterator[bytes]:
+    function = task.function.number
+    for failed in task.failed:
+        yield journal.attempt_failed(
+            *(task.number, function, failed.started, failed.ended, failed.error),
+            attempt=failed.attempt,
+            worker=failed.worker,
+        )
+    shared: dict[str, Any] = {
         "attempt": task.attempt,
         "backend": task.backend,
         "worker": task.worker,
-        "after": list(task.after),
+        "after": task.after,
         "workflow": task.workflow,
-        "reused": task.reused,
-        "why": task.why,
-        "exit": task.exit_code,
-        "out": task.stdout,
-        "err": task.stderr,
     }
-    if task.error is not None:
-        fields["error"] = task.error._asdict()
-    if task.result_bytes is not None:
-        fields |= {"value": 1, "size": task.result_bytes}
-    return {key: value for key, value in fields.items() if value is not None}
-
-
-def _line(kind: str, key: str | None, fields: Mapping[str, Any]) -> bytes:
-    body = " ".join(filter(None, (kind, key, json.dumps(fields)))).encode()
-    return b"%08x %s\n" % (zlib.crc32(body), body)
+    times = (task.added, task.ready, task.started)
+    if task.state == "RUNNING":
+        yield journal.task_started(task.number, function, times, **shared)
+    elif task.state != "PENDING":
+        result = "" if task.unstored is None else journal.unstored(task.unstored)
+        yield journal.task_ended(
+            *(task.number, function, task.state, (*times, task.ended)),
+            key=task.key,
+            result=result or ('"value":1' if task.result_bytes is not None else ""),
+            reused=task.reused,
+            why=task.why,
+            error=task.error,
+            exit_code=task.exit_code,
+            stdout=task.stdout,
+            stderr=task.stderr,
+            **shared,
+        )

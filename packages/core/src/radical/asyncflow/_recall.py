@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,20 +26,24 @@ from .model import TaskState
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
     from ._entry import Entry
-    from .journal import JournalWriter, Recalled
+    from .journal import JournalWriter
 
 __all__ = ["Recall"]
 
 log = logging.getLogger("radical.asyncflow")
 
-Reuse = Callable[[TaskFuture[Any], "Recalled", Any], None]
+Reuse = Callable[[TaskFuture[Any], str, Any, str], None]
+
+ASIDE = 4
+"""Threads that read arguments and results at a time."""
 
 
 class Recall:
     """Finds tasks' identities, and their results in the journal, for one engine.
 
     Args:
-        reuse: is called, in the loop, with a task, what was found and the value.
+        reuse: is called, in the loop, with a task, what it is given the result of
+            (``"RUN/NUMBER"``), that value and, of an executable, its error output.
     """
 
     def __init__(
@@ -48,6 +54,9 @@ class Recall:
         self._bodies = bodies
         self._reuse = reuse
         self._calls: dict[bytes, int] = {}
+        self._same: dict[str, TaskFuture[Any]] = {}
+        self._turn: asyncio.Future[None] | None = None
+        self._room = asyncio.Semaphore(ASIDE)
 
     def meet(self, node: TaskFuture[Any], entry: Entry) -> bool:
         """*node* is ready: whether it is not to be sent (now).
@@ -78,6 +87,14 @@ class Recall:
             return False
         entry.known = True
         entry.key = self._numbered(node, digest)
+        if spec.cache == "always" and (first := self._first(node, entry.key)) is not None:
+            if first.stage < TaskState.DONE:
+                entry.known = False
+                self._dispatcher.scheduler.wait_more(node, (), holds=1)
+                first.add_done_callback(lambda _: self._dispatcher.release(node))
+            else:
+                self._share(node, first)
+            return True
         found = self._writer.recall(entry.key)
         if found is None:
             return False
@@ -89,8 +106,22 @@ class Recall:
         except JournalError as error:
             self._unreadable(node, entry, error)
             return False
-        self._reuse(node, found, value)
+        entry.stored = True
+        self._reuse(node, found.task, value, found.stderr)
         return True
+
+    def _first(self, node: TaskFuture[Any], key: str) -> TaskFuture[Any] | None:
+        """The equal call of this run whose result *node* is to be given; None if it is itself."""
+        first = self._same.get(key)
+        if first is None or first is node or first.stage > TaskState.DONE:
+            self._same[key] = node
+            return None
+        return first
+
+    def _share(self, node: TaskFuture[Any], first: TaskFuture[Any]) -> None:
+        node.entry.stored = first.entry.stored
+        task = f"{self._dispatcher.uid}/{first.number}"
+        self._reuse(node, task, first.result(), first.stderr or "")
 
     # ------------------------------------------------------- beside the loop
 
@@ -99,11 +130,20 @@ class Recall:
         dispatcher = self._dispatcher
         aux = aux_of(node)
         entry.known = True
+        before, mine = self._turn, dispatcher.loop.create_future()
+        self._turn = mine
 
         async def look() -> None:
-            found: tuple[Recalled, Any] | None = None
+            reuse: Callable[[], None] | None = None
             try:
-                found = await self._find(node, entry, body)
+                async with self._room:
+                    if entry.key is None:
+                        digest = await self._digest(node, body)
+                        if before is not None:
+                            await asyncio.shield(before)  # equal calls are counted in their order
+                        entry.key = self._numbered(node, digest)
+                    _set(mine)
+                    reuse = await self._find(node, entry.key)
             except Unidentified as reason:
                 entry.why = str(reason)
             except JournalError as error:
@@ -116,27 +156,36 @@ class Recall:
                     node.name,
                     exc_info=True,
                 )
+            finally:
+                if before is None:
+                    _set(mine)
+                else:
+                    before.add_done_callback(lambda _: _set(mine))
             aux.preparing = None
-            if found is None:
+            if reuse is None:
                 dispatcher.scheduler.requeue(node)
             elif node.stage is TaskState.READY:
-                self._reuse(node, *found)
+                reuse()
             dispatcher.wake()
 
         aux.preparing = dispatcher.preparer.spawn(look())
 
-    async def _find(
-        self, node: TaskFuture[Any], entry: Entry, body: Body
-    ) -> tuple[Recalled, Any] | None:
-        if entry.key is None:
-            digests: dict[int, bytes] = {}
-            files = node.aux.files if node.aux is not None else None
-            for item in files.inputs if files is not None else ():
-                if isinstance(item.source, str):
-                    digests[id(item)] = await in_thread(_cached_files.digest, item.source)
-            digest = await in_thread(self._identity, node, body, digests)
-            entry.key = self._numbered(node, digest)
-        found = self._writer.recall(entry.key)
+    async def _digest(self, node: TaskFuture[Any], body: Body) -> bytes:
+        digests: dict[int, bytes] = {}
+        files = node.aux.files if node.aux is not None else None
+        for item in files.inputs if files is not None else ():
+            if isinstance(item.source, str):
+                digests[id(item)] = await in_thread(_cached_files.digest, item.source)
+        return await in_thread(self._identity, node, body, digests)
+
+    async def _find(self, node: TaskFuture[Any], key: str) -> Callable[[], None] | None:
+        outputs = node.aux is not None and node.aux.files is not None and node.aux.files.outputs
+        if node.spec.cache == "always" and not outputs:
+            while (first := self._first(node, key)) is not None:
+                if first.stage is TaskState.DONE and first.done():
+                    return partial(self._share, node, first)
+                await asyncio.wait([first])
+        found = self._writer.recall(key)
         if found is None:
             return None
         if found.files:
@@ -145,7 +194,8 @@ class Recall:
         value = await in_thread(found.load)
         if node.spec.capture_stdio and not await in_thread(Path(value).exists):
             raise Unidentified(f"its output file {value} is gone")
-        return found, value
+        node.entry.stored = True
+        return partial(self._reuse, node, found.task, value, found.stderr)
 
     def _unreadable(self, node: TaskFuture[Any], entry: Entry, error: JournalError) -> None:
         entry.why = f"its earlier result cannot be read: {error}"
@@ -228,3 +278,8 @@ class Recall:
             return leaf if awaited is None else awaited.result()
 
         return value_of
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -28,7 +28,7 @@ from ._outcomes import aux_of
 from ._recall import Recall
 from .aside import in_thread
 from .errors import JournalError
-from .journal import ErrorRecord, Journal, JournalWriter, Recalled, Record
+from .journal import ErrorRecord, Journal, JournalWriter, Record
 from .model import ExecutableResult, TaskKind, TaskState
 
 if TYPE_CHECKING:
@@ -202,13 +202,12 @@ class Recorder:
         self._forget(node)
         self._append(lambda: self._ended_line(node, state, time, error=error))
 
-    def _reuse(self, node: TaskFuture[Any], found: Recalled, value: Any) -> None:
-        """*node* gets the *value* of an earlier run."""
+    def _reuse(self, node: TaskFuture[Any], task: str, value: Any, stderr: str) -> None:
+        """*node* gets the *value* of *task*, ``"RUN/NUMBER"``."""
         entry = node.entry
-        entry.reused = found.task
-        entry.stored = True
+        entry.reused = task
         if node.spec.kind is TaskKind.EXECUTABLE:
-            aux_of(node).result = ExecutableResult(0, value, "")
+            aux_of(node).result = ExecutableResult(0, value, stderr)
         self._append(self._ended_line(node, DONE, monotonic() - self._began))
         self._dispatcher.scheduler.submitted(node)
         self._dispatcher.outcomes.settle(node, value)
@@ -263,7 +262,7 @@ class Recorder:
             error=None if error is None else _error_record(error),
             exit_code=None if executed is None else executed.exit_code,
             stdout=executed.stdout[-TAIL:] if executed is not None and printed else None,
-            stderr=executed.stderr[-TAIL:] if executed is not None and printed else None,
+            stderr=executed.stderr[-TAIL:] if executed is not None else None,
             files=files,
         )
 

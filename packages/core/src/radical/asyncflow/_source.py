@@ -17,6 +17,7 @@ import textwrap
 import time
 import types
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
@@ -100,9 +101,14 @@ def _members(kind: type, content: Feed, seen: set[int]) -> Iterator[bytes]:
 
 
 def _text(function: types.FunctionType) -> bytes:
-    """The function's source as Python itself would write it, or its bytecode."""
     code = function.__code__
-    if function.__name__ != "<lambda>" and not _edited(code.co_filename):
+    return _text_of(code, code.co_filename)
+
+
+@lru_cache(maxsize=4096)  # a task that is defined in a block is defined often
+def _text_of(code: types.CodeType, file: str) -> bytes:
+    """The function's source as Python itself would write it, or its bytecode."""
+    if code.co_name != "<lambda>" and not _edited(file):
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
         except (OSError, SyntaxError, TypeError):

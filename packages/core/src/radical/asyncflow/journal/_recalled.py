@@ -60,6 +60,11 @@ class Recalled:
         """What was recorded beside the result, as `task_ended` was given it."""
         return tuple(self._fields().get("files", ())) if '"files":' in self._body else ()
 
+    @property
+    def stderr(self) -> str:
+        """What an executable wrote to its error output, as far as it was recorded."""
+        return str(self._fields().get("err") or "") if '"err":' in self._body else ""
+
     def _fields(self) -> Mapping[str, Any]:
         fields: Mapping[str, Any] = json.loads(self._body)
         return fields

@@ -63,9 +63,12 @@ class Journal:
         wrong = []
         if self.on_error not in ("continue", "fail"):
             wrong.append(f"on_error must be 'continue' or 'fail', not {self.on_error!r}")
-        for name in ("inline_limit", "result_limit"):
-            if getattr(self, name) < 0:
-                wrong.append(f"{name} must be bytes, 0 or more, not {getattr(self, name)!r}")
+        limits = {"inline_limit": self.inline_limit, "result_limit": self.result_limit}
+        wrong += [
+            f"{name} must be bytes, 0 or more, not {limit!r}"
+            for name, limit in limits.items()
+            if limit < 0
+        ]
         if self.sync_seconds is not None and not self.sync_seconds >= 0:
             wrong.append(f"sync_seconds must be 0 or more, or None, not {self.sync_seconds!r}")
         if wrong:
@@ -87,7 +90,8 @@ class JournalWriter:
         on_written: is called after each write with the number that the last `append`
             in it returned: all up to this one is in the file.  After an error it goes
             on counting, although nothing is written.
-        on_failed: is called once, with `error`, when writing stopped.
+        on_failed: is called once, with `error`, when writing stopped; by `close` itself
+            if that is because it waited too long.
         error: why nothing is written any more; None while all is well.
     """
 
@@ -235,7 +239,11 @@ class JournalWriter:
 
     def _run(self) -> None:
         try:
-            self._serve()
+            try:
+                self._serve()
+            except Exception as error:  # a run that waits for us must not wait for ever
+                self._fail(f"cannot be written: {error!r}", error)
+                self._serve()
         finally:
             self._lock.release()
             os.close(self._descriptor)
@@ -243,12 +251,13 @@ class JournalWriter:
             _open_writers.discard(self)
 
     def _serve(self) -> None:
-        saving = self._saving() if self._index.worthwhile() else None
+        wanted = self.error is None and self._index.worthwhile()
+        saving = self._saving() if wanted else None
         synced = beaten = monotonic()
-        dirty = closing = False
+        dirty = False
         while True:
             with self._wake:
-                if not self._queue and not closing and saving is None:
+                if not self._queue and self._state == "open" and saving is None:
                     self._wake.wait(self._rest(dirty, synced, beaten))
                 batches, self._queue = self._queue, []
                 number = self._appended
@@ -329,8 +338,8 @@ class JournalWriter:
     def _saving(self) -> Iterator[None]:
         try:
             yield from self._index.save(f"{self.path}.index", self._descriptor)
-        except OSError as error:  # it only spares time
-            log.debug("index of journal %s not written: %s", self.path, reason(error))
+        except (OSError, MemoryError) as error:  # it only spares time
+            log.debug("index of journal %s not written: %r", self.path, error)
 
     def _fail(self, what: str, cause: BaseException | None = None) -> None:
         if self.error is None:

@@ -40,6 +40,7 @@ SLOWEST = 20
 def render_html(run: RunRecord) -> str:
     """The page; its size goes with the number of tasks, some 40 bytes each."""
     facts = Facts(run)
+    data = columns(facts)
     style = _asset("style.css")
     script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, SCRIPTS)) + "})();\n"
     return Template(_asset("template.html")).substitute(
@@ -50,7 +51,7 @@ def render_html(run: RunRecord) -> str:
         ),
         style=style,
         script=script,
-        data=embedded(columns(facts)),
+        data=embedded(data),
         head=_head(facts),
         nav=_nav(facts),
         figures=_figures(facts),
@@ -58,7 +59,7 @@ def render_html(run: RunRecord) -> str:
         functions=_functions(facts.functions),
         backends=_backends(facts),
         slowest=_slowest(facts),
-        failures=_failures(facts),
+        failures=_failures(facts, data["dropped"]),
         retries=_retries(facts),
         cache=_cache(facts),
         version=tag("span", __version__),
@@ -270,7 +271,8 @@ def _state(task: TaskRecord) -> Markup:
     return tag("span", word, css=f"state is-{_word(word)}")
 
 
-def _failures(facts: Facts) -> Markup:
+def _failures(facts: Facts, dropped: int) -> Markup:
+    """What failed, and of how many tasks the page has no room for a text (*dropped*)."""
     if not facts.states["FAILED"]:
         return tag("p", "No task failed.", css="empty")
     shown = facts.failures[:FAILURES]
@@ -292,6 +294,9 @@ def _failures(facts: Facts) -> Markup:
                 css="note",
             )
         )
+    if dropped:
+        text = f"For output or traceback of {count(dropped, 'task')} the page has no room"
+        parts.append(tag("p", f"{text}: asyncflow logs shows it.", css="note"))
     return Markup.of(*parts)
 
 
