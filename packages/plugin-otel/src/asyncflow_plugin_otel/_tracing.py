@@ -137,7 +137,7 @@ class RunTrace:
         self._finished[event.task_id] = context
         if len(self._finished) > REMEMBERED:
             self._finished.popitem(last=False)
-        attributes = {
+        attributes: dict[str, Any] = {
             "asyncflow.task.state": event.state.name,
             "asyncflow.task.attempt": event.attempt,
         }
