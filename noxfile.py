@@ -102,7 +102,7 @@ def wheels(session: nox.Session) -> None:
         )
     session.run("python", "scripts/check_wheels.py", str(DIST))
     session.install("--force-reinstall", "--no-deps", *map(str, DIST.glob("*.whl")))
-    session.install("--find-links", str(DIST), "radical.asyncflow")
+    session.install("--find-links", str(DIST), "radical.asyncflow[otel]")
     session.chdir(session.create_tmp())
     session.run("python", str(ROOT / "examples/01_hello.py"))
 

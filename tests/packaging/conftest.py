@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "packages"
 PLUGINS = Path(__file__).parent / "plugins"
 OURS = ("core", "backend-noop", "backend-concurrent")
-BUILT = (*OURS, "backend-dask", "backend-radical")
+BUILT = (*OURS, "backend-dask", "backend-radical", "plugin-otel")
 
 
 def execute(*command: object, cwd: Path = ROOT, **variables: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 from radical.asyncflow.version import __version__
 
 PACKAGES = Path(__file__).parents[2] / "packages"
-OURS = ("core", "backend-noop", "backend-concurrent", "backend-dask", "backend-radical")
+BACKENDS = ("backend-noop", "backend-concurrent", "backend-dask", "backend-radical")
+OURS = ("core", *BACKENDS, "plugin-otel")
 LOCAL = {f"asyncflow-backend-{name}=={__version__}" for name in ("noop", "concurrent")}
 
 
@@ -92,7 +93,7 @@ def test_a_release_requires_the_local_backends(release):
 
 def test_a_release_has_every_extra(release):
     assert set(metadata(release[".whl"]).get_all("Provides-Extra", [])) == {
-        *("all", "local", "noop", "concurrent", "dask", "radicalpilot", "radical-pilot"),
+        *("all", "local", "noop", "concurrent", "dask", "radicalpilot", "radical-pilot", "otel"),
         *("files", "testing"),
     }
 
@@ -109,7 +110,7 @@ def test_a_wheel_from_a_released_sdist_is_the_released_wheel(release, build, tmp
     assert sorted(names(rebuilt)) == sorted(names(release[".whl"]))
 
 
-@pytest.mark.parametrize("name", OURS[1:])
+@pytest.mark.parametrize("name", BACKENDS)
 def test_a_backend_names_its_entry_point_and_requires_the_core(dists, name):
     wheel = dists[name][".whl"]
     with zipfile.ZipFile(wheel) as archive:
@@ -120,3 +121,15 @@ def test_a_backend_names_its_entry_point_and_requires_the_core(dists, name):
     entry = {"radical": "radical_pilot"}.get(kind, kind)
     assert f"{entry} = asyncflow_backend_{kind}.plugin" in text
     assert [r for r in hard_requirements(wheel) if r.startswith("radical-asyncflow")]
+
+
+def test_a_plugin_names_its_entry_point_and_requires_the_core(dists):
+    wheel = dists["plugin-otel"][".whl"]
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = (path for path in archive.namelist() if path.endswith("/entry_points.txt"))
+        text = archive.read(path).decode()
+    assert text.split() == [
+        "[radical.asyncflow.plugins]", "otel", "=", "asyncflow_plugin_otel.plugin"
+    ]  # fmt: skip
+    required = {requirement.split(">")[0].split("<")[0] for requirement in hard_requirements(wheel)}
+    assert required == {"opentelemetry-api", "radical-asyncflow"}

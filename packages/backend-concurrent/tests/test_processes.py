@@ -350,3 +350,30 @@ async def test_a_worker_that_used_other_gpus_is_replaced(start: Any) -> None:
     assert one.value == again.value
     assert (one.value[1], both.value[1]) == ("0", "0,1")
     assert both.value[0] != one.value[0]
+
+
+def clock() -> tuple[float, float]:
+    return time.monotonic(), time.monotonic()
+
+
+async def test_a_report_says_when_the_worker_began_and_ended(start: Any) -> None:
+    driver = await start(executor_type="process", max_workers=1)
+    known: dict[int, float] = {}
+    for _ in range(100):  # once it is known how short they are, they travel together
+        requests = [driver.function(clock) for _ in range(30)]
+        ends = {report.task_id: report for report in await driver.run(*requests)}
+        begins = {
+            report.task_id: report.time
+            for report in driver.sink.reports
+            if report.state is TaskState.RUNNING and report.task_id in ends
+        }
+        assert begins.keys() == ends.keys()
+        known = {task_id: began for task_id, began in begins.items() if began is not None}
+        if known:
+            break
+    assert known
+    before = 0.0
+    for task_id, began in known.items():
+        inside, ended = ends[task_id].value, ends[task_id].time
+        assert before <= began <= inside[0] <= inside[1] <= ended  # it had but one worker
+        before = ended

@@ -32,7 +32,7 @@ ERRORS = 3
 SLOW = 0.1
 """Seconds for which an observer may hold the loop without a warning."""
 
-STEP = 0.001
+STEP = 0.0002
 """Seconds that the wall clock may be off before its distance is measured anew."""
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
@@ -166,8 +166,9 @@ class Observers:
 
     def _set_wall(self) -> None:
         """Follow the wall clock where it was set; between two sets its times never go back."""
-        to_wall = time() - self.clock()
-        if abs(to_wall - self._to_wall) > STEP:
+        before, wall, after = self.clock(), time(), self.clock()
+        to_wall = wall - (before + after) / 2
+        if abs(to_wall - self._to_wall) > STEP + (after - before):
             self._to_wall = to_wall
 
     def deliver(self) -> None:

@@ -83,7 +83,8 @@ def asyncflow_events(events: Sequence[Event]) -> None:
 def asyncflow_carrier(run: str) -> Carrier | None:
     """What goes along with the tasks of the run with that uid; None for nothing.
 
-    Called once for each engine, when its backends are up, in the context that creates it.
+    Called once for each engine, when its backends are up, in the context that creates it
+    and in its loop, so it must be quick.
     """
 
 
