@@ -95,7 +95,7 @@ def run_begun(
 
 
 def run_ended(time: float, outcome: str) -> bytes:
-    """The line of a run that ended "done", "failed" or "preempted"."""
+    """The line of a run that ended "done", "failed", "cancelled" or "preempted"."""
     return seal(f'X {{"t":{time:.6f},"outcome":{_quote(outcome)}}}')
 
 
