@@ -43,7 +43,6 @@ class Aux:
         headers: what plugins send along.
         members: the unfinished tasks of a block.
         result: how an executable ended.
-        entry: what the journal knows of it.
         origin: after a failure, the name of the task at its root and that one's error.
     """
 
@@ -51,7 +50,6 @@ class Aux:
         "command",
         "context",
         "ending",
-        "entry",
         "files",
         "foreign",
         "headers",
@@ -83,7 +81,6 @@ class Aux:
         self.result: ExecutableResult | None = None
         self.worker: str | None = None
         self.workflow_id: str | None = None
-        self.entry: Entry | None = None
         self.origin: tuple[str, BaseException] | None = None
 
 
@@ -95,11 +92,12 @@ class TaskFuture(Node, asyncio.Future[T]):
     the work as far as the backend's capabilities say.
     """
 
-    __slots__ = (*Node.FIELDS, "aux", "binding", "call")
+    __slots__ = (*Node.FIELDS, "aux", "binding", "call", "entry")
 
     aux: Aux | None
     binding: int
     call: Call
+    entry: Entry  # set, and looked at, only by an engine with a journal
 
     @property
     def spec(self) -> TaskSpec:
@@ -120,13 +118,6 @@ class TaskFuture(Node, asyncio.Future[T]):
     def dispatcher(self) -> Dispatcher:
         """The machinery of its engine."""
         return self.call.dispatcher
-
-    @property
-    def entry(self) -> Entry:
-        """What the journal knows of it; only an engine with a journal asks."""
-        assert self.aux is not None
-        assert self.aux.entry is not None
-        return self.aux.entry
 
     @property
     def origin(self) -> tuple[str, BaseException] | None:

@@ -78,7 +78,7 @@ class Recorder:
         """*node* was called."""
         self._bodies.of(node.spec)  # the file tells of a function before its first task
         after = () if linked is None else tuple([other.number for other in linked])
-        aux_of(node).entry = Entry(monotonic() - self._began, after)
+        node.entry = Entry(monotonic() - self._began, after)
 
     def meet(self, node: TaskFuture[Any]) -> bool:
         """*node* is ready: whether it is not to be sent, or not now.
