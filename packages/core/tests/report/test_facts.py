@@ -58,6 +58,12 @@ def test_a_task_whose_start_was_not_told_counts_from_when_it_was_ready() -> None
     assert Facts(run(task(1, None, 3)._replace(ready=1.0))).task_seconds == 2
 
 
+def test_a_task_that_runs_still_counts_in_no_mean() -> None:
+    running = task(2, 0, None)._replace(state="RUNNING")
+    facts = Facts(run(task(1, 0, 4), running, ended=10.0))
+    assert facts.functions[0].mean == 4
+
+
 def test_a_reused_task_takes_no_time() -> None:
     facts = Facts(run(task(1, 0, 3)._replace(reused="run.0/1")))
     assert (facts.task_seconds, facts.reused, facts.lanes) == (0, 1, ())

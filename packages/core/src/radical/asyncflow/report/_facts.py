@@ -191,7 +191,8 @@ class Facts:
                 facts.reused += 1
                 continue
             took = busy_seconds(task)
-            if start_of(task) is not None or task.failed:
+            ended = start_of(task) is not None and task.ended is not None
+            if ended or task.failed:
                 facts.ran += 1
                 facts.seconds += took
                 if facts.longest is None or took > facts.longest_seconds:
