@@ -22,6 +22,8 @@ class Fleet:
         self._give_up = give_up
         self._workers: dict[str, tuple[int, dict[str, float]]] = {}
         self._unfit: dict[Job, tuple[Mapping[str, float], asyncio.TimerHandle]] = {}
+        self.without_nanny: set[str] = set()
+        """Those that nobody would start again."""
         self.leaving: set[str] = set()
         """Those that are being restarted on purpose."""
 
@@ -43,6 +45,9 @@ class Fleet:
         self._workers = {
             address: (int(worker["nthreads"]), dict(worker.get("resources") or {}))
             for address, worker in identity["workers"].items()
+        }
+        self.without_nanny = {
+            address for address, worker in identity["workers"].items() if not worker.get("nanny")
         }
         for job, (asked, timer) in list(self._unfit.items()):
             if job.over or self._fits(asked):

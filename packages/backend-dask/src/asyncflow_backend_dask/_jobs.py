@@ -28,14 +28,12 @@ class Job:
         worker: where it runs, once that was told.
         kept: it is done, but for Dask's word that its value is safe.
         ending: it runs and was told to end, which it will report.
-        deaths: workers that died under it.
         over: it has its terminal report.
     """
 
     __slots__ = (
         "attempt",
         "code",
-        "deaths",
         "ending",
         "index",
         "kept",
@@ -58,7 +56,6 @@ class Job:
         self.worker: str | None = None
         self.kept = False
         self.ending = False
-        self.deaths = 0
         self.over = False
 
     @property

@@ -18,10 +18,12 @@ from weakref import WeakKeyDictionary
 
 from dask.sizeof import sizeof
 from distributed import get_worker
+from distributed.comm import get_address_host
 from radical.asyncflow.backend import ExecutableResult
 from radical.asyncflow.errors import SerializationError
 from radical.asyncflow.worker import Execution, Failure, TaskContext, call, close_loop, guard
 
+from ._book import Book
 from ._wire import (
     CANCELLED,
     FAILED,
@@ -41,7 +43,7 @@ from ._wire import (
     reason_of,
 )
 
-__all__ = ["cancel", "distrust", "forget_events", "greet", "run"]
+__all__ = ["cancel", "forget_events", "greet", "run"]
 
 _TICK = 0.025  # seconds that a call runs before it is worth telling
 _INLINE = 4096  # bytes of a pickled value that go with the event
@@ -80,10 +82,11 @@ class _Pack:
 class _Running:
     """One call that runs."""
 
-    __slots__ = ("begun", "cancel", "pack", "told")
+    __slots__ = ("begun", "cancel", "key", "pack", "told")
 
-    def __init__(self, cancel: Callable[[], object], pack: _Pack, told: bool) -> None:
+    def __init__(self, key: str, cancel: Callable[[], object], pack: _Pack, told: bool) -> None:
         self.begun = time.monotonic()
+        self.key = key
         self.cancel = cancel
         self.pack = pack
         self.told = told
@@ -96,6 +99,10 @@ class Registry:
         self.worker = worker
         self.address: str = worker.address
         self.proven: set[tuple[str, int]] = set()
+        # In this program's own threads nothing dies alone.
+        self.mortal = not self.address.startswith("inproc://")
+        here = get_address_host(self.address) == get_address_host(worker.scheduler.address)
+        self._book = Book(worker.local_directory) if self.mortal and here else None
         self.gone: OrderedDict[_Id, None] = OrderedDict()
         self._functions: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._running: dict[_Id, _Running] = {}
@@ -119,10 +126,18 @@ class Registry:
         return function
 
     def begin(
-        self, topic: str, one: Call, stop: Callable[[], object], pack: _Pack, confirm: bool
+        self, todo: Order, one: Call, stop: Callable[[], object], pack: _Pack, confirm: bool
     ) -> _Id:
+        """*one* begins, which is in the book, or told to the scheduler, when this returns.
+
+        Unless its function has come to an end before: then it is told soon.
+        """
+        topic = todo.topic
         key = topic, one.task_id, one.attempt
-        self._running[key] = _Running(stop, pack, confirm)
+        booked = self._book is not None and self._book.begin(*key)
+        if not booked and self.mortal and (topic, todo.code) not in self.proven:
+            confirm = True
+        self._running[key] = _Running(todo.key, stop, pack, confirm)
         if confirm:
             self._confirm(topic, (RUNNING, one.task_id, one.attempt, 0.0, None))
         elif not self._ticking:
@@ -143,16 +158,19 @@ class Registry:
             self._waking = True
             self._in_loop(self._enclose)
 
-    def stop(self, topic: str, attempts: Iterable[tuple[int, int]]) -> None:
-        """Cancel these calls, whether they run, wait or are still to come."""
+    def stop(self, topic: str, attempts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Cancel these calls, whether they run, wait or are still to come; those that run."""
+        stopped = []
         for task_id, attempt in attempts:
             key = topic, task_id, attempt
             self.gone[key] = None
             running = self._running.get(key)
             if running is not None:
                 running.cancel()
+                stopped.append((task_id, attempt))
         while len(self.gone) > _GONE:
             self.gone.popitem(last=False)
+        return stopped
 
     def keep_guard(self) -> None:
         """From the first command on the guard stays up, as starting it costs 30 ms."""
@@ -223,7 +241,7 @@ class Registry:
                 event = (RUNNING, task_id, attempt, 0.0, None)
                 self._outbox.append((topic, event))
             for one in running.pack.take_rest():
-                self.tell(topic, RETURNED, one, 0.0)
+                self.tell(topic, RETURNED, one, 0.0, running.key)
         self._send()
         # In this order, so that a call which begins just now is seen here or begins a tick.
         self._ticking = False
@@ -249,6 +267,8 @@ def run(order: bytes, parcel: Parcel | None, *dependencies: Any) -> Any:
     registry = _registry(get_worker())
     todo: Order = pickle.loads(order)
     if todo.options is not None:
+        if todo.struck:
+            return Kept(failed=True)
         kept = _execute(registry, todo, todo.calls[0], todo.options)
         registry.flush()
         return kept
@@ -259,8 +279,10 @@ def run(order: bytes, parcel: Parcel | None, *dependencies: Any) -> Any:
         function = registry.function(todo.topic, todo.code, todo.function or dependencies[-1])
     except BaseException as exc:  # unpickling runs foreign code
         broken = reason_of(exc)
-    pack = _Pack(todo.calls)
     results: dict[int, Kept] = {}
+    for place in todo.struck:
+        results[todo.calls[place].task_id] = Kept(failed=True)
+    pack = _Pack(one for one in todo.calls if one.task_id not in results)
     buffers = parcel.buffers if parcel is not None else ()
     while (one := pack.take()) is not None:
         if broken is not None:
@@ -290,7 +312,7 @@ def _call(
     try:
         failed = _failed(one, dependencies)
     except LookupError:
-        tell(RETURNED, one, 0.0)
+        tell(RETURNED, one, 0.0, todo.key)
         return Kept(failed=True)
     if failed:
         tell(SKIPPED, one, 0.0, failed)
@@ -301,9 +323,7 @@ def _call(
         tell(UNSENT, one, 0.0, ("arguments", exc.args[0].partition(": ")[2]))
         return Kept(failed=True)
     context = TaskContext(one.name, one.task_id, one.attempt)
-    proof = todo.topic, todo.code
-    confirm = todo.careful or proof not in registry.proven
-    key = registry.begin(todo.topic, one, context.cancel, pack, confirm)
+    key = registry.begin(todo, one, context.cancel, pack, todo.careful)
     if key in registry.gone:
         context.cancel()
     begun = time.perf_counter()
@@ -325,7 +345,7 @@ def _call(
             close_loop()  # the thread is in somebody's program, and ends without a word
     seconds = time.perf_counter() - begun
     registry.end(key)
-    registry.proven.add(proof)
+    registry.proven.add((todo.topic, todo.code))
     try:
         inline = _inline(value, _INLINE)
     except BaseException as exc:  # whatever the value's own methods raise
@@ -393,7 +413,7 @@ def _execute(registry: Registry, todo: Order, one: Call, options: dict[str, Any]
         grace=options["grace"],
     )
     # Told before it begins: who cancels it wants to hear of its end.
-    key = registry.begin(todo.topic, one, execution.cancel, _Pack(()), True)
+    key = registry.begin(todo, one, execution.cancel, _Pack(()), True)
     if key in registry.gone:
         execution.cancel()
     begun = time.perf_counter()
@@ -418,14 +438,11 @@ def _execute(registry: Registry, todo: Order, one: Call, options: dict[str, Any]
 # Messages, each run in the worker's loop by ``Client.run``.
 
 
-def cancel(topic: str, attempts: list[tuple[int, int]], dask_worker: Any) -> None:
-    """Stop these calls, also those that have not arrived yet."""
-    _registry(dask_worker).stop(topic, attempts)
-
-
-def distrust(dask_worker: Any) -> None:
-    """A worker died, and it is not known of which call: tell of each beginning for a while."""
-    _registry(dask_worker).proven.clear()
+def cancel(
+    topic: str, attempts: list[tuple[int, int]], dask_worker: Any
+) -> list[tuple[int, int]]:
+    """Stop these calls, also those that have not arrived yet; those that run here."""
+    return _registry(dask_worker).stop(topic, attempts)
 
 
 def forget_events(topic: str, dask_scheduler: Any) -> None:

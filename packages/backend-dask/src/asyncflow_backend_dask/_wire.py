@@ -19,6 +19,9 @@ from radical.asyncflow.errors import SerializationError
 
 __all__ = [
     "CANCELLED",
+    "CONDEMNED",
+    "DIED",
+    "ENDINGS",
     "FAILED",
     "INLINE",
     "KEPT",
@@ -43,7 +46,16 @@ RUNNING, INLINE, KEPT, FAILED, UNSENT, SKIPPED, CANCELLED, RETURNED = range(8)
 
 INLINE is the pickled value, of FAILED the fields of a `Failure`, of UNSENT those of a
 `SerializationError`, of SKIPPED the ids of the failed dependencies.  RETURNED gives back
-a call that has not begun, because the one before it takes long.
+a call that has not begun, because the one before it takes long; its data is the key.
+"""
+
+ENDINGS = frozenset({INLINE, KEPT, FAILED, UNSENT, SKIPPED, CANCELLED})
+
+DIED, CONDEMNED = "died", "condemned"
+"""Keys of what else is said on a topic: by the scheduler of a worker that is gone (see
+
+`_deaths`), and by the client of ``[task id, attempt]`` that must not run again when the
+``workers`` which are to be restarted are gone.
 """
 
 _APART = 16 * 1024  # bytes; a smaller buffer stays inside of its pickle
@@ -56,6 +68,7 @@ class Call(NamedTuple):
         payload: its pickled arguments, or its command.
         dependencies: for each dependency of the Dask task the id of ours behind it, and
             which of the calls packed there it is.
+        lives: how many deaths of workers under it are no failure yet.
     """
 
     task_id: int
@@ -63,6 +76,7 @@ class Call(NamedTuple):
     name: str
     payload: bytes
     dependencies: tuple[tuple[int, int], ...] = ()
+    lives: int = 0
 
 
 class Order(NamedTuple):
@@ -70,17 +84,21 @@ class Order(NamedTuple):
 
     Attributes:
         topic: where its events go.
+        key: of the Dask task.
         code: what the function is known by on the workers; 0 for a command.
         function: the pickled function; None if it is the last dependency.
         careful: tell that a call begins before it does, as its worker may die of it.
+        struck: places of calls that must not run (any more).
         options: of a command: see `_remote`.
     """
 
     topic: str
+    key: str
     code: int
     function: bytes | None
     calls: tuple[Call, ...]
     careful: bool = False
+    struck: tuple[int, ...] = ()
     options: dict[str, Any] | None = None
 
 

@@ -30,6 +30,7 @@ from radical.asyncflow.worker import guard
 from . import _remote
 from ._client import GraphClient
 from ._cluster import Lease, lease
+from ._deaths import Deaths
 from ._errands import Errands
 from ._fleet import Fleet
 from ._graphs import GoneError, Graphs
@@ -155,22 +156,45 @@ class DaskExecutionBackend(ExecutionBackend):
             self._fleet,
             self._packer,
             self._errands,
-            allowed_failures=config.allowed_failures,
             send_again=self._send_again,
             gone=self._on_gone,
         )
         self._client = client = GraphClient(news, address, **options)
         self._errands.client = client
-        self._graphs = Graphs(client, topic, {"work_dir": work_dir, "grace": config.grace})
+        self._graphs = Graphs(
+            client,
+            topic,
+            {"work_dir": work_dir, "grace": config.grace},
+            allowed_failures=config.allowed_failures,
+        )
         self._ledger.graphs = self._graphs
         self._ledger.fetcher = Fetcher(client, direct=self._lease.direct)
         await client.connect(timeout)
         client.subscribe(topic, "all", client.id)
+        await self._oversee(topic)
         await self._errands.look()
         while not self._fleet.slots and not self._may_be_empty():
             await asyncio.sleep(_WARM_UP)
             await self._errands.look()
+        if config.kill_running and (alone := self._fleet.without_nanny):
+            raise BackendStartError(
+                f"kill_running restarts workers by their nanny, and {', '.join(sorted(alone)[:5])} "
+                "have none; start them with a nanny, or leave kill_running out"
+            )
         await self._greet()
+        client.listen(config.silence)
+
+    async def _oversee(self, topic: str) -> None:
+        """Have the scheduler decide by our rules what runs again when a worker dies."""
+        assert self._client is not None
+        try:
+            await self._client.register_plugin(Deaths(topic, self._client.id))
+        except Exception as exc:
+            raise BackendStartError(
+                f"the scheduler cannot serve this backend ({type(exc).__name__}: {exc}); install "
+                "asyncflow-backend-dask of the same version where the scheduler and the workers "
+                "run, and leave distributed.scheduler.pickle on"
+            ) from exc
 
     def _may_be_empty(self) -> bool:
         """Whether a cluster without a worker is as it should be: it grows with the load."""
@@ -312,9 +336,10 @@ class DaskExecutionBackend(ExecutionBackend):
                 if job.is_command:
                     self._errands.stop(job)
                 else:
-                    self._errands.run(self._errands.kill(job, job.worker))
+                    attempts = [(job.task_id, job.attempt)]
+                    self._errands.run(self._errands.kill(attempts, job.worker))
             else:
-                self._errands.stop(job)
+                self._errands.stop(job, kill=kills and not job.is_command)
                 self._ledger.cancelled(job)
 
     # --------------------------------------------------------------------- end

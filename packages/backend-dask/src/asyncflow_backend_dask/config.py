@@ -146,6 +146,11 @@ class DaskConfig(BaseModel):
         gt=0,
         description="Seconds until the scheduler and a first worker must be there.",
     )
+    silence: float = Field(
+        default=7.0,
+        gt=0,
+        description="Seconds without an answer of the scheduler after which it counts as lost.",
+    )
     resource_patience: float = Field(
         default=30.0,
         ge=0,
