@@ -150,14 +150,20 @@ class Graphs:
         first = group[0]
         if first.is_command:
             payload = pickle.dumps(first.request.command, 5)
-            call = Call(
-                first.task_id, first.attempt, first.name, payload, (), self._lives(first)
-            )
+            call = Call(first.task_id, first.attempt, first.name, payload, (), self._lives(first))
             options = dict(self._command_options, capture_stdio=first.request.spec.capture_stdio)
             folder = options.pop("work_dir")
             options["folder"] = str(folder()) if options["capture_stdio"] else None
             key = self._key(first, 1)
-            order = Order(self._topic, key, 0, None, (call,), options=options)
+            order = Order(
+                self._topic,
+                key,
+                0,
+                None,
+                (call,),
+                gpus=first.request.spec.resources.gpus,
+                options=options,
+            )
             return key, Task(key, _remote.run, pickle.dumps(order, 5), None)
         code = first.code
         assert code is not None
@@ -187,7 +193,9 @@ class Graphs:
             function = None
             references.append(DaskRef(self._code_key(code.number, code.pickled, graph)))
         key = self._key(first, len(group))
-        order = Order(self._topic, key, code.number, function, calls)
+        order = Order(
+            self._topic, key, code.number, function, calls, gpus=first.request.spec.resources.gpus
+        )
         parcel = Parcel(buffers) if buffers else None
         return key, Task(key, _remote.run, pickle.dumps(order, 5), parcel, *references)
 

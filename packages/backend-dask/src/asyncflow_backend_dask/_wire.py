@@ -38,6 +38,7 @@ __all__ = [
     "dump_with_slots",
     "load",
     "reason_of",
+    "try_to_dump",
     "unsendable",
 ]
 
@@ -59,6 +60,11 @@ DIED, CONDEMNED = "died", "condemned"
 """
 
 _APART = 16 * 1024  # bytes; a smaller buffer stays inside of its pickle
+
+
+_SURE = frozenset({bytes, bytearray, str})
+_ARRAY = "numpy", "ndarray"
+_NUMBERS = "biufcmMSU"  # kinds of NumPy's dtypes that hold no objects
 
 
 class Call(NamedTuple):
@@ -88,6 +94,7 @@ class Order(NamedTuple):
         code: what the function is known by on the workers; 0 for a command.
         function: the pickled function; None if it is the last dependency.
         careful: tell that a call begins before it does, as its worker may die of it.
+        gpus: how many GPUs of its worker each call is to see.
         struck: places of calls that must not run (any more).
         options: of a command: see `_remote`.
     """
@@ -98,6 +105,7 @@ class Order(NamedTuple):
     function: bytes | None
     calls: tuple[Call, ...]
     careful: bool = False
+    gpus: int = 0
     struck: tuple[int, ...] = ()
     options: dict[str, Any] | None = None
 
@@ -209,6 +217,34 @@ def dump(value: Any, buffers: list[Any]) -> bytes:
         del buffers[begun:]
     pickled: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=keep_inside)
     return pickled
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def try_to_dump(value: Any) -> None:
+    """See that `dump` can pack a large *value*, without packing it.
+
+    Raises:
+        BaseException: whatever the value's own methods raise.
+    """
+    kind = type(value)
+    if kind in _SURE:
+        return
+    if (kind.__module__, kind.__name__) == _ARRAY and value.dtype.kind in _NUMBERS:
+        return
+    try:
+        pickle.Pickler(_Nowhere(), 5, buffer_callback=_leave_out).dump(value)
+    except Exception:  # cloudpickle can do more, and says better what it cannot
+        cloudpickle.Pickler(_Nowhere(), 5, buffer_callback=_leave_out).dump(value)
+
+
+def _leave_out(buffer: pickle.PickleBuffer) -> None:
+    """It is a buffer: it can travel."""
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
