@@ -9,6 +9,7 @@ that order to another worker.
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 from collections.abc import Iterable
 from typing import Any
@@ -23,7 +24,10 @@ from ._wire import CONDEMNED, DIED, ENDINGS, RETURNED, RUNNING, Order
 __all__ = ["Deaths"]
 
 _RECOMPUTED = 3  # deaths that a call survives whose value was there, and was lost
+_GRACE = 0.5  # seconds for a worker whose function is to be ended, and what else it runs
 _LATER = 1.0  # seconds until all others who use the cluster have read the book, too
+
+_log = logging.getLogger("radical.asyncflow.dask")
 
 _Id = tuple[int, int]
 """Task and attempt."""
@@ -44,6 +48,7 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
         self._returned: set[_Id] = set()
         self._condemned: set[_Id] = set()
         self._leaving: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._deaths: dict[_Id, int] = {}
 
     async def start(self, scheduler: Any) -> None:
@@ -64,7 +69,7 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
                 self._on_calls(msg["worker"], events)
             elif CONDEMNED in msg:
                 self._condemned.update(map(tuple, msg[CONDEMNED]))
-                self._leaving.update(msg["workers"])
+                self._restart(msg["worker"])
         elif topic == "all" and msg.get("action") == "remove-worker":
             # Said while its tasks are still where they were.
             self._on_death(msg["worker"], msg["processing-tasks"], msg["expected"])
@@ -80,6 +85,23 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
                 self._returned.discard(one)
                 if worker in self._running:
                     self._running[worker].discard(one)
+
+    def _restart(self, worker: str) -> None:
+        """Have its nanny end *worker*, and start another in its place."""
+        state = self._scheduler.workers.get(worker)
+        if state is not None and worker not in self._leaving:
+            self._leaving.add(worker)
+            task = asyncio.ensure_future(self._end(worker, state.nanny))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, worker: str, nanny: str) -> None:
+        reason = f"{self.name}-cancel"
+        try:
+            await self._scheduler.rpc(nanny).kill(reason=reason, timeout=_GRACE)
+        except (OSError, TimeoutError) as exc:
+            _log.error("worker %s could not be restarted, and is given up: %s", worker, exc)
+            await self._scheduler.remove_worker(worker, stimulus_id=reason)
 
     def _on_death(self, worker: str, keys: Iterable[str], expected: bool) -> None:
         known = self._running.pop(worker, set())

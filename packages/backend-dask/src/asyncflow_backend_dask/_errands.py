@@ -18,7 +18,7 @@ from ._wire import CONDEMNED
 __all__ = ["Errands"]
 
 _Id = tuple[TaskId, int]
-_ENDING = 3.0  # seconds beyond the grace for a restart, and for what is said last
+_ENDING = 3.0  # seconds for what is said last
 
 
 class Errands:
@@ -28,11 +28,10 @@ class Errands:
         client: set once there is a connection.
     """
 
-    def __init__(self, fleet: Fleet, topic: str, grace: float) -> None:
+    def __init__(self, fleet: Fleet, topic: str) -> None:
         self.client: GraphClient | None = None
         self._fleet = fleet
         self._topic = topic
-        self._grace = grace
         self._stopping: dict[str | None, list[_Id]] = {}
         self._doomed: set[_Id] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,22 +78,11 @@ class Errands:
     async def kill(self, attempts: Sequence[_Id], worker: str) -> None:
         """End these with their process, which the nanny of *worker* starts anew."""
         client = self.client
-        if client is None or client.status != "running":
-            return
-        with suppress(OSError):
-            # Dask would run them once more, wherever there is room.
-            message = {CONDEMNED: list(attempts), "workers": [worker]}
-            await client.scheduler.log_event(topic=self._topic, msg=message)
-            if worker in self._fleet.leaving or worker not in self._fleet:
-                return
-            self._fleet.leaving.add(worker)
-            await client.scheduler.restart_workers(
-                workers=[worker],
-                timeout=self._grace + _ENDING,
-                wait_for_workers=False,
-                on_error="return",
-                stimulus_id=f"asyncflow-restart-{self._topic}",
-            )
+        if client is not None and client.status == "running" and worker in self._fleet:
+            # The scheduler ends the worker: Dask would run them once more, elsewhere.
+            message = {CONDEMNED: list(attempts), "worker": worker}
+            with suppress(OSError):
+                await client.scheduler.log_event(topic=self._topic, msg=message)
 
     async def forget_events(self) -> None:
         """Have the scheduler forget our events, of which it would keep 100,000."""

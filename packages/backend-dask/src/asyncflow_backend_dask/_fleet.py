@@ -24,8 +24,6 @@ class Fleet:
         self._unfit: dict[Job, tuple[Mapping[str, float], asyncio.TimerHandle]] = {}
         self.without_nanny: set[str] = set()
         """Those that nobody would start again."""
-        self.leaving: set[str] = set()
-        """Those that are being restarted on purpose."""
 
     @property
     def slots(self) -> int:
@@ -56,7 +54,6 @@ class Fleet:
 
     def remove(self, address: str) -> None:
         self._workers.pop(address, None)
-        self.leaving.discard(address)
 
     def watch(self, job: Job, asked: Mapping[str, float]) -> None:
         """See to it that *job* does not wait for ever for resources that nobody has."""

@@ -55,8 +55,8 @@ ENDINGS = frozenset({INLINE, KEPT, FAILED, UNSENT, SKIPPED, CANCELLED})
 DIED, CONDEMNED = "died", "condemned"
 """Keys of what else is said on a topic: by the scheduler of a worker that is gone (see
 
-`_deaths`), and by the client of ``[task id, attempt]`` that must not run again when the
-``workers`` which are to be restarted are gone.
+`_deaths`), and by the client of ``(task id, attempt)`` that must not run again when the
+``worker`` is gone on which they run, and which is to be restarted.
 """
 
 _APART = 16 * 1024  # bytes; a smaller buffer stays inside of its pickle

@@ -115,7 +115,7 @@ class DaskExecutionBackend(ExecutionBackend):
         self._fleet = Fleet(self._config.resource_patience, self._ledger.failed)
         self._packer = Packer(self._send)
         topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
-        self._errands = Errands(self._fleet, topic, self._config.grace)
+        self._errands = Errands(self._fleet, topic)
         guard().acquire()
         timeout = self._config.startup_timeout
         try:
