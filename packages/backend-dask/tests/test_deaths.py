@@ -87,6 +87,20 @@ async def test_a_task_that_kills_its_workers_fails_after_allowed_failures(
     assert len(list(tmp_path.iterdir())) == 4  # the first run, and three more
 
 
+async def test_a_function_that_has_worked_before_is_charged_with_every_death(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    """Also if it dies too early to be told of."""
+    for folder in ("calm", "deadly"):
+        (tmp_path / folder).mkdir()
+    die = flow.function_task(die_until, retries=2)
+    calm = [die(str(tmp_path / "calm"), 0) for _ in range(20)]
+    await asyncio.gather(*calm)
+    dying = die(str(tmp_path / "deadly"), 2)
+    assert await dying == 3
+    assert dying.attempts == 3
+
+
 async def test_retries_count_each_death_as_an_attempt(flow: WorkflowEngine, tmp_path: Path) -> None:
     future = flow.function_task(die_until, retries=1)(str(tmp_path), 99)
     with pytest.raises(WorkerLostError) as caught:

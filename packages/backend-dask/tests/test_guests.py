@@ -118,8 +118,7 @@ async def test_nothing_of_ours_stays_on_the_scheduler(cluster: LocalCluster) -> 
     await emptied(cluster)
 
 
-async def test_nothing_stays_there_of_a_program_that_was_killed(cluster: LocalCluster) -> None:
-    program = """
+PROGRAM = """
 import asyncio, sys, time
 from radical.asyncflow import WorkflowEngine
 
@@ -132,11 +131,19 @@ async def main():
 
 asyncio.run(main())
 """
-    command = [sys.executable, "-c", program, cluster.scheduler_address]
+
+
+def kill_a_program(address: str) -> None:
+    """While its tasks run at that scheduler."""
+    command = [sys.executable, "-c", PROGRAM, address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "works\n"
         process.kill()
+
+
+async def test_nothing_stays_there_of_a_program_that_was_killed(cluster: LocalCluster) -> None:
+    kill_a_program(cluster.scheduler_address)
     await emptied(cluster)
     async with WorkflowEngine.create("dask", config={"cluster": cluster}) as flow:
         assert await flow.function_task(pow)(2, 5) == 32
