@@ -23,6 +23,7 @@ class Job:
     Attributes:
         code: its function; None for a command.
         payload: its pickled arguments, where nothing in them can change until it is sent.
+        after: the task in the same Dask task that it waits for; 0 for none.
         key, index: the Dask task that runs it, and which of that one's calls it is;
             the key is empty until it is sent.
         worker: where it runs, once that was told.
@@ -32,6 +33,7 @@ class Job:
     """
 
     __slots__ = (
+        "after",
         "attempt",
         "code",
         "ending",
@@ -51,6 +53,7 @@ class Job:
         self.attempt = request.attempt
         self.code: Code | None = None
         self.payload: bytes | None = None
+        self.after: TaskId = 0
         self.key = ""
         self.index = 0
         self.worker: str | None = None

@@ -23,6 +23,7 @@ from ._wire import (
     INLINE,
     KEPT,
     RETURNED,
+    SAME_TASK,
     SKIPPED,
     UNSENT,
     Call,
@@ -71,7 +72,8 @@ def run(order: bytes, parcel: Parcel | None, *dependencies: Any) -> Any:
             registry.tell(todo.topic, UNSENT, one, 0.0, ("function", broken))
             results[one.task_id] = Kept(failed=True)
         else:
-            results[one.task_id] = _call(registry, todo, one, function, buffers, dependencies, pack)
+            sources = buffers, dependencies, results
+            results[one.task_id] = _call(registry, todo, one, function, sources, pack)
     registry.flush()
     # A call that was given back has no result here, and its own Dask task elsewhere.
     kept_all = [results.get(one.task_id) for one in todo.calls]
@@ -83,16 +85,17 @@ def _call(
     todo: Order,
     one: Call,
     function: Any,
-    buffers: Sequence[Any],
-    dependencies: Sequence[Any],
+    sources: tuple[Sequence[Any], Sequence[Any], dict[int, Kept]],
     pack: Pack,
 ) -> Kept:
+    """*sources* are the buffers, the dependencies and the earlier results of the Dask task."""
+    buffers, dependencies, results = sources
     tell = partial(registry.tell, todo.topic)
     if (todo.topic, one.task_id, one.attempt) in registry.gone:
         tell(CANCELLED, one, 0.0)
         return Kept(failed=True)
     try:
-        failed = _failed(one, dependencies)
+        failed = _failed(one, dependencies, results)
     except LookupError:
         tell(RETURNED, one, 0.0, todo.key)
         return Kept(failed=True)
@@ -100,7 +103,7 @@ def _call(
         tell(SKIPPED, one, 0.0, failed)
         return Kept(failed=True)
     try:
-        args, kwargs = load(one.payload, buffers, partial(_value_of, dependencies))
+        args, kwargs = load(one.payload, buffers, partial(_value_of, dependencies, results))
     except SerializationError as exc:
         tell(UNSENT, one, 0.0, ("arguments", exc.args[0].partition(": ")[2]))
         return Kept(failed=True)
@@ -140,12 +143,14 @@ def _fields(exc: BaseException) -> tuple[Any, ...]:
     return failure.type_name, failure.message, failure.traceback, failure.pickled
 
 
-def _failed(one: Call, dependencies: Sequence[Any]) -> list[int]:
+def _failed(one: Call, dependencies: Sequence[Any], results: dict[int, Kept]) -> list[int]:
     """Ids of those among its dependencies that have no value.
 
     Raises:
         LookupError: one was given back, and is computed elsewhere.
     """
+    if one.after:
+        return [one.after] if results[one.after].failed else []
     failed = []
     for (task_id, index), item in zip(one.dependencies, dependencies, strict=False):
         kept = item[index] if isinstance(item, list) else item
@@ -156,7 +161,9 @@ def _failed(one: Call, dependencies: Sequence[Any]) -> list[int]:
     return failed
 
 
-def _value_of(dependencies: Sequence[Any], slot: Slot) -> Any:
+def _value_of(dependencies: Sequence[Any], results: dict[int, Kept], slot: Slot) -> Any:
+    if slot.place == SAME_TASK:
+        return results[slot.nth].get()
     if slot.place < 0:
         return load(slot.inline)
     kept = dependencies[slot.place]

@@ -27,6 +27,7 @@ __all__ = [
     "KEPT",
     "RETURNED",
     "RUNNING",
+    "SAME_TASK",
     "SKIPPED",
     "UNSENT",
     "Call",
@@ -49,6 +50,8 @@ INLINE is the pickled value, of FAILED the fields of a `Failure`, of UNSENT thos
 `SerializationError`, of SKIPPED the ids of the failed dependencies.  RETURNED gives back
 a call that has not begun, because the one before it takes long; its data is the key.
 """
+
+SAME_TASK = -2
 
 ENDINGS = frozenset({INLINE, KEPT, FAILED, UNSENT, SKIPPED, CANCELLED})
 
@@ -75,6 +78,7 @@ class Call(NamedTuple):
         dependencies: for each dependency of the Dask task the id of ours behind it, and
             which of the calls packed there it is.
         lives: how many deaths of workers under it are no failure yet.
+        after: the call of the same Dask task, by its id, whose result it takes; 0 for none.
     """
 
     task_id: int
@@ -83,6 +87,7 @@ class Call(NamedTuple):
     payload: bytes
     dependencies: tuple[tuple[int, int], ...] = ()
     lives: int = 0
+    after: int = 0
 
 
 class Order(NamedTuple):
@@ -114,8 +119,9 @@ class Slot(NamedTuple):
     """Stands in pickled arguments for the result of another task.
 
     Attributes:
-        place: which dependency of the Dask task holds it; -1 if *inline* does.
-        nth: which of the calls packed there it is.
+        place: which dependency of the Dask task holds it; -1 if *inline* does; `SAME_TASK`
+            if it is the result of another call there.
+        nth: which of the calls packed there it is; the id of that other call.
         inline: the pickled value itself.
     """
 

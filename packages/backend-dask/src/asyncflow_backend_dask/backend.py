@@ -28,6 +28,7 @@ from radical.asyncflow.errors import (
 from radical.asyncflow.worker import guard
 
 from . import _remote
+from ._chains import Chains
 from ._client import GraphClient
 from ._cluster import Lease, lease
 from ._deaths import Deaths
@@ -242,7 +243,8 @@ class DaskExecutionBackend(ExecutionBackend):
             raise EngineClosedError(f"backend {self.name!r} was not started")
         if self._lost is not None:
             raise self._lost
-        needed = {task_id for request in batch for task_id in request.dependencies}
+        chains = Chains(batch)
+        needed = chains.dependents
         groups: list[list[Job]] = []
         for task_id in needed:
             # What others wait for does not wait for company itself.
@@ -257,8 +259,8 @@ class DaskExecutionBackend(ExecutionBackend):
                 if self._prepare(job, needed):
                     assert job.code is not None
                     loose.setdefault(job.code.number, []).append(job)
-                else:
-                    groups.append([job])
+                elif not self._follow(job, chains):
+                    groups.append(chains.begin(job))
             except SerializationError as exc:
                 self._ledger.failed(job, exc)
         for jobs in loose.values():
@@ -266,6 +268,24 @@ class DaskExecutionBackend(ExecutionBackend):
             assert code is not None
             groups += self._packer.split(code, jobs, self._fleet.slots)
         self._send(groups)
+
+    def _follow(self, job: Job, chains: Chains) -> bool:
+        """Put *job* behind the one that it waits for, where nobody could tell the difference.
+
+        Raises:
+            SerializationError: its arguments cannot be pickled.
+        """
+        if job.code is None or not job.request.dependencies or not self._config.pack:
+            return False
+        group = chains.group_for(job, self._packer.most(job.code))
+        if group is None or self._annotations(job) or self._annotations(group[0]):
+            return False
+        job.payload = self._graphs.pickle_link(job, group[-1])
+        if job.payload is None:
+            return False
+        job.after = group[-1].task_id
+        chains.join(job, group)
+        return True
 
     def _prepare(self, job: Job, needed: Collection[TaskId]) -> bool:
         """Pickle what can be; whether *job* may share a Dask task with others.
@@ -313,6 +333,8 @@ class DaskExecutionBackend(ExecutionBackend):
     def _send_again(self, job: Job) -> None:
         """A worker gave *job* back, before it began."""
         old = job.key
+        if job.after:
+            job.after, job.payload = 0, None
         self._send([[job]])
         self._ledger.let_go(old)
 
