@@ -333,3 +333,75 @@ async def test_a_large_result_that_cannot_be_pickled_fails_its_own_task(
         await made
     kept = flow.function_task(lambda: [np.zeros(100_000), lambda: 1])()
     assert (await kept)[1]() == 1
+
+
+async def test_a_chain_of_short_calls_is_one_dask_task_and_nobody_sees_it(
+    flow: WorkflowEngine,
+) -> None:
+    backend: Any = flow.backend
+    sizes: list[int] = []
+    send = backend._graphs.send
+
+    def spy(groups: Any, *others: Any) -> Any:
+        groups = list(groups)
+        sizes.extend(len(group) for group, _ in groups)
+        return send(groups, *others)
+
+    events: list[TaskEvent] = []
+    flow.observe(events.extend)
+
+    def grow(number: int) -> int:
+        if number == 70:
+            raise ValueError("no more than 70")
+        return number + 1
+
+    step = flow.function_task(grow)
+    await asyncio.gather(*[step(at) for at in range(20)])
+    backend._graphs.send = spy
+    links = [step(0)]
+    for _ in range(99):
+        links.append(step(links[-1]))
+    results = await asyncio.gather(*links, return_exceptions=True)
+    assert max(sizes) > 10
+    assert results[:70] == list(range(1, 71))
+    assert isinstance(results[70], ValueError)
+    for link, result in zip(links[71:], results[71:], strict=True):
+        assert link.state == "FAILED"
+        assert isinstance(result, DependencyFailureError)
+        assert result.__cause__ is results[70]
+    steps = [event.state.name for event in events if event.task_id == links[10].number]
+    assert steps == ["PENDING", "SUBMITTED", "RUNNING", "DONE"]
+
+
+async def test_a_link_that_takes_long_keeps_nobody_from_the_results_before_it(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    def link(number: int, place: str) -> int:
+        if number == 5:
+            functions.hold_blocking(place)
+        return number + 1
+
+    step = flow.function_task(link)
+    await asyncio.gather(*[step(100, str(tmp_path)) for _ in range(20)])
+    links = [step(0, str(tmp_path))]
+    for _ in range(9):
+        links.append(step(links[-1], str(tmp_path)))
+    assert await asyncio.wait_for(links[4], 20) == 5
+    # And one that comes late uses what is there.
+    late = flow.function_task(lambda number: -number)(links[2])
+    await asyncio.sleep(0)
+    functions_gate(tmp_path)
+    assert await asyncio.wait_for(asyncio.gather(late, *links), 20) == [-3, *range(1, 11)]
+
+
+async def test_a_link_of_a_chain_can_be_cancelled(flow: WorkflowEngine) -> None:
+    step = flow.function_task(functions.identity)
+    await asyncio.gather(*[step(at) for at in range(20)])
+    links = [step("value")]
+    for _ in range(20):
+        links.append(step(links[-1]))
+    await asyncio.sleep(0)
+    links[10].cancel()
+    results = await asyncio.gather(*links, return_exceptions=True)
+    assert results[:10] == ["value"] * 10
+    assert all(isinstance(result, BaseException) for result in results[10:])
