@@ -222,9 +222,12 @@ async def campaign(place: Path, seed: int, *, workers_each: int, seconds: float)
         echoes = [echo(number) for number in range(25)]
         futures = [*singles, *chains, *echoes]
         done = asyncio.ensure_future(asyncio.gather(*futures))
+        seen = -1
         while not done.done():
             await asyncio.wait([done], timeout=1.0)
-            if alive := workers():
+            # On a machine that takes longer than that to start a worker none would work.
+            if len(ends) > seen and (alive := workers()):
+                seen = len(ends)
                 dice.choice(alive).kill()
                 killed += 1
         results = await done
