@@ -105,9 +105,10 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
 
     def _on_death(self, worker: str, keys: Iterable[str], expected: bool) -> None:
         known = self._running.pop(worker, set())
-        folder = self._folders.pop(worker)
-        read = read_book(folder, self._topic)
-        asyncio.get_running_loop().call_later(_LATER, forget_book, folder)
+        read = None
+        if (folder := self._folders.pop(worker, None)) is not None:
+            read = read_book(folder, self._topic)
+            asyncio.get_running_loop().call_later(_LATER, forget_book, folder)
         ran = known if read is None else read
         expected = expected or worker in self._leaving
         self._leaving.discard(worker)
