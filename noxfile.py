@@ -85,6 +85,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure the engine and the local backends against their plain references."""
     install(session, "test")
+    session.install("--no-build-isolation", "-r", "requirements/dask.txt")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -96,3 +96,68 @@ def test_ctrl_c_ends_the_program_and_its_cluster(tmp_path: Path) -> None:
         assert time.monotonic() - begun < 20
     _, alive = psutil.wait_procs(children, timeout=8)
     assert alive == []
+
+
+# The workflow of the documentation's side-by-side; the first line in it that differs decides
+# where it runs.
+SIDE_BY_SIDE = """
+import asyncio
+from radical.asyncflow import WorkflowEngine, factory
+
+async def main():
+    backend = await factory.create_backend("concurrent", config={"max_workers": 2})
+    flow = await WorkflowEngine.create(backend=backend)
+
+    @flow.executable_task
+    async def task1(*args):
+        return "/bin/echo one"
+
+    @flow.executable_task
+    async def task2(*args):
+        return "/bin/echo two"
+
+    @flow.executable_task
+    async def task3(*args):
+        return "/bin/echo " + " and ".join(text.strip() for text in args)
+
+    @flow.function_task
+    async def count(text):
+        return len(text.split())
+
+    async def run_wf(wf_id):
+        t3 = task3(task1(), task2())
+        words = await count(t3)
+        print(f"workflow {wf_id}:", (await t3).strip(), words)
+
+    for at in range(3):
+        await run_wf(at)
+    await asyncio.gather(*[run_wf(9) for _ in range(5)])
+    await flow.shutdown()
+
+asyncio.run(main())
+"""
+
+
+def test_a_workflow_moves_from_concurrent_to_dask_by_one_line(tmp_path: Path) -> None:
+    here = 'create_backend("concurrent", config={"max_workers": 2})'
+    there = 'create_backend("dask", config={"n_workers": 2})'
+    moved = SIDE_BY_SIDE.replace(here, there)
+    before, after = SIDE_BY_SIDE.splitlines(), moved.splitlines()
+    assert sum(left != right for left, right in zip(before, after, strict=True)) == 1
+    outputs = []
+    for number, text in enumerate((SIDE_BY_SIDE, moved)):
+        script = tmp_path / f"side-{number}.py"
+        script.write_text(text)
+        command = [sys.executable, str(script)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.stderr == ""
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+    assert outputs[0].count("one and two 3") == 8
+
+
+def test_doctor_finds_all_well() -> None:
+    command = [sys.executable, "-m", "radical.asyncflow", "doctor", "dask", "--set", "n_workers=1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All is well." in done.stdout

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,10 +17,16 @@ import numpy as np
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
 from radical.asyncflow import WorkflowEngine, cancelled
-from radical.asyncflow.errors import DependencyFailureError, ResourceError
+from radical.asyncflow.errors import (
+    DependencyFailureError,
+    ResourceError,
+    SerializationError,
+    UnsupportedOptionError,
+)
 from radical.asyncflow.events import TaskEvent
 from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.testing import _functions as functions
+from radical.asyncflow.worker import current_task
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +271,137 @@ async def test_the_same_workflow_gives_the_same_on_concurrent_and_dask() -> None
         async with WorkflowEngine.create(name, config=settings) as flow:
             results.append(await workflow(flow))
     assert results[0] == results[1]
+
+
+def seen(folder: str, wait_for: int) -> tuple[tuple[int, ...], str | None, str | None]:
+    """What a call knows of its GPUs, once as many calls as that run at the same time."""
+    task = current_task()
+    assert task is not None
+    (Path(folder) / f"{task.task_id}").touch()
+    deadline = time.monotonic() + 20
+    while len(list(Path(folder).iterdir())) < wait_for and time.monotonic() < deadline:
+        time.sleep(0.01)
+    command = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
+    inherited = subprocess.run(command, capture_output=True, text=True, check=True)
+    return task.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"), inherited.stdout.strip()
+
+
+async def test_a_call_sees_the_gpus_of_its_own_worker_alone(tmp_path: Path) -> None:
+    settings = {"n_workers": 2, "resources": {"GPU": 2}, "dashboard_address": None}
+    async with WorkflowEngine.create("dask", config=settings) as flow:
+        look = flow.function_task(seen, resources={"gpus": 2})
+        both = await asyncio.gather(look(str(tmp_path), 2), look(str(tmp_path), 2))
+        assert sorted(both) == [((0, 1), "0,1", "0,1"), ((2, 3), "2,3", "2,3")]
+        say = flow.executable_task(lambda: "echo $CUDA_VISIBLE_DEVICES", resources={"gpus": 1})
+        assert (await say()).strip() in {"0", "2"}
+        # And a call that asks for none is left with what its worker sees.
+        assert await flow.function_task(os.environ.get)("CUDA_VISIBLE_DEVICES") is None
+
+
+async def test_gpus_are_taken_from_those_that_the_worker_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    settings = {
+        "processes": False,
+        "threads_per_worker": 2,
+        "resources": {"GPU": 2},
+        "dashboard_address": None,
+    }
+    async with WorkflowEngine.create("dask", config=settings) as flow:
+        look = flow.function_task(seen, resources={"gpus": 1})
+        both = await asyncio.gather(look(str(tmp_path), 2), look(str(tmp_path), 2))
+        # Threads share an environment, so that is left alone.
+        assert sorted(both) == [((4,), "4,7", "4,7"), ((7,), "4,7", "4,7")]
+        say = flow.executable_task(lambda: "echo $CUDA_VISIBLE_DEVICES", resources={"gpus": 2})
+        assert (await say()).strip() == "4,7"
+
+
+@pytest.mark.parametrize("resources", [{"ranks": 2}, {"gpus": 1}])
+async def test_resources_that_cannot_be_honoured_are_refused_at_the_call(
+    flow: WorkflowEngine, resources: dict[str, int]
+) -> None:
+    with pytest.raises(UnsupportedOptionError, match="another backend="):
+        flow.function_task(pow, resources=resources)(2, 3)
+
+
+async def test_a_large_result_that_cannot_be_pickled_fails_its_own_task(
+    flow: WorkflowEngine,
+) -> None:
+    made = flow.function_task(lambda: [bytes(100_000), threading.Lock()])()
+    with pytest.raises(SerializationError, match="the result cannot travel"):
+        await made
+    kept = flow.function_task(lambda: [np.zeros(100_000), lambda: 1])()
+    assert (await kept)[1]() == 1
+
+
+async def test_a_chain_of_short_calls_is_one_dask_task_and_nobody_sees_it(
+    flow: WorkflowEngine,
+) -> None:
+    backend: Any = flow.backend
+    sizes: list[int] = []
+    send = backend._graphs.send
+
+    def spy(groups: Any, *others: Any) -> Any:
+        groups = list(groups)
+        sizes.extend(len(group) for group, _ in groups)
+        return send(groups, *others)
+
+    events: list[TaskEvent] = []
+    flow.observe(events.extend)
+
+    def grow(number: int) -> int:
+        if number == 70:
+            raise ValueError("no more than 70")
+        return number + 1
+
+    step = flow.function_task(grow)
+    await asyncio.gather(*[step(at) for at in range(20)])
+    backend._graphs.send = spy
+    links = [step(0)]
+    for _ in range(99):
+        links.append(step(links[-1]))
+    results = await asyncio.gather(*links, return_exceptions=True)
+    assert max(sizes) > 10
+    assert results[:70] == list(range(1, 71))
+    assert isinstance(results[70], ValueError)
+    for link, result in zip(links[71:], results[71:], strict=True):
+        assert link.state == "FAILED"
+        assert isinstance(result, DependencyFailureError)
+        assert result.__cause__ is results[70]
+    steps = [event.state.name for event in events if event.task_id == links[10].number]
+    assert steps == ["PENDING", "SUBMITTED", "RUNNING", "DONE"]
+
+
+async def test_a_link_that_takes_long_keeps_nobody_from_the_results_before_it(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    def link(number: int, place: str) -> int:
+        if number == 5:
+            functions.hold_blocking(place)
+        return number + 1
+
+    step = flow.function_task(link)
+    await asyncio.gather(*[step(100, str(tmp_path)) for _ in range(20)])
+    links = [step(0, str(tmp_path))]
+    for _ in range(9):
+        links.append(step(links[-1], str(tmp_path)))
+    assert await asyncio.wait_for(links[4], 20) == 5
+    # And one that comes late uses what is there.
+    late = flow.function_task(lambda number: -number)(links[2])
+    await asyncio.sleep(0)
+    functions_gate(tmp_path)
+    assert await asyncio.wait_for(asyncio.gather(late, *links), 20) == [-3, *range(1, 11)]
+
+
+async def test_a_link_of_a_chain_can_be_cancelled(flow: WorkflowEngine) -> None:
+    step = flow.function_task(functions.identity)
+    await asyncio.gather(*[step(at) for at in range(20)])
+    links = [step("value")]
+    for _ in range(20):
+        links.append(step(links[-1]))
+    await asyncio.sleep(0)
+    links[10].cancel()
+    results = await asyncio.gather(*links, return_exceptions=True)
+    assert results[:10] == ["value"] * 10
+    assert all(isinstance(result, BaseException) for result in results[10:])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from math import ceil
 from typing import Any, Protocol
 
 from dask._expr import LLGExpr
@@ -24,6 +25,7 @@ from distributed.utils_comm import gather_from_workers
 __all__ = ["GraphClient", "Listener"]
 
 _INTERVAL = 0.002  # seconds between two messages to the scheduler, at the least
+_BEAT = 2.0  # seconds between an answer of the scheduler and the next question
 _CLOSING = 3.0  # seconds that the end of a connection may take
 
 
@@ -52,6 +54,7 @@ class GraphClient(Client):  # type: ignore[misc]
     def __init__(self, listener: Listener, address: str, **options: Any) -> None:
         self._listener = listener
         self._topics: tuple[str, ...] = ()
+        self._listening: asyncio.Task[None] | None = None
         super().__init__(address, asynchronous=True, set_as_default=False, **options)
 
     async def connect(self, timeout: float) -> None:
@@ -124,8 +127,37 @@ class GraphClient(Client):  # type: ignore[misc]
                 data.update(await self.fetch([key], direct=False))
         return dict(data)
 
+    def listen(self, silence: float) -> None:
+        """From now on a scheduler that does not answer for *silence* seconds is gone.
+
+        A connection that falls silent is broken for TCP after half a minute only.
+        """
+        self._listening = asyncio.create_task(self._listen(silence))
+
+    async def _listen(self, silence: float) -> None:
+        while self.status == "running":
+            await asyncio.sleep(_BEAT)
+            answer = asyncio.ensure_future(self.scheduler.echo(data=0))
+            try:
+                # In steps: if this loop was held up, the answer may be there already.
+                steps = max(1, ceil(silence))
+                for _ in range(steps):
+                    if (await asyncio.wait([answer], timeout=silence / steps))[0]:
+                        break
+                else:
+                    self._listener.on_gone(f"the scheduler has not answered for {silence:g} s")
+                    return
+            finally:
+                answer.cancel()
+                # If the connection broke, that is told where it is read.
+                with suppress(OSError, asyncio.CancelledError):
+                    await answer
+
     async def end(self) -> None:
         """Close the connection, whether or not anybody is at the other end."""
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
         topics, self._topics = self._topics, ()
         for topic in topics:
             # Or the scheduler would complain that it cannot tell us of our own end.

@@ -20,6 +20,7 @@ from radical.asyncflow.aside import in_thread
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.worker import child_environment, guard
 
+from ._gpus import HOSTED
 from .config import DaskConfig, import_class
 
 __all__ = ["Lease", "lease"]
@@ -257,6 +258,7 @@ def _environment() -> dict[str, str]:
     known = os.environ.get("PYTHONWARNINGS")
     quiet = "ignore:resource_tracker:UserWarning"
     return {
+        HOSTED: "1",
         "PYTHONPATH": os.pathsep.join(_path()),
         "PYTHONWARNINGS": f"{known},{quiet}" if known else quiet,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,10 +13,12 @@ from . import _remote
 from ._client import GraphClient
 from ._fleet import Fleet
 from ._jobs import Job
+from ._wire import CONDEMNED
 
 __all__ = ["Errands"]
 
-_ENDING = 3.0  # seconds beyond the grace for a restart, and for what is said last
+_Id = tuple[TaskId, int]
+_ENDING = 3.0  # seconds for what is said last
 
 
 class Errands:
@@ -26,12 +28,12 @@ class Errands:
         client: set once there is a connection.
     """
 
-    def __init__(self, fleet: Fleet, topic: str, grace: float) -> None:
+    def __init__(self, fleet: Fleet, topic: str) -> None:
         self.client: GraphClient | None = None
         self._fleet = fleet
         self._topic = topic
-        self._grace = grace
-        self._stopping: dict[str | None, list[tuple[TaskId, int]]] = {}
+        self._stopping: dict[str | None, list[_Id]] = {}
+        self._doomed: set[_Id] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -39,48 +41,48 @@ class Errands:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def stop(self, job: Job) -> None:
-        """Tell the workers, in one message for all that are stopped in this turn."""
+    def stop(self, job: Job, *, kill: bool = False) -> None:
+        """Tell the workers, in one message for all that are stopped in this turn.
+
+        With *kill* it is ended with its process if it turns out to run.
+        """
         if not self._stopping:
             asyncio.get_running_loop().call_soon(self._send_stops)
-        self._stopping.setdefault(job.worker, []).append((job.task_id, job.attempt))
+        one = job.task_id, job.attempt
+        self._stopping.setdefault(job.worker, []).append(one)
+        if kill:
+            self._doomed.add(one)
 
     def _send_stops(self) -> None:
         stopping, self._stopping = self._stopping, {}
+        doomed, self._doomed = self._doomed, set()
         for worker, attempts in stopping.items():
             workers = None if worker is None else [worker]
-            self.run(self._tell(workers, _remote.cancel, self._topic, attempts))
+            self.run(self._stop(workers, attempts, doomed.intersection(attempts)))
 
-    async def _tell(
-        self, workers: list[str] | None, function: Callable[..., Any], *args: Any
+    async def _stop(
+        self, workers: list[str] | None, attempts: list[_Id], doomed: Collection[_Id]
     ) -> None:
         client = self.client
-        if client is not None and client.status == "running":
-            # A worker that is gone has nothing left to be told.
-            with suppress(OSError):
-                await client._run(function, *args, workers=workers, on_error="ignore")
-
-    async def kill(self, job: Job, worker: str) -> None:
-        """End *job* with its process, which the nanny of *worker* starts anew."""
-        # First to all: Dask is about to run it once more, wherever there is room.
-        attempts = [(job.task_id, job.attempt)]
-        await self._tell(None, _remote.cancel, self._topic, attempts)
-        client = self.client
-        if client is None or job.over or worker in self._fleet.leaving:
+        if client is None or client.status != "running":
             return
-        self._fleet.leaving.add(worker)
+        # A worker that is gone has nothing left to be told.
         with suppress(OSError):
-            await client.scheduler.restart_workers(
-                workers=[worker],
-                timeout=self._grace + _ENDING,
-                wait_for_workers=False,
-                on_error="return",
-                stimulus_id=f"asyncflow-restart-{self._topic}",
+            running = await client._run(
+                _remote.cancel, self._topic, attempts, workers=workers, on_error="ignore"
             )
+            for worker, there in running.items():
+                if found := [tuple(one) for one in there if tuple(one) in doomed]:
+                    await self.kill(found, worker)
 
-    async def distrust(self) -> None:
-        """Ask all workers what became of the tasks of one that died."""
-        await self._tell(None, _remote.distrust)
+    async def kill(self, attempts: Sequence[_Id], worker: str) -> None:
+        """End these with their process, which the nanny of *worker* starts anew."""
+        client = self.client
+        if client is not None and client.status == "running" and worker in self._fleet:
+            # The scheduler ends the worker: Dask would run them once more, elsewhere.
+            message = {CONDEMNED: list(attempts), "worker": worker}
+            with suppress(OSError):
+                await client.scheduler.log_event(topic=self._topic, msg=message)
 
     async def forget_events(self) -> None:
         """Have the scheduler forget our events, of which it would keep 100,000."""

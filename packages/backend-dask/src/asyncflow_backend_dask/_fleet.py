@@ -22,8 +22,8 @@ class Fleet:
         self._give_up = give_up
         self._workers: dict[str, tuple[int, dict[str, float]]] = {}
         self._unfit: dict[Job, tuple[Mapping[str, float], asyncio.TimerHandle]] = {}
-        self.leaving: set[str] = set()
-        """Those that are being restarted on purpose."""
+        self.without_nanny: set[str] = set()
+        """Those that nobody would start again."""
 
     @property
     def slots(self) -> int:
@@ -44,6 +44,9 @@ class Fleet:
             address: (int(worker["nthreads"]), dict(worker.get("resources") or {}))
             for address, worker in identity["workers"].items()
         }
+        self.without_nanny = {
+            address for address, worker in identity["workers"].items() if not worker.get("nanny")
+        }
         for job, (asked, timer) in list(self._unfit.items()):
             if job.over or self._fits(asked):
                 timer.cancel()
@@ -51,7 +54,6 @@ class Fleet:
 
     def remove(self, address: str) -> None:
         self._workers.pop(address, None)
-        self.leaving.discard(address)
 
     def watch(self, job: Job, asked: Mapping[str, float]) -> None:
         """See to it that *job* does not wait for ever for resources that nobody has."""

@@ -19,7 +19,7 @@ from . import _remote
 from ._client import GraphClient
 from ._jobs import Job
 from ._values import DaskValue
-from ._wire import Call, Order, Parcel, Slot, dump_with_slots
+from ._wire import SAME_TASK, Call, Order, Parcel, Slot, dump_with_slots
 
 __all__ = ["GoneError", "Graphs"]
 
@@ -49,8 +49,16 @@ class Graphs:
         codes: the functions that were sent.
     """
 
-    def __init__(self, client: GraphClient, topic: str, command_options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        client: GraphClient,
+        topic: str,
+        command_options: dict[str, Any],
+        *,
+        allowed_failures: int,
+    ) -> None:
         self.codes = Codes()
+        self._allowed_failures = allowed_failures
         self._client = client
         self._topic = topic
         self._uid = re.sub(r"[^\w]", "", topic)[-8:]
@@ -70,6 +78,17 @@ class Graphs:
         """
         buffers: list[Any] = []
         payload = self._dump(job, buffers, None)
+        return None if buffers else payload
+
+    def pickle_link(self, job: Job, before: Job) -> bytes | None:
+        """As `pickle_arguments`, for one that runs right after *before*, in one Dask task.
+
+        Raises:
+            SerializationError: they cannot be pickled.
+        """
+        buffers: list[Any] = []
+        places = {before.task_id: Slot(SAME_TASK, before.task_id)}
+        payload = self._dump(job, buffers, places)
         return None if buffers else payload
 
     def send(
@@ -142,12 +161,20 @@ class Graphs:
         first = group[0]
         if first.is_command:
             payload = pickle.dumps(first.request.command, 5)
-            call = Call(first.task_id, first.attempt, first.name, payload)
+            call = Call(first.task_id, first.attempt, first.name, payload, (), self._lives(first))
             options = dict(self._command_options, capture_stdio=first.request.spec.capture_stdio)
             folder = options.pop("work_dir")
             options["folder"] = str(folder()) if options["capture_stdio"] else None
-            order = Order(self._topic, 0, None, (call,), options=options)
             key = self._key(first, 1)
+            order = Order(
+                self._topic,
+                key,
+                0,
+                None,
+                (call,),
+                gpus=first.request.spec.resources.gpus,
+                options=options,
+            )
             return key, Task(key, _remote.run, pickle.dumps(order, 5), None)
         code = first.code
         assert code is not None
@@ -167,7 +194,9 @@ class Graphs:
                 job.attempt,
                 job.name,
                 job.payload or self._dump(job, buffers, places),
-                tuple(behind),
+                tuple(behind) if job is first else (),
+                self._lives(job),
+                job.after,
             )
             for job in group
         )
@@ -175,10 +204,15 @@ class Graphs:
         if len(code.pickled) > _APART and code.number in self.codes.alive:
             function = None
             references.append(DaskRef(self._code_key(code.number, code.pickled, graph)))
-        order = Order(self._topic, code.number, function, calls, first.deaths > 0)
         key = self._key(first, len(group))
+        order = Order(
+            self._topic, key, code.number, function, calls, gpus=first.request.spec.resources.gpus
+        )
         parcel = Parcel(buffers) if buffers else None
         return key, Task(key, _remote.run, pickle.dumps(order, 5), parcel, *references)
+
+    def _lives(self, job: Job) -> int:
+        return self._allowed_failures if job.request.spec.retries is None else 0
 
     def _slot(
         self,

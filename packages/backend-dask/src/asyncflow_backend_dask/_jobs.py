@@ -23,19 +23,19 @@ class Job:
     Attributes:
         code: its function; None for a command.
         payload: its pickled arguments, where nothing in them can change until it is sent.
+        after: the task in the same Dask task that it waits for; 0 for none.
         key, index: the Dask task that runs it, and which of that one's calls it is;
             the key is empty until it is sent.
         worker: where it runs, once that was told.
         kept: it is done, but for Dask's word that its value is safe.
         ending: it runs and was told to end, which it will report.
-        deaths: workers that died under it.
         over: it has its terminal report.
     """
 
     __slots__ = (
+        "after",
         "attempt",
         "code",
-        "deaths",
         "ending",
         "index",
         "kept",
@@ -53,12 +53,12 @@ class Job:
         self.attempt = request.attempt
         self.code: Code | None = None
         self.payload: bytes | None = None
+        self.after: TaskId = 0
         self.key = ""
         self.index = 0
         self.worker: str | None = None
         self.kept = False
         self.ending = False
-        self.deaths = 0
         self.over = False
 
     @property

@@ -16,7 +16,7 @@ from ._fleet import Fleet
 from ._jobs import Job
 from ._ledger import Ledger
 from ._packer import Packer
-from ._wire import CANCELLED, FAILED, INLINE, KEPT, RETURNED, RUNNING, SKIPPED, UNSENT
+from ._wire import CANCELLED, DIED, FAILED, INLINE, KEPT, RETURNED, RUNNING, SKIPPED, UNSENT
 
 __all__ = ["News"]
 
@@ -34,7 +34,6 @@ class News(Listener):
         packer: Packer,
         errands: Errands,
         *,
-        allowed_failures: int,
         send_again: Callable[[Job], None],
         gone: Callable[[str], None],
     ) -> None:
@@ -47,7 +46,6 @@ class News(Listener):
         self._fleet = fleet
         self._packer = packer
         self._errands = errands
-        self._allowed_failures = allowed_failures
         self._send_again = send_again
         self._gone = gone
         self._heard = 0
@@ -57,13 +55,14 @@ class News(Listener):
             self._heard += 1
             if not self._heard % _HEARD:
                 self._errands.run(self._errands.forget_events())
-            self._on_calls(message["worker"], message["events"])
+            if (events := message.get("events")) is not None:
+                self._on_calls(message["worker"], events)
+            elif DIED in message:
+                self._on_death(message)
             return
         action = message.get("action") if isinstance(message, dict) else None
         if action == "update-graph":
             self._ledger.graphs.arrived(str(message.get("stimulus_id")))
-        elif action == "remove-worker":
-            self._on_worker_removed(message)
         elif action == "add-worker":
             self._errands.run(self._errands.look_again())
 
@@ -94,7 +93,7 @@ class News(Listener):
                 reports.append(self._ledger.report_failure(job, self._ledger.blame(job, data)))
             elif kind == CANCELLED:
                 reports.append(self._ledger.over(job, TaskState.CANCELLED))
-            elif kind == RETURNED:
+            elif kind == RETURNED and job.key == data:
                 self._send_again(job)
         self._ledger.report(reports)
 
@@ -153,36 +152,25 @@ class News(Listener):
     def on_gone(self, reason: str) -> None:
         self._gone(reason)
 
-    def _on_worker_removed(self, message: Mapping[str, Any]) -> None:
-        address = message["worker"]
-        expected = message.get("expected") or address in self._fleet.leaving
+    def _on_death(self, message: Mapping[str, Any]) -> None:
+        """A worker is gone; the scheduler has seen to it that nothing runs once too often."""
+        address = message[DIED]
+        charged = {(task, attempt): rest for task, attempt, *rest in message["charged"]}
         self._fleet.remove(address)
-        suspects = False
-        for key in message.get("processing-tasks") or ():
+        for key in message["keys"]:
             for job in self._ledger.running(key):
+                deaths, final = charged.get((job.task_id, job.attempt), (0, False))
                 if job.ending:
                     self._ledger.cancelled(job)
-                elif expected:
-                    job.worker = None
+                elif final:
+                    times = f"the worker under it died {deaths} times" if deaths > 1 else ""
+                    self._ledger.failed(job, self._worker_lost(job, address, times))
                 elif job.worker == address:
-                    self._charge(job, address)
-                else:
-                    suspects = True
+                    job.worker = None
         for job in [
             job for job in self._ledger.jobs.values() if job.ending and job.worker == address
         ]:
             self._ledger.cancelled(job)
-        if suspects:
-            self._errands.run(self._errands.distrust())
 
-    def _charge(self, job: Job, address: str) -> None:
-        """*job* ran on a worker that died; Dask is about to run it once more."""
-        job.deaths += 1
-        job.worker = None
-        if job.request.spec.retries is not None or job.deaths > self._allowed_failures:
-            self._errands.stop(job)  # it may have begun again
-            self._ledger.failed(job, self._worker_lost(job, address))
-
-    def _worker_lost(self, job: Job, address: str) -> WorkerLostError:
-        times = f"the worker under it died {job.deaths} times" if job.deaths > 1 else ""
+    def _worker_lost(self, job: Job, address: str, times: str = "") -> WorkerLostError:
         return WorkerLostError(job.name, address, None, job.attempt, times)

@@ -105,9 +105,13 @@ class Packer:
         if waiting.jobs:
             self._send(self._groups(code, list(waiting.jobs), slots))
 
+    def most(self, code: Code) -> int:
+        """How many calls may share a Dask task, as far as is known."""
+        if code.seconds is None or code.number in self._bulky:
+            return 1
+        return max(1, min(_MOST, int(_WORK / max(code.seconds, 1e-6))))
+
     def _groups(self, code: Code, jobs: list[Job], slots: int) -> list[list[Job]]:
-        size = 1
-        if code.seconds is not None and code.number not in self._bulky:
-            fair = ceil(len(jobs) / (_ROUNDS * max(slots, 1)))
-            size = max(1, min(fair, _MOST, int(_WORK / max(code.seconds, 1e-6))))
+        fair = ceil(len(jobs) / (_ROUNDS * max(slots, 1)))
+        size = min(fair, self.most(code))
         return [jobs[at : at + size] for at in range(0, len(jobs), size)]

@@ -19,11 +19,15 @@ from radical.asyncflow.errors import SerializationError
 
 __all__ = [
     "CANCELLED",
+    "CONDEMNED",
+    "DIED",
+    "ENDINGS",
     "FAILED",
     "INLINE",
     "KEPT",
     "RETURNED",
     "RUNNING",
+    "SAME_TASK",
     "SKIPPED",
     "UNSENT",
     "Call",
@@ -35,6 +39,7 @@ __all__ = [
     "dump_with_slots",
     "load",
     "reason_of",
+    "try_to_dump",
     "unsendable",
 ]
 
@@ -43,10 +48,26 @@ RUNNING, INLINE, KEPT, FAILED, UNSENT, SKIPPED, CANCELLED, RETURNED = range(8)
 
 INLINE is the pickled value, of FAILED the fields of a `Failure`, of UNSENT those of a
 `SerializationError`, of SKIPPED the ids of the failed dependencies.  RETURNED gives back
-a call that has not begun, because the one before it takes long.
+a call that has not begun, because the one before it takes long; its data is the key.
+"""
+
+SAME_TASK = -2
+
+ENDINGS = frozenset({INLINE, KEPT, FAILED, UNSENT, SKIPPED, CANCELLED})
+
+DIED, CONDEMNED = "died", "condemned"
+"""Keys of what else is said on a topic: by the scheduler of a worker that is gone (see
+
+`_deaths`), and by the client of ``(task id, attempt)`` that must not run again when the
+``worker`` is gone on which they run, and which is to be restarted.
 """
 
 _APART = 16 * 1024  # bytes; a smaller buffer stays inside of its pickle
+
+
+_SURE = frozenset({bytes, bytearray, str})
+_ARRAY = "numpy", "ndarray"
+_NUMBERS = "biufcmMSU"  # kinds of NumPy's dtypes that hold no objects
 
 
 class Call(NamedTuple):
@@ -56,6 +77,8 @@ class Call(NamedTuple):
         payload: its pickled arguments, or its command.
         dependencies: for each dependency of the Dask task the id of ours behind it, and
             which of the calls packed there it is.
+        lives: how many deaths of workers under it are no failure yet.
+        after: the call of the same Dask task, by its id, whose result it takes; 0 for none.
     """
 
     task_id: int
@@ -63,6 +86,8 @@ class Call(NamedTuple):
     name: str
     payload: bytes
     dependencies: tuple[tuple[int, int], ...] = ()
+    lives: int = 0
+    after: int = 0
 
 
 class Order(NamedTuple):
@@ -70,17 +95,23 @@ class Order(NamedTuple):
 
     Attributes:
         topic: where its events go.
+        key: of the Dask task.
         code: what the function is known by on the workers; 0 for a command.
         function: the pickled function; None if it is the last dependency.
         careful: tell that a call begins before it does, as its worker may die of it.
+        gpus: how many GPUs of its worker each call is to see.
+        struck: places of calls that must not run (any more).
         options: of a command: see `_remote`.
     """
 
     topic: str
+    key: str
     code: int
     function: bytes | None
     calls: tuple[Call, ...]
     careful: bool = False
+    gpus: int = 0
+    struck: tuple[int, ...] = ()
     options: dict[str, Any] | None = None
 
 
@@ -88,8 +119,9 @@ class Slot(NamedTuple):
     """Stands in pickled arguments for the result of another task.
 
     Attributes:
-        place: which dependency of the Dask task holds it; -1 if *inline* does.
-        nth: which of the calls packed there it is.
+        place: which dependency of the Dask task holds it; -1 if *inline* does; `SAME_TASK`
+            if it is the result of another call there.
+        nth: which of the calls packed there it is; the id of that other call.
         inline: the pickled value itself.
     """
 
@@ -191,6 +223,34 @@ def dump(value: Any, buffers: list[Any]) -> bytes:
         del buffers[begun:]
     pickled: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=keep_inside)
     return pickled
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def try_to_dump(value: Any) -> None:
+    """See that `dump` can pack a large *value*, without packing it.
+
+    Raises:
+        BaseException: whatever the value's own methods raise.
+    """
+    kind = type(value)
+    if kind in _SURE:
+        return
+    if (kind.__module__, kind.__name__) == _ARRAY and value.dtype.kind in _NUMBERS:
+        return
+    try:
+        pickle.Pickler(_Nowhere(), 5, buffer_callback=_leave_out).dump(value)
+    except Exception:  # cloudpickle can do more, and says better what it cannot
+        cloudpickle.Pickler(_Nowhere(), 5, buffer_callback=_leave_out).dump(value)
+
+
+def _leave_out(buffer: pickle.PickleBuffer) -> None:
+    """It is a buffer: it can travel."""
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]

@@ -28,8 +28,10 @@ from radical.asyncflow.errors import (
 from radical.asyncflow.worker import guard
 
 from . import _remote
+from ._chains import Chains
 from ._client import GraphClient
 from ._cluster import Lease, lease
+from ._deaths import Deaths
 from ._errands import Errands
 from ._fleet import Fleet
 from ._graphs import GoneError, Graphs
@@ -114,7 +116,7 @@ class DaskExecutionBackend(ExecutionBackend):
         self._fleet = Fleet(self._config.resource_patience, self._ledger.failed)
         self._packer = Packer(self._send)
         topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
-        self._errands = Errands(self._fleet, topic, self._config.grace)
+        self._errands = Errands(self._fleet, topic)
         guard().acquire()
         timeout = self._config.startup_timeout
         try:
@@ -155,22 +157,45 @@ class DaskExecutionBackend(ExecutionBackend):
             self._fleet,
             self._packer,
             self._errands,
-            allowed_failures=config.allowed_failures,
             send_again=self._send_again,
             gone=self._on_gone,
         )
         self._client = client = GraphClient(news, address, **options)
         self._errands.client = client
-        self._graphs = Graphs(client, topic, {"work_dir": work_dir, "grace": config.grace})
+        self._graphs = Graphs(
+            client,
+            topic,
+            {"work_dir": work_dir, "grace": config.grace},
+            allowed_failures=config.allowed_failures,
+        )
         self._ledger.graphs = self._graphs
         self._ledger.fetcher = Fetcher(client, direct=self._lease.direct)
         await client.connect(timeout)
         client.subscribe(topic, "all", client.id)
+        await self._oversee(topic)
         await self._errands.look()
         while not self._fleet.slots and not self._may_be_empty():
             await asyncio.sleep(_WARM_UP)
             await self._errands.look()
+        if config.kill_running and (alone := self._fleet.without_nanny):
+            raise BackendStartError(
+                f"kill_running restarts workers by their nanny, and {', '.join(sorted(alone)[:5])} "
+                "have none; start them with a nanny, or leave kill_running out"
+            )
         await self._greet()
+        client.listen(config.silence)
+
+    async def _oversee(self, topic: str) -> None:
+        """Have the scheduler decide by our rules what runs again when a worker dies."""
+        assert self._client is not None
+        try:
+            await self._client.register_plugin(Deaths(topic, self._client.id))
+        except Exception as exc:
+            raise BackendStartError(
+                f"the scheduler cannot serve this backend ({type(exc).__name__}: {exc}); install "
+                "asyncflow-backend-dask of the same version where the scheduler and the workers "
+                "run, and leave distributed.scheduler.pickle on"
+            ) from exc
 
     def _may_be_empty(self) -> bool:
         """Whether a cluster without a worker is as it should be: it grows with the load."""
@@ -218,7 +243,8 @@ class DaskExecutionBackend(ExecutionBackend):
             raise EngineClosedError(f"backend {self.name!r} was not started")
         if self._lost is not None:
             raise self._lost
-        needed = {task_id for request in batch for task_id in request.dependencies}
+        chains = Chains(batch)
+        needed = chains.dependents
         groups: list[list[Job]] = []
         for task_id in needed:
             # What others wait for does not wait for company itself.
@@ -233,8 +259,8 @@ class DaskExecutionBackend(ExecutionBackend):
                 if self._prepare(job, needed):
                     assert job.code is not None
                     loose.setdefault(job.code.number, []).append(job)
-                else:
-                    groups.append([job])
+                elif not self._follow(job, chains):
+                    groups.append(chains.begin(job))
             except SerializationError as exc:
                 self._ledger.failed(job, exc)
         for jobs in loose.values():
@@ -242,6 +268,24 @@ class DaskExecutionBackend(ExecutionBackend):
             assert code is not None
             groups += self._packer.split(code, jobs, self._fleet.slots)
         self._send(groups)
+
+    def _follow(self, job: Job, chains: Chains) -> bool:
+        """Put *job* behind the one that it waits for, where nobody could tell the difference.
+
+        Raises:
+            SerializationError: its arguments cannot be pickled.
+        """
+        if job.code is None or not job.request.dependencies or not self._config.pack:
+            return False
+        group = chains.group_for(job, self._packer.most(job.code))
+        if group is None or self._annotations(job) or self._annotations(group[0]):
+            return False
+        job.payload = self._graphs.pickle_link(job, group[-1])
+        if job.payload is None:
+            return False
+        job.after = group[-1].task_id
+        chains.join(job, group)
+        return True
 
     def _prepare(self, job: Job, needed: Collection[TaskId]) -> bool:
         """Pickle what can be; whether *job* may share a Dask task with others.
@@ -289,6 +333,8 @@ class DaskExecutionBackend(ExecutionBackend):
     def _send_again(self, job: Job) -> None:
         """A worker gave *job* back, before it began."""
         old = job.key
+        if job.after:
+            job.after, job.payload = 0, None
         self._send([[job]])
         self._ledger.let_go(old)
 
@@ -312,9 +358,10 @@ class DaskExecutionBackend(ExecutionBackend):
                 if job.is_command:
                     self._errands.stop(job)
                 else:
-                    self._errands.run(self._errands.kill(job, job.worker))
+                    attempts = [(job.task_id, job.attempt)]
+                    self._errands.run(self._errands.kill(attempts, job.worker))
             else:
-                self._errands.stop(job)
+                self._errands.stop(job, kill=kills and not job.is_command)
                 self._ledger.cancelled(job)
 
     # --------------------------------------------------------------------- end

@@ -146,6 +146,11 @@ class DaskConfig(BaseModel):
         gt=0,
         description="Seconds until the scheduler and a first worker must be there.",
     )
+    silence: float = Field(
+        default=7.0,
+        gt=0,
+        description="Seconds without an answer of the scheduler after which it counts as lost.",
+    )
     resource_patience: float = Field(
         default=30.0,
         ge=0,
@@ -178,6 +183,11 @@ class DaskConfig(BaseModel):
                 )
             if self.n_workers is not None:
                 raise ValueError("n_workers and adapt both say how many workers: give one of them")
+        if self.adapt is not None and (self.resources or {}).get("GPU"):
+            raise ValueError(
+                "adapt makes workers with ever new numbers, by which GPUs cannot be told apart: "
+                "give n_workers with GPU in resources"
+            )
         for name, amount in (self.resources or {}).items():
             if amount < 0:
                 raise ValueError(f"resources: {name} must not be negative")

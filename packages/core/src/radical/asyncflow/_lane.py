@@ -73,7 +73,8 @@ class Lane:
         if beyond:
             honoured = ", ".join(sorted(able.resources)) or "none"
             raise UnsupportedOptionError(
-                f"{where} does not honour resources {', '.join(beyond)} (it honours: {honoured})"
+                f"{where} does not honour resources {', '.join(beyond)} (it honours: {honoured}); "
+                "leave them out, or give the task another backend="
             )
         if spec.service and not able.service:
             raise UnsupportedOptionError(f"{where} runs no service tasks")
