@@ -281,6 +281,15 @@ class ExecutionBackend(ABC):
                 f"(given: {keys})"
             )
 
+    def plan(self) -> Mapping[str, Any]:
+        """What `start` will ask the outside world for, in types that JSON knows.
+
+        A job of a batch system, a cluster, an account that is charged.  Nothing is
+        started, and it may be called at any time; ``flow.plan()`` and ``asyncflow
+        doctor NAME --plan`` show it.  Empty where nothing is asked for.
+        """
+        return {}
+
     def __await__(self) -> Generator[Any, None, Self]:
         return self
         yield
