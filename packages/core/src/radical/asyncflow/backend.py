@@ -223,10 +223,13 @@ class ExecutionBackend(ABC):
     Attributes:
         name: how tasks ask for it by ``backend=``; unique within an engine.
         capabilities: may be set on the instance where they depend on its config.
+        shared_dir: the folder for its tasks' files, where its workers do not see the
+            run's `work_dir`; read after `start`.
     """
 
     name: str
     capabilities: Capabilities
+    shared_dir: Path | None = None
     api_version: ClassVar[tuple[int, int]] = API_VERSION
 
     @abstractmethod
