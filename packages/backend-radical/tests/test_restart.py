@@ -1,0 +1,84 @@
+"""With ``restart_pilot`` the next pilot takes what a lost one had not begun, and retries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
+from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.testing import LeakGuard
+
+from .support import below, until
+
+pytestmark = pytest.mark.slow
+
+
+async def command(value: Any) -> Any:
+    return value
+
+
+def where(folder: str) -> int:
+    Path(folder, f"function.{os.getpid()}").touch()
+    return os.getpid()
+
+
+async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One pilot's agent is killed with a task running, one retried and two waiting."""
+    async with LeakGuard():
+        backend = RadicalExecutionBackend(walltime=10, restart_pilot=1, raptor={"workers": 1})
+        with caplog.at_level(logging.WARNING, "radical.asyncflow"):
+            flow = await WorkflowEngine.create(backend, work_dir=tmp_path)
+            run = flow.executable_task(resources={"cores": 4})(command)
+            line = f"echo once >> {tmp_path}/NAME; test -e {tmp_path}/killed || sleep 300; echo ok"
+            lost = run(line.replace("NAME", "lost"))
+            retried = run.options(retries=1)(line.replace("NAME", "retried"))
+            await until(lambda: (tmp_path / "lost").exists() and (tmp_path / "retried").exists())
+            waiting = run(f"echo once >> {tmp_path}/waiting; echo new")
+            function = flow.function_task(where)(str(tmp_path))
+            cancelled = run("echo never")
+            await asyncio.sleep(0.5)  # they get as far as they can
+            cancelled.cancel()
+            (tmp_path / "killed").touch()
+            for agent in [p for p in below(tmp_path) if "rp.agent.0" in " ".join(p.cmdline())]:
+                agent.send_signal(signal.SIGKILL)
+            async with asyncio.timeout(60):
+                with pytest.raises(PilotLostError, match="its logs are in"):
+                    await lost
+                assert await retried == "ok\n"
+                assert await waiting == "new\n"
+                assert await function > 0
+            assert [retried.attempts, waiting.attempts] == [2, 1]
+            assert cancelled.cancelled()
+            await flow.shutdown()
+    assert "the next pilot takes over" in caplog.text
+    counts = {name: (tmp_path / name).read_text().count("once") for name in ("lost", "waiting")}
+    assert counts == {"lost": 1, "waiting": 1}
+    assert len(list(tmp_path.glob("function.*"))) == 1
+    assert below(tmp_path) == []
+
+
+async def test_the_last_pilot_that_is_lost_fails_all(tmp_path: Path) -> None:
+    async with LeakGuard():
+        backend = RadicalExecutionBackend(walltime=10)
+        flow = await WorkflowEngine.create(backend, work_dir=tmp_path)
+        run = flow.executable_task(resources={"cores": 8})(command)
+        running = run(f"touch {tmp_path}/began; sleep 300")
+        await until((tmp_path / "began").exists)
+        waiting = run("echo never")
+        for agent in [p for p in below(tmp_path) if "rp.agent.0" in " ".join(p.cmdline())]:
+            agent.send_signal(signal.SIGKILL)
+        async with asyncio.timeout(10):
+            outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [PilotLostError, PilotLostError]
+        with pytest.raises(PilotLostError):
+            await run("echo late")
+        await flow.shutdown()
+    assert below(tmp_path) == []
