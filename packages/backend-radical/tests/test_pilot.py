@@ -18,7 +18,7 @@ from radical.asyncflow.errors import (
 )
 from radical.asyncflow.worker import Output
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def command(value: Any) -> Any:
