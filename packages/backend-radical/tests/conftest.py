@@ -43,5 +43,8 @@ async def flow() -> AsyncIterator[WorkflowEngine]:
     """An engine whose pilot many tests share; nothing of it is left afterwards."""
     async with LeakGuard():
         flow = await WorkflowEngine.create(RadicalExecutionBackend(walltime=20))
+        place = flow.work_dir.with_name(f"{flow.work_dir.name}-radical")
+        assert [*place.glob("*/host.log")] != []
         yield flow
         await flow.shutdown()
+        assert not place.exists()  # after a success

@@ -125,7 +125,7 @@ def _doctor(config: dict[str, Any], folder: Path) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize(("config", "expected"), _EXAMPLES, ids=lambda config: "")
+@pytest.mark.parametrize(("config", "expected"), _EXAMPLES, ids=["gpu", "cpu", "local"])
 def test_the_doctor_shows_the_pilot_of_the_specifications_examples(
     config: dict[str, Any], expected: dict[str, Any], tmp_path: Path
 ) -> None:

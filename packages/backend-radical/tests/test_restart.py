@@ -23,9 +23,8 @@ async def command(value: Any) -> Any:
     return value
 
 
-def where(folder: str) -> int:
-    Path(folder, f"function.{os.getpid()}").touch()
-    return os.getpid()
+def where() -> tuple[int, str]:
+    return os.getpid(), os.environ["RP_CORES_PER_RANK"]
 
 
 async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
@@ -33,7 +32,8 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
 ) -> None:
     """One pilot's agent is killed with a task running, one retried and two waiting."""
     async with LeakGuard():
-        backend = RadicalExecutionBackend(walltime=10, restart_pilot=1, raptor={"workers": 1})
+        raptor = {"workers": 1, "cores_per_worker": 2}
+        backend = RadicalExecutionBackend(walltime=10, restart_pilot=1, raptor=raptor)
         with caplog.at_level(logging.WARNING, "radical.asyncflow"):
             flow = await WorkflowEngine.create(backend, work_dir=tmp_path)
             run = flow.executable_task(resources={"cores": 4})(command)
@@ -42,7 +42,7 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
             retried = run.options(retries=1)(line.replace("NAME", "retried"))
             await until(lambda: (tmp_path / "lost").exists() and (tmp_path / "retried").exists())
             waiting = run(f"echo once >> {tmp_path}/waiting; echo new")
-            function = flow.function_task(where)(str(tmp_path))
+            functions = [flow.function_task(where)() for _ in range(5)]
             cancelled = run("echo never")
             await asyncio.sleep(0.5)  # they get as far as they can
             cancelled.cancel()
@@ -54,14 +54,15 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
                     await lost
                 assert await retried == "ok\n"
                 assert await waiting == "new\n"
-                assert await function > 0
+                places = await asyncio.gather(*functions)
             assert [retried.attempts, waiting.attempts] == [2, 1]
             assert cancelled.cancelled()
             await flow.shutdown()
+    assert {cores for _, cores in places} == {"2"}
+    assert len({process for process, _ in places}) == 1
     assert "the next pilot takes over" in caplog.text
     counts = {name: (tmp_path / name).read_text().count("once") for name in ("lost", "waiting")}
     assert counts == {"lost": 1, "waiting": 1}
-    assert len([name for name in os.listdir(tmp_path) if name.startswith("function.")]) == 1
     assert below(tmp_path) == []
 
 

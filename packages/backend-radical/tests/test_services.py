@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,8 @@ async def test_ranks_see_each_other(flow: WorkflowEngine) -> None:
 async def test_every_rank_runs_the_command(flow: WorkflowEngine, tmp_path: Path) -> None:
     run = flow.executable_task(resources={"ranks": 3, "cores": 2}, timeout=60)(command)
     await run(f"touch {tmp_path}/$RP_RANK.$RP_RANKS")
-    assert sorted(os.listdir(tmp_path)) == ["0.3", "1.3", "2.3"]
+    names = sorted(path.name for path in tmp_path.iterdir())  # noqa: ASYNC240
+    assert names == ["0.3", "1.3", "2.3"]
 
 
 async def test_ranks_without_a_launcher_are_refused_at_the_call(

@@ -18,7 +18,7 @@ from typing import Any
 
 from radical.asyncflow.worker import guard
 
-from ._processes import descendants, marked
+from ._processes import marked
 
 __all__ = ["Host"]
 
@@ -181,26 +181,16 @@ def host_environment(token: str) -> dict[str, str]:
 
 
 def _ask(token: str, host: int) -> None:
-    """SIGTERM to what carries *token*, but the host and its helpers.
+    """SIGTERM to what carries *token*, but the host itself.
 
     A pilot that is only just starting runs the user's login scripts: some lock a file,
     which a SIGKILL would leave for the next login shell to wait for.
     """
-    own = {host, *descendants(host)} & _session(host)
     for pid in marked(token):
-        if pid not in own:
+        if pid != host:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGTERM)
     time.sleep(_TIDY)
-
-
-def _session(leader: int) -> set[int]:
-    found = set()
-    for pid in descendants(leader) | {leader}:
-        with suppress(OSError):
-            if os.getsid(pid) == leader:
-                found.add(pid)
-    return found
 
 
 def _sweep(token: str) -> None:

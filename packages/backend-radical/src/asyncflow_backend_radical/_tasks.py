@@ -214,7 +214,7 @@ class Tasks:
                         continue
                     task.cancelled = True
                     uids.append(uid)
-                    if not task.running and claim(self._claim_of(uid)):
+                    if claim(self._claim_of(uid)):
                         reports.append(Report(*task.ids, TaskState.CANCELLED))
                         del self._uids[task_id]
                     continue
@@ -389,12 +389,13 @@ class Tasks:
             self._bag_of.clear()
             for task in list(self._executables.values()):
                 open_ = self._uids_match(task)
+                unbegun = claim(self._claim_of(task.uid)) and not task.running
                 self._drop(task)
                 if task.up:
                     _log.warning("service %r ended with its pilot", task.name)
                 elif open_ and task.cancelled:
                     reports.append(Report(*task.ids, TaskState.CANCELLED))
-                elif open_ and claim(self._claim_of(task.uid)):
+                elif open_ and unbegun:
                     self._held.append(self._describe(task.request))
                 elif open_:
                     reports.append(Report(*task.ids, TaskState.FAILED, error))
