@@ -44,8 +44,12 @@ async def command(value: Any) -> Any:
 
 async def test_ranks_see_each_other(flow: WorkflowEngine) -> None:
     run = flow.executable_task(resources={"ranks": 2}, timeout=60)(command)
-    lines = (await run([sys.executable, "-c", _MPI])).splitlines()
-    assert sorted(lines) == ["0 2 3", "1 2 3"]
+    assert await run([sys.executable, "-c", _MPI]) == "0 2 3\n1 2 3\n"
+
+
+async def test_a_file_has_the_output_of_all_ranks(flow: WorkflowEngine) -> None:
+    run = flow.executable_task(resources={"ranks": 2}, capture_stdio=True, timeout=60)(command)
+    assert Path(await run("echo $RP_RANK")).read_text() == "0\n1\n"  # noqa: ASYNC240
 
 
 async def test_every_rank_runs_the_command(flow: WorkflowEngine, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def script(
 ) -> str:
     """The script for *command*; it ends at once if the program made *claimed* first.
 
-    Ranks append to the same *stdout* and *stderr*.
+    Of several ranks, each writes to files of its own: ``stdout.0``, ``stdout.1``.
     """
     file = _quote(claimed)
     if ranks == 1:  # without a process more
@@ -55,7 +55,8 @@ def script(
     steps.append(" ".join(words))
     body = "\n".join(step for step in steps if step)
     source = _quote(stdin) if stdin is not None else "/dev/null"
-    return f"(\n{body}\n) < {source} >> {_quote(stdout)} 2>> {_quote(stderr)}"
+    rank = "" if ranks == 1 else '."$RP_RANK"'
+    return f"(\n{body}\n) < {source} >> {_quote(stdout)}{rank} 2>> {_quote(stderr)}{rank}"
 
 
 def claim(claimed: Path) -> bool:

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ __all__ = [
     "check_resources",
     "describe",
     "file_stem",
+    "gather",
+    "parts",
     "read_text",
 ]
 
@@ -135,6 +138,22 @@ def describe(
 def file_stem(name: str) -> str:
     """*name* as part of a file's name, and safe between a shell's double quotes."""
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:80] or "task"
+
+
+def gather(path: Path, ranks: int) -> None:
+    """Make one file of those that the ranks wrote, in their order."""
+    if ranks == 1:
+        path.touch()
+        return
+    with path.open("ab") as whole:
+        for part in parts(path, ranks):
+            with suppress(FileNotFoundError), part.open("rb") as file:
+                shutil.copyfileobj(file, whole)
+
+
+def parts(path: Path, ranks: int) -> list[Path]:
+    """The files of the ranks that share the stream *path*."""
+    return [path.with_name(f"{path.name}.{rank}") for rank in range(ranks)]
 
 
 def read_text(path: Path, keep: Path) -> str:

@@ -7,27 +7,25 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.backend import (
     Command,
-    ExecutableResult,
     Report,
     Resources,
     TaskRequest,
     TaskState,
 )
-from radical.asyncflow.errors import ConfigurationError, TaskError
 from radical.asyncflow.model import TaskKind
 from radical.asyncflow.worker import Codes
 
 from ._bag import Bag, Shape
+from ._executable import Executable
 from ._pilot import PilotPlan
-from ._script import claim, exit_code, script
-from ._services import Watch, watch_of
-from ._submission import describe, file_stem, read_text
+from ._script import claim, script
+from ._services import watch_of
+from ._submission import describe, file_stem
 from .errors import PilotLostError
 
 __all__ = ["Tasks"]
@@ -37,27 +35,6 @@ _LONGEST_LOOK = 0.05
 _FINAL = ("DONE", "FAILED", "CANCELED", "REFUSED")
 
 _log = logging.getLogger("radical.asyncflow")
-
-
-@dataclass(slots=True)
-class _Executable:
-    request: TaskRequest
-    uid: str
-    stdout: Path
-    stderr: Path
-    stdin: Path | None
-    watch: Watch | None = None
-    running: bool = False
-    cancelled: bool = False
-    up: bool = False  # a service that was reported, and runs on
-
-    @property
-    def ids(self) -> tuple[int, int]:
-        return self.request.task_id, self.request.attempt
-
-    @property
-    def name(self) -> str:
-        return self.request.spec.name
 
 
 class Tasks:
@@ -88,7 +65,7 @@ class Tasks:
         self._codes = Codes()
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._executables: dict[str, _Executable] = {}
+        self._executables: dict[str, Executable] = {}
         self._uids: dict[int, str] = {}
         self._bags: dict[Any, Bag] = {}
         self._bag_of: dict[str, Bag] = {}  # by worker
@@ -152,7 +129,7 @@ class Tasks:
             data = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin
             stdin = streams / f"{uid}.stdin"
             stdin.write_bytes(data)
-        task = _Executable(request, uid, where / f"{stem}.stdout", where / f"{stem}.stderr", stdin)
+        task = Executable(request, uid, where / f"{stem}.stdout", where / f"{stem}.stderr", stdin)
         if spec.service:
             task.watch = watch_of(spec)
         self._executables[uid] = task
@@ -239,7 +216,7 @@ class Tasks:
     def states(self, rows: Sequence[tuple[str, str, int | None, str]]) -> None:
         """What RADICAL-Pilot says."""
         reports: list[Report] = []
-        ended: list[tuple[_Executable, str, int | None, str]] = []
+        ended: list[tuple[Executable, str, int | None, str]] = []
         with self._lock:
             for uid, state, code, detail in rows:
                 bag = self._bag_of.get(uid)
@@ -262,7 +239,9 @@ class Tasks:
                         self._look()
                     elif task.request.spec.service:
                         reports.append(self._up(task, ""))
-        reports += [self._outcome(*row) for row in ended if self._uids_match(row[0])]
+        reports += [
+            row[0].outcome(*row[1:], self._capture) for row in ended if self._uids_match(row[0])
+        ]
         with self._lock:
             for task, state, code, _ in ended:
                 if task.up and not (self._closed or self._hurried):
@@ -272,53 +251,23 @@ class Tasks:
         if reports:
             self._report(reports)
 
-    def _uids_match(self, task: _Executable) -> bool:
+    def _uids_match(self, task: Executable) -> bool:
         """Whether *task* still has to be reported: it was not cancelled in the queue."""
         return self._uids.get(task.request.task_id) == task.uid
 
-    def _up(self, task: _Executable, info: str) -> Report:
+    def _up(self, task: Executable, info: str) -> Report:
         """The service *task* is up: that is its result; it runs on until the end."""
         task.up = True
         task.watch = None
         del self._uids[task.request.task_id]
         return Report(*task.ids, TaskState.DONE, info)
 
-    def _outcome(self, task: _Executable, state: str, code: int | None, detail: str) -> Report:
-        if task.cancelled:
-            return Report(*task.ids, TaskState.CANCELLED)
-        if state == "REFUSED":
-            return Report(*task.ids, TaskState.FAILED, ConfigurationError(detail))
-        error = None
-        if code is None:
-            reason = detail or f"RADICAL-Pilot ended it in state {state}"
-            error = TaskError(f"task {task.name!r} did not run: {reason}")
-        elif task.request.spec.service and not code:
-            error = TaskError(f"service {task.name!r} ended (exit code 0) before it was up")
-        if error is not None:
-            return Report(*task.ids, TaskState.FAILED, error)
-        if task.request.spec.capture_stdio:
-            for path in (task.stdout, task.stderr):
-                path.touch()
-            result = ExecutableResult(exit_code(code), str(task.stdout), str(task.stderr))
-        else:
-            result = ExecutableResult(
-                exit_code(code),
-                read_text(task.stdout, self._capture),
-                read_text(task.stderr, self._capture),
-            )
-        return Report(*task.ids, TaskState.DONE, result)
-
-    def _drop(self, task: _Executable) -> None:
+    def _drop(self, task: Executable) -> None:
         self._executables.pop(task.uid, None)
         if self._uids_match(task):
             del self._uids[task.request.task_id]
         # The claim stays: RADICAL-Pilot may start what it has called CANCELED.
-        files: list[Path] = []
-        if not task.request.spec.capture_stdio:
-            files += [task.stdout, task.stderr]
-        if task.stdin is not None:
-            files.append(task.stdin)
-        for file in files:
+        for file in task.leftovers():
             file.unlink(missing_ok=True)
 
     def _look(self) -> None:
@@ -353,8 +302,7 @@ class Tasks:
                 for task in list(self._executables.values()):
                     if task.watch is None or not task.running or not self._uids_match(task):
                         continue
-                    stream = task.stdout if task.watch.stream == "stdout" else task.stderr
-                    info = task.watch.look(stream)
+                    info = task.watch.look(task.watched)
                     if info is not None:
                         reports.append(self._up(task, info))
                 if reports:
