@@ -9,11 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
-from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend, __version__
+from asyncflow_backend_radical import RadicalExecutionBackend, __version__
 from radical.asyncflow import WorkflowEngine
-from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import BackendStartError, ConfigurationError
 from radical.asyncflow.testing import LeakGuard, RecordingSink
 
@@ -37,26 +35,6 @@ asyncio.run(main())
 
 def _names(folder: Path, pattern: str) -> list[str]:
     return [path.name for path in folder.glob(pattern)]
-
-
-async def test_a_killed_host_is_a_lost_pilot(tmp_path: Path) -> None:
-    async with LeakGuard():
-        flow = await WorkflowEngine.create(RadicalExecutionBackend(walltime=10), work_dir=tmp_path)
-
-        @flow.executable_task
-        async def sleep() -> Command:
-            return Command(f"touch {tmp_path}/began; sleep 100")
-
-        future = sleep()
-        await until((tmp_path / "began").exists)
-        hosts = [p for p in psutil.Process().children() if "_host_main" in " ".join(p.cmdline())]
-        assert len(hosts) == 1
-        hosts[0].kill()
-        with pytest.raises(PilotLostError, match="the process that held RADICAL-Pilot died"):
-            await asyncio.wait_for(future, 10)
-        await flow.shutdown()
-    assert below(tmp_path) == []
-    assert _names(tmp_path, "*/host.log") == ["host.log"]
 
 
 def test_the_specifications_example_runs_verbatim_without_activation(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
@@ -27,10 +28,11 @@ def where() -> tuple[int, str]:
     return os.getpid(), os.environ["RP_CORES_PER_RANK"]
 
 
+@pytest.mark.timeout(240)
 async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One pilot's agent is killed with a task running, one retried and two waiting."""
+    """One pilot's agent is killed, with tasks running and waiting; then the next one's host."""
     async with LeakGuard():
         raptor = {"workers": 1, "cores_per_worker": 2}
         backend = RadicalExecutionBackend(walltime=10, restart_pilot=1, raptor=raptor)
@@ -49,7 +51,7 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
             (tmp_path / "killed").touch()
             for agent in [p for p in below(tmp_path) if "rp.agent.0" in " ".join(p.cmdline())]:
                 agent.send_signal(signal.SIGKILL)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 with pytest.raises(PilotLostError, match="its logs are in"):
                     await lost
                 assert await retried == "ok\n"
@@ -57,6 +59,18 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
                 places = await asyncio.gather(*functions)
             assert [retried.attempts, waiting.attempts] == [2, 1]
             assert cancelled.cancelled()
+
+            # There is no third one: the end of the process that holds the second is final.
+            last = run(f"touch {tmp_path}/last; sleep 300")
+            await until((tmp_path / "last").exists)
+            (host,) = (
+                process
+                for process in psutil.Process().children()
+                if "_host_main" in " ".join(process.cmdline())
+            )
+            host.kill()
+            with pytest.raises(PilotLostError, match="the process that held RADICAL-Pilot died"):
+                await asyncio.wait_for(last, 10)
             await flow.shutdown()
     assert {cores for _, cores in places} == {"2"}
     assert len({process for process, _ in places}) == 1
@@ -64,6 +78,7 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
     counts = {name: (tmp_path / name).read_text().count("once") for name in ("lost", "waiting")}
     assert counts == {"lost": 1, "waiting": 1}
     assert below(tmp_path) == []
+    assert len(list(tmp_path.glob("*/host.log"))) == 1  # noqa: ASYNC240 - kept after a failure
 
 
 async def test_the_last_pilot_that_is_lost_fails_all(tmp_path: Path) -> None:
@@ -81,5 +96,24 @@ async def test_the_last_pilot_that_is_lost_fails_all(tmp_path: Path) -> None:
         assert [type(outcome) for outcome in outcomes] == [PilotLostError, PilotLostError]
         with pytest.raises(PilotLostError):
             await run("echo late")
+        await flow.shutdown()
+    assert below(tmp_path) == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(240)
+async def test_the_end_of_the_walltime_is_a_lost_pilot_and_the_next_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with LeakGuard():
+        backend = RadicalExecutionBackend(walltime=1, restart_pilot=1)
+        flow = await WorkflowEngine.create(backend, work_dir=tmp_path)
+        run = flow.executable_task(resources={"cores": 8})(command)
+        running, waiting = run("sleep 300"), run("echo next")
+        async with asyncio.timeout(180):
+            with pytest.raises(PilotLostError) as caught:
+                await running
+            assert await waiting == "next\n"
+        assert caught.value.state == "DONE"
         await flow.shutdown()
     assert below(tmp_path) == []

@@ -93,6 +93,7 @@ class Bag:
         """Put tasks in; the reports of those that cannot travel."""
         failed: list[Report] = []
         path = [entry for entry in sys.path if isinstance(entry, str)]
+        (self._folder / "wanted").unlink(missing_ok=True)
         for request in requests:
             number = str(next(self._numbers))
             spec = request.spec
@@ -177,6 +178,16 @@ class Bag:
             reports.append(Report(*ids, TaskState.FAILED, error))
         self.staff()
         return reports
+
+    @property
+    def cores(self) -> int:
+        """What its workers hold."""
+        return len(self.workers) * self._shape.resources.cores
+
+    def make_room(self) -> None:
+        """Somebody wants the cores of workers that have nothing to do."""
+        if len(self.workers) > self.outstanding:
+            (self._folder / "wanted").touch()
 
     def lost(self, error: PilotLostError) -> list[Report]:
         """The workers are gone with their pilot: so is what they ran, but not what waits."""

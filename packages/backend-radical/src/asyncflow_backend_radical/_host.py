@@ -18,7 +18,7 @@ from typing import Any
 
 from radical.asyncflow.worker import guard
 
-from ._processes import marked
+from ._processes import helpers, marked
 
 __all__ = ["Host"]
 
@@ -133,7 +133,7 @@ class Host:
         self._process.wait()
         if not self._outlives:
             guard().forget(self._process.pid)
-        _sweep(self._token)
+        _sweep(self._token, self.log.parent)
         self._out.put(None)
         current = threading.current_thread()
         for thread in (self._reader, self._writer):
@@ -193,12 +193,12 @@ def _ask(token: str, host: int) -> None:
     time.sleep(_TIDY)
 
 
-def _sweep(token: str) -> None:
-    """Kill what carries *token* in its environment, until there is nobody."""
+def _sweep(token: str, folder: Path) -> None:
+    """Kill what carries *token* in its environment, or helps in *folder*, until nobody does."""
     clean = 0
     deadline = time.monotonic() + 5.0
     while clean < _SWEEPS and time.monotonic() < deadline:
-        found = marked(token)
+        found = [*marked(token), *helpers(folder)]
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -96,6 +96,12 @@ class Tasks:
             self._report(failed)
 
     def _post(self, descriptions: Sequence[dict[str, Any]]) -> None:
+        bags = self._bags.values()
+        tasks = self._executables.values()
+        asked = sum(task.request.spec.resources.total_cores for task in tasks)
+        if asked + sum(bag.cores for bag in bags) > self._plan.cores:
+            for bag in bags:
+                bag.make_room()
         if self._send is None:
             self._held += descriptions
         else:

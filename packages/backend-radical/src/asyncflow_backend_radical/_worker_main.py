@@ -21,15 +21,16 @@ __all__ = ["FAILURE", "LINGER", "VALUE", "main"]
 
 VALUE, FAILURE = range(2)
 """What a result's file holds: the value, or a `Failure`."""
-LINGER = 1.0
-"""Seconds for which an idle worker holds its cores."""
+LINGER = 15.0
+"""Seconds for which an idle worker holds its cores, unless they are wanted (``wanted``)."""
 _NAP = 0.002
 _LONGEST_NAP = 0.05
 
 
 def main(bag: str, name: str) -> None:
-    """Serve until the bag has been empty for a second."""
+    """Serve until the bag is empty, and has been for long or the cores are wanted."""
     folder = Path(bag)
+    wanted = folder / "wanted"
     ready, claimed, results = (folder / part for part in ("ready", "claimed", "results"))
     process = os.getpid()
     idle_since = time.monotonic()
@@ -41,6 +42,8 @@ def main(bag: str, name: str) -> None:
             if not seen:
                 seen = sorted(os.listdir(ready), key=int, reverse=True)  # noqa: PTH208
             if not seen:
+                if wanted.exists():
+                    return
                 time.sleep(nap)
                 nap = min(2 * nap, _LONGEST_NAP)
                 continue
