@@ -40,9 +40,9 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert list(folder.iterdir()) == []
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def flow() -> AsyncIterator[WorkflowEngine]:
-    """An engine whose pilot many tests share; nothing of it is left afterwards."""
+    """An engine whose pilot the tests of a module share; nothing of it is left afterwards."""
     async with LeakGuard():
         flow = await WorkflowEngine.create(RadicalExecutionBackend(walltime=20))
         place = flow.work_dir.with_name(f"{flow.work_dir.name}-radical")

@@ -28,6 +28,6 @@ def below(folder: Path) -> list[psutil.Process]:
             places = [process.cwd(), *process.cmdline()]
             if process.status() != psutil.STATUS_ZOMBIE and any(str(folder) in p for p in places):
                 found.append(process)
-        except psutil.Error:
+        except (psutil.Error, OSError):  # it has just ended
             continue
     return found

@@ -19,7 +19,7 @@ from radical.asyncflow.errors import (
 )
 from radical.asyncflow.worker import Output
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def command(value: Any) -> Any:

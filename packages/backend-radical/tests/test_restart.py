@@ -63,12 +63,10 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
             # There is no third one: the end of the process that holds the second is final.
             last = run(f"touch {tmp_path}/last; sleep 300")
             await until((tmp_path / "last").exists)
-            (host,) = (
-                process
-                for process in psutil.Process().children()
-                if "_host_main" in " ".join(process.cmdline())
-            )
-            host.kill()
+            children = psutil.Process().children()
+            hosts = [one for one in children if "_host_main" in " ".join(one.cmdline())]
+            assert len(hosts) == 1
+            hosts[0].kill()
             with pytest.raises(PilotLostError, match="the process that held RADICAL-Pilot died"):
                 await asyncio.wait_for(last, 10)
             await flow.shutdown()

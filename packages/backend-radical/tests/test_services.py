@@ -13,7 +13,7 @@ from radical.asyncflow import InputFile, OutputFile, WorkflowEngine
 from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import ExecutableError, TaskTimeoutError, UnsupportedOptionError
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 _MPI = """
 from mpi4py import MPI
