@@ -53,6 +53,7 @@ def radical(session: nox.Session) -> None:
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/radical.txt")
     session.run("pytest", "packages/backend-radical", *session.posargs)
+    session.run("pytest", "tests/test_documents.py", "-k", "backend-radical")
 
 
 @nox.session

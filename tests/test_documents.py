@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # Its blocks are the files of a distribution, which a test of the core builds and proves.
 PROVEN_ELSEWHERE = ROOT / "docs/writing-a-backend.md"
 # Pages of a backend that has an environment of its own, with what has to be there for them.
-NEEDS = {"backend-dask": "distributed"}
+NEEDS = {"backend-dask": "distributed", "backend-radical": "radical.pilot"}
 PAGES = sorted(
     path
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md"))

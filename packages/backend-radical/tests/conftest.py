@@ -12,20 +12,22 @@ from asyncflow_backend_radical import RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
 
+_OWN_PILOT = frozenset(
+    {
+        "test_a_function_of_a_module_beside_the_script_runs",
+        "test_shutdown_ends_the_process_tree_of_a_function",
+        "test_shutdown_ends_the_whole_process_tree",
+    }
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The checks that each start a pilot of their own take minutes together."""
+    """The checks of the kit that each start a pilot of their own take minutes together."""
     for item in items:
         name = getattr(item, "originalname", "")
-        home = next(
-            (
-                cls
-                for cls in getattr(getattr(item, "cls", None), "__mro__", ())
-                if name in vars(cls)
-            ),
-            None,
-        )
-        if home is not None and home.__name__ == "Lifecycle":
+        family = getattr(getattr(item, "cls", None), "__mro__", ())
+        home = next((cls.__name__ for cls in family if name in vars(cls)), "")
+        if home == "Lifecycle" or name in _OWN_PILOT:
             item.add_marker(pytest.mark.soak)
 
 
@@ -43,5 +45,8 @@ async def flow() -> AsyncIterator[WorkflowEngine]:
     """An engine whose pilot the tests of a module share; nothing of it is left afterwards."""
     async with LeakGuard():
         flow = await WorkflowEngine.create(RadicalExecutionBackend(walltime=20))
+        place = flow.work_dir.with_name(f"{flow.work_dir.name}-radical")
+        assert [*place.glob("*/host.log")] != []
         yield flow
         await flow.shutdown()
+        assert not place.exists()  # after a success

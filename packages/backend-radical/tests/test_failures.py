@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
-from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend, __version__
+from asyncflow_backend_radical import RadicalExecutionBackend, __version__
 from radical.asyncflow import WorkflowEngine
-from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import BackendStartError, ConfigurationError
 from radical.asyncflow.testing import LeakGuard, RecordingSink
+
+from .support import below, until
 
 pytestmark = pytest.mark.slow
 
@@ -36,68 +33,8 @@ asyncio.run(main())
 """
 
 
-async def _until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-
-
-def _below(folder: Path) -> list[psutil.Process]:
-    """Live processes whose working folder, or a word of whose command, is in *folder*."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            places = [process.cwd(), *process.cmdline()]
-            if process.status() != psutil.STATUS_ZOMBIE and any(str(folder) in p for p in places):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 def _names(folder: Path, pattern: str) -> list[str]:
     return [path.name for path in folder.glob(pattern)]
-
-
-async def test_a_killed_agent_is_a_lost_pilot(tmp_path: Path) -> None:
-    async with LeakGuard():
-        backend = RadicalExecutionBackend(walltime=10)
-        flow = await WorkflowEngine.create(backend, work_dir=tmp_path)
-
-        @flow.executable_task
-        async def sleep() -> Command:
-            return Command(f"touch {tmp_path}/began; sleep 100")
-
-        future = sleep()
-        await _until((tmp_path / "began").exists)
-        agents = [p for p in _below(tmp_path) if "rp.agent.0" in " ".join(p.cmdline())]
-        assert agents
-        for agent in agents:
-            agent.send_signal(signal.SIGKILL)
-        with pytest.raises(PilotLostError, match="its logs are in"):
-            await asyncio.wait_for(future, 60)
-        await flow.shutdown()
-    assert _below(tmp_path) == []
-
-
-async def test_a_killed_host_is_a_lost_pilot(tmp_path: Path) -> None:
-    async with LeakGuard():
-        flow = await WorkflowEngine.create(RadicalExecutionBackend(walltime=10), work_dir=tmp_path)
-
-        @flow.executable_task
-        async def sleep() -> Command:
-            return Command(f"touch {tmp_path}/began; sleep 100")
-
-        future = sleep()
-        await _until((tmp_path / "began").exists)
-        hosts = [p for p in psutil.Process().children() if "_host_main" in " ".join(p.cmdline())]
-        assert len(hosts) == 1
-        hosts[0].kill()
-        with pytest.raises(PilotLostError, match="the process that held RADICAL-Pilot died"):
-            await asyncio.wait_for(future, 10)
-        await flow.shutdown()
-    assert _below(tmp_path) == []
 
 
 def test_the_specifications_example_runs_verbatim_without_activation(tmp_path: Path) -> None:
@@ -137,11 +74,11 @@ asyncio.run(main())
         sys.executable, str(script), start_new_session=True
     )
     try:
-        await _until((tmp_path / "began").exists, 90)
+        await until((tmp_path / "began").exists, 90)
     finally:
         program.kill()
         await program.wait()
-    await _until(lambda: _below(tmp_path) == [], 5.0)
+    await until(lambda: below(tmp_path) == [], 5.0)
 
 
 async def test_an_installation_without_its_agent_is_named_at_once(
@@ -159,7 +96,7 @@ async def test_a_pilot_that_is_not_active_in_time_shows_its_logs(tmp_path: Path)
         with pytest.raises(BackendStartError, match=r"within 4 s\nlogs: .*host.log"):
             await backend.start(RecordingSink(work_dir=tmp_path))
         await backend.shutdown()
-    assert _below(tmp_path) == []
+    assert below(tmp_path) == []
 
 
 async def test_the_logs_of_a_failed_start_outlive_the_engine() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncflow_backend_radical import RadicalExecutionBackend
+from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import ConfigurationError
 
 
@@ -99,3 +102,60 @@ def test_a_configuration_of_the_users_own_is_found(
     monkeypatch.setenv("RADICAL_CONFIG_USER_DIR", str(tmp_path))
     plan = RadicalExecutionBackend(resource="uni.cellar", nodes=2).plan()
     assert (plan["cores"], plan["job_manager"]) == (32, "slurm://localhost/")
+
+
+_EXAMPLES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"resource": "ornl.summit", "queue": "gpu", "nodes": 100, "gpus_per_node": 6},
+        {"pilot.resource": "ornl.summit", "pilot.queue": "gpu", "gpus": "600", "queued": "True"},
+    ),
+    (
+        {"resource": "tacc.frontera", "queue": "normal", "nodes": 1000, "cores_per_node": 56},
+        {"pilot.nodes": "1000", "cores": "56000", "missing": "project"},
+    ),
+    ({"resource": "local.localhost"}, {"pilot.nodes": "1", "queued": "False", "missing": "none"}),
+]
+
+
+def _doctor(config: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    settings = [word for key, value in config.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "radical.asyncflow", "doctor", "radical_pilot", "--plan"]
+    return subprocess.run(
+        [*command, *settings], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(("config", "expected"), _EXAMPLES, ids=["gpu", "cpu", "local"])
+def test_the_doctor_shows_the_pilot_of_the_specifications_examples(
+    config: dict[str, Any], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    done = _doctor(config, tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()[1:]]
+    shown = {key: value.strip() for key, value in lines}
+    assert {key: shown[key] for key in expected} == expected
+
+
+def test_the_doctor_says_that_theta_is_gone(tmp_path: Path) -> None:
+    done = _doctor({"resource": "anl.theta", "nodes": 1}, tmp_path)
+    assert "no longer lists it" in done.stderr
+    assert done.returncode == 2
+
+
+async def test_a_dry_run_tells_the_pilot_of_the_real_one() -> None:
+    config = {"resource": "tacc.frontera", "nodes": 2, "project": "MCB00001"}
+    async with WorkflowEngine.create("radical_pilot", config=config, dry_run=True) as flow:
+
+        @flow.executable_task(resources={"ranks": 112})
+        def simulate() -> str:
+            return "simulate"
+
+        await simulate()
+        plan = flow.plan()
+    assert plan.backends["radical_pilot"]["pilot"]["nodes"] == 2
+    assert "    pilot.project: MCB00001" in str(plan).splitlines()
+
+
+def test_workers_that_no_node_has_room_for_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"cores_per_worker=64.*has 56 cores"):
+        _pilot(resource="tacc.frontera", nodes=1, raptor={"cores_per_worker": 64})

@@ -183,6 +183,28 @@ async def test_changing_the_copy_leaves_the_original(data: Path, folder: Path) -
     assert data.read_text() == "1,2\n"
 
 
+async def test_a_linked_input_is_the_original(data: Path, folder: Path) -> None:
+    (path,) = await staged(folder, InputFile(data, link=True))
+    assert (Path(path).is_symlink(), Path(path).read_text()) == (True, "1,2\n")
+    (again,) = await staged(folder, InputFile(data))
+    assert not Path(again).is_symlink()
+
+
+async def test_what_is_also_wanted_as_a_copy_is_copied(data: Path, folder: Path) -> None:
+    path, _ = await staged(folder, InputFile(data), InputFile(data, link=True))
+    assert not Path(path).is_symlink()
+
+
+async def test_a_missing_original_cannot_be_linked(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(FileError, match="no such file"):
+        await staged(folder, InputFile(tmp_path / "nothing", link=True))
+
+
+def test_a_url_cannot_be_linked() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be linked"):
+        InputFile("memory://data.csv", link=True)
+
+
 async def test_the_copy_of_a_link_is_a_file_of_its_own(data: Path, folder: Path) -> None:
     link = data.with_name("link.csv")
     link.symlink_to(data)

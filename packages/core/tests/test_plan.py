@@ -5,12 +5,15 @@ import json
 import re
 import sys
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from radical.asyncflow import WorkflowEngine
 from radical.asyncflow._plan import Plan, PlanRecorder
 from radical.asyncflow.model import Resources, TaskKind, TaskSpec
+from radical.asyncflow.testing import ScriptedBackend
 
 NASTY = [
     'say "hi"',
@@ -185,6 +188,40 @@ def test_a_recorder_at_its_limit_is_complete() -> None:
     assert recorder.plan().complete
     recorder.add(spec(), 3)
     assert not recorder.complete
+
+
+# --------------------------------------------------------------------- backends
+
+
+class Cluster(ScriptedBackend):
+    def plan(self) -> dict[str, Any]:
+        return {"job": {"nodes": 2, "queue": "long"}, "needs": []}
+
+
+async def test_a_plan_tells_what_the_backends_ask_for() -> None:
+    async with WorkflowEngine.create([ScriptedBackend(), Cluster(name="cluster")]) as flow:
+        plan = flow.plan()
+    assert plan.backends == {"cluster": {"job": {"nodes": 2, "queue": "long"}, "needs": []}}
+    assert plan.to_dict()["backends"] == plan.backends
+    assert str(plan).splitlines()[1:] == [
+        "cluster asks for:",
+        "    job.nodes: 2",
+        "    job.queue: long",
+        "    needs: none",
+    ]
+
+
+async def test_a_dry_run_starts_none_of_the_backends_that_it_plans_for() -> None:
+    cluster = Cluster(name="cluster", kinds=(TaskKind.EXECUTABLE,))
+    async with WorkflowEngine.create([ScriptedBackend(), cluster], dry_run=True) as flow:
+
+        @flow.executable_task(backend="cluster", resources={"cores": 4})
+        def run() -> str:
+            return "never"
+
+        await run()
+        assert (flow.plan().tasks[0].backend, [*flow.plan().backends]) == ("cluster", ["cluster"])
+    assert not hasattr(cluster, "sink")
 
 
 # ---------------------------------------------------------------------- summary

@@ -7,15 +7,18 @@ import json
 import pickle
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cloudpickle  # type: ignore[import-untyped]
 from radical.asyncflow.backend import Report, Resources, TaskRequest, TaskState
 from radical.asyncflow.errors import SerializationError, TaskError, WorkerLostError
+from radical.asyncflow.worker import Codes, by_value, unsendable
 
-from ._pickling import dump_call
 from ._script import exit_code
-from ._worker_main import FAILURE, VALUE
+from ._worker_main import VALUE
+from .errors import PilotLostError
 
 __all__ = ["Bag", "Shape"]
 
@@ -48,14 +51,16 @@ class Bag:
         *,
         number: int,
         most: int,
+        codes: Codes,
         launch: Callable[[str, Shape, tuple[str, ...]], None],
         cancel: Callable[[Sequence[str]], None],
     ) -> None:
         """Make the folder; *most* workers, which *launch* starts from (name, shape, command)."""
-        self._folder = folder
+        self._home = folder
         self._shape = shape
         self._number = number
         self._most = most
+        self._codes = codes
         self._launch = launch
         self._cancel = cancel
         self._numbers = itertools.count(1)
@@ -65,10 +70,16 @@ class Bag:
         self._claims: dict[str, str] = {}  # worker -> task's number
         self._doomed: set[str] = set()
         self.workers: set[str] = set()
+        self._names = itertools.count(1)
+        self._pilots = itertools.count()
+        self._folder = self._make_folder()
+
+    def _make_folder(self) -> Path:
+        """One for each pilot: workers of a lost one find nothing more to do."""
+        folder = self._home / str(next(self._pilots))
         for part in ("ready", "claimed", "results", "taken"):
             (folder / part).mkdir(parents=True, mode=0o700)
-        self._path = folder / "path.json"
-        self._names = itertools.count(1)
+        return folder
 
     @property
     def outstanding(self) -> int:
@@ -82,21 +93,24 @@ class Bag:
         """Put tasks in; the reports of those that cannot travel."""
         failed: list[Report] = []
         path = [entry for entry in sys.path if isinstance(entry, str)]
+        (self._folder / "wanted").unlink(missing_ok=True)
         for request in requests:
             number = str(next(self._numbers))
             spec = request.spec
             try:
-                call = dump_call(spec.function, request.args, dict(request.kwargs))
+                code = self._codes.of(spec.function).pickled
+                values = _dump_arguments(request)
             except SerializationError as error:
                 failed.append(Report(request.task_id, request.attempt, TaskState.FAILED, error))
                 continue
-            content = pickle.dumps((spec.name, request.task_id, request.attempt, path, *call), 5)
+            ids = request.task_id, request.attempt
+            content = pickle.dumps((spec.name, *ids, path, code, values), 5)
             part = self._folder / "taken" / number
             part.write_bytes(content)
             part.rename(self._folder / "ready" / number)
             self._waiting[number] = request
             self._where[request.task_id] = number
-        self._staff()
+        self.staff()
         return failed
 
     def cancel(self, task_id: int) -> Report | None:
@@ -162,7 +176,38 @@ class Bag:
                 detail="" if status < 0 else f"it exited with code {status}",
             )
             reports.append(Report(*ids, TaskState.FAILED, error))
-        self._staff()
+        self.staff()
+        return reports
+
+    @property
+    def cores(self) -> int:
+        """What its workers hold."""
+        return len(self.workers) * self._shape.resources.cores
+
+    def make_room(self) -> None:
+        """Somebody wants the cores of workers that have nothing to do."""
+        if len(self.workers) > self.outstanding:
+            (self._folder / "wanted").touch()
+
+    def lost(self, error: PilotLostError) -> list[Report]:
+        """The workers are gone with their pilot: so is what they ran, but not what waits."""
+        reports = self.look()
+        old, self._folder = self._folder, self._make_folder()
+        for number in list(self._waiting):
+            with suppress(FileNotFoundError):  # a worker took it just now
+                (old / "ready" / number).rename(self._folder / "ready" / number)
+                continue
+            self._running[number] = self._waiting.pop(number)
+        for number in list(self._running):
+            doomed = number in self._doomed
+            request = self._forget(number)
+            ids = request.task_id, request.attempt
+            if doomed:
+                reports.append(Report(*ids, TaskState.CANCELLED))
+            else:
+                reports.append(Report(*ids, TaskState.FAILED, error))
+        self.workers.clear()
+        self._claims.clear()
         return reports
 
     def refused(self, worker: str, reason: str) -> list[Report]:
@@ -204,15 +249,16 @@ class Bag:
         self._doomed.discard(number)
         return request
 
-    def _staff(self) -> None:
+    def staff(self) -> None:
         """Enough workers for what there is to do."""
         wanted = min(self.outstanding, self._most)
+        file = self._home / "path.json"
         while len(self.workers) < wanted:
-            if not self._path.exists():
+            if not file.exists():
                 path = [entry for entry in sys.path if isinstance(entry, str)]
-                self._path.write_text(json.dumps(path))
+                file.write_text(json.dumps(path))
             name = f"worker.{self._number}.{next(self._names):04d}"
-            words = [sys.executable, "-I", "-c", _START, str(self._path), str(self._folder), name]
+            words = [sys.executable, "-I", "-c", _START, str(file), str(self._folder), name]
             self.workers.add(name)
             self._launch(name, self._shape, tuple(words))
 
@@ -224,10 +270,14 @@ def _outcome(request: TaskRequest, content: bytes) -> Report:
         try:
             return Report(*ids, TaskState.DONE, pickle.loads(pickled))
         except BaseException as exc:  # foreign code
-            error: BaseException = SerializationError("result", f"{type(exc).__name__}: {exc}")
-            error.__cause__ = exc
-            return Report(*ids, TaskState.FAILED, error)
-    loaded = pickle.loads(pickled)
-    if kind == FAILURE:
-        return Report(*ids, TaskState.FAILED, loaded.rebuild())
-    return Report(*ids, TaskState.FAILED, SerializationError(*loaded))
+            return Report(*ids, TaskState.FAILED, unsendable("result", exc))
+    return Report(*ids, TaskState.FAILED, pickle.loads(pickled).rebuild())
+
+
+def _dump_arguments(request: TaskRequest) -> bytes:
+    try:
+        with by_value(request.spec.function):
+            values: bytes = cloudpickle.dumps((request.args, dict(request.kwargs)), protocol=5)
+    except BaseException as exc:  # foreign code
+        raise unsendable("arguments", exc) from exc
+    return values

@@ -16,7 +16,7 @@ from typing import Any
 
 from radical.asyncflow.errors import BackendError, ConfigurationError
 
-__all__ = ["find_resource", "known_resources"]
+__all__ = ["find_resource", "known_resources", "own_entries", "schema_of", "user_folder"]
 
 # A string, which is kept, or a comment, which is not.
 _TOKEN = re.compile(r'("(?:[^"\\\n]|\\.)*")|#[^\n]*')
@@ -30,7 +30,7 @@ _GONE = {
 def known_resources() -> dict[str, dict[str, Any]]:
     """``{"site.name": configuration}``: RADICAL-Pilot's own ones, and the user's on top."""
     found: dict[str, dict[str, Any]] = {}
-    for folder in (_package() / "configs", _user_folder()):
+    for folder in (_package() / "configs", user_folder()):
         for file in sorted(folder.glob("resource_*.json")):
             site = file.stem.removeprefix("resource_")
             for name, entry in _read(file).items():
@@ -60,7 +60,7 @@ def find_resource(label: str) -> dict[str, Any]:
     )
     raise ConfigurationError(
         f"RADICAL-Pilot knows no resource {label!r}{reason}; {hint}. To add one of your own, "
-        f"write its configuration to {_user_folder()}/resource_{site or 'SITE'}.json "
+        f"write its configuration to {user_folder()}/resource_{site or 'SITE'}.json "
         f"(the files in {_package() / 'configs'} show how)"
     )
 
@@ -83,7 +83,13 @@ def _package() -> Path:
     return Path(spec.origin).parent
 
 
-def _user_folder() -> Path:
+def own_entries(site: str) -> dict[str, Any]:
+    """What the user's own file says of the resources of *site*."""
+    file = user_folder() / f"resource_{site}.json"
+    return _read(file) if file.is_file() else {}
+
+
+def user_folder() -> Path:
     # As RADICAL-Pilot itself finds it.
     base = os.environ.get("RADICAL_CONFIG_USER_DIR") or os.environ.get("HOME") or "~"
     return Path(base).expanduser() / ".radical" / "pilot" / "configs"

@@ -18,7 +18,7 @@ from typing import Any
 
 from radical.asyncflow.worker import guard
 
-from ._processes import marked
+from ._processes import helpers, marked
 
 __all__ = ["Host"]
 
@@ -30,6 +30,7 @@ main(int(sys.argv[2]), sys.argv[3])
 """
 _SWEEPS = 3  # looks that find nobody, before we believe it
 _PAUSE = 0.02
+_TIDY = 0.3  # seconds that a pilot has to tidy up
 
 Message = tuple[Any, ...]
 
@@ -45,6 +46,7 @@ class Host:
         self,
         folder: Path,
         *,
+        configs: Path | None,
         outlives: bool,
         receive: Callable[[list[Message]], None],
         gone: Callable[[int], None],
@@ -53,6 +55,7 @@ class Host:
 
         Args:
             folder: where RADICAL-Pilot writes its session.
+            configs: what it takes for the user's configurations; None for the user's own.
             outlives: it ends by itself after the program's death, because it has a job in
                 a queue to cancel; otherwise it is killed with the program.
             receive: called with what came, in the reading thread.
@@ -62,6 +65,9 @@ class Host:
         self._gone = gone
         self._token = secrets.token_hex(16)
         self._outlives = outlives
+        self._configs = configs
+        self._killing = threading.Lock()
+        self._killed = False
         self.log = folder / "host.log"
         self._link, theirs = Pipe()
         try:
@@ -81,13 +87,16 @@ class Host:
 
         guard().start()
         path = [entry for entry in sys.path if isinstance(entry, str)]
+        env = host_environment(self._token) | {"PWD": str(folder)}
+        if self._configs is not None:
+            env["RADICAL_CONFIG_USER_DIR"] = str(self._configs)
         process = subprocess.Popen(
             [sys.executable, "-c", _START, json.dumps(path), str(theirs.fileno()), self._token],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=host_environment(self._token) | {"PWD": str(folder)},
+            env=env,
             pass_fds=(theirs.fileno(),),
             start_new_session=True,
         )
@@ -111,14 +120,20 @@ class Host:
             self._process.wait(patience)
         self.kill()
 
-    def kill(self) -> None:
-        """End the process and all that it started, now."""
+    def kill(self, *, gently: bool = False) -> None:
+        """End the process and all that it started, now; *gently*: a pilot may tidy up."""
+        with self._killing:
+            if self._killed:
+                return
+            self._killed = True
+        if gently:
+            _ask(self._token, self._process.pid)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if not self._outlives:
             guard().forget(self._process.pid)
-        _sweep(self._token)
+        _sweep(self._token, self.log.parent)
         self._out.put(None)
         current = threading.current_thread()
         for thread in (self._reader, self._writer):
@@ -165,12 +180,25 @@ def host_environment(token: str) -> dict[str, str]:
     return env
 
 
-def _sweep(token: str) -> None:
-    """Kill what carries *token* in its environment, until there is nobody."""
+def _ask(token: str, host: int) -> None:
+    """SIGTERM to what carries *token*, but the host itself.
+
+    A pilot that is only just starting runs the user's login scripts: some lock a file,
+    which a SIGKILL would leave for the next login shell to wait for.
+    """
+    for pid in marked(token):
+        if pid != host:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+    time.sleep(_TIDY)
+
+
+def _sweep(token: str, folder: Path) -> None:
+    """Kill what carries *token* in its environment, or helps in *folder*, until nobody does."""
     clean = 0
     deadline = time.monotonic() + 5.0
     while clean < _SWEEPS and time.monotonic() < deadline:
-        found = marked(token)
+        found = [*marked(token), *helpers(folder)]
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from radical.asyncflow.backend import Resources
 from radical.asyncflow.errors import ConfigurationError
 
 from ._catalogue import find_resource, schema_of
+
+if TYPE_CHECKING:
+    from .config import RaptorConfig
 
 __all__ = ["PilotPlan", "plan_pilot"]
 
@@ -26,6 +30,8 @@ class PilotPlan:
         shared: the folder for what program and nodes exchange; variables that are not
             set here are still in it.
         missing: settings without which RADICAL-Pilot refuses to submit it.
+        launchers: RADICAL-Pilot's ways to start tasks there.
+        most_workers, worker_cores: what the setting ``raptor`` says of workers, or 0.
     """
 
     description: dict[str, Any]
@@ -39,6 +45,22 @@ class PilotPlan:
     filesystem: str
     shared: str
     missing: tuple[str, ...] = field(default=())
+    launchers: tuple[str, ...] = ()
+    most_workers: int = 0
+    worker_cores: int = 0
+
+    def worker(self, resources: Resources) -> Resources:
+        """What a worker gets that runs functions which ask for *resources*."""
+        return replace(resources, cores=max(resources.cores, self.worker_cores))
+
+    def workers(self, resources: Resources) -> int:
+        """How many workers with *resources* there may be at a time."""
+        fits = [self.cores // resources.cores]
+        if resources.gpus:
+            fits.append(self.gpus // resources.gpus)
+        if self.most_workers:
+            fits.append(self.most_workers)
+        return max(1, min(fits))
 
     @property
     def local(self) -> bool:
@@ -85,6 +107,12 @@ def plan_pilot(config: Mapping[str, Any]) -> PilotPlan:
         wanted = [size["cores"] / usable] if usable else []
         wanted += [size.get("gpus", 0) / usable_gpus] if usable_gpus else []
         nodes = math.ceil(max(wanted, default=0))
+    raptor: RaptorConfig | None = config.get("raptor")
+    if raptor is not None and usable and (raptor.cores_per_worker or 0) > usable:
+        raise ConfigurationError(
+            f"raptor: cores_per_worker={raptor.cores_per_worker}, and a node of {label!r} has "
+            f"{usable} cores"
+        )
     missing = [key for key in entry.get("mandatory_args") or () if description.get(key) is None]
     if "pd.project" in str(entry.get("default_remote_workdir")) and not (
         description.get("project") or description.get("sandbox") or "project" in missing
@@ -102,7 +130,15 @@ def plan_pilot(config: Mapping[str, Any]) -> PilotPlan:
         filesystem=str(schema.get("filesystem_endpoint") or ""),
         shared=_shared(entry, description),
         missing=tuple(missing),
+        launchers=_launchers(entry),
+        most_workers=(raptor and raptor.workers) or 0,
+        worker_cores=(raptor and raptor.cores_per_worker) or 0,
     )
+
+
+def _launchers(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    known = entry.get("launch_methods") or {}
+    return tuple(known.get("order") or (name for name in known if name.isupper()))
 
 
 def _shared(entry: Mapping[str, Any], description: Mapping[str, Any]) -> str:

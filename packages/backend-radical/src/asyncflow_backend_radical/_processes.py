@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["descendants", "marked"]
+__all__ = ["descendants", "helpers", "marked"]
 
 
 def marked(token: str) -> list[int]:
     """Processes that carry *token* in their first environment."""
     mark = f"ASYNCFLOW_PROGRAM={token}".encode()
     return [pid for pid, folder in _all() if mark in _read(folder / "environ").split(b"\0")]
+
+
+def helpers(folder: Path) -> list[int]:
+    """Processes of RADICAL-Pilot that work in *folder*: their titles hide the environment."""
+    found = []
+    folder = folder.resolve()  # as the kernel names it
+    for pid, place in _all():
+        if _read(place / "cmdline").startswith(b"rp."):
+            with suppress(OSError):
+                if (place / "cwd").readlink().is_relative_to(folder):
+                    found.append(pid)
+    return found
 
 
 def descendants(root: int) -> set[int]:

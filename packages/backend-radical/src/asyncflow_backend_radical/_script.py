@@ -3,6 +3,10 @@
 RADICAL-Pilot writes a task's ``executable`` into its script as it is, but puts arguments
 and environment between double quotes, where the shell still expands ``$`` and the like.
 So all of a command goes into ``executable``, quoted here.
+
+A script begins with its claim: a file that either the task makes, and then it has begun,
+or the program, and then it never will.  Whatever RADICAL-Pilot does with a task that was
+cancelled or whose pilot was lost, it runs once.
 """
 
 from __future__ import annotations
@@ -13,19 +17,23 @@ from pathlib import Path
 
 from radical.asyncflow.backend import Command
 
-__all__ = ["exit_code", "script"]
+__all__ = ["claim", "exit_code", "script"]
 
 _SIGNALS = frozenset(int(number) for number in signal.Signals)
 
 
 def script(
-    command: Command, *, stdin: Path | None, stdout: Path, stderr: Path, withdrawn: Path
+    command: Command, *, ranks: int, stdin: Path | None, stdout: Path, stderr: Path, claimed: Path
 ) -> str:
-    """The script for *command*; it ends at once where the file *withdrawn* exists.
+    """The script for *command*; it ends at once if the program made *claimed* first.
 
-    Ranks append to the same *stdout* and *stderr*.
+    Of several ranks, each writes to files of its own: ``stdout.0``, ``stdout.1``.
     """
-    steps = [f"test ! -e {_quote(withdrawn)} || exit 143"]
+    file = _quote(claimed)
+    if ranks == 1:  # without a process more
+        steps = [f"set -C; printf '' 2> /dev/null > {file} || exit 143"]
+    else:
+        steps = [f'ln -s run {file} 2> /dev/null || test "$(readlink {file})" = run || exit 143']
     if command.cwd is not None:
         steps.append(f"cd {_quote(command.cwd)} || exit 1")
     for key, value in (command.env or {}).items():
@@ -47,7 +55,18 @@ def script(
     steps.append(" ".join(words))
     body = "\n".join(step for step in steps if step)
     source = _quote(stdin) if stdin is not None else "/dev/null"
-    return f"(\n{body}\n) < {source} >> {_quote(stdout)} 2>> {_quote(stderr)}"
+    rank = "" if ranks == 1 else '."$RP_RANK"'
+    return f"(\n{body}\n) < {source} >> {_quote(stdout)}{rank} 2>> {_quote(stderr)}{rank}"
+
+
+def claim(claimed: Path) -> bool:
+    """Keep a task from ever beginning; False if it has begun."""
+    try:
+        # Not even a shell that may overwrite nothing can write through it.
+        claimed.symlink_to("withdrawn")
+    except FileExistsError:
+        return False
+    return True
 
 
 def exit_code(code: int | None) -> int:

@@ -7,20 +7,33 @@ import math
 import re
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.backend import Resources, TaskSpec
 from radical.asyncflow.errors import ResourceError, UnsupportedOptionError
-from radical.asyncflow.model import closest
+from radical.asyncflow.model import TaskKind, closest
 from radical.asyncflow.worker import Output
 
 from ._pilot import PilotPlan
+from ._places import search_path
+from ._services import watch_of
 
-__all__ = ["check_description", "check_resources", "describe", "file_stem", "read_text"]
+__all__ = [
+    "check_description",
+    "check_kind",
+    "check_resources",
+    "describe",
+    "file_stem",
+    "gather",
+    "parts",
+    "read_text",
+]
 
 _MEGABYTE = 2**20
 _LIMIT = 16 * _MEGABYTE
+_LAUNCHERS = {"MPIEXEC": "mpiexec", "MPIRUN": "mpirun"}
 _OWN = {
     "uid": "the backend names the tasks",
     "mode": "the kind of task says it",
@@ -31,6 +44,7 @@ _OWN = {
     "stdout": "use capture_stdio=True",
     "stderr": "use capture_stdio=True",
     "timeout": "use timeout=",
+    "startup_timeout": "use timeout=, which counts for a service until it is up",
     "cores_per_rank": "use resources={'cores': ...}",
     "gpus_per_rank": "use resources={'gpus': ...}",
     "mem_per_rank": "use resources={'memory': ...}",
@@ -52,8 +66,34 @@ def check_description(spec: TaskSpec, known: Collection[str]) -> None:
             problems.append(
                 f"radical.pilot.TaskDescription has no attribute {key!r}{closest(key, known)}"
             )
+    if "info_pattern" in spec.description and not spec.service:
+        problems.append("'info_pattern' is for a task with service=True")
     if problems:
         raise UnsupportedOptionError(f"task {spec.name!r}: {'; '.join(problems)}")
+    watch_of(spec)
+
+
+def check_kind(spec: TaskSpec, plan: PilotPlan, backend: str) -> None:
+    """Raise UnsupportedOptionError if the pilot has no way to start *spec*."""
+    if spec.kind is TaskKind.FUNCTION:
+        if spec.service:
+            raise UnsupportedOptionError(
+                f"task {spec.name!r}: a service is an executable task on backend {backend!r}"
+            )
+        if spec.resources.ranks > 1:
+            raise UnsupportedOptionError(
+                f"task {spec.name!r}: a function runs in one rank on backend {backend!r}; "
+                "make it an executable task to start MPI ranks"
+            )
+    if spec.resources.ranks > 1 and plan.local:
+        # RADICAL-Pilot would fail it, or let it wait for ever.
+        names = [_LAUNCHERS[name] for name in plan.launchers if name in _LAUNCHERS]
+        if not any(shutil.which(name, path=search_path()) for name in names):
+            wanted = " or ".join(names) or "a launcher, which its configuration does not name"
+            raise UnsupportedOptionError(
+                f"task {spec.name!r}: ranks={spec.resources.ranks} needs {wanted} on the PATH of "
+                f"backend {backend!r}; install an MPI (pip install mpich)"
+            )
 
 
 def check_resources(spec: TaskSpec, plan: PilotPlan) -> None:
@@ -81,7 +121,7 @@ def describe(
 ) -> dict[str, Any]:
     """The attributes; *more* is the user's own ``task_description``."""
     description: dict[str, Any] = {
-        **more,
+        **{key: value for key, value in more.items() if key != "info_pattern"},
         "uid": uid,
         "name": file_stem(name),
         "executable": script,
@@ -98,6 +138,22 @@ def describe(
 def file_stem(name: str) -> str:
     """*name* as part of a file's name, and safe between a shell's double quotes."""
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:80] or "task"
+
+
+def gather(path: Path, ranks: int) -> None:
+    """Make one file of those that the ranks wrote, in their order."""
+    if ranks == 1:
+        path.touch()
+        return
+    with path.open("ab") as whole:
+        for part in parts(path, ranks):
+            with suppress(FileNotFoundError), part.open("rb") as file:
+                shutil.copyfileobj(file, whole)
+
+
+def parts(path: Path, ranks: int) -> list[Path]:
+    """The files of the ranks that share the stream *path*."""
+    return [path.with_name(f"{path.name}.{rank}") for rank in range(ranks)]
 
 
 def read_text(path: Path, keep: Path) -> str:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.backend import (
     Command,
-    ExecutableResult,
     Report,
     Resources,
     TaskRequest,
     TaskState,
 )
-from radical.asyncflow.errors import ConfigurationError, TaskError
 from radical.asyncflow.model import TaskKind
+from radical.asyncflow.worker import Codes
 
 from ._bag import Bag, Shape
+from ._executable import Executable
 from ._pilot import PilotPlan
-from ._script import exit_code, script
-from ._submission import describe, file_stem, read_text
+from ._script import claim, script
+from ._services import watch_of
+from ._submission import describe, file_stem
+from .errors import PilotLostError
 
 __all__ = ["Tasks"]
 
@@ -32,20 +34,13 @@ _LOOK = 0.005  # seconds between two looks for results while some come
 _LONGEST_LOOK = 0.05
 _FINAL = ("DONE", "FAILED", "CANCELED", "REFUSED")
 
-
-@dataclass(slots=True)
-class _Executable:
-    request: TaskRequest
-    uid: str
-    stdout: Path
-    stderr: Path
-    stdin: Path | None
-    running: bool = False
-    cancelled: bool = False
+_log = logging.getLogger("radical.asyncflow")
 
 
 class Tasks:
     """Every method may be called from any thread.
+
+    Without a pilot, tasks wait here until `resume` gives them the next one.
 
     Attributes:
         folder: what the program and the nodes exchange.
@@ -56,20 +51,21 @@ class Tasks:
         folder: Path,
         *,
         capture: Path,
-        send: Callable[..., None],
         report: Callable[[Iterable[Report]], None],
         plan: PilotPlan,
     ) -> None:
         self.folder = folder / "exchange"
-        for part in ("streams", "withdrawn", "functions"):
+        for part in ("streams", "claims", "functions"):
             (self.folder / part).mkdir(parents=True, mode=0o700)
         self._capture = capture
-        self._send = send
+        self._send: Callable[..., None] | None = None
+        self._held: list[dict[str, Any]] = []
         self._report = report
         self._plan = plan
+        self._codes = Codes()
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        self._executables: dict[str, _Executable] = {}
+        self._executables: dict[str, Executable] = {}
         self._uids: dict[int, str] = {}
         self._bags: dict[Any, Bag] = {}
         self._bag_of: dict[str, Bag] = {}  # by worker
@@ -87,7 +83,7 @@ class Tasks:
                 else:
                     descriptions.append(self._describe(request))
             if descriptions:
-                self._send("submit", descriptions)
+                self._post(descriptions)
             failed = [
                 report
                 for key, requests in functions.items()
@@ -95,8 +91,36 @@ class Tasks:
             ]
             if functions:
                 self._look()
+            self._changed.notify_all()
         if failed:
             self._report(failed)
+
+    def _post(self, descriptions: Sequence[dict[str, Any]]) -> None:
+        bags = self._bags.values()
+        tasks = self._executables.values()
+        asked = sum(task.request.spec.resources.total_cores for task in tasks)
+        if asked + sum(bag.cores for bag in bags) > self._plan.cores:
+            for bag in bags:
+                bag.make_room()
+        if self._send is None:
+            self._held += descriptions
+        else:
+            self._send("submit", descriptions)
+
+    def _withdraw(self, uids: Sequence[str]) -> None:
+        if self._send is not None:
+            self._send("cancel", uids)
+
+    def resume(self, send: Callable[..., None]) -> None:
+        """There is a pilot, or will be: *send* reaches the process that holds it."""
+        with self._lock:
+            self._send = send
+            held, self._held = self._held, []
+            known = (self._executables, self._bag_of)
+            if held := [each for each in held if any(each["uid"] in uids for uids in known)]:
+                self._post(held)
+            for bag in self._bags.values():
+                bag.staff()
 
     def _describe(self, request: TaskRequest) -> dict[str, Any]:
         command, spec = request.command, request.spec
@@ -111,33 +135,38 @@ class Tasks:
             data = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin
             stdin = streams / f"{uid}.stdin"
             stdin.write_bytes(data)
-        task = _Executable(request, uid, where / f"{stem}.stdout", where / f"{stem}.stderr", stdin)
+        task = Executable(request, uid, where / f"{stem}.stdout", where / f"{stem}.stderr", stdin)
+        if spec.service:
+            task.watch = watch_of(spec)
         self._executables[uid] = task
         self._uids[request.task_id] = uid
         body = script(
             command,
+            ranks=spec.resources.ranks,
             stdin=stdin,
             stdout=task.stdout,
             stderr=task.stderr,
-            withdrawn=self.folder / "withdrawn" / uid,
+            claimed=self._claim_of(uid),
         )
         return describe(uid, spec.name, body, spec.resources, spec.description)
+
+    def _claim_of(self, uid: str) -> Path:
+        return self.folder / "claims" / uid
 
     def _bag(self, key: Any, request: TaskRequest) -> Bag:
         bag = self._bags.get(key)
         if bag is None:
             spec = request.spec
             number = len(self._bags)
-            fits = [self._plan.cores // spec.resources.cores]
-            if spec.resources.gpus:
-                fits.append(self._plan.gpus // spec.resources.gpus)
+            resources = self._plan.worker(spec.resources)
             bag = self._bags[key] = Bag(
                 self.folder / "functions" / str(number),
-                Shape(spec.resources, tuple(spec.description.items())),
+                Shape(resources, tuple(spec.description.items())),
                 number=number,
-                most=max(1, min(fits)),
+                most=self._plan.workers(resources),
+                codes=self._codes,
                 launch=self._launch,
-                cancel=lambda names: self._send("cancel", names),
+                cancel=self._withdraw,
             )
         return bag
 
@@ -147,13 +176,14 @@ class Tasks:
         streams = self.folder / "streams"
         body = script(
             Command(words),
+            ranks=1,
             stdin=None,
             stdout=streams / f"{name}.stdout",
             stderr=streams / f"{name}.stderr",
-            withdrawn=self.folder / "withdrawn" / name,
+            claimed=self._claim_of(name),
         )
         more = dict(shape.description)
-        self._send("submit", [describe(name, name, body, shape.resources, more)])
+        self._post([describe(name, name, body, shape.resources, more)])
 
     def cancel(self, task_ids: Collection[int]) -> None:
         reports: list[Report] = []
@@ -166,12 +196,9 @@ class Tasks:
                     if task.cancelled:
                         continue
                     task.cancelled = True
-                    # Whatever RADICAL-Pilot does with the request: it will not begin.
-                    (self.folder / "withdrawn" / uid).touch()
                     uids.append(uid)
-                    if not task.running:
-                        ids = task.request.task_id, task.request.attempt
-                        reports.append(Report(*ids, TaskState.CANCELLED))
+                    if claim(self._claim_of(uid)):
+                        reports.append(Report(*task.ids, TaskState.CANCELLED))
                         del self._uids[task_id]
                     continue
                 for bag in self._bags.values():
@@ -179,7 +206,7 @@ class Tasks:
                     if taken is not None:
                         reports.append(taken)
             if uids:
-                self._send("cancel", uids)
+                self._withdraw(uids)
             self._changed.notify_all()
         if reports:
             self._report(reports)
@@ -195,7 +222,7 @@ class Tasks:
     def states(self, rows: Sequence[tuple[str, str, int | None, str]]) -> None:
         """What RADICAL-Pilot says."""
         reports: list[Report] = []
-        ended: list[tuple[_Executable, str, int | None, str]] = []
+        ended: list[tuple[Executable, str, int | None, str]] = []
         with self._lock:
             for uid, state, code, detail in rows:
                 bag = self._bag_of.get(uid)
@@ -213,57 +240,44 @@ class Tasks:
                     ended.append((task, state, code, detail))
                 elif not task.cancelled:
                     task.running = True
-                    ids = task.request.task_id, task.request.attempt
-                    reports.append(Report(*ids, TaskState.RUNNING))
-        reports += [self._outcome(*row) for row in ended if self._uids_match(row[0])]
+                    reports.append(Report(*task.ids, TaskState.RUNNING))
+                    if task.watch is not None:
+                        self._look()
+                    elif task.request.spec.service:
+                        reports.append(self._up(task, ""))
+        reports += [
+            row[0].outcome(*row[1:], self._capture) for row in ended if self._uids_match(row[0])
+        ]
         with self._lock:
-            for task, *_ in ended:
+            for task, state, code, _ in ended:
+                if task.up and not (self._closed or self._hurried):
+                    _log.warning("service %r ended: %s, exit code %s", task.name, state, code)
                 self._drop(task)
             self._changed.notify_all()
         if reports:
             self._report(reports)
 
-    def _uids_match(self, task: _Executable) -> bool:
+    def _uids_match(self, task: Executable) -> bool:
         """Whether *task* still has to be reported: it was not cancelled in the queue."""
         return self._uids.get(task.request.task_id) == task.uid
 
-    def _outcome(self, task: _Executable, state: str, code: int | None, detail: str) -> Report:
-        ids = task.request.task_id, task.request.attempt
-        if task.cancelled:
-            return Report(*ids, TaskState.CANCELLED)
-        if state == "REFUSED":
-            return Report(*ids, TaskState.FAILED, ConfigurationError(detail))
-        if code is None:
-            reason = detail or f"RADICAL-Pilot ended it in state {state}"
-            name = task.request.spec.name
-            return Report(*ids, TaskState.FAILED, TaskError(f"task {name!r} did not run: {reason}"))
-        if task.request.spec.capture_stdio:
-            for path in (task.stdout, task.stderr):
-                path.touch()
-            result = ExecutableResult(exit_code(code), str(task.stdout), str(task.stderr))
-        else:
-            result = ExecutableResult(
-                exit_code(code),
-                read_text(task.stdout, self._capture),
-                read_text(task.stderr, self._capture),
-            )
-        return Report(*ids, TaskState.DONE, result)
+    def _up(self, task: Executable, info: str) -> Report:
+        """The service *task* is up: that is its result; it runs on until the end."""
+        task.up = True
+        task.watch = None
+        del self._uids[task.request.task_id]
+        return Report(*task.ids, TaskState.DONE, info)
 
-    def _drop(self, task: _Executable) -> None:
+    def _drop(self, task: Executable) -> None:
         self._executables.pop(task.uid, None)
-        if self._uids.get(task.request.task_id) == task.uid:
+        if self._uids_match(task):
             del self._uids[task.request.task_id]
-        # A mark of withdrawal stays: RADICAL-Pilot may start what it has called CANCELED.
-        files: list[Path] = []
-        if not task.request.spec.capture_stdio:
-            files += [task.stdout, task.stderr]
-        if task.stdin is not None:
-            files.append(task.stdin)
-        for file in files:
+        # The claim stays: RADICAL-Pilot may start what it has called CANCELED.
+        for file in task.leftovers():
             file.unlink(missing_ok=True)
 
     def _look(self) -> None:
-        """See to it that somebody looks for results of functions."""
+        """See to it that somebody looks for results of functions and news of services."""
         if self._looker is None:
             self._looker = threading.Thread(
                 target=self._keep_looking, name="asyncflow-radical", daemon=True
@@ -271,11 +285,16 @@ class Tasks:
             self._looker.start()
         self._changed.notify_all()
 
+    def _expecting(self) -> bool:
+        return any(bag.outstanding for bag in self._bags.values()) or any(
+            task.watch is not None and task.running for task in self._executables.values()
+        )
+
     def _keep_looking(self) -> None:
         pause = _LOOK
         while True:
             with self._lock:
-                while not self._closed and not any(bag.outstanding for bag in self._bags.values()):
+                while not self._closed and not self._expecting():
                     self._changed.wait()
                     pause = _LOOK
                 if self._closed:
@@ -286,7 +305,13 @@ class Tasks:
                     if bag.outstanding
                     for report in bag.look()
                 ]
-                if not any(bag.outstanding for bag in self._bags.values()):
+                for task in list(self._executables.values()):
+                    if task.watch is None or not task.running or not self._uids_match(task):
+                        continue
+                    info = task.watch.look(task.watched)
+                    if info is not None:
+                        reports.append(self._up(task, info))
+                if reports:
                     self._changed.notify_all()
             if reports:
                 self._report(reports)
@@ -294,20 +319,45 @@ class Tasks:
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_LOOK)
 
+    def _outstanding(self) -> bool:
+        return bool(self._uids) or any(bag.outstanding for bag in self._bags.values())
+
     def wait(self) -> None:
         """Until every task has ended, or `cancel_all` is called."""
         with self._lock:
-            while not (self._closed or self._hurried) and (
-                self._uids or any(bag.outstanding for bag in self._bags.values())
-            ):
+            while not (self._closed or self._hurried) and self._outstanding():
                 self._changed.wait()
 
-    def lost(self) -> None:
-        """The pilot is gone: there is nothing to wait for any more."""
-        self.close()
+    def wait_for_one(self) -> bool:
+        """Until there is a task to run; False if the end comes first."""
         with self._lock:
-            self._executables.clear()
-            self._uids.clear()
+            while not self._closed and not self._outstanding():
+                self._changed.wait()
+            return not self._closed
+
+    def lost(self, error: PilotLostError) -> None:
+        """The pilot is gone: what had begun fails with *error*, the rest waits for the next."""
+        reports: list[Report] = []
+        with self._lock:
+            self._send = None
+            self._bag_of.clear()
+            for task in list(self._executables.values()):
+                open_ = self._uids_match(task)
+                unbegun = claim(self._claim_of(task.uid)) and not task.running
+                self._drop(task)
+                if task.up:
+                    _log.warning("service %r ended with its pilot", task.name)
+                elif open_ and task.cancelled:
+                    reports.append(Report(*task.ids, TaskState.CANCELLED))
+                elif open_ and unbegun:
+                    self._held.append(self._describe(task.request))
+                elif open_:
+                    reports.append(Report(*task.ids, TaskState.FAILED, error))
+            for bag in self._bags.values():
+                reports += bag.lost(error)
+            self._changed.notify_all()
+        if reports:
+            self._report(reports)
 
     def close(self) -> None:
         """Stop looking for results; what still comes from the host is reported."""
@@ -317,6 +367,16 @@ class Tasks:
             looker, self._looker = self._looker, None
         if looker is not None and looker is not threading.current_thread():
             looker.join()
+
+    def forget(self) -> None:
+        """The end, and whoever called it reports what is left."""
+        self.close()
+        with self._lock:
+            self._send = None
+            self._executables.clear()
+            self._uids.clear()
+            for bag in self._bags.values():
+                bag.clear()
 
     def give_up(self) -> None:
         """Report as cancelled what has ended with the pilot, without saying so."""

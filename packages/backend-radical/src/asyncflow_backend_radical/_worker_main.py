@@ -14,23 +14,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from radical.asyncflow.worker import Failure, TaskContext, call, close_loop
+import cloudpickle  # type: ignore[import-untyped]
+from radical.asyncflow.worker import Failure, TaskContext, call, close_loop, unsendable
 
-from ._pickling import dump_result, reason
+__all__ = ["FAILURE", "LINGER", "VALUE", "main"]
 
-__all__ = ["FAILURE", "LINGER", "UNSENT", "VALUE", "main"]
-
-VALUE, FAILURE, UNSENT = range(3)
-"""What a result's file holds: the value, a `Failure`, what could not travel and why."""
-LINGER = 1.0
-"""Seconds for which an idle worker holds its cores."""
+VALUE, FAILURE = range(2)
+"""What a result's file holds: the value, or a `Failure`."""
+LINGER = 15.0
+"""Seconds for which an idle worker holds its cores, unless they are wanted (``wanted``)."""
 _NAP = 0.002
 _LONGEST_NAP = 0.05
 
 
 def main(bag: str, name: str) -> None:
-    """Serve until the bag has been empty for a second."""
+    """Serve until the bag is empty, and has been for long or the cores are wanted."""
     folder = Path(bag)
+    wanted = folder / "wanted"
     ready, claimed, results = (folder / part for part in ("ready", "claimed", "results"))
     process = os.getpid()
     idle_since = time.monotonic()
@@ -42,6 +42,8 @@ def main(bag: str, name: str) -> None:
             if not seen:
                 seen = sorted(os.listdir(ready), key=int, reverse=True)  # noqa: PTH208
             if not seen:
+                if wanted.exists():
+                    return
                 time.sleep(nap)
                 nap = min(2 * nap, _LONGEST_NAP)
                 continue
@@ -76,7 +78,7 @@ def _run(content: bytes) -> tuple[int, bytes]:
         what = "arguments"
         args, kwargs = pickle.loads(values)
     except BaseException as exc:  # foreign code
-        return UNSENT, _reason(what, exc)
+        return _unsent(what, exc)
     value: Any
     try:
         with TaskContext(name, task_id, attempt, _gpus()):
@@ -84,13 +86,16 @@ def _run(content: bytes) -> tuple[int, bytes]:
     except BaseException as exc:  # a task may raise SystemExit and live on as a failure
         return FAILURE, pickle.dumps(Failure.pack(exc))
     try:
-        return VALUE, dump_result(value)
+        try:
+            return VALUE, pickle.dumps(value, 5)
+        except Exception:  # cloudpickle can do more, and says better what it cannot
+            return VALUE, cloudpickle.dumps(value, protocol=5)
     except BaseException as exc:  # foreign code
-        return UNSENT, _reason("result", exc)
+        return _unsent("result", exc)
 
 
-def _reason(what: str, exc: BaseException) -> bytes:
-    return pickle.dumps((what, reason(exc)))
+def _unsent(what: str, exc: BaseException) -> tuple[int, bytes]:
+    return FAILURE, pickle.dumps(Failure.pack(unsendable(what, exc)))
 
 
 def _gpus() -> tuple[int, ...]:

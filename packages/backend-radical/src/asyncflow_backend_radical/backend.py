@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import logging
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,15 @@ from radical.asyncflow.errors import (
     BackendStartError,
     ConfigurationError,
     EngineClosedError,
-    UnsupportedOptionError,
 )
-from radical.asyncflow.model import TaskKind, closest
+from radical.asyncflow.model import closest
 from radical.asyncflow.worker import guard
 
 from ._host import Host, Message
 from ._logs import tails
 from ._pilot import plan_pilot
-from ._submission import check_description, check_resources
+from ._places import BESIDE, path_of, run_folder, shared_folder, write_overlay
+from ._submission import check_description, check_kind, check_resources
 from ._tasks import Tasks
 from .capabilities import CAPABILITIES
 from .errors import PilotLostError
@@ -46,9 +46,7 @@ _END = 8.0  # seconds for the host to end a local pilot
 _END_QUEUED = 24.0  # the same, where a batch system has to be told
 _AGENT = "radical-pilot-agent_0"
 
-_BESIDE = "-radical"
-
-_folders = itertools.count()
+_log = logging.getLogger("radical.asyncflow")
 
 
 class RadicalExecutionBackend(ExecutionBackend):
@@ -74,7 +72,12 @@ class RadicalExecutionBackend(ExecutionBackend):
         self._plan = plan_pilot(values)
         self._startup_timeout: float = values.get("startup_timeout", 120.0)
         self._keep: bool = values.get("keep_sandbox", False)
+        self._restarts: int = values.get("restart_pilot", 0)
         self._lock = threading.RLock()
+        self._pilot = 0
+        self._restarter: threading.Thread | None = None
+        self._timer: threading.Timer | None = None
+        self._configs: Path | None = None
         self._host: Host | None = None
         self._tasks: Tasks | None = None
         self._sink: ReportSink | None = None
@@ -87,6 +90,7 @@ class RadicalExecutionBackend(ExecutionBackend):
         self._closed = False
         self._closing = False
         self._failed = False
+        self._lost_one = False  # the present pilot is lost, and the next not submitted
         self._end_lock = asyncio.Lock()
         self._ended = False
 
@@ -124,9 +128,7 @@ class RadicalExecutionBackend(ExecutionBackend):
         self._started = self._loop.create_future()
         guard().acquire()
         try:
-            pilot = await in_thread(self._begin, sink)
-            assert self._host is not None
-            self._host.send("start", pilot, self._plan.queued)
+            await in_thread(self._begin, sink)
             async with asyncio.timeout(self._startup_timeout):
                 await self._started
         except BaseException as exc:
@@ -165,30 +167,43 @@ class RadicalExecutionBackend(ExecutionBackend):
                 "no pilot could start: install radical.pilot into this environment"
             )
 
-    def _begin(self, sink: ReportSink) -> dict[str, Any]:
-        """Folder and host; the pilot's description."""
-        folder = _place(sink.work_dir().absolute()) / f"radical_pilot.{next(_folders)}"
-        folder.mkdir(mode=0o700, parents=True)
-        self._folder = folder
-        pilot = dict(self._plan.description)
-        shared = folder
+    def _begin(self, sink: ReportSink) -> None:
+        """Folders, and the first pilot."""
+        work_dir = sink.work_dir().absolute()
+        folder = self._folder = run_folder(work_dir)
+        shared = shared_folder(self._plan, work_dir, f"{sink.uid}.{folder.name}")
+        if shared is not None:
+            self.shared_dir = shared
         if self._plan.local:
-            pilot.setdefault("sandbox", str(folder))
-        else:
-            # What tasks and functions exchange must be seen by the nodes.
-            shared = Path(self._plan.shared) / f"asyncflow.{sink.uid}.{folder.name}"
-            shared.mkdir(mode=0o700, parents=True)
-        self._host = Host(
-            folder, outlives=self._plan.queued, receive=self._receive, gone=self._gone
-        )
+            self._configs = write_overlay(self._plan, folder)
         self._tasks = Tasks(
-            shared,
-            capture=sink.work_dir().absolute() if self._plan.local else shared,
-            send=self._host.send,
+            shared or folder,
+            capture=shared or work_dir,
             report=sink.report,
             plan=self._plan,
         )
-        return pilot
+        self._submit_pilot()
+
+    def _submit_pilot(self) -> None:
+        """A process that holds RADICAL-Pilot, and in it the next pilot."""
+        assert self._folder is not None
+        assert self._tasks is not None
+        description = dict(self._plan.description)
+        if self._plan.local:
+            description.setdefault("sandbox", str(self._folder))
+        with self._lock:
+            if self._closing:
+                return
+            self._pilot += 1
+            host = self._host = Host(
+                self._folder,
+                configs=self._configs,
+                outlives=self._plan.queued,
+                receive=partial(self._receive, self._pilot),
+                gone=partial(self._gone, self._pilot),
+            )
+        host.send("start", description, self._plan.queued)
+        self._tasks.resume(host.send)
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         if self._closed:
@@ -204,12 +219,8 @@ class RadicalExecutionBackend(ExecutionBackend):
     def check(self, spec: TaskSpec) -> None:
         if spec.description:
             check_description(spec, self._attributes)
+        check_kind(spec, self._plan, self.name)
         check_resources(spec, self._plan)
-        if spec.kind is TaskKind.FUNCTION and spec.resources.ranks > 1:
-            raise UnsupportedOptionError(
-                f"task {spec.name!r}: a function runs in one rank on backend {self.name!r}; "
-                "make it an executable task to start MPI ranks"
-            )
 
     async def shutdown(self, *, cancel: bool = True) -> None:
         """End the pilot; bounded, whatever RADICAL-Pilot does."""
@@ -224,15 +235,19 @@ class RadicalExecutionBackend(ExecutionBackend):
             self._ended = True
 
     def _finish(self, cancel: bool) -> None:
-        host, tasks = self._host, self._tasks
-        assert host is not None
+        tasks = self._tasks
         assert tasks is not None
         if not cancel:
             tasks.wait()
-        self._closing = True
+        with self._lock:
+            self._closing = True
+            host = self._host
+        assert host is not None
         try:
             tasks.close()
-            host.close(cancel, _END_QUEUED if self._plan.queued else _END)
+            self._stop_restart()
+            # Services run on, whatever was waited for.
+            host.close(True, _END_QUEUED if self._plan.queued else _END)
         finally:
             tasks.give_up()
             self._clean()
@@ -240,12 +255,13 @@ class RadicalExecutionBackend(ExecutionBackend):
 
     def _abandon(self) -> str:
         """Undo a start that failed; the last lines of the logs."""
-        self._closing = True
+        with self._lock:
+            self._closing = True
         text = ""
         try:
             if self._host is not None:
                 text = tails(self._host.log, self._session_folder(), self._sandbox)
-                self._host.kill()
+                self._host.kill(gently=True)
         finally:
             if self._tasks is not None:
                 self._tasks.close()
@@ -253,15 +269,21 @@ class RadicalExecutionBackend(ExecutionBackend):
             guard().release()
         return text
 
+    def _stop_restart(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._restarter is not None:
+            self._restarter.join(_END)
+
     def _clean(self) -> None:
         """Remove RADICAL-Pilot's files, unless somebody will want to read them."""
         if self._keep or self._failed or self._folder is None:
             return
-        if self._tasks is not None:
-            shutil.rmtree(self._tasks.folder, ignore_errors=True)
+        if self.shared_dir is not None:
+            shutil.rmtree(self.shared_dir, ignore_errors=True)
         shutil.rmtree(self._folder, ignore_errors=True)
         with suppress(OSError):
-            if self._folder.parent.name.endswith(_BESIDE):
+            if self._folder.parent.name.endswith(BESIDE):
                 self._folder.parent.rmdir()  # unless another backend keeps something there
         if self._sandbox:
             shutil.rmtree(Path(self._sandbox).parent, ignore_errors=True)
@@ -271,9 +293,10 @@ class RadicalExecutionBackend(ExecutionBackend):
 
     # What the host says, in its reading thread.
 
-    def _receive(self, batch: list[Message]) -> None:
+    def _receive(self, pilot: int, batch: list[Message]) -> None:
         for verb, *values in batch:
-            getattr(self, f"_on_{verb}")(*values)
+            if pilot == self._pilot and not self._lost_one:
+                getattr(self, f"_on_{verb}")(*values)
 
     def _on_attributes(self, names: list[str]) -> None:
         self._attributes = names
@@ -290,10 +313,16 @@ class RadicalExecutionBackend(ExecutionBackend):
         )
 
     def _on_failed(self, text: str, traceback: str) -> None:
-        self._settle(_NotStartedError(f"RADICAL-Pilot did not start: {text}\n{traceback}"))
+        what = f"RADICAL-Pilot did not start: {text}\n{traceback}"
+        if self._settled():
+            self._lose("FAILED", what)
+        else:
+            self._settle(_NotStartedError(what))
 
     def _on_ready(self, sandbox: str) -> None:
-        self._sandbox = _path_of(sandbox)
+        self._sandbox = path_of(sandbox)
+        if self._timer is not None:
+            self._timer.cancel()
         self._settle(None)
 
     def _on_states(self, rows: list[tuple[str, str, int | None, str]]) -> None:
@@ -301,14 +330,14 @@ class RadicalExecutionBackend(ExecutionBackend):
         self._tasks.states(rows)
 
     def _on_pilot(self, state: str, sandbox: str, log: str) -> None:
-        self._sandbox = _path_of(sandbox)
+        self._sandbox = path_of(sandbox)
         if self._started is not None and not self._settled():
             self._settle(_NotStartedError(f"the pilot ended in state {state} before it was active"))
         elif not self._closing:
             self._lose(state, log)
 
-    def _gone(self, code: int) -> None:
-        if self._closing:
+    def _gone(self, pilot: int, code: int) -> None:
+        if self._closing or pilot != self._pilot or self._lost_one:
             return
         how = f"exit code {code}" if code >= 0 else f"signal {-code}"
         if not self._settled():
@@ -317,12 +346,47 @@ class RadicalExecutionBackend(ExecutionBackend):
             self._lose("LOST", how)
 
     def _lose(self, state: str, detail: str) -> None:
-        self._failed = True
+        """The pilot is gone; the next one takes over, or all is lost."""
         assert self._sink is not None
         assert self._tasks is not None
+        with self._lock:
+            if self._closing or self._lost_one:
+                return
+            self._lost_one = self._failed = True
+            again = self._restarts > 0
+            self._restarts -= again
         error = PilotLostError(state, self._sandbox or str(self._folder), detail)
-        self._tasks.lost()
-        self._sink.lost(error)
+        if not again:
+            self._tasks.forget()
+            self._sink.lost(error)
+            return
+        _log.warning("backend %r: %s; the next pilot takes over", self.name, error)
+        self._tasks.lost(error)
+        self._restarter = threading.Thread(
+            target=self._restart, name="asyncflow-radical", daemon=True
+        )
+        self._restarter.start()
+
+    def _restart(self) -> None:
+        """End what the lost pilot left, and submit the next one when there is a task for it."""
+        assert self._host is not None
+        assert self._tasks is not None
+        self._host.kill()
+        if not self._tasks.wait_for_one():
+            return
+        self._lost_one = False
+        self._timer = threading.Timer(self._startup_timeout, self._too_late, [self._pilot + 1])
+        self._timer.daemon = True
+        self._timer.start()
+        try:
+            self._submit_pilot()
+        except Exception as exc:
+            _log.exception("backend %r: the next pilot could not be submitted", self.name)
+            self._lose("FAILED", f"{type(exc).__name__}: {exc}")
+
+    def _too_late(self, pilot: int) -> None:
+        if pilot == self._pilot:
+            self._lose("FAILED", f"the next one did not come up in {self._startup_timeout:g} s")
 
     def _settled(self) -> bool:
         return getattr(self, "_outcome_known", False)
@@ -349,19 +413,3 @@ class RadicalExecutionBackend(ExecutionBackend):
 
 class _NotStartedError(Exception):
     """What keeps the pilot from coming up."""
-
-
-def _place(work_dir: Path) -> Path:
-    """The run's folder; or one beside it, if it is a temporary one.
-
-    That goes with the engine, and the logs of a failure must not go with it.
-    """
-    if work_dir.parent == Path(tempfile.gettempdir()).absolute():
-        return work_dir.with_name(work_dir.name + _BESIDE)
-    return work_dir
-
-
-def _path_of(url: str) -> str:
-    """The path of a ``file://host/path`` URL."""
-    rest = url.partition("://")[2]
-    return "/" + rest.partition("/")[2] if rest else url

@@ -14,6 +14,7 @@ CAPABILITIES = Capabilities(
     kills_running=_KINDS,
     pickles=True,
     isolates=True,
+    service=True,
     limits=(
         "a cancelled task gets SIGKILL 0.1 s after SIGTERM, because RADICAL-Pilot does so; what "
         "has left the task's process group lives on until the pilot ends",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["RadicalConfig"]
+__all__ = ["RadicalConfig", "RaptorConfig"]
 
 _Count = Annotated[int, Field(ge=1)]
 
@@ -24,6 +24,19 @@ _OWN = {
     "exit_on_error": "nothing: the backend needs it to be off",
     "uid": "nothing: the backend names its pilot",
 }
+
+
+class RaptorConfig(BaseModel):
+    """How large the workers for functions are."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    workers: _Count | None = Field(
+        default=None, description="Most of them at a time; as many as the pilot has room for."
+    )
+    cores_per_worker: _Count | None = Field(
+        default=None, description="Cores of a worker, for functions that ask for fewer."
+    )
 
 
 class RadicalConfig(BaseModel):
@@ -55,6 +68,14 @@ class RadicalConfig(BaseModel):
     sandbox: str | None = Field(
         default=None,
         description="Folder for the pilot's files, on a file system that its nodes share.",
+    )
+    raptor: RaptorConfig = Field(
+        default_factory=RaptorConfig, description="Size of the workers for functions."
+    )
+    restart_pilot: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="How many further pilots may be submitted for one that is lost: each takes "
+        "what had not begun, and what is retried.",
     )
     startup_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=120.0,

@@ -40,6 +40,11 @@ class Optimist(ScriptedBackend):
             self.sink.done(request.task_id, request.attempt, 42)
 
 
+class Asking(NoStart):
+    def plan(self) -> dict[str, Any]:
+        return {"job": {"nodes": 2}, "queued": True}
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """The class that the test is parametrized with, registered for it alone."""
@@ -161,3 +166,26 @@ def test_profile_of_another_machine_is_no_failure(invoke: Invoke, tmp_path: Path
     result = invoke("doctor", "--config", str(file))
     assert result.exit_code == 0
     assert "dask is not installed here" in result.stdout
+
+
+@pytest.mark.parametrize("backend", [Asking], indirect=True)
+def test_a_plan_shows_what_a_backend_would_ask_for_and_starts_nothing(
+    invoke: Invoke, backend: str
+) -> None:
+    result = invoke("doctor", backend, "--plan")
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["Backend", "odd", "would", "ask", "for"],
+        ["job.nodes", "2"],
+        ["queued", "True"],
+    ]
+    assert result.exit_code == 0
+
+
+def test_the_plan_of_a_local_backend_is_empty(invoke: Invoke) -> None:
+    assert "asks for nothing" in invoke("doctor", "concurrent", "--plan").stdout
+
+
+def test_a_plan_with_wrong_settings_is_refused(invoke: Invoke) -> None:
+    result = invoke("doctor", "concurrent", "--plan", "--set", "max_workers=none")
+    assert "max_workers" in result.stderr
+    assert result.exit_code == 2

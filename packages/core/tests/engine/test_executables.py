@@ -214,6 +214,18 @@ async def test_an_input_file_is_a_copy_in_the_tasks_folder(
     assert (Path(path).parent, text) == (flow.work_dir / future.id, "seven")
 
 
+async def test_files_lie_where_the_workers_see_them(
+    flow: WorkflowEngine, backend: ScriptedBackend, tmp_path: Path
+) -> None:
+    backend.shared_dir = tmp_path / "shared"
+    future = flow.executable_task(lambda path: path)(OutputFile("out"))
+    with pytest.raises(FileError):
+        await future
+    command = backend.submitted[0].command
+    assert isinstance(command, Command)
+    assert command.cwd == str(tmp_path / "shared" / future.id)
+
+
 async def test_a_missing_input_fails_the_task_before_it_runs(
     flow: WorkflowEngine, backend: ScriptedBackend, tmp_path: Path
 ) -> None:

@@ -33,8 +33,10 @@ class StoppedError(Exception):
     """Ends work that nobody waits for any more."""
 
 
-def copy(check: Check, name: str, source: str, part: Path, target: Path) -> None:
-    """Copy *source*, the input *name*, to *part*, and rename that to *target*.
+def copy(
+    check: Check, name: str, source: str, part: Path, target: Path, *, link: bool = False
+) -> None:
+    """Copy *source*, the input *name*, to *part* (or link it), and rename that to *target*.
 
     Raises:
         FileError: it is missing or cannot be copied; nothing of it is left.
@@ -42,8 +44,13 @@ def copy(check: Check, name: str, source: str, part: Path, target: Path) -> None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            if link and is_url(source):
+                raise FileError(f"input {name!r}: a URL cannot be linked: {show(source)}")
             if is_url(source):
                 _download(check, source, part)
+            elif link:
+                os.stat(source)  # noqa: PTH116 - it must be there
+                part.symlink_to(source)
             else:
                 _duplicate(check, source, part, _identities(target.parent))
             check()

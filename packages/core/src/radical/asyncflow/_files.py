@@ -42,19 +42,23 @@ class InputFile:
         name: of the copy, relative to the task's folder; the source's own by default.
         timeout: seconds that staging may take; by default 300 for a URL, unlimited for
             a local path.  ``math.inf`` is no limit.
+        link: put a symbolic link there instead of a copy, for what is large and only
+            read; a task that writes to it changes the original.
 
     Raises:
-        ConfigurationError: the source, the name or the timeout is none, or fsspec is
-            needed and not installed.
+        ConfigurationError: the source, the name or the timeout is none, a URL is to be
+            linked, or fsspec is needed and not installed.
     """
 
-    __slots__ = ("name", "source", "timeout")
+    __slots__ = ("link", "name", "source", "timeout")
 
     def __init__(
         self,
         source: str | os.PathLike[str] | asyncio.Future[Any],
         name: str | None = None,
         timeout: float | None = None,
+        *,
+        link: bool = False,
     ) -> None:
         if timeout is not None and not (
             isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
@@ -65,8 +69,11 @@ class InputFile:
             name = check_name(name)
         elif isinstance(self.source, str):
             name = name_of(self.source)
+        if link and isinstance(self.source, str) and is_url(self.source):
+            raise ConfigurationError(f"a URL cannot be linked, only copied: {show(self.source)}")
         self.name = name
         self.timeout = timeout
+        self.link = link
 
     def __repr__(self) -> str:
         source = show(self.source) if isinstance(self.source, str) else repr(self.source)

@@ -14,15 +14,21 @@ import re
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .model import Resources, TaskKind, TaskSpec
 
-__all__ = ["Plan", "PlanRecorder", "PlanTask"]
+__all__ = ["Plan", "PlanRecorder", "PlanTask", "flattened"]
+
+
+class _Backend(Protocol):
+    name: str
+
+    def plan(self) -> Mapping[str, Any]: ...
 
 
 class PlanTask(NamedTuple):
@@ -53,9 +59,10 @@ class PlanRecorder:
         missing: how many came after it.
     """
 
-    __slots__ = ("_degrees", "_record", "_sources", "_specs", "limit", "missing")
+    __slots__ = ("_backends", "_degrees", "_record", "_sources", "_specs", "limit", "missing")
 
-    def __init__(self, limit: int | None = None) -> None:
+    def __init__(self, limit: int | None = None, backends: Sequence[_Backend] = ()) -> None:
+        self._backends = backends
         self._specs: list[TaskSpec] = []
         self._record = self._specs.append
         self._degrees = array("I")
@@ -90,7 +97,14 @@ class PlanRecorder:
             repeat(number, degree) for number, degree in enumerate(self._degrees, start=1)
         )
         edges = tuple(dict.fromkeys(zip(self._sources, targets, strict=True)))
-        return Plan(tasks, edges, *_arrange(len(tasks), edges), self.missing)
+        asked = {backend.name: dict(backend.plan()) for backend in self._backends}
+        return Plan(
+            tasks,
+            edges,
+            *_arrange(len(tasks), edges),
+            self.missing,
+            {name: what for name, what in asked.items() if what},
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -103,6 +117,8 @@ class Plan:
             deepest of its dependencies, plus one.
         critical_path: numbers of the tasks in a longest chain, in the order they run.
         missing: how many later tasks were not recorded.
+        backends: what they ask for before any task runs, as a pilot:
+            ``{name: ExecutionBackend.plan()}``, of those that ask for something.
     """
 
     tasks: tuple[PlanTask, ...]
@@ -110,6 +126,7 @@ class Plan:
     levels: tuple[tuple[int, ...], ...]
     critical_path: tuple[int, ...]
     missing: int = 0
+    backends: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     @property
     def width(self) -> int:
@@ -149,6 +166,9 @@ class Plan:
             lines.append(f"critical path: {' → '.join(path)}")
         if self.missing:
             lines.append(f"{_count(self.missing, 'later task')} not recorded")
+        for name, asked in self.backends.items():
+            lines.append(f"{_label(name)} asks for:")
+            lines += [f"    {key}: {_label(value)}" for key, value in flattened(asked)]
         return "\n".join(lines)
 
     def _ends(self) -> tuple[int, ...]:
@@ -204,6 +224,7 @@ class Plan:
             "depth": self.depth,
             "complete": self.complete,
             "missing": self.missing,
+            "backends": {name: dict(asked) for name, asked in self.backends.items()},
         }
 
     def _draw(self, limit: int | None) -> _Drawing:
@@ -315,6 +336,16 @@ _DOT: dict[TaskKind | None, str] = {
     TaskKind.PROMPT: "note",
     TaskKind.BLOCK: "box3d",
 }
+
+
+def flattened(asked: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """What a backend asks for, line by line; ``{"pilot": {"nodes": 2}}`` is ``pilot.nodes``."""
+    for key, value in asked.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            words = value if isinstance(value, list | tuple) else [value]
+            yield f"{prefix}{key}", ", ".join(map(str, words)) or "none"
 
 
 def _id(number: int) -> str:

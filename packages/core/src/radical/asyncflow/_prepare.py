@@ -229,7 +229,8 @@ class Preparer:
         return None
 
     def folder(self, node: TaskFuture[Any]) -> Path:
-        return self._work_dir() / node.id
+        shared = node.lane.backend.shared_dir if node.lane is not None else None
+        return (shared or self._work_dir()) / node.id
 
     async def _stage(
         self, files: _files.FileSet, folder: Path, args: Any, kwargs: Any

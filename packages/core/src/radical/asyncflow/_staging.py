@@ -57,7 +57,7 @@ class Staging:
         """See `radical.asyncflow._files.stage`."""
         files.check()
         paths: dict[int, str] = {}
-        inputs: dict[str, tuple[str, float | None]] = {}
+        inputs: dict[str, tuple[str, float | None, bool]] = {}
         found: list[tuple[str, str]] = []
         for item in files.inputs:
             source = item.source
@@ -66,14 +66,16 @@ class Staging:
                 source = await _apart(result.locate)
             name = item.name or name_of(source)
             found.append((name, source))
-            inputs[name] = source, item.timeout
+            # One that is also wanted as a copy is copied: that one may be changed.
+            link = item.link and inputs.get(name, ("", None, True))[2]
+            inputs[name] = source, item.timeout, link
             paths[id(item)] = str(self._folder / name)
         check_targets(found)
         failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                for name, (source, timeout) in inputs.items():
-                    group.create_task(self._copy(name, source, timeout))
+                for name, what in inputs.items():
+                    group.create_task(self._copy(name, *what))
         except ExceptionGroup as several:
             failure = several.exceptions[0]
         if failure is not None:
@@ -108,14 +110,14 @@ class Staging:
         except OSError as error:
             raise FileError(f"the task's folder cannot be prepared: {error}") from error
 
-    async def _copy(self, name: str, source: str, timeout: float | None) -> None:
+    async def _copy(self, name: str, source: str, timeout: float | None, link: bool) -> None:
         if timeout is None and is_url(source):
             timeout = URL_TIMEOUT
         target = self._folder / name
         part = target.with_name(f".{secrets.token_hex(8)}.part")
 
         def work(check: Check) -> None:
-            copy(check, name, source, part, target)
+            copy(check, name, source, part, target, link=link)
 
         slots = _slots.setdefault(id(asyncio.get_running_loop()), asyncio.Semaphore(_AT_ONCE))
         async with slots:

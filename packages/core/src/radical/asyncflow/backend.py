@@ -230,10 +230,13 @@ class ExecutionBackend(ABC):
     Attributes:
         name: how tasks ask for it by ``backend=``; unique within an engine.
         capabilities: may be set on the instance where they depend on its config.
+        shared_dir: the folder for its tasks' files, where its workers do not see the
+            run's `work_dir`; read after `start`.
     """
 
     name: str
     capabilities: Capabilities
+    shared_dir: Path | None = None
     api_version: ClassVar[tuple[int, int]] = API_VERSION
 
     @abstractmethod
@@ -287,6 +290,15 @@ class ExecutionBackend(ABC):
                 f"task {spec.name!r}: backend {self.name!r} takes no task_description "
                 f"(given: {keys})"
             )
+
+    def plan(self) -> Mapping[str, Any]:
+        """What `start` will ask the outside world for, in types that JSON knows.
+
+        A job of a batch system, a cluster, an account that is charged.  Nothing is
+        started, and it may be called at any time; ``flow.plan()`` and ``asyncflow
+        doctor NAME --plan`` show it.  Empty where nothing is asked for.
+        """
+        return {}
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self

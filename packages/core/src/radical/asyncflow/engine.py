@@ -102,7 +102,8 @@ class WorkflowEngine(TaskDecorators):
                 for tasks that name none.  None: what ``ASYNCFLOW_BACKEND`` or a profile
                 of ``asyncflow.toml`` says, else ``"concurrent"``.
             config: settings for a backend given by name.
-            dry_run: run nothing, walk the graph (the backend is ``noop``).
+            dry_run: run nothing, walk the graph; ``noop`` stands in for the backends,
+                and `plan` tells what they would ask for.
             uid: name of the run; made up by default.
             work_dir: folder for the run's files, kept afterwards.  By default they lie in
                 a temporary folder that goes with the shutdown.
@@ -162,12 +163,15 @@ class WorkflowEngine(TaskDecorators):
         journal: Journal | None,
         preemption: Callable[[Dispatcher], Preemption] | None,
     ) -> Self:
+        from ._registry import registry
         from ._watchers import introduce
 
         backends = _launch.choose(backend, config, dry_run, profile)
+        recorder = PlanRecorder(None if dry_run else PLAN_LIMIT, backends)
+        if dry_run:
+            backends = [registry.create("noop", {"name": each.name}) for each in backends]
         uid = uid or f"run.{os.urandom(4).hex()}"
         place = WorkDir(uid, work_dir)
-        recorder = PlanRecorder(limit=None if dry_run else PLAN_LIMIT)
         dispatcher = Dispatcher(uid, place, max_pending=max_pending, recorder=recorder)
         engine = cls(dispatcher, place)
         started: list[ExecutionBackend] = []
@@ -232,7 +236,7 @@ class WorkflowEngine(TaskDecorators):
         return self._dispatcher.closed
 
     def plan(self) -> Plan:
-        """The graph so far: every call and what it depends on.
+        """The graph so far, and what the backends ask for: every call and its dependencies.
 
         A dry run remembers all of it; a real run its first 20,000 tasks, and the plan
         says by ``complete`` whether that was all.

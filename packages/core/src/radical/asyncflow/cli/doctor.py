@@ -8,7 +8,7 @@ import click
 
 from ..version import __version__
 from ._environment import choice_options, set_environment
-from ._output import FAILED, debug_option, show_log
+from ._output import FAILED, debug_option, print_table, show_log
 
 if TYPE_CHECKING:
     from .._profiles import Choice
@@ -28,6 +28,11 @@ __all__ = ["doctor"]
     metavar="SECONDS",
     help="How long each check of a backend may take.",
 )
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Start nothing: show what the backend would ask for, as the pilot that it submits.",
+)
 @debug_option
 def doctor(
     name: str | None,
@@ -35,8 +40,12 @@ def doctor(
     profile: str | None,
     settings: tuple[str, ...],
     timeout: float,
+    plan: bool,
 ) -> None:
     """Check this environment, or the backend NAME by running tasks on it.
+
+    With --plan the settings are checked alone, of NAME or of what an engine would use that
+    names no backend.
 
     Exit code 0 if all is well, 1 if a check failed, 2 if there was nothing to check.
     """
@@ -46,6 +55,9 @@ def doctor(
     if settings and name is None:
         raise click.UsageError("--set is for a backend: name it, as in 'asyncflow doctor NAME'")
     set_environment(backend=name, profile=profile, config=config, settings=settings)
+    if plan:
+        _show_plans()
+        return
     checks = Checks()
     if name is None:
         _check_environment(checks)
@@ -65,10 +77,29 @@ def _check_backend(checks: Checks, timeout: float) -> None:
 
     (choice,) = _profiles.resolve(profile=_default_profile())
     backend = registry.create(choice.name, choice.config)
+    click.echo(_title(choice))
+    asyncio.run(examine(backend, checks, timeout))
+
+
+def _show_plans() -> None:
+    """What each of the chosen backends would ask for; none is started."""
+    from .. import _profiles
+    from .._plan import flattened
+    from .._registry import registry
+
+    for choice in _profiles.resolve(profile=_default_profile()):
+        asked = registry.create(choice.name, choice.config).plan()
+        click.echo(_title(choice) + (" would ask for" if asked else " asks for nothing"))
+        if asked:
+            print_table(("", ""), [*flattened(asked)], indent=2)
+
+
+def _title(choice: Choice) -> str:
+    from .._registry import registry
+
     info = registry.list_available_backends().get(choice.name)
     origin = f" ({info['distribution']} {info['version']})" if info and info["version"] else ""
-    click.echo(f"Backend {choice.name}{origin}")
-    asyncio.run(examine(backend, checks, timeout))
+    return f"Backend {choice.name}{origin}"
 
 
 def _default_profile() -> str | None:

@@ -1,0 +1,74 @@
+"""A resource that is not this machine alone: files go where its nodes see them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from asyncflow_backend_radical import RadicalExecutionBackend
+from radical.asyncflow import InputFile, OutputFile, WorkflowEngine
+from radical.asyncflow.errors import ConfigurationError
+from radical.asyncflow.testing import LeakGuard, RecordingSink
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shared folder of ``uni.cellar``, whose only node is this machine."""
+    configs = tmp_path / "user" / ".radical" / "pilot" / "configs"
+    configs.mkdir(parents=True)
+    folder = tmp_path / "shared"
+    entry = {
+        "default_schema": "local",
+        "schemas": {
+            "local": {
+                "job_manager_endpoint": "fork://localhost/",
+                "filesystem_endpoint": "file://localhost/",
+            }
+        },
+        "default_remote_workdir": str(folder),
+        "resource_manager": "FORK",
+        "agent_config": "default",
+        "agent_scheduler": "CONTINUOUS",
+        "agent_spawner": "POPEN",
+        "launch_methods": {"order": ["FORK"], "FORK": {}},
+        "rp_version": "installed",
+        "virtenv_mode": "local",
+        "python_dist": "default",
+        "cores_per_node": 4,
+        "fake_resources": True,
+    }
+    (configs / "resource_uni.json").write_text(json.dumps({"cellar": entry}))
+    monkeypatch.setenv("RADICAL_CONFIG_USER_DIR", str(tmp_path / "user"))
+    return folder
+
+
+async def test_files_are_where_the_nodes_see_them_and_gone_in_the_end(shared: Path) -> None:
+    async with LeakGuard():
+        backend = RadicalExecutionBackend(resource="uni.cellar", nodes=1, walltime=10)
+        async with WorkflowEngine.create(backend) as flow:
+
+            @flow.executable_task
+            async def make(target: OutputFile | str) -> str:
+                return f"echo made > {target}; echo {target}"
+
+            @flow.function_task
+            def read(path: InputFile | str) -> tuple[str, str]:
+                return str(path), Path(str(path)).read_text()
+
+            made = make(OutputFile("out.txt"))
+            path, text = await read(InputFile(made, "out.txt"))
+            assert (Path(path).is_relative_to(shared), text) == (True, "made\n")
+    left = [*shared.glob("asyncflow*"), *shared.glob("*/rp.session*")]  # noqa: ASYNC240
+    assert left == []
+
+
+async def test_a_work_dir_that_the_nodes_do_not_see_is_refused(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    backend = RadicalExecutionBackend(resource="uni.cellar", nodes=1, sandbox="/dev/shm")
+    with pytest.raises(ConfigurationError, match="not on the file system of '/dev/shm'"):
+        await backend.start(RecordingSink(work_dir=tmp_path))
+    await backend.shutdown()
