@@ -28,6 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_call",
             "_cached_files",
             "_carriage",
+            "_chains",
             "_collector",
             "_copying",
             "_decorators",

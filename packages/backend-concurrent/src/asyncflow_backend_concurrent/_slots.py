@@ -13,6 +13,10 @@ in `Slots.specials` and is admitted, in the order of the ids, under a lock.  The
 one whose memory and GPUs are free but whose cores are not makes slots wait for it as
 they come, so narrow tasks cannot starve it; one that waits for memory or GPUs holds up
 nobody but later ones that want the same.
+
+A task that came behind the one it waits for stands in `waiting` like any other, and in
+`Slots.behind` instead of the queue.  The slot that has done the first goes on with it
+if nothing else waits for a slot; otherwise it comes last in the queue.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest, TaskState
 from radical.asyncflow.model import DEFAULT_RESOURCES
@@ -60,7 +64,10 @@ class Slots:
     Attributes:
         queue: ordinary tasks, the next one first.
         waiting: every task that no slot has, by id.
+        behind: those of them that wait for another task, by the id of that.
+        given: what the other came to, by the id of one that was behind it.
         specials: tasks that ask for more than one core, in order.
+        idle: slots that wait for work.
         changes: counts what may make a special task admissible.
         looking: one entry for each slot that is about to look into the queue of its own
             accord: it need not be woken, which would cost more than a short task does.
@@ -74,6 +81,8 @@ class Slots:
         self.sink = sink
         self.queue: deque[TaskRequest] = deque()
         self.waiting: dict[TaskId, TaskRequest] = {}
+        self.behind: dict[TaskId, TaskRequest] = {}
+        self.given: dict[TaskId, Any] = {}
         self.specials: list[TaskRequest] = []
         self.changes = 0
         self.looking: list[None] = []
@@ -82,7 +91,7 @@ class Slots:
         self._size = ledger.slots
         self._mutex = threading.Lock()
         self._slots: list[Slot] = []
-        self._idle: list[Slot] = []
+        self.idle: list[Slot] = []
         self._reserved: list[Slot] = []
         self._running = 0  # threads that have not ended
         self._ended = threading.Event()
@@ -106,19 +115,24 @@ class Slots:
             RuntimeError: not even one thread can be started; no task was taken.
         """
         if len(self._slots) < self._size:
-            self._start(len(batch))
+            self._start(sum(not request.dependencies for request in batch))
         waiting = self.waiting
+        ready = 0
         ordinary: list[TaskRequest] = []
         for request in batch:
             waiting[request.task_id] = request
+            if request.dependencies:
+                self.behind[request.dependencies[0]] = request
+                continue
+            ready += 1
             asked = request.spec.resources
             if asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES:
                 ordinary.append(request)
             else:
                 self._add_special(request)
         self.queue.extend(ordinary)
-        # Whoever takes a task and leaves another wakes the next slot: see `taken`.
-        self._wake(len(batch) - len(self.looking))
+        # Whoever takes a task and leaves another wakes the next slot.
+        self.wake(ready - len(self.looking))
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         """Report those that wait as CANCELLED, and have those that run stopped."""
@@ -128,14 +142,17 @@ class Slots:
             request = self.waiting.pop(task_id, None)
             if request is None:
                 rest.add(task_id)
-            else:
-                gone.append(Report(task_id, request.attempt, _CANCELLED))
+                continue
+            gone.append(Report(task_id, request.attempt, _CANCELLED))
+            for number in request.dependencies:
+                self.behind.pop(number, None)
+            gone += self.withdraw(task_id)
         for slot in tuple(self._slots) if rest else ():
             gone += slot.cancel(rest)
         if gone:
             self.sink.report(gone)
-        if not self.waiting:
-            self.queue.clear()  # what is left there was cancelled; its arguments can go
+        if gone and not self.waiting:
+            self._sweep()
         if self.specials:
             self._stir()
 
@@ -180,6 +197,23 @@ class Slots:
 
     # --------------------------------------------------- from the slots' side
 
+    def withdraw(self, task_id: TaskId) -> list[Report]:
+        """Reports of the tasks behind one that will not be done: they are CANCELLED."""
+        gone: list[Report] = []
+        while (request := self.behind.pop(task_id, None)) is not None:
+            task_id = request.task_id
+            if self.waiting.pop(task_id, None) is request:
+                gone.append(Report(task_id, request.attempt, _CANCELLED))
+        return gone
+
+    def follow(self, request: TaskRequest, value: Any) -> TaskRequest | None:
+        """*request*'s turn has come, with *value*: itself if the slot may run it at once."""
+        self.given[request.task_id] = value
+        if not self.queue and not self.specials:
+            return request
+        self.queue.append(request)
+        return None
+
     def requeue(self, requests: Iterable[TaskRequest]) -> None:
         """Put back, at the front, tasks that were taken and have not begun."""
         back = list(requests)
@@ -189,30 +223,37 @@ class Slots:
                 self.queue.appendleft(request)
             else:
                 self._add_special(request)
-        self._wake(len(back))
+        self.wake(len(back))
 
     def park(self, slot: Slot, seen: int) -> bool:
         """Wait for work; False if the slot is to leave.
 
         *seen* is what `changes` was before the slot last looked for a special task.
         """
-        self._idle.append(slot)
+        self.idle.append(slot)
         slot.look_away()
         if self.queue or self.closing or seen != self.changes:
             # Whoever adds work looks at the idle slots afterwards: this one is seen
             # there, or sees the work here.
             try:
-                self._idle.remove(slot)
+                self.idle.remove(slot)
             except ValueError:
                 slot.wake.acquire()  # somebody has woken it already
-            return not self.closing or bool(self.waiting)
+            # What is behind another task is left to the slot that runs that one.
+            return not self.closing or bool(self.queue or self.specials)
         slot.wake.acquire()
         return True
 
-    def taken(self) -> None:
-        """A slot has just taken a task from the queue, and looks no more."""
-        if self.queue and self._idle:
-            self._wake(1)
+    def wake(self, count: int) -> None:
+        """Have so many of the idle slots look for work."""
+        idle = self.idle
+        while count > 0:
+            try:
+                slot = idle.pop()
+            except IndexError:
+                return
+            slot.wake.release()
+            count -= 1
 
     def left(self) -> None:
         """A slot's thread is about to end."""
@@ -233,7 +274,7 @@ class Slots:
                 needed = request.spec.resources.total_cores - 1
                 while len(self._reserved) < needed:
                     try:
-                        self._reserved.append(self._idle.pop())
+                        self._reserved.append(self.idle.pop())
                     except IndexError:
                         break
                 if len(self._reserved) >= needed:
@@ -254,7 +295,7 @@ class Slots:
         if admission is None:
             slot.wake.acquire()
         elif self.specials:
-            self._wake(1)
+            self.wake(1)
         return admission
 
     def _next_special(self) -> TaskRequest | None:
@@ -294,10 +335,25 @@ class Slots:
             self.specials.sort(key=lambda item: item.task_id)
             self.changes += 1
 
+    def _sweep(self) -> None:
+        """Let go of what stands in the queue and was cancelled."""
+        queue = self.queue
+        for _ in range(len(queue)):
+            try:
+                request = queue.popleft()
+            except IndexError:
+                return
+            if self.waiting.get(request.task_id) is request:
+                # A slot put it there meanwhile.
+                queue.append(request)
+                self.wake(1)
+            elif request.dependencies:
+                self.given.pop(request.task_id, None)
+
     def _start(self, wanted: int) -> None:
         """Start threads, so that *wanted* are free or all are there."""
         with self._mutex:
-            missing = min(wanted - len(self._idle), self._size - len(self._slots))
+            missing = min(wanted - len(self.idle), self._size - len(self._slots))
             for _ in range(missing):
                 slot = self._make_slot(self, len(self._slots) + 1)
                 self._running += 1
@@ -313,16 +369,6 @@ class Slots:
                     return
                 self._slots.append(slot)
 
-    def _wake(self, count: int) -> None:
-        idle = self._idle
-        while count > 0:
-            try:
-                slot = idle.pop()
-            except IndexError:
-                return
-            slot.wake.release()
-            count -= 1
-
     def _stir(self) -> None:
         """Have every slot that stands still look again."""
         with self._mutex:
@@ -330,4 +376,4 @@ class Slots:
             free, self._reserved = self._reserved, []
         for slot in free:
             slot.wake.release()
-        self._wake(self._size)
+        self.wake(self._size)

@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import get_ident
+from typing import Any
 
 from .backend import Report, TaskId
 from .model import TaskState
 
-__all__ = ["LOST", "Inbox", "Sink"]
+__all__ = ["LOST", "AnyReport", "Inbox", "Sink"]
 
 log = logging.getLogger("radical.asyncflow")
 
@@ -28,10 +29,15 @@ LOST: TaskId = -1
 """The task id of a report that is about the whole backend; its attempt is the lane."""
 
 
+AnyReport = tuple[TaskId, int, TaskState, Any, float | None]
+"""A `Report`, or a plain tuple, which costs less."""
+
+
 class Inbox:
     """Reports that the engine has not looked at.
 
     Attributes:
+        reports: what was reported.
         eager: wake the loop for a RUNNING report too, not only for an end.
         clock: gives a report its time; None while nobody watches.
     """
@@ -42,7 +48,7 @@ class Inbox:
         self._loop = loop
         self._look = look
         self._thread = get_ident()
-        self.reports: deque[Report] = deque()
+        self.reports: deque[AnyReport] = deque()
         self.awake = False
         self.eager = False
         self.clock: Callable[[], float] | None = None
@@ -100,16 +106,16 @@ class Sink:
     def running(self, task_id: TaskId, attempt: int, worker: str | None = None) -> None:
         inbox = self._inbox
         clock = inbox.clock
-        now = None if clock is None else clock()
-        inbox.reports.append(_report(Report, (task_id, attempt, RUNNING, worker, now)))
+        inbox.reports.append(
+            (task_id, attempt, RUNNING, worker, None if clock is None else clock())
+        )
         if inbox.eager and not inbox.awake:
             inbox.wake()
 
     def done(self, task_id: TaskId, attempt: int, value: object) -> None:
         inbox = self._inbox
         clock = inbox.clock
-        now = None if clock is None else clock()
-        inbox.reports.append(_report(Report, (task_id, attempt, DONE, value, now)))
+        inbox.reports.append((task_id, attempt, DONE, value, None if clock is None else clock()))
         if not inbox.awake:
             inbox.wake()
 
@@ -121,7 +127,3 @@ class Sink:
 
     def lost(self, error: BaseException) -> None:
         self.report((Report(LOST, self._lane, FAILED, error),))
-
-
-# A named tuple's own constructor costs three times as much.
-_report = tuple.__new__

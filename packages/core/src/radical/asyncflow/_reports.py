@@ -13,9 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._future import TaskFuture
-from ._inbox import LOST, Inbox
-from ._outcomes import NO_KWARGS
-from .backend import Report
+from ._inbox import LOST, AnyReport, Inbox
+from ._outcomes import NO_KWARGS, aux_of
 from .model import TaskState
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Reports:
         self.strays: Counter[str] = Counter()
         self.receive = _receiver(dispatcher, inbox, self)
 
-    def stray(self, report: Report) -> None:
+    def stray(self, report: AnyReport) -> None:
         number, attempt, state, value, when = report
         if number == LOST:
             self._observers.when = when
@@ -110,9 +109,13 @@ def _receiver(dispatcher: Dispatcher, inbox: Inbox, to: Reports) -> Callable[[in
                 elif state is RUNNING:
                     if stage is SUBMITTED:
                         node.stage = RUNNING
-                        if node.call.spec.timeout is not None or value is not None or recording:
+                        if node.call.spec.timeout is not None or recording:
                             observers.when = when
                             outcomes.began(node, value)
+                        elif value is not None and (
+                            aux is not None or observers.events is not None
+                        ):
+                            aux_of(node).worker = value
                         if observers.events is not None:
                             observers.tell(node, RUNNING, None, when)
                 elif state is FAILED:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ._chains import send_behind
 from ._prepare import NESTED
 from ._values import StillOpen, refer, top_level
 from .backend import TaskRequest
@@ -84,6 +85,13 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
             if observers.events is not None:
                 observers.tell(node, READY)
                 observers.tell(node, SUBMITTED)
+            if (
+                node.dependents is not None
+                and lane.chains
+                and not gates
+                and dispatcher.carriage is None
+            ):
+                count += send_behind(dispatcher, node, limit - count)
         while full:
             lane = full.pop()
             batch, lane.batch = lane.batch, []
