@@ -9,6 +9,7 @@ __all__ = ["CAPABILITIES"]
 CAPABILITIES = Capabilities(
     kinds=(TaskKind.FUNCTION, TaskKind.EXECUTABLE, TaskKind.PROMPT),
     resources=("cores", "gpus", "memory", "ranks"),
+    chains=True,
     service=True,
     executes=False,
     limits=("nothing runs: every task is done at once, its result a DryRunResult",),

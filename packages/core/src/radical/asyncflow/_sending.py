@@ -86,8 +86,10 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
                 observers.tell(node, READY)
                 observers.tell(node, SUBMITTED)
             if (
-                node.dependents is not None
-                and lane.chains
+                lane.chains
+                and (dependents := node.dependents) is not None
+                and dependents[0].blockers == 1
+                and len(dependents) == 1
                 and not gates
                 and dispatcher.carriage is None
             ):
