@@ -273,7 +273,7 @@ async def test_a_journal_that_cannot_be_used_leaves_nothing_behind(
 
 async def test_a_backend_that_does_not_start_leaves_the_journal_free(program: Program) -> None:
     class Broken(ScriptedBackend):
-        async def start(self, sink: Any) -> None:
+        async def start(self, sink: Any) -> None:  # noqa: ARG002
             raise OSError("no queue")
 
     with pytest.raises(Exception, match="no queue"):

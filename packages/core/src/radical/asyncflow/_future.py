@@ -36,8 +36,7 @@ class Aux:
         command: what an executable's body returned.
         files: declared inputs and outputs.
         preparing: the asyncio task that stages files and runs the body, or that checks
-            the outputs, or the entry of a result on its way to the journal; no report
-            counts meanwhile.
+            the outputs; no report counts meanwhile.
         context: where a block's or an executable's body runs.
         members: the unfinished tasks of a block.
         result: how an executable ended.
@@ -69,7 +68,7 @@ class Aux:
         self.keep: list[Any] | None = None
         self.linked: set[int] | None = None
         self.files: FileSet | None = None
-        self.preparing: asyncio.Task[Any] | Entry | None = None
+        self.preparing: asyncio.Task[Any] | None = None
         self.context: Context | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None

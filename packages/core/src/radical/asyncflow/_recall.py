@@ -64,7 +64,7 @@ class Recall:
         Its result is there already, or it takes a thread to find out.
         """
         spec = node.spec
-        body = self._bodies.of(spec)
+        body = entry.body
         if body.why is not None or not node.lane.executes:
             entry.known = True
             entry.why = body.why

@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
@@ -33,6 +34,7 @@ from .model import ExecutableResult, TaskKind, TaskState
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
+    from ._files import OutputFile
     from .backend import ExecutionBackend
 
 __all__ = ["Recorder"]
@@ -76,9 +78,9 @@ class Recorder:
 
     def added(self, node: TaskFuture[Any], linked: list[TaskFuture[Any]] | None) -> None:
         """*node* was called."""
-        self._bodies.of(node.spec)  # the file tells of a function before its first task
+        body = self._bodies.of(node.spec)  # the file tells of a function before its first task
         after = () if linked is None else tuple([other.number for other in linked])
-        node.entry = Entry(monotonic() - self._began, after)
+        node.entry = Entry(body, monotonic() - self._began, after)
         node.native = False  # a result is in the file before anything counts on it
 
     def meet(self, node: TaskFuture[Any]) -> bool:
@@ -124,32 +126,39 @@ class Recorder:
         if entry.key is None or (node.lane is not None and not node.lane.executes):
             self._append(self._ended_line(node, DONE, ended))
             return False
-        aux = aux_of(node)
-        outputs = aux.files.outputs if aux.files is not None else ()
+        aux = node.aux
+        outputs = aux.files.outputs if aux is not None and aux.files is not None else ()
         scalar = None if outputs else journal.scalar(value)
         if scalar is not None:
             entry.stored = True
             number = self._append(self._ended_line(node, DONE, ended, result=scalar))
         else:
-            folder = self._dispatcher.preparer.folder(node) if outputs else Path()
-            names = [output.name for output in outputs]
-
-            def line() -> bytes:
-                try:
-                    files = _cached_files.describe(names, folder) if names else ()
-                    result = self._writer.store(value)
-                except Exception as error:
-                    files, result = (), journal.unstored(f"{type(error).__name__}: {error}")
-                entry.stored = not result.startswith('"unstored"')
-                return self._ended_line(node, DONE, ended, result=result, files=files)
-
-            number = self._append(line)
-        if aux.timer is not None:
+            number = self._append(self._lasting_line(node, value, ended, outputs))
+        if aux is not None and aux.timer is not None:
             aux.timer.cancel()
             aux.timer = None
-        aux.preparing = entry
+        entry.waiting = True
         self._pending.append((number, node, entry, value))
         return True
+
+    def _lasting_line(
+        self, node: TaskFuture[Any], value: Any, ended: float, outputs: Sequence[OutputFile]
+    ) -> Record:
+        """What makes the line of *node* in the writer's thread, where it may take its time."""
+        folder = self._dispatcher.preparer.folder(node) if outputs else Path()
+        names = [output.name for output in outputs]
+
+        def line() -> bytes:
+            files: Sequence[Any] = ()
+            try:
+                files = _cached_files.describe(names, folder)
+                result = self._writer.store(value)
+            except Exception as error:
+                result = journal.unstored(f"{type(error).__name__}: {error}")
+            node.entry.stored = not result.startswith('"unstored"')
+            return self._ended_line(node, DONE, ended, result=result, files=files)
+
+        return line
 
     def _on_written(self, number: int) -> None:
         """All that was appended up to *number* is in the file; in the writer's thread."""
@@ -168,8 +177,8 @@ class Recorder:
         outcomes = self._dispatcher.outcomes
         while pending and pending[0][0] <= written:
             _, node, entry, value = pending.popleft()
-            if not entry.given_up and node.stage < DONE:
-                aux_of(node).preparing = None
+            entry.waiting = False
+            if node.stage < DONE:
                 outcomes.settle(node, value)
         self._dispatcher.wake()
 
@@ -179,7 +188,7 @@ class Recorder:
         attempt = node.attempt
         started, ended = entry.started, monotonic() - self._began
         worker = entry.worker
-        function = self._bodies.of(node.spec).number
+        function = node.entry.body.number
         self._forget(node)
         entry.started = entry.worker = None
 
@@ -222,7 +231,7 @@ class Recorder:
         entry = node.entry
         return journal.task_started(
             node.number,
-            self._bodies.of(node.spec).number,
+            node.entry.body.number,
             (entry.added, entry.ready, entry.started),
             attempt=node.attempt,
             backend="" if node.lane is None else node.lane.name,
@@ -247,7 +256,7 @@ class Recorder:
         printed = executed is not None and not node.spec.capture_stdio
         return journal.task_ended(
             node.number,
-            self._bodies.of(node.spec).number,
+            node.entry.body.number,
             state.name,
             (entry.added, entry.ready, entry.started, time),
             key=entry.key,

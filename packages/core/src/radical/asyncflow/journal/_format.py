@@ -191,8 +191,10 @@ def task_ended(
         files: what is to be recalled beside the result; anything that JSON has.
     """
     added, ready, started, ended = times
-    if added is None or ready is None or started is None or ended is None:
+    if added is None or ready is None or ended is None:
         clock = _times(times)
+    elif started is None:
+        clock = "[%.6f,%.6f,null,%.6f]" % (added, ready, ended)  # noqa: UP031 - faster
     else:
         clock = "[%.6f,%.6f,%.6f,%.6f]" % (added, ready, started, ended)  # noqa: UP031 - faster
     text = f'"f":{function},"t":{clock}'
