@@ -15,6 +15,8 @@ class Entry:
 
     Attributes:
         body: its function.
+        place: the block that called it, as `Occurrences` names it; "" for none.
+        inside: of a block: the place of those that it calls.
         after: numbers of the tasks among its arguments.
         key: its identity as it stands in the file; None if it has none.
         known: it was looked up already.
@@ -28,8 +30,10 @@ class Entry:
         "added",
         "after",
         "body",
+        "inside",
         "key",
         "known",
+        "place",
         "ready",
         "reused",
         "started",
@@ -39,8 +43,10 @@ class Entry:
         "worker",
     )
 
-    def __init__(self, body: Body, added: float, after: tuple[int, ...]) -> None:
+    def __init__(self, body: Body, added: float, after: tuple[int, ...], place: str) -> None:
         self.body = body
+        self.place = place
+        self.inside = ""
         self.added = added
         self.after = after
         self.ready: float | None = None

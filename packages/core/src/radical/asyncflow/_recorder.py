@@ -27,6 +27,7 @@ from ._future import TaskFuture
 from ._halt import halt
 from ._outcomes import aux_of
 from ._recall import Recall
+from ._scope import SCOPE
 from .aside import in_thread
 from .errors import JournalError
 from .journal import ErrorRecord, Journal, JournalWriter, Record
@@ -80,7 +81,12 @@ class Recorder:
         """*node* was called."""
         body = self._bodies.of(node.spec)  # the file tells of a function before its first task
         after = () if linked is None else tuple([other.number for other in linked])
-        node.entry = Entry(body, monotonic() - self._began, after)
+        scope = SCOPE.get()
+        block = None
+        if scope is not None and scope.engine == self._dispatcher.uid:
+            block = scope.block
+        place = "" if block is None else block.entry.inside
+        node.entry = Entry(body, monotonic() - self._began, after, place)
         node.native = False  # a result is in the file before anything counts on it
 
     def meet(self, node: TaskFuture[Any]) -> bool:
@@ -266,6 +272,7 @@ class Recorder:
             worker=entry.worker,
             after=entry.after,
             workflow=node.workflow_id,
+            place=entry.place,
             reused=entry.reused,
             why=entry.why,
             error=None if error is None else _error_record(error),

@@ -170,6 +170,7 @@ def task_ended(
     worker: str | None = None,
     after: Sequence[int] = (),
     workflow: str | None = None,
+    place: str = "",
     reused: str | None = None,
     why: str | None = None,
     error: ErrorRecord | None = None,
@@ -186,6 +187,7 @@ def task_ended(
         key: its identity, a hash of 128 bits as 32 lower hexadecimal digits; ``.1`` and
             so on may follow.
         result: as `JournalWriter.store` or `scalar` gave it; "" if it is not kept.
+        place: the block that called it; to be recalled beside the result.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.
         files: what is to be recalled beside the result; anything that JSON has.
@@ -204,6 +206,8 @@ def task_ended(
         text = f'{text},"worker":{_quote(worker)}'
     if attempt != 1 or after or workflow is not None:
         text += _whereabouts(attempt, "", None, after, workflow)
+    if place:
+        text = f'{text},"in":"{place}"'
     if why is not None:
         text = f'{text},"why":{_quote(why)}'
     if exit_code is not None:
