@@ -47,6 +47,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_listing",
             "_map",
             "_observers",
+            "_occurrences",
             "_options",
             "_outcomes",
             "_plugins",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import itertools
 import os
@@ -15,6 +16,8 @@ import pytest
 from radical.asyncflow import _journaling, engine
 from radical.asyncflow.journal import Journal
 from radical.asyncflow.testing import LeakGuard
+
+from .simulation.world import VirtualLoop
 
 # The machine of a test run may be slow, so no example has a time limit; what failed
 # elsewhere must fail here, so the examples follow from the test, not from chance.
@@ -47,10 +50,12 @@ def leak_guard(_empty_folder: Path) -> Iterator[None]:
 
 @pytest.fixture(autouse=bool(os.environ.get("ASYNCFLOW_TEST_JOURNALS")))
 def journals(leak_guard: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every engine that is given no journal gets one of its own: it must behave as without."""
+    """Every engine gets a journal of its own, except in virtual time, which no thread has."""
     numbers = itertools.count()
 
     def journal_of(given: object) -> Journal | None:
+        if isinstance(asyncio.get_running_loop(), VirtualLoop):
+            return None
         return _journaling.journal_of(given or tmp_path / f"journal-{next(numbers)}")
 
     monkeypatch.setattr(engine, "journal_of", journal_of)

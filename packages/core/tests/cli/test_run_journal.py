@@ -76,7 +76,7 @@ def test_the_same_program_run_again_gets_its_results_from_the_journal(
 def test_a_preempted_run_ends_with_75(run: Run, script: Script, tmp_path: Path) -> None:
     path = script(WORK.replace("HERE", "await flow.executable_task(lambda: 'sleep 60')()"))
     journal = str(tmp_path / "j")
-    done = run("run", "--journal", journal, "--walltime", "2", path)
+    done = run("run", "--journal", journal, "--walltime", "8", path)
     assert (done.returncode, done.stdout) == (75, "ran 3\n9\n")
     assert "Traceback" not in done.stderr
     assert read(journal)[0].outcome == "preempted"

@@ -235,6 +235,86 @@ async def test_a_second_equal_call_that_was_not_made_before_runs(program: Progra
     assert await program.run(functools.partial(samples, number=3)) == ["sample"]
 
 
+async def replicas(flow: WorkflowEngine, order: list[int], broken: tuple[int, ...] = ()) -> Any:
+    """Blocks whose equal calls come in *order*, whatever the order of the blocks."""
+    gates = [asyncio.Event() for _ in order]
+    sample = flow.function_task(lambda: random.random(), name="sample")
+    pair = flow.function_task(lambda *pair: pair, name="pair")
+
+    @flow.block
+    async def replica(number: int) -> Any:
+        await gates[number].wait()
+        if number in broken:
+            raise ValueError
+        drawn = sample()
+        return await pair(number, drawn)
+
+    futures = [replica(number) for number in sorted(order)]
+    for number in order:
+        gates[number].set()
+        await asyncio.wait([futures[number]])
+    return await asyncio.gather(*futures, return_exceptions=True)
+
+
+async def test_equal_calls_of_blocks_keep_their_results_in_any_order(program: Program) -> None:
+    await program.run(lambda flow: replicas(flow, [2, 0, 1]))
+    drawn = program.result
+    assert await program.run(lambda flow: replicas(flow, [0, 1, 2])) == []
+    assert program.result == drawn
+    assert await program.run(lambda flow: replicas(flow, [1, 2, 0])) == []
+    assert program.result == drawn
+
+
+async def test_a_block_leaves_alone_what_another_block_drew(program: Program) -> None:
+    await program.run(lambda flow: replicas(flow, [3, 1, 0, 2], broken=(0, 2)))
+    kept = program.result[1::2]
+    assert await program.run(lambda flow: replicas(flow, [0, 1, 2, 3])) == ["sample", "pair"] * 2
+    assert program.result[1::2] == kept
+    assert await program.run(lambda flow: replicas(flow, [2, 1, 3, 0])) == []
+
+
+async def test_blocks_that_share_work_get_each_others_results(program: Program) -> None:
+    async def main(flow: WorkflowEngine, order: list[int]) -> Any:
+        work = iter(range(6))
+        task = flow.function_task(square)
+        turns = [asyncio.Event() for _ in range(6)]
+
+        @flow.block
+        async def worker(mine: list[int], lock: Any) -> None:
+            for turn in mine:
+                await turns[turn].wait()
+                await task(next(work))
+                turns[min(turn + 1, 5)].set()
+
+        turns[0].set()
+        shares = [[turn for turn in range(6) if order[turn] == number] for number in range(2)]
+        await asyncio.gather(*[worker(share, threading.Lock()) for share in shares])
+
+    await program.run(lambda flow: main(flow, [0, 0, 0, 1, 1, 1]))
+    assert await program.run(lambda flow: main(flow, [0, 1, 0, 1, 0, 1])) == []
+
+
+async def test_the_tasks_of_a_block_that_was_changed_or_renamed_are_reused(
+    program: Program,
+) -> None:
+    async def main(flow: WorkflowEngine, points: int, name: str = "study") -> Any:
+        @flow.block(name=name)
+        async def study(points: int) -> Any:
+            return await asyncio.gather(*map(flow.function_task(square), range(points)))
+
+        return await study(points)
+
+    await program.run(functools.partial(main, points=3))
+    assert await program.run(functools.partial(main, points=5)) == ["square"] * 2
+    assert await program.run(functools.partial(main, points=5, name="other")) == []
+
+    async def without(flow: WorkflowEngine) -> Any:
+        return await asyncio.gather(*map(flow.function_task(square), range(5)))
+
+    assert await program.run(without) == []
+    assert await program.run(functools.partial(main, points=5)) == []
+
+
 # ------------------------------------------------------------------------- cache
 
 

@@ -37,8 +37,7 @@ class Aux:
         command: what an executable's body returned.
         files: declared inputs and outputs.
         preparing: the asyncio task that stages files and runs the body, or that checks
-            the outputs, or the entry of a result on its way to the journal; no report
-            counts meanwhile.
+            the outputs; no report counts meanwhile.
         context: where a block's or an executable's body runs.
         headers: what plugins send along.
         members: the unfinished tasks of a block.
@@ -74,7 +73,7 @@ class Aux:
         self.keep: list[Any] | None = None
         self.linked: set[int] | None = None
         self.files: FileSet | None = None
-        self.preparing: asyncio.Task[Any] | Entry | None = None
+        self.preparing: asyncio.Task[Any] | None = None
         self.context: Context | None = None
         self.headers: tuple[Any, ...] | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from ._entry import Entry
 from ._future import TaskFuture
 from .model import TaskState
 
@@ -36,7 +35,11 @@ def halt(dispatcher: Dispatcher, why: Callable[[TaskFuture[Any]], BaseException]
 
     def end(*, blocks: bool) -> None:
         for node in list(scheduler.tasks.values()):
-            if node.stage < DONE and (node.lane is None) is blocks and not _is_done(node):
+            if (
+                node.stage < DONE
+                and (node.lane is None) is blocks
+                and not _is_done(dispatcher, node)
+            ):
                 outcomes.end(cast(TaskFuture[Any], node), "halt")
 
     dispatcher.gates = (*dispatcher.gates[:1], refuse) if dispatcher.journal else (refuse,)
@@ -48,6 +51,6 @@ def halt(dispatcher: Dispatcher, why: Callable[[TaskFuture[Any]], BaseException]
     dispatcher.loop.call_later(LAST_WORDS, lambda: end(blocks=True))
 
 
-def _is_done(node: Any) -> bool:
+def _is_done(dispatcher: Dispatcher, node: Any) -> bool:
     """Whether only its record is on the way: that result counts."""
-    return node.aux is not None and isinstance(node.aux.preparing, Entry)
+    return bool(dispatcher.journal is not None and node.entry.waiting)

@@ -30,6 +30,8 @@ Leaf = Callable[[Any], bytes | None]
 _TEXTUAL = frozenset({type(None), bool, int, float, complex, str, bytes, range})
 """Types whose `repr` says all there is to say, and differs where the values do."""
 
+_NUMBERS = frozenset({bool, int, float, type(None)})
+
 _ORDERED = frozenset({list, tuple})
 
 _CODE = (
@@ -78,7 +80,9 @@ def content(value: Any, leaf: Leaf | None = None) -> bytes:
 
 def large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether some argument is so large that reading it would hold the loop."""
-    for value in (*args, *kwargs.values()):
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if type(value) in _NUMBERS:
+            continue
         size = getattr(value, "nbytes", None)
         if size is None and isinstance(value, bytes | bytearray | str | list | tuple | dict | set):
             size = len(value) * (1 if isinstance(value, bytes | bytearray | str) else 8)

@@ -50,7 +50,7 @@ class Observers:
 
     __slots__ = (
         "_began", "_inbox", "_listeners", "_run", "_slow", "_to_wall", "_watching",
-        "clock", "events", "when",
+        "_timed", "clock", "events", "when",
     )  # fmt: skip
 
     def __init__(self, run: str, inbox: Inbox) -> None:
@@ -62,6 +62,7 @@ class Observers:
         self._to_wall = 0.0
         self.clock = monotonic
         self._began = self.clock()
+        self._timed = False
         self.events: list[Event] | None = None
         self.when: float | None = None
 
@@ -78,6 +79,11 @@ class Observers:
             self._remove(observer)
 
         return stop
+
+    def keep_time(self) -> None:
+        """Have reports say from now on when what they report happened: the journal asks."""
+        self._timed = True
+        self._inbox.clock = self.clock
 
     def listen(self, listeners: Sequence[Listener], lanes: Iterable[Lane]) -> None:
         """Tell *listeners*, who have threads of their own, from the beginning of the run."""
@@ -209,7 +215,9 @@ class Observers:
         self._watching.pop(observer, None)
         self._slow.discard(observer)
         if not self._watching:
-            self.events = self._inbox.clock = None
+            self.events = None
+            if not self._timed:
+                self._inbox.clock = None
 
     async def close(
         self,

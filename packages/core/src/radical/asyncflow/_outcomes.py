@@ -69,6 +69,9 @@ class Outcomes:
 
     def done(self, node: TaskFuture[Any], value: Any) -> None:
         """A backend reported *node* done."""
+        if node.aux is None and not isinstance(value, ExecutableResult):
+            self.complete(node, value)
+            return
         aux = aux_of(node)
         if aux.ending is not None:
             self.ended(node)
@@ -158,7 +161,7 @@ class Outcomes:
 
     def attempt_failed(self, node: TaskFuture[Any], error: BaseException) -> None:
         """An attempt failed, on a backend or in this loop: run it again, or fail it for good."""
-        if node.stage >= DONE:
+        if node.stage >= DONE or self._is_waiting(node):
             return
         if not isinstance(error, BaseException):
             error = BackendError(f"the backend reported a failure without an exception: {error!r}")
@@ -250,8 +253,9 @@ class Outcomes:
             if aux.preparing is not None:
                 aux.preparing.cancel()
             return
-        if aux.preparing is not None:
-            aux.preparing.cancel()
+        if aux.preparing is not None or self._is_waiting(node):
+            if aux.preparing is not None:
+                aux.preparing.cancel()
             self.ended(node)
             return
         self._tell_backend(lane, [node.number])
@@ -296,6 +300,10 @@ class Outcomes:
             self.resolve(self._scheduler.fail(node, self.halting(node)))
         else:
             self.resolve(self._scheduler.cancel(node))
+
+    def _is_waiting(self, node: TaskFuture[Any]) -> bool:
+        """Whether *node* is done but for its record."""
+        return self._dispatcher.journal is not None and node.entry.waiting
 
     def resolve(self, ended: Sequence[Resolution]) -> None:
         """Give the futures of *ended* their ends, and withdraw what was sent for them."""

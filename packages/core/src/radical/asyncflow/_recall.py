@@ -16,6 +16,7 @@ from ._bodies import Bodies, Body
 from ._files import InputFile, OutputFile
 from ._future import TaskFuture
 from ._identity import LARGE, Unidentified, call_content, content, large
+from ._occurrences import Occurrences
 from ._outcomes import aux_of
 from ._task import TaskFunction
 from ._values import StillOpen, substitute
@@ -53,7 +54,7 @@ class Recall:
         self._writer = writer
         self._bodies = bodies
         self._reuse = reuse
-        self._calls: dict[bytes, int] = {}
+        self._occurrences = Occurrences(writer.recall)
         self._same: dict[str, TaskFuture[Any]] = {}
         self._turn: asyncio.Future[None] | None = None
         self._room = asyncio.Semaphore(ASIDE)
@@ -64,9 +65,11 @@ class Recall:
         Its result is there already, or it takes a thread to find out.
         """
         spec = node.spec
-        body = self._bodies.of(spec)
+        body = entry.body
         if body.why is not None or not node.lane.executes:
             entry.known = True
+            if node.lane is None:
+                self._enter(node, entry)
             entry.why = body.why
             return False
         aux = node.aux
@@ -207,12 +210,23 @@ class Recall:
         """The key of a call: equal calls of one run are told apart by their order."""
         if node.spec.cache == "always":
             return digest.hex()
-        earlier = self._calls.get(digest, 0)
-        self._calls[digest] = earlier + 1
-        return f"{digest.hex()}.{earlier}" if earlier else digest.hex()
+        return self._occurrences.key(digest, node.entry.place)
+
+    def _enter(self, node: TaskFuture[Any], entry: Entry) -> None:
+        """*node* is a block: its calls are told from equal ones of other blocks."""
+        try:
+            arguments = b"" if large(node.args, node.kwargs) else self._arguments(node, {})
+        except (StillOpen, Unidentified):
+            arguments = b""
+        entry.inside = self._occurrences.enter(entry.place, node.spec.name, arguments)
 
     def _identity(self, node: TaskFuture[Any], body: Body, files: dict[int, bytes]) -> bytes:
-        """The hash of what makes *node* the call that it is; in any thread.
+        """The hash of what makes *node* the call that it is; as `_arguments`."""
+        arguments = self._arguments(node, files)
+        return blake2b(body.prefix + arguments, digest_size=16).digest()
+
+    def _arguments(self, node: TaskFuture[Any], files: dict[int, bytes]) -> bytes:
+        """What stands for the arguments of *node*; in any thread.
 
         Args:
             files: hashes of the local files among the arguments, by the id of the InputFile.
@@ -237,18 +251,16 @@ class Recall:
 
         chosen = node.spec.cache_key
         if chosen is None:
-            arguments = call_content(node.args, node.kwargs, leaf)
-        else:
-            if callable(chosen):
-                args, kwargs = rewrite_call(node.args, node.kwargs, self._plain(node))
-                try:
-                    chosen = chosen(*args, **kwargs)
-                except Exception as error:
-                    raise Unidentified(
-                        f"its cache_key raised {type(error).__name__}: {error}"
-                    ) from error
-            arguments = b"key" + content(chosen, leaf)
-        return blake2b(body.prefix + arguments, digest_size=16).digest()
+            return call_content(node.args, node.kwargs, leaf)
+        if callable(chosen):
+            args, kwargs = rewrite_call(node.args, node.kwargs, self._plain(node))
+            try:
+                chosen = chosen(*args, **kwargs)
+            except Exception as error:
+                raise Unidentified(
+                    f"its cache_key raised {type(error).__name__}: {error}"
+                ) from error
+        return b"key" + content(chosen, leaf)
 
     def _of_future(self, future: TaskFuture[Any]) -> bytes:
         """What stands for *future*: its identity, or the content of a result without one."""

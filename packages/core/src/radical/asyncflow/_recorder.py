@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
@@ -26,6 +27,7 @@ from ._future import TaskFuture
 from ._halt import halt
 from ._outcomes import aux_of
 from ._recall import Recall
+from ._scope import SCOPE
 from .aside import in_thread
 from .errors import JournalError
 from .journal import ErrorRecord, Journal, JournalWriter, Record
@@ -33,6 +35,7 @@ from .model import ExecutableResult, TaskKind, TaskState
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
+    from ._files import OutputFile
     from .backend import ExecutionBackend
 
 __all__ = ["Recorder"]
@@ -76,9 +79,14 @@ class Recorder:
 
     def added(self, node: TaskFuture[Any], linked: list[TaskFuture[Any]] | None) -> None:
         """*node* was called."""
-        self._bodies.of(node.spec)  # the file tells of a function before its first task
+        body = self._bodies.of(node.spec)  # the file tells of a function before its first task
         after = () if linked is None else tuple([other.number for other in linked])
-        node.entry = Entry(monotonic() - self._began, after)
+        scope = SCOPE.get()
+        block = None
+        if scope is not None and scope.engine == self._dispatcher.uid:
+            block = scope.block
+        place = "" if block is None else block.entry.inside
+        node.entry = Entry(body, monotonic() - self._began, after, place)
 
     def meet(self, node: TaskFuture[Any]) -> bool:
         """*node* is ready: whether it is not to be sent, or not now.
@@ -94,7 +102,7 @@ class Recorder:
     def started(self, node: TaskFuture[Any], worker: str | None) -> None:
         """A worker began with *node*."""
         entry = node.entry
-        entry.started = monotonic() - self._began
+        entry.started = (self._dispatcher.observers.when or monotonic()) - self._began
         entry.worker = worker
         self._running[node.number] = node
         if self._news is None:
@@ -118,37 +126,44 @@ class Recorder:
     def commit(self, node: TaskFuture[Any], value: Any) -> bool:
         """*node* is done with *value*: whether it is to wait until that is written."""
         entry = node.entry
-        ended = monotonic() - self._began
+        ended = (self._dispatcher.observers.when or monotonic()) - self._began
         self._forget(node)
         if entry.key is None or (node.lane is not None and not node.lane.executes):
             self._append(self._ended_line(node, DONE, ended))
             return False
-        aux = aux_of(node)
-        outputs = aux.files.outputs if aux.files is not None else ()
+        aux = node.aux
+        outputs = aux.files.outputs if aux is not None and aux.files is not None else ()
         scalar = None if outputs else journal.scalar(value)
         if scalar is not None:
             entry.stored = True
             number = self._append(self._ended_line(node, DONE, ended, result=scalar))
         else:
-            folder = self._dispatcher.preparer.folder(node) if outputs else Path()
-            names = [output.name for output in outputs]
-
-            def line() -> bytes:
-                try:
-                    files = _cached_files.describe(names, folder) if names else ()
-                    result = self._writer.store(value)
-                except Exception as error:
-                    files, result = (), journal.unstored(f"{type(error).__name__}: {error}")
-                entry.stored = not result.startswith('"unstored"')
-                return self._ended_line(node, DONE, ended, result=result, files=files)
-
-            number = self._append(line)
-        if aux.timer is not None:
+            number = self._append(self._lasting_line(node, value, ended, outputs))
+        if aux is not None and aux.timer is not None:
             aux.timer.cancel()
             aux.timer = None
-        aux.preparing = entry
+        entry.waiting = True
         self._pending.append((number, node, entry, value))
         return True
+
+    def _lasting_line(
+        self, node: TaskFuture[Any], value: Any, ended: float, outputs: Sequence[OutputFile]
+    ) -> Record:
+        """What makes the line of *node* in the writer's thread, where it may take its time."""
+        folder = self._dispatcher.preparer.folder(node) if outputs else Path()
+        names = [output.name for output in outputs]
+
+        def line() -> bytes:
+            files: Sequence[Any] = ()
+            try:
+                files = _cached_files.describe(names, folder)
+                result = self._writer.store(value)
+            except Exception as error:
+                result = journal.unstored(f"{type(error).__name__}: {error}")
+            node.entry.stored = not result.startswith('"unstored"')
+            return self._ended_line(node, DONE, ended, result=result, files=files)
+
+        return line
 
     def _on_written(self, number: int) -> None:
         """All that was appended up to *number* is in the file; in the writer's thread."""
@@ -167,8 +182,8 @@ class Recorder:
         outcomes = self._dispatcher.outcomes
         while pending and pending[0][0] <= written:
             _, node, entry, value = pending.popleft()
-            if not entry.given_up and node.stage < DONE:
-                aux_of(node).preparing = None
+            entry.waiting = False
+            if node.stage < DONE:
                 outcomes.settle(node, value)
         self._dispatcher.wake()
 
@@ -178,7 +193,7 @@ class Recorder:
         attempt = node.attempt
         started, ended = entry.started, monotonic() - self._began
         worker = entry.worker
-        function = self._bodies.of(node.spec).number
+        function = node.entry.body.number
         self._forget(node)
         entry.started = entry.worker = None
 
@@ -221,7 +236,7 @@ class Recorder:
         entry = node.entry
         return journal.task_started(
             node.number,
-            self._bodies.of(node.spec).number,
+            node.entry.body.number,
             (entry.added, entry.ready, entry.started),
             attempt=node.attempt,
             backend="" if node.lane is None else node.lane.name,
@@ -246,7 +261,7 @@ class Recorder:
         printed = executed is not None and not node.spec.capture_stdio
         return journal.task_ended(
             node.number,
-            self._bodies.of(node.spec).number,
+            node.entry.body.number,
             state.name,
             (entry.added, entry.ready, entry.started, time),
             key=entry.key,
@@ -256,6 +271,7 @@ class Recorder:
             worker=entry.worker,
             after=entry.after,
             workflow=node.workflow_id,
+            place=entry.place,
             reused=entry.reused,
             why=entry.why,
             error=None if error is None else _error_record(error),
@@ -289,6 +305,7 @@ class Recorder:
         """
         await in_thread(self._writer.open)
         self._began = monotonic()
+        self._dispatcher.observers.keep_time()
         python = ".".join(map(str, sys.version_info[:3]))
         uid = self._dispatcher.uid
         line = journal.run_begun(uid, time(), gethostname(), os.getpid(), python, sys.argv)

@@ -91,8 +91,11 @@ def _receiver(dispatcher: Dispatcher, inbox: Inbox, to: Reports) -> Callable[[in
                 aux = node.aux
                 if stage is not RUNNING and stage is not SUBMITTED:
                     stray(report)
-                elif aux is not None and aux.preparing is not None:
-                    # A block, or a task that was done and whose outputs are being checked.
+                elif (aux is not None and aux.preparing is not None) or (
+                    recording and node.entry.waiting
+                ):
+                    # A block, or a task that was done and whose outputs are being checked,
+                    # or whose result is on its way to the journal.
                     stray(report)
                 elif state is DONE:
                     if aux is None and type(node) is TaskFuture and not recording:

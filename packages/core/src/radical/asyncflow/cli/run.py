@@ -38,7 +38,8 @@ class _Run(click.Command):
                 del rest[0]
                 named = rest and not rest[0].startswith("-") and not rest[0].endswith(".py")
                 options.append(f"--journal={rest.pop(0) if named else JOURNAL}")
-            elif word == "--":
+                continue
+            if word == "--":
                 del rest[0]
                 if not script:
                     script, rest = rest[:1], rest[1:]

@@ -170,6 +170,7 @@ def task_ended(
     worker: str | None = None,
     after: Sequence[int] = (),
     workflow: str | None = None,
+    place: str = "",
     reused: str | None = None,
     why: str | None = None,
     error: ErrorRecord | None = None,
@@ -186,13 +187,16 @@ def task_ended(
         key: its identity, a hash of 128 bits as 32 lower hexadecimal digits; ``.1`` and
             so on may follow.
         result: as `JournalWriter.store` or `scalar` gave it; "" if it is not kept.
+        place: the block that called it; to be recalled beside the result.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.
         files: what is to be recalled beside the result; anything that JSON has.
     """
     added, ready, started, ended = times
-    if added is None or ready is None or started is None or ended is None:
+    if added is None or ready is None or ended is None:
         clock = _times(times)
+    elif started is None:
+        clock = "[%.6f,%.6f,null,%.6f]" % (added, ready, ended)  # noqa: UP031 - faster
     else:
         clock = "[%.6f,%.6f,%.6f,%.6f]" % (added, ready, started, ended)  # noqa: UP031 - faster
     text = f'"f":{function},"t":{clock}'
@@ -202,6 +206,8 @@ def task_ended(
         text = f'{text},"worker":{_quote(worker)}'
     if attempt != 1 or after or workflow is not None:
         text += _whereabouts(attempt, "", None, after, workflow)
+    if place:
+        text = f'{text},"in":"{place}"'
     if why is not None:
         text = f'{text},"why":{_quote(why)}'
     if exit_code is not None:

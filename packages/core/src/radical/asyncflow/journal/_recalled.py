@@ -61,6 +61,11 @@ class Recalled:
         return tuple(self._fields().get("files", ())) if '"files":' in self._body else ()
 
     @property
+    def place(self) -> str:
+        """As `task_ended` was given it."""
+        return str(self._fields().get("in", "")) if '"in":' in self._body else ""
+
+    @property
     def stderr(self) -> str:
         """What an executable wrote to its error output, as far as it was recorded."""
         return str(self._fields().get("err") or "") if '"err":' in self._body else ""

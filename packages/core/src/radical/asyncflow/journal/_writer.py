@@ -28,7 +28,7 @@ Record = bytes | Callable[[], bytes]
 """A line, or what makes one; the latter is called by the writer's thread."""
 
 _T = TypeVar("_T")
-_READ = 1024
+_BLOCK = 1 << 16
 _sync = getattr(os, "fdatasync", os.fsync)
 _open_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
 
@@ -107,6 +107,7 @@ class JournalWriter:
         self._lock = JournalLock(self.path, run)
         self._index = Index()
         self._descriptor = -1
+        self._block = 0, b""
         self._end = 0
         self._wake = threading.Condition(threading.Lock())
         self._queue: list[Sequence[Record]] = []
@@ -225,7 +226,16 @@ class JournalWriter:
         self._results.clean()
 
     def _line_at(self, offset: int) -> bytes:
-        length = _READ
+        # A run that is resumed asks in about the order in which the first one ended them.
+        start, block = self._block
+        place = offset - start
+        if 0 <= place < len(block) and (end := block.find(b"\n", place)) >= 0:
+            return block[place:end]
+        block = os.pread(self._descriptor, _BLOCK, offset)
+        self._block = offset, block
+        if (end := block.find(b"\n")) >= 0:
+            return block[:end]
+        length = 16 * _BLOCK
         while True:
             data = os.pread(self._descriptor, length, offset)
             end = data.find(b"\n")
