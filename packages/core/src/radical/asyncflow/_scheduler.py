@@ -333,7 +333,10 @@ class Scheduler:
 
     def _forget(self, node: Node) -> None:
         tasks = self.tasks
-        del tasks[node.number]
+        try:
+            del tasks[node.number]
+        except KeyError:  # a KeyboardInterrupt came between a call and its place in the graph
+            return
         if not tasks:
             # A dict keeps the table of its largest day; clear() gives it back.
             tasks.clear()
