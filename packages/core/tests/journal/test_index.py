@@ -116,7 +116,7 @@ def test_half_an_index_changes_no_answer(tmp_path: Path, length: int) -> None:
 
 def test_the_index_of_another_journal_changes_no_answer(tmp_path: Path) -> None:
     path = indexed(tmp_path / "one")
-    other = make(tmp_path / "two/journal", 10)
+    other = make(tmp_path / "two/journal", 10, "another run")
     recalled(other)
     (tmp_path / "two/journal.index").replace(tmp_path / "one/journal.index")
     assert recalled(path, 50) == everything(50)

@@ -58,6 +58,12 @@ def test_a_task_whose_start_was_not_told_counts_from_when_it_was_ready() -> None
     assert Facts(run(task(1, None, 3)._replace(ready=1.0))).task_seconds == 2
 
 
+def test_a_task_that_runs_still_counts_in_no_mean() -> None:
+    running = task(2, 0, None)._replace(state="RUNNING")
+    facts = Facts(run(task(1, 0, 4), running, ended=10.0))
+    assert facts.functions[0].mean == 4
+
+
 def test_a_reused_task_takes_no_time() -> None:
     facts = Facts(run(task(1, 0, 3)._replace(reused="run.0/1")))
     assert (facts.task_seconds, facts.reused, facts.lanes) == (0, 1, ())
@@ -110,11 +116,11 @@ def test_each_bar_has_one_lane_and_none_overlaps_another(
             assert before.ended <= after.started
 
 
-def test_lanes_stand_in_the_order_of_backend_and_worker_with_blocks_first() -> None:
+def test_lanes_stand_in_the_order_of_backend_and_worker_with_blocks_last() -> None:
     names = [("b", "w10"), ("b", "w2"), ("a", None), ("", None)]
     bars = [
         Bar(0.0, 1.0, TaskRecord(1, CAMPAIGN if not name else REDUCE, "DONE", backend=name), 1, at)
         for name, at in names
     ]
     lanes = [(lane.backend, lane.worker) for lane in arrange(bars)]
-    assert lanes == [(BLOCKS, None), ("a", None), ("b", "w2"), ("b", "w10")]
+    assert lanes == [("a", None), ("b", "w2"), ("b", "w10"), (BLOCKS, None)]

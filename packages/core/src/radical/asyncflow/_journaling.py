@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ._settings import JOURNAL
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
     from .journal import Journal
 
-__all__ = ["JOURNAL", "journal_of", "open_journal"]
-
-JOURNAL = "ASYNCFLOW_JOURNAL"
-"""The environment's variable for a program that names no journal."""
+__all__ = ["journal_of", "open_journal"]
 
 
 def journal_of(given: object) -> Journal | None:

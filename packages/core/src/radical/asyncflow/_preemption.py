@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +76,20 @@ def prepare(
 
 
 def _seconds(walltime: float | str) -> float:
-    if isinstance(walltime, str) and (match := _CLOCK.fullmatch(walltime.strip())):
-        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        walltime = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    if isinstance(walltime, bool) or not isinstance(walltime, int | float) or not walltime > 0:
+    seconds: object = walltime
+    if isinstance(walltime, str):
+        if match := _CLOCK.fullmatch(walltime.strip()):
+            days, hours, minutes, rest = (float(part or 0) for part in match.groups())
+            seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+        else:
+            with suppress(ValueError):
+                seconds = float(walltime)
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not (number and 0 < seconds < math.inf):  # type: ignore[operator]
         raise ConfigurationError(
             f'walltime must be seconds above 0, or a text such as "1:30:00", not {walltime!r}'
         )
-    return walltime
+    return float(seconds)  # type: ignore[arg-type]
 
 
 def is_preemption(error: BaseException) -> bool:

@@ -29,6 +29,7 @@ from ._journaling import journal_of, open_journal
 from ._map import check_limit, map_tasks
 from ._plan import Plan, PlanRecorder
 from ._scope import SCOPE, Scope
+from ._settings import WALLTIME
 from ._work_dir import WorkDir
 from .backend import ExecutionBackend
 from .errors import ConfigurationError
@@ -114,6 +115,7 @@ class WorkflowEngine(TaskDecorators):
             walltime: seconds, or ``"HH:MM:SS"``, that the run may take.  In time before
                 its end nothing starts that would not finish; then what is left fails
                 with PreemptedError, and ``async with`` ends the program with exit code 75.
+                None: what ``ASYNCFLOW_WALLTIME`` says, else none.
             deadline: the same as a point in time; the earlier of the two counts.
             grace: seconds that a task of unknown length needs to be started before that
                 end, and that running ones get after SIGTERM.
@@ -133,6 +135,8 @@ class WorkflowEngine(TaskDecorators):
                 "config is for a backend given by name; this one was made with its own"
             )
         preemption = None
+        if walltime is None and deadline is None:
+            walltime = os.environ.get(WALLTIME) or None
         if walltime is not None or deadline is not None or stop_on_sigterm:
             from ._preemption import prepare
 
@@ -367,6 +371,8 @@ class WorkflowEngine(TaskDecorators):
         _LIFELINES.discard(self._lifeline)
         self._lifeline = None
         log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
+        if self._interrupted:
+            self._outcome = "failed"
         await self.shutdown(cancel=self._interrupted)
 
     def _owner_ended(self, owner: asyncio.Task[Any]) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..errors import ConfigurationError
-from ..journal import Damage, RunRecord, TaskRecord, read
 from ._output import warn
+
+if TYPE_CHECKING:
+    from ..journal import Damage, RunRecord, TaskRecord
 
 __all__ = ["LAST", "find_journal", "find_run", "find_tasks", "journal_option", "load", "one_task"]
 
@@ -56,6 +58,8 @@ def load(path: str) -> tuple[RunRecord, ...]:
     Raises:
         JournalError: it cannot be read.
     """
+    from ..journal import read
+
     damage: list[Damage] = []
     runs = read(path, damage=damage)
     if damage:

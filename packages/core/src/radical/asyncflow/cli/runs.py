@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["runs", "show"]
 
 FAILURES = 10
+FUNCTIONS = 40
 
 
 @click.command()
@@ -109,10 +110,12 @@ def _print_run(facts: Facts) -> None:
                     *(seconds(one.seconds), seconds(one.mean)),
                     "–" if one.longest is None else seconds(one.longest_seconds),
                 )
-                for one in facts.functions
+                for one in facts.functions[:FUNCTIONS]
             ],
             indent=2,
         )
+        if len(facts.functions) > FUNCTIONS:
+            click.echo(f"  and {len(facts.functions) - FUNCTIONS:,} more names")
     if facts.backends:
         click.secho("\nBackends", bold=True)
         print_table(

@@ -59,7 +59,7 @@ def columns(facts: Facts) -> dict[str, Any]:
         "attempt": _even([t.attempt for t in tasks]),
         **_times(tasks, unit),
         **_links(tasks),
-        "reused": _some((t.number, t.reused) for t in tasks),
+        "reused": _some((t.number, t.reused and printable(t.reused)) for t in tasks),
         "why": _some((t.number, t.why and printable(t.why)) for t in tasks),
         "bytes": _even([t.result_bytes for t in tasks]),
         "exit": _some((t.number, t.exit_code) for t in tasks),

@@ -143,7 +143,7 @@ class Facts:
     def backends(self) -> tuple[BackendFacts, ...]:
         """Every backend that came up or ran something."""
         length = self.run.length
-        tasks = Counter(task.backend for task in self._working())
+        tasks = Counter(task.backend for task in self._working() if task.reused is None)
         lanes: dict[str, list[Lane]] = {}
         for lane in self.lanes:
             if lane.backend != BLOCKS:
@@ -191,7 +191,8 @@ class Facts:
                 facts.reused += 1
                 continue
             took = busy_seconds(task)
-            if start_of(task) is not None or task.failed:
+            ended = start_of(task) is not None and task.ended is not None
+            if ended or task.failed:
                 facts.ran += 1
                 facts.seconds += took
                 if facts.longest is None or took > facts.longest_seconds:

@@ -120,8 +120,8 @@ def start_of(task: TaskRecord) -> float | None:
 
 
 def _order(item: tuple[tuple[str, str | None], object]) -> tuple[object, ...]:
-    """Blocks first, then by name, w2 before w10."""
+    """By name, w2 before w10; blocks, of which there may be many, last."""
     backend, worker = item[0]
     parts = _DIGITS.split(worker or "")
     natural = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-    return (backend != BLOCKS, backend, worker is None, natural)
+    return (backend == BLOCKS, backend, worker is None, natural)

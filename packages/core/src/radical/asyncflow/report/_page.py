@@ -31,6 +31,9 @@ FAILURES = 50
 NAMED = 12
 """At most so many tasks of a failure are named."""
 
+FUNCTIONS = 60
+"""At most so many functions are listed."""
+
 LISTED = 25
 """At most so many retries are listed."""
 
@@ -212,10 +215,18 @@ def _functions(functions: Sequence[FunctionFacts]) -> Markup:
             number(seconds(each.mean)),
             number(_longest(each)),
         )
-        for each in functions
+        for each in functions[:FUNCTIONS]
     ]
     heads = ("Function", "Kind", "#Tasks", "#Failed", "#Reused", "#Retries", "#Time in all")
-    return table("Functions", (*heads, "#Mean", "#Longest"), rows)
+    listing = table("Functions", (*heads, "#Mean", "#Longest"), rows)
+    return Markup.of(listing, _further(len(functions) - len(rows)))
+
+
+def _further(many: int) -> Markup:
+    """What stands below a list of functions that leaves out so many."""
+    if many <= 0:
+        return Markup()
+    return tag("p", f"{count(many, 'further function')}: see the table of tasks.", css="note")
 
 
 def _longest(each: FunctionFacts) -> Markup:
@@ -381,6 +392,7 @@ def _cache(facts: Facts) -> Markup:
             origin = task.reused.rpartition("/")[0]
             origins[origin] = origins.get(origin, 0) + 1
     sources = ", ".join(f"{many:,} from {origin}" for origin, many in origins.items())
+    functions = [each for each in facts.functions if each.kind != "block"]
     rows = [
         (
             tag("span", each.name, css="name"),
@@ -390,9 +402,9 @@ def _cache(facts: Facts) -> Markup:
             _gauge(each.reused, each.tasks),
             number(f"{each.ran:,}"),
         )
-        for each in facts.functions
-        if each.kind != "block"
+        for each in functions[:FUNCTIONS]
     ]
     heads = ("Function", "#Tasks", "#Reused", "#Share", "", "#Ran")
     saved = f"{count(facts.reused, 'result')} reused: {sources}."
-    return Markup.of(tag("p", saved), table("Reuse by function", heads, rows))
+    listing = table("Reuse by function", heads, rows)
+    return Markup.of(tag("p", saved), listing, _further(len(functions) - len(rows)))

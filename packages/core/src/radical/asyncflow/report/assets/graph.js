@@ -5,11 +5,31 @@ const graph = (() => {
 	const SHARE = 16;
 	const BOX = { width: 168, height: 40, right: 64, below: 14 };
 	const host = document.querySelector('#graph .drawn');
-	const functions = data.functions.map(() => []);
-	for (let place = 0; place < size; place++) functions[functionOf(place)].push(place);
+	const single = size <= FEW;
+	// Tasks by name; of many names those that differ in digits only are one, and so are the rare ones.
+	const [labels, functions] = (() => {
+		let names = data.functions.map(([name]) => name);
+		const collect = () => {
+			const found = new Map();
+			for (let place = 0; place < size; place++) {
+				const name = names[functionOf(place)];
+				if (!found.has(name)) found.set(name, []);
+				found.get(name).push(place);
+			}
+			return [...found].sort((a, b) => b[1].length - a[1].length);
+		};
+		let found = collect();
+		if (!single && found.length > FEW) {
+			names = names.map((name) => name.replace(/\d+/g, '#'));
+			found = collect();
+			const kept = new Set(found.slice(0, FEW - 1).map(([name]) => name));
+			names = names.map((name) => (kept.has(name) || found.length <= FEW ? name : 'other names'));
+			found = collect();
+		}
+		return [found.map(([name]) => name), found.map(([, places]) => places)];
+	})();
 	const critical = new Set(data.critical.map(placeOf));
 	const shown = new Map(); // function: how many of its tasks stand for themselves
-	const single = size <= FEW;
 	let scale = 0;
 	let area = { width: 0, height: 0 };
 
@@ -117,9 +137,9 @@ const graph = (() => {
 		const states = shares(node);
 		const bad = states.find(([state]) => state === 'failed');
 		const time = node.places.reduce((sum, each) => sum + took[each], 0);
-		const name = data.functions[node.index][0];
+		const name = labels[node.index];
 		const many = node.places.length;
-		const title = node.single ? name : node.rest ? `${grouped(many)} more ${name}` : name;
+		const title = node.single ? nameOf(place) : node.rest ? `${grouped(many)} more ${name}` : name;
 		const sub = node.single
 			? `${idOf(place)} · ${stateOf(place) === 'done' ? seconds(took[place]) : stateOf(place)}`
 			: `${plural(many, 'task')} · ${bad ? `${grouped(bad[1])} failed` : seconds(time)}`;

@@ -136,7 +136,7 @@ const tasks = (() => {
 
 	return {
 		build() {
-			const filters = make('div', { class: 'bar', role: 'search' }, search, state, name, data.backends.length > 1 ? backend : null, count);
+			const filters = make('div', { class: 'bar', role: 'search' }, search, state, data.functions.length > 200 ? null : name, data.backends.length > 1 ? backend : null, count);
 			const table = make('table', { class: 'list' }, make('thead', {}, make('tr', {}, ...heads)), body);
 			host.append(
 				filters,

@@ -242,10 +242,7 @@ const timeline = (() => {
 		}
 		view.changed();
 	});
-	canvas.addEventListener('pointercancel', () => {
-		drag = null;
-		selection = null;
-	});
+	canvas.addEventListener('pointercancel', () => (drag = selection = null));
 	canvas.addEventListener('pointerleave', () => {
 		hideTip();
 		hovered = null;
