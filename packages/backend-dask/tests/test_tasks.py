@@ -15,7 +15,6 @@ import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
 from radical.asyncflow import WorkflowEngine, cancelled
 from radical.asyncflow.errors import DependencyFailureError, ResourceError
-from radical.asyncflow.events import TaskEvent
 from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.testing import _functions as functions
 
@@ -112,7 +111,7 @@ async def test_short_calls_share_a_dask_task_and_nobody_sees_it(flow: WorkflowEn
         return send(groups, *others)
 
     backend._graphs.send = spy
-    events: list[TaskEvent] = []
+    events: list[Any] = []
     flow.observe(events.extend)
 
     def odd_fails(number: int) -> int:
@@ -130,7 +129,7 @@ async def test_short_calls_share_a_dask_task_and_nobody_sees_it(flow: WorkflowEn
         assert future.state == ("FAILED" if at % 2 else "DONE")
         assert result.args == (at,) if at % 2 else result == at
     steps = [event.state.name for event in events if event.task_id == futures[0].number]
-    assert steps == ["PENDING", "SUBMITTED", "RUNNING", "DONE"]
+    assert steps == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
 
 
 async def test_a_call_that_takes_long_gives_back_those_that_were_packed_behind_it(
