@@ -23,7 +23,6 @@ from radical.asyncflow.errors import (
     SerializationError,
     UnsupportedOptionError,
 )
-from radical.asyncflow.events import TaskEvent
 from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.testing import _functions as functions
 from radical.asyncflow.worker import current_task
@@ -121,7 +120,7 @@ async def test_short_calls_share_a_dask_task_and_nobody_sees_it(flow: WorkflowEn
         return send(groups, *others)
 
     backend._graphs.send = spy
-    events: list[TaskEvent] = []
+    events: list[Any] = []
     flow.observe(events.extend)
 
     def odd_fails(number: int) -> int:
@@ -139,7 +138,7 @@ async def test_short_calls_share_a_dask_task_and_nobody_sees_it(flow: WorkflowEn
         assert future.state == ("FAILED" if at % 2 else "DONE")
         assert result.args == (at,) if at % 2 else result == at
     steps = [event.state.name for event in events if event.task_id == futures[0].number]
-    assert steps == ["PENDING", "SUBMITTED", "RUNNING", "DONE"]
+    assert steps == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
 
 
 async def test_a_call_that_takes_long_gives_back_those_that_were_packed_behind_it(

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from radical.asyncflow import TaskEvent, WorkflowEngine
-from radical.asyncflow.backend import TaskKind
+from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.backend import TaskKind, TaskState
 from radical.asyncflow.journal import Journal, TaskRecord, read
 from radical.asyncflow.testing import ScriptedBackend
 
@@ -41,11 +41,7 @@ class Program:
             events: list[Any] = []
             flow.observe(events.extend)
             self.result = await main(flow)
-        self.ran = [
-            event.name
-            for event in events
-            if isinstance(event, TaskEvent) and event.state.name == "SUBMITTED"
-        ]
+        self.ran = [event.name for event in events if event.state is TaskState.SUBMITTED]
         return self.ran
 
     def records(self) -> tuple[TaskRecord, ...]:

@@ -73,6 +73,7 @@ class WorkflowEngine(TaskDecorators):
         self._interrupted = True
         self._preemption: Preemption | None = None
         self._outcome = "done"
+        self._cancelled = False
         self._error: BaseException | None = None
         self._owner = asyncio.current_task()
         if self._owner is not None:
@@ -337,6 +338,7 @@ class WorkflowEngine(TaskDecorators):
             await dispatcher.observers.close(
                 zip(lanes, ends, strict=True),
                 "preempted" if self.preempted else self._outcome,
+                self._cancelled,
                 self._error,
             )
         finally:
@@ -357,8 +359,7 @@ class WorkflowEngine(TaskDecorators):
             raise errors[0]
 
     def _cancel_all(self) -> None:
-        if self._dispatcher.scheduler.tasks and self._outcome == "done":
-            self._outcome = "cancelled"
+        self._cancelled |= bool(self._dispatcher.scheduler.tasks)
         self._dispatcher.outcomes.cancel_all()
 
     async def _forgotten(self) -> None:
@@ -399,7 +400,7 @@ class WorkflowEngine(TaskDecorators):
             SystemExit: the run was preempted, and its tasks' PreemptedError ends the block.
         """
         if exc is not None:
-            self._outcome = "failed" if isinstance(exc, Exception) else "cancelled"
+            self._outcome = "failed"
             self._error = exc
         await self.shutdown(cancel=exc is not None)
         if exc is not None and self.preempted:
