@@ -101,6 +101,16 @@ async def test_a_function_that_has_worked_before_is_charged_with_every_death(
     assert dying.attempts == 3
 
 
+async def test_workers_that_die_while_they_start_are_replaced(flow: WorkflowEngine) -> None:
+    """A nanny gives up then, and one after the other the cluster would be empty."""
+    assert await flow.function_task(pow)(2, 4) == 16
+    for _ in range(40):
+        for process in workers():
+            process.kill()
+        await asyncio.sleep(0.1)
+    assert await asyncio.wait_for(flow.function_task(pow)(2, 5), 60) == 32
+
+
 async def test_retries_count_each_death_as_an_attempt(flow: WorkflowEngine, tmp_path: Path) -> None:
     future = flow.function_task(die_until, retries=1)(str(tmp_path), 99)
     with pytest.raises(WorkerLostError) as caught:

@@ -294,6 +294,8 @@ def _settings(config: DaskConfig, security: Any, folder: str) -> dict[str, Any]:
         "config": {
             "distributed.scheduler.worker-saturation": _SATURATION,
             "distributed.scheduler.allowed-failures": _PATIENT,
+            # The host looks for workers that are missing: one that starts slowly is none.
+            "distributed.deploy.lost-worker-timeout": "1 day",
             "distributed.admin.large-graph-warning-threshold": "1 TB",
         },
     }
