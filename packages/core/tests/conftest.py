@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from radical.asyncflow import _journaling, engine
+from radical.asyncflow.journal import Journal
 from radical.asyncflow.testing import LeakGuard
 
 # The machine of a test run may be slow, so no example has a time limit; what failed
@@ -40,6 +43,17 @@ def leak_guard(_empty_folder: Path) -> Iterator[None]:
     """A test leaves nothing behind; it runs in an empty folder, where a new file is seen."""
     with chdir(_empty_folder), LeakGuard():
         yield
+
+
+@pytest.fixture(autouse=bool(os.environ.get("ASYNCFLOW_TEST_JOURNALS")))
+def journals(leak_guard: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every engine that is given no journal gets one of its own: it must behave as without."""
+    numbers = itertools.count()
+
+    def journal_of(given: object) -> Journal | None:
+        return _journaling.journal_of(given or tmp_path / f"journal-{next(numbers)}")
+
+    monkeypatch.setattr(engine, "journal_of", journal_of)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ fcntl = pytest.importorskip("fcntl")
 termios = pytest.importorskip("termios")
 
 COMMAND = (sys.executable, "-m", "radical.asyncflow")
-VARIABLES = ("BACKEND", "PROFILE", "CONFIG", "SET", "DISABLE_PLUGINS")
+VARIABLES = ("BACKEND", "PROFILE", "CONFIG", "SET", "DISABLE_PLUGINS", "JOURNAL", "WALLTIME")
 
 Invoke = Callable[..., Result]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._binding import ATOMS
 from ._collector import INTERVAL, PACE
@@ -33,6 +33,9 @@ from ._values import StillOpen, substitute, top_level
 from .backend import ExecutionBackend, Report, TaskRequest
 from .errors import BackendError, CycleError, EngineClosedError, PendingLimitError
 from .model import TaskKind, TaskSpec, TaskState
+
+if TYPE_CHECKING:
+    from ._recorder import Recorder
 
 __all__ = ["Dispatcher"]
 
@@ -56,6 +59,8 @@ class Dispatcher:
         lanes: the backends by name, in the order they were given; the first is the default.
         by_index: the same, by the number that their sinks know them by.
         number: of the latest call.
+        journal: writes the journal, if there is one.
+        gates: each is asked before a task is sent; it is not if one says True.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class Dispatcher:
         self.recorder = recorder
         self.scheduler = Scheduler()
         self.closed = False
+        self.journal: Recorder | None = None
+        self.gates: tuple[Callable[[TaskFuture[Any]], bool], ...] = ()
         self.by_index: list[Lane] = []
         self._work_dir = work_dir
         self._max_pending = max_pending
@@ -171,6 +178,8 @@ class Dispatcher:
             self.recorder.add(spec, number)
         else:
             self.recorder.add(spec, number, [other.number for other in linked])
+        if self.journal is not None:
+            self.journal.added(future, linked)
         if self.observers.events is not None:
             self.observers.tell(future, PENDING)
         ended = scheduler.add(future, linked, holds)
@@ -243,6 +252,8 @@ class Dispatcher:
                 # Out of budget; or interrupted, as by a KeyboardInterrupt: `awake` is
                 # set, so nobody else would come back to what is left.
                 self.loop.call_soon(self.pump)
+        if self.journal is not None:
+            self.journal.flush()
         if self.observers.events:
             self.observers.deliver()
         if not self.scheduler.tasks:
@@ -262,11 +273,14 @@ class Dispatcher:
     def _send(self, limit: int) -> int:
         ready = self.scheduler.ready
         submitted = self.scheduler.submitted
+        gates = self.gates
         count = 0
         while ready and count < limit:
             node: Any = ready.popleft()
             count += 1
             if node.stage is not READY:
+                continue
+            if gates and any(gate(node) for gate in gates):
                 continue
             spec = node.spec
             lane = node.lane

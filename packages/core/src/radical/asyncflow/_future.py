@@ -14,6 +14,7 @@ from .model import TaskState
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
+    from ._entry import Entry
     from ._files import FileSet
 
 __all__ = ["Aux", "RemoteTaskFuture", "TaskFuture"]
@@ -25,7 +26,7 @@ class Aux:
     """What only some tasks need; a plain function task has none.
 
     Attributes:
-        ending: why its running work is being ended: "cancel", "timeout" or None.
+        ending: why its running work is being ended: "cancel", "timeout", "halt" or None.
         message: what was given to ``cancel``.
         timer: the pending timeout, retry or patience.
         foreign: futures of others among the arguments, by the id of what was passed.
@@ -35,7 +36,8 @@ class Aux:
         command: what an executable's body returned.
         files: declared inputs and outputs.
         preparing: the asyncio task that stages files and runs the body, or that checks
-            the outputs; no report counts meanwhile.
+            the outputs, or the entry of a result on its way to the journal; no report
+            counts meanwhile.
         context: where a block's or an executable's body runs.
         members: the unfinished tasks of a block.
         result: how an executable ended.
@@ -67,7 +69,7 @@ class Aux:
         self.keep: list[Any] | None = None
         self.linked: set[int] | None = None
         self.files: FileSet | None = None
-        self.preparing: asyncio.Task[Any] | None = None
+        self.preparing: asyncio.Task[Any] | Entry | None = None
         self.context: Context | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None
@@ -83,11 +85,12 @@ class TaskFuture(Node, asyncio.Future[T]):
     the work as far as the backend's capabilities say.
     """
 
-    __slots__ = (*Node.FIELDS, "aux", "binding", "dispatcher")
+    __slots__ = (*Node.FIELDS, "aux", "binding", "dispatcher", "entry")
 
     dispatcher: Dispatcher
     aux: Aux | None
     binding: int
+    entry: Entry  # set, and looked at, only by an engine with a journal
 
     @property
     def id(self) -> str:

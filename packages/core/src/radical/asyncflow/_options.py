@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .errors import ConfigurationError
 from .model import Resources, RetryPolicy, TaskKind, TaskSpec, closest
@@ -25,6 +25,11 @@ class TaskOptions(TypedDict, total=False):
         capture_stdio: an executable's result is the path of its output file.
         service: run until the workflow ends, where a backend can.
         task_description: handed to the backend untouched, after it checked it.
+        version: of the body, a text or a number: another one makes a journal's results void.
+        cache: with a journal, whether an earlier result may stand for a run: True, that of
+            the same call in an earlier run; ``"always"``, that of any equal call; False, none.
+        cache_key: instead of the arguments' content: a value, or a function that is called
+            with the arguments.
     """
 
     name: str
@@ -35,6 +40,9 @@ class TaskOptions(TypedDict, total=False):
     capture_stdio: bool
     service: bool
     task_description: Mapping[str, Any] | None
+    version: str | int | float
+    cache: bool | Literal["always"]
+    cache_key: Any
 
 
 _KNOWN = tuple(TaskOptions.__annotations__)
@@ -95,6 +103,22 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and value > 0):
             raise ConfigurationError(f"timeout must be seconds above 0 or None, not {value!r}")
+        return value
+    if key == "version":
+        if not isinstance(value, str | int | float):
+            raise ConfigurationError(f"version must be a text or a number, not {value!r}")
+        return str(value)
+    if key == "cache":
+        if not isinstance(value, bool) and value != "always":
+            raise ConfigurationError(f'cache must be True, False or "always", not {value!r}')
+        if kind is TaskKind.BLOCK and value is not False:
+            raise ConfigurationError("a block is not reused, the tasks that it calls are")
+        return value
+    if key == "cache_key":
+        if value is not None and not callable(value) and type(value).__hash__ is None:
+            raise ConfigurationError(
+                f"cache_key must be a plain value or a function of the arguments, not {value!r}"
+            )
         return value
     if key in ("capture_stdio", "service"):
         if not isinstance(value, bool):

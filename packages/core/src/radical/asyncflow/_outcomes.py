@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ._future import Aux, RemoteTaskFuture, TaskFuture
@@ -44,17 +44,24 @@ NO_KWARGS: dict[str, Any] = {}
 
 
 class Outcomes:
-    """The ends of one engine's tasks."""
+    """The ends of one engine's tasks.
+
+    Attributes:
+        halting: makes the error of a task that a `Halt` ends.
+    """
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._scheduler = dispatcher.scheduler
         self._observers = dispatcher.observers
         self._loop = dispatcher.loop
+        self.halting: Callable[[TaskFuture[Any]], BaseException] | None = None
 
     def began(self, node: TaskFuture[Any], worker: str | None) -> None:
         """A worker began with *node*: its timeout starts."""
         timeout = node.spec.timeout
+        if self._dispatcher.journal is not None:
+            self._dispatcher.journal.started(node, worker)
         if worker is not None and (self._observers.events is not None or node.aux is not None):
             aux_of(node).worker = worker
         if timeout is not None and (aux := aux_of(node)).ending is None:
@@ -81,6 +88,17 @@ class Outcomes:
         self.complete(node, value)
 
     def complete(self, node: TaskFuture[Any], value: Any) -> None:
+        """*node* succeeded; with a journal, for good once that is written."""
+        journal = self._dispatcher.journal
+        if journal is not None:
+            if isinstance(value, RemoteValue):
+                self._fetch_and_complete(node, value)
+                return
+            if journal.commit(node, value):
+                return
+        self.settle(node, value)
+
+    def settle(self, node: TaskFuture[Any], value: Any) -> None:
         """*node* succeeded for good."""
         self._scheduler.succeed(node)
         clear(node)
@@ -92,6 +110,25 @@ class Outcomes:
             asyncio.Future.set_result(node, value)
         if self._observers.events is not None:
             self._observers.tell(node, DONE)
+
+    def _fetch_and_complete(self, node: TaskFuture[Any], remote: RemoteValue) -> None:
+        """Bring a value here that the journal is to have, and leave it there for tasks there."""
+
+        async def bring() -> None:
+            try:
+                value = await remote.fetch()
+            except Exception as error:
+                aux_of(node).preparing = None
+                remote.release()
+                self.attempt_failed(node, error)
+                return
+            aux_of(node).preparing = None
+            if isinstance(node, RemoteTaskFuture):
+                node.remote = remote
+                node.wanted = True  # it is here
+            self.complete(node, value)
+
+        aux_of(node).preparing = self._dispatcher.preparer.spawn(bring())
 
     def fetch(self, future: RemoteTaskFuture[Any]) -> None:
         """Bring a value here that stayed where it was made."""
@@ -149,6 +186,8 @@ class Outcomes:
         if delay is None:
             self.resolve(self._scheduler.fail(node, error))
             return
+        if self._dispatcher.journal is not None:
+            self._dispatcher.journal.attempt_failed(node, error)
         self._scheduler.retry(node, now=not delay)
         self._dispatcher.wake()
         if delay:
@@ -251,12 +290,15 @@ class Outcomes:
         if aux.ending == "timeout":
             aux.ending = None
             self._retry_or_fail(node, TaskTimeoutError(node.name, node.spec.timeout or 0.0))
+        elif aux.ending == "halt" and self.halting is not None:
+            self.resolve(self._scheduler.fail(node, self.halting(node)))
         else:
             self.resolve(self._scheduler.cancel(node))
 
     def resolve(self, ended: Sequence[Resolution]) -> None:
         """Give the futures of *ended* their ends, and withdraw what was sent for them."""
         withdrawn: dict[Lane, list[int]] = {}
+        journal = self._dispatcher.journal
         for place, (node, state, error, was, inherited) in enumerate(ended):
             future: Any = node
             aux = future.aux
@@ -273,6 +315,8 @@ class Outcomes:
             clear(future)
             if was is PENDING or (was is READY and (place or error is None)):
                 future.attempt -= 1  # this attempt was never made
+            if journal is not None:
+                journal.ended(future, state, error)
             if future.done():
                 continue
             if error is not None:
@@ -314,7 +358,7 @@ class Outcomes:
         self._scheduler.running(node)
         if self._observers.events is not None:
             self._observers.tell(node, RUNNING)
-        if node.spec.timeout is not None:
+        if node.spec.timeout is not None or self._dispatcher.journal is not None:
             self.began(node, None)
 
     def block_failed(self, node: TaskFuture[Any], error: BaseException) -> None:

@@ -183,7 +183,7 @@ class Preparer:
         """Stage the files, run the body of an executable or a prompt, and send the task."""
         folder = None
         if aux.files is not None:
-            folder = self._folder(node)
+            folder = self.folder(node)
             args, kwargs = await self._stage(aux.files, folder, args, kwargs)
         spec = node.spec
         command: Command | Prompt | None = None
@@ -215,10 +215,10 @@ class Preparer:
     def _folder_of(self, future: asyncio.Future[Any]) -> Path | None:
         """Where the task behind *future* has its files, if it is one of this engine's."""
         if isinstance(future, TaskFuture) and future.dispatcher is self._dispatcher:
-            return self._folder(future)
+            return self.folder(future)
         return None
 
-    def _folder(self, node: TaskFuture[Any]) -> Path:
+    def folder(self, node: TaskFuture[Any]) -> Path:
         shared = node.lane.backend.shared_dir if node.lane is not None else None
         return (shared or self._work_dir()) / node.id
 
@@ -236,7 +236,7 @@ class Preparer:
         """Let *node* succeed with *value* if the files that it declared are there."""
         aux = aux_of(node)
         files = aux.files
-        folder = self._folder(node)
+        folder = self.folder(node)
 
         async def check() -> None:
             assert files is not None

@@ -54,6 +54,7 @@ class Reports:
         outcomes = self._outcomes
         tasks = self._scheduler.tasks
         succeed = self._scheduler.succeed
+        recording = self._dispatcher.journal is not None
         count = 0
         while reports and count < limit:
             report = reports.popleft()
@@ -72,7 +73,7 @@ class Reports:
                     # A block, or a task that was done and whose outputs are being checked.
                     self._stray(report)
                 elif state is DONE:
-                    if aux is None and type(node) is TaskFuture:
+                    if aux is None and type(node) is TaskFuture and not recording:
                         # A plain function: by far the most frequent end, and no more to it.
                         succeed(node)
                         node.args = ()
@@ -85,7 +86,7 @@ class Reports:
                 elif state is RUNNING:
                     if stage is SUBMITTED:
                         node.stage = RUNNING
-                        if node.spec.timeout is not None or value is not None:
+                        if node.spec.timeout is not None or value is not None or recording:
                             outcomes.began(node, value)
                         if observers.events is not None:
                             observers.tell(node, RUNNING)

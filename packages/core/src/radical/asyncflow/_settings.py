@@ -8,6 +8,8 @@ by hand; `radical.asyncflow._profiles.resolve` reads them in the script's proces
 ``ASYNCFLOW_PROFILE``  name of a profile
 ``ASYNCFLOW_CONFIG``   a file of profiles, read instead of the nearest asyncflow.toml
 ``ASYNCFLOW_SET``      JSON object: settings laid over the chosen backend's config
+``ASYNCFLOW_JOURNAL``  file of the journal, for an engine that is given none
+``ASYNCFLOW_WALLTIME`` seconds, or ``HH:MM:SS``, for an engine that is given no end
 =====================  ==========================================================
 """
 
@@ -25,8 +27,10 @@ from .errors import ConfigurationError
 __all__ = [
     "BACKEND",
     "CONFIG",
+    "JOURNAL",
     "PROFILE",
     "SET",
+    "WALLTIME",
     "environment",
     "inherited",
     "overlay",
@@ -38,6 +42,8 @@ BACKEND = "ASYNCFLOW_BACKEND"
 PROFILE = "ASYNCFLOW_PROFILE"
 CONFIG = "ASYNCFLOW_CONFIG"
 SET = "ASYNCFLOW_SET"
+JOURNAL = "ASYNCFLOW_JOURNAL"
+WALLTIME = "ASYNCFLOW_WALLTIME"
 
 
 def parse_setting(text: str) -> dict[str, Any]:
@@ -106,6 +112,8 @@ def environment(
     profile: str | None = None,
     config: str | os.PathLike[str] | None = None,
     settings: Iterable[str] = (),
+    journal: str | os.PathLike[str] | None = None,
+    walltime: str | None = None,
 ) -> dict[str, str]:
     """The variables that pass the options of ``asyncflow run`` on to the script.
 
@@ -118,6 +126,8 @@ def environment(
         PROFILE: profile,
         CONFIG: str(Path(config).absolute()) if config is not None else None,
         SET: json.dumps(values) if values else None,
+        JOURNAL: str(Path(journal).absolute()) if journal is not None else None,
+        WALLTIME: walltime,
     }
     return {name: value for name, value in variables.items() if value is not None}
 

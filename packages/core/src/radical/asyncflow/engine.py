@@ -22,19 +22,26 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from . import _launch
 from ._decorators import TaskDecorators
 from ._dispatch import Dispatcher
+from ._journaling import journal_of, open_journal
 from ._map import check_limit, map_tasks
 from ._plan import Plan, PlanRecorder
 from ._scope import SCOPE, Scope
-from .aside import in_thread
-from .backend import ExecutionBackend, ReportSink
-from .errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
+from ._settings import WALLTIME
+from ._work_dir import WorkDir
+from .backend import ExecutionBackend
+from .errors import ConfigurationError
 from .events import TaskEvent
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ._preemption import Preemption
     from ._progress import Progress
     from ._task import TaskFunction
+    from .journal import Journal
 
 __all__ = ["WorkflowEngine"]
 
@@ -48,11 +55,6 @@ PLAN_LIMIT = 20_000
 GRACE = 12.0
 """Seconds that cancelled work has to end at shutdown (executables get 5 of SIGTERM)."""
 
-BACKEND_GRACE = 15.0
-"""Seconds that a backend has to shut down."""
-
-BackendChoice = str | ExecutionBackend | Sequence[str | ExecutionBackend]
-
 
 class WorkflowEngine(TaskDecorators):
     """Runs a growing graph of tasks on one or several execution backends.
@@ -62,13 +64,15 @@ class WorkflowEngine(TaskDecorators):
     the event loop it was made in.
     """
 
-    def __init__(self, dispatcher: Dispatcher, work_dir: _WorkDir) -> None:
+    def __init__(self, dispatcher: Dispatcher, work_dir: WorkDir) -> None:
         """Not for users: `create` starts the backends, which takes an event loop."""
         super().__init__(dispatcher)
         self._work_dir = work_dir
         self._closing: asyncio.Task[None] | None = None
         self._lifeline: AsyncGenerator[None, None] | None = None
         self._interrupted = True
+        self._preemption: Preemption | None = None
+        self._outcome = "done"
         self._owner = asyncio.current_task()
         if self._owner is not None:
             self._owner.add_done_callback(self._owner_ended)
@@ -76,7 +80,7 @@ class WorkflowEngine(TaskDecorators):
     @classmethod
     def create(
         cls,
-        backend: BackendChoice | None = None,
+        backend: _launch.BackendChoice | None = None,
         config: Mapping[str, Any] | None = None,
         *,
         dry_run: bool = False,
@@ -84,6 +88,11 @@ class WorkflowEngine(TaskDecorators):
         work_dir: str | os.PathLike[str] | None = None,
         profile: str | None = None,
         max_pending: int | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
+        walltime: float | str | None = None,
+        deadline: datetime | None = None,
+        grace: float = 20.0,
+        stop_on_sigterm: bool = False,
     ) -> _Creation:
         """An engine with its backends started: await it, or enter it with ``async with``.
 
@@ -100,11 +109,24 @@ class WorkflowEngine(TaskDecorators):
             profile: name of a profile in ``asyncflow.toml``.
             max_pending: how many tasks may be unfinished; a call beyond that raises
                 PendingLimitError.
+            journal: a file that keeps what was done: run again with it, the program gets
+                the results that are still valid from there and does the rest.  None:
+                what ``ASYNCFLOW_JOURNAL`` says, else none.
+            walltime: seconds, or ``"HH:MM:SS"``, that the run may take.  In time before
+                its end nothing starts that would not finish; then what is left fails
+                with PreemptedError, and ``async with`` ends the program with exit code 75.
+                None: what ``ASYNCFLOW_WALLTIME`` says, else none.
+            deadline: the same as a point in time; the earlier of the two counts.
+            grace: seconds that a task of unknown length needs to be started before that
+                end, and that running ones get after SIGTERM.
+            stop_on_sigterm: have SIGTERM, as a batch system sends it, stop the run in the
+                same way.
 
         Raises:
             BackendNotFoundError: no such backend, or it is not installed.
             BackendStartError: a backend did not come up; those that did are shut down.
             ConfigurationError: the settings are wrong.
+            JournalError: the journal cannot be used; JournalInUseError: another run does.
         """
         if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
             raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
@@ -112,43 +134,65 @@ class WorkflowEngine(TaskDecorators):
             raise ConfigurationError(
                 "config is for a backend given by name; this one was made with its own"
             )
-        return _Creation(cls._create(backend, config, dry_run, uid, work_dir, profile, max_pending))
+        preemption = None
+        if walltime is None and deadline is None:
+            walltime = os.environ.get(WALLTIME) or None
+        if walltime is not None or deadline is not None or stop_on_sigterm:
+            from ._preemption import prepare
+
+            preemption = prepare(walltime, deadline, grace, stop_on_sigterm)
+        return _Creation(
+            cls._create(
+                *(backend, config, dry_run, uid, work_dir, profile, max_pending),
+                journal_of(journal),
+                preemption,
+            )
+        )
 
     @classmethod
     async def _create(
         cls,
-        backend: BackendChoice | None,
+        backend: _launch.BackendChoice | None,
         config: Mapping[str, Any] | None,
         dry_run: bool,
         uid: str | None,
         work_dir: str | os.PathLike[str] | None,
         profile: str | None,
         max_pending: int | None,
+        journal: Journal | None,
+        preemption: Callable[[Dispatcher], Preemption] | None,
     ) -> Self:
-        from ._registry import registry
         from ._watchers import introduce
 
-        backends = _choose(backend, config, dry_run, profile)
+        backends = _launch.choose(backend, config, dry_run, profile)
         recorder = PlanRecorder(None if dry_run else PLAN_LIMIT, backends)
         if dry_run:
-            backends = [registry.create("noop", {"name": each.name}) for each in backends]
+            backends = [_launch.stand_in(instance) for instance in backends]
         uid = uid or f"run.{os.urandom(4).hex()}"
-        place = _WorkDir(uid, work_dir)
+        place = WorkDir(uid, work_dir)
         dispatcher = Dispatcher(uid, place, max_pending=max_pending, recorder=recorder)
         engine = cls(dispatcher, place)
         started: list[ExecutionBackend] = []
         try:
+            if journal is not None:
+                await open_journal(dispatcher, journal)
             for instance in backends:
                 lane, sink = dispatcher.add_lane(instance)
                 started.append(instance)
-                await _start(instance, sink)
+                await _launch.start(instance, sink)
                 lane.refresh()
+                if dispatcher.journal is not None:
+                    dispatcher.journal.backend_up(instance)
+            if preemption is not None:
+                engine._preemption = preemption(dispatcher)
         except BaseException:
             # What is told is why the start failed, whatever the end of the others says;
             # each of those that fail is logged.
-            ends = (_end_backend(instance) for instance in started)
+            ends = (_launch.end(instance) for instance in started)
             await asyncio.gather(*ends, return_exceptions=True)
             await place.remove()
+            if dispatcher.journal is not None:
+                await dispatcher.journal.close("failed")
             raise
         engine._lifeline = _lifeline(engine)
         _LIFELINES.add(engine._lifeline)
@@ -178,6 +222,11 @@ class WorkflowEngine(TaskDecorators):
     def work_dir(self) -> Path:
         """Folder for files of this run, made on first use."""
         return self._work_dir()
+
+    @property
+    def preempted(self) -> str | None:
+        """Why the run is stopping before its tasks are done; None while it is not."""
+        return None if self._preemption is None else self._preemption.reason
 
     @property
     def closed(self) -> bool:
@@ -275,13 +324,17 @@ class WorkflowEngine(TaskDecorators):
                 log.warning("some tasks did not end within %g s of the shutdown", GRACE)
             lanes = dispatcher.lanes.values()
             ends = await asyncio.gather(
-                *(_end_backend(lane.backend) for lane in lanes), return_exceptions=True
+                *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True
             )
             dispatcher.pump()
             dispatcher.outcomes.abandon()
             await dispatcher.preparer.close()
         finally:
+            if self._preemption is not None:
+                self._preemption.close()
             await self._work_dir.remove()
+            if dispatcher.journal is not None:
+                await dispatcher.journal.close("preempted" if self.preempted else self._outcome)
         if self._owner is not None:
             self._owner.remove_done_callback(self._owner_ended)
             self._owner = None
@@ -307,6 +360,8 @@ class WorkflowEngine(TaskDecorators):
         _LIFELINES.discard(self._lifeline)
         self._lifeline = None
         log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
+        if self._interrupted:
+            self._outcome = "failed"
         await self.shutdown(cancel=self._interrupted)
 
     def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
@@ -323,8 +378,19 @@ class WorkflowEngine(TaskDecorators):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wait for unfinished tasks and shut down; after an error, cancel them."""
+        """Wait for unfinished tasks and shut down; after an error, cancel them.
+
+        Raises:
+            SystemExit: the run was preempted, and its tasks' PreemptedError ends the block.
+        """
+        if exc is not None:
+            self._outcome = "failed"
         await self.shutdown(cancel=exc is not None)
+        if exc is not None and self.preempted:
+            from ._preemption import EXIT_CODE, is_preemption
+
+            if is_preemption(exc):
+                raise SystemExit(EXIT_CODE) from exc
 
     def __repr__(self) -> str:
         names = ", ".join(self._dispatcher.lanes)
@@ -354,86 +420,6 @@ class _Creation:
     ) -> None:
         assert self._engine is not None
         await self._engine.__aexit__(exc_type, exc, traceback)
-
-
-class _WorkDir:
-    """The folder of a run, made when somebody asks for it."""
-
-    def __init__(self, uid: str, given: str | os.PathLike[str] | None) -> None:
-        self._uid = uid
-        self._given = None if given is None else Path(given).absolute()
-        self._made: Path | None = None
-
-    def __call__(self) -> Path:
-        if self._made is None:
-            if self._given is None:
-                import tempfile  # here, because it is slow to import and few need it
-
-                self._made = Path(tempfile.mkdtemp(prefix=f"asyncflow-{self._uid}-"))
-            else:
-                self._given.mkdir(parents=True, exist_ok=True)
-                self._made = self._given
-        return self._made
-
-    async def remove(self) -> None:
-        """Delete the folder if it is a temporary one."""
-        if self._made is not None and self._given is None:
-            import shutil
-
-            made, self._made = self._made, None
-            await in_thread(shutil.rmtree, made)
-
-
-def _choose(
-    backend: BackendChoice | None,
-    config: Mapping[str, Any] | None,
-    dry_run: bool,
-    profile: str | None,
-) -> list[ExecutionBackend]:
-    """The backends to run on, made but not started."""
-    from . import _profiles, _registry
-
-    if isinstance(backend, ExecutionBackend):
-        given: Sequence[str | ExecutionBackend] = [backend]
-    elif backend is None or isinstance(backend, str):
-        name = "noop" if dry_run and backend is None else backend
-        if dry_run and backend is None:
-            config = None
-        choices = _profiles.resolve(backend=name, config=config, profile=profile)
-        return [_registry.registry.create(choice.name, choice.config) for choice in choices]
-    else:
-        given = list(backend)
-        if config is not None:
-            raise ConfigurationError("config is for one backend; make several with the factory")
-    wrong = [item for item in given if not isinstance(item, str | ExecutionBackend)]
-    if wrong or not given:
-        raise ConfigurationError(
-            "backend must be a name, an ExecutionBackend or several of either, not "
-            + (repr(wrong[0]) if wrong else "an empty list")
-        )
-    return [
-        _registry.registry.create(item, None) if isinstance(item, str) else item for item in given
-    ]
-
-
-async def _start(backend: ExecutionBackend, sink: ReportSink) -> None:
-    try:
-        await backend.start(sink)
-    except AsyncFlowError:
-        raise
-    except Exception as error:
-        raise BackendStartError(
-            f"backend {backend.name!r} did not start: {type(error).__name__}: {error}"
-        ) from error
-
-
-async def _end_backend(backend: ExecutionBackend) -> None:
-    try:
-        async with asyncio.timeout(BACKEND_GRACE):
-            await backend.shutdown(cancel=True)
-    except Exception as error:
-        log.exception("backend %r did not shut down cleanly", backend.name)
-        raise BackendError(f"backend {backend.name!r} did not shut down: {error!r}") from error
 
 
 _LIFELINES: set[AsyncGenerator[None, None]] = set()

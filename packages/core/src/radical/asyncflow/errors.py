@@ -16,6 +16,11 @@ The tree::
     │   ├── BackendIncompatibleError          built for another version of the contract
     │   ├── BackendStartError                 it did not come up
     │   └── BackendLostError                  it went away with tasks outstanding
+    ├── JournalError (RuntimeError)           the journal cannot be written or read
+    │   ├── JournalInUseError                 another run writes it
+    │   ├── JournalCorruptError               something in its middle is damaged
+    │   └── JournalFormatError                not a journal, or of another version
+    ├── PreemptedError (RuntimeError)         the run's time is over; its journal can be resumed
     └── TaskError (RuntimeError)              a task did not succeed
         ├── ExecutableError                   non-zero exit code, or ended by a signal
         ├── TaskTimeoutError (TimeoutError)   ran longer than its ``timeout``
@@ -48,7 +53,12 @@ __all__ = [
     "EngineClosedError",
     "ExecutableError",
     "FileError",
+    "JournalCorruptError",
+    "JournalError",
+    "JournalFormatError",
+    "JournalInUseError",
     "PendingLimitError",
+    "PreemptedError",
     "RemoteError",
     "RemoteTraceback",
     "ResourceError",
@@ -136,6 +146,29 @@ class BackendStartError(BackendError):
 
 class BackendLostError(BackendError):
     """The backend went away; every task it held ends with this."""
+
+
+class JournalError(AsyncFlowError, RuntimeError):
+    """The journal cannot be written or read."""
+
+
+class JournalInUseError(JournalError):
+    """Another run writes the journal."""
+
+
+class JournalCorruptError(JournalError):
+    """Something in the middle of the journal is damaged; the message names the place."""
+
+
+class JournalFormatError(JournalError):
+    """The file is no journal, or one of a version that this release cannot read."""
+
+
+class PreemptedError(AsyncFlowError, RuntimeError):
+    """The time of the run is over and the task was not started, or was cancelled.
+
+    With a journal, the same program goes on from there when it is run again.
+    """
 
 
 class TaskError(AsyncFlowError, RuntimeError):

@@ -22,7 +22,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from ._command import Command, ExecutableResult, Prompt
 from ._resources import DEFAULT_RESOURCES, Resources, parse_size
@@ -111,6 +111,11 @@ class TaskSpec:
             its stdout, instead of the text.
         service: runs until the workflow ends, for backends with that capability.
         description: ``task_description``: reaches the backend untouched.
+        version: of the body, as its author declares it.
+        cache: whether a journal's result may stand for a run: that of the same call in an
+            earlier run, or, with ``"always"``, that of any equal call.
+        cache_key: stands for the arguments in a call's identity: a value, or a function of
+            the arguments that returns one.
     """
 
     name: str
@@ -123,3 +128,6 @@ class TaskSpec:
     capture_stdio: bool = False
     service: bool = False
     description: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    cache: bool | Literal["always"] = True
+    cache_key: Any = None

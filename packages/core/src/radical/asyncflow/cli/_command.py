@@ -13,7 +13,11 @@ from ..version import __version__
 from ._output import INTERRUPTED, WRONG, debug_option, debugging, show_log, warn
 from .backends import backends
 from .doctor import doctor
+from .explain import explain
+from .logs import logs
+from .report import report
 from .run import run
+from .runs import runs, show
 
 __all__ = ["command", "main"]
 
@@ -82,6 +86,11 @@ def command() -> None:
 command.add_command(backends)
 command.add_command(doctor)
 command.add_command(run)
+command.add_command(runs)
+command.add_command(show)
+command.add_command(logs)
+command.add_command(explain)
+command.add_command(report)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -35,7 +35,13 @@ def choice_options(function: F) -> F:
 
 
 def set_environment(
-    *, backend: str | None, profile: str | None, config: str | None, settings: Sequence[str]
+    *,
+    backend: str | None,
+    profile: str | None,
+    config: str | None,
+    settings: Sequence[str],
+    journal: str | None = None,
+    walltime: str | None = None,
 ) -> None:
     """Let every engine of this process that is given no backend follow the options.
 
@@ -49,7 +55,14 @@ def set_environment(
 
     from .._settings import BACKEND, SET, environment, inherited, overlay
 
-    variables = environment(backend=backend, profile=profile, config=config, settings=settings)
+    variables = environment(
+        backend=backend,
+        profile=profile,
+        config=config,
+        settings=settings,
+        journal=journal,
+        walltime=walltime,
+    )
     if SET in variables:
         variables[SET] = json.dumps(overlay(inherited(), json.loads(variables[SET])))
     if profile is not None and backend is None:

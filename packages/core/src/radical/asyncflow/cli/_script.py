@@ -19,6 +19,7 @@ from ..errors import (
     BackendNotFoundError,
     BackendStartError,
     ConfigurationError,
+    JournalError,
 )
 from ._output import INTERRUPTED, WRONG
 
@@ -30,6 +31,7 @@ SETTINGS = (
     BackendBrokenError,
     BackendIncompatibleError,
     BackendStartError,
+    JournalError,
 )
 """Errors that say all there is to say: where they were raised is of no interest."""
 
@@ -55,11 +57,18 @@ class Script:
 
     def report(self, error: BaseException, *, debug: bool) -> int:
         """Tell the user of the *error* that ended it.  Returns the exit code."""
+        from .._preemption import EXIT_CODE, is_preemption  # here: few programs get to this
+
         if isinstance(error, KeyboardInterrupt):
             if debug:
                 self._show(error)
             click.echo("Interrupted.", err=True)
             return INTERRUPTED
+        if is_preemption(error):
+            if debug:
+                self._show(error)
+            click.echo(f"Stopped: {_first(error)}", err=True)
+            return EXIT_CODE
         if isinstance(error, SETTINGS):
             if debug:
                 self._show(error)
@@ -103,3 +112,10 @@ class Script:
             if frame.f_code.co_filename == self._name
         ]
         return f"\n  ({self._path}, line {lines[-1]})" if lines else ""
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first of those that *error* groups, or itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

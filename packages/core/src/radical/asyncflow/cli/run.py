@@ -11,9 +11,15 @@ from ._output import debug_option, debugging, warn
 
 __all__ = ["run"]
 
+JOURNAL = "asyncflow.journal"
+"""The file that ``--journal`` means where it names none."""
+
 
 class _Run(click.Command):
-    """Options may also follow SCRIPT directly; from then on every word is the script's."""
+    """Options may also follow SCRIPT directly; from then on every word is the script's.
+
+    The word behind ``--journal`` is its file, unless it is an option or a Python program.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         takes_value = {
@@ -28,7 +34,11 @@ class _Run(click.Command):
         while rest:
             word = rest[0]
             name, equals, _ = word.partition("=")
-            if word == "--":
+            if word == "--journal":
+                del rest[0]
+                named = rest and not rest[0].startswith("-") and not rest[0].endswith(".py")
+                options.append(f"--journal={rest.pop(0) if named else JOURNAL}")
+            elif word == "--":
                 del rest[0]
                 if not script:
                     script, rest = rest[:1], rest[1:]
@@ -54,6 +64,16 @@ class _Run(click.Command):
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("--backend", metavar="NAME", help="The backend of engines that are given none.")
 @choice_options
+@click.option(
+    "--journal",
+    metavar="[PATH]",
+    help=f"Keep what is done in a file ({JOURNAL}), and reuse what it holds.",
+)
+@click.option(
+    "--walltime",
+    metavar="TIME",
+    help="Seconds or HH:MM:SS; in time before that nothing more starts, and the exit code is 75.",
+)
 @click.option("--no-progress", is_flag=True, help="Show no live table of the tasks.")
 @debug_option
 def run(
@@ -63,6 +83,8 @@ def run(
     profile: str | None,
     config: str | None,
     settings: tuple[str, ...],
+    journal: str | None,
+    walltime: str | None,
     no_progress: bool,
 ) -> None:
     """Run the Python program SCRIPT (- for stdin) with ARGS.
@@ -73,7 +95,14 @@ def run(
     """
     from ._script import Script
 
-    set_environment(backend=backend, profile=profile, config=config, settings=settings)
+    set_environment(
+        backend=backend,
+        profile=profile,
+        config=config,
+        settings=settings,
+        journal=journal,
+        walltime=walltime,
+    )
     wanted = _wanted() if backend or profile or config or settings else []
     engines: list[list[str]] = []
     close = _watch(engines, progress=not no_progress)

@@ -1,0 +1,285 @@
+"""Looking up whether a task that is about to be sent was done in an earlier run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _cached_files
+from ._binding import rewrite_call
+from ._bodies import Bodies, Body
+from ._files import InputFile, OutputFile
+from ._future import TaskFuture
+from ._identity import LARGE, Unidentified, call_content, content, large
+from ._outcomes import aux_of
+from ._task import TaskFunction
+from ._values import StillOpen, substitute
+from .aside import in_thread
+from .errors import JournalError
+from .model import TaskState
+
+if TYPE_CHECKING:
+    from ._dispatch import Dispatcher
+    from ._entry import Entry
+    from .journal import JournalWriter
+
+__all__ = ["Recall"]
+
+log = logging.getLogger("radical.asyncflow")
+
+Reuse = Callable[[TaskFuture[Any], str, Any, str], None]
+
+ASIDE = 4
+"""Threads that read arguments and results at a time."""
+
+
+class Recall:
+    """Finds tasks' identities, and their results in the journal, for one engine.
+
+    Args:
+        reuse: is called, in the loop, with a task, what it is given the result of
+            (``"RUN/NUMBER"``), that value and, of an executable, its error output.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, writer: JournalWriter, bodies: Bodies, reuse: Reuse
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._writer = writer
+        self._bodies = bodies
+        self._reuse = reuse
+        self._calls: dict[bytes, int] = {}
+        self._same: dict[str, TaskFuture[Any]] = {}
+        self._turn: asyncio.Future[None] | None = None
+        self._room = asyncio.Semaphore(ASIDE)
+
+    def meet(self, node: TaskFuture[Any], entry: Entry) -> bool:
+        """*node* is ready: whether it is not to be sent (now).
+
+        Its result is there already, or it takes a thread to find out.
+        """
+        spec = node.spec
+        body = self._bodies.of(spec)
+        if body.why is not None or not node.lane.executes:
+            entry.known = True
+            entry.why = body.why
+            return False
+        aux = node.aux
+        if (aux is not None and aux.files is not None) or large(node.args, node.kwargs):
+            try:
+                substitute(node)
+            except StillOpen:
+                return False  # it comes again when they are done
+            self._look_aside(node, entry, body)
+            return True
+        try:
+            digest = self._identity(node, body, {})
+        except StillOpen:
+            return False
+        except Unidentified as reason:
+            entry.known = True
+            entry.why = str(reason)
+            return False
+        entry.known = True
+        entry.key = self._numbered(node, digest)
+        if spec.cache == "always" and (first := self._first(node, entry.key)) is not None:
+            if first.stage < TaskState.DONE:
+                entry.known = False
+                self._dispatcher.scheduler.wait_more(node, (), holds=1)
+                first.add_done_callback(lambda _: self._dispatcher.release(node))
+            else:
+                self._share(node, first)
+            return True
+        found = self._writer.recall(entry.key)
+        if found is None:
+            return False
+        if found.size > LARGE or found.files or spec.capture_stdio:
+            self._look_aside(node, entry, body)
+            return True
+        try:
+            value = found.load()
+        except JournalError as error:
+            self._unreadable(node, entry, error)
+            return False
+        entry.stored = True
+        self._reuse(node, found.task, value, found.stderr)
+        return True
+
+    def _first(self, node: TaskFuture[Any], key: str) -> TaskFuture[Any] | None:
+        """The equal call of this run whose result *node* is to be given; None if it is itself."""
+        first = self._same.get(key)
+        if first is None or first is node or first.stage > TaskState.DONE:
+            self._same[key] = node
+            return None
+        return first
+
+    def _share(self, node: TaskFuture[Any], first: TaskFuture[Any]) -> None:
+        node.entry.stored = first.entry.stored
+        task = f"{self._dispatcher.uid}/{first.number}"
+        self._reuse(node, task, first.result(), first.stderr or "")
+
+    # ------------------------------------------------------- beside the loop
+
+    def _look_aside(self, node: TaskFuture[Any], entry: Entry, body: Body) -> None:
+        """As `meet`, for what would hold the loop too long."""
+        dispatcher = self._dispatcher
+        aux = aux_of(node)
+        entry.known = True
+        before, mine = self._turn, dispatcher.loop.create_future()
+        self._turn = mine
+
+        async def look() -> None:
+            reuse: Callable[[], None] | None = None
+            try:
+                async with self._room:
+                    if entry.key is None:
+                        digest = await self._digest(node, body)
+                        if before is not None:
+                            await asyncio.shield(before)  # equal calls are counted in their order
+                        entry.key = self._numbered(node, digest)
+                    _set(mine)
+                    reuse = await self._find(node, entry.key)
+            except Unidentified as reason:
+                entry.why = str(reason)
+            except JournalError as error:
+                self._unreadable(node, entry, error)
+            except Exception as error:
+                entry.why = f"{type(error).__name__}: {error}"
+                log.warning(
+                    "task %s %r could not be looked up in the journal, and runs",
+                    node.id,
+                    node.name,
+                    exc_info=True,
+                )
+            finally:
+                if before is None:
+                    _set(mine)
+                else:
+                    before.add_done_callback(lambda _: _set(mine))
+            aux.preparing = None
+            if reuse is None:
+                dispatcher.scheduler.requeue(node)
+            elif node.stage is TaskState.READY:
+                reuse()
+            dispatcher.wake()
+
+        aux.preparing = dispatcher.preparer.spawn(look())
+
+    async def _digest(self, node: TaskFuture[Any], body: Body) -> bytes:
+        digests: dict[int, bytes] = {}
+        files = node.aux.files if node.aux is not None else None
+        for item in files.inputs if files is not None else ():
+            if isinstance(item.source, str):
+                digests[id(item)] = await in_thread(_cached_files.digest, item.source)
+        return await in_thread(self._identity, node, body, digests)
+
+    async def _find(self, node: TaskFuture[Any], key: str) -> Callable[[], None] | None:
+        outputs = node.aux is not None and node.aux.files is not None and node.aux.files.outputs
+        if node.spec.cache == "always" and not outputs:
+            while (first := self._first(node, key)) is not None:
+                if first.stage is TaskState.DONE and first.done():
+                    return partial(self._share, node, first)
+                await asyncio.wait([first])
+        found = self._writer.recall(key)
+        if found is None:
+            return None
+        if found.files:
+            folder = self._dispatcher.preparer.folder(node)
+            await in_thread(_cached_files.restore, found.files, folder)
+        value = await in_thread(found.load)
+        if node.spec.capture_stdio and not await in_thread(Path(value).exists):
+            raise Unidentified(f"its output file {value} is gone")
+        node.entry.stored = True
+        return partial(self._reuse, node, found.task, value, found.stderr)
+
+    def _unreadable(self, node: TaskFuture[Any], entry: Entry, error: JournalError) -> None:
+        entry.why = f"its earlier result cannot be read: {error}"
+        log.warning("task %s %r runs again: %s", node.id, node.name, entry.why)
+
+    # ---------------------------------------------------------------- identity
+
+    def _numbered(self, node: TaskFuture[Any], digest: bytes) -> str:
+        """The key of a call: equal calls of one run are told apart by their order."""
+        if node.spec.cache == "always":
+            return digest.hex()
+        earlier = self._calls.get(digest, 0)
+        self._calls[digest] = earlier + 1
+        return f"{digest.hex()}.{earlier}" if earlier else digest.hex()
+
+    def _identity(self, node: TaskFuture[Any], body: Body, files: dict[int, bytes]) -> bytes:
+        """The hash of what makes *node* the call that it is; in any thread.
+
+        Args:
+            files: hashes of the local files among the arguments, by the id of the InputFile.
+
+        Raises:
+            Unidentified: something among the arguments cannot be compared.
+            StillOpen: a future that was put into them after the call is unfinished.
+        """
+
+        def leaf(value: Any) -> bytes | None:
+            if isinstance(value, TaskFuture) and value.dispatcher is self._dispatcher:
+                return self._of_future(value)
+            if isinstance(value, InputFile):
+                if isinstance(value.source, TaskFuture):
+                    return b"from" + self._of_future(value.source) + str(value.name).encode()
+                return b"file" + files.get(id(value), b"") + str(value.name).encode()
+            if isinstance(value, OutputFile):
+                return b"output" + value.name.encode()
+            if isinstance(value, TaskFunction):
+                return b"task" + self._bodies.of(value.spec).prefix
+            return self._of_foreign(node, value)
+
+        chosen = node.spec.cache_key
+        if chosen is None:
+            arguments = call_content(node.args, node.kwargs, leaf)
+        else:
+            if callable(chosen):
+                args, kwargs = rewrite_call(node.args, node.kwargs, self._plain(node))
+                try:
+                    chosen = chosen(*args, **kwargs)
+                except Exception as error:
+                    raise Unidentified(
+                        f"its cache_key raised {type(error).__name__}: {error}"
+                    ) from error
+            arguments = b"key" + content(chosen, leaf)
+        return blake2b(body.prefix + arguments, digest_size=16).digest()
+
+    def _of_future(self, future: TaskFuture[Any]) -> bytes:
+        """What stands for *future*: its identity, or the content of a result without one."""
+        if future.stage is not TaskState.DONE or not future.done():
+            raise StillOpen([future])
+        entry = future.entry
+        if entry.key is not None and entry.stored:
+            return b"key" + entry.key.encode()
+        return b"value" + content(future.result())
+
+    def _of_foreign(self, node: TaskFuture[Any], value: Any) -> bytes | None:
+        foreign = node.aux.foreign if node.aux is not None else None
+        if foreign is None or id(value) not in foreign:
+            return None
+        return b"value" + content(foreign[id(value)].result())
+
+    def _plain(self, node: TaskFuture[Any]) -> Callable[[Any], Any]:
+        """What a user's cache_key gets in place of a future: its result."""
+        foreign = (node.aux.foreign if node.aux is not None else None) or {}
+
+        def value_of(leaf: Any) -> Any:
+            if isinstance(leaf, TaskFuture) and leaf.dispatcher is self._dispatcher:
+                if leaf.stage is not TaskState.DONE or not leaf.done():
+                    raise StillOpen([leaf])
+                return leaf.result()
+            awaited = foreign.get(id(leaf))
+            return leaf if awaited is None else awaited.result()
+
+        return value_of
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

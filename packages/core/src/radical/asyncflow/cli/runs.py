@@ -1,0 +1,267 @@
+"""``asyncflow runs`` and ``asyncflow show``: which runs a journal has, and how one went."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .._text import printable, shorten
+from ._output import debug_option, print_json, print_table
+from ._record import LAST, find_journal, find_run, find_tasks, journal_option, load
+
+if TYPE_CHECKING:
+    from ..journal import ErrorRecord, TaskRecord
+    from ..report import Facts
+
+__all__ = ["runs", "show"]
+
+FAILURES = 10
+FUNCTIONS = 40
+
+
+@click.command()
+@journal_option
+@click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
+@debug_option
+def runs(journal: str | None, as_json: bool) -> None:
+    """List the runs in a journal, the last one last."""
+    from ..report import Facts
+    from ..report.words import moment, seconds
+
+    found = [Facts(run) for run in load(find_journal(journal))]
+    if as_json:
+        print_json([_summary(facts) for facts in found])
+        return
+    if not found:
+        click.echo("The journal holds no run yet.")
+        return
+    print_table(
+        ("RUN", "BEGUN", "TIME", "OUTCOME", "TASKS", "FAILED", "REUSED", "PROGRAM"),
+        [
+            (
+                facts.run.uid,
+                moment(facts.run.begun),
+                seconds(facts.run.length),
+                facts.run.outcome or "unfinished",
+                f"{len(facts.run.tasks):,}",
+                f"{facts.states['FAILED']:,}",
+                f"{facts.reused:,}",
+                shorten(shlex.join(facts.run.program), 60) or "-",
+            )
+            for facts in found
+        ],
+    )
+
+
+@click.command()
+@click.argument("run", default=LAST)
+@journal_option
+@click.option("--tasks", "each", is_flag=True, help="List the tasks one by one.")
+@click.option("--task", "task", metavar="TASK", help="List this task only, by number or name.")
+@click.option(
+    "--state",
+    type=click.Choice(["done", "failed", "cancelled", "running", "pending"], case_sensitive=False),
+    help="List the tasks in this state.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@debug_option
+def show(
+    run: str, journal: str | None, each: bool, task: str | None, state: str | None, as_json: bool
+) -> None:
+    """Show how RUN went: a run's uid or its beginning, "last" (the default), or a journal."""
+    from ..report import Facts
+
+    _, chosen = find_run(run, journal)
+    facts = Facts(chosen)
+    listed = find_tasks(chosen, task) if task is not None else [*chosen.tasks.values()]
+    if state is not None:
+        listed = [one for one in listed if one.state == state.upper()]
+    listing = each or task is not None or state is not None
+    if as_json:
+        data = {**_summary(facts), **_details(facts)}
+        if listing:
+            data["tasks"] = [_task(one) for one in listed]
+        print_json(data)
+    elif listing:
+        _print_tasks(listed)
+    else:
+        _print_run(facts)
+
+
+def _print_run(facts: Facts) -> None:
+    from ..report.words import seconds, share
+
+    run = facts.run
+    click.secho(printable(run.uid), bold=True)
+    print_table(("", ""), list(_about(facts)), indent=2)
+    if facts.functions:
+        click.secho("\nTasks", bold=True)
+        print_table(
+            ("NAME", "TASKS", "DONE", "FAILED", "REUSED", "RETRIES", "TIME", "MEAN", "LONGEST"),
+            [
+                (
+                    one.name,
+                    f"{one.tasks:,}",
+                    *(f"{many:,}" for many in (one.states["DONE"], one.states["FAILED"])),
+                    *(f"{many:,}" for many in (one.reused, one.retries)),
+                    *(seconds(one.seconds), seconds(one.mean)),
+                    "–" if one.longest is None else seconds(one.longest_seconds),
+                )
+                for one in facts.functions[:FUNCTIONS]
+            ],
+            indent=2,
+        )
+        if len(facts.functions) > FUNCTIONS:
+            click.echo(f"  and {len(facts.functions) - FUNCTIONS:,} more names")
+    if facts.backends:
+        click.secho("\nBackends", bold=True)
+        print_table(
+            ("NAME", "VERSION", "TASKS", "WORKERS", "SLOTS", "UTILISATION"),
+            [
+                (
+                    *(one.name, one.version or "-", f"{one.tasks:,}"),
+                    *(f"{one.workers:,}" if one.workers else "-", f"{one.slots:,}"),
+                    share(min(one.busy, one.capacity), one.capacity),
+                )
+                for one in facts.backends
+            ],
+            indent=2,
+        )
+    _print_failures(facts)
+
+
+def _about(facts: Facts) -> Iterator[tuple[str, str]]:
+    from ..report.words import count, moment, seconds, share
+
+    run = facts.run
+    yield "outcome", run.outcome or "unfinished: it was killed, or runs still"
+    if run.program:
+        yield "program", shlex.join(run.program)
+    yield "begun", moment(run.begun)
+    where = f"{run.host}, process {run.pid}" if run.host else ""
+    if where:
+        yield "on", where + (f", Python {run.python}" if run.python else "")
+    yield "wall time", seconds(run.length)
+    yield "task time", seconds(facts.task_seconds)
+    path = facts.critical_path
+    if path:
+        tasks = count(len(path), "task")
+        yield "critical path", f"{seconds(facts.critical_seconds)} ({tasks}, to {path[-1].id})"
+    if facts.utilisation is not None:
+        yield "utilisation", share(facts.utilisation, 1)
+    states = [f"{many:,} {state.lower()}" for state, many in facts.states.items()]
+    yield "tasks", ", ".join(states) or "none"
+    yield "reused", f"{facts.reused:,}"
+    yield "retries", f"{facts.retries:,}"
+
+
+def _print_failures(facts: Facts) -> None:
+    if not facts.states["FAILED"]:
+        return
+    click.secho("\nFailures", bold=True)
+    print_table(
+        ("TASK", "NAME", "TIMES", "ERROR"),
+        [
+            (failure.tasks[0].id, failure.name, f"{len(failure.tasks):,}", _line(failure.error))
+            for failure in facts.failures[:FAILURES]
+        ],
+        indent=2,
+    )
+    more = len(facts.failures) - FAILURES
+    if more > 0:
+        click.echo(f"  and {more:,} more: asyncflow show {facts.run.uid} --state failed")
+    if facts.consequences:
+        tasks = "task" if len(facts.consequences) == 1 else "tasks"
+        click.echo(f"  {len(facts.consequences):,} more {tasks} failed because a dependency did.")
+    if facts.failures:
+        first = facts.failures[0].tasks[0]
+        click.echo(f"\n  asyncflow logs {facts.run.uid} {first.number}   shows the first in full")
+
+
+def _print_tasks(tasks: list[TaskRecord]) -> None:
+    from ..report import busy_seconds
+    from ..report.words import seconds
+
+    if not tasks:
+        click.echo("No task is like that.")
+        return
+    print_table(
+        ("TASK", "NAME", "STATE", "BACKEND", "WORKER", "ATTEMPT", "TIME", "ERROR"),
+        [
+            (
+                *(task.id, task.name, "reused" if task.reused else task.state.lower()),
+                *(task.backend or "-", task.worker or "-", str(task.attempt)),
+                *(seconds(busy_seconds(task)), _line(task.error)),
+            )
+            for task in tasks
+        ],
+    )
+
+
+def _line(error: ErrorRecord | None) -> str:
+    if error is None:
+        return ""
+    first = next((line.strip() for line in error.text.splitlines() if line.strip()), "")
+    return shorten(": ".join(filter(None, (error.type.rpartition(".")[2], first))), 160)
+
+
+def _summary(facts: Facts) -> dict[str, Any]:
+    run = facts.run
+    return {
+        "run": run.uid,
+        "outcome": run.outcome or "unfinished",
+        "begun": run.begun,
+        "seconds": run.length,
+        "host": run.host,
+        "pid": run.pid,
+        "python": run.python,
+        "program": list(run.program),
+        "states": dict(facts.states),
+        "reused": facts.reused,
+        "retries": facts.retries,
+    }
+
+
+def _details(facts: Facts) -> dict[str, Any]:
+    return {
+        "task_seconds": facts.task_seconds,
+        "critical_seconds": facts.critical_seconds,
+        "critical_path": [task.id for task in facts.critical_path],
+        "utilisation": facts.utilisation,
+        "backends": [one._asdict() for one in facts.backends],
+        "functions": [
+            {
+                "name": one.name,
+                "kind": one.kind,
+                "tasks": one.tasks,
+                "states": dict(one.states),
+                "reused": one.reused,
+                "retries": one.retries,
+                "seconds": one.seconds,
+                "longest": None if one.longest is None else one.longest.id,
+            }
+            for one in facts.functions
+        ],
+        "failures": [
+            {
+                "name": failure.name,
+                "error": failure.error._asdict(),
+                "tasks": [task.id for task in failure.tasks],
+            }
+            for failure in facts.failures
+        ],
+    }
+
+
+def _task(task: TaskRecord) -> Mapping[str, Any]:
+    fields = task._asdict()
+    del fields["function"], fields["number"]
+    fields["after"] = [f"task.{number:06d}" for number in task.after]
+    fields["error"] = None if task.error is None else task.error._asdict()
+    fields["failed"] = [
+        {**failed._asdict(), "error": failed.error._asdict()} for failed in task.failed
+    ]
+    return {"task": task.id, "name": task.name, "kind": task.kind, **fields}

@@ -1,0 +1,47 @@
+"""The journal of runs: one append-only file that a killed program can be resumed from."""
+
+from __future__ import annotations
+
+from ._format import (
+    attempt_failed,
+    backend_down,
+    backend_up,
+    function_used,
+    run_begun,
+    run_ended,
+    scalar,
+    task_ended,
+    task_started,
+    unstored,
+)
+from ._reader import Damage, read
+from ._recalled import Recalled
+from ._records import AttemptRecord, ErrorRecord, FunctionRecord, RunRecord, TaskRecord
+from ._repair import Repair, repair
+from ._writer import Journal, JournalWriter, Record
+
+__all__ = [
+    "AttemptRecord",
+    "Damage",
+    "ErrorRecord",
+    "FunctionRecord",
+    "Journal",
+    "JournalWriter",
+    "Recalled",
+    "Record",
+    "Repair",
+    "RunRecord",
+    "TaskRecord",
+    "attempt_failed",
+    "backend_down",
+    "backend_up",
+    "function_used",
+    "read",
+    "repair",
+    "run_begun",
+    "run_ended",
+    "scalar",
+    "task_ended",
+    "task_started",
+    "unstored",
+]

@@ -1,0 +1,338 @@
+"""The lines of a journal, made and read.
+
+A line is ``CRC KIND [KEY] JSON``, in ASCII, ended by a newline: CRC is the CRC-32 of all
+that follows the space behind it, as eight lower hexadecimal digits.  The kinds::
+
+    H  head of the file: format and version
+    B  a run begins; all lines up to the next B are of this run
+    U  a backend came up            N  it went down
+    F  a function, before its first task
+    S  a task runs that had not ended when this was written
+    R  an attempt failed, and another follows
+    D  a task is done, and under KEY its result can be recalled
+    E  a task ended in any other way; its KEY is ``-`` if it has no identity
+    X  the run ended
+
+Readers ignore kinds and fields that they do not know, so a new one needs no new
+version.  Times are seconds since the run's begin.  The functions that make lines are
+called from any thread, and cost a few microseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from ..errors import JournalFormatError
+from ._records import ErrorRecord, FunctionRecord
+
+__all__ = [
+    "CRC",
+    "FORMAT",
+    "HEADER",
+    "VERSION",
+    "Line",
+    "attempt_failed",
+    "backend_down",
+    "backend_up",
+    "check_header",
+    "function_used",
+    "intact",
+    "parse",
+    "run_begun",
+    "run_ended",
+    "scalar",
+    "seal",
+    "task_ended",
+    "task_started",
+    "unstored",
+]
+
+FORMAT = "asyncflow-journal"
+VERSION = 1
+CRC = 9
+"""Length of the checksum and the space behind it."""
+
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+_SMALL = 1 << 63
+_LOOKS_LIKE_HEADER = re.compile(rb'[0-9a-f]{8} H \{"format":"asyncflow-journal",')
+
+Times3 = tuple[float | None, float | None, float | None]
+Times4 = tuple[float | None, float | None, float | None, float | None]
+
+
+def seal(text: str) -> bytes:
+    """*text* as a line: with its checksum, and a newline.
+
+    Raises:
+        UnicodeEncodeError: it is not ASCII.
+    """
+    data = text.encode("ascii")
+    return b"%08x %b\n" % (crc32(data), data)
+
+
+HEADER = seal(f'H {{"format":"{FORMAT}","version":{VERSION}}}')
+
+
+def run_begun(
+    run: str, wall: float, host: str, pid: int, python: str, program: Sequence[str]
+) -> bytes:
+    """The line of a run that begins; *wall* is seconds since the epoch."""
+    fields = {
+        "run": run,
+        "wall": wall,
+        "host": host,
+        "pid": pid,
+        "python": python,
+        "program": list(program),
+    }
+    return seal(f"B {_dumps(fields)}")
+
+
+def run_ended(time: float, outcome: str) -> bytes:
+    """The line of a run that ended "done", "failed" or "preempted"."""
+    return seal(f'X {{"t":{time:.6f},"outcome":{_quote(outcome)}}}')
+
+
+def backend_up(name: str, version: str, time: float) -> bytes:
+    """The line of a backend that came up."""
+    return seal(f'U {{"backend":{_quote(name)},"version":{_quote(version)},"t":{time:.6f}}}')
+
+
+def backend_down(name: str, time: float) -> bytes:
+    """The line of a backend that went down."""
+    return seal(f'N {{"backend":{_quote(name)},"t":{time:.6f}}}')
+
+
+def function_used(function: FunctionRecord) -> bytes:
+    """The line of a function, to be written before that of its first task."""
+    fields: dict[str, object] = {
+        "f": function.number,
+        "name": function.name,
+        "kind": function.kind,
+        "source": function.source,
+        "cache": function.cache,
+    }
+    if function.version:
+        fields["version"] = function.version
+    if function.resources:
+        fields["resources"] = dict(function.resources)
+    return seal(f"F {_dumps(fields)}")
+
+
+def task_started(
+    number: int,
+    function: int,
+    times: Times3,
+    *,
+    attempt: int = 1,
+    backend: str = "",
+    worker: str | None = None,
+    after: Sequence[int] = (),
+    workflow: str | None = None,
+) -> bytes:
+    """The line of a task that runs; *times* are those of its call, readiness and start."""
+    rest = _whereabouts(attempt, backend, worker, after, workflow)
+    return seal(f'S {{"task":{number},"f":{function},"t":{_times(times)}{rest}}}')
+
+
+def attempt_failed(
+    number: int,
+    function: int,
+    started: float | None,
+    ended: float,
+    error: ErrorRecord,
+    *,
+    attempt: int = 1,
+    worker: str | None = None,
+) -> bytes:
+    """The line of an attempt that failed, when another follows."""
+    times = _times((started, ended))
+    rest = _whereabouts(attempt, "", worker, (), None)
+    return seal(f'R {{"task":{number},"f":{function},"t":{times}{rest},"error":{_error(error)}}}')
+
+
+def task_ended(
+    number: int,
+    function: int,
+    state: str,
+    times: Times4,
+    *,
+    key: str | None = None,
+    result: str = "",
+    attempt: int = 1,
+    backend: str = "",
+    worker: str | None = None,
+    after: Sequence[int] = (),
+    workflow: str | None = None,
+    reused: str | None = None,
+    why: str | None = None,
+    error: ErrorRecord | None = None,
+    exit_code: int | None = None,
+    stdout: str | None = None,
+    stderr: str | None = None,
+    files: Sequence[Any] = (),
+) -> bytes:
+    """The line of a task that ended.
+
+    Args:
+        state: "DONE", "FAILED" or "CANCELLED".
+        times: of its call, readiness, start and end.
+        key: its identity, a hash of 128 bits as 32 lower hexadecimal digits; ``.1`` and
+            so on may follow.
+        result: as `JournalWriter.store` or `scalar` gave it; "" if it is not kept.
+        reused: ``"RUN/NUMBER"`` of the task whose result it was given.
+        why: why it was not given an earlier result.
+        files: what is to be recalled beside the result; anything that JSON has.
+    """
+    added, ready, started, ended = times
+    if added is None or ready is None or started is None or ended is None:
+        clock = _times(times)
+    else:
+        clock = "[%.6f,%.6f,%.6f,%.6f]" % (added, ready, started, ended)  # noqa: UP031 - faster
+    text = f'"f":{function},"t":{clock}'
+    if backend:
+        text = f'{text},"backend":{_quote(backend)}'
+    if worker is not None:
+        text = f'{text},"worker":{_quote(worker)}'
+    if attempt != 1 or after or workflow is not None:
+        text += _whereabouts(attempt, "", None, after, workflow)
+    if why is not None:
+        text = f'{text},"why":{_quote(why)}'
+    if exit_code is not None:
+        text = f'{text},"exit":{exit_code}'
+    if stdout is not None or stderr is not None:
+        text = f'{text},"out":{_dumps(stdout)},"err":{_dumps(stderr)}'
+    if files:
+        text = f'{text},"files":{_dumps(list(files))}'
+    kept = result and not result.startswith('"unstored"')
+    if kept and key is not None and reused is None and state == "DONE":
+        # Task and result come first: what recalls them need not parse the rest.
+        return seal(f'D {key} {{"task":{number},{result},{text}}}')
+    if reused is not None:
+        text = f'{text},"reused":{_dumps(reused)}'
+    if error is not None:
+        text = f'{text},"error":{_error(error)}'
+    if result:
+        text = f"{text},{result}"
+    return seal(f'E {key or "-"} {{"task":{number},"state":"{state}",{text}}}')
+
+
+def scalar(value: object) -> str | None:
+    """The result field of a value that JSON keeps exactly as it is; None for any other."""
+    kind = type(value)
+    if value is None:
+        return '"value":null'
+    if kind is int:
+        return f'"value":{value}' if -_SMALL <= value < _SMALL else None  # type: ignore[operator]
+    if kind is bool:
+        return '"value":true' if value else '"value":false'
+    if kind is float:
+        return f'"value":{value!r}' if math.isfinite(value) else None  # type: ignore[arg-type]
+    # Beyond ASCII, JSON would join two surrogates that were apart.
+    if kind is str and len(value) <= 1024 and value.isascii():  # type: ignore[arg-type, attr-defined]
+        return f'"value":{_dumps(value)}'
+    return None
+
+
+def unstored(reason: str) -> str:
+    """The result field of a value that is not kept."""
+    return f'"unstored":{_dumps(reason)}'
+
+
+@lru_cache(maxsize=4096)
+def _quote(text: str) -> str:
+    return _dumps(text)
+
+
+def _times(times: Sequence[float | None]) -> str:
+    return f"[{','.join('null' if time is None else f'{time:.6f}' for time in times)}]"
+
+
+def _error(error: ErrorRecord) -> str:
+    fields = {"type": error.type, "text": error.text}
+    if error.traceback:
+        fields["traceback"] = error.traceback
+    return _dumps(fields)
+
+
+def _whereabouts(
+    attempt: int,
+    backend: str,
+    worker: str | None,
+    after: Sequence[int],
+    workflow: str | None,
+) -> str:
+    text = ""
+    if attempt != 1:
+        text = f'{text},"attempt":{attempt}'
+    if backend:
+        text = f'{text},"backend":{_quote(backend)}'
+    if worker is not None:
+        text = f'{text},"worker":{_quote(worker)}'
+    if after:
+        text = f'{text},"after":[{",".join(map(str, after))}]'
+    if workflow is not None:
+        text = f'{text},"workflow":{_quote(workflow)}'
+    return text
+
+
+class Line(NamedTuple):
+    """A line, parsed; *key* is "" where its kind has none or the task has no identity."""
+
+    kind: str
+    key: str
+    fields: Mapping[str, Any]
+
+
+def intact(line: bytes) -> bool:
+    """Whether *line*, without its newline, is what was once written."""
+    return line[: CRC - 1] == b"%08x" % crc32(line[CRC:]) and line[CRC - 1 : CRC] == b" "
+
+
+def parse(line: bytes) -> Line:
+    """A line, without its newline, that is `intact`.
+
+    Raises:
+        ValueError: what stands in it is no record.
+    """
+    kind, _, rest = line[CRC:].decode("ascii").partition(" ")
+    key = ""
+    if not rest.startswith("{"):
+        key, _, rest = rest.partition(" ")
+    fields = json.loads(rest)
+    if not isinstance(fields, dict):
+        raise ValueError(f"a record holds {rest[:40]!r} where fields should be")
+    return Line(kind, "" if key == "-" else key, fields)
+
+
+def check_header(path: str, line: bytes) -> bool:
+    """Whether *line*, the first of the file without its newline, is whole.
+
+    Raises:
+        JournalFormatError: the file is no journal, or one of another version.
+    """
+    if not _LOOKS_LIKE_HEADER.match(line) and not _nearly(line):
+        raise JournalFormatError(
+            f"{path} is not a journal of asyncflow; it was not changed: name another file"
+        )
+    if not intact(line):
+        return False
+    version = parse(line).fields.get("version")
+    if version != VERSION:
+        raise JournalFormatError(
+            f"journal {path} has format version {version}, this release of radical.asyncflow "
+            f"reads and writes version {VERSION}: use the release that wrote it, or a new journal"
+        )
+    return True
+
+
+def _nearly(line: bytes) -> bool:
+    """Whether a few damaged bytes would make the header of *line*."""
+    wrong = sum(ours != theirs for ours, theirs in zip(HEADER, line, strict=False))
+    return len(line) >= len(HEADER) - 1 and wrong <= 4

@@ -1,0 +1,261 @@
+"""Reads a journal, whether it is still written, was left by a killed run, or is damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from ..errors import JournalError
+from ._file import reason
+from ._format import CRC, HEADER, Line, check_header, intact, parse, run_begun
+from ._index import corrupt
+from ._records import AttemptRecord, ErrorRecord, FunctionRecord, RunRecord, TaskRecord
+
+__all__ = ["Damage", "read", "records"]
+
+_LOST = "unknown"
+"""Uid of a run whose first line is damaged."""
+
+
+class Damage(NamedTuple):
+    """A line that cannot be read.
+
+    Attributes:
+        line: its number, from 1.
+        offset, length: where it stands, in bytes, with its newline.
+        reason: what is wrong with it.
+    """
+
+    line: int
+    offset: int
+    length: int
+    reason: str
+
+
+def read(
+    path: str | os.PathLike[str], *, damage: list[Damage] | None = None
+) -> tuple[RunRecord, ...]:
+    """The runs in a journal, the oldest first; also while another process writes it.
+
+    Half a record at the end, as a kill leaves it, is passed over.
+
+    Args:
+        damage: is given what is damaged elsewhere, which is then passed over too.
+
+    Raises:
+        JournalCorruptError: something is damaged, and no *damage* was given.
+        JournalFormatError: the file is no journal, or one of another version.
+        JournalError: it cannot be read.
+    """
+    path = os.fspath(path)
+    runs: list[_Run] = []
+    try:
+        if not Path(path).is_file():
+            raise JournalError(f"there is no journal {path}")
+        with Path(path).open("rb", buffering=1 << 18) as stream:
+            for _ in records(path, stream, runs, damage):
+                pass
+    except OSError as error:
+        raise JournalError(f"journal {path} cannot be read: {reason(error)}") from error
+    return tuple(run.record() for run in runs)
+
+
+def records(
+    path: str, stream: BinaryIO, runs: list[_Run], damage: list[Damage] | None
+) -> Iterator[bytes]:
+    """The good lines of *stream*, which together are a journal again; also filled in *runs*.
+
+    Raises:
+        JournalCorruptError, JournalFormatError: as `read`.
+        OSError: it cannot be read.
+    """
+    offset = 0
+    for number, line in enumerate(stream, 1):
+        body = line.removesuffix(b"\n")
+        if body is line:
+            if number == 1 and HEADER.startswith(line):
+                return
+            if number == 1:
+                check_header(path, line)
+            elif intact(line) or not intact(line[:-1]):
+                return  # torn; not a line whose newline is another byte
+        wrong = _take(path, number, body, runs) if body is not line else "it does not end"
+        if wrong is None:
+            yield line
+        else:
+            if damage is None:
+                raise corrupt(path, offset, number)
+            damage.append(Damage(number, offset, len(line), wrong))
+            if number == 1:
+                yield HEADER
+            elif body[CRC : CRC + 2] == b"B " or (b'"run":' in body and b'"wall":' in body):
+                # What follows must not be taken for a part of the run before.
+                substitute = run_begun(_LOST, 0.0, "", 0, "", ())
+                runs.append(_Run(parse(substitute[:-1]).fields))
+                yield substitute
+        offset += len(line)
+
+
+def _take(path: str, number: int, body: bytes, runs: list[_Run]) -> str | None:
+    """What is wrong with a line; if nothing is, it was added to *runs*."""
+    if number == 1:
+        return None if check_header(path, body) else "its checksum is wrong"
+    if not intact(body):
+        return "its checksum is wrong"
+    try:
+        line = parse(body)
+        if line.kind == "B":
+            runs.append(_Run(line.fields))
+        elif runs:
+            runs[-1].take(line)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"it is no record: {error!r}"
+    return None
+
+
+class _Run:
+    """A run, while its lines are read."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._begun = RunRecord(
+            uid=str(fields["run"]),
+            begun=float(fields["wall"]),
+            host=str(fields.get("host", "")),
+            pid=int(fields.get("pid", 0)),
+            python=str(fields.get("python", "")),
+            program=tuple(map(str, fields.get("program", ()))),
+        )
+        self._ended: float | None = None
+        self._outcome = ""
+        self._backends: dict[str, dict[str, object]] = {}
+        self._functions: dict[int, FunctionRecord] = {}
+        self._tasks: dict[int, TaskRecord] = {}
+        self._failed: dict[int, tuple[AttemptRecord, ...]] = {}
+
+    def record(self) -> RunRecord:
+        return self._begun._replace(
+            ended=self._ended,
+            outcome=self._outcome,
+            backends=self._backends,
+            functions=self._functions,
+            tasks=dict(sorted(self._tasks.items())),
+        )
+
+    def take(self, line: Line) -> None:
+        """Add what *line* says; kinds that are not known here say nothing.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is not as it should be.
+        """
+        fields = line.fields
+        match line.kind:
+            case "D" | "E":
+                self._task_ended(line)
+            case "S":
+                self._task_started(fields)
+            case "R":
+                self._attempt_failed(fields)
+            case "F":
+                function = _function(fields)
+                self._functions[function.number] = function
+            case "U":
+                self._backends[fields["backend"]] = {
+                    "version": fields.get("version", ""),
+                    "up": fields["t"],
+                    "down": None,
+                }
+            case "N":
+                self._backends.setdefault(fields["backend"], {})["down"] = fields["t"]
+            case "X":
+                self._ended, self._outcome = float(fields["t"]), str(fields["outcome"])
+
+    def _task_ended(self, line: Line) -> None:
+        fields = line.fields
+        number = fields["task"]
+        added, ready, started, ended = fields["t"]
+        self._tasks[number] = TaskRecord(
+            number,
+            self._function(fields["f"]),
+            "DONE" if line.kind == "D" else fields["state"],
+            after=tuple(fields.get("after", ())),
+            attempt=fields.get("attempt", 1),
+            backend=fields.get("backend", ""),
+            worker=fields.get("worker"),
+            workflow=fields.get("workflow"),
+            added=added,
+            ready=ready,
+            started=started,
+            ended=ended,
+            key=line.key or None,
+            reused=fields.get("reused"),
+            why=fields.get("why"),
+            error=_error(fields["error"]) if "error" in fields else None,
+            failed=self._failed.get(number, ()),
+            exit_code=fields.get("exit"),
+            stdout=fields.get("out"),
+            stderr=fields.get("err"),
+            result_bytes=_size(fields),
+            unstored=fields.get("unstored"),
+        )
+
+    def _task_started(self, fields: Mapping[str, Any]) -> None:
+        number = fields["task"]
+        added, ready, started = fields["t"]
+        self._tasks[number] = TaskRecord(
+            number,
+            self._function(fields["f"]),
+            "RUNNING",
+            after=tuple(fields.get("after", ())),
+            attempt=fields.get("attempt", 1),
+            backend=fields.get("backend", ""),
+            worker=fields.get("worker"),
+            workflow=fields.get("workflow"),
+            added=added,
+            ready=ready,
+            started=started,
+            failed=self._failed.get(number, ()),
+        )
+
+    def _attempt_failed(self, fields: Mapping[str, Any]) -> None:
+        number = fields["task"]
+        started, ended = fields["t"]
+        attempt = AttemptRecord(
+            fields.get("attempt", 1), started, ended, fields.get("worker"), _error(fields["error"])
+        )
+        failed = self._failed[number] = (*self._failed.get(number, ()), attempt)
+        task = self._tasks.get(number) or TaskRecord(number, self._function(fields["f"]), "PENDING")
+        self._tasks[number] = task._replace(
+            state="PENDING", attempt=attempt.attempt + 1, started=None, failed=failed
+        )
+
+    def _function(self, number: int) -> FunctionRecord:
+        known = self._functions.get(number)
+        if known is None:  # its line is damaged
+            known = FunctionRecord(int(number), "?", "function", "")
+        return known
+
+
+def _function(fields: Mapping[str, Any]) -> FunctionRecord:
+    return FunctionRecord(
+        int(fields["f"]),
+        str(fields["name"]),
+        str(fields["kind"]),
+        str(fields.get("source", "")),
+        str(fields.get("version", "")),
+        str(fields.get("cache", "yes")),
+        dict(fields.get("resources", {})),
+    )
+
+
+def _error(fields: Mapping[str, str]) -> ErrorRecord:
+    return ErrorRecord(fields["type"], fields["text"], fields.get("traceback", ""))
+
+
+def _size(fields: Mapping[str, Any]) -> int | None:
+    if "value" in fields:
+        value = fields["value"]
+        return len(value) if isinstance(value, str) else 8
+    size: int | None = fields.get("size")
+    return size

@@ -1,0 +1,89 @@
+"""A result that an earlier run left, as it stands in the journal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import JournalError
+from ._blobs import ResultStore
+
+__all__ = ["Recalled"]
+
+_BEGIN = re.compile(r'\{"task":(\d+),"(value|pickle|blob)":')
+_value_at = json.JSONDecoder().raw_decode
+
+
+class Recalled:
+    """The result of a task that an earlier run finished; may be used in any thread."""
+
+    __slots__ = ("_body", "_offset", "_run_at", "_store")
+
+    def __init__(
+        self, body: str, offset: int, run_at: Callable[[int], str], store: ResultStore
+    ) -> None:
+        self._body = body
+        self._offset = offset
+        self._run_at = run_at
+        self._store = store
+
+    @property
+    def task(self) -> str:
+        """``"RUN/NUMBER"`` of that task."""
+        found = _BEGIN.match(self._body)
+        number = self._fields().get("task", 0) if found is None else found[1]
+        return f"{self._run_at(self._offset)}/{number}"
+
+    def load(self) -> Any:
+        """The value; the same content, but a new object each time.
+
+        Unless it is a scalar this may read a file, and runs the code that unpickling runs.
+
+        Raises:
+            JournalError: it is missing, damaged, or cannot be rebuilt by this program.
+        """
+        found = _BEGIN.match(self._body)
+        if found is None:
+            raise JournalError(f"the result of {self.task} is stored in a way not known here")
+        value, _ = _value_at(self._body, found.end())
+        return value if found[2] == "value" else self._store.load(found[2], value)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pickle; 0 for a scalar."""
+        return int(self._fields().get("size", 0)) if '"size":' in self._body else 0
+
+    @property
+    def files(self) -> Sequence[Any]:
+        """What was recorded beside the result, as `task_ended` was given it."""
+        return tuple(self._fields().get("files", ())) if '"files":' in self._body else ()
+
+    @property
+    def stderr(self) -> str:
+        """What an executable wrote to its error output, as far as it was recorded."""
+        return str(self._fields().get("err") or "") if '"err":' in self._body else ""
+
+    def _fields(self) -> Mapping[str, Any]:
+        fields: Mapping[str, Any] = json.loads(self._body)
+        return fields
+
+
+class Damaged(Recalled):
+    """A result whose line, read again, is not what it was when it was written."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, error: JournalError) -> None:
+        self._body = ""
+        self._error = error
+
+    @property
+    def task(self) -> str:
+        """Not known any more."""
+        return ""
+
+    def load(self) -> Any:
+        """Raises the `JournalError` that says what is wrong."""
+        raise self._error

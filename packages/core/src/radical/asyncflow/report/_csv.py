@@ -1,0 +1,53 @@
+"""A run's tasks as CSV, one row each."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from ..journal import RunRecord, TaskRecord
+from ._lanes import busy_seconds
+
+__all__ = ["COLUMNS", "render_csv"]
+
+COLUMNS = (
+    *("run", "task", "name", "kind", "state", "backend", "worker", "workflow"),
+    *("attempt", "added", "ready", "started", "ended", "seconds", "after", "key", "reused"),
+    *("why", "error", "message", "exit_code", "result_bytes"),
+)
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def render_csv(run: RunRecord) -> str:
+    """The table, with a head.
+
+    Times are seconds since the run began; *seconds* is what all attempts took.  Text that a
+    spreadsheet would take for a formula (it begins with ``=``, ``+``, ``-``, ``@``, or with
+    white space that hides one of these) gets an apostrophe before it.
+    """
+    sheet = io.StringIO()
+    writer = csv.writer(sheet, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for task in run.tasks.values():
+        writer.writerow(map(_cell, _row(run, task)))
+    return sheet.getvalue()
+
+
+def _row(run: RunRecord, task: TaskRecord) -> Iterator[object]:
+    yield from (run.uid, task.id, task.name, task.kind, task.state)
+    yield from (task.backend, task.worker, task.workflow, task.attempt)
+    yield from (task.added, task.ready, task.started, task.ended)
+    yield round(busy_seconds(task), 6)
+    yield " ".join(f"task.{number:06d}" for number in task.after)
+    yield from (task.key, task.reused, task.why)
+    yield task.error.type if task.error else None
+    yield task.error.text if task.error else None
+    yield from (task.exit_code, task.result_bytes)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value

@@ -1,0 +1,410 @@
+"""A run as one page of HTML that asks nobody for anything.
+
+What can be read without scripts is written here; timeline, graph and table are drawn by
+the page's own script, from the columns that stand in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+import shlex
+from collections.abc import Iterable, Sequence
+from string import Template
+
+from ..journal import ErrorRecord, RunRecord, TaskRecord
+from ..version import __version__
+from ._columns import columns, embedded
+from ._facts import STATES, Facts, Failure, FunctionFacts
+from ._html import Markup, cell, link, number, table, tag
+from .words import block, count, moment, seconds, share
+
+__all__ = ["SCRIPTS", "render_html"]
+
+SCRIPTS = ("record.js", "time.js", "timeline.js", "usage.js", "graph.js", "tasks.js", "page.js")
+"""The parts of the script, in the order in which they need each other."""
+
+FAILURES = 50
+"""At most so many kinds of failure are written out."""
+
+NAMED = 12
+"""At most so many tasks of a failure are named."""
+
+FUNCTIONS = 60
+"""At most so many functions are listed."""
+
+LISTED = 25
+"""At most so many retries are listed."""
+
+SLOWEST = 20
+
+
+def render_html(run: RunRecord) -> str:
+    """The page; its size goes with the number of tasks, some 40 bytes each."""
+    facts = Facts(run)
+    data = columns(facts)
+    style = _asset("style.css")
+    script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, SCRIPTS)) + "})();\n"
+    return Template(_asset("template.html")).substitute(
+        title=tag("title", f"{run.uid} · AsyncFlow"),
+        policy=(
+            f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+            "img-src data:; base-uri 'none'; form-action 'none'"
+        ),
+        style=style,
+        script=script,
+        data=embedded(data),
+        head=_head(facts),
+        nav=_nav(facts),
+        figures=_figures(facts),
+        states=_states(facts),
+        functions=_functions(facts.functions),
+        backends=_backends(facts),
+        slowest=_slowest(facts),
+        failures=_failures(facts, data["dropped"]),
+        retries=_retries(facts),
+        cache=_cache(facts),
+        version=tag("span", __version__),
+    )
+
+
+def _asset(name: str) -> str:
+    return (importlib.resources.files(__package__) / "assets" / name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    """What a content security policy knows an inline element by."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _head(facts: Facts) -> Markup:
+    run = facts.run
+    outcome = run.outcome or "unfinished"
+    words = {
+        "done": "done",
+        "failed": "failed",
+        "preempted": "preempted: its time was over",
+        "unfinished": "no end: killed, or running still",
+    }
+    line: list[Markup] = []
+    if run.program:
+        line.append(tag("code", shlex.join(run.program), css="program"))
+    about = [moment(run.begun)]
+    if run.host:
+        about.append(f"on {run.host}" + (f", process {run.pid}" if run.pid else ""))
+    if run.python:
+        about.append(f"Python {run.python}")
+    return Markup.of(
+        tag(
+            "h1",
+            Markup.of(
+                tag("span", run.uid, css="uid"),
+                tag("span", words.get(outcome, outcome), css=f"outcome is-{_word(outcome)}"),
+            ),
+        ),
+        *line,
+        tag("p", " · ".join(about), css="about"),
+    )
+
+
+def _word(text: str) -> str:
+    return text if text.isalpha() and text.isascii() else "other"
+
+
+def _nav(facts: Facts) -> Markup:
+    entries: list[tuple[str, str, int | None]] = [
+        ("summary", "Summary", None),
+        ("timeline", "Timeline", None),
+        ("utilisation", "Utilisation", None),
+        ("graph", "Graph", None),
+        ("slowest", "Slowest", None),
+        ("failures", "Failures", facts.states["FAILED"]),
+        ("retries", "Retries", facts.retries),
+        ("cache", "Cache", facts.reused),
+        ("tasks", "Tasks", len(facts.run.tasks)),
+    ]
+    items = []
+    for anchor, title, many in entries:
+        parts = [Markup.text(title)]
+        if many:
+            css = "many bad" if anchor == "failures" else "many"
+            parts.append(tag("span", f"{many:,}", css=css))
+        items.append(tag("li", tag("a", Markup.of(*parts, sep=" "), href=f"#{anchor}")))
+    return tag("ul", Markup.of(*items))
+
+
+def _figures(facts: Facts) -> Markup:
+    run = facts.run
+    used = "–" if facts.utilisation is None else share(facts.utilisation, 1)
+    slots = sum(backend.slots for backend in facts.backends)
+    figures = [
+        ("Wall time", seconds(run.length), "from begin to end" if run.ended else "as far as known"),
+        ("Tasks", f"{len(run.tasks):,}", count(len(facts.functions), "function")),
+        ("Task time", seconds(facts.task_seconds), "all attempts together"),
+        (
+            "Critical path",
+            seconds(facts.critical_seconds),
+            f"longest chain: {count(len(facts.critical_path), 'task')}",
+        ),
+        ("Utilisation", used, f"of {count(slots, 'slot')} seen at work"),
+        ("Failed", f"{facts.states['FAILED']:,}", count(len(facts.failures), "cause")),
+        ("Cache hits", f"{facts.reused:,}", share(facts.reused, len(run.tasks)) + " of the tasks"),
+        ("Retries", f"{facts.retries:,}", f"in {count(len(facts.retried), 'task')}"),
+    ]
+    return Markup.of(
+        *(
+            tag("div", Markup.of(tag("dt", name), tag("dd", value), tag("dd", note, css="note")))
+            for name, value, note in figures
+        )
+    )
+
+
+def _states(facts: Facts) -> Markup:
+    """A bar of the states' shares, with its legend."""
+    total = len(facts.run.tasks)
+    parts = [(state.lower(), facts.states[state]) for state in STATES]
+    parts[0] = ("done", facts.states["DONE"] - facts.reused)
+    parts.insert(1, ("reused", facts.reused))
+    parts = [(name, many) for name, many in parts if many]
+    x = 0.0
+    bars, legend = [], []
+    for name, many in parts:
+        width = 1000 * many / total
+        bars.append(
+            tag(
+                "rect", "", css=f"is-{name}", x=f"{x:.2f}", y="0", width=f"{width:.2f}", height="10"
+            )
+        )
+        x += width
+        legend.append(
+            tag(
+                "li",
+                Markup.of(
+                    tag("span", "", css=f"mark is-{name}"),
+                    tag("b", f"{many:,}"),
+                    Markup.text(f" {name} "),
+                    tag("span", share(many, total), css="note"),
+                ),
+            )
+        )
+    if not parts:
+        return tag("p", "The run called no task.", css="note")
+    bar = tag(
+        "svg",
+        Markup.of(*bars),
+        css="shares",
+        viewBox="0 0 1000 10",
+        preserveAspectRatio="none",
+        aria_hidden="true",
+    )
+    return Markup.of(bar, tag("ul", Markup.of(*legend), css="legend"))
+
+
+def _functions(functions: Sequence[FunctionFacts]) -> Markup:
+    rows = [
+        (
+            tag("span", each.name, css="name"),
+            each.kind,
+            number(f"{each.tasks:,}"),
+            number(f"{each.states['FAILED']:,}" if each.states["FAILED"] else "", css="bad"),
+            number(f"{each.reused:,}" if each.reused else ""),
+            number(f"{each.retries:,}" if each.retries else ""),
+            number(seconds(each.seconds)),
+            number(seconds(each.mean)),
+            number(_longest(each)),
+        )
+        for each in functions[:FUNCTIONS]
+    ]
+    heads = ("Function", "Kind", "#Tasks", "#Failed", "#Reused", "#Retries", "#Time in all")
+    listing = table("Functions", (*heads, "#Mean", "#Longest"), rows)
+    return Markup.of(listing, _further(len(functions) - len(rows)))
+
+
+def _further(many: int) -> Markup:
+    """What stands below a list of functions that leaves out so many."""
+    if many <= 0:
+        return Markup()
+    return tag("p", f"{count(many, 'further function')}: see the table of tasks.", css="note")
+
+
+def _longest(each: FunctionFacts) -> Markup:
+    if each.longest is None:
+        return Markup.text("–")
+    return link(each.longest.number, seconds(each.longest_seconds))
+
+
+def _backends(facts: Facts) -> Markup:
+    rows = [
+        (
+            tag("span", each.name, css="name"),
+            each.version,
+            number(f"{each.tasks:,}"),
+            number(f"{each.workers:,}" if each.workers else "–"),
+            number(f"{each.slots:,}"),
+            number(share(min(each.busy, each.capacity), each.capacity)),
+            number(seconds(each.up)),
+            number(seconds(each.down)),
+        )
+        for each in facts.backends
+    ]
+    heads = ("Backend", "Version", "#Tasks", "#Workers", "#Slots", "#Utilisation", "#Up", "#Down")
+    return table("Backends", heads, rows, empty="No backend came up.")
+
+
+def _slowest(facts: Facts) -> Markup:
+    slowest = facts.slowest(SLOWEST)
+    worst = slowest[0][1] if slowest else 0.0
+    rows = [
+        (
+            link(task.number, task.id),
+            tag("span", task.name, css="name"),
+            _state(task),
+            cell(" ".join(filter(None, (task.backend, task.worker)))),
+            number(seconds(took)),
+            _gauge(took, worst),
+        )
+        for task, took in slowest
+    ]
+    heads = ("Task", "Name", "State", "Ran on", "#Time", "")
+    return table("Slowest tasks", heads, rows, empty="No task ran.")
+
+
+def _gauge(part: float, whole: float) -> Markup:
+    bar = tag("rect", "", x="0", y="0", width=f"{100 * part / whole:.1f}", height="6")
+    kept = {"viewBox": "0 0 100 6", "preserveAspectRatio": "none", "aria_hidden": "true"}
+    return tag("svg", bar, css="gauge", **kept)
+
+
+def _state(task: TaskRecord) -> Markup:
+    word = "reused" if task.reused is not None else task.state.lower()
+    return tag("span", word, css=f"state is-{_word(word)}")
+
+
+def _failures(facts: Facts, dropped: int) -> Markup:
+    """What failed, and of how many tasks the page has no room for a text (*dropped*)."""
+    if not facts.states["FAILED"]:
+        return tag("p", "No task failed.", css="empty")
+    shown = facts.failures[:FAILURES]
+    parts = [_failure(failure, opened=place < 3) for place, failure in enumerate(shown)]
+    if len(facts.failures) > len(shown):
+        more = facts.failures[len(shown) :]
+        tasks = sum(len(failure.tasks) for failure in more)
+        text = f"{count(len(more), 'further cause')} ({count(tasks, 'task')}): see the table below."
+        parts.append(tag("p", text, css="note"))
+    if facts.consequences:
+        waiting = count(len(facts.consequences), "further task")
+        parts.append(
+            tag(
+                "p",
+                Markup.of(
+                    Markup.text(f"{waiting} failed because a dependency did: "),
+                    _named(facts.consequences),
+                ),
+                css="note",
+            )
+        )
+    if dropped:
+        text = f"For output or traceback of {count(dropped, 'task')} the page has no room"
+        parts.append(tag("p", f"{text}: asyncflow logs shows it.", css="note"))
+    return Markup.of(*parts)
+
+
+def _failure(failure: Failure, *, opened: bool) -> Markup:
+    first = failure.tasks[0]
+    head = Markup.of(
+        tag("span", failure.name, css="name"),
+        tag("span", _brief(failure.error), css="what"),
+        tag("span", f"×{len(failure.tasks):,}", css="many bad") if len(failure.tasks) > 1 else "",
+    )
+    body = [tag("p", _named(failure.tasks), css="note")]
+    if first.exit_code is not None:
+        body.append(tag("p", f"exit code {first.exit_code}", css="note"))
+    text = failure.error.traceback or f"{failure.error.type}: {failure.error.text}"
+    body.append(_output("Traceback" if failure.error.traceback else "Error", text))
+    if first.stdout:
+        body.append(_output(f"stdout of {first.id}", first.stdout))
+    if first.stderr:
+        body.append(_output(f"stderr of {first.id}", first.stderr))
+    return tag(
+        "details",
+        Markup.of(tag("summary", head), *body),
+        css="failure",
+        **({"open": ""} if opened else {}),
+    )
+
+
+def _brief(error: ErrorRecord) -> str:
+    first = next((line.strip() for line in error.text.splitlines() if line.strip()), "")
+    kind = error.type.rpartition(".")[2]
+    return ": ".join(filter(None, (kind, first)))[:200]
+
+
+def _output(title: str, text: str) -> Markup:
+    text = block(text)
+    if len(text) > 20_000:
+        text = f"{text[:4_000]}\n… ({len(text) - 20_000:,} characters left out)\n{text[-16_000:]}"
+    pre = tag("pre", text, tabindex="0", role="region", aria_label=title)
+    return Markup.of(tag("h4", title), pre)
+
+
+def _named(tasks: Sequence[TaskRecord]) -> Markup:
+    links = [link(task.number, task.id) for task in tasks[:NAMED]]
+    if len(tasks) > NAMED:
+        links.append(Markup.text(f"and {len(tasks) - NAMED:,} more"))
+    return Markup.of(*links, sep=", ")
+
+
+def _retries(facts: Facts) -> Markup:
+    if not facts.retries:
+        return tag("p", "No task was tried twice.", css="empty")
+    rows: list[Iterable[Markup | str]] = []
+    for task in facts.retried:
+        for failed in task.failed:
+            if len(rows) < LISTED:
+                last = failed is task.failed[-1]
+                rows.append(
+                    (
+                        link(task.number, task.id),
+                        tag("span", task.name, css="name"),
+                        number(str(failed.attempt)),
+                        cell(failed.worker or ""),
+                        tag("span", _brief(failed.error), css="what"),
+                        _state(task) if last else tag("span", "tried again", css="note"),
+                    )
+                )
+    parts = [
+        table("Retries", ("Task", "Name", "#Attempt", "Worker", "What went wrong", "Then"), rows)
+    ]
+    if facts.retries > len(rows):
+        rest = count(facts.retries - len(rows), "further retry", "further retries")
+        parts.append(tag("p", f"{rest}: the table of tasks has a filter for them.", css="note"))
+    return Markup.of(*parts)
+
+
+def _cache(facts: Facts) -> Markup:
+    if not facts.reused:
+        return tag("p", "No earlier result was reused.", css="empty")
+    origins: dict[str, int] = {}
+    for task in facts.run.tasks.values():
+        if task.reused is not None:
+            origin = task.reused.rpartition("/")[0]
+            origins[origin] = origins.get(origin, 0) + 1
+    sources = ", ".join(f"{many:,} from {origin}" for origin, many in origins.items())
+    functions = [each for each in facts.functions if each.kind != "block"]
+    rows = [
+        (
+            tag("span", each.name, css="name"),
+            number(f"{each.tasks:,}"),
+            number(f"{each.reused:,}"),
+            number(share(each.reused, each.tasks)),
+            _gauge(each.reused, each.tasks),
+            number(f"{each.ran:,}"),
+        )
+        for each in functions[:FUNCTIONS]
+    ]
+    heads = ("Function", "#Tasks", "#Reused", "#Share", "", "#Ran")
+    saved = f"{count(facts.reused, 'result')} reused: {sources}."
+    listing = table("Reuse by function", heads, rows)
+    return Markup.of(tag("p", saved), listing, _further(len(functions) - len(rows)))

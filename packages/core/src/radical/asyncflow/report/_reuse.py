@@ -1,0 +1,185 @@
+"""Why a task was given an earlier result, or was not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..journal import RunRecord, TaskRecord
+from ._facts import is_consequence
+from .words import count, size
+
+__all__ = ["Reuse", "Verdict"]
+
+_ROOTS = 3
+"""Of so many changed dependencies it is said what is behind them."""
+
+
+class Verdict(NamedTuple):
+    """What became of one task, and why.
+
+    Attributes:
+        reused: ``"RUN/NUMBER"`` of the task whose result it was given, or None.
+        reasons: one sentence each, without a full stop; at least one.
+    """
+
+    task: TaskRecord
+    reused: str | None
+    reasons: tuple[str, ...]
+
+
+class Reuse:
+    """What the journal knows of *run* and of the runs before it, to explain its tasks by.
+
+    Args:
+        runs: all of the journal, oldest first; *run* is one of them.
+    """
+
+    def __init__(self, runs: Sequence[RunRecord], run: RunRecord) -> None:
+        place = next(place for place, one in enumerate(runs) if one is run)
+        self._run = run
+        self._first = place == 0
+        self._keys: dict[str, tuple[RunRecord, TaskRecord]] = {}
+        # Of each name the tasks of the last run that has any: what a resumed run is held against.
+        self._names: dict[str, tuple[RunRecord, list[TaskRecord]]] = {}
+        for one in runs[:place]:
+            for task in one.tasks.values():
+                if task.key is not None:
+                    self._keys[task.key] = one, task
+                if task.name not in self._names or self._names[task.name][0] is not one:
+                    self._names[task.name] = one, []
+                self._names[task.name][1].append(task)
+        self._ordinals: dict[int, int] = {}
+        seen: Counter[str] = Counter()
+        for task in run.tasks.values():
+            self._ordinals[task.number] = seen[task.name]
+            seen[task.name] += 1
+        self._roots: dict[int, TaskRecord] = {}
+
+    def explain(self, task: TaskRecord) -> Verdict:
+        """Why *task*, which is one of the run's, was reused or not."""
+        return Verdict(task, task.reused, tuple(self._reasons(task)))
+
+    def _reasons(self, task: TaskRecord) -> Iterator[str]:
+        if task.reused is not None:
+            yield self._origin(task)
+        elif task.kind == "block":
+            yield "a block always runs: the tasks that it calls are reused one by one"
+        elif is_consequence(task.error):
+            yield "it was not run: a task that it depends on failed"
+        elif task.function.cache == "no":
+            yield "it is declared with cache=False"
+        elif task.name not in self._names:
+            yield self._nothing(task)
+        elif task.key is not None and task.key in self._keys:
+            yield self._same(task, *self._keys[task.key])
+        else:
+            yield from self._changes(task)
+
+    def _origin(self, task: TaskRecord) -> str:
+        uid, _, number = str(task.reused).rpartition("/")
+        place = f"task.{int(number):06d}" if number.isdecimal() else number
+        if uid == self._run.uid:
+            return f'an equal call of this run, {place}, had its result already (cache="always")'
+        return f"the same call, {place} of {uid}, had its result in the journal already"
+
+    def _nothing(self, task: TaskRecord) -> str:
+        if self._first:
+            return "this is the first run in the journal"
+        return f"no earlier run in the journal has a task named {task.name}"
+
+    def _same(self, task: TaskRecord, run: RunRecord, other: TaskRecord) -> str:
+        """Why an equal call was no help."""
+        which = f"the same call, {other.id} of {run.uid},"
+        if other.state in ("FAILED", "CANCELLED"):
+            return f"{which} {'failed' if other.state == 'FAILED' else 'was cancelled'}"
+        if other.state != "DONE":
+            return f"{which} had not ended when that run did"
+        if other.result_bytes is None and other.reused is None:
+            why = f": {other.unstored}" if other.unstored else ""
+            return f"the result of {which} was not stored{why}"
+        if task.why:
+            return task.why
+        stored = f" ({size(other.result_bytes)})" if other.result_bytes is not None else ""
+        return f"{which} has a result{stored}, but the record does not say why it was not used"
+
+    def _changes(self, task: TaskRecord) -> Iterator[str]:
+        run, others = self._names[task.name]
+        if task.key is None and task.why:
+            yield task.why
+            return
+        other = self._counterpart(task, others)
+        before = f"{other.id} of {run.uid}"
+        found = False
+        if task.function.source != other.function.source:
+            found = True
+            hashes = f"{other.function.source[:8] or '?'} → {task.function.source[:8] or '?'}"
+            yield f"its source changed since {run.uid} ({hashes})"
+        if task.function.version != other.function.version:
+            found = True
+            versions = f"{other.function.version or 'none'} → {task.function.version or 'none'}"
+            yield f"its declared version changed since {run.uid} ({versions})"
+        changed = self._changed(task)
+        if changed:
+            found = True
+            yield from self._dependencies(changed)
+        if task.why:
+            found = True
+            yield task.why
+        if found:
+            return
+        if task.key is None:
+            yield "it ended before it was known which call it is"
+        elif task.function.cache == "key":
+            yield f"its cache_key gives another key than in {run.uid}"
+        else:
+            yield (
+                f"its arguments changed: none of the {count(len(others), 'call')} of "
+                f"{task.name} in {run.uid} has the same"
+                if len(others) > 1
+                else f"its arguments changed since {before}"
+            )
+
+    def _counterpart(self, task: TaskRecord, others: Sequence[TaskRecord]) -> TaskRecord:
+        """The call of the earlier run that stands where *task* stands in its own."""
+        return others[min(self._ordinals[task.number], len(others) - 1)]
+
+    def _changed(self, task: TaskRecord) -> list[TaskRecord]:
+        """Its dependencies that no earlier run has, and that so gave it a new identity."""
+        tasks = self._run.tasks
+        above = (tasks[number] for number in task.after if number in tasks)
+        return [one for one in above if one.kind != "block" and self._new(one)]
+
+    def _new(self, task: TaskRecord) -> bool:
+        return task.reused is None and (task.key is None or task.key not in self._keys)
+
+    def _dependencies(self, changed: Sequence[TaskRecord]) -> Iterator[str]:
+        for one in changed[:_ROOTS]:
+            root = self._root(one)
+            reason = next(self._reasons(root))
+            if root is not one:
+                yield (
+                    f"it depends on {one.id} ({one.name}), which is another than before "
+                    f"because of {root.id} ({root.name}): {reason}"
+                )
+            else:
+                yield f"it depends on {one.id} ({one.name}), which ran anew: {reason}"
+        if len(changed) > _ROOTS:
+            more = count(len(changed) - _ROOTS, "more dependency", "more dependencies")
+            yield f"{more} changed"
+
+    def _root(self, task: TaskRecord) -> TaskRecord:
+        """Where, in *task* or above it, the change began."""
+        way = []
+        # A dependency has a smaller number than what depends on it: this ends.
+        while task.number not in self._roots:
+            way.append(task.number)
+            above = [one for one in self._changed(task) if one.number < task.number]
+            if not above:
+                self._roots[task.number] = task
+            else:
+                task = above[0]
+        root = self._roots[task.number]
+        self._roots.update(dict.fromkeys(way, root))
+        return root

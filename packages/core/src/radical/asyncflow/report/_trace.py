@@ -1,0 +1,149 @@
+"""A run in the trace event format that chrome://tracing and Perfetto read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ..journal import RunRecord
+from ._facts import Facts
+from ._lanes import Bar, Lane
+from .words import block
+
+__all__ = ["FLOWS", "render_trace"]
+
+FLOWS = 20_000
+"""At most so many dependencies are drawn as arrows."""
+
+_MICRO = 1e6
+
+Event = dict[str, Any]
+
+
+def render_trace(run: RunRecord) -> str:
+    """Processes are backends, threads are workers; times are microseconds.
+
+    Attempts are complete events; attempts that failed have an instant event at their end;
+    dependencies, at most `FLOWS`, are flow events.
+    """
+    facts = Facts(run)
+    drawn = list(_flows(run, facts.lanes))
+    events = [*_names(facts.lanes), *_attempts(facts.lanes), *drawn]
+    trace = {
+        "traceEvents": events,
+        "displayTimeUnit": "ms",
+        "otherData": {
+            "run": run.uid,
+            "outcome": run.outcome or "unfinished",
+            "host": run.host,
+            "begun": run.begun,
+            "program": list(run.program),
+            "dependencies drawn": len(drawn) // 2,
+            "dependencies": sum(len(task.after) for task in run.tasks.values()),
+        },
+    }
+    return json.dumps(trace, separators=(",", ":"))
+
+
+def _place(lanes: tuple[Lane, ...]) -> Iterator[tuple[int, int, Lane]]:
+    """Process, thread, and the lane."""
+    processes: dict[str, int] = {}
+    for thread, lane in enumerate(lanes, start=1):
+        yield processes.setdefault(lane.backend, len(processes) + 1), thread, lane
+
+
+def _names(lanes: tuple[Lane, ...]) -> Iterator[Event]:
+    named: set[int] = set()
+    for pid, tid, lane in _place(lanes):
+        if pid not in named:
+            named.add(pid)
+            yield _meta("process_name", pid, 0, {"name": block(lane.backend) or "?"})
+            yield _meta("process_sort_index", pid, 0, {"sort_index": pid})
+        name = block(lane.worker) if lane.worker is not None else "slot"
+        if lane.worker is None or lane.place:
+            name += f" {lane.place + 1}"
+        yield _meta("thread_name", pid, tid, {"name": name})
+        yield _meta("thread_sort_index", pid, tid, {"sort_index": tid})
+
+
+def _meta(name: str, pid: int, tid: int, args: Event) -> Event:
+    return {"ph": "M", "name": name, "pid": pid, "tid": tid, "args": args}
+
+
+def _attempts(lanes: tuple[Lane, ...]) -> Iterator[Event]:
+    for pid, tid, lane in _place(lanes):
+        place = {"pid": pid, "tid": tid}
+        for bar in lane.bars:
+            task = bar.task
+            name = block(task.name)
+            yield {
+                "ph": "X",
+                "name": name,
+                "cat": task.kind,
+                "ts": _micro(bar.started),
+                "dur": _micro(bar.ended - bar.started),
+                **place,
+                "args": _args(bar),
+            }
+            error = bar.error or (task.error if bar.attempt == task.attempt else None)
+            if error is not None:
+                what = "retry" if bar.error is not None else task.state.lower()
+                yield {
+                    "ph": "i",
+                    "s": "t",
+                    "name": f"{what}: {name}",
+                    "cat": what,
+                    "ts": _micro(bar.ended),
+                    **place,
+                    "args": {"task": task.id, "error": f"{error.type}: {block(error.text)}"},
+                }
+
+
+def _args(bar: Bar) -> Event:
+    task = bar.task
+    state = "FAILED" if bar.error is not None else task.state
+    args: Event = {"task": task.id, "state": state, "attempt": bar.attempt}
+    if task.workflow is not None:
+        args["workflow"] = block(task.workflow)
+    if task.ready is not None:
+        args["waited_us"] = _micro(max(bar.started - task.ready, 0.0))
+    if task.exit_code is not None:
+        args["exit_code"] = task.exit_code
+    return args
+
+
+def _flows(run: RunRecord, lanes: tuple[Lane, ...]) -> Iterator[Event]:
+    """Arrows from the end of a task's last attempt to the start of the next task's first."""
+    first: dict[int, tuple[int, int, Bar]] = {}
+    last: dict[int, tuple[int, int, Bar]] = {}
+    for pid, tid, lane in _place(lanes):
+        for bar in lane.bars:
+            number = bar.task.number
+            if number not in first or bar.attempt < first[number][2].attempt:
+                first[number] = (pid, tid, bar)
+            if number not in last or bar.attempt > last[number][2].attempt:
+                last[number] = (pid, tid, bar)
+    arrow = 0
+    for task in run.tasks.values():
+        for source in task.after:
+            if arrow == FLOWS:
+                return
+            if source in last and task.number in first:
+                arrow += 1
+                head = {"name": "dependency", "cat": "dependency", "id": arrow}
+                pid, tid, bar = last[source]
+                yield {"ph": "s", **head, "ts": _micro(bar.ended), "pid": pid, "tid": tid}
+                pid, tid, bar = first[task.number]
+                yield {
+                    "ph": "f",
+                    "bp": "e",
+                    **head,
+                    "ts": _micro(bar.started),
+                    "pid": pid,
+                    "tid": tid,
+                }
+
+
+def _micro(value: float) -> int:
+    return round(value * _MICRO)

@@ -1,0 +1,130 @@
+// The panel of one task, and what holds the parts together.
+
+const panel = (() => {
+	const host = document.getElementById('panel');
+	let opener = null;
+
+	const taskLink = (place, words = `${idOf(place)} ${nameOf(place)}`) =>
+		make('a', { href: `#task-${numberOf(place)}` }, words);
+
+	function links(found) {
+		const shown = found.slice(0, 12).flatMap((place, index) => (index ? [', ', taskLink(place)] : [taskLink(place)]));
+		if (found.length > 12) shown.push(` and ${grouped(found.length - 12)} more`);
+		return shown;
+	}
+
+	function texts(title, words) {
+		if (!words) return [];
+		return [make('h4', {}, title), make('pre', { tabindex: '0', role: 'region', 'aria-label': title }, words)];
+	}
+
+	function failure([type, line, traceback]) {
+		return text(traceback) || [type, text(line)].filter(Boolean).join(': ');
+	}
+
+	function fill(place) {
+		const number = numberOf(place);
+		const facts = [
+			['State', make('span', { class: `state is-${stateOf(place)}` }, stateOf(place))],
+			['Kind', kindOf(place)],
+			['Backend', backendOf(place)],
+			['Worker', workerOf(place)],
+			['Workflow', workflowOf(place)],
+			...['added', 'ready', 'started', 'ended'].map((name) => [
+				name[0].toUpperCase() + name.slice(1),
+				known(times[name][place]) && `${seconds(times[name][place])} after the begin`,
+			]),
+			['Time', took[place] > 0 && seconds(took[place])],
+			['Attempt', at(data.attempt, place) > 1 && String(at(data.attempt, place))],
+			['Reused from', data.reused[number]],
+			['Not reused', data.why[number]],
+			['Exit code', number in data.exit && String(data.exit[number])],
+			['Result', at(data.bytes, place) !== null && `${grouped(at(data.bytes, place))} B stored`],
+		];
+		const list = make('dl');
+		for (const [name, value] of facts) if (value) list.append(make('dt', {}, name), make('dd', {}, value));
+		const sources = above(place);
+		const targets = below(place);
+		if (sources.length) list.append(make('dt', {}, 'After'), make('dd', {}, ...links(sources)));
+		if (targets.length) list.append(make('dt', {}, 'Before'), make('dd', {}, ...links(targets)));
+		const close = make('button', { type: 'button', class: 'close', click: shut }, 'Close');
+		host.replaceChildren(
+			close,
+			make('h2', {}, make('span', { class: 'name' }, nameOf(place))),
+			make('code', {}, idOf(place)),
+			list,
+			...(number in data.error ? texts('Error', failure(data.error[number])) : []),
+			...failedOf(place).flatMap(([, attempt, , , , error]) => texts(`Attempt ${attempt} failed`, failure(error))),
+			...texts('stdout', text(data.out[number])),
+			...texts('stderr', text(data.err[number])),
+		);
+	}
+
+	function open(place) {
+		if (host.hidden) opener = document.activeElement;
+		hideTip();
+		fill(place);
+		host.hidden = false;
+		host.scrollTop = 0;
+		host.focus({ preventScroll: true });
+		timeline.reveal(place);
+	}
+
+	function shut() {
+		if (host.hidden) return;
+		host.hidden = true;
+		history.replaceState(null, '', '#');
+		if (opener?.isConnected) opener.focus({ preventScroll: true });
+	}
+
+	document.addEventListener('keydown', (event) => {
+		if (event.key === 'Escape') {
+			hideTip();
+			shut();
+		}
+	});
+	return { open, shut };
+})();
+
+function route() {
+	const match = /^#task-(\d+)$/.exec(location.hash);
+	const place = match ? placeOf(+match[1]) : undefined;
+	if (place !== undefined) panel.open(place);
+}
+addEventListener('hashchange', route);
+
+const drawAll = () => view.changed();
+new ResizeObserver(drawAll).observe(document.querySelector('main'));
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+	readPalette();
+	timeline.fillLegend?.();
+	drawAll();
+});
+
+// Which section one is in.
+const marks = new Map([...document.querySelectorAll('nav a')].map((link) => [link.hash.slice(1), link]));
+const seen = new Set();
+const watch = new IntersectionObserver(
+	(entries) => {
+		for (const { target, isIntersecting } of entries)
+			if (isIntersecting) seen.add(target.id);
+			else seen.delete(target.id);
+		const current = [...marks.keys()].find((id) => seen.has(id));
+		for (const [id, link] of marks)
+			if (id === current) link.setAttribute('aria-current', 'true');
+			else link.removeAttribute('aria-current');
+	},
+	{ rootMargin: '-60px 0px -60% 0px' },
+);
+for (const id of marks.keys()) watch.observe(document.getElementById(id));
+
+// The first picture first; what is farther down when there is time.
+drawAll();
+setTimeout(() => {
+	graph.build();
+	setTimeout(() => {
+		tasks.build();
+		document.documentElement.dataset.ready = 'true';
+		route();
+	});
+});

@@ -1,0 +1,72 @@
+"""Times, sizes and counts as people read them; foreign text as a page may show it."""
+
+from __future__ import annotations
+
+import time
+
+from .._text import printable
+
+__all__ = ["block", "count", "moment", "seconds", "share", "size"]
+
+
+def seconds(value: float | None) -> str:
+    """``850 µs``, ``12.3 ms``, ``4.21 s``, ``3:07 min``, ``1:02:33 h``, ``2 d 03:10 h``."""
+    if value is None:
+        return "–"
+    value = max(value, 0.0)
+    if value == 0:
+        return "0 s"
+    if value < 0.9995e-3:
+        return f"{value * 1e6:.0f} µs"
+    if value < 0.9995:
+        return f"{value * 1e3:.3g} ms"
+    if value < 59.95:
+        return f"{value:.3g} s" if value < 9.995 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes}:{rest:02} min"
+    if hours < 24:
+        return f"{hours}:{minutes:02}:{rest:02} h"
+    return f"{hours // 24} d {hours % 24:02}:{minutes:02} h"
+
+
+def moment(epoch: float) -> str:
+    """Seconds since the epoch as date and time of this machine's zone."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
+    except (OverflowError, ValueError, OSError):
+        return "–"
+
+
+def share(part: float, whole: float) -> str:
+    """*part* of *whole* in per cent; – where there is no whole."""
+    if whole <= 0:
+        return "–"
+    percent = 100 * part / whole
+    return f"{percent:.0f} %" if percent >= 10 or not percent else f"{percent:.1f} %"
+
+
+def size(octets: int | None) -> str:
+    """``512 B``, ``3.4 KiB``, ``1.2 GiB``."""
+    if octets is None:
+        return "–"
+    value = float(octets)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} TiB"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 task``, ``2,000 tasks``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def block(text: str) -> str:
+    """Several lines, each made printable; tabs stay."""
+    if text.isprintable():
+        return text
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines)

@@ -1,0 +1,423 @@
+"""The journal in an engine's life: when a result counts, and what happens when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radical.asyncflow import (
+    ConfigurationError,
+    JournalCorruptError,
+    JournalError,
+    JournalFormatError,
+    JournalInUseError,
+    TaskTimeoutError,
+    WorkflowEngine,
+)
+from radical.asyncflow.journal import Journal, read
+from radical.asyncflow.testing import ScriptedBackend
+
+from .resuming import Program
+from .waiting import turns, until
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path)
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+class Slow:
+    """A result whose way to the file takes until `go`."""
+
+    go = threading.Event()
+    begun = threading.Event()
+
+    def __reduce__(self) -> Any:
+        Slow.begun.set()
+        assert Slow.go.wait(20)
+        return (Slow, ())
+
+
+@pytest.fixture
+def gate() -> Any:
+    Slow.go.clear()
+    Slow.begun.clear()
+    yield Slow
+    Slow.go.set()
+
+
+async def once(flow: WorkflowEngine) -> Any:
+    return await flow.function_task(square)(3)
+
+
+# --------------------------------------------------------------- when a result counts
+
+
+async def test_a_result_is_seen_only_when_it_is_in_the_file(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        future = flow.function_task(square)(3)
+        seen: list[bytes] = []
+        future.add_done_callback(lambda _: seen.append(program.path.read_bytes()))
+        await future
+        await turns()
+        (text,) = seen
+        assert b'"value":9' in text
+
+    await program.run(main)
+
+
+async def test_a_dependent_starts_only_when_its_dependency_is_in_the_file(
+    program: Program, gate: Any
+) -> None:
+    backend = ScriptedBackend()
+
+    async def main(flow: WorkflowEngine) -> Any:
+        one = flow.function_task(Slow, name="one")()
+        two = flow.function_task(lambda x: 1, name="two")(one)  # noqa: ARG005
+        await until(gate.begun.is_set)
+        await turns()
+        assert [request.spec.name for request in backend.submitted] == ["one"]
+        assert not one.done()
+        gate.go.set()
+        return await two
+
+    await program.run(main, backend)
+    assert program.result == 1
+
+
+async def test_a_result_on_its_way_can_be_cancelled_and_is_kept(
+    program: Program, gate: Any
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        future = flow.function_task(Slow, name="one")()
+        await until(gate.begun.is_set)
+        assert future.cancel()
+        assert future.cancelled()
+        gate.go.set()
+        return await asyncio.gather(future, return_exceptions=True)
+
+    await program.run(main)
+    assert program.records()[0].state == "CANCELLED"
+    assert await program.run(lambda flow: flow.function_task(Slow, name="one")()) == []
+
+
+async def test_a_result_on_its_way_does_not_time_out(program: Program, gate: Any) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        future = flow.function_task(timeout=0.05)(Slow)()
+        await until(gate.begun.is_set)
+        await asyncio.sleep(0.2)
+        assert not future.done()
+        gate.go.set()
+        return await future
+
+    await program.run(main)
+    assert isinstance(program.result, Slow)
+
+
+async def test_what_timed_out_runs_again(program: Program) -> None:
+    backend = ScriptedBackend()
+    backend.hold("square")
+
+    async def main(flow: WorkflowEngine) -> Any:
+        future = flow.function_task(timeout=0.05)(square)(3)
+        await until(backend.waiting)
+        backend.start_task(future)
+        return await asyncio.gather(future, return_exceptions=True)
+
+    await program.run(main, backend)
+    assert isinstance(program.result[0], TaskTimeoutError)
+    assert await program.run(once) == ["square"]
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_a_shutdown_while_a_result_is_on_its_way(
+    program: Program, gate: Any, cancel: bool
+) -> None:
+    flow = await WorkflowEngine.create(ScriptedBackend(), journal=program.path)
+    future = flow.function_task(Slow, name="one")()
+    await until(gate.begun.is_set)
+    closing = asyncio.create_task(flow.shutdown(cancel=cancel))
+    await turns()
+    gate.go.set()
+    await closing
+    assert future.cancelled() is cancel
+    (run,) = read(program.path)
+    assert run.outcome == "done"
+    assert await program.run(lambda flow: flow.function_task(Slow, name="one")()) == []
+
+
+async def test_what_runs_for_long_is_told_of_before_it_ends(program: Program) -> None:
+    backend = ScriptedBackend()
+    backend.hold("square")
+
+    async def main(flow: WorkflowEngine) -> Any:
+        future = flow.function_task(square)(3)
+        await until(backend.waiting)
+        backend.start_task(future, worker="w1")
+        await until(program.records)
+        assert [(task.state, task.worker) for task in program.records()] == [("RUNNING", "w1")]
+        backend.finish(future, 9)
+        return await future
+
+    await program.run(main, backend)
+    assert program.records()[0].state == "DONE"
+
+
+async def test_no_argument_is_written(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        return await flow.function_task(lambda password: 1, name="login")("s3cr3t")  # noqa: ARG005
+
+    await program.run(main)
+    assert b"s3cr3t" not in program.path.read_bytes()
+
+
+# ------------------------------------------------------------------------ the start
+
+
+@pytest.mark.parametrize("given", [3, "", b"", ["a"]])
+async def test_a_journal_is_a_path_or_a_journal(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="journal must be a path or a Journal, not"):
+        await WorkflowEngine.create(ScriptedBackend(), journal=given)
+
+
+async def test_the_environment_names_a_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASYNCFLOW_JOURNAL", str(tmp_path / "named"))
+    async with WorkflowEngine.create(ScriptedBackend()) as flow:
+        await once(flow)
+    assert [task.state for task in read(tmp_path / "named")[0].tasks.values()] == ["DONE"]
+
+
+async def test_a_second_engine_on_one_journal_is_refused_by_name(program: Program) -> None:
+    async with WorkflowEngine.create(ScriptedBackend(), journal=program.path, uid="first") as flow:
+        with pytest.raises(JournalInUseError, match="first"):
+            await WorkflowEngine.create(ScriptedBackend(), journal=program.path)
+        assert await once(flow) == 9
+    assert await program.run(once) == []
+
+
+def no_folder(folder: Path) -> Path:
+    (folder / "file").touch()
+    return folder / "file/journal"
+
+
+def no_journal(folder: Path) -> Path:
+    (folder / "notes").write_text("my notes\n")
+    return folder / "notes"
+
+
+def writable_by_others(folder: Path) -> Path:
+    (folder / "journal").touch()
+    (folder / "journal").chmod(0o622)
+    return folder / "journal"
+
+
+def damaged(folder: Path) -> Path:
+    async def run() -> None:
+        async with WorkflowEngine.create(ScriptedBackend(), journal=folder / "journal") as flow:
+            await asyncio.gather(*map(flow.function_task(square), range(9)))
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    thread.join()
+    data = bytearray((folder / "journal").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "journal").write_bytes(data)
+    return folder / "journal"
+
+
+def contents(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "text"),
+    [
+        (
+            no_folder,
+            JournalError,
+            "cannot be opened: File exists; name a file in a folder that can be",
+        ),
+        (no_journal, JournalFormatError, "is not a journal of asyncflow; it was not changed"),
+        (writable_by_others, JournalError, "chmod go-w"),
+        (damaged, JournalCorruptError, "is damaged in line"),
+    ],
+)
+async def test_a_journal_that_cannot_be_used_leaves_nothing_behind(
+    tmp_path: Path, make: Callable[[Path], Path], error: type[Exception], text: str
+) -> None:
+    path = await asyncio.to_thread(make, tmp_path)
+    before = contents(tmp_path)
+    backend = ScriptedBackend()
+    with pytest.raises(error, match=text):
+        await WorkflowEngine.create(backend, journal=path)
+    assert contents(tmp_path) == before
+    # The leak guard sees to threads and descriptors; the backend was not even started.
+    async with WorkflowEngine.create(backend) as flow:
+        assert await once(flow) == 9
+
+
+async def test_a_backend_that_does_not_start_leaves_the_journal_free(program: Program) -> None:
+    class Broken(ScriptedBackend):
+        async def start(self, sink: Any) -> None:
+            raise OSError("no queue")
+
+    with pytest.raises(Exception, match="no queue"):
+        await WorkflowEngine.create(Broken(), journal=program.path)
+    assert [run.outcome for run in read(program.path)] == ["failed"]
+    assert await program.run(once) == ["square"]
+
+
+# -------------------------------------------------------------------------- faults
+
+FULL = """
+    import asyncio, logging, resource, sys
+    from radical.asyncflow import WorkflowEngine
+    from radical.asyncflow.journal import Journal
+
+    logging.basicConfig(format="%(message)s")
+
+    def body(x):
+        return x * x
+
+    async def main(path, on_error, limit):
+        journal = Journal(path, on_error=on_error)
+        async with WorkflowEngine.create("concurrent", {"max_workers": 2}, journal=journal) as flow:
+            task = flow.function_task(body)
+            print(await task(0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            total = 0
+            for start in range(1, 401, 100):
+                total += sum(await asyncio.gather(*map(task, range(start, start + 100))))
+            print(total)
+
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+"""
+
+
+def run_full(path: Path, on_error: str, limit: int) -> subprocess.CompletedProcess[str]:
+    """A run whose journal cannot grow beyond *limit* bytes."""
+    command = [sys.executable, "-c", textwrap.dedent(FULL), str(path), on_error, str(limit)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+TOTAL = str(sum(x * x for x in range(401)))
+
+
+def test_on_a_full_disk_the_run_goes_on_and_says_so_once(tmp_path: Path) -> None:
+    done = run_full(tmp_path / "journal", "continue", 8000)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", TOTAL]
+    assert done.stderr.count("no more is recorded") == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_what_was_written_before_the_disk_was_full_is_reused(tmp_path: Path) -> None:
+    run_full(tmp_path / "journal", "continue", 8000)
+    done = run_full(tmp_path / "journal", "fail", 1 << 30)
+    assert done.stdout.split() == ["0", TOTAL]
+    first, second = read(tmp_path / "journal")
+    assert first.outcome == ""
+    reused = [task for task in second.tasks.values() if task.reused]
+    assert 20 < len(reused) < 401
+    assert len(second.tasks) == 401
+
+
+def test_on_a_full_disk_the_run_ends_where_that_is_wished(tmp_path: Path) -> None:
+    done = run_full(tmp_path / "journal", "fail", 8000)
+    assert done.returncode == 1
+    assert done.stdout.split() == ["0"]
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("radical.asyncflow.errors.JournalError: ")
+    assert "File too large" in last
+
+
+async def test_a_journal_that_is_removed_while_it_is_written_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path / "journal", sync_seconds=0)
+    async with WorkflowEngine.create(ScriptedBackend(), journal=journal) as flow:
+        await once(flow)
+        await asyncio.to_thread(os.unlink, tmp_path / "journal")
+        assert await flow.function_task(square)(4) == 16
+        await until(lambda: "was removed while it was written" in caplog.text)
+        assert await flow.function_task(square)(5) == 25
+    assert caplog.text.count("no more is recorded") == 1
+
+
+# -------------------------------------------------------------- ends of the program
+
+ENDS = """
+    import asyncio, os, signal, sys, time
+    from radical.asyncflow import WorkflowEngine
+
+    def body(x):
+        return x * x
+
+    async def held(x):
+        await asyncio.sleep(30)
+
+    async def main(path, how):
+        flow = await WorkflowEngine.create("concurrent", {"max_workers": 2}, journal=path)
+        task = flow.function_task(body)
+        print(*await asyncio.gather(*map(task, range(5))), flush=True)
+        if how == "forgotten":
+            task(5)
+            return
+        flow.function_task(held)(6)
+        await asyncio.sleep(0.05)
+        if how == "interrupted":
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(10)
+        elif how == "raised":
+            raise ValueError("a bug")
+        elif how == "exited":
+            os._exit(3)
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "outcome", "states"),
+    [
+        ("forgotten", 0, "done", ["DONE"] * 6),
+        ("interrupted", 130, "failed", ["DONE"] * 5 + ["CANCELLED"]),
+        ("raised", 1, "failed", ["DONE"] * 5 + ["CANCELLED"]),
+        ("exited", 3, "", ["DONE"] * 5),
+    ],
+)
+def test_however_the_program_ends_the_journal_has_what_was_done(
+    tmp_path: Path, how: str, code: int, outcome: str, states: list[str]
+) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(ENDS), str(tmp_path / "journal"), how]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["0", "1", "4", "9", "16"], done.stderr
+    assert done.returncode in (code, -signal.SIGINT) if code == 130 else done.returncode == code
+    (run,) = read(tmp_path / "journal")
+    assert run.outcome == outcome
+    assert [task.state for task in run.tasks.values()][: len(states)] == states
+
+
+async def test_an_error_in_the_block_is_the_runs_outcome(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        await once(flow)
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        await program.run(main)
+    assert [run.outcome for run in read(program.path)] == ["failed"]

@@ -1,0 +1,334 @@
+"""The end of a run's time: what starts still, what does not, and how the program ends."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radical.asyncflow import ConfigurationError, PreemptedError, WorkflowEngine
+from radical.asyncflow._preemption import MARGIN
+from radical.asyncflow.journal import read
+from radical.asyncflow.testing import ScriptedBackend
+
+from .resuming import Program
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path)
+
+
+async def nap(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+# -------------------------------------------------------------------- the settings
+
+
+@pytest.mark.parametrize("walltime", [0, -1, "", "soon", True, "1:2:3:4", float("nan"), "inf", [1]])
+async def test_a_walltime_that_says_no_time_is_refused(walltime: Any) -> None:
+    with pytest.raises(ConfigurationError, match="walltime must be seconds above 0, or a text"):
+        await WorkflowEngine.create(ScriptedBackend(), walltime=walltime)
+
+
+@pytest.mark.parametrize("walltime", [3600, "1:00:00", "60:00", "0-1:00:00", "3600", 1e9])
+async def test_a_walltime_is_seconds_or_a_clock(walltime: Any) -> None:
+    async with WorkflowEngine.create(ScriptedBackend(), walltime=walltime) as flow:
+        assert await flow.function_task(square)(3) == 9
+        assert flow.preempted is None
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"deadline": "12:00"}, "deadline must be a datetime, not '12:00'"),
+        ({"deadline": datetime.datetime(2020, 1, 1)}, "deadline 2020-01-01 00:00:00 has passed"),
+        ({"walltime": 9, "grace": -1}, "grace must be seconds, 0 or more, not -1"),
+        ({"walltime": 9, "grace": "long"}, "grace must be seconds, 0 or more, not 'long'"),
+    ],
+)
+async def test_wrong_times_are_named(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        await WorkflowEngine.create(ScriptedBackend(), **options)
+
+
+async def test_a_signal_needs_the_main_thread() -> None:
+    async def create() -> None:
+        await WorkflowEngine.create(ScriptedBackend(), stop_on_sigterm=True)
+
+    with pytest.raises(ConfigurationError, match="stop_on_sigterm needs an event loop in the main"):
+        await asyncio.to_thread(asyncio.run, create())
+
+
+# -------------------------------------------------------------------- the walltime
+
+
+async def test_what_would_not_finish_is_not_started(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        short, long = (flow.function_task(nap, name=name) for name in ("short", "long"))
+        await asyncio.gather(short(0.01), long(1.2))
+        futures = [long(1.21), short(0.02)]
+        return await asyncio.gather(*futures, return_exceptions=True)
+
+    # The end is at 2.7 s; "long" is expected to take 1.2 + 4 * 0.6 s.
+    ran = await program.run(main, walltime=3, grace=0.1)
+    assert ran == ["short", "long", "short"]
+    error, value = program.result
+    assert value == 0.02
+    assert str(error) == (
+        "task 'long' was not started: the run stops, "
+        "the rest would not finish before its walltime is over"
+    )
+    assert [run.outcome for run in read(program.path)] == ["preempted"]
+    assert await program.run(main) == ["long"]
+    assert [run.outcome for run in read(program.path)] == ["preempted", "done"]
+
+
+async def test_what_runs_at_the_end_is_ended(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        future = flow.function_task(nap)(30)
+        return await asyncio.gather(future, return_exceptions=True)
+
+    began = time.monotonic()
+    await program.run(main, walltime=1, grace=0)
+    assert time.monotonic() - began < MARGIN + 10
+    (error,) = program.result
+    assert isinstance(error, PreemptedError)
+    assert str(error) == "task 'nap' was ended: the run stops, its walltime is nearly over"
+
+
+async def test_a_deadline_is_a_walltime(program: Program) -> None:
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1)
+
+    async def main(flow: WorkflowEngine) -> Any:
+        return await asyncio.gather(flow.function_task(nap)(30), return_exceptions=True)
+
+    await program.run(main, deadline=soon, walltime="1:00:00", grace=0)
+    assert isinstance(program.result[0], PreemptedError)
+
+
+async def test_reused_results_come_also_after_the_end(program: Program) -> None:
+    async def early(flow: WorkflowEngine) -> Any:
+        return await asyncio.gather(*map(flow.function_task(square), (3, 4)))
+
+    await program.run(early)
+
+    async def late(flow: WorkflowEngine) -> Any:
+        await asyncio.gather(flow.function_task(nap)(30), return_exceptions=True)
+        return await asyncio.gather(
+            *[flow.function_task(square)(x) for x in (3, 4, 5)], return_exceptions=True
+        )
+
+    await program.run(late, walltime=0.5, grace=0)
+    assert program.result[:2] == [9, 16]
+    assert isinstance(program.result[2], PreemptedError)
+
+
+async def test_a_walltime_shorter_than_the_start_of_the_backend(program: Program) -> None:
+    class Late(ScriptedBackend):
+        async def start(self, sink: Any) -> None:
+            await asyncio.sleep(0.3)
+            await super().start(sink)
+
+    async def main(flow: WorkflowEngine) -> Any:
+        return await asyncio.gather(flow.function_task(square)(3), return_exceptions=True)
+
+    assert await program.run(main, Late(), walltime=0.1, grace=0) == []
+    assert isinstance(program.result[0], PreemptedError)
+    assert await program.run(main) == ["square"]
+
+
+async def test_a_block_sees_how_its_tasks_ended(program: Program) -> None:
+    seen: list[BaseException] = []
+
+    async def main(flow: WorkflowEngine) -> Any:
+        @flow.block
+        async def outer() -> str:
+            try:
+                await flow.function_task(nap)(30)
+            except PreemptedError as error:
+                seen.append(error)
+            return "tidied up"
+
+        return await outer()
+
+    await program.run(main, walltime=1, grace=0)
+    assert len(seen) == 1
+    assert program.result == "tidied up"
+
+
+async def test_a_block_that_waits_for_something_else_is_ended(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        @flow.block
+        async def outer() -> None:
+            await asyncio.sleep(60)
+
+        return await asyncio.gather(outer(), return_exceptions=True)
+
+    await program.run(main, walltime=1, grace=0)
+    assert isinstance(program.result[0], PreemptedError)
+
+
+async def test_dependents_are_preempted_too(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        futures = [flow.function_task(nap)(30)]
+        for _ in range(3):
+            futures.append(flow.function_task(square)(futures[-1]))
+        return await asyncio.gather(*futures, return_exceptions=True)
+
+    await program.run(main, walltime=1, grace=0)
+    assert [type(error) for error in program.result] == [PreemptedError] * 4
+
+
+async def test_whoever_caught_the_error_goes_on(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        try:
+            await flow.function_task(nap)(30)
+        except PreemptedError:
+            return flow.preempted
+
+    await program.run(main, walltime=1, grace=0)
+    assert program.result == "its walltime is nearly over"
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_the_error_ends_the_block_with_an_exit_code(program: Program, grouped: bool) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        if not grouped:
+            await flow.function_task(nap)(30)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(_wait(flow.function_task(nap)(30)))
+
+    async def _wait(future: Any) -> Any:
+        return await future
+
+    with pytest.raises(SystemExit) as caught:
+        await program.run(main, walltime=1, grace=0)
+    assert caught.value.code == 75
+    assert [run.outcome for run in read(program.path)] == ["preempted"]
+
+
+async def test_another_error_is_not_hidden(program: Program) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        await asyncio.gather(flow.function_task(nap)(30), return_exceptions=True)
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        await program.run(main, walltime=1, grace=0)
+
+
+async def test_a_shutdown_lets_go_of_timers_and_signals() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    async with WorkflowEngine.create(
+        ScriptedBackend(), walltime="1:00:00", stop_on_sigterm=True
+    ) as flow:
+        await flow.function_task(square)(3)
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# --------------------------------------------------------------------- the program
+
+PROGRAM = """
+    import asyncio, sys, time
+    from radical.asyncflow import WorkflowEngine
+
+    def body(x):
+        return x * x
+
+    async def main(journal, options):
+        async with WorkflowEngine.create("concurrent", {"max_workers": 2}, **eval(options)) as flow:
+            task = flow.function_task(body)
+            print(*await asyncio.gather(*map(task, range(5))), flush=True)
+
+            @flow.executable_task
+            def run(text):
+                return text
+
+            @flow.block
+            async def pair():
+                await run("exec sleep " + sys.argv[3])
+                return 7
+
+            print("waiting", flush=True)
+            print(await asyncio.gather(pair(), run("echo there")), flush=True)
+
+    asyncio.run(main(sys.argv[1], sys.argv[2]))
+"""
+
+
+def start(path: Path, options: str, seconds: str) -> subprocess.Popen[str]:
+    program = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(path), options, seconds]
+    environment = os.environ | {"ASYNCFLOW_JOURNAL": str(path)}
+    return subprocess.Popen(
+        program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def outcomes(path: Path) -> list[str]:
+    return [run.outcome for run in read(path)]
+
+
+def test_a_program_whose_walltime_is_over_exits_with_75_and_is_resumed(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first = start(path, "{'walltime': 3, 'grace': 0}", "60")
+    out, err = first.communicate(timeout=60)
+    assert (first.returncode, out) == (75, "0 1 4 9 16\nwaiting\n"), err
+    assert "Traceback" not in err
+    second = start(path, "{}", "0")
+    out, err = second.communicate(timeout=60)
+    assert (second.returncode, out) == (0, "0 1 4 9 16\nwaiting\n[7, 'there\\n']\n"), err
+    assert outcomes(path) == ["preempted", "done"]
+    assert sum(bool(task.reused) for task in read(path)[1].tasks.values()) == 6
+
+
+def test_sigterm_gives_what_runs_its_grace(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    program = start(path, "{'stop_on_sigterm': True, 'grace': 30}", "2")
+    assert program.stdout is not None
+    assert [program.stdout.readline() for _ in range(2)][1] == "waiting\n"
+    time.sleep(0.5)
+    program.terminate()
+    out, err = program.communicate(timeout=60)
+    # What ran was given the time to end; the block had nothing more to start.
+    assert (program.returncode, out) == (0, "[7, 'there\\n']\n"), err
+    assert outcomes(path) == ["preempted"]
+
+
+def test_sigterm_ends_what_takes_longer(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    program = start(path, "{'stop_on_sigterm': True, 'grace': 0.5}", "60")
+    assert program.stdout is not None
+    assert [program.stdout.readline() for _ in range(2)][1] == "waiting\n"
+    time.sleep(0.5)
+    began = time.monotonic()
+    program.terminate()
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out) == (75, ""), err
+    assert time.monotonic() - began < 20
+    assert "Traceback" not in err
+    assert outcomes(path) == ["preempted"]
+
+
+def test_without_the_option_sigterm_ends_the_program_as_ever(tmp_path: Path) -> None:
+    program = start(tmp_path / "journal", "{}", "60")
+    assert program.stdout is not None
+    assert [program.stdout.readline() for _ in range(2)][1] == "waiting\n"
+    program.terminate()
+    program.communicate(timeout=60)
+    assert program.returncode == -signal.SIGTERM
