@@ -10,7 +10,7 @@ from typing import Any
 from .backend import ExecutionBackend, ReportSink
 from .errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
 
-__all__ = ["BackendChoice", "choose", "end", "start"]
+__all__ = ["BackendChoice", "choose", "end", "stand_in", "start"]
 
 log = logging.getLogger("radical.asyncflow")
 
@@ -50,6 +50,13 @@ def choose(
     return [
         _registry.registry.create(item, None) if isinstance(item, str) else item for item in given
     ]
+
+
+def stand_in(backend: ExecutionBackend) -> ExecutionBackend:
+    """What takes the place of *backend* in a dry run."""
+    from ._registry import registry
+
+    return registry.create("noop", {"name": backend.name})
 
 
 async def start(backend: ExecutionBackend, sink: ReportSink) -> None:

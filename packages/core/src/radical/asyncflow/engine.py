@@ -164,13 +164,12 @@ class WorkflowEngine(TaskDecorators):
         journal: Journal | None,
         preemption: Callable[[Dispatcher], Preemption] | None,
     ) -> Self:
-        from ._registry import registry
         from ._watchers import introduce
 
         backends = _launch.choose(backend, config, dry_run, profile)
         recorder = PlanRecorder(None if dry_run else PLAN_LIMIT, backends)
         if dry_run:
-            backends = [registry.create("noop", {"name": each.name}) for each in backends]
+            backends = [_launch.stand_in(instance) for instance in backends]
         uid = uid or f"run.{os.urandom(4).hex()}"
         place = WorkDir(uid, work_dir)
         dispatcher = Dispatcher(uid, place, max_pending=max_pending, recorder=recorder)
