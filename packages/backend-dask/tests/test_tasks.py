@@ -346,7 +346,7 @@ async def test_a_chain_of_short_calls_is_one_dask_task_and_nobody_sees_it(
         sizes.extend(len(group) for group, _ in groups)
         return send(groups, *others)
 
-    events: list[TaskEvent] = []
+    events: list[Any] = []
     flow.observe(events.extend)
 
     def grow(number: int) -> int:

@@ -49,8 +49,17 @@ class Observers:
     """
 
     __slots__ = (
-        "_began", "_inbox", "_listeners", "_run", "_slow", "_to_wall", "_watching",
-        "_timed", "clock", "events", "when",
+        "_began",
+        "_inbox",
+        "_listeners",
+        "_run",
+        "_slow",
+        "_timed",
+        "_to_wall",
+        "_watching",
+        "clock",
+        "events",
+        "when",
     )  # fmt: skip
 
     def __init__(self, run: str, inbox: Inbox) -> None:
