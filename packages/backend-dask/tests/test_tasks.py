@@ -369,7 +369,7 @@ async def test_a_chain_of_short_calls_is_one_dask_task_and_nobody_sees_it(
         assert isinstance(result, DependencyFailureError)
         assert result.__cause__ is results[70]
     steps = [event.state.name for event in events if event.task_id == links[10].number]
-    assert steps == ["PENDING", "SUBMITTED", "RUNNING", "DONE"]
+    assert steps == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
 
 
 async def test_a_link_that_takes_long_keeps_nobody_from_the_results_before_it(
