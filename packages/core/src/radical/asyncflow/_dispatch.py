@@ -109,6 +109,7 @@ class Dispatcher:
         # Where a backend keeps values or orders tasks itself, an argument may be a reference.
         self._references |= lane.native or lane.remote
         self._quick |= lane.capabilities.quick
+        self._hurried = not self._quick
         self.lanes[lane.name] = lane
         return lane, Sink(self._inbox, lane.index, self.uid, self._work_dir)
 
