@@ -38,7 +38,7 @@ def left(driver: Any) -> list[Any]:
 async def gone(reference: weakref.ref[Any]) -> None:
     """Return when nobody holds the object any more."""
     async with asyncio.timeout(20):
-        while reference() is not None: - another thread lets go of it
+        while reference() is not None:
             gc.collect()
             await asyncio.sleep(0.001)
 
@@ -287,6 +287,6 @@ async def test_random_graphs_come_to_what_they_come_to_one_by_one(seed: int) -> 
         slots = flow.backend._slots
         assert slots is not None
         async with asyncio.timeout(20):
-            # Functions whose futures were cancelled may still run.
-            while slots.waiting or slots.behind or slots.given or slots.queue:  # noqa: ASYNC110 - threads empty them
+            # Functions whose futures were cancelled may still run in the threads.
+            while any([slots.waiting, slots.behind, slots.given, slots.queue]):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
