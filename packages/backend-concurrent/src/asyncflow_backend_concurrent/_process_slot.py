@@ -1,48 +1,39 @@
 """A slot whose functions run in a worker process of its own.
 
-Short tasks travel several at a time.  How many follows from the backlog and from what
-a run of the function took before, so that a chunk is worth some 2 ms of work; if one
-takes longer than it should, whatever of it has not begun is taken back for other slots.
+Short tasks travel several at a time, and the next chunk is sent while the worker still
+has one, so that it need not wait.  How many follows from the backlog and from what a
+run of the function took before, so that a chunk is worth some 2 ms of work; if one
+takes longer than it should, whatever has not begun is taken back for other slots.
 """
 
 from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Collection, Iterable
-from time import monotonic
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from radical.asyncflow.backend import Report, TaskId, TaskKind, TaskRequest, TaskState
 from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
 
-from ._arguments import dump_arguments
-from ._process import CHUNK, WorkerGoneError, WorkerProcess
+from ._arguments import batches
+from ._process import WorkerGoneError, WorkerProcess
 from ._slot import Slot
 from ._slots import Slots
-from ._wire import FAILURE, UNSENT, VALUE, Message, Part, plain
+from ._wire import FAILURE, UNSENT, VALUE, Message, Part
 
 __all__ = ["ProcessSlot"]
 
+_CHUNK = 256  # the most tasks
 _CHUNK_SECONDS = 0.002
+_AHEAD = 2  # chunks that a worker may have
 _PATIENCE = 0.010  # seconds after which a chunk is too slow
 _FORGET = 64  # functions that a worker may know in vain
 _STARTS = 3  # workers that may fail to start before a task is charged with it
 _FUNCTION = TaskKind.FUNCTION
 _DONE, _FAILED, _CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
-
-
-class _Entry:
-    """A task of the chunk at hand."""
-
-    __slots__ = ("announced", "code", "job", "request")
-
-    def __init__(self, request: TaskRequest, job: TaskContext) -> None:
-        self.request = request
-        self.job = job
-        self.code: Code | None = None
-        self.announced = False
 
 
 class ProcessSlot(Slot):
@@ -51,55 +42,58 @@ class ProcessSlot(Slot):
     def __init__(self, slots: Slots, number: int, *, name: str, grace: float, codes: Codes) -> None:
         super().__init__(slots, number, name=name, grace=grace)
         self._codes = codes
-        self._worker: WorkerProcess | None = None
+        self._chunks: deque[list[Code]] = deque()  # for each that the worker has: what it runs
+        self._announced = -1  # place of the last task that was said to run
         self._lock = threading.Lock()  # guards what follows
-        self._entries: dict[TaskId, _Entry] = {}  # taken, and without an outcome
-        self._places: dict[TaskId, int] = {}  # of those that were offered to the worker
+        self._worker: WorkerProcess | None = None
+        self._flight: dict[int, TaskRequest] = {}  # taken, and without an outcome, by place
+        self._stopped: set[int] = set()  # of those, which were cancelled while they ran
 
     # ------------------------------------------------------- from any thread
 
     def cancel(self, task_ids: Collection[TaskId]) -> Iterable[Report]:
         with self._lock:
-            chosen = [entry for task_id, entry in self._entries.items() if task_id in task_ids]
+            chosen = {
+                place for place, request in self._flight.items() if request.task_id in task_ids
+            }
             if not chosen:
                 return super().cancel(task_ids)
-            gone = self._withdraw(chosen)
-            for entry in gone:
-                self._drop(entry)
-        return [_report(entry, _CANCELLED) for entry in gone]
+            gone = [self._flight.pop(place) for place in self._withdraw(chosen)]
+        return [_report(request, _CANCELLED) for request in gone]
 
-    def _withdraw(self, chosen: list[_Entry]) -> list[_Entry]:
+    def _withdraw(self, chosen: set[int]) -> set[int]:
         """Those that will not begin; if one of the others runs, its worker ends."""
-        offered = {
-            place: self._entries[task_id]
-            for task_id, place in self._places.items()
-            if task_id in self._entries
-        }
-        wanted = {place for place, entry in offered.items() if entry in chosen}
-        gone = [entry for entry in chosen if entry.request.task_id not in self._places]
-        if not wanted or self._worker is None:
+        worker = self._worker
+        if worker is None:
+            return chosen
+        wanted = {place for place in chosen if place < worker.offered}
+        gone = chosen - wanted
+        if not wanted:
             return gone
-        back = {place: offered.pop(place) for place in self._worker.take_back(wanted)}
-        gone += [entry for place, entry in back.items() if place in wanted]
-        for place in wanted & offered.keys():
-            offered[place].job.cancelled = True
+        back = set(worker.take_back(wanted))
+        gone |= back & wanted
+        begun = [place for place in self._flight if place < worker.offered and place not in back]
+        self._stopped |= wanted - back
         # They begin in order: the last that has begun runs, the others are done.  Nothing
         # that was not cancelled can begin any more and be hit by the signal.
-        if offered and max(offered) in wanted:
-            self._worker.kill()
-        self._requeue([entry for place, entry in back.items() if place not in wanted])
+        if begun and max(begun) in wanted:
+            worker.kill()
+        self._requeue(back - wanted)
         return gone
 
     def holds(self) -> Iterable[TaskId]:
         with self._lock:
-            return [*self._entries, *super().holds()]
+            return [*(request.task_id for request in self._flight.values()), *super().holds()]
 
     def abandon(self) -> list[TaskContext]:
         with self._lock:
             if self._worker is not None:
                 self._worker.kill()
-            held = [entry.job for entry in self._entries.values()]
-            self._entries.clear()
+            held = [
+                TaskContext(request.spec.name, request.task_id, request.attempt)
+                for request in self._flight.values()
+            ]
+            self._flight.clear()
             return [*held, *super().abandon()]
 
     # ----------------------------------------------------- in the own thread
@@ -112,15 +106,14 @@ class ProcessSlot(Slot):
         if request.spec.kind is not _FUNCTION:
             super()._take(request, gpus)
             return
+        special = gpus or request.spec.resources.total_cores > 1
+        most = 1 if special else 1 + int(self.slots.backlog() / 2)
         worker = self._ready(gpus)
         if isinstance(worker, WorkerGoneError):
-            entry = self._claim(request, gpus)
-            if entry is not None:
-                self._lose([entry], worker, "a worker process does not start: ")
-            return
-        entries = self._gather(request, gpus)
-        if entries:
-            self._run(worker, entries)
+            if self._gather(request, 1, 0):
+                self._lose([0], worker, "a worker process does not start: ")
+        elif chunk := self._gather(request, most, worker.offered):
+            self._run(worker, chunk, gpus)
 
     def _ready(self, gpus: tuple[int, ...]) -> WorkerProcess | WorkerGoneError:
         """The worker, or why there is none."""
@@ -148,207 +141,218 @@ class ProcessSlot(Slot):
         """Be rid of the worker; the next function gets another."""
         with self._lock:
             worker, self._worker = self._worker, None
+        self._chunks.clear()
+        self._announced = -1
         if worker is not None:
             worker.close()
 
     # -- a chunk: what is in it
 
-    def _gather(self, request: TaskRequest, gpus: tuple[int, ...]) -> list[_Entry]:
-        """*request* and what may travel with it; all claimed."""
-        special = request.spec.resources.total_cores > 1 or gpus
-        most = 1 if special else min(CHUNK, 1 + int(self.slots.backlog() / 2))
-        entries: list[_Entry] = []
+    def _gather(self, request: TaskRequest, most: int, place: int) -> list[TaskRequest]:
+        """*request* and what may travel with it, claimed; they get places from *place* on."""
+        slots = self.slots
+        claim, queue, flight = slots.waiting.pop, slots.queue, self._flight
+        most = min(most, _CHUNK)
+        chunk: list[TaskRequest] = []
         seconds = 0.0
-        another: TaskRequest | None = request
-        while another is not None:
-            entry = self._claim(another, gpus)
-            if entry is not None:
-                entries.append(entry)
-                assert entry.code is not None
-                taken = entry.code.seconds
-                seconds += _CHUNK_SECONDS if taken is None else taken
-            if len(entries) >= most or seconds >= _CHUNK_SECONDS:
-                break
-            another = self._another(_CHUNK_SECONDS - seconds)
-        return entries
-
-    def _another(self, seconds: float) -> TaskRequest | None:
-        """The next task of the queue, if it is a function known to take less than that."""
-        queue = self.slots.queue
-        try:
-            request = queue.popleft()
-        except IndexError:
-            return None
-        if request.spec.kind is _FUNCTION:
-            expected = self._codes.expect(request.spec.function)
-            if expected is not None and expected <= seconds:
-                return request
-        queue.appendleft(request)
-        return None
-
-    def _claim(self, request: TaskRequest, gpus: tuple[int, ...]) -> _Entry | None:
-        """Take it from those that wait; None if it is cancelled, or failed here."""
-        spec = request.spec
-        entry = _Entry(request, TaskContext(spec.name, request.task_id, request.attempt, gpus))
+        spec = None
         with self._lock:
-            claimed = self.slots.waiting.pop(request.task_id, None)
-            if claimed is request:
-                self._entries[request.task_id] = entry
-        if claimed is not request:
-            if claimed is not None:
-                self.slots.requeue((claimed,))
-            return None
+            while True:
+                if request.spec is not spec:
+                    spec = request.spec
+                    expected = self._codes.expect(spec.function)
+                    cost = _CHUNK_SECONDS if expected is None else expected
+                claimed = claim(request.task_id, None)
+                if claimed is request:
+                    flight[place + len(chunk)] = request
+                    chunk.append(request)
+                    seconds += cost
+                elif claimed is not None:
+                    # An attempt that was cancelled while it waited, and the next one is here.
+                    slots.requeue((claimed,))
+                if len(chunk) >= most or seconds >= _CHUNK_SECONDS:
+                    return chunk
+                try:
+                    request = queue.popleft()
+                except IndexError:
+                    return chunk
+                left = _CHUNK_SECONDS - seconds
+                if cost > left if request.spec is spec else not self._takes_less(request, left):
+                    queue.appendleft(request)
+                    return chunk
+
+    def _takes_less(self, request: TaskRequest, seconds: float) -> bool:
+        if request.spec.kind is not _FUNCTION:
+            return False
+        expected = self._codes.expect(request.spec.function)
+        return expected is not None and expected <= seconds
+
+    def _gather_ahead(self, worker: WorkerProcess) -> list[TaskRequest]:
+        """What may be sent while the worker is busy: many short tasks, or none."""
+        slots = self.slots
+        most = int(slots.backlog() / 2)
+        if not most or slots.specials:
+            return []
         try:
-            entry.code = self._codes.of(spec.function)
-        except SerializationError as exc:
-            self._finish(entry, exc)
-            return None
-        return entry
+            request = slots.queue.popleft()
+        except IndexError:
+            return []
+        if not self._takes_less(request, _CHUNK_SECONDS):
+            slots.queue.appendleft(request)
+            return []
+        return self._gather(request, most, worker.offered)
 
     # -- a chunk: there and back
 
-    def _run(self, worker: WorkerProcess, entries: list[_Entry]) -> None:
-        parts = self._pack(worker, entries)
-        with self._lock:
-            # One that was cancelled or has failed by now keeps its place.
-            places = [
-                place if entry.request.task_id in self._entries else None
-                for place, entry in enumerate(entries)
-            ]
-            self._places = {
-                entry.request.task_id: place
-                for place, entry in enumerate(entries)
-                if entry.request.task_id in self._entries
-            }
-            worker.offer(places)
-        self._announce()
-        begun = monotonic()
-        worker.send(parts)
-        del parts
-        patience: float | None = _PATIENCE if len(entries) > 1 else None
-        while self._entries:
+    def _run(
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+    ) -> None:
+        """Until all that the worker has, or gets meanwhile, has an outcome or was put back."""
+        hurried = len(chunk) > 1
+        self._hand_over(worker, chunk, gpus)
+        del chunk
+        while self._flight:
+            if hurried and len(self._chunks) < _AHEAD and (more := self._gather_ahead(worker)):
+                self._hand_over(worker, more, ())
+                del more
+            self._announce()
             try:
-                messages = worker.collect(patience)
+                messages = worker.collect(_PATIENCE if hurried else None)
             except WorkerGoneError as gone:
                 self._bury(gone)
-                break
-            if messages:
-                now = monotonic()
-                self._deliver(messages, entries, (now - begun) / len(messages))
-                begun = now
-            elif patience is not None:
-                patience = None
+                return
+            if messages is None:
+                hurried = False
                 with self._lock:
                     self._put_back()
-                self._announce()
-        with self._lock:
-            self._places = {}
-
-    def _pack(self, worker: WorkerProcess, entries: list[_Entry]) -> list[Part]:
-        buffers: list[Part] = []
-        tasks: list[tuple[Any, ...]] = []
-        codes: dict[int, bytes] = {}
-        for entry in entries:
-            code = entry.code
-            assert code is not None
-            if code.number not in worker.known:
-                codes[code.number] = code.pickled
-            request, job = entry.request, entry.job
-            head = (code.number, job.name, job.task_id, job.attempt, job.gpus)
-            if plain(request.args) and (not request.kwargs or plain(request.kwargs)):
-                tasks.append((*head, request.args, request.kwargs, None, 0, 0))
                 continue
-            first = len(buffers)
+            self._learn(worker)
+            if messages:
+                self._deliver(messages)
+
+    def _hand_over(
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+    ) -> None:
+        place = worker.offered
+        body, parts = self._pack(worker, chunk, gpus)
+        places = range(place, place + len(chunk))
+        with self._lock:
+            # One that was cancelled or has failed by now keeps its place.
+            worker.offer([place in self._flight for place in places])
+        worker.send(body, parts)
+
+    def _pack(
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+    ) -> tuple[bytes, list[Part]]:
+        first = worker.offered
+        used: dict[int, Code] = {}
+
+        def code_of(request: TaskRequest) -> Code | None:
             try:
-                pickled = dump_arguments(request, buffers)
-            except BaseException as exc:  # whatever the arguments' own methods raise
-                del buffers[first:]
-                tasks.append(())
-                self._finish(entry, unsendable("arguments", exc))
-            else:
-                tasks.append((*head, None, None, pickled, first, len(buffers)))
+                code = self._codes.of(request.spec.function)
+            except SerializationError as exc:
+                for at, other in enumerate(chunk):
+                    if other.spec is request.spec:
+                        self._finish(first + at, exc)
+                return None
+            used[code.number] = code
+            return code
+
+        def fail(at: int, error: BaseException) -> None:
+            self._finish(first + at, error)
+
+        parts: list[Part] = []
+        tasks = batches(chunk, gpus, parts, code_of, fail)
+        self._chunks.append(list(used.values()))
+        codes = {
+            number: code.pickled for number, code in used.items() if number not in worker.known
+        }
         worker.known |= codes.keys()
         forgotten: set[int] = set()
         if len(worker.known) > 2 * len(self._codes.alive) + _FORGET:
-            forgotten = worker.known - self._codes.alive - {task[0] for task in tasks if task}
+            forgotten = worker.known - self._codes.alive - used.keys()
             worker.known -= forgotten
-        path = worker.news_of_path()
-        return [pickle.dumps((codes, forgotten, path, tasks), 5), *buffers]
+        return pickle.dumps((codes, forgotten, worker.news_of_path(), tasks), 5), parts
 
     def _announce(self) -> None:
-        """Say of the first that was not heard of that it runs."""
+        """Say of the first without an outcome that it runs, if it was not said."""
         with self._lock:
-            entry = next(iter(self._entries.values()), None)
-            if entry is None or entry.announced:
+            place = next(iter(self._flight), -1)
+            if place <= self._announced:
                 return
-            entry.announced = True
-        request = entry.request
+            self._announced = place
+            request = self._flight[place]
         self.slots.sink.running(request.task_id, request.attempt, self.name)
 
-    def _deliver(self, messages: list[Message], entries: list[_Entry], seconds: float) -> None:
+    def _learn(self, worker: WorkerProcess) -> None:
+        """How long the tasks of those chunks took that are done."""
+        clock, worker.clock = worker.clock, []
+        for seconds, ran in clock:
+            if ran >= 0:
+                for code in self._chunks.popleft():
+                    if ran:
+                        code.learn(seconds / ran)
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
         reports: list[Report] = []
-        for place, code, parts in messages:
-            entry = entries[place]
-            assert entry.code is not None
-            entry.code.learn(seconds)
-            value = _decode(code, parts)
-            with self._lock:
-                if not self._drop(entry):
+        values = [
+            _load(body) if code == VALUE and not parts else _decode(code, body, parts)
+            for _, code, body, parts in messages
+        ]
+        with self._lock:
+            take = self._flight.pop
+            for message, value in zip(messages, values, strict=True):
+                request = take(message[0], None)
+                if request is None:
                     continue
-            if entry.job.cancelled:
-                reports.append(_report(entry, _CANCELLED))
-            elif code == VALUE and not isinstance(value, _Failed):
-                reports.append(_report(entry, _DONE, value))
-            else:
-                reports.append(_report(entry, _FAILED, value.error))
-        if not self._entries:
+                if message[0] in self._stopped:
+                    self._stopped.discard(message[0])
+                    reports.append(_report(request, _CANCELLED))
+                elif type(value) is _Failed:
+                    reports.append(_report(request, _FAILED, value.error))
+                else:
+                    reports.append(_new(Report, (request[0], request[1], _DONE, value)))
+        if not self._flight:
             self.look()
         self.slots.sink.report(reports)
 
     def _put_back(self) -> None:
         """Back into the queue with all that has not begun; the lock is held."""
-        if self._worker is None:
-            return
-        places = {place: task_id for task_id, place in self._places.items()}
-        entries = [
-            self._entries[places[place]]
-            for place in self._worker.take_back()
-            if places.get(place) in self._entries
-        ]
-        self._requeue(entries)
+        if self._worker is not None:
+            self._requeue(self._worker.take_back())
 
-    def _requeue(self, entries: list[_Entry]) -> None:
-        for entry in entries:
-            self._drop(entry)
-        self.slots.requeue([entry.request for entry in entries])
+    def _requeue(self, places: Iterable[int]) -> None:
+        back = [self._flight.pop(place) for place in sorted(places) if place in self._flight]
+        if back:
+            self.slots.requeue(back)
 
     def _bury(self, gone: WorkerGoneError) -> None:
         """The worker died: charge what had begun, put back the rest."""
         with self._lock:
             self._put_back()
-            begun = list(self._entries.values())
+            begun = list(self._flight)
         self._replace()
         self._lose(begun, gone)
 
-    def _lose(self, entries: list[_Entry], gone: WorkerGoneError, detail: str = "") -> None:
+    def _lose(self, places: Iterable[int], gone: WorkerGoneError, detail: str = "") -> None:
         detail += gone.detail
-        for entry in entries:
-            job = entry.job
-            error = WorkerLostError(job.name, self.name, gone.signal, job.attempt, detail)
-            self._finish(entry, error)
+        for place in places:
+            request = self._flight.get(place)
+            if request is not None:
+                name = request.spec.name
+                error = WorkerLostError(name, self.name, gone.signal, request.attempt, detail)
+                self._finish(place, error)
 
-    def _finish(self, entry: _Entry, error: BaseException) -> None:
+    def _finish(self, place: int, error: BaseException) -> None:
+        """It failed on this side of the border."""
         with self._lock:
-            if not self._drop(entry):
-                return
-        if entry.job.cancelled:
-            self.slots.sink.report([_report(entry, _CANCELLED)])
-        else:
-            self.slots.sink.report([_report(entry, _FAILED, error)])
-
-    def _drop(self, entry: _Entry) -> bool:
-        """It has its outcome; False if it had one before.  The lock is held."""
-        return self._entries.pop(entry.request.task_id, None) is not None
+            request = self._flight.pop(place, None)
+            stopped = place in self._stopped
+            self._stopped.discard(place)
+        if request is None:
+            return
+        report = _report(request, _CANCELLED) if stopped else _report(request, _FAILED, error)
+        self.slots.sink.report([report])
 
 
 class _Failed:
@@ -360,9 +364,16 @@ class _Failed:
         self.error = error
 
 
-def _decode(code: int, parts: list[Part]) -> Any:
+def _load(body: bytearray) -> Any:
     try:
-        value = pickle.loads(parts[0], buffers=parts[1:])
+        return pickle.loads(body)
+    except BaseException as exc:  # foreign code
+        return _Failed(unsendable("result", exc))
+
+
+def _decode(code: int, body: bytearray, parts: Sequence[Part]) -> Any:
+    try:
+        value = pickle.loads(body, buffers=parts)
     except BaseException as exc:  # foreign code
         return _Failed(unsendable("result", exc))
     if code == FAILURE:
@@ -372,5 +383,8 @@ def _decode(code: int, parts: list[Part]) -> Any:
     return value
 
 
-def _report(entry: _Entry, state: TaskState, value: Any = None) -> Report:
-    return tuple.__new__(Report, (entry.request.task_id, entry.request.attempt, state, value))
+def _report(request: TaskRequest, state: TaskState, value: Any = None) -> Report:
+    return _new(Report, (request.task_id, request.attempt, state, value))
+
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
