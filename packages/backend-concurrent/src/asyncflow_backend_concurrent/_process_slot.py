@@ -204,9 +204,7 @@ class ProcessSlot(Slot):
 
     # -- a chunk: there and back
 
-    def _run(
-        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
-    ) -> None:
+    def _run(self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]) -> None:
         """Until all that the worker has, or gets meanwhile, has an outcome or was put back."""
         hurried = len(chunk) > 1
         self._hand_over(worker, chunk, gpus)

@@ -20,7 +20,18 @@ import cloudpickle  # type: ignore[import-untyped]
 
 from ._arena import Arena
 
-__all__ = ["ATOMS", "FAILURE", "UNSENT", "VALUE", "Inlet", "Message", "Outlet", "Part", "dump", "plain"]
+__all__ = [
+    "ATOMS",
+    "FAILURE",
+    "UNSENT",
+    "VALUE",
+    "Inlet",
+    "Message",
+    "Outlet",
+    "Part",
+    "dump",
+    "plain",
+]
 
 VALUE, FAILURE, UNSENT = range(3)
 """What a result's body holds: the value, a `Failure`, why neither could be sent."""

@@ -146,7 +146,7 @@ class _Child:
             if function is None:
                 function = self._functions[number] = pickle.loads(self._codes[number])
             what = "arguments"
-            if type(given) is tuple:
+            if isinstance(given, tuple):
                 args = given
             else:
                 assert given is not None
