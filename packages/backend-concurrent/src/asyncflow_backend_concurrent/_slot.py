@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from radical.asyncflow.backend import Command, Report, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.worker import Execution, TaskContext, call, close_loop
 
+from ._references import refer
 from ._slots import Slots
 
 __all__ = ["Slot"]
@@ -108,35 +109,51 @@ class Slot:
             del request  # a slot that waits keeps no argument alive
 
     def _take(self, request: TaskRequest, gpus: tuple[int, ...] = ()) -> None:
-        spec = request.spec
-        job = TaskContext(spec.name, request.task_id, request.attempt, gpus)
-        # Before the claim: a cancel that comes after it finds the task here.
-        self._job = job
-        claimed = self.slots.waiting.pop(request.task_id, None)
-        if claimed is request:
-            if spec.kind is _EXECUTABLE:
-                self._execute(request, job)
-            else:
-                self._call(request, job)
-        elif claimed is not None:
-            # An attempt that was cancelled while it waited, and the next one is here.
-            self.slots.requeue((claimed,))
+        """Run it, unless it was cancelled, and then what may follow at once."""
+        slots = self.slots
+        follower: TaskRequest | None = request
+        while follower is not None:
+            request, follower = follower, None
+            spec = request.spec
+            job = TaskContext(spec.name, request.task_id, request.attempt, gpus)
+            # Before the claim: a cancel that comes after it finds the task here.
+            self._job = job
+            claimed = slots.waiting.pop(request.task_id, None)
+            full = request
+            if request.dependencies:
+                full = refer(request, slots.given.pop(request.task_id, None))
+            if claimed is request:
+                if spec.kind is _EXECUTABLE:
+                    self._execute(full, job)
+                else:
+                    follower = self._call(full, job)
+            elif claimed is not None:
+                # An attempt that was cancelled while it waited, and the next one is here.
+                slots.requeue((claimed,))
         self._job = None
 
-    def _call(self, request: TaskRequest, job: TaskContext) -> None:
-        sink = self.slots.sink
-        sink.running(request.task_id, request.attempt, self.name)
+    def _call(self, request: TaskRequest, job: TaskContext) -> TaskRequest | None:
+        """Run a function; what may follow it at once on this slot."""
+        slots = self.slots
+        sink = slots.sink
+        task_id = request.task_id
+        sink.running(task_id, request.attempt, self.name)
         try:
             with job:
                 value = call(request.spec.function, request.args, request.kwargs)
         except BaseException as exc:  # SystemExit and the like fail the task, not the slot
             self._failed(job, exc)
-        else:
-            if job.cancelled or self._abandoned:
-                self._cancelled(job)
-            else:
-                self.look()
-                sink.done(request.task_id, request.attempt, value)
+            return None
+        if job.cancelled or self._abandoned:
+            self._cancelled(job)
+            return None
+        follower = slots.behind.pop(task_id, None) if slots.behind else None
+        if follower is None:
+            self.look()
+            sink.done(task_id, request.attempt, value)
+            return None
+        sink.done(task_id, request.attempt, value)
+        return slots.follow(follower, value)
 
     def _execute(self, request: TaskRequest, job: TaskContext) -> None:
         sink = self.slots.sink
@@ -169,7 +186,14 @@ class Slot:
             self._cancelled(job)
         else:
             self.slots.sink.failed(job.task_id, job.attempt, error)
+            self._withdraw_behind(job)
 
     def _cancelled(self, job: TaskContext) -> None:
         if not self._abandoned:
             self.slots.sink.cancelled(job.task_id, job.attempt)
+        self._withdraw_behind(job)
+
+    def _withdraw_behind(self, job: TaskContext) -> None:
+        gone = self.slots.withdraw(job.task_id)
+        if gone:
+            self.slots.sink.report(gone)

@@ -13,6 +13,10 @@ in `Slots.specials` and is admitted, in the order of the ids, under a lock.  The
 one whose memory and GPUs are free but whose cores are not makes slots wait for it as
 they come, so narrow tasks cannot starve it; one that waits for memory or GPUs holds up
 nobody but later ones that want the same.
+
+A task that came behind the one it waits for stands in `waiting` like any other, and in
+`Slots.behind` instead of the queue.  The slot that has done the first goes on with it
+if nothing else waits for a slot; otherwise it comes last in the queue.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest, TaskState
 from radical.asyncflow.model import DEFAULT_RESOURCES
@@ -60,6 +64,8 @@ class Slots:
     Attributes:
         queue: ordinary tasks, the next one first.
         waiting: every task that no slot has, by id.
+        behind: those of them that wait for another task, by the id of that.
+        given: what the other came to, by the id of one that was behind it.
         specials: tasks that ask for more than one core, in order.
         changes: counts what may make a special task admissible.
         looking: one entry for each slot that is about to look into the queue of its own
@@ -74,6 +80,8 @@ class Slots:
         self.sink = sink
         self.queue: deque[TaskRequest] = deque()
         self.waiting: dict[TaskId, TaskRequest] = {}
+        self.behind: dict[TaskId, TaskRequest] = {}
+        self.given: dict[TaskId, Any] = {}
         self.specials: list[TaskRequest] = []
         self.changes = 0
         self.looking: list[None] = []
@@ -106,11 +114,16 @@ class Slots:
             RuntimeError: not even one thread can be started; no task was taken.
         """
         if len(self._slots) < self._size:
-            self._start(len(batch))
+            self._start(sum(not request.dependencies for request in batch))
         waiting = self.waiting
+        ready = 0
         ordinary: list[TaskRequest] = []
         for request in batch:
             waiting[request.task_id] = request
+            if request.dependencies:
+                self.behind[request.dependencies[0]] = request
+                continue
+            ready += 1
             asked = request.spec.resources
             if asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES:
                 ordinary.append(request)
@@ -118,7 +131,7 @@ class Slots:
                 self._add_special(request)
         self.queue.extend(ordinary)
         # Whoever takes a task and leaves another wakes the next slot: see `taken`.
-        self._wake(len(batch) - len(self.looking))
+        self._wake(ready - len(self.looking))
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         """Report those that wait as CANCELLED, and have those that run stopped."""
@@ -128,14 +141,17 @@ class Slots:
             request = self.waiting.pop(task_id, None)
             if request is None:
                 rest.add(task_id)
-            else:
-                gone.append(Report(task_id, request.attempt, _CANCELLED))
+                continue
+            gone.append(Report(task_id, request.attempt, _CANCELLED))
+            for number in request.dependencies:
+                self.behind.pop(number, None)
+            gone += self.withdraw(task_id)
         for slot in tuple(self._slots) if rest else ():
             gone += slot.cancel(rest)
         if gone:
             self.sink.report(gone)
-        if not self.waiting:
-            self.queue.clear()  # what is left there was cancelled; its arguments can go
+        if gone and not self.waiting:
+            self._sweep()
         if self.specials:
             self._stir()
 
@@ -180,6 +196,23 @@ class Slots:
 
     # --------------------------------------------------- from the slots' side
 
+    def withdraw(self, task_id: TaskId) -> list[Report]:
+        """Reports of the tasks behind one that will not be done: they are CANCELLED."""
+        gone: list[Report] = []
+        while (request := self.behind.pop(task_id, None)) is not None:
+            task_id = request.task_id
+            if self.waiting.pop(task_id, None) is request:
+                gone.append(Report(task_id, request.attempt, _CANCELLED))
+        return gone
+
+    def follow(self, request: TaskRequest, value: Any) -> TaskRequest | None:
+        """*request*'s turn has come, with *value*: itself if the slot may run it at once."""
+        self.given[request.task_id] = value
+        if not self.queue and not self.specials:
+            return request
+        self.queue.append(request)
+        return None
+
     def requeue(self, requests: Iterable[TaskRequest]) -> None:
         """Put back, at the front, tasks that were taken and have not begun."""
         back = list(requests)
@@ -205,7 +238,8 @@ class Slots:
                 self._idle.remove(slot)
             except ValueError:
                 slot.wake.acquire()  # somebody has woken it already
-            return not self.closing or bool(self.waiting)
+            # What is behind another task is left to the slot that runs that one.
+            return not self.closing or bool(self.queue or self.specials)
         slot.wake.acquire()
         return True
 
@@ -293,6 +327,21 @@ class Slots:
                 self.specials.append(request)
             self.specials.sort(key=lambda item: item.task_id)
             self.changes += 1
+
+    def _sweep(self) -> None:
+        """Let go of what stands in the queue and was cancelled."""
+        queue = self.queue
+        for _ in range(len(queue)):
+            try:
+                request = queue.popleft()
+            except IndexError:
+                return
+            if self.waiting.get(request.task_id) is request:
+                # A slot put it there meanwhile.
+                queue.append(request)
+                self._wake(1)
+            elif request.dependencies:
+                self.given.pop(request.task_id, None)
 
     def _start(self, wanted: int) -> None:
         """Start threads, so that *wanted* are free or all are there."""

@@ -18,6 +18,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ._binding import ATOMS
+from ._chains import send_behind
 from ._collector import INTERVAL, PACE
 from ._future import RemoteTaskFuture, TaskFuture
 from ._inbox import Inbox, Sink
@@ -311,6 +312,8 @@ class Dispatcher:
                 node.stage = SUBMITTED
             if self.observers.events is not None:
                 self.observers.tell(node, SUBMITTED)
+            if node.dependents is not None and lane.chains and not gates:
+                count += send_behind(self, node, limit - count)
         self._batched = True
         return count
 

@@ -13,6 +13,7 @@ class Lane:
     """A backend, its batch of the current turn and what the engine knows of it.
 
     Attributes:
+        chains: a task may be sent with the only one that it waits for.
         lost: why the backend is gone, once it is.
     """
 
@@ -20,6 +21,7 @@ class Lane:
         "backend",
         "batch",
         "capabilities",
+        "chains",
         "executes",
         "index",
         "lost",
@@ -43,6 +45,8 @@ class Lane:
         self.executes = self.capabilities.executes
         self.native = self.capabilities.native_dependencies
         self.remote = self.capabilities.remote_results
+        # Where it orders whole graphs, it does that already.
+        self.chains = self.capabilities.chains and not self.native
 
     def check(self, spec: TaskSpec) -> None:
         """Raise unless this backend can run *spec*.

@@ -192,6 +192,21 @@ class Scheduler:
                 for other in followers:
                     self.release(other)
 
+    def heir(self, node: Node) -> Node | None:
+        """The one task that waits for *node*, if that waits for nothing else."""
+        dependents = node.dependents
+        if dependents is None or len(dependents) != 1:
+            return None
+        other = dependents[0]
+        alone = other.blockers == 1 and other.stage is PENDING and other.lane is node.lane
+        return other if alone else None
+
+    def followed(self, node: Node, heir: Node) -> None:
+        """*heir* was sent right behind *node*, to be run when that is done."""
+        node.followers, node.dependents = node.dependents, None
+        heir.blockers = 0
+        heir.stage = SUBMITTED
+
     def running(self, node: Node) -> bool:
         """A worker began with *node*; False if that is no news."""
         if node.stage is not SUBMITTED:

@@ -87,6 +87,11 @@ class Capabilities:
         kills_running: for which kinds `cancel` ends work that already runs.
         native_dependencies: it takes tasks whose dependencies still run on it
             (as `TaskRef` arguments) and orders them itself.
+        chains: it takes, in one batch, a task right behind the only one that it waits
+            for, and runs it when that one is done (on the same worker, if it can).
+            Both are functions that ask for no resources, and the value is wanted as a
+            `TaskRef` that is itself an argument.  If the first does not succeed, the
+            others get a terminal report too, after its own; CANCELLED will do.
         remote_results: it may report a `RemoteValue` instead of the value.
         pickles: functions, arguments and results cross a process boundary.
         isolates: the death of a worker costs the task it ran and no other.
@@ -102,6 +107,7 @@ class Capabilities:
     resources: Collection[str] = ()
     kills_running: Collection[TaskKind] = ()
     native_dependencies: bool = False
+    chains: bool = False
     remote_results: bool = False
     pickles: bool = False
     isolates: bool = True
@@ -124,7 +130,8 @@ class Capabilities:
 class TaskRef(NamedTuple):
     """Stands in the arguments for the result of a task that this backend holds.
 
-    Only a backend with ``native_dependencies`` or ``remote_results`` ever sees one.
+    Only a backend with ``native_dependencies``, ``chains`` or ``remote_results`` ever
+    sees one.
     """
 
     task_id: TaskId
