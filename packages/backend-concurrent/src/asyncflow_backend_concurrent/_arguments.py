@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from radical.asyncflow.backend import TaskRequest
+from radical.asyncflow.backend import TaskRef, TaskRequest
 from radical.asyncflow.worker import Code, by_value, unsendable
 
 from ._wire import ATOMS, Part, dump, plain
-from ._worker_main import Batch, Parcel
+from ._worker_main import Batch, Parcel, Previous
 
 __all__ = ["batches", "dump_arguments"]
 
@@ -29,7 +30,7 @@ def batches(
     """
     result: list[Batch] = []
     spec = None
-    for at, (task_id, attempt, its_spec, args, kwargs, *_) in enumerate(chunk):
+    for at, (task_id, attempt, its_spec, args, kwargs, _, needs) in enumerate(chunk):
         if its_spec is not spec:
             spec = its_spec
             code = code_of(chunk[at])
@@ -38,9 +39,14 @@ def batches(
             ids, attempts, arguments = batch[3:]
         ids.append(task_id)
         attempts.append(attempt)
+        if needs:
+            args = tuple([Previous if type(value) is TaskRef else value for value in args])
+            kwargs = {
+                key: Previous if type(value) is TaskRef else value for key, value in kwargs.items()
+            }
         if not kwargs:
             for value in args:
-                if type(value) not in ATOMS:
+                if type(value) not in ATOMS and value is not Previous:
                     break
             else:
                 arguments.append(args)
@@ -48,7 +54,7 @@ def batches(
         first = len(buffers)
         parcel: Parcel | None = None
         try:
-            parcel = [dump_arguments(chunk[at], buffers), first, len(buffers)]
+            parcel = [dump_arguments(its_spec.function, args, kwargs, buffers), first, len(buffers)]
         except BaseException as exc:  # whatever the arguments' own methods raise
             del buffers[first:]
             fail(at, unsendable("arguments", exc))
@@ -56,14 +62,16 @@ def batches(
     return result
 
 
-def dump_arguments(request: TaskRequest, buffers: list[Part]) -> bytes:
+def dump_arguments(
+    function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], buffers: list[Part]
+) -> bytes:
     """Both kinds of arguments as a pickle, their large buffers appended to *buffers*.
 
     Raises:
         BaseException: whatever the arguments' own methods raise.
     """
-    both = (request.args, dict(request.kwargs))
+    both = (args, dict(kwargs))
     if plain(both, 3):
         return pickle.dumps(both, 5)
-    with by_value(request.spec.function):
+    with by_value(function):
         return dump(both, buffers, by_value=True)

@@ -4,6 +4,9 @@ Short tasks travel several at a time, and the next chunk is sent while the worke
 has one, so that it need not wait.  How many follows from the backlog and from what a
 run of the function took before, so that a chunk is worth some 2 ms of work; if one
 takes longer than it should, whatever has not begun is taken back for other slots.
+
+A task that came behind the one it waits for travels right behind it, too: a *link*.  The
+worker hands the value on.  One that is taken back goes where it came from.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
 
 from ._arguments import batches
 from ._process import WorkerGoneError, WorkerProcess
+from ._references import refer
 from ._slot import Slot
 from ._slots import Slots
 from ._wire import FAILURE, UNSENT, VALUE, Message, Part
@@ -48,6 +52,9 @@ class ProcessSlot(Slot):
         self._worker: WorkerProcess | None = None
         self._flight: dict[int, TaskRequest] = {}  # taken, and without an outcome, by place
         self._stopped: set[int] = set()  # of those, which were cancelled while they ran
+        self._links: dict[TaskId, int] = {}  # places of links, by the task that each waits for
+        self._values: dict[int, Any] = {}  # what that came to, by the place of the link
+        self._next: TaskRequest | None = None  # to be run here at once
 
     # ------------------------------------------------------- from any thread
 
@@ -58,8 +65,28 @@ class ProcessSlot(Slot):
             }
             if not chosen:
                 return super().cancel(task_ids)
-            gone = [self._flight.pop(place) for place in self._withdraw(chosen)]
-        return [_report(request, _CANCELLED) for request in gone]
+            gone = [self._leave(place) for place in self._withdraw(chosen)]
+            reports = [_report(request, _CANCELLED) for request in gone]
+            for request in gone:
+                reports += self._abort(request.task_id)
+        return reports
+
+    def _leave(self, place: int) -> TaskRequest:
+        """It is in flight no more; the lock is held."""
+        request = self._flight.pop(place)
+        if request.dependencies:
+            self._links.pop(request.dependencies[0], None)
+            self._values.pop(place, None)
+        return request
+
+    def _abort(self, task_id: TaskId) -> list[Report]:
+        """Reports of what was behind a task that will not be done; the lock is held."""
+        reports: list[Report] = []
+        while (place := self._links.get(task_id)) is not None:
+            request = self._leave(place)
+            task_id = request.task_id
+            reports.append(_report(request, _CANCELLED))
+        return reports + self.slots.withdraw(task_id)
 
     def _withdraw(self, chosen: set[int]) -> set[int]:
         """Those that will not begin; if one of the others runs, its worker ends."""
@@ -70,7 +97,12 @@ class ProcessSlot(Slot):
         gone = chosen - wanted
         if not wanted:
             return gone
-        back = set(worker.take_back(wanted))
+        behind = {
+            place
+            for place in map(self._links.get, [self._flight[place].task_id for place in chosen])
+            if place is not None
+        }
+        back = set(worker.take_back(wanted | behind))
         gone |= back & wanted
         begun = [place for place in self._flight if place < worker.offered and place not in back]
         self._stopped |= wanted - back
@@ -94,6 +126,8 @@ class ProcessSlot(Slot):
                 for request in self._flight.values()
             ]
             self._flight.clear()
+            self._links.clear()
+            self._values.clear()
             return [*held, *super().abandon()]
 
     # ----------------------------------------------------- in the own thread
@@ -106,14 +140,19 @@ class ProcessSlot(Slot):
         if request.spec.kind is not _FUNCTION:
             super()._take(request, gpus)
             return
-        special = gpus or request.spec.resources.total_cores > 1
-        most = 1 if special else 1 + int(self.slots.backlog() / 2)
-        worker = self._ready(gpus)
-        if isinstance(worker, WorkerGoneError):
-            if self._gather(request, 1, 0):
-                self._lose([0], worker, "a worker process does not start: ")
-        elif chunk := self._gather(request, most, worker.offered):
-            self._run(worker, chunk, gpus)
+        follower: TaskRequest | None = request
+        while follower is not None:
+            request, follower = follower, None
+            special = gpus or request.spec.resources.total_cores > 1
+            most = 1 if special else 1 + int(self.slots.backlog() / 2)
+            worker = self._ready(gpus)
+            if isinstance(worker, WorkerGoneError):
+                if self._gather(request, 1, 0):
+                    self._lose([0], worker, "a worker process does not start: ")
+            elif chunk := self._gather(request, most, worker.offered):
+                self._run(worker, chunk, gpus)
+                del chunk
+            follower, self._next = self._next, None
 
     def _ready(self, gpus: tuple[int, ...]) -> WorkerProcess | WorkerGoneError:
         """The worker, or why there is none."""
@@ -151,9 +190,9 @@ class ProcessSlot(Slot):
     def _gather(self, request: TaskRequest, most: int, place: int) -> list[TaskRequest]:
         """*request* and what may travel with it, claimed; they get places from *place* on."""
         slots = self.slots
-        claim, queue, flight = slots.waiting.pop, slots.queue, self._flight
-        most = min(most, _CHUNK)
+        claim, queue, behind, flight = slots.waiting.pop, slots.queue, slots.behind, self._flight
         chunk: list[TaskRequest] = []
+        others = 0  # those that are not links: only of them another slot could do something
         seconds = 0.0
         spec = None
         with self._lock:
@@ -162,24 +201,56 @@ class ProcessSlot(Slot):
                     spec = request.spec
                     expected = self._codes.expect(spec.function)
                     cost = _CHUNK_SECONDS if expected is None else expected
-                claimed = claim(request.task_id, None)
+                task_id = request.task_id
+                claimed = claim(task_id, None)
+                at = place + len(chunk)
+                link = None
                 if claimed is request:
-                    flight[place + len(chunk)] = request
-                    chunk.append(request)
-                    seconds += cost
+                    joined = self._join(request, at) if request.dependencies else request
+                    if joined is not None:
+                        flight[at] = joined
+                        chunk.append(joined)
+                        seconds += cost
+                        others += not joined.dependencies
+                        link = behind.get(task_id) if behind else None
                 elif claimed is not None:
                     # An attempt that was cancelled while it waited, and the next one is here.
                     slots.requeue((claimed,))
-                if len(chunk) >= most or seconds >= _CHUNK_SECONDS:
+                elif request.dependencies:
+                    slots.given.pop(task_id, None)
+                left = _CHUNK_SECONDS - seconds
+                if left <= 0 or len(chunk) >= _CHUNK:
+                    return chunk
+                if link is not None and self._takes_less(link, left):
+                    request = link
+                    continue
+                if others >= most:
                     return chunk
                 try:
                     request = queue.popleft()
                 except IndexError:
                     return chunk
-                left = _CHUNK_SECONDS - seconds
                 if cost > left if request.spec is spec else not self._takes_less(request, left):
                     queue.appendleft(request)
                     return chunk
+
+    def _join(self, request: TaskRequest, place: int) -> TaskRequest | None:
+        """One that came behind another: as a link to that, or with its value.
+
+        None if the other was taken back meanwhile, so that this one has to wait again.
+        The lock is held.
+        """
+        slots = self.slots
+        before = request.dependencies[0]
+        if before not in slots.behind:
+            return refer(request, slots.given.pop(request.task_id, None))
+        last = self._flight.get(place - 1)
+        if last is None or last.task_id != before:
+            slots.waiting[request.task_id] = request
+            return None
+        del slots.behind[before]
+        self._links[before] = place
+        return request
 
     def _takes_less(self, request: TaskRequest, seconds: float) -> bool:
         if request.spec.kind is not _FUNCTION:
@@ -190,8 +261,20 @@ class ProcessSlot(Slot):
     def _gather_ahead(self, worker: WorkerProcess) -> list[TaskRequest]:
         """What may be sent while the worker is busy: many short tasks, or none."""
         slots = self.slots
+        if slots.specials:
+            return []
+        if slots.behind:
+            with self._lock:
+                last = self._flight.get(worker.offered - 1)
+                link = None if last is None else slots.behind.get(last.task_id)
+            if link is not None:
+                return (
+                    self._gather(link, 1, worker.offered)
+                    if self._takes_less(link, _CHUNK_SECONDS)
+                    else []
+                )
         most = int(slots.backlog() / 2)
-        if not most or slots.specials:
+        if not most:
             return []
         try:
             request = slots.queue.popleft()
@@ -270,7 +353,10 @@ class ProcessSlot(Slot):
         if len(worker.known) > 2 * len(self._codes.alive) + _FORGET:
             forgotten = worker.known - self._codes.alive - used.keys()
             worker.known -= forgotten
-        return pickle.dumps((codes, forgotten, worker.news_of_path(), tasks), 5), parts
+        links = {first + at for at, request in enumerate(chunk) if request.dependencies}
+        if chunk[-1].task_id in self.slots.behind:
+            links.add(first + len(chunk))  # it may follow while the worker has this chunk
+        return pickle.dumps((codes, forgotten, worker.news_of_path(), tasks, links), 5), parts
 
     def _announce(self) -> None:
         """Say of the first without an outcome that it runs, if it was not said."""
@@ -297,22 +383,38 @@ class ProcessSlot(Slot):
             _load(body) if code == VALUE and not parts else _decode(code, body, parts)
             for _, code, body, parts in messages
         ]
+        followers: list[tuple[TaskRequest, Any]] = []
+        slots, flight, links = self.slots, self._flight, self._links
         with self._lock:
-            take = self._flight.pop
             for message, value in zip(messages, values, strict=True):
-                request = take(message[0], None)
-                if request is None:
+                place = message[0]
+                if place not in flight:
                     continue
-                if message[0] in self._stopped:
-                    self._stopped.discard(message[0])
+                request = self._leave(place)
+                task_id = request.task_id
+                if place in self._stopped:
+                    self._stopped.discard(place)
                     reports.append(_report(request, _CANCELLED))
+                    reports += self._abort(task_id)
                 elif type(value) is _Failed:
                     reports.append(_report(request, _FAILED, value.error))
+                    reports += self._abort(task_id)
                 else:
-                    reports.append(_new(Report, (request[0], request[1], _DONE, value)))
-        if not self._flight:
+                    reports.append(_new(Report, (task_id, request.attempt, _DONE, value)))
+                    if task_id in links:
+                        self._values[links[task_id]] = value
+                    elif slots.behind and task_id in slots.behind:
+                        followers.append((slots.behind.pop(task_id), value))
+        for follower, value in followers:
+            if self._next is None and not flight:
+                self._next = slots.follow(follower, value)
+            else:
+                slots.given[follower.task_id] = value
+                slots.queue.append(follower)
+                slots.wake(1)
+        if not flight and self._next is None:
             self.look()
-        self.slots.sink.report(reports)
+        slots.sink.report(reports)
 
     def _put_back(self) -> None:
         """Back into the queue with all that has not begun; the lock is held."""
@@ -320,9 +422,24 @@ class ProcessSlot(Slot):
             self._requeue(self._worker.take_back())
 
     def _requeue(self, places: Iterable[int]) -> None:
-        back = [self._flight.pop(place) for place in sorted(places) if place in self._flight]
+        slots = self.slots
+        back: list[TaskRequest] = []
+        for place in sorted(places):
+            if place not in self._flight:
+                continue
+            known, value = place in self._values, self._values.get(place)
+            request = self._leave(place)
+            if not request.dependencies:
+                back.append(request)
+            elif known:
+                slots.given[request.task_id] = value
+                back.append(request)
+            else:
+                # In this order: who cancels it looks there first.
+                slots.waiting[request.task_id] = request
+                slots.behind[request.dependencies[0]] = request
         if back:
-            self.slots.requeue(back)
+            slots.requeue(back)
 
     def _bury(self, gone: WorkerGoneError) -> None:
         """The worker died: charge what had begun, put back the rest."""
@@ -344,13 +461,16 @@ class ProcessSlot(Slot):
     def _finish(self, place: int, error: BaseException) -> None:
         """It failed on this side of the border."""
         with self._lock:
-            request = self._flight.pop(place, None)
-            stopped = place in self._stopped
-            self._stopped.discard(place)
-        if request is None:
-            return
-        report = _report(request, _CANCELLED) if stopped else _report(request, _FAILED, error)
-        self.slots.sink.report([report])
+            if place not in self._flight:
+                return
+            request = self._leave(place)
+            if place in self._stopped:
+                self._stopped.discard(place)
+                reports = [_report(request, _CANCELLED)]
+            else:
+                reports = [_report(request, _FAILED, error)]
+            reports += self._abort(request.task_id)
+        self.slots.sink.report(reports)
 
 
 class _Failed:

@@ -16,7 +16,5 @@ def refer(request: TaskRequest, value: Any) -> TaskRequest:
     task_id, attempt, spec, args, kwargs, command, _ = request
     args = tuple([value if type(item) is TaskRef else item for item in args])
     if kwargs:
-        kwargs = {
-            key: value if type(item) is TaskRef else item for key, item in kwargs.items()
-        }
+        kwargs = {key: value if type(item) is TaskRef else item for key, item in kwargs.items()}
     return _new(TaskRequest, (task_id, attempt, spec, args, kwargs, command, ()))

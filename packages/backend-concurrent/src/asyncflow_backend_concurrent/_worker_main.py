@@ -14,7 +14,7 @@ import pickle
 import select
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -23,7 +23,7 @@ from radical.asyncflow.worker import Failure, TaskContext, call, close_loop
 from ._arena import Arena
 from ._wire import FAILURE, UNSENT, VALUE, Inlet, Outlet, Part, dump
 
-__all__ = ["BELL", "READY", "RUN", "SKIP", "Batch", "Parcel", "main"]
+__all__ = ["BELL", "READY", "RUN", "SKIP", "Batch", "Parcel", "Previous", "main"]
 
 RUN = b"."
 """The token of a task."""
@@ -36,6 +36,12 @@ BELL = struct.Struct("<di")
 
 Parcel = list[Any]
 """Arguments that are pickled apart: ``[pickle, first buffer, end of the buffers]``."""
+
+
+class Previous:
+    """Stands among the arguments for the result of the task before."""
+
+
 Batch = tuple[
     int, str, tuple[int, ...], list[int], list[int], list[tuple[Any, ...] | Parcel | None]
 ]
@@ -72,6 +78,7 @@ class _Child:
         self._gpus: tuple[int, ...] = ()
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._pid = os.getpid()
+        self._kept: tuple[bytes, Sequence[Part]] | None = None  # what `Previous` stands for
 
     def _wait_for_room(self, event: int) -> None:
         self._ring(0.0, -1)  # the parent has to make room
@@ -85,7 +92,7 @@ class _Child:
         first = 0
         while True:
             message = self._inlet.receive_one()
-            codes, forgotten, path, batches = pickle.loads(message.body)
+            codes, forgotten, path, batches, links = pickle.loads(message.body)
             if path is not None:
                 sys.path[:] = path
             for number in forgotten:
@@ -97,11 +104,13 @@ class _Child:
             begun = perf_counter()
             ran = 0
             for batch in batches:
-                ran += self._serve_batch(first, batch, buffers)
+                ran += self._serve_batch(first, batch, buffers, links)
                 first += len(batch[3])
             self._ring(perf_counter() - begun, ran)
 
-    def _serve_batch(self, place: int, batch: Batch, buffers: list[Part]) -> int:
+    def _serve_batch(
+        self, place: int, batch: Batch, buffers: list[Part], links: Collection[int]
+    ) -> int:
         """Run those whose tokens are there; how many that were."""
         number, name, gpus, ids, attempts, arguments = batch
         if gpus != self._gpus:
@@ -109,19 +118,26 @@ class _Child:
         send = self._outlet.send
         ran = 0
         for at, task_id in enumerate(ids):
-            if not self._may_begin():
-                arguments[at] = None
-                continue
-            ran += 1
             # Nothing here holds the arguments of a task that has ended.
             given, arguments[at] = arguments[at], None
+            kept, self._kept = self._kept, None
+            if not self._may_begin():
+                continue
+            here = place + at
+            if here not in links:
+                kept = None
+            elif kept is None:
+                continue  # the task before failed, and the parent knows that
+            ran += 1
             with TaskContext(name, task_id, attempts[at], gpus):
-                code, body, parts = self._run(number, given, buffers)
+                code, body, parts = self._run(number, given, buffers, kept)
             if os.getpid() != self._pid:
                 # The task forked, and this is its child: not the one to answer.
                 os._exit(0)
-            send(place + at, code, body, parts)
-            del given, parts
+            send(here, code, body, parts)
+            if code == VALUE and here + 1 in links:
+                self._kept = body, parts
+            del given, kept, parts
         return ran
 
     def _may_begin(self) -> bool:
@@ -136,7 +152,11 @@ class _Child:
             return token == RUN
 
     def _run(
-        self, number: int, given: tuple[Any, ...] | Parcel | None, buffers: list[Part]
+        self,
+        number: int,
+        given: tuple[Any, ...] | Parcel | None,
+        buffers: list[Part],
+        kept: tuple[bytes, Sequence[Part]] | None,
     ) -> tuple[int, bytes, Sequence[Part]]:
         """Run one task, whatever it is made of; what to send as its result."""
         kwargs: dict[str, Any] = {}
@@ -151,6 +171,8 @@ class _Child:
             else:
                 assert given is not None
                 args, kwargs = self._open(given, buffers)
+            if kept is not None:
+                args, kwargs = _fill_in(args, kwargs, *kept)
         except BaseException as exc:  # foreign code
             return UNSENT, pickle.dumps((what, _reason(exc))), ()
         try:
@@ -178,6 +200,17 @@ class _Child:
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         else:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def _fill_in(
+    args: tuple[Any, ...], kwargs: dict[str, Any], body: bytes, parts: Sequence[Part]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # A copy, as if it had made the way to the parent and back.
+    value = pickle.loads(body, buffers=[bytearray(part) for part in parts])
+    args = tuple([value if item is Previous else item for item in args])
+    if kwargs:
+        kwargs = {key: value if item is Previous else item for key, item in kwargs.items()}
+    return args, kwargs
 
 
 def _wait(descriptor: int, event: int) -> None:
