@@ -104,7 +104,9 @@ class Slot:
                 continue
             if self._looking:
                 self.look_away()
-            slots.taken()
+            if slots.idle and queue:
+                # Whoever takes a task and leaves another wakes the next slot.
+                slots.wake(1)
             self._take(request)
             del request  # a slot that waits keeps no argument alive
 
@@ -138,9 +140,9 @@ class Slot:
         sink = slots.sink
         task_id = request.task_id
         sink.running(task_id, request.attempt, self.name)
+        job.take_over()
         try:
-            with job:
-                value = call(request.spec.function, request.args, request.kwargs)
+            value = call(request.spec.function, request.args, request.kwargs)
         except BaseException as exc:  # SystemExit and the like fail the task, not the slot
             self._failed(job, exc)
             return None

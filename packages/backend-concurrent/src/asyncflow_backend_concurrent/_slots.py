@@ -67,6 +67,7 @@ class Slots:
         behind: those of them that wait for another task, by the id of that.
         given: what the other came to, by the id of one that was behind it.
         specials: tasks that ask for more than one core, in order.
+        idle: slots that wait for work.
         changes: counts what may make a special task admissible.
         looking: one entry for each slot that is about to look into the queue of its own
             accord: it need not be woken, which would cost more than a short task does.
@@ -90,7 +91,7 @@ class Slots:
         self._size = ledger.slots
         self._mutex = threading.Lock()
         self._slots: list[Slot] = []
-        self._idle: list[Slot] = []
+        self.idle: list[Slot] = []
         self._reserved: list[Slot] = []
         self._running = 0  # threads that have not ended
         self._ended = threading.Event()
@@ -130,8 +131,8 @@ class Slots:
             else:
                 self._add_special(request)
         self.queue.extend(ordinary)
-        # Whoever takes a task and leaves another wakes the next slot: see `taken`.
-        self._wake(ready - len(self.looking))
+        # Whoever takes a task and leaves another wakes the next slot.
+        self.wake(ready - len(self.looking))
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         """Report those that wait as CANCELLED, and have those that run stopped."""
@@ -222,20 +223,20 @@ class Slots:
                 self.queue.appendleft(request)
             else:
                 self._add_special(request)
-        self._wake(len(back))
+        self.wake(len(back))
 
     def park(self, slot: Slot, seen: int) -> bool:
         """Wait for work; False if the slot is to leave.
 
         *seen* is what `changes` was before the slot last looked for a special task.
         """
-        self._idle.append(slot)
+        self.idle.append(slot)
         slot.look_away()
         if self.queue or self.closing or seen != self.changes:
             # Whoever adds work looks at the idle slots afterwards: this one is seen
             # there, or sees the work here.
             try:
-                self._idle.remove(slot)
+                self.idle.remove(slot)
             except ValueError:
                 slot.wake.acquire()  # somebody has woken it already
             # What is behind another task is left to the slot that runs that one.
@@ -243,10 +244,16 @@ class Slots:
         slot.wake.acquire()
         return True
 
-    def taken(self) -> None:
-        """A slot has just taken a task from the queue, and looks no more."""
-        if self.queue and self._idle:
-            self._wake(1)
+    def wake(self, count: int) -> None:
+        """Have so many of the idle slots look for work."""
+        idle = self.idle
+        while count > 0:
+            try:
+                slot = idle.pop()
+            except IndexError:
+                return
+            slot.wake.release()
+            count -= 1
 
     def left(self) -> None:
         """A slot's thread is about to end."""
@@ -267,7 +274,7 @@ class Slots:
                 needed = request.spec.resources.total_cores - 1
                 while len(self._reserved) < needed:
                     try:
-                        self._reserved.append(self._idle.pop())
+                        self._reserved.append(self.idle.pop())
                     except IndexError:
                         break
                 if len(self._reserved) >= needed:
@@ -288,7 +295,7 @@ class Slots:
         if admission is None:
             slot.wake.acquire()
         elif self.specials:
-            self._wake(1)
+            self.wake(1)
         return admission
 
     def _next_special(self) -> TaskRequest | None:
@@ -339,14 +346,14 @@ class Slots:
             if self.waiting.get(request.task_id) is request:
                 # A slot put it there meanwhile.
                 queue.append(request)
-                self._wake(1)
+                self.wake(1)
             elif request.dependencies:
                 self.given.pop(request.task_id, None)
 
     def _start(self, wanted: int) -> None:
         """Start threads, so that *wanted* are free or all are there."""
         with self._mutex:
-            missing = min(wanted - len(self._idle), self._size - len(self._slots))
+            missing = min(wanted - len(self.idle), self._size - len(self._slots))
             for _ in range(missing):
                 slot = self._make_slot(self, len(self._slots) + 1)
                 self._running += 1
@@ -362,16 +369,6 @@ class Slots:
                     return
                 self._slots.append(slot)
 
-    def _wake(self, count: int) -> None:
-        idle = self._idle
-        while count > 0:
-            try:
-                slot = idle.pop()
-            except IndexError:
-                return
-            slot.wake.release()
-            count -= 1
-
     def _stir(self) -> None:
         """Have every slot that stands still look again."""
         with self._mutex:
@@ -379,4 +376,4 @@ class Slots:
             free, self._reserved = self._reserved, []
         for slot in free:
             slot.wake.release()
-        self._wake(self._size)
+        self.wake(self._size)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._future import TaskFuture
 from ._inbox import LOST, Inbox
-from ._outcomes import NO_KWARGS
-from .backend import Report
+from ._outcomes import NO_KWARGS, aux_of
+from .backend import TaskId
 from .model import TaskState
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ class Reports:
                 elif state is RUNNING:
                     if stage is SUBMITTED:
                         node.stage = RUNNING
-                        if node.spec.timeout is not None or value is not None or recording:
+                        if node.spec.timeout is not None or recording:
                             outcomes.began(node, value)
+                        elif value is not None and (aux is not None or observers.events is not None):
+                            aux_of(node).worker = value
                         if observers.events is not None:
                             observers.tell(node, RUNNING)
                 elif state is FAILED:
@@ -102,7 +104,7 @@ class Reports:
                 self.strays["malformed"] += 1
         return count
 
-    def _stray(self, report: Report) -> None:
+    def _stray(self, report: tuple[TaskId, int, TaskState, Any]) -> None:
         number, attempt, state, value = report
         if number == LOST:
             self._outcomes.lose(self._dispatcher.by_index[attempt], value)

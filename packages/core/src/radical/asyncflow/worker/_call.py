@@ -18,6 +18,9 @@ from ._context import TaskContext, current_task
 
 _GRACE = 5.0  # seconds for left-over asyncio tasks to obey their cancellation
 
+# Types that are not awaitable, found faster than by a look for `__await__`.
+_COMMON = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
+
 _log = logging.getLogger("radical.asyncflow.worker")
 
 
@@ -29,6 +32,8 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     function; `asyncio.CancelledError` comes out of here unless the function handles it.
     """
     result = function(*args, **kwargs)
+    if type(result) in _COMMON:
+        return result
     if type(result) is CoroutineType or hasattr(type(result), "__await__"):
         return _runner().run(result)
     return result

@@ -46,6 +46,10 @@ class TaskContext:
     def __exit__(self, *exc_info: object) -> None:
         _current.reset(self._token)
 
+    def take_over(self) -> None:
+        """Be current in this thread until another is; for a thread that runs only tasks."""
+        _current.set(self)
+
     def __repr__(self) -> str:
         state = " cancelled" if self.cancelled else ""
         return f"<TaskContext {self.name!r} #{self.task_id} attempt {self.attempt}{state}>"
