@@ -22,8 +22,8 @@ from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
 
 from ._arguments import batches
+from ._flight import Failed, Flight, report
 from ._process import WorkerGoneError, WorkerProcess
-from ._references import refer
 from ._slot import Slot
 from ._slots import Slots
 from ._wire import FAILURE, UNSENT, VALUE, Message, Part
@@ -37,7 +37,7 @@ _PATIENCE = 0.010  # seconds after which a chunk is too slow
 _FORGET = 64  # functions that a worker may know in vain
 _STARTS = 3  # workers that may fail to start before a task is charged with it
 _FUNCTION = TaskKind.FUNCTION
-_DONE, _FAILED, _CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+_DONE, _CANCELLED = TaskState.DONE, TaskState.CANCELLED
 
 
 class ProcessSlot(Slot):
@@ -50,72 +50,57 @@ class ProcessSlot(Slot):
         self._announced = -1  # place of the last task that was said to run
         self._lock = threading.Lock()  # guards what follows
         self._worker: WorkerProcess | None = None
-        self._flight: dict[int, TaskRequest] = {}  # taken, and without an outcome, by place
-        self._stopped: set[int] = set()  # of those, which were cancelled while they ran
-        self._links: dict[TaskId, int] = {}  # places of links, by the task that each waits for
-        self._values: dict[int, Any] = {}  # what that came to, by the place of the link
+        self._flight = Flight(slots)
         self._next: TaskRequest | None = None  # to be run here at once
 
     # ------------------------------------------------------- from any thread
 
     def cancel(self, task_ids: Collection[TaskId]) -> Iterable[Report]:
+        slots, flight = self.slots, self._flight
         with self._lock:
+            reports = list(super().cancel(task_ids))
+            for task_id in task_ids:
+                # It was put back since it was looked for among those that wait.
+                request = slots.waiting.pop(task_id, None)
+                if request is not None:
+                    if request.dependencies:
+                        slots.behind.pop(request.dependencies[0], None)
+                    reports += [report(request, _CANCELLED), *flight.abort(task_id)]
             chosen = {
-                place for place, request in self._flight.items() if request.task_id in task_ids
+                place for place, request in flight.requests.items() if request.task_id in task_ids
             }
-            if not chosen:
-                return super().cancel(task_ids)
-            gone = [self._leave(place) for place in self._withdraw(chosen)]
-            reports = [_report(request, _CANCELLED) for request in gone]
-            for request in gone:
-                reports += self._abort(request.task_id)
+            if chosen:
+                reports += self._withdraw(chosen)
         return reports
 
-    def _leave(self, place: int) -> TaskRequest:
-        """It is in flight no more; the lock is held."""
-        request = self._flight.pop(place)
-        if request.dependencies:
-            self._links.pop(request.dependencies[0], None)
-            self._values.pop(place, None)
-        return request
-
-    def _abort(self, task_id: TaskId) -> list[Report]:
-        """Reports of what was behind a task that will not be done; the lock is held."""
-        reports: list[Report] = []
-        while (place := self._links.get(task_id)) is not None:
-            request = self._leave(place)
-            task_id = request.task_id
-            reports.append(_report(request, _CANCELLED))
-        return reports + self.slots.withdraw(task_id)
-
-    def _withdraw(self, chosen: set[int]) -> set[int]:
-        """Those that will not begin; if one of the others runs, its worker ends."""
-        worker = self._worker
-        if worker is None:
-            return chosen
-        wanted = {place for place in chosen if place < worker.offered}
-        gone = chosen - wanted
-        if not wanted:
-            return gone
-        behind = {
-            place
-            for place in map(self._links.get, [self._flight[place].task_id for place in chosen])
-            if place is not None
-        }
-        back = set(worker.take_back(wanted | behind))
-        gone |= back & wanted
-        begun = [place for place in self._flight if place < worker.offered and place not in back]
-        self._stopped |= wanted - back
+    def _withdraw(self, chosen: set[int]) -> list[Report]:
+        """Reports of those that will not begin; if one of the others runs, its worker ends."""
+        worker, flight = self._worker, self._flight
+        wanted = set() if worker is None else {place for place in chosen if place < worker.offered}
+        if worker is None or not wanted:
+            return flight.withdraw(chosen)
+        # What is behind one of them must not be left there without it.
+        linked = any(flight.requests[place].task_id in flight.links for place in chosen)
+        back = set(worker.take_back(None if linked else wanted))
+        flight.stopped |= wanted - back
+        begun = [place for place in flight.requests if place < worker.offered and place not in back]
         # They begin in order: the last that has begun runs, the others are done.  Nothing
         # that was not cancelled can begin any more and be hit by the signal.
         if begun and max(begun) in wanted:
             worker.kill()
-        self._requeue(back - wanted)
-        return gone
+        gone = [flight.leave(place) for place in sorted((chosen - wanted) | (back & wanted))]
+        flight.put_back(back - wanted)
+        reports = [report(request, _CANCELLED) for request in gone]
+        for request in gone:
+            reports += flight.abort(request.task_id)
+        return reports
 
     def holds(self) -> Iterable[TaskId]:
         with self._lock:
-            return [*(request.task_id for request in self._flight.values()), *super().holds()]
+            return [
+                *(request.task_id for request in self._flight.requests.values()),
+                *super().holds(),
+            ]
 
     def abandon(self) -> list[TaskContext]:
         with self._lock:
@@ -123,11 +108,9 @@ class ProcessSlot(Slot):
                 self._worker.kill()
             held = [
                 TaskContext(request.spec.name, request.task_id, request.attempt)
-                for request in self._flight.values()
+                for request in self._flight.requests.values()
             ]
             self._flight.clear()
-            self._links.clear()
-            self._values.clear()
             return [*held, *super().abandon()]
 
     # ----------------------------------------------------- in the own thread
@@ -187,15 +170,25 @@ class ProcessSlot(Slot):
 
     # -- a chunk: what is in it
 
-    def _gather(self, request: TaskRequest, most: int, place: int) -> list[TaskRequest]:
-        """*request* and what may travel with it, claimed; they get places from *place* on."""
+    def _gather(
+        self, request: TaskRequest, most: int, place: int, behind_last: bool = False
+    ) -> list[TaskRequest]:
+        """*request* and what may travel with it, claimed; they get places from *place* on.
+
+        With *behind_last* it is to follow the task of the place before, which may have been
+        taken back meanwhile.
+        """
         slots = self.slots
         claim, queue, behind, flight = slots.waiting.pop, slots.queue, slots.behind, self._flight
+        requests = flight.requests
         chunk: list[TaskRequest] = []
         others = 0  # those that are not links: only of them another slot could do something
         seconds = 0.0
         spec = None
         with self._lock:
+            if behind_last:
+                if flight.behind(place - 1) is not request:
+                    return chunk
             while True:
                 if request.spec is not spec:
                     spec = request.spec
@@ -206,13 +199,13 @@ class ProcessSlot(Slot):
                 at = place + len(chunk)
                 link = None
                 if claimed is request:
-                    joined = self._join(request, at) if request.dependencies else request
-                    if joined is not None:
-                        flight[at] = joined
-                        chunk.append(joined)
-                        seconds += cost
-                        others += not joined.dependencies
-                        link = behind.get(task_id) if behind else None
+                    if request.dependencies:
+                        request = flight.join(request, at)
+                    requests[at] = request
+                    chunk.append(request)
+                    seconds += cost
+                    others += not request.dependencies
+                    link = behind.get(task_id) if behind else None
                 elif claimed is not None:
                     # An attempt that was cancelled while it waited, and the next one is here.
                     slots.requeue((claimed,))
@@ -234,24 +227,6 @@ class ProcessSlot(Slot):
                     queue.appendleft(request)
                     return chunk
 
-    def _join(self, request: TaskRequest, place: int) -> TaskRequest | None:
-        """One that came behind another: as a link to that, or with its value.
-
-        None if the other was taken back meanwhile, so that this one has to wait again.
-        The lock is held.
-        """
-        slots = self.slots
-        before = request.dependencies[0]
-        if before not in slots.behind:
-            return refer(request, slots.given.pop(request.task_id, None))
-        last = self._flight.get(place - 1)
-        if last is None or last.task_id != before:
-            slots.waiting[request.task_id] = request
-            return None
-        del slots.behind[before]
-        self._links[before] = place
-        return request
-
     def _takes_less(self, request: TaskRequest, seconds: float) -> bool:
         if request.spec.kind is not _FUNCTION:
             return False
@@ -265,14 +240,10 @@ class ProcessSlot(Slot):
             return []
         if slots.behind:
             with self._lock:
-                last = self._flight.get(worker.offered - 1)
-                link = None if last is None else slots.behind.get(last.task_id)
+                link = self._flight.behind(worker.offered - 1)
             if link is not None:
-                return (
-                    self._gather(link, 1, worker.offered)
-                    if self._takes_less(link, _CHUNK_SECONDS)
-                    else []
-                )
+                short = self._takes_less(link, _CHUNK_SECONDS)
+                return self._gather(link, 1, worker.offered, True) if short else []
         most = int(slots.backlog() / 2)
         if not most:
             return []
@@ -292,7 +263,7 @@ class ProcessSlot(Slot):
         hurried = len(chunk) > 1
         self._hand_over(worker, chunk, gpus)
         del chunk
-        while self._flight:
+        while self._flight.requests:
             if hurried and len(self._chunks) < _AHEAD and (more := self._gather_ahead(worker)):
                 self._hand_over(worker, more, ())
                 del more
@@ -319,7 +290,7 @@ class ProcessSlot(Slot):
         places = range(place, place + len(chunk))
         with self._lock:
             # One that was cancelled or has failed by now keeps its place.
-            worker.offer([place in self._flight for place in places])
+            worker.offer([place in self._flight.requests for place in places])
         worker.send(body, parts)
 
     def _pack(
@@ -361,11 +332,11 @@ class ProcessSlot(Slot):
     def _announce(self) -> None:
         """Say of the first without an outcome that it runs, if it was not said."""
         with self._lock:
-            place = next(iter(self._flight), -1)
+            place = next(iter(self._flight.requests), -1)
             if place <= self._announced:
                 return
             self._announced = place
-            request = self._flight[place]
+            request = self._flight.requests[place]
         self.slots.sink.running(request.task_id, request.attempt, self.name)
 
     def _learn(self, worker: WorkerProcess) -> None:
@@ -384,75 +355,46 @@ class ProcessSlot(Slot):
             for _, code, body, parts in messages
         ]
         followers: list[tuple[TaskRequest, Any]] = []
-        slots, flight, links = self.slots, self._flight, self._links
+        slots, flight = self.slots, self._flight
         with self._lock:
             for message, value in zip(messages, values, strict=True):
                 place = message[0]
-                if place not in flight:
+                request = flight.requests.get(place)
+                if request is None:
                     continue
-                request = self._leave(place)
-                task_id = request.task_id
-                if place in self._stopped:
-                    self._stopped.discard(place)
-                    reports.append(_report(request, _CANCELLED))
-                    reports += self._abort(task_id)
-                elif type(value) is _Failed:
-                    reports.append(_report(request, _FAILED, value.error))
-                    reports += self._abort(task_id)
-                else:
-                    reports.append(_new(Report, (task_id, request.attempt, _DONE, value)))
-                    if task_id in links:
-                        self._values[links[task_id]] = value
-                    elif slots.behind and task_id in slots.behind:
-                        followers.append((slots.behind.pop(task_id), value))
+                reports += flight.settle(place, value)
+                if slots.behind and reports[-1][2] is _DONE:
+                    follower = slots.behind.pop(request.task_id, None)
+                    if follower is not None:
+                        followers.append((follower, value))
         for follower, value in followers:
-            if self._next is None and not flight:
+            if self._next is None and not flight.requests:
                 self._next = slots.follow(follower, value)
             else:
                 slots.given[follower.task_id] = value
                 slots.queue.append(follower)
                 slots.wake(1)
-        if not flight and self._next is None:
+        if not flight.requests and self._next is None:
             self.look()
         slots.sink.report(reports)
 
     def _put_back(self) -> None:
         """Back into the queue with all that has not begun; the lock is held."""
         if self._worker is not None:
-            self._requeue(self._worker.take_back())
-
-    def _requeue(self, places: Iterable[int]) -> None:
-        slots = self.slots
-        back: list[TaskRequest] = []
-        for place in sorted(places):
-            if place not in self._flight:
-                continue
-            known, value = place in self._values, self._values.get(place)
-            request = self._leave(place)
-            if not request.dependencies:
-                back.append(request)
-            elif known:
-                slots.given[request.task_id] = value
-                back.append(request)
-            else:
-                # In this order: who cancels it looks there first.
-                slots.waiting[request.task_id] = request
-                slots.behind[request.dependencies[0]] = request
-        if back:
-            slots.requeue(back)
+            self._flight.put_back(self._worker.take_back())
 
     def _bury(self, gone: WorkerGoneError) -> None:
         """The worker died: charge what had begun, put back the rest."""
         with self._lock:
             self._put_back()
-            begun = list(self._flight)
+            begun = list(self._flight.requests)
         self._replace()
         self._lose(begun, gone)
 
     def _lose(self, places: Iterable[int], gone: WorkerGoneError, detail: str = "") -> None:
         detail += gone.detail
         for place in places:
-            request = self._flight.get(place)
+            request = self._flight.requests.get(place)
             if request is not None:
                 name = request.spec.name
                 error = WorkerLostError(name, self.name, gone.signal, request.attempt, detail)
@@ -461,48 +403,25 @@ class ProcessSlot(Slot):
     def _finish(self, place: int, error: BaseException) -> None:
         """It failed on this side of the border."""
         with self._lock:
-            if place not in self._flight:
-                return
-            request = self._leave(place)
-            if place in self._stopped:
-                self._stopped.discard(place)
-                reports = [_report(request, _CANCELLED)]
-            else:
-                reports = [_report(request, _FAILED, error)]
-            reports += self._abort(request.task_id)
-        self.slots.sink.report(reports)
-
-
-class _Failed:
-    """Not a value: the exception that stands in its place."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+            reports = self._flight.fail(place, error)
+        if reports:
+            self.slots.sink.report(reports)
 
 
 def _load(body: bytearray) -> Any:
     try:
         return pickle.loads(body)
     except BaseException as exc:  # foreign code
-        return _Failed(unsendable("result", exc))
+        return Failed(unsendable("result", exc))
 
 
 def _decode(code: int, body: bytearray, parts: Sequence[Part]) -> Any:
     try:
         value = pickle.loads(body, buffers=parts)
     except BaseException as exc:  # foreign code
-        return _Failed(unsendable("result", exc))
+        return Failed(unsendable("result", exc))
     if code == FAILURE:
-        return _Failed(value.rebuild())
+        return Failed(value.rebuild())
     if code == UNSENT:
-        return _Failed(SerializationError(*value))
+        return Failed(SerializationError(*value))
     return value
-
-
-def _report(request: TaskRequest, state: TaskState, value: Any = None) -> Report:
-    return _new(Report, (request.task_id, request.attempt, state, value))
-
-
-_new = tuple.__new__  # a named tuple's own constructor costs three times as much
