@@ -186,9 +186,8 @@ class ProcessSlot(Slot):
         seconds = 0.0
         spec = None
         with self._lock:
-            if behind_last:
-                if flight.behind(place - 1) is not request:
-                    return chunk
+            if behind_last and flight.behind(place - 1) is not request:
+                return chunk
             while True:
                 if request.spec is not spec:
                     spec = request.spec
@@ -289,6 +288,10 @@ class ProcessSlot(Slot):
         body, parts = self._pack(worker, chunk, gpus)
         places = range(place, place + len(chunk))
         with self._lock:
+            if worker.condemned:
+                # It was still running something, and that was cancelled.
+                self._flight.put_back(places)
+                return
             # One that was cancelled or has failed by now keeps its place.
             worker.offer([place in self._flight.requests for place in places])
         worker.send(body, parts)
