@@ -155,7 +155,7 @@ def _pack(request: TaskRequest) -> tuple[bytes, bytes, list[Part]]:
     function = dump_function(request.spec.function)
     buffers: list[Part] = []
     try:
-        arguments = dump_arguments(request, buffers)
+        arguments = dump_arguments(request.spec.function, request.args, request.kwargs, buffers)
     except BaseException as exc:  # whatever the arguments' own methods raise
         raise unsendable("arguments", exc) from exc
     return function, arguments, [bytes(buffer) for buffer in buffers]

@@ -1,49 +1,43 @@
 """A slot whose functions run in a worker process of its own.
 
-Short tasks travel several at a time.  How many follows from the backlog and from what
-a run of the function took before, so that a chunk is worth some 2 ms of work; if one
-takes longer than it should, whatever of it has not begun is taken back for other slots.
+Short tasks travel several at a time, and the next chunk is sent while the worker still
+has one, so that it need not wait.  How many follows from the backlog and from what a
+run of the function took before, so that a chunk is worth some 2 ms of work; if one
+takes longer than it should, whatever has not begun is taken back for other slots.
+
+A task that came behind the one it waits for travels right behind it, too: a *link*.  The
+worker hands the value on.  One that is taken back goes where it came from.
 """
 
 from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Collection, Iterable
-from time import monotonic
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from radical.asyncflow.backend import Report, TaskId, TaskKind, TaskRequest, TaskState
 from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
 
-from ._arguments import dump_arguments
-from ._process import CHUNK, WorkerGoneError, WorkerProcess
+from ._arguments import batches
+from ._flight import Failed, Flight, report
+from ._process import WorkerGoneError, WorkerProcess
 from ._slot import Slot
 from ._slots import Slots
-from ._wire import FAILURE, UNSENT, VALUE, Message, Part, plain
+from ._wire import FAILURE, UNSENT, VALUE, Message, Part
 
 __all__ = ["ProcessSlot"]
 
+_CHUNK = 256  # the most tasks
 _CHUNK_SECONDS = 0.002
+_AHEAD = 2  # chunks that a worker may have
 _PATIENCE = 0.010  # seconds after which a chunk is too slow
 _FORGET = 64  # functions that a worker may know in vain
 _STARTS = 3  # workers that may fail to start before a task is charged with it
 _FUNCTION = TaskKind.FUNCTION
-_RUNNING, _DONE = TaskState.RUNNING, TaskState.DONE
-_FAILED, _CANCELLED = TaskState.FAILED, TaskState.CANCELLED
-
-
-class _Entry:
-    """A task of the chunk at hand."""
-
-    __slots__ = ("announced", "code", "job", "request")
-
-    def __init__(self, request: TaskRequest, job: TaskContext) -> None:
-        self.request = request
-        self.job = job
-        self.code: Code | None = None
-        self.announced = False
+_RUNNING, _DONE, _CANCELLED = TaskState.RUNNING, TaskState.DONE, TaskState.CANCELLED
 
 
 class ProcessSlot(Slot):
@@ -52,55 +46,71 @@ class ProcessSlot(Slot):
     def __init__(self, slots: Slots, number: int, *, name: str, grace: float, codes: Codes) -> None:
         super().__init__(slots, number, name=name, grace=grace)
         self._codes = codes
-        self._worker: WorkerProcess | None = None
+        self._chunks: deque[list[Code]] = deque()  # for each that the worker has: what it runs
+        self._announced = -1  # place of the last task that was said to run
         self._lock = threading.Lock()  # guards what follows
-        self._entries: dict[TaskId, _Entry] = {}  # taken, and without an outcome
-        self._places: dict[TaskId, int] = {}  # of those that were offered to the worker
+        self._worker: WorkerProcess | None = None
+        self._flight = Flight(slots)
+        self._next: TaskRequest | None = None  # to be run here at once
 
     # ------------------------------------------------------- from any thread
 
     def cancel(self, task_ids: Collection[TaskId]) -> Iterable[Report]:
+        slots, flight = self.slots, self._flight
         with self._lock:
-            chosen = [entry for task_id, entry in self._entries.items() if task_id in task_ids]
-            if not chosen:
-                return super().cancel(task_ids)
-            gone = self._withdraw(chosen)
-            for entry in gone:
-                self._drop(entry)
-        return [_report(entry, _CANCELLED) for entry in gone]
+            reports = list(super().cancel(task_ids))
+            for task_id in task_ids:
+                # It was put back since it was looked for among those that wait.
+                request = slots.waiting.pop(task_id, None)
+                if request is not None:
+                    if request.dependencies:
+                        slots.behind.pop(request.dependencies[0], None)
+                    reports += [report(request, _CANCELLED), *flight.abort(task_id)]
+            chosen = {
+                place for place, request in flight.requests.items() if request.task_id in task_ids
+            }
+            if chosen:
+                reports += self._withdraw(chosen)
+        return reports
 
-    def _withdraw(self, chosen: list[_Entry]) -> list[_Entry]:
-        """Those that will not begin; if one of the others runs, its worker ends."""
-        offered = {
-            place: self._entries[task_id]
-            for task_id, place in self._places.items()
-            if task_id in self._entries
-        }
-        wanted = {place for place, entry in offered.items() if entry in chosen}
-        gone = [entry for entry in chosen if entry.request.task_id not in self._places]
-        if not wanted or self._worker is None:
-            return gone
-        back = {place: offered.pop(place) for place in self._worker.take_back(wanted)}
-        gone += [entry for place, entry in back.items() if place in wanted]
-        for place in wanted & offered.keys():
-            offered[place].job.cancelled = True
+    def _withdraw(self, chosen: set[int]) -> list[Report]:
+        """Reports of those that will not begin; if one of the others runs, its worker ends."""
+        worker, flight = self._worker, self._flight
+        wanted = set() if worker is None else {place for place in chosen if place < worker.offered}
+        if worker is None or not wanted:
+            return flight.withdraw(chosen)
+        # What is behind one of them must not be left there without it.
+        linked = any(flight.requests[place].task_id in flight.links for place in chosen)
+        back = set(worker.take_back(None if linked else wanted))
+        flight.stopped |= wanted - back
+        begun = [place for place in flight.requests if place < worker.offered and place not in back]
         # They begin in order: the last that has begun runs, the others are done.  Nothing
         # that was not cancelled can begin any more and be hit by the signal.
-        if offered and max(offered) in wanted:
-            self._worker.kill()
-        self._requeue([entry for place, entry in back.items() if place not in wanted])
-        return gone
+        if begun and max(begun) in wanted:
+            worker.kill()
+        gone = [flight.leave(place) for place in sorted((chosen - wanted) | (back & wanted))]
+        flight.put_back(back - wanted)
+        reports = [report(request, _CANCELLED) for request in gone]
+        for request in gone:
+            reports += flight.abort(request.task_id)
+        return reports
 
     def holds(self) -> Iterable[TaskId]:
         with self._lock:
-            return [*self._entries, *super().holds()]
+            return [
+                *(request.task_id for request in self._flight.requests.values()),
+                *super().holds(),
+            ]
 
     def abandon(self) -> list[TaskContext]:
         with self._lock:
             if self._worker is not None:
                 self._worker.kill()
-            held = [entry.job for entry in self._entries.values()]
-            self._entries.clear()
+            held = [
+                TaskContext(request.spec.name, request.task_id, request.attempt)
+                for request in self._flight.requests.values()
+            ]
+            self._flight.clear()
             return [*held, *super().abandon()]
 
     # ----------------------------------------------------- in the own thread
@@ -113,15 +123,19 @@ class ProcessSlot(Slot):
         if request.spec.kind is not _FUNCTION:
             super()._take(request, gpus)
             return
-        worker = self._ready(gpus)
-        if isinstance(worker, WorkerGoneError):
-            entry = self._claim(request, gpus)
-            if entry is not None:
-                self._lose([entry], worker, "a worker process does not start: ")
-            return
-        entries = self._gather(request, gpus)
-        if entries:
-            self._run(worker, entries)
+        follower: TaskRequest | None = request
+        while follower is not None:
+            request, follower = follower, None
+            special = gpus or request.spec.resources.total_cores > 1
+            most = 1 if special else 1 + int(self.slots.backlog() / 2)
+            worker = self._ready(gpus)
+            if isinstance(worker, WorkerGoneError):
+                if self._gather(request, 1, 0):
+                    self._lose([0], worker, "a worker process does not start: ")
+            elif chunk := self._gather(request, most, worker.offered):
+                self._run(worker, chunk, gpus)
+                del chunk
+            follower, self._next = self._next, None
 
     def _ready(self, gpus: tuple[int, ...]) -> WorkerProcess | WorkerGoneError:
         """The worker, or why there is none."""
@@ -149,235 +163,275 @@ class ProcessSlot(Slot):
         """Be rid of the worker; the next function gets another."""
         with self._lock:
             worker, self._worker = self._worker, None
+        self._chunks.clear()
+        self._announced = -1
         if worker is not None:
             worker.close()
 
     # -- a chunk: what is in it
 
-    def _gather(self, request: TaskRequest, gpus: tuple[int, ...]) -> list[_Entry]:
-        """*request* and what may travel with it; all claimed."""
-        special = request.spec.resources.total_cores > 1 or gpus
-        most = 1 if special else min(CHUNK, 1 + int(self.slots.backlog() / 2))
-        entries: list[_Entry] = []
+    def _gather(
+        self, request: TaskRequest, most: int, place: int, behind_last: bool = False
+    ) -> list[TaskRequest]:
+        """*request* and what may travel with it, claimed; they get places from *place* on.
+
+        With *behind_last* it is to follow the task of the place before, which may have been
+        taken back meanwhile.
+        """
+        slots = self.slots
+        claim, queue, behind, flight = slots.waiting.pop, slots.queue, slots.behind, self._flight
+        requests = flight.requests
+        chunk: list[TaskRequest] = []
+        others = 0  # those that are not links: only of them another slot could do something
         seconds = 0.0
-        another: TaskRequest | None = request
-        while another is not None:
-            entry = self._claim(another, gpus)
-            if entry is not None:
-                entries.append(entry)
-                assert entry.code is not None
-                taken = entry.code.seconds
-                seconds += _CHUNK_SECONDS if taken is None else taken
-            if len(entries) >= most or seconds >= _CHUNK_SECONDS:
-                break
-            another = self._another(_CHUNK_SECONDS - seconds)
-        return entries
-
-    def _another(self, seconds: float) -> TaskRequest | None:
-        """The next task of the queue, if it is a function known to take less than that."""
-        queue = self.slots.queue
-        try:
-            request = queue.popleft()
-        except IndexError:
-            return None
-        if request.spec.kind is _FUNCTION:
-            expected = self._codes.expect(request.spec.function)
-            if expected is not None and expected <= seconds:
-                return request
-        queue.appendleft(request)
-        return None
-
-    def _claim(self, request: TaskRequest, gpus: tuple[int, ...]) -> _Entry | None:
-        """Take it from those that wait; None if it is cancelled, or failed here."""
-        spec = request.spec
-        entry = _Entry(request, TaskContext(spec.name, request.task_id, request.attempt, gpus))
+        spec = None
         with self._lock:
-            claimed = self.slots.waiting.pop(request.task_id, None)
-            if claimed is request:
-                self._entries[request.task_id] = entry
-        if claimed is not request:
-            if claimed is not None:
-                self.slots.requeue((claimed,))
-            return None
+            if behind_last and flight.behind(place - 1) is not request:
+                return chunk
+            while True:
+                if request.spec is not spec:
+                    spec = request.spec
+                    expected = self._codes.expect(spec.function)
+                    cost = _CHUNK_SECONDS if expected is None else expected
+                task_id = request.task_id
+                claimed = claim(task_id, None)
+                at = place + len(chunk)
+                link = None
+                if claimed is request:
+                    if request.dependencies:
+                        request = flight.join(request, at)
+                    requests[at] = request
+                    chunk.append(request)
+                    seconds += cost
+                    others += not request.dependencies
+                    link = behind.get(task_id) if behind else None
+                elif claimed is not None:
+                    # An attempt that was cancelled while it waited, and the next one is here.
+                    slots.requeue((claimed,))
+                elif request.dependencies:
+                    slots.given.pop(task_id, None)
+                left = _CHUNK_SECONDS - seconds
+                if left <= 0 or len(chunk) >= _CHUNK:
+                    return chunk
+                if link is not None and self._takes_less(link, left):
+                    request = link
+                    continue
+                if others >= most:
+                    return chunk
+                try:
+                    request = queue.popleft()
+                except IndexError:
+                    return chunk
+                if cost > left if request.spec is spec else not self._takes_less(request, left):
+                    queue.appendleft(request)
+                    return chunk
+
+    def _takes_less(self, request: TaskRequest, seconds: float) -> bool:
+        if request.spec.kind is not _FUNCTION:
+            return False
+        expected = self._codes.expect(request.spec.function)
+        return expected is not None and expected <= seconds
+
+    def _gather_ahead(self, worker: WorkerProcess) -> list[TaskRequest]:
+        """What may be sent while the worker is busy: many short tasks, or none."""
+        slots = self.slots
+        if slots.specials:
+            return []
+        if slots.behind:
+            with self._lock:
+                link = self._flight.behind(worker.offered - 1)
+            if link is not None:
+                short = self._takes_less(link, _CHUNK_SECONDS)
+                return self._gather(link, 1, worker.offered, True) if short else []
+        most = int(slots.backlog() / 2)
+        if not most:
+            return []
         try:
-            entry.code = self._codes.of(spec.function)
-        except SerializationError as exc:
-            self._finish(entry, exc)
-            return None
-        return entry
+            request = slots.queue.popleft()
+        except IndexError:
+            return []
+        if not self._takes_less(request, _CHUNK_SECONDS):
+            slots.queue.appendleft(request)
+            return []
+        return self._gather(request, most, worker.offered)
 
     # -- a chunk: there and back
 
-    def _run(self, worker: WorkerProcess, entries: list[_Entry]) -> None:
-        parts = self._pack(worker, entries)
-        with self._lock:
-            # One that was cancelled or has failed by now keeps its place.
-            places = [
-                place if entry.request.task_id in self._entries else None
-                for place, entry in enumerate(entries)
-            ]
-            self._places = {
-                entry.request.task_id: place
-                for place, entry in enumerate(entries)
-                if entry.request.task_id in self._entries
-            }
-            worker.offer(places)
-        self._announce()
-        begun = monotonic()
-        worker.send(parts)
-        del parts
-        patience: float | None = _PATIENCE if len(entries) > 1 else None
-        while self._entries:
+    def _run(self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]) -> None:
+        """Until all that the worker has, or gets meanwhile, has an outcome or was put back."""
+        hurried = len(chunk) > 1
+        self._hand_over(worker, chunk, gpus)
+        del chunk
+        while self._flight.requests:
+            if hurried and len(self._chunks) < _AHEAD and (more := self._gather_ahead(worker)):
+                self._hand_over(worker, more, ())
+                del more
+            self._announce()
             try:
-                messages = worker.collect(patience)
+                messages = worker.collect(_PATIENCE if hurried else None)
             except WorkerGoneError as gone:
                 self._bury(gone)
-                break
-            if messages:
-                now = monotonic()
-                self._deliver(messages, entries, (now - begun) / len(messages))
-                begun = now
-            elif patience is not None:
-                patience = None
+                return
+            if messages is None:
+                hurried = False
                 with self._lock:
                     self._put_back()
-                self._announce()
-        with self._lock:
-            self._places = {}
-
-    def _pack(self, worker: WorkerProcess, entries: list[_Entry]) -> list[Part]:
-        buffers: list[Part] = []
-        tasks: list[tuple[Any, ...]] = []
-        codes: dict[int, bytes] = {}
-        for entry in entries:
-            code = entry.code
-            assert code is not None
-            if code.number not in worker.known:
-                codes[code.number] = code.pickled
-            request, job = entry.request, entry.job
-            head = (code.number, job.name, job.task_id, job.attempt, job.gpus)
-            if plain(request.args) and (not request.kwargs or plain(request.kwargs)):
-                tasks.append((*head, request.args, request.kwargs, None, 0, 0))
                 continue
-            first = len(buffers)
+            self._learn(worker)
+            if messages:
+                self._deliver(messages)
+
+    def _hand_over(
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+    ) -> None:
+        place = worker.offered
+        body, parts = self._pack(worker, chunk, gpus)
+        places = range(place, place + len(chunk))
+        with self._lock:
+            if worker.condemned:
+                # It was still running something, and that was cancelled.
+                self._flight.put_back(places)
+                return
+            # One that was cancelled or has failed by now keeps its place.
+            worker.offer([place in self._flight.requests for place in places])
+        worker.send(body, parts)
+
+    def _pack(
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+    ) -> tuple[bytes, list[Part]]:
+        first = worker.offered
+        used: dict[int, Code] = {}
+
+        def code_of(request: TaskRequest) -> Code | None:
             try:
-                pickled = dump_arguments(request, buffers)
-            except BaseException as exc:  # whatever the arguments' own methods raise
-                del buffers[first:]
-                tasks.append(())
-                self._finish(entry, unsendable("arguments", exc))
-            else:
-                tasks.append((*head, None, None, pickled, first, len(buffers)))
+                code = self._codes.of(request.spec.function)
+            except SerializationError as exc:
+                for at, other in enumerate(chunk):
+                    if other.spec is request.spec:
+                        self._finish(first + at, exc)
+                return None
+            used[code.number] = code
+            return code
+
+        def fail(at: int, error: BaseException) -> None:
+            self._finish(first + at, error)
+
+        parts: list[Part] = []
+        tasks = batches(chunk, gpus, parts, code_of, fail)
+        self._chunks.append(list(used.values()))
+        codes = {
+            number: code.pickled for number, code in used.items() if number not in worker.known
+        }
         worker.known |= codes.keys()
         forgotten: set[int] = set()
         if len(worker.known) > 2 * len(self._codes.alive) + _FORGET:
-            forgotten = worker.known - self._codes.alive - {task[0] for task in tasks if task}
+            forgotten = worker.known - self._codes.alive - used.keys()
             worker.known -= forgotten
-        path = worker.news_of_path()
-        return [pickle.dumps((codes, forgotten, path, tasks), 5), *buffers]
+        links = {first + at for at, request in enumerate(chunk) if request.dependencies}
+        if chunk[-1].task_id in self.slots.behind:
+            links.add(first + len(chunk))  # it may follow while the worker has this chunk
+        return pickle.dumps((codes, forgotten, worker.news_of_path(), tasks, links), 5), parts
 
     def _announce(self) -> None:
-        """Say of the first that was not heard of that it runs."""
+        """Say of the first without an outcome that it runs, if it was not said."""
         with self._lock:
-            entry = next(iter(self._entries.values()), None)
-            if entry is None or entry.announced:
+            place = next(iter(self._flight.requests), -1)
+            if place <= self._announced:
                 return
-            entry.announced = True
-        request = entry.request
+            self._announced = place
+            request = self._flight.requests[place]
         self.slots.sink.running(request.task_id, request.attempt, self.name)
 
-    def _deliver(self, messages: list[Message], entries: list[_Entry], seconds: float) -> None:
+    def _learn(self, worker: WorkerProcess) -> None:
+        """How long the tasks of those chunks took that are done."""
+        clock, worker.clock = worker.clock, []
+        for seconds, ran in clock:
+            if ran >= 0:
+                for code in self._chunks.popleft():
+                    if ran:
+                        code.learn(seconds / ran)
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
         reports: list[Report] = []
-        watched = self.slots.sink.watched
-        for place, code, parts, began, ended in messages:
-            entry = entries[place]
-            assert entry.code is not None
-            entry.code.learn(seconds)
-            value = _decode(code, parts)
-            with self._lock:
-                if not self._drop(entry):
+        values = [
+            _load(body) if code == VALUE and not parts else _decode(code, body, parts)
+            for _, code, body, parts, _, _ in messages
+        ]
+        followers: list[tuple[TaskRequest, Any]] = []
+        slots, flight = self.slots, self._flight
+        watched = slots.sink.watched
+        with self._lock:
+            for message, value in zip(messages, values, strict=True):
+                place, _, _, _, began, ended = message
+                request = flight.requests.get(place)
+                if request is None:
                     continue
-            if watched and not entry.announced:
-                reports.append(_report(entry, _RUNNING, self.name, began))
-            if entry.job.cancelled:
-                reports.append(_report(entry, _CANCELLED, None, ended))
-            elif code == VALUE and not isinstance(value, _Failed):
-                reports.append(_report(entry, _DONE, value, ended))
+                settled = flight.settle(place, value)
+                done = settled[-1][2] is _DONE
+                if watched:
+                    if place != self._announced:
+                        reports.append(report(request, _RUNNING, self.name, began))
+                    settled[0] = settled[0]._replace(time=ended)
+                reports += settled
+                if slots.behind and done:
+                    follower = slots.behind.pop(request.task_id, None)
+                    if follower is not None:
+                        followers.append((follower, value))
+        for follower, value in followers:
+            if self._next is None and not flight.requests:
+                self._next = slots.follow(follower, value)
             else:
-                reports.append(_report(entry, _FAILED, value.error, ended))
-        if not self._entries:
+                slots.given[follower.task_id] = value
+                slots.queue.append(follower)
+                slots.wake(1)
+        if not flight.requests and self._next is None:
             self.look()
-        self.slots.sink.report(reports)
+        slots.sink.report(reports)
 
     def _put_back(self) -> None:
         """Back into the queue with all that has not begun; the lock is held."""
-        if self._worker is None:
-            return
-        places = {place: task_id for task_id, place in self._places.items()}
-        entries = [
-            self._entries[places[place]]
-            for place in self._worker.take_back()
-            if places.get(place) in self._entries
-        ]
-        self._requeue(entries)
-
-    def _requeue(self, entries: list[_Entry]) -> None:
-        for entry in entries:
-            self._drop(entry)
-        self.slots.requeue([entry.request for entry in entries])
+        if self._worker is not None:
+            self._flight.put_back(self._worker.take_back())
 
     def _bury(self, gone: WorkerGoneError) -> None:
         """The worker died: charge what had begun, put back the rest."""
         with self._lock:
             self._put_back()
-            begun = list(self._entries.values())
+            begun = list(self._flight.requests)
         self._replace()
         self._lose(begun, gone)
 
-    def _lose(self, entries: list[_Entry], gone: WorkerGoneError, detail: str = "") -> None:
+    def _lose(self, places: Iterable[int], gone: WorkerGoneError, detail: str = "") -> None:
         detail += gone.detail
-        for entry in entries:
-            job = entry.job
-            error = WorkerLostError(job.name, self.name, gone.signal, job.attempt, detail)
-            self._finish(entry, error)
+        for place in places:
+            request = self._flight.requests.get(place)
+            if request is not None:
+                name = request.spec.name
+                error = WorkerLostError(name, self.name, gone.signal, request.attempt, detail)
+                self._finish(place, error)
 
-    def _finish(self, entry: _Entry, error: BaseException) -> None:
+    def _finish(self, place: int, error: BaseException) -> None:
+        """It failed on this side of the border."""
         with self._lock:
-            if not self._drop(entry):
-                return
-        if entry.job.cancelled:
-            self.slots.sink.report([_report(entry, _CANCELLED)])
-        else:
-            self.slots.sink.report([_report(entry, _FAILED, error)])
-
-    def _drop(self, entry: _Entry) -> bool:
-        """It has its outcome; False if it had one before.  The lock is held."""
-        return self._entries.pop(entry.request.task_id, None) is not None
+            reports = self._flight.fail(place, error)
+        if reports:
+            self.slots.sink.report(reports)
 
 
-class _Failed:
-    """Not a value: the exception that stands in its place."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
-def _decode(code: int, parts: list[Part]) -> Any:
+def _load(body: bytearray) -> Any:
     try:
-        value = pickle.loads(parts[0], buffers=parts[1:])
+        return pickle.loads(body)
     except BaseException as exc:  # foreign code
-        return _Failed(unsendable("result", exc))
+        return Failed(unsendable("result", exc))
+
+
+def _decode(code: int, body: bytearray, parts: Sequence[Part]) -> Any:
+    try:
+        value = pickle.loads(body, buffers=parts)
+    except BaseException as exc:  # foreign code
+        return Failed(unsendable("result", exc))
     if code == FAILURE:
-        return _Failed(value.rebuild())
+        return Failed(value.rebuild())
     if code == UNSENT:
-        return _Failed(SerializationError(*value))
+        return Failed(SerializationError(*value))
     return value
-
-
-def _report(
-    entry: _Entry, state: TaskState, value: Any = None, time: float | None = None
-) -> Report:
-    request = entry.request
-    return tuple.__new__(Report, (request.task_id, request.attempt, state, value, time))

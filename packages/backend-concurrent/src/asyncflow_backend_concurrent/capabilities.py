@@ -29,7 +29,7 @@ def local_capabilities(executor_type: str) -> Capabilities:
         kinds=_KINDS,
         resources=("cores", "gpus", "memory", "ranks"),
         kills_running=_KINDS if processes else (TaskKind.EXECUTABLE,),
-        chains=not processes,
+        chains=True,
         quick=not processes,
         pickles=processes,
         isolates=processes,

@@ -8,14 +8,13 @@ import os
 import re
 import secrets
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
 
 from ..model import Command, ExecutableResult
+from ._child import Child
 from ._exchange import Exchange
 from ._guard import guard, new_mark
 from ._output import Output, Stream
@@ -134,7 +133,7 @@ class Execution:
             for kind in ("stdout", "stderr")
         ]
         try:
-            outcome = self._execute(data, subprocess.PIPE, subprocess.PIPE, streams)
+            outcome = self._execute(data, None, None, streams)
         finally:
             for stream in streams:
                 stream.close()
@@ -153,7 +152,7 @@ class Execution:
     def _run_to_files(self, data: bytes | None) -> ExecutableResult:
         paths = [self._new_path(kind) for kind in ("stdout", "stderr")]
         with paths[0].open("xb") as stdout, paths[1].open("xb") as stderr:
-            outcome = self._execute(data, stdout, stderr, [])
+            outcome = self._execute(data, stdout.fileno(), stderr.fileno(), [])
             if isinstance(outcome, ExecutableResult):
                 stderr.write(outcome.stderr.encode())
                 outcome = outcome.exit_code
@@ -166,8 +165,8 @@ class Execution:
     def _execute(
         self,
         data: bytes | None,
-        stdout: int | IO[bytes],
-        stderr: int | IO[bytes],
+        stdout: int | None,
+        stderr: int | None,
         streams: list[Stream],
     ) -> int | ExecutableResult:
         """The exit code, or a whole result if the program could not be executed."""
@@ -201,8 +200,8 @@ class Execution:
         return code
 
     def _start(
-        self, mark: bytes, feed: bool, stdout: int | IO[bytes], stderr: int | IO[bytes]
-    ) -> subprocess.Popen[bytes] | ExecutableResult:
+        self, mark: bytes, feed: bool, stdout: int | None, stderr: int | None
+    ) -> Child | ExecutableResult:
         env = self._environment(mark)
         args = self.command.args
         if isinstance(args, tuple):
@@ -222,16 +221,16 @@ class Execution:
         program: tuple[str, ...],
         env: dict[bytes, bytes],
         feed: bool,
-        stdout: int | IO[bytes],
-        stderr: int | IO[bytes],
-    ) -> subprocess.Popen[bytes] | ExecutableResult:
+        stdout: int | None,
+        stderr: int | None,
+    ) -> Child | ExecutableResult:
         """The process, or what a shell says if *program* cannot be executed."""
         try:
             process = spawn(
                 program,
                 env=env,
                 cwd=self.command.cwd,
-                stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+                feed=feed,
                 stdout=stdout,
                 stderr=stderr,
                 give_up=lambda: self.cancelled,
@@ -262,7 +261,7 @@ class Execution:
             ) from exc
 
     def _environment(self, mark: bytes) -> dict[bytes, bytes]:
-        env = dict(os.environb)
+        env = _inherited()
         for key, value in (self._env or {}).items():
             env[os.fsencode(key)] = os.fsencode(value)
         if self._gpus:
@@ -325,6 +324,12 @@ class Execution:
 
 
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+def _inherited() -> dict[bytes, bytes]:
+    """A copy of the program's environment."""
+    # os.environb decodes and encodes each name on the way, 30 µs in all for every command.
+    return dict(getattr(os.environb, "_data", os.environb))
 
 
 def _group(pid: int) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import select
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from ._child import Child
 from ._output import Stream
 
 _CHUNK = 65536  # bytes: what a pipe holds
@@ -23,20 +23,17 @@ class Exchange:
     polling (one for the process, one to be woken by) are made when a wait gets long.
     """
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], data: bytes | None, streams: Sequence[Stream]
-    ) -> None:
+    def __init__(self, process: Child, data: bytes | None, streams: Sequence[Stream]) -> None:
         self._process = process
         self._data = memoryview(data or b"")
         self._streams: dict[int, Stream] = {}
         self._poll = select.poll()
         for pipe, stream in zip((process.stdout, process.stderr), streams, strict=False):
-            if pipe is not None:
-                self._streams[pipe.fileno()] = stream
-                self._poll.register(pipe.fileno(), select.POLLIN)
-        self._stdin = -1
-        if process.stdin is not None:
-            self._stdin = process.stdin.fileno()
+            if pipe >= 0:
+                self._streams[pipe] = stream
+                self._poll.register(pipe, select.POLLIN)
+        self._stdin = process.stdin
+        if self._stdin >= 0:
             os.set_blocking(self._stdin, False)
             self._poll.register(self._stdin, select.POLLOUT)
         self._end = -1  # readable when the process has ended
@@ -103,9 +100,7 @@ class Exchange:
 
     def close(self) -> None:
         """Close all descriptors."""
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
+        self._process.close()
         for descriptor in (self._end, self._wake):
             if descriptor != -1:
                 os.close(descriptor)
@@ -137,11 +132,10 @@ class Exchange:
         if not self._data:
             self._poll.unregister(self._stdin)
             self._stdin = -1
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+            self._process.close_stdin()
 
     def _look(self) -> bool:
-        """Whether the process has ended; it is left for `Popen.wait` to collect."""
+        """Whether the process has ended; it is left for `Child.wait` to collect."""
         if not self._ended:
             flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
             try:

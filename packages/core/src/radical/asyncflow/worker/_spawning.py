@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import subprocess
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import IO
 
+from ._child import Child, start
 from ._guard import guard
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN)
@@ -25,13 +26,13 @@ _waiting = 0
 def spawn(
     args: Sequence[str],
     *,
-    env: dict[bytes, bytes],
+    env: Mapping[bytes, bytes],
     cwd: str | None,
-    stdin: int,
-    stdout: int | IO[bytes],
-    stderr: int | IO[bytes],
+    feed: bool,
+    stdout: int | None,
+    stderr: int | None,
     give_up: Callable[[], bool],
-) -> subprocess.Popen[bytes] | None:
+) -> Child | None:
     """A process in a group of its own, watched by the guard; None if told to give up.
 
     While descriptors or process numbers are used up it waits for other executions to
@@ -47,17 +48,7 @@ def spawn(
                 # Those that found no room try one after the other: all at once, each would
                 # take some of the few descriptors and none would get as many as it needs.
                 with _turn if waited else nullcontext():
-                    # No preexec_fn and no change of user: so that subprocess takes vfork.
-                    process = subprocess.Popen(
-                        args,
-                        stdin=stdin,
-                        stdout=stdout,
-                        stderr=stderr,
-                        cwd=cwd,
-                        env=env,
-                        bufsize=0,
-                        process_group=0,
-                    )
+                    process = start(args, env, cwd, feed=feed, stdout=stdout, stderr=stderr)
             except OSError as exc:
                 if exc.errno not in _NO_ROOM or (
                     _running == 0 and time.monotonic() - begun > _PATIENCE
@@ -84,8 +75,9 @@ def spawn(
     try:
         guard().watch(process.pid)
     except BaseException:
-        with process:  # closes the pipes and collects it
-            process.kill()
+        os.kill(process.pid, signal.SIGKILL)
+        process.close()
+        process.wait()
         finished()
         raise
     return process
