@@ -132,5 +132,7 @@ class Flight:
         return [_new(Report, (task_id, request.attempt, _DONE, value, None))]
 
 
-def report(request: TaskRequest, state: TaskState, value: Any = None) -> Report:
-    return _new(Report, (request.task_id, request.attempt, state, value, None))
+def report(
+    request: TaskRequest, state: TaskState, value: Any = None, time: float | None = None
+) -> Report:
+    return _new(Report, (request.task_id, request.attempt, state, value, time))
