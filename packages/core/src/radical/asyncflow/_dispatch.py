@@ -280,7 +280,7 @@ class Dispatcher:
             count += 1
             if node.stage is not READY:
                 continue
-            if gates and any(gate(node) for gate in gates):
+            if gates and (gates[0](node) or any(gate(node) for gate in gates[1:])):
                 continue
             spec = node.spec
             lane = node.lane

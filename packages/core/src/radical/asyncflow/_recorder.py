@@ -223,7 +223,21 @@ class Recorder:
         entry.reused = task
         if node.spec.kind is TaskKind.EXECUTABLE:
             aux_of(node).result = ExecutableResult(0, value, stderr)
-        self._append(self._ended_line(node, DONE, monotonic() - self._began))
+        ended = monotonic() - self._began
+        if node.aux is None and not entry.after and entry.key is not None:
+            line = journal.task_reused(
+                node.number,
+                entry.body.number,
+                entry.added,
+                ended if entry.ready is None else entry.ready,
+                ended,
+                key=entry.key,
+                reused=task,
+                backend=node.lane.name,
+            )
+        else:
+            line = self._ended_line(node, DONE, ended)
+        self._append(line)
         self._dispatcher.scheduler.submitted(node)
         self._dispatcher.outcomes.settle(node, value)
 

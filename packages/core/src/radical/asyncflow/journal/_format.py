@@ -49,6 +49,7 @@ __all__ = [
     "scalar",
     "seal",
     "task_ended",
+    "task_reused",
     "task_started",
     "unstored",
 ]
@@ -227,6 +228,27 @@ def task_ended(
     if result:
         text = f"{text},{result}"
     return seal(f'E {key or "-"} {{"task":{number},"state":"{state}",{text}}}')
+
+
+def task_reused(
+    number: int,
+    function: int,
+    added: float,
+    ready: float,
+    ended: float,
+    *,
+    key: str,
+    reused: str,
+    backend: str,
+) -> bytes:
+    """As `task_ended`, in half the time, for one that was given an earlier result and has
+    no more to it."""
+    text = (
+        'E %s {"task":%d,"state":"DONE","f":%d,"t":[%.6f,%.6f,null,%.6f],"backend":%s,"reused":%s}'  # noqa: UP031
+        % (key, number, function, added, ready, ended, _quote(backend), _dumps(reused))
+    )
+    data = text.encode("ascii")
+    return b"%08x %b\n" % (crc32(data), data)
 
 
 def scalar(value: object) -> str | None:
