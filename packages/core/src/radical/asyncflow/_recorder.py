@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import reprlib
 import sys
 import traceback
 from collections import deque
@@ -50,6 +51,9 @@ NEWS = 0.25
 TAIL = 4000
 """Characters that are kept of an executable's output, and of a traceback."""
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+
 _Pending = tuple[int, TaskFuture[Any], Entry, Any]
 
 
@@ -59,6 +63,7 @@ class Recorder:
     def __init__(self, dispatcher: Dispatcher, settings: Journal) -> None:
         self._dispatcher = dispatcher
         self._writer = writer = JournalWriter(settings, run=dispatcher.uid)
+        self._arguments = settings.arguments
         self._fail = settings.on_error == "fail"
         self._loop = dispatcher.loop
         self._began = monotonic()
@@ -86,7 +91,9 @@ class Recorder:
         if scope is not None and scope.engine == self._dispatcher.uid:
             block = scope.block
         place = "" if block is None else block.entry.inside
-        node.entry = Entry(body, monotonic() - self._began, after, place)
+        node.entry = entry = Entry(body, monotonic() - self._began, after, place)
+        if self._arguments:
+            entry.arguments = _written(node)
         node.native = False  # a result is in the file before anything counts on it
 
     def meet(self, node: TaskFuture[Any]) -> bool:
@@ -224,7 +231,8 @@ class Recorder:
         if node.spec.kind is TaskKind.EXECUTABLE:
             aux_of(node).result = ExecutableResult(0, value, stderr)
         ended = monotonic() - self._began
-        if node.aux is None and not entry.after and entry.key is not None:
+        plain = node.aux is None and not entry.after and entry.arguments is None
+        if plain and entry.key is not None:
             line = journal.task_reused(
                 node.number,
                 entry.body.number,
@@ -287,6 +295,7 @@ class Recorder:
             after=entry.after,
             workflow=node.workflow_id,
             place=entry.place,
+            arguments=entry.arguments,
             reused=entry.reused,
             why=entry.why,
             error=None if error is None else _error_record(error),
@@ -356,6 +365,13 @@ class Recorder:
             self._append(journal.run_ended(now, outcome))
             self.flush()
         await in_thread(self._writer.close)
+
+
+def _written(node: TaskFuture[Any]) -> str:
+    """The arguments of *node* as Python writes them, shortened."""
+    words = map(_SHORT.repr, node.args)
+    named = (f"{name}={_SHORT.repr(value)}" for name, value in node.kwargs.items())
+    return ", ".join((*words, *named))[:TAIL]
 
 
 def _error_record(error: BaseException) -> ErrorRecord:

@@ -172,6 +172,7 @@ def task_ended(
     after: Sequence[int] = (),
     workflow: str | None = None,
     place: str = "",
+    arguments: str | None = None,
     reused: str | None = None,
     why: str | None = None,
     error: ErrorRecord | None = None,
@@ -189,6 +190,7 @@ def task_ended(
             so on may follow.
         result: as `JournalWriter.store` or `scalar` gave it; "" if it is not kept.
         place: the block that called it; to be recalled beside the result.
+        arguments: of the call, as a text.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.
         files: what is to be recalled beside the result; anything that JSON has.
@@ -209,6 +211,8 @@ def task_ended(
         text += _whereabouts(attempt, "", None, after, workflow)
     if place:
         text = f'{text},"in":"{place}"'
+    if arguments is not None:
+        text = f'{text},"args":{_dumps(arguments)}'
     if why is not None:
         text = f'{text},"why":{_quote(why)}'
     if exit_code is not None:
