@@ -105,7 +105,13 @@ class Recorder:
         entry = node.entry
         if entry.ready is None:
             entry.ready = monotonic() - self._began
-        return not entry.known and self._recall.meet(node, entry)
+        try:
+            return not entry.known and self._recall.meet(node, entry)
+        except Exception as error:  # of a class among the arguments: the task runs all the same
+            entry.known = True
+            entry.why = f"{type(error).__name__}: {error}"
+            log.warning("task %s %r could not be identified", node.id, node.name, exc_info=True)
+            return False
 
     def started(self, node: TaskFuture[Any], worker: str | None) -> None:
         """A worker began with *node*."""
