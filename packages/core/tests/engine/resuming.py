@@ -46,7 +46,7 @@ class Program:
 
     def records(self) -> tuple[TaskRecord, ...]:
         """The tasks of the last run, as the journal has them."""
-        return tuple(read(self.path)[-1].tasks.values())
+        return tuple(task for run in read(self.path)[-1:] for task in run.tasks.values())
 
     def why(self, name: str) -> str | None:
         """What the journal says why *name* was not reused the last time."""

@@ -184,6 +184,29 @@ async def test_no_argument_is_written(program: Program) -> None:
     assert b"s3cr3t" not in program.path.read_bytes()
 
 
+async def test_arguments_are_written_where_that_is_asked_for(tmp_path: Path) -> None:
+    program = Program(tmp_path, arguments=True)
+
+    class Broken:
+        def __repr__(self) -> str:
+            raise ValueError
+
+    async def main(flow: WorkflowEngine) -> Any:
+        one = flow.function_task(square)(3)
+        task = flow.function_task(lambda *_, sep: sep, name="many")
+        return await task(one, [1] * 1000, Broken(), sep="x")
+
+    await program.run(main)
+    first, second = (str(task.arguments) for task in program.records())
+    assert first == "3"
+    assert second.startswith(
+        "<TaskFuture task.000001 'square' PENDING>, [1, 1, 1, 1, 1, 1, ...], <"
+    )
+    assert second.endswith(", sep='x'")
+    await program.run(main)
+    assert program.records()[0].arguments == "3"
+
+
 # ------------------------------------------------------------------------ the start
 
 

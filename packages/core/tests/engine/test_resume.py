@@ -426,6 +426,27 @@ async def test_arguments_that_cannot_be_compared_have_their_task_run(program: Pr
     assert program.why("locked") == "a lock cannot be pickled: cannot pickle '_thread.lock' object"
 
 
+async def test_an_argument_that_raises_when_it_is_looked_at_has_its_task_run(
+    program: Program,
+) -> None:
+    class Odd:
+        @property
+        def nbytes(self) -> int:
+            raise RuntimeError("not now")
+
+    def defaulted(odd: Any = Odd()) -> int:  # noqa: B008
+        return 2
+
+    async def main(flow: WorkflowEngine) -> Any:
+        one = flow.function_task(lambda odd: 1, name="odd")(Odd())  # noqa: ARG005
+        return await asyncio.gather(one, flow.function_task(defaulted)())
+
+    await program.run(main)
+    assert program.result == [1, 2]
+    assert await program.run(main) == ["odd"]
+    assert program.why("odd") == "RuntimeError: not now"
+
+
 async def test_a_result_that_cannot_be_pickled_is_made_again(program: Program) -> None:
     async def main(flow: WorkflowEngine) -> Any:
         lock = flow.function_task(lambda: threading.Lock(), name="lock")()

@@ -54,6 +54,8 @@ class Bodies:
                 source = source_hash(spec.function, content)
             except (TypeError, Unidentified) as error:
                 why = str(error)
+            except Exception as error:  # of a class among its defaults or constants
+                why = f"{type(error).__name__}: {error}"
         number = len(self._known) + 1
         resources = {
             name: getattr(spec.resources, name)

@@ -18,6 +18,7 @@ class Entry:
         place: the block that called it, as `Occurrences` names it; "" for none.
         inside: of a block: the place of those that it calls.
         after: numbers of the tasks among its arguments.
+        arguments: as a text, where the journal is to have them.
         key: its identity as it stands in the file; None if it has none.
         known: it was looked up already.
         stored: its result is in the file, so that its key may stand for the result.
@@ -29,6 +30,7 @@ class Entry:
     __slots__ = (
         "added",
         "after",
+        "arguments",
         "body",
         "inside",
         "key",
@@ -47,6 +49,7 @@ class Entry:
         self.body = body
         self.place = place
         self.inside = ""
+        self.arguments: str | None = None
         self.added = added
         self.after = after
         self.ready: float | None = None

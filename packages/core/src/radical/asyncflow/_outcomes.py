@@ -94,7 +94,7 @@ class Outcomes:
         """*node* succeeded; with a journal, for good once that is written."""
         journal = self._dispatcher.journal
         if journal is not None:
-            if isinstance(value, RemoteValue):
+            if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
                 self._fetch_and_complete(node, value)
                 return
             if journal.commit(node, value):
@@ -105,7 +105,7 @@ class Outcomes:
         """*node* succeeded for good."""
         self._scheduler.succeed(node)
         clear(node)
-        if isinstance(value, RemoteValue) and isinstance(node, RemoteTaskFuture):
+        if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
             node.remote = value
             if node.wanted:
                 self.fetch(node)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import reprlib
 import sys
 import traceback
 from collections import deque
@@ -50,6 +51,9 @@ NEWS = 0.25
 TAIL = 4000
 """Characters that are kept of an executable's output, and of a traceback."""
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+
 _Pending = tuple[int, TaskFuture[Any], Entry, Any]
 
 
@@ -59,6 +63,7 @@ class Recorder:
     def __init__(self, dispatcher: Dispatcher, settings: Journal) -> None:
         self._dispatcher = dispatcher
         self._writer = writer = JournalWriter(settings, run=dispatcher.uid)
+        self._arguments = settings.arguments
         self._fail = settings.on_error == "fail"
         self._loop = dispatcher.loop
         self._began = monotonic()
@@ -86,7 +91,9 @@ class Recorder:
         if scope is not None and scope.engine == self._dispatcher.uid:
             block = scope.block
         place = "" if block is None else block.entry.inside
-        node.entry = Entry(body, monotonic() - self._began, after, place)
+        node.entry = entry = Entry(body, monotonic() - self._began, after, place)
+        if self._arguments:
+            entry.arguments = _written(node)
 
     def meet(self, node: TaskFuture[Any]) -> bool:
         """*node* is ready: whether it is not to be sent, or not now.
@@ -97,7 +104,13 @@ class Recorder:
         entry = node.entry
         if entry.ready is None:
             entry.ready = monotonic() - self._began
-        return not entry.known and self._recall.meet(node, entry)
+        try:
+            return not entry.known and self._recall.meet(node, entry)
+        except Exception as error:  # of a class among the arguments: the task runs all the same
+            entry.known = True
+            entry.why = f"{type(error).__name__}: {error}"
+            log.warning("task %s %r could not be identified", node.id, node.name, exc_info=True)
+            return False
 
     def started(self, node: TaskFuture[Any], worker: str | None) -> None:
         """A worker began with *node*."""
@@ -222,7 +235,22 @@ class Recorder:
         entry.reused = task
         if node.spec.kind is TaskKind.EXECUTABLE:
             aux_of(node).result = ExecutableResult(0, value, stderr)
-        self._append(self._ended_line(node, DONE, monotonic() - self._began))
+        ended = monotonic() - self._began
+        plain = node.aux is None and not entry.after and entry.arguments is None
+        if plain and entry.key is not None:
+            line = journal.task_reused(
+                node.number,
+                entry.body.number,
+                entry.added,
+                ended if entry.ready is None else entry.ready,
+                ended,
+                key=entry.key,
+                reused=task,
+                backend=node.lane.name,
+            )
+        else:
+            line = self._ended_line(node, DONE, ended)
+        self._append(line)
         self._dispatcher.scheduler.submitted(node)
         self._dispatcher.outcomes.settle(node, value)
 
@@ -272,6 +300,7 @@ class Recorder:
             after=entry.after,
             workflow=node.workflow_id,
             place=entry.place,
+            arguments=entry.arguments,
             reused=entry.reused,
             why=entry.why,
             error=None if error is None else _error_record(error),
@@ -342,6 +371,13 @@ class Recorder:
             self._append(journal.run_ended(now, outcome))
             self.flush()
         await in_thread(self._writer.close)
+
+
+def _written(node: TaskFuture[Any]) -> str:
+    """The arguments of *node* as Python writes them, shortened."""
+    words = map(_SHORT.repr, node.args)
+    named = (f"{name}={_SHORT.repr(value)}" for name, value in node.kwargs.items())
+    return ", ".join((*words, *named))[:TAIL]
 
 
 def _error_record(error: BaseException) -> ErrorRecord:

@@ -46,7 +46,7 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
             count += 1
             if node.stage is not READY:
                 continue
-            if gates and any(gate(node) for gate in gates):
+            if gates and (gates[0](node) or any(gate(node) for gate in gates[1:])):
                 continue
             call = node.call
             lane = call.lane

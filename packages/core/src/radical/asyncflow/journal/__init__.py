@@ -11,6 +11,7 @@ from ._format import (
     run_ended,
     scalar,
     task_ended,
+    task_reused,
     task_started,
     unstored,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "run_ended",
     "scalar",
     "task_ended",
+    "task_reused",
     "task_started",
     "unstored",
 ]

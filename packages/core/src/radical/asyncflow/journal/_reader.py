@@ -198,6 +198,7 @@ class _Run:
             stderr=fields.get("err"),
             result_bytes=_size(fields),
             unstored=fields.get("unstored"),
+            arguments=fields.get("args"),
         )
 
     def _task_started(self, fields: Mapping[str, Any]) -> None:

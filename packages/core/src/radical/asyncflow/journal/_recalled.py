@@ -19,11 +19,12 @@ _value_at = json.JSONDecoder().raw_decode
 class Recalled:
     """The result of a task that an earlier run finished; may be used in any thread."""
 
-    __slots__ = ("_body", "_offset", "_run_at", "_store")
+    __slots__ = ("_begin", "_body", "_offset", "_run_at", "_store")
 
     def __init__(
         self, body: str, offset: int, run_at: Callable[[int], str], store: ResultStore
     ) -> None:
+        self._begin = _BEGIN.match(body)
         self._body = body
         self._offset = offset
         self._run_at = run_at
@@ -32,7 +33,7 @@ class Recalled:
     @property
     def task(self) -> str:
         """``"RUN/NUMBER"`` of that task."""
-        found = _BEGIN.match(self._body)
+        found = self._begin
         number = self._fields().get("task", 0) if found is None else found[1]
         return f"{self._run_at(self._offset)}/{number}"
 
@@ -44,7 +45,7 @@ class Recalled:
         Raises:
             JournalError: it is missing, damaged, or cannot be rebuilt by this program.
         """
-        found = _BEGIN.match(self._body)
+        found = self._begin
         if found is None:
             raise JournalError(f"the result of {self.task} is stored in a way not known here")
         value, _ = _value_at(self._body, found.end())

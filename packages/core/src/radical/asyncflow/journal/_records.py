@@ -69,6 +69,7 @@ class TaskRecord(NamedTuple):
         exit_code, stdout, stderr: of an executable; the tails of what it printed.
         result_bytes: size of the stored result; None if it is not stored.
         unstored: why it is not stored, where there was something to store.
+        arguments: of its call, as Python writes them, shortened; where that was asked for.
     """
 
     number: int
@@ -93,6 +94,7 @@ class TaskRecord(NamedTuple):
     stderr: str | None = None
     result_bytes: int | None = None
     unstored: str | None = None
+    arguments: str | None = None
 
     @property
     def name(self) -> str:
