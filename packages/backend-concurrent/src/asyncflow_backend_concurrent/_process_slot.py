@@ -139,7 +139,8 @@ class ProcessSlot(Slot):
 
     def _ready(self, gpus: tuple[int, ...]) -> WorkerProcess | WorkerGoneError:
         """The worker, or why there is none."""
-        if self._worker is not None and gpus and self._worker.gpus not in ((), gpus):
+        worker = self._worker
+        if worker is not None and (worker.condemned or (gpus and worker.gpus not in ((), gpus))):
             self._replace()
         for _ in range(_STARTS):
             if self._worker is not None:

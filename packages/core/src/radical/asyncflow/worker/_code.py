@@ -54,7 +54,9 @@ class Code:
         return all(look() is value for look, value in self._seen)
 
     def learn(self, seconds: float) -> None:
-        self.seconds = seconds if self.seconds is None else (self.seconds + seconds) / 2
+        """A run took that long; a short one counts for more, as a busy machine makes none."""
+        known = self.seconds
+        self.seconds = seconds if known is None or seconds < known else (known + seconds) / 2
 
 
 class Codes:
