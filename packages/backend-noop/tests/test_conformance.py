@@ -15,7 +15,6 @@ class TestNoop(BackendConformance):
             "executes",
             "kills executables",
             "kills functions",
-            "chains",
             "native dependencies",
             "pickles",
             "remote results",
