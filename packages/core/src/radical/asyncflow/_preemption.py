@@ -117,6 +117,7 @@ class Preemption:
         self._dispatcher = dispatcher
         self._loop = dispatcher.loop
         self._grace = grace
+        self._unknown = grace if left is None else min(grace, left / 10)
         self._expected: dict[str, _Expectation] = {}
         self._started: dict[int, float] = {}
         self._held: list[TaskFuture[Any]] = []
@@ -142,7 +143,7 @@ class Preemption:
         if self._stop is None or node.lane is None:
             return False
         expected = self._expected.get(node.name)
-        need = self._grace if expected is None else expected.seconds
+        need = self._unknown if expected is None else expected.seconds
         if self.reason is None and self._loop.time() + need <= self._stop:
             return False
         self._held.append(node)
