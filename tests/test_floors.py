@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_bodies",
             "_cached_files",
             "_collector",
+            "_chains",
             "_copying",
             "_decorators",
             "_discovery",
