@@ -26,6 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_block",
             "_bodies",
             "_cached_files",
+            "_chains",
             "_collector",
             "_copying",
             "_decorators",

@@ -10,7 +10,9 @@ class TestProcesses(BackendConformance):
     slots = 2
     load = 1_000
     backend_scope = "class"
-    expected_skips = frozenset({"prompt", "markers", "kills functions", "shares memory", "cores"})
+    expected_skips = frozenset(
+        {"prompt", "markers", "kills functions", "shares memory", "cores", "chains"}
+    )
 
     def make_backend(self) -> DaskExecutionBackend:
         return DaskExecutionBackend(
@@ -23,7 +25,7 @@ class TestThreads(BackendConformance):
     load = 1_000
     backend_scope = "class"
     expected_skips = frozenset(
-        {"prompt", "markers", "kills functions", "shares memory", "isolates"}
+        {"prompt", "markers", "kills functions", "shares memory", "isolates", "chains"}
     )
 
     def make_backend(self) -> DaskExecutionBackend:

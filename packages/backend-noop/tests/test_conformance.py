@@ -15,6 +15,7 @@ class TestNoop(BackendConformance):
             "executes",
             "kills executables",
             "kills functions",
+            "chains",
             "native dependencies",
             "pickles",
             "remote results",

@@ -14,6 +14,7 @@ class TestLocalPilot(BackendConformance):
         {
             "prompt",
             "markers",
+            "chains",
             "native dependencies",
             "remote results",
             "spares functions",

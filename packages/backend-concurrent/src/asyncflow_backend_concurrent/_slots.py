@@ -114,7 +114,7 @@ class Slots:
         Raises:
             RuntimeError: not even one thread can be started; no task was taken.
         """
-        if len(self._slots) < self._size:
+        if len(self._slots) < self._size and len(self.idle) < len(batch):
             self._start(sum(not request.dependencies for request in batch))
         waiting = self.waiting
         ready = 0

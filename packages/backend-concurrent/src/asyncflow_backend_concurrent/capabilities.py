@@ -30,6 +30,7 @@ def local_capabilities(executor_type: str) -> Capabilities:
         resources=("cores", "gpus", "memory", "ranks"),
         kills_running=_KINDS if processes else (TaskKind.EXECUTABLE,),
         chains=True,
+        quick=not processes,
         pickles=processes,
         isolates=processes,
         limits=(*limits, _RANKS),

@@ -87,6 +87,8 @@ class SimulatedBackend(ExecutionBackend):
             kills_running={TaskKind.FUNCTION} if rng.random() < 0.6 else (),
             native_dependencies=native,
             remote_results=native,
+            chains=rng.random() < 0.5,
+            quick=rng.random() < 0.5,
         )
         self.seen: set[Key] = set()
         self.first: dict[Key, tuple[TaskState, Any]] = {}
@@ -206,9 +208,10 @@ class SimulatedBackend(ExecutionBackend):
         if self.gone or self._running.get(request.task_id) is not request:
             return
         del self._running[request.task_id]
-        if state is TaskState.DONE and self._native:
+        if state is TaskState.DONE:
             self._values[request.task_id] = value
-            value = SimulatedValue(self._rng, value)
+            if self._native:
+                value = SimulatedValue(self._rng, value)
         self._say(request, state, value)
         if self._unlucky(0.3):
             # Once more, or the opposite, or late: never to be heard.
@@ -218,6 +221,15 @@ class SimulatedBackend(ExecutionBackend):
             for other in list(self._waiting.values()):
                 if request.task_id in other.dependencies:
                     self._begin(other)
+        elif not self._native:
+            self._drop_behind(request.task_id)
+
+    def _drop_behind(self, task_id: TaskId) -> None:
+        """A chain ends where a link does; the others may hear of it before the engine tells."""
+        for other in list(self._waiting.values()):
+            if task_id in other.dependencies and self._waiting.pop(other.task_id, None):
+                self._say(other, TaskState.CANCELLED)
+                self._drop_behind(other.task_id)
 
     def _say(self, request: TaskRequest, state: TaskState, value: Any = None) -> None:
         self.first.setdefault((request.task_id, request.attempt), (state, value))

@@ -15,6 +15,7 @@ class TestScripted(BackendConformance):
         "executable",
         "prompt",
         "kills executables",
+        "chains",
         "native dependencies",
         "remote results",
     }
@@ -30,8 +31,23 @@ class TestScriptedWithGraphAndRemoteValues(BackendConformance):
     inline = True
     load = 1_000
     backend_scope = "class"
-    expected_skips = _INLINE | {"executable", "kills executables"}
+    expected_skips = _INLINE | {"executable", "kills executables", "chains"}
 
     async def make_backend(self) -> ScriptedBackend:
         kinds = {TaskKind.FUNCTION, TaskKind.PROMPT}
         return ScriptedBackend(kinds=kinds, native_dependencies=True, remote_results=True)
+
+
+class TestScriptedWithChains(BackendConformance):
+    slots = None
+    inline = True
+    expected_skips = _INLINE | {
+        "executable",
+        "prompt",
+        "kills executables",
+        "native dependencies",
+        "remote results",
+    }
+
+    def make_backend(self) -> ScriptedBackend:
+        return ScriptedBackend(chains=True, quick=True)

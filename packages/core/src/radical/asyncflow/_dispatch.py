@@ -87,6 +87,8 @@ class Dispatcher:
         self._thread = get_ident()
         self._inbox = Inbox(self.loop, self.pump)
         self._pumping = False
+        self._quick = False
+        self._hurried = True
         self._batched = False
         self._references = False
         self._idle: asyncio.Future[None] | None = None
@@ -106,6 +108,8 @@ class Dispatcher:
         self.by_index.append(lane)
         # Where a backend keeps values or orders tasks itself, an argument may be a reference.
         self._references |= lane.native or lane.remote
+        self._quick |= lane.capabilities.quick
+        self._hurried = not self._quick
         self.lanes[lane.name] = lane
         return lane, Sink(self._inbox, lane.index, self.uid, self._work_dir)
 
@@ -224,6 +228,7 @@ class Dispatcher:
         if self._pumping:
             return
         self._pumping = True
+        self._hurried = not self._quick
         inbox = self._inbox
         ready = self.scheduler.ready
         reports = inbox.reports
@@ -261,6 +266,24 @@ class Dispatcher:
             PACE.live(self.uid, 0)
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
+
+    def hurry(self) -> None:
+        """Somebody is about to wait: send what is ready without another turn of the loop.
+
+        Once a turn at most: of many who wait, the others' tasks go in one batch.
+        """
+        if self._hurried or not self.scheduler.ready:
+            return
+        if self._pumping or get_ident() != self._thread:
+            return
+        self._hurried = True
+        self._inbox.wake()  # `pump` goes on with what is left, and ends the turn
+        self._pumping = True
+        try:
+            self._send(BUDGET)
+            self._flush()
+        finally:
+            self._pumping = False
 
     def wake(self) -> None:
         """See to it that a turn of `pump` comes."""

@@ -21,6 +21,8 @@ __all__ = ["Aux", "RemoteTaskFuture", "TaskFuture"]
 
 T = TypeVar("T")
 
+_await = asyncio.Future.__await__
+
 
 class Aux:
     """What only some tasks need; a plain function task has none.
@@ -175,6 +177,13 @@ class TaskFuture(Node, asyncio.Future[T]):
     ) -> NoReturn:
         """As for an `asyncio.Task`: only the engine says how a task ended."""
         raise RuntimeError("the future of a task does not support set_exception")
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if self.stage < TaskState.SUBMITTED:
+            self.dispatcher.hurry()
+        return _await(self)
+
+    __iter__ = __await__
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.name!r} {self.stage.public}>"

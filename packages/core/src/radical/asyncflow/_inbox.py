@@ -106,4 +106,3 @@ class Sink:
 
     def lost(self, error: BaseException) -> None:
         self.report((Report(LOST, self._lane, FAILED, error),))
-

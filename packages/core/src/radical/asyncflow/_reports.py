@@ -88,7 +88,9 @@ class Reports:
                         node.stage = RUNNING
                         if node.spec.timeout is not None or recording:
                             outcomes.began(node, value)
-                        elif value is not None and (aux is not None or observers.events is not None):
+                        elif value is not None and (
+                            aux is not None or observers.events is not None
+                        ):
                             aux_of(node).worker = value
                         if observers.events is not None:
                             observers.tell(node, RUNNING)

@@ -87,6 +87,8 @@ class Capabilities:
         kills_running: for which kinds `cancel` ends work that already runs.
         native_dependencies: it takes tasks whose dependencies still run on it
             (as `TaskRef` arguments) and orders them itself.
+        quick: a submission costs it next to nothing; so when a task is awaited, one is made
+            at once instead of at the end of the loop's turn.
         chains: it takes, in one batch, a task right behind the only one that it waits
             for, and runs it when that one is done (on the same worker, if it can).
             Both are functions that ask for no resources, and the value is wanted as a
@@ -107,6 +109,7 @@ class Capabilities:
     resources: Collection[str] = ()
     kills_running: Collection[TaskKind] = ()
     native_dependencies: bool = False
+    quick: bool = False
     chains: bool = False
     remote_results: bool = False
     pickles: bool = False

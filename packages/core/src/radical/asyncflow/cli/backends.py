@@ -26,6 +26,7 @@ _ABILITIES = {
     "resources": "honours",
     "kills_running": "can stop running",
     "native_dependencies": "orders tasks itself",
+    "chains": "goes on with chains",
     "remote_results": "keeps results remote",
     "pickles": "pickles what it runs",
     "isolates": "survives a dead worker",

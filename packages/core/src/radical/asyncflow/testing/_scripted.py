@@ -66,6 +66,8 @@ class ScriptedBackend(ExecutionBackend):
         resources: Collection[str] = (),
         native_dependencies: bool = False,
         remote_results: bool = False,
+        chains: bool = False,
+        quick: bool = False,
         isolates: bool = True,
         service: bool = False,
     ) -> None:
@@ -77,6 +79,8 @@ class ScriptedBackend(ExecutionBackend):
             resources=resources,
             native_dependencies=native_dependencies,
             remote_results=remote_results,
+            chains=chains,
+            quick=quick,
             isolates=isolates,
             service=service,
         )
@@ -88,6 +92,7 @@ class ScriptedBackend(ExecutionBackend):
         self.released: list[TaskId] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._orders = native_dependencies or chains
         self._hold_all = False
         self._held: set[TaskId | str] = set()
         self._queue: dict[_Key, TaskRequest] = {}
@@ -308,7 +313,7 @@ class ScriptedBackend(ExecutionBackend):
         self._ended(request, asyncio.CancelledError())
 
     def _done(self, request: TaskRequest, value: Any) -> None:
-        if self.capabilities.native_dependencies or self.capabilities.remote_results:
+        if self._orders or self.capabilities.remote_results:
             self._values[request.task_id] = value
         if self.capabilities.remote_results and request.command is None:
             value = ScriptedValue(self, request.task_id)
@@ -318,7 +323,7 @@ class ScriptedBackend(ExecutionBackend):
     def _ended(self, request: TaskRequest, error: BaseException | None) -> None:
         self._tasks.pop(_key(request), None)
         self._cancelling.discard(_key(request))
-        if self.capabilities.native_dependencies:
+        if self._orders:
             if error is not None:
                 self._failures[request.task_id] = (request.spec.name, error)
             for dependent in tuple(self._queue.values()):

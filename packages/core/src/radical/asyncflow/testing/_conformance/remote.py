@@ -1,4 +1,4 @@
-"""Checks: values that stay where they were made, and tasks ordered by the backend."""
+"""Checks: values that stay where they were made, and tasks that came before their turn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ...backend import RemoteValue, TaskRef
+from ...backend import RemoteValue, TaskRef, TaskRequest
 from ...engine import WorkflowEngine
 from ...model import TaskState
 from .. import _functions as functions
@@ -60,6 +60,64 @@ class Remote(Suite):
         reports = await bare.sink.outcomes([first, behind], self.patience)
         assert TaskState.DONE not in {report.state for report in reports[1:]}
 
+    @needs("function", "executes", "chains")
+    async def test_a_chain_runs_in_its_order_with_the_values_passed_on(self, bare: Bare) -> None:
+        chain = [bare.request(functions.add, 1, 1)]
+        for number in range(2, 30):
+            reference = TaskRef(chain[-1].task_id)
+            link = bare.request(functions.everything, number, reference, kwargs={"k": reference})
+            chain.append(link._replace(dependencies=(reference.task_id,)))
+        other = bare.request(functions.identity, "another")
+        bare.submit(*chain, other)
+        values = await bare.values(*chain, other, deadline=self.patience)
+        assert values.pop() == "another"
+        for number, value in enumerate(values[1:], 2):
+            assert value == ((number, values[number - 2]), {"k": values[number - 2]})
+        ends = [report.task_id for report in bare.sink.reports if report.state is TaskState.DONE]
+        ids = [request.task_id for request in chain]
+        assert [task_id for task_id in ends if task_id in ids] == ids
+
+    @needs("function", "executes", "chains")
+    async def test_nothing_of_a_chain_runs_behind_a_failure(self, bare: Bare, folder: str) -> None:
+        bad = bare.request(functions.fail, "as planned")
+        chain = [bad, *_behind(bare, bad, folder)]
+        reports = await bare.run(*chain, deadline=self.patience)
+        assert reports[0].state is TaskState.FAILED
+        assert {report.state for report in reports[1:]} <= {TaskState.FAILED, TaskState.CANCELLED}
+        ends = [report.task_id for report in bare.sink.reports if report.state >= TaskState.DONE]
+        assert ends == [request.task_id for request in chain]
+        assert functions.next_number(folder) == 1
+
+    @needs("function", "executes", "chains")
+    async def test_a_chain_that_waits_can_be_cancelled_from_the_middle(
+        self, bare: Bare, folder: str
+    ) -> None:
+        first = bare.request(functions.hold, folder)
+        chain = [first, *_behind(bare, first, folder)]
+        bare.submit(*chain)
+        await appears(folder, "began-task")
+        bare.backend.cancel([chain[1].task_id])
+        reports = await bare.sink.outcomes(chain[1:], self.patience)
+        assert TaskState.DONE not in {report.state for report in reports}
+        open_gate(folder)
+        (report,) = await bare.sink.outcomes([first], self.patience)
+        assert report.state is TaskState.DONE
+        assert functions.next_number(folder) == 1
+
+    @needs("function", "executes", "chains")
+    async def test_nothing_of_a_chain_runs_behind_a_task_cancelled_while_it_ran(
+        self, bare: Bare, folder: str
+    ) -> None:
+        first = bare.request(functions.hold, folder)
+        chain = [first, *_behind(bare, first, folder)]
+        bare.submit(*chain)
+        await appears(folder, "began-task")
+        bare.backend.cancel([first.task_id])
+        open_gate(folder)
+        reports = await bare.sink.outcomes(chain, self.patience)
+        assert TaskState.DONE not in {report.state for report in reports[1:]}
+        assert functions.next_number(folder) == 1
+
     @needs("function", "executes", "remote results")
     async def test_a_remote_value_can_be_fetched_again_and_again(self, bare: Bare) -> None:
         (report,) = await bare.run(bare.request(functions.add, 40, 2), deadline=self.patience)
@@ -84,3 +142,15 @@ class Remote(Suite):
     async def test_a_failure_is_never_remote(self, flow: WorkflowEngine) -> None:
         with pytest.raises(ValueError, match="as planned"):
             await flow.function_task(functions.fail)()
+
+
+def _behind(bare: Bare, first: TaskRequest, folder: str) -> list[TaskRequest]:
+    """Two links behind *first*; each would take a number from *folder*."""
+    links: list[TaskRequest] = []
+    for before in (first, None):
+        before = before or links[-1]
+        link = bare.request(
+            lambda place, _: functions.next_number(place), folder, TaskRef(before.task_id)
+        )
+        links.append(link._replace(dependencies=(before.task_id,)))
+    return links

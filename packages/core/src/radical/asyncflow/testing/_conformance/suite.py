@@ -37,6 +37,7 @@ _NEEDS: dict[str, Callable[[Suite, Capabilities], bool]] = {
     "shares memory": lambda _, able: not able.pickles,
     "isolates": lambda _, able: able.isolates,
     "native dependencies": lambda _, able: able.native_dependencies,
+    "chains": lambda _, able: able.chains,
     "remote results": lambda _, able: able.remote_results,
     "slots": lambda suite, _: suite.slots is not None,
     "workers": lambda suite, _: not suite.inline,
