@@ -21,7 +21,7 @@ class TestThreads(BackendConformance):
 
 class TestProcesses(BackendConformance):
     slots = 2
-    expected_skips = _LOCAL | {"spares functions", "shares memory", "chains"}
+    expected_skips = _LOCAL | {"spares functions", "shares memory"}
 
     def make_backend(self) -> ConcurrentExecutionBackend:
         return ConcurrentExecutionBackend(grace=1.0, max_workers=2, executor_type="process")
