@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -43,6 +45,19 @@ def test_a_child_process_is_a_leak() -> None:
     with pytest.raises(LeakError, match=r"processes: .*left-behind"), LeakGuard(grace=0):
         child = subprocess.Popen(command, stdin=subprocess.PIPE)
     child.communicate(b"\n")
+
+
+def test_what_an_earlier_child_starts_is_no_leak() -> None:
+    script = "read line; sleep 30 & echo $!; wait"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(["sh", "-c", script], **pipes, text=True) as earlier:
+        assert earlier.stdin is not None
+        assert earlier.stdout is not None
+        with LeakGuard(grace=0.0):
+            earlier.stdin.write("go\n")
+            earlier.stdin.flush()
+            started = int(earlier.stdout.readline())
+        os.kill(started, signal.SIGKILL)
 
 
 def test_a_child_that_nobody_waited_for_is_a_leak() -> None:

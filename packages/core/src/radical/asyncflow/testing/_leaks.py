@@ -34,9 +34,10 @@ class _Snapshot(NamedTuple):
     files: dict[object, str]
 
     @classmethod
-    def take(cls, folder: Path, tasks: bool) -> _Snapshot:
+    def take(cls, folder: Path, tasks: bool, before: _Snapshot | None = None) -> _Snapshot:
         loop = _tasks() if tasks else {}
-        return cls(_descriptors(), _threads(), _processes(), loop, _files(folder))
+        known = frozenset(() if before is None else before.processes)
+        return cls(_descriptors(), _threads(), _processes(known), loop, _files(folder))
 
     def beyond(self, before: _Snapshot) -> list[str]:
         return [
@@ -55,7 +56,8 @@ class LeakGuard:
     asyncio tasks of the running loop.  What is about to go has *grace* seconds, in
     which ``async with`` lets the loop run and ``with`` does not.  Nothing is checked
     when the code raised.  Not counted is what the interpreter keeps until its end:
-    the helper processes of multiprocessing, and the threads of a loop's own executor.
+    the helper processes of multiprocessing, and the threads of a loop's own executor;
+    nor what a process starts that was there before, as a cluster that others share does.
     """
 
     def __init__(self, grace: float = 3.0) -> None:
@@ -104,11 +106,11 @@ class LeakGuard:
     def _left(self, tasks: bool) -> list[str]:
         if self._before is None:
             raise RuntimeError("the guard was not entered")
-        left = _Snapshot.take(self._folder, tasks).beyond(self._before)
+        left = _Snapshot.take(self._folder, tasks, self._before).beyond(self._before)
         if left:
             # What hangs in a reference cycle was let go by everybody.
             gc.collect()
-            left = _Snapshot.take(self._folder, tasks).beyond(self._before)
+            left = _Snapshot.take(self._folder, tasks, self._before).beyond(self._before)
         return left
 
 
@@ -159,14 +161,21 @@ def _threads() -> dict[object, str]:
     }
 
 
-def _processes() -> dict[object, str]:
+def _processes(known: frozenset[object]) -> dict[object, str]:
+    """The descendants of this process, without those of the *known* ones among them."""
     if not _has_children():
         return {}
     import psutil  # type: ignore[import-untyped]
 
     found: dict[object, str] = {}
-    for process in psutil.Process().children(recursive=True):
+    others: set[int] = set()
+    for process in psutil.Process().children(recursive=True):  # parents before their children
         try:
+            if process.ppid() in others:
+                others.add(process.pid)
+                continue
+            if (process.pid, process.create_time()) in known:
+                others.add(process.pid)
             with process.oneshot():
                 line = " ".join(process.cmdline()) or process.name()
                 identity = (process.pid, process.create_time())
