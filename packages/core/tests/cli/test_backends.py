@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from radical.asyncflow import registry
 
@@ -71,7 +72,7 @@ def test_show_names_type_default_and_description_of_each_setting(
 def test_show_names_capabilities_and_limits(invoke: Invoke, install: Install) -> None:
     install(BACKENDS, "mine", PLUGIN)
     text = invoke("backends", "show", "mine").stdout
-    assert "runs                    function" in text
+    assert re.search(r"^ +runs +function$", text, re.MULTILINE)
     assert "one at a time" in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -326,21 +327,22 @@ async def test_only_the_backend_that_has_the_task_is_told() -> None:
         assert (one.cancelled_ids, two.cancelled_ids) == ([], [1])
 
 
-def test_ten_thousand_cancels_are_quick() -> None:
-    async def main() -> float:
+def test_ten_thousand_cancels_cost_no_more_than_their_calls() -> None:
+    async def main() -> tuple[float, float]:
         backend = Immediate()
         async with WorkflowEngine.create(backend) as flow:
             backend.hold()
+            begun = time.process_time()
             futures = [flow.function_task(identity)() for _ in range(10_000)]
             await until(backend.waiting)
-            loop = asyncio.get_running_loop()
-            began = loop.time()
+            called = time.process_time()
             for future in futures:
                 future.cancel()
             assert all(future.cancelled() for future in futures)
-            return loop.time() - began
+            return called - begun, time.process_time() - called
 
-    assert at_full_speed(main()) < 2.0  # what the project promises
+    calling, cancelling = at_full_speed(main())
+    assert cancelling < 3 * calling  # about a quarter, unless each looks at all the others
 
 
 def test_a_timed_out_task_raises_task_timeout_error() -> None:

@@ -10,7 +10,7 @@ import pytest
 from radical.asyncflow import DependencyFailureError, TaskFuture, WorkflowEngine
 from radical.asyncflow.backend import TaskRef
 from radical.asyncflow.errors import TaskTimeoutError
-from radical.asyncflow.events import TaskEvent
+from radical.asyncflow.events import Event, TaskEvent
 from radical.asyncflow.testing import ScriptedBackend
 
 from .waiting import turns, until
@@ -239,15 +239,16 @@ async def test_events_tell_the_same_of_a_link_as_of_any_task(
 ) -> None:
     seen: list[tuple[int, str]] = []
 
-    def note(events: Sequence[TaskEvent]) -> None:
-        seen.extend((event.task_id, event.state.name) for event in events)
+    def note(events: Sequence[Event]) -> None:
+        tasks = [event for event in events if isinstance(event, TaskEvent)]
+        seen.extend((event.task_id, event.state.name) for event in tasks)
 
     flow.observe(note)
     task = flow.function_task(identity)
     await task(task(7))
     for number in (1, 2):
         mine = [state for task_id, state in seen if task_id == number]
-        assert mine == ["PENDING", "SUBMITTED", "RUNNING", "DONE"]
+        assert mine == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
     assert seen.index((1, "DONE")) < seen.index((2, "RUNNING"))
 
 

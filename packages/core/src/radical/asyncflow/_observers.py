@@ -232,7 +232,6 @@ class Observers:
         self,
         lanes: Iterable[tuple[Lane, BaseException | None]],
         outcome: str,
-        cancelled: bool,
         error: BaseException | None,
     ) -> None:
         """The run is over, and so are its backends, each with an error or without.
@@ -244,8 +243,6 @@ class Observers:
         for lane, problem in lanes:
             if lane.lost is None:
                 self.tell_down(lane, problem)
-        if (outcome == "done" and cancelled) or (error and not isinstance(error, Exception)):
-            outcome = "cancelled"
         when = self.clock()
         self._note(RunEvent(when, "ended", outcome, error, *self._of(when)))
         self.deliver()

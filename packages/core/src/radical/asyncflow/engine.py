@@ -335,17 +335,14 @@ class WorkflowEngine(TaskDecorators):
             dispatcher.outcomes.abandon()
             await dispatcher.preparer.close()
             await dispatcher.observers.close(
-                zip(lanes, ends, strict=True),
-                "preempted" if self.preempted else self._outcome,
-                self._cancelled,
-                self._error,
+                zip(lanes, ends, strict=True), self._told_outcome(), self._error
             )
         finally:
             if self._preemption is not None:
                 self._preemption.close()
             await self._work_dir.remove()
             if dispatcher.journal is not None:
-                await dispatcher.journal.close("preempted" if self.preempted else self._outcome)
+                await dispatcher.journal.close(self._told_outcome())
         if self._owner is not None:
             self._owner.remove_done_callback(self._owner_ended)
             self._owner = None
@@ -360,6 +357,14 @@ class WorkflowEngine(TaskDecorators):
     def _cancel_all(self) -> None:
         self._cancelled |= bool(self._dispatcher.scheduler.tasks)
         self._dispatcher.outcomes.cancel_all()
+
+    def _told_outcome(self) -> str:
+        if self.preempted:
+            return "preempted"
+        interrupted = self._error is not None and not isinstance(self._error, Exception)
+        if interrupted or (self._cancelled and self._outcome == "done"):
+            return "cancelled"
+        return self._outcome
 
     async def _forgotten(self) -> None:
         """The loop is being closed and nobody shut the engine down.

@@ -118,7 +118,7 @@ class RunRecord(NamedTuple):
     Attributes:
         begun: seconds since the epoch.
         ended: seconds after *begun*; None if it runs still, or was killed.
-        outcome: "done", "failed", "preempted", or "" if it has no end.
+        outcome: of a `RunEvent`, or "" if it has no end.
         program: the script's arguments, as the program saw them.
         backends: ``{name: {"version": ..., "up": seconds, "down": seconds or None}}``.
         tasks: by number, in the order of the calls.

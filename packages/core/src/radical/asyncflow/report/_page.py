@@ -85,6 +85,7 @@ def _head(facts: Facts) -> Markup:
     words = {
         "done": "done",
         "failed": "failed",
+        "cancelled": "cancelled: its end was not waited for",
         "preempted": "preempted: its time was over",
         "unfinished": "no end: killed, or running still",
     }
