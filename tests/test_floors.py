@@ -34,6 +34,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "_decorators",
             "_discovery",
             "_dispatch",
+            "_ending",
             "_entry",
             "_files",
             "_future",

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from . import _launch
 from ._decorators import TaskDecorators
 from ._dispatch import Dispatcher
+from ._ending import Ending
 from ._journaling import journal_of, open_journal
 from ._map import check_limit, map_tasks
 from ._plan import Plan, PlanRecorder
@@ -52,9 +53,6 @@ T = TypeVar("T")
 PLAN_LIMIT = 20_000
 """Tasks that the plan of a real run remembers; a dry run remembers all."""
 
-GRACE = 12.0
-"""Seconds that cancelled work has to end at shutdown (executables get 5 of SIGTERM)."""
-
 
 class WorkflowEngine(TaskDecorators):
     """Runs a growing graph of tasks on one or several execution backends.
@@ -71,10 +69,7 @@ class WorkflowEngine(TaskDecorators):
         self._closing: asyncio.Task[None] | None = None
         self._lifeline: AsyncGenerator[None, None] | None = None
         self._interrupted = True
-        self._preemption: Preemption | None = None
-        self._outcome = "done"
-        self._cancelled = False
-        self._error: BaseException | None = None
+        self._ending = Ending(dispatcher, work_dir)
         self._owner = asyncio.current_task()
         if self._owner is not None:
             self._owner.add_done_callback(self._owner_ended)
@@ -186,7 +181,7 @@ class WorkflowEngine(TaskDecorators):
                 if dispatcher.journal is not None:
                     dispatcher.journal.backend_up(instance)
             if preemption is not None:
-                engine._preemption = preemption(dispatcher)
+                engine._ending.preemption = preemption(dispatcher)
         except BaseException:
             # What is told is why the start failed, whatever the end of the others says;
             # each of those that fail is logged.
@@ -228,7 +223,7 @@ class WorkflowEngine(TaskDecorators):
     @property
     def preempted(self) -> str | None:
         """Why the run is stopping before its tasks are done; None while it is not."""
-        return None if self._preemption is None else self._preemption.reason
+        return self._ending.preempted
 
     @property
     def closed(self) -> bool:
@@ -311,60 +306,20 @@ class WorkflowEngine(TaskDecorators):
             self._closing = asyncio.create_task(self._shutdown(cancel))
         elif cancel and not self._dispatcher.closed:
             # A shutdown that waits for tasks is under way; this one will not.
-            self._cancel_all()
+            self._ending.cancel_all()
         await asyncio.shield(self._closing)
 
     async def _shutdown(self, cancel: bool) -> None:
-        dispatcher = self._dispatcher
-        if not cancel:
-            await dispatcher.wait_idle()
-            await dispatcher.preparer.settle()
-        dispatcher.closed = True
         try:
-            self._cancel_all()
-            try:
-                async with asyncio.timeout(GRACE):
-                    await dispatcher.wait_idle()
-            except TimeoutError:
-                log.warning("some tasks did not end within %g s of the shutdown", GRACE)
-            lanes = dispatcher.lanes.values()
-            ends = await asyncio.gather(
-                *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True
-            )
-            dispatcher.pump()
-            dispatcher.outcomes.abandon()
-            await dispatcher.preparer.close()
-            await dispatcher.observers.close(
-                zip(lanes, ends, strict=True), self._told_outcome(), self._error
-            )
+            await self._ending.come(cancel)
         finally:
-            if self._preemption is not None:
-                self._preemption.close()
-            await self._work_dir.remove()
-            if dispatcher.journal is not None:
-                await dispatcher.journal.close(self._told_outcome())
-        if self._owner is not None:
-            self._owner.remove_done_callback(self._owner_ended)
-            self._owner = None
-        if self._lifeline is not None:
-            lifeline, self._lifeline = self._lifeline, None
-            _LIFELINES.discard(lifeline)
-            await lifeline.aclose()
-        errors = [error for error in ends if isinstance(error, BaseException)]
-        if errors:
-            raise errors[0]
-
-    def _cancel_all(self) -> None:
-        self._cancelled |= bool(self._dispatcher.scheduler.tasks)
-        self._dispatcher.outcomes.cancel_all()
-
-    def _told_outcome(self) -> str:
-        if self.preempted:
-            return "preempted"
-        interrupted = self._error is not None and not isinstance(self._error, Exception)
-        if interrupted or (self._cancelled and self._outcome == "done"):
-            return "cancelled"
-        return self._outcome
+            if self._owner is not None:
+                self._owner.remove_done_callback(self._owner_ended)
+                self._owner = None
+            if self._lifeline is not None:
+                lifeline, self._lifeline = self._lifeline, None
+                _LIFELINES.discard(lifeline)
+                await lifeline.aclose()
 
     async def _forgotten(self) -> None:
         """The loop is being closed and nobody shut the engine down.
@@ -380,8 +335,7 @@ class WorkflowEngine(TaskDecorators):
         _LIFELINES.discard(self._lifeline)
         self._lifeline = None
         log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
-        if self._interrupted:
-            self._outcome = "failed"
+        self._ending.failed = self._interrupted
         await self.shutdown(cancel=self._interrupted)
 
     def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
@@ -403,9 +357,8 @@ class WorkflowEngine(TaskDecorators):
         Raises:
             SystemExit: the run was preempted, and its tasks' PreemptedError ends the block.
         """
-        if exc is not None:
-            self._outcome = "failed"
-            self._error = exc
+        self._ending.failed = exc is not None
+        self._ending.error = exc
         await self.shutdown(cancel=exc is not None)
         if exc is not None and self.preempted:
             from ._preemption import EXIT_CODE, is_preemption
