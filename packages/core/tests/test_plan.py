@@ -5,7 +5,7 @@ import json
 import re
 import sys
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -36,6 +36,10 @@ NASTY = [
 ]
 
 
+class Node(NamedTuple):
+    number: int
+
+
 def spec(name: str = "work", kind: TaskKind = TaskKind.FUNCTION) -> TaskSpec:
     return TaskSpec(name=name, kind=kind, function=print)
 
@@ -43,7 +47,7 @@ def spec(name: str = "work", kind: TaskKind = TaskKind.FUNCTION) -> TaskSpec:
 def planned(*tasks: tuple[str, list[int]], limit: int | None = None) -> Plan:
     recorder = PlanRecorder(limit)
     for number, (name, dependencies) in enumerate(tasks, start=1):
-        recorder.add(spec(name), number, dependencies or None)
+        recorder.add(spec(name), number, [Node(other) for other in dependencies] or None)
     return recorder.plan()
 
 
@@ -136,7 +140,7 @@ def test_a_plan_does_not_change_when_tasks_are_added_later() -> None:
     recorder = PlanRecorder()
     recorder.add(spec(), 1)
     before = recorder.plan()
-    recorder.add(spec(), 2, [1])
+    recorder.add(spec(), 2, [Node(1)])
     assert (len(before), before.edges, before.depth) == (1, (), 1)
     assert len(recorder.plan()) == 2
 
@@ -154,23 +158,23 @@ def test_a_task_without_dependencies_retains_thirteen_bytes() -> None:
 def test_a_task_and_its_edge_retain_twenty_bytes() -> None:
     recorder, one = PlanRecorder(), spec()
     for number in range(1, 100_001):
-        recorder.add(one, number, [number - 1] if number > 1 else None)
+        recorder.add(one, number, [Node(number - 1)] if number > 1 else None)
     assert _size(recorder) <= 20 * 100_000
 
 
 def test_memory_stays_the_same_beyond_the_limit() -> None:
     recorder, one = PlanRecorder(limit=10), spec()
     for number in range(1, 11):
-        recorder.add(one, number, [1] if number > 1 else None)
+        recorder.add(one, number, [Node(1)] if number > 1 else None)
     before = _size(recorder)
     for number in range(11, 10_001):
-        recorder.add(one, number, [number - 1])
+        recorder.add(one, number, [Node(number - 1)])
     assert _size(recorder) == before
 
 
 def _size(recorder: PlanRecorder) -> int:
     return sum(
-        sys.getsizeof(part) for part in (recorder._specs, recorder._sources, recorder._degrees)
+        sys.getsizeof(part) for part in (recorder._specs, recorder._sources, recorder._targets)
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .model import TaskKind, TaskSpec
+from .model import DEFAULT_RESOURCES, TaskKind, TaskSpec
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
@@ -21,15 +21,19 @@ class Call:
         native: its lane can order its calls among others by itself.
         remote: its lane may keep its results.
         plain: it is a function, so that no body has to run in the loop.
+        link: it is one that asks for nothing, so that it may go on where another ended.
+        leads: and others may go on behind it: it has one attempt.
     """
 
-    __slots__ = ("dispatcher", "lane", "native", "plain", "remote", "spec")
+    __slots__ = ("dispatcher", "lane", "leads", "link", "native", "plain", "remote", "spec")
 
     def __init__(self, dispatcher: Dispatcher, spec: TaskSpec, lane: Lane | None) -> None:
         self.dispatcher = dispatcher
         self.spec = spec
         self.lane = lane
         self.plain = spec.kind is TaskKind.FUNCTION
+        self.link = self.plain and spec.resources == DEFAULT_RESOURCES
+        self.leads = self.link and spec.retries is None
         self.remote = lane is not None and lane.remote
         # With a journal a result is to be in the file before anything counts on it.
         self.native = (

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ._future import RemoteTaskFuture, TaskFuture
 from ._prepare import FLAT
 from .backend import TaskRef, TaskRequest
-from .model import DEFAULT_RESOURCES, TaskKind, TaskState
+from .model import TaskState
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
 
 __all__ = ["send_behind"]
 
-SUBMITTED, FUNCTION = TaskState.SUBMITTED, TaskKind.FUNCTION
+PENDING, READY, SUBMITTED = TaskState.PENDING, TaskState.READY, TaskState.SUBMITTED
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
@@ -32,53 +32,56 @@ def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> in
     Returns:
         How many tasks that were, at most *limit*.
     """
-    scheduler = dispatcher.scheduler
+    followed = dispatcher.scheduler.followed
     observers = dispatcher.observers
-    append = node.lane.batch.append
+    call = node.call
+    lane: Any = call.lane
+    append = lane.batch.append
     count = 0
-    while count < limit and node.spec.retries is None and _plain(node):
-        heir: Any = scheduler.heir(node)
-        if heir is None or heir.binding != FLAT or not _plain(heir):
+    while count < limit and call.leads:
+        dependents = node.dependents
+        if dependents is None or len(dependents) != 1:
             break
-        reference = _new(TaskRef, (node.number,))
-        args: list[Any] = []
-        for value in heir.args:
-            kind = type(value)
-            if value is node:
-                args.append(reference)
-            elif kind is TaskFuture:
-                args.append(value.result())
-            elif kind is RemoteTaskFuture:
-                return count  # where its value is takes a closer look, when its turn comes
-            else:
-                args.append(value)
+        heir: Any = dependents[0]
+        call = heir.call
+        if (
+            heir.blockers != 1
+            or heir.stage is not PENDING
+            or heir.binding != FLAT
+            or not call.link
+            or call.lane is not lane
+        ):
+            break
+        number = node.number
+        args = heir.args
         kwargs = heir.kwargs
-        if kwargs:
-            if RemoteTaskFuture in map(type, kwargs.values()):
-                return count
-            kwargs = {
-                key: (reference if value is node else value.result())
-                if type(value) is TaskFuture
-                else value
-                for key, value in kwargs.items()
-            }
-        scheduler.followed(node, heir)
+        if len(args) == 1 and not kwargs:
+            args = (_new(TaskRef, (number,)),)
+        else:
+            kinds = set(map(type, args))
+            kinds.update(map(type, kwargs.values()))
+            if RemoteTaskFuture in kinds:
+                break  # where its value is takes a closer look, when its turn comes
+            reference = _new(TaskRef, (number,))
+            args = tuple([_value(value, node, reference) for value in args])
+            kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
+        followed(node, heir)
         append(
             _new(
                 TaskRequest,
-                (heir.number, heir.attempt, heir.spec, tuple(args), kwargs, None, (node.number,)),
+                (heir.number, heir.attempt, call.spec, args, kwargs, None, (number,)),
             )
         )
         if observers.events is not None:
-            observers.tell(heir, TaskState.READY)
+            observers.tell(heir, READY)
             observers.tell(heir, SUBMITTED)
         node = heir
         count += 1
     return count
 
 
-def _plain(node: TaskFuture[Any]) -> bool:
-    """Whether it is a function that asks for nothing."""
-    spec = node.spec
-    asked = spec.resources
-    return spec.kind is FUNCTION and (asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES)
+def _value(value: Any, node: TaskFuture[Any], reference: TaskRef) -> Any:
+    """What stands for *value* among the arguments of the one behind *node*."""
+    if value is node:
+        return reference
+    return value.result() if type(value) is TaskFuture else value

@@ -163,15 +163,13 @@ class Dispatcher:
         holds = 0
         for value in (*args, *kwargs.values()) if kwargs else args:
             kind = type(value)
-            if kind in ATOMS:
-                continue
             if (kind is TaskFuture or kind is RemoteTaskFuture) and value.call.dispatcher is self:
                 binding = FLAT
                 if linked is None:
                     linked = [value]
                 else:
                     linked.append(value)
-            else:
+            elif kind not in ATOMS:
                 binding = NESTED
                 break
         if binding == NESTED:
@@ -182,10 +180,7 @@ class Dispatcher:
         scope = SCOPE.get()
         if scope is not None or workflow_id is not None or not call.plain:
             self._place(future, scope, workflow_id)
-        if linked is None:
-            self.recorder.add(call.spec, number)
-        else:
-            self.recorder.add(call.spec, number, [other.number for other in linked])
+        self.recorder.add(call.spec, number, linked)
         if self.journal is not None:
             self.journal.added(future, linked)
         if self.observers.events is not None:

@@ -14,10 +14,9 @@ import re
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
 
 from .model import Resources, TaskKind, TaskSpec
@@ -29,6 +28,10 @@ class _Backend(Protocol):
     name: str
 
     def plan(self) -> Mapping[str, Any]: ...
+
+
+class _Numbered(Protocol):
+    number: int
 
 
 class PlanTask(NamedTuple):
@@ -52,21 +55,21 @@ class PlanTask(NamedTuple):
 
 
 class PlanRecorder:
-    """Takes down each task of an engine, in 12 bytes, and each edge, in 4 more.
+    """Takes down each task of an engine, in 8 bytes, and each edge, in 8 more.
 
     Attributes:
         limit: the last number that is taken down; later tasks are only counted.
         missing: how many came after it.
     """
 
-    __slots__ = ("_backends", "_degrees", "_record", "_sources", "_specs", "limit", "missing")
+    __slots__ = ("_backends", "_record", "_sources", "_specs", "_targets", "limit", "missing")
 
     def __init__(self, limit: int | None = None, backends: Sequence[_Backend] = ()) -> None:
         self._backends = backends
         self._specs: list[TaskSpec] = []
         self._record = self._specs.append
-        self._degrees = array("I")
         self._sources = array("I")
+        self._targets = array("I")
         self.limit = sys.maxsize if limit is None else limit
         self.missing = 0
 
@@ -75,17 +78,18 @@ class PlanRecorder:
         """False once a task came after the limit."""
         return not self.missing
 
-    def add(self, spec: TaskSpec, number: int, dependencies: Sequence[int] | None = None) -> None:
+    def add(
+        self, spec: TaskSpec, number: int, dependencies: Iterable[_Numbered] | None = None
+    ) -> None:
         """Take down task *number*: 1, 2, 3 and so on, each after all its dependencies."""
         if number > self.limit:
             self.missing += 1
             return
         self._record(spec)
-        if dependencies:
-            self._degrees.append(len(dependencies))
-            self._sources.extend(dependencies)
-        else:
-            self._degrees.append(0)
+        if dependencies is not None:
+            for other in dependencies:
+                self._sources.append(other.number)
+                self._targets.append(number)
 
     def plan(self) -> Plan:
         """The DAG so far; later calls of `add` do not change it."""
@@ -93,10 +97,7 @@ class PlanRecorder:
             PlanTask(number, spec.name, spec.kind, spec.backend, spec.resources)
             for number, spec in enumerate(self._specs, start=1)
         )
-        targets = chain.from_iterable(
-            repeat(number, degree) for number, degree in enumerate(self._degrees, start=1)
-        )
-        edges = tuple(dict.fromkeys(zip(self._sources, targets, strict=True)))
+        edges = tuple(dict.fromkeys(zip(self._sources, self._targets, strict=True)))
         asked = {backend.name: dict(backend.plan()) for backend in self._backends}
         return Plan(
             tasks,

@@ -129,8 +129,7 @@ class Scheduler:
             self.ready.append(node)
             return ()
         node.stage = PENDING
-        node.blockers = holds
-        return self._wait(node, dependencies or ())
+        return self._wait(node, dependencies or (), holds)
 
     def wait_more(
         self, node: Node, dependencies: Iterable[Node], holds: int = 0
@@ -143,11 +142,11 @@ class Scheduler:
         dependencies = list(dependencies)
         self._check_cycle(node, dependencies)
         self._enter(node, PENDING)
-        node.blockers = holds
-        return self._wait(node, dependencies)
+        return self._wait(node, dependencies, holds)
 
-    def _wait(self, node: Node, dependencies: Iterable[Node]) -> Sequence[Resolution]:
-        blockers = node.blockers
+    def _wait(
+        self, node: Node, dependencies: Iterable[Node], blockers: int
+    ) -> Sequence[Resolution]:
         for other in dependencies:
             stage = other.stage
             if stage < DONE:
@@ -197,17 +196,8 @@ class Scheduler:
                 for other in followers:
                     self.release(other)
 
-    def heir(self, node: Node) -> Node | None:
-        """The one task that waits for *node*, if that waits for nothing else."""
-        dependents = node.dependents
-        if dependents is None or len(dependents) != 1:
-            return None
-        other = dependents[0]
-        alone = other.blockers == 1 and other.stage is PENDING and other.lane is node.lane
-        return other if alone else None
-
     def followed(self, node: Node, heir: Node) -> None:
-        """*heir* was sent right behind *node*, to be run when that is done."""
+        """*heir*, which waited for *node* alone, was sent right behind it."""
         node.followers, node.dependents = node.dependents, None
         heir.blockers = 0
         heir.stage = SUBMITTED
@@ -236,7 +226,9 @@ class Scheduler:
         if node.stage is not RUNNING and node.stage is not SUBMITTED:
             check_transition(node.stage, DONE)
         node.stage = DONE
-        self._forget(node)
+        tasks = self.tasks
+        if tasks.pop(node.number, None) is not None and not tasks:
+            tasks.clear()
         node.followers = None
         dependents = node.dependents
         if dependents is not None:
@@ -332,11 +324,8 @@ class Scheduler:
         node.stage = state
 
     def _forget(self, node: Node) -> None:
+        # It is not there if a KeyboardInterrupt came between a call and its place in the graph.
+        # An empty dict keeps the table of its largest day; clear() gives it back.
         tasks = self.tasks
-        try:
-            del tasks[node.number]
-        except KeyError:  # a KeyboardInterrupt came between a call and its place in the graph
-            return
-        if not tasks:
-            # A dict keeps the table of its largest day; clear() gives it back.
+        if tasks.pop(node.number, None) is not None and not tasks:
             tasks.clear()

@@ -87,6 +87,7 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
                 observers.tell(node, SUBMITTED)
             if (
                 lane.chains
+                and call.leads
                 and (dependents := node.dependents) is not None
                 and dependents[0].blockers == 1
                 and len(dependents) == 1
