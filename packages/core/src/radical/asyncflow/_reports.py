@@ -89,7 +89,7 @@ def _receiver(dispatcher: Dispatcher, inbox: Inbox, to: Reports) -> Callable[[in
                     continue
                 stage = node.stage
                 aux = node.aux
-                if stage is not RUNNING and stage is not SUBMITTED:
+                if stage is not SUBMITTED and stage is not RUNNING:
                     stray(report)
                 elif (aux is not None and aux.preparing is not None) or (
                     recording and node.entry.waiting

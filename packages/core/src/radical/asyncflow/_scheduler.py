@@ -129,7 +129,35 @@ class Scheduler:
             self.ready.append(node)
             return ()
         node.stage = PENDING
-        return self._wait(node, dependencies or (), holds)
+        blockers = holds
+        for other in dependencies or ():
+            stage = other.stage
+            if stage is not PENDING and stage is not READY:
+                if stage is DONE:
+                    continue
+                if stage is not SUBMITTED and stage is not RUNNING:
+                    node.blockers = blockers
+                    if stage is FAILED:
+                        return self.fail(node, self._blame(node))
+                    return self.cancel(node)
+                if other.native and node.native and other.lane is node.lane:
+                    followers = other.followers
+                    if followers is None:
+                        other.followers = [node]
+                    else:
+                        followers.append(node)
+                    continue
+            blockers += 1
+            dependents = other.dependents
+            if dependents is None:
+                other.dependents = [node]
+            else:
+                dependents.append(node)
+        node.blockers = blockers
+        if not blockers:
+            node.stage = READY
+            self.ready.append(node)
+        return ()
 
     def wait_more(
         self, node: Node, dependencies: Iterable[Node], holds: int = 0
@@ -141,38 +169,8 @@ class Scheduler:
         """
         dependencies = list(dependencies)
         self._check_cycle(node, dependencies)
-        self._enter(node, PENDING)
-        return self._wait(node, dependencies, holds)
-
-    def _wait(
-        self, node: Node, dependencies: Iterable[Node], blockers: int
-    ) -> Sequence[Resolution]:
-        for other in dependencies:
-            stage = other.stage
-            if stage < DONE:
-                if stage >= SUBMITTED and other.native and node.native and other.lane is node.lane:
-                    followers = other.followers
-                    if followers is None:
-                        other.followers = [node]
-                    else:
-                        followers.append(node)
-                    continue
-                blockers += 1
-                dependents = other.dependents
-                if dependents is None:
-                    other.dependents = [node]
-                else:
-                    dependents.append(node)
-            elif stage is not DONE:
-                node.blockers = blockers
-                if stage is FAILED:
-                    return self.fail(node, self._blame(node))
-                return self.cancel(node)
-        node.blockers = blockers
-        if not blockers:
-            node.stage = READY
-            self.ready.append(node)
-        return ()
+        check_transition(node.stage, PENDING)
+        return self.add(node, dependencies, holds)
 
     def release(self, node: Node) -> None:
         """One of *node*'s holds is gone."""

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._chains import send_behind
+from ._future import TaskFuture
 from ._prepare import NESTED
-from ._values import StillOpen, refer, top_level
+from ._values import StillOpen, refer
 from .backend import TaskRequest
 from .model import TaskState
 
@@ -69,7 +70,15 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
                         dispatcher.unbound(node, error)
                         continue
                 else:
-                    args, kwargs = top_level(args, kwargs)
+                    # No value is elsewhere: what stands for one is a plain future.
+                    args = tuple(
+                        [value.result() if type(value) is TaskFuture else value for value in args]
+                    )
+                    if kwargs:
+                        kwargs = {
+                            key: value.result() if type(value) is TaskFuture else value
+                            for key, value in kwargs.items()
+                        }
             if dispatcher.carriage is not None:
                 spec, args = dispatcher.carriage.pack(node, args)
             batch = lane.batch

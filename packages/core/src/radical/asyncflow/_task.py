@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
 
@@ -116,14 +117,14 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def _arity(signature: inspect.Signature | None) -> tuple[float, float]:
+def _arity(signature: inspect.Signature | None) -> tuple[int, int]:
     """The fewest and the most positional arguments that need no closer look."""
     if signature is None:
-        return 0, float("inf")
-    least = most = 0.0
+        return 0, sys.maxsize
+    least = most = 0
     for parameter in signature.parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:
-            most = float("inf")
+            most = sys.maxsize
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             most += 1
             least += parameter.default is parameter.empty

@@ -12,7 +12,7 @@ from .backend import TaskRef
 from .errors import CycleError, DependencyFailureError
 from .model import TaskKind, TaskState
 
-__all__ = ["FUTURES", "StillOpen", "refer", "substitute", "top_level"]
+__all__ = ["FUTURES", "StillOpen", "refer", "substitute"]
 
 FUTURES = frozenset({TaskFuture, RemoteTaskFuture})
 
@@ -32,19 +32,6 @@ class StillOpen(Exception):  # noqa: N818 - a signal to the caller, not an error
     def __init__(self, futures: list[TaskFuture[Any]]) -> None:
         super().__init__()
         self.futures = futures
-
-
-def top_level(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Values for finished futures that stand as arguments themselves, not inside one."""
-    args = tuple([value.result() if type(value) in FUTURES else value for value in args])
-    if kwargs:
-        kwargs = {
-            key: value.result() if type(value) in FUTURES else value
-            for key, value in kwargs.items()
-        }
-    return args, kwargs
 
 
 def refer(
