@@ -29,14 +29,22 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The most that a figure may be.
+    """The most that a figure may be, or the least.
 
     Attributes:
         limit: for the ratio to *reference*, or for our figure itself where that is None.
+        least: more is better.
     """
 
     limit: float
     reference: str | None
+    least: bool = False
+
+    def met(self, reached: float) -> bool:
+        return reached >= self.limit if self.least else reached <= self.limit
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.least else '≤'} {self.limit:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Row:
     def met(self) -> bool | None:
         """Whether the goal is met; None without a goal or a figure for it."""
         reached = self.reached
-        return None if self.goal is None or reached is None else reached <= self.goal.limit
+        return None if self.goal is None or reached is None else self.goal.met(reached)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def goals(rows: Sequence[Row]) -> list[str]:
     """What was aimed at, and whether it was reached."""
-    lines = ["| goal | at most | reached | |", "| --- | ---: | ---: | --- |"]
+    lines = ["| goal | | reached | |", "| --- | --- | ---: | --- |"]
     for row in rows:
         if row.goal is None or row.reached is None:
             continue
@@ -71,7 +71,7 @@ def goals(rows: Sequence[Row]) -> list[str]:
         if row.goal.reference is not None:
             what += f", ratio to {row.goal.reference}"
         verdict = "met" if row.met else "**not met**"
-        lines.append(f"| {what} | {row.goal.limit:g} | {_number(row.reached)} | {verdict} |")
+        lines.append(f"| {what} | {row.goal} | {_number(row.reached)} | {verdict} |")
     return lines if len(lines) > 2 else []
 
 

@@ -84,7 +84,7 @@ def _spawn() -> tuple[int, str]:
 def _measure(settings: Settings) -> Sequence[Row]:
     sides = {OURS: _ours, "create_subprocess_exec": _asyncio, "posix_spawn": _posix_spawn}
     size = settings.size(1_000)
-    goals = {COST: Goal(0.75, "create_subprocess_exec")}
+    goals = {COST: Goal(0.6, "create_subprocess_exec")}
     return rows("executables", size, contest(sides, size, settings.repeat), goals)
 
 

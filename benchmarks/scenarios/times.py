@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import statistics
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from queue import SimpleQueue
+from types import MappingProxyType
 from typing import Any
 
 import numpy
@@ -17,7 +20,7 @@ from radical.asyncflow import WorkflowEngine
 
 from .._bodies import one_more, pause, shifted
 from .._measure import agree, interleave, rows
-from .._model import OURS, Row, Scenario, Settings
+from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
 
@@ -50,26 +53,59 @@ async def _reference(kind: str, workers: int) -> AsyncIterator[Caller]:
         yield partial(asyncio.get_running_loop().run_in_executor, pool)
 
 
+@asynccontextmanager
+async def _bare(kind: str, workers: int) -> AsyncIterator[Caller]:  # noqa: ARG001
+    """One thread behind a queue, and nothing else: what the two changes of thread cost."""
+    loop = asyncio.get_running_loop()
+    calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+
+    def serve() -> None:
+        while (item := calls.get()) is not None:
+            future, body = item
+            loop.call_soon_threadsafe(future.set_result, body())
+
+    def call(body: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        future = loop.create_future()
+        calls.put((future, partial(body, *args)))
+        return future
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield call
+    finally:
+        calls.put(None)
+        thread.join()
+
+
 SIDES = {OURS: _ours, REFERENCE: _reference}
 
 Work = Callable[[Caller, int], Awaitable[tuple[object, dict[str, float]]]]
 
 
 def _contest(
-    name: str, size: int, settings: Settings, kind: str, workers: int, work: Work
+    name: str,
+    size: int,
+    settings: Settings,
+    kind: str,
+    workers: int,
+    work: Work,
+    goals: Mapping[str, Goal],
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sequence[Row]:
+    sides = {**SIDES, **more}
     results: dict[str, object] = {}
 
     async def once(side: str) -> dict[str, float]:
-        async with SIDES[side](kind, workers) as call:
+        async with sides[side](kind, workers) as call:
             await asyncio.gather(*[call(one_more, number) for number in range(4 * workers)])
             gc.collect()
             result, figures = await work(call, size)
         agree(results, side, result)
         return figures
 
-    samples = {side: partial(_run, once, side) for side in SIDES}
-    return rows(name, size, interleave(samples, settings.repeat))
+    samples = {side: partial(_run, once, side) for side in sides}
+    return rows(name, size, interleave(samples, settings.repeat), goals)
 
 
 def _run(
@@ -104,20 +140,30 @@ async def _batch(call: Caller, size: int) -> tuple[object, dict[str, float]]:
     return results, {"efficiency": size * SECONDS / SLOTS / seconds}
 
 
+def _payload(settings: Settings) -> Sequence[Row]:
+    goals = {"ms a link": Goal(0.35, REFERENCE)}
+    return _contest("payload", settings.size(20), settings, "process", 2, _links, goals)
+
+
+def _latency(settings: Settings) -> Sequence[Row]:
+    goals = {"µs, median": Goal(0.75, REFERENCE)}
+    bare = {"a bare thread": _bare}
+    return _contest("latency", settings.size(2_000), settings, "thread", 2, _trips, goals, bare)
+
+
+def _makespan(settings: Settings) -> Sequence[Row]:
+    goals = {"efficiency": Goal(0.97, None, least=True)}
+    return _contest("makespan", 200, settings, "thread", SLOTS, _batch, goals)
+
+
 SCENARIOS = [
     Scenario(
-        "payload",
-        f"an array of {MEGABYTES} MB from process to process, link by link",
-        lambda settings: _contest("payload", settings.size(20), settings, "process", 2, _links),
+        "payload", f"an array of {MEGABYTES} MB from process to process, link by link", _payload
     ),
-    Scenario(
-        "latency",
-        "one call at a time on a thread, awaited before the next",
-        lambda settings: _contest("latency", settings.size(2_000), settings, "thread", 2, _trips),
-    ),
+    Scenario("latency", "one call at a time on a thread, awaited before the next", _latency),
     Scenario(
         "makespan",
         f"{SECONDS * 1e3:.0f} ms of work each on {SLOTS} threads; 1.0 is ideal",
-        lambda settings: _contest("makespan", 200, settings, "thread", SLOTS, _batch),
+        _makespan,
     ),
 ]

@@ -15,7 +15,16 @@ __all__ = ["SCENARIOS"]
 REFERENCE = "run_in_executor"
 WORKERS = 2
 
-LIMITS = {"thread-bag": 0.35, "thread-chain": 1.0, "process-bag": 0.25}
+LIMITS = {
+    "thread-bag": 0.15,
+    "thread-chain": 0.1,
+    "thread-fan": 0.15,
+    "thread-layers": 0.15,
+    "process-bag": 0.08,
+    "process-chain": 0.35,
+    "process-fan": 0.08,
+    "process-layers": 0.08,
+}
 SIZE = 10_000
 POOLS: dict[str, Callable[[], Executor]] = {
     "thread": partial(ThreadPoolExecutor, WORKERS),
@@ -27,7 +36,7 @@ def _measure(kind: str, shape: str, settings: Settings) -> Sequence[Row]:
     name = f"{kind}-{shape}"
     ours = _ours.side(_ours.SHAPES[shape], "concurrent", executor_type=kind, max_workers=WORKERS)
     sides = {OURS: ours, REFERENCE: _executor.side(_executor.SHAPES[shape], POOLS[kind])}
-    goals = {COST: Goal(LIMITS[name], REFERENCE)} if name in LIMITS else None
+    goals = {COST: Goal(LIMITS[name], REFERENCE)}
     size = settings.size(SIZE)
     return rows(name, size, contest(sides, size, settings.repeat), goals)
 
