@@ -143,8 +143,10 @@ async def test_the_third_task_waits_for_the_other_two() -> None:
 
 
 def test_the_blocks_are_those_of_the_specification() -> None:
-    """Where the specification lies beside the repository; anywhere else nothing to compare."""
-    for document in SPECIFICATION.glob("000_*.txt"):
+    documents = list(SPECIFICATION.glob("000_*.txt"))
+    if not documents:
+        pytest.skip("the specification does not lie beside this checkout: nothing to compare")
+    for document in documents:
         there = {block.text for block in read_blocks(document.read_text(encoding="utf-8"))}
         here = {source(path.name) for path in BLOCKS.iterdir()}
         assert here <= there

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 from asyncflow_backend_radical import RadicalExecutionBackend
-from radical.asyncflow import WorkflowEngine
+from document_blocks import compile_block, run_code
+from radical.asyncflow import WorkflowEngine, factory
 from radical.asyncflow.errors import ConfigurationError
+
+BLOCKS = Path(__file__).parents[3] / "tests/spec/blocks"
 
 
 def _pilot(**config: Any) -> dict[str, Any]:
@@ -33,6 +36,14 @@ def test_the_cpu_example_of_the_specification_has_all_its_cores() -> None:
         resource="tacc.frontera", queue="normal", nodes=1000, cores_per_node=56, walltime=240
     ).plan()
     assert (plan["nodes"], plan["cores"], plan["queued"]) == (1000, 56_000, True)
+
+
+@pytest.mark.parametrize("block", ["hpc", "gpu", "cpu", "fallback"])
+async def test_a_block_of_the_specification_makes_the_pilots_backend(block: str) -> None:
+    names: dict[str, Any] = {"factory": factory}
+    source = (BLOCKS / f"{block}.py").read_text(encoding="utf-8")
+    await run_code(compile_block(source, block), names)
+    assert isinstance(names["backend"], RadicalExecutionBackend)
 
 
 def test_the_plan_says_which_settings_the_centre_demands_beside() -> None:

@@ -158,9 +158,13 @@ def test_a_secret_in_the_text_of_a_validator_is_never_shown():
     assert text.endswith("cannot log in with ***")
 
 
-@pytest.mark.parametrize("config", [[("a", 1)], "max_workers=4", 3])
+@pytest.mark.parametrize("config", [[("a", 1)], "max_workers=4", 3, ..., {..., 1}])
 def test_a_config_that_is_no_mapping_is_refused(config):
     assert "must be a mapping" in problem(Pool, config)
+
+
+def test_the_ellipsis_of_an_example_sets_nothing():
+    assert merge({...}, {"b": 2}, backend="pool") == {"b": 2}
 
 
 def test_a_key_given_twice_is_refused():

@@ -212,7 +212,7 @@ def test_everything_wrong_in_a_file_is_told_at_once(write):
     assert "unknown key 'profiles.a.bakend'; did you mean 'backend'?" in text
     assert "profiles.a.backend is missing" in text
     assert "profiles.b.backend must be the name of one, not 3" in text
-    assert "profiles.b.config must be a table, not a str" in text
+    assert "profiles.b.config must be a table, not str" in text
     assert "two are named 'noop'" in text
 
 

@@ -202,7 +202,7 @@ def _choice(table: Any, where: str, problems: list[str]) -> list[Choice]:
     if name is not None and (not isinstance(name, str) or not name):
         problems.append(f"{_at(where, 'name')} must be a text, not {name!r}")
     if not isinstance(config, Mapping):
-        problems.append(f"{_at(where, 'config')} must be a table, not a {type(config).__name__}")
+        problems.append(f"{_at(where, 'config')} must be a table, not {type(config).__name__}")
     if len(problems) > before:
         return []
     return [Choice(str(backend), {**config, "name": name} if name else dict(config))]

@@ -26,9 +26,13 @@ def merge(
 ) -> dict[str, Any]:
     """*config* and the keywords *more* as one.
 
+    ``{...}``, which examples write where the reader's own settings go, sets nothing.
+
     Raises:
         ConfigurationError: *config* is no mapping, or both hold the same key.
     """
+    if isinstance(config, set) and config == {...}:
+        config = None
     if config is not None and not isinstance(config, Mapping):
         raise ConfigurationError(
             f"config of backend {backend!r} must be a mapping such as {{'max_workers': 4}}, "
