@@ -176,6 +176,54 @@ async def test_what_runs_for_long_is_told_of_before_it_ends(program: Program) ->
     assert program.records()[0].state == "DONE"
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+async def test_a_failure_has_the_time_of_its_worker_not_of_the_loop(
+    tmp_path: Path, retries: int
+) -> None:
+    begun, go, other = (threading.Event() for _ in range(3))
+
+    def broken() -> None:
+        begun.set()
+        assert go.wait(20)
+        raise ValueError("broken")
+
+    path = tmp_path / "journal"
+    async with WorkflowEngine.create("concurrent", {"max_workers": 1}, journal=path) as flow:
+        failing = flow.function_task(broken, retries=retries)()
+        following = flow.function_task(other.set)()
+        await until(begun.is_set)
+        go.set()
+        assert other.wait(20)  # the loop stands still, while the worker goes on
+        await following
+        with pytest.raises(ValueError, match="broken"):
+            await failing
+    first, second = read(path)[0].tasks.values()
+    ended = first.failed[0].ended if retries else first.ended
+    assert ended is not None
+    assert second.started is not None
+    assert ended <= second.started
+
+
+async def test_what_a_failure_ends_does_not_end_before_it_was_called(program: Program) -> None:
+    backend = ScriptedBackend()
+    backend.hold("square")
+
+    async def main(flow: WorkflowEngine) -> Any:
+        task = flow.function_task(square)
+        first = task(3)
+        await until(backend.waiting)
+        backend.start_task(first)
+        backend.fail(first, ValueError())
+        return await asyncio.gather(first, task(first), return_exceptions=True)
+
+    await program.run(main, backend)
+    _, dependent = program.records()
+    assert dependent.state == "FAILED"
+    assert dependent.added is not None
+    assert dependent.ended is not None
+    assert dependent.added <= dependent.ended
+
+
 async def test_no_argument_is_written(program: Program) -> None:
     async def main(flow: WorkflowEngine) -> Any:
         return await flow.function_task(lambda password: 1, name="login")("s3cr3t")  # noqa: ARG005

@@ -204,7 +204,7 @@ class Recorder:
         """An attempt of *node* failed, and another will follow."""
         entry = node.entry
         attempt = node.attempt
-        started, ended = entry.started, monotonic() - self._began
+        started, ended = entry.started, self._moment()
         worker = entry.worker
         function = node.entry.body.number
         self._forget(node)
@@ -225,7 +225,8 @@ class Recorder:
 
     def ended(self, node: TaskFuture[Any], state: TaskState, error: BaseException | None) -> None:
         """*node* failed for good, or was cancelled."""
-        time = monotonic() - self._began
+        # What a dependency's failure ends may have been called after that happened.
+        time = max(self._moment(), node.entry.added)
         self._forget(node)
         self._append(lambda: self._ended_line(node, state, time, error=error))
 
@@ -255,6 +256,10 @@ class Recorder:
         self._dispatcher.outcomes.settle(node, value)
 
     # ------------------------------------------------------------------- lines
+
+    def _moment(self) -> float:
+        """When that happened which is being taken in, where its report says so, or now."""
+        return (self._dispatcher.observers.when or monotonic()) - self._began
 
     def _forget(self, node: TaskFuture[Any]) -> None:
         if self._running.pop(node.number, None) is not None:
