@@ -177,9 +177,10 @@ const timeline = (() => {
 
 	function fillLegend() {
 		const items = [];
-		const mark = (colour, label) => {
+		const mark = (colour, label, hollow = false) => {
 			const sign = make('span', { class: 'mark' });
-			sign.style.background = colour;
+			if (hollow) sign.style.boxShadow = `inset 0 0 0 1.5px ${colour}`;
+			else sign.style.background = colour;
 			items.push(make('li', {}, sign, make('span', { class: 'name' }, label)));
 		};
 		if (chosen.value === 'state') {
@@ -191,7 +192,7 @@ const timeline = (() => {
 			if (data.functions.length > 8) items.push(make('li', { class: 'note' }, `and ${plural(data.functions.length - 8, 'more function')}`));
 			mark(palette.failed, 'failed');
 		}
-		if (data.failed.length) mark(palette.failed, 'hollow: an attempt that was tried again');
+		if (data.failed.length) mark(palette.failed, 'an attempt that was tried again', true);
 		legend.replaceChildren(...items);
 	}
 
