@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._future import TaskFuture
 from ._halt import halt
+from ._launch import BACKEND_GRACE
 from .errors import ConfigurationError, PreemptedError
 from .events import Event, TaskEvent
 from .model import TaskState
@@ -34,8 +35,8 @@ log = logging.getLogger("radical.asyncflow")
 EXIT_CODE = 75
 """Of a program that was preempted and is to be run again: EX_TEMPFAIL of sysexits.h."""
 
-MARGIN = 5.0
-"""Seconds before the end at which nothing runs any more: the shutdown takes the rest."""
+MARGIN = BACKEND_GRACE
+"""Seconds before the end at which nothing runs any more: the shutdown may take the rest."""
 
 LOOK = 0.1
 """Seconds between looks whether anything runs still that held tasks could wait for."""
