@@ -1,4 +1,9 @@
-"""A coarse guard: the engine's own cost has not doubled.  `benchmarks/` has the figures."""
+"""A coarse guard: the engine's own cost has not doubled.  `benchmarks/` has the figures.
+
+What is compared is the time that this thread had a processor, not the time that passed: at a
+load of 40 on two cores a median of five rounds was off by a fifth, that of the clock by more
+than the doubling that is to be seen.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from radical.asyncflow import WorkflowEngine
@@ -15,8 +20,8 @@ from radical.asyncflow import WorkflowEngine
 TASKS = 3_000
 ROUNDS = 5
 TRIES = 3
-LIMIT = 4.0
-"""Times what plain asyncio costs; the goal is 2.0."""
+LIMIT = 1.7
+"""Times what plain asyncio costs, where bag and chain take 1.0 to 1.2 times as much."""
 
 Work = Callable[[], Awaitable[None]]
 
@@ -66,9 +71,9 @@ async def our_chain(flow: WorkflowEngine) -> None:
 
 async def seconds(work: Work) -> float:
     gc.collect()
-    began = time.perf_counter()
+    began = time.thread_time()
     await work()
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 async def least_ratio(ours: Work, plain: Work) -> float:
@@ -82,11 +87,31 @@ async def least_ratio(ours: Work, plain: Work) -> float:
     return best
 
 
-async def test_bag_costs_at_most_four_times_plain_asyncio() -> None:
-    async with WorkflowEngine.create(backend="noop") as flow:
-        assert await least_ratio(lambda: our_bag(flow), plain_bag) <= LIMIT
+async def twice(work: Work) -> None:
+    await work()
+    await work()
 
 
-async def test_chain_costs_at_most_four_times_plain_asyncio() -> None:
-    async with WorkflowEngine.create(backend="noop") as flow:
-        assert await least_ratio(lambda: our_chain(flow), plain_chain) <= LIMIT
+@pytest.fixture
+async def flow() -> AsyncIterator[WorkflowEngine]:
+    async with WorkflowEngine.create(backend="noop") as engine:
+        yield engine
+
+
+CASES = pytest.mark.parametrize(
+    ("ours", "plain"), [(our_bag, plain_bag), (our_chain, plain_chain)], ids=["bag", "chain"]
+)
+
+
+@CASES
+async def test_the_engine_costs_little_more_than_plain_asyncio(
+    flow: WorkflowEngine, ours: Callable[[WorkflowEngine], Awaitable[None]], plain: Work
+) -> None:
+    assert await least_ratio(lambda: ours(flow), plain) <= LIMIT
+
+
+@CASES
+async def test_a_doubling_would_be_seen(
+    flow: WorkflowEngine, ours: Callable[[WorkflowEngine], Awaitable[None]], plain: Work
+) -> None:
+    assert await least_ratio(lambda: twice(lambda: ours(flow)), plain) > LIMIT

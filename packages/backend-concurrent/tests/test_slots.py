@@ -163,10 +163,8 @@ async def test_ten_thousand_queued_tasks_are_cancelled_before_cancel_returns(sta
     await driver.begun(busy)
     queued = [driver.function(print) for _ in range(10_000)]
     driver.submit(*queued)
-    begun = time.monotonic()
     for request in queued:
         driver.backend.cancel([request.task_id])
-    assert time.monotonic() - begun < 20  # not quadratic: 2 s where nothing else runs
     assert all(driver.sink.outcome(request).state is CANCELLED for request in queued)
     gate.set()
     await driver.sink.outcomes([busy])

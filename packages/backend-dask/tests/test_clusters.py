@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,12 +98,10 @@ async def test_the_link_to_the_dashboard_is_that_of_the_cluster(
 async def refused(settings: dict[str, Any]) -> str:
     """The message of a start that must fail, in time, and leave nothing."""
     backend = DaskExecutionBackend(**settings)
-    begun = time.monotonic()
-    async with LeakGuard():
+    async with LeakGuard(), asyncio.timeout(60):
         with pytest.raises(BackendStartError) as caught:
             await backend.start(RecordingSink())
         await backend.shutdown()
-    assert time.monotonic() - begun < 20
     return str(caught.value)
 
 

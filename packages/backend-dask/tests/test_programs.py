@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -90,10 +89,8 @@ def test_ctrl_c_ends_the_program_and_its_cluster(tmp_path: Path) -> None:
         process.stdout.readline()
         process.stdout.readline()
         children = psutil.Process(process.pid).children(recursive=True)
-        begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(20) != 0
-        assert time.monotonic() - begun < 20
     _, alive = psutil.wait_procs(children, timeout=8)
     assert alive == []
 

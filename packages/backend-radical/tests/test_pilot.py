@@ -93,16 +93,11 @@ async def test_what_is_cancelled_in_the_queue_never_begins(
     assert not (tmp_path / "never").exists()
 
 
-async def test_five_hundred_functions_cost_less_than_as_many_requests_to_a_raptor(
-    flow: WorkflowEngine,
-) -> None:
-    # Which takes 43 ms for one; the benchmark `pilot-functions` has both.
+async def test_five_hundred_functions_all_come_back(flow: WorkflowEngine) -> None:
     double = flow.function_task(_double)
     await double(0)
-    began = time.monotonic()
     results = await asyncio.gather(*(double(number) for number in range(500)))
     assert results == [2 * number for number in range(500)]
-    assert time.monotonic() - began < 500 * 0.040
 
 
 async def test_functions_run_beside_each_other(flow: WorkflowEngine, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -243,28 +242,38 @@ async def test_a_block_may_clean_up_when_it_is_cancelled(flow: WorkflowEngine) -
 async def test_a_block_that_holds_the_loop_is_named_in_a_warning(
     flow: WorkflowEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("radical.asyncflow._block.LIMIT", 0.01)
+    now = 0.0
+    monkeypatch.setattr("radical.asyncflow._block.perf_counter", lambda: now)
 
     @flow.block
     async def greedy() -> None:
-        end = time.perf_counter() + 0.02
-        while time.perf_counter() < end:
-            pass
+        nonlocal now
+        now += 1.1
 
     await greedy()
-    assert "block 'greedy' held the event loop" in caplog.text
+    assert "block 'greedy' held the event loop for 1.1 s" in caplog.text
 
 
 async def test_a_block_that_waits_is_not_warned_of(
     flow: WorkflowEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("radical.asyncflow._block.LIMIT", 0.05)
+    now = 0.0
+    monkeypatch.setattr("radical.asyncflow._block.perf_counter", lambda: now)
 
     @flow.block
     async def patient() -> None:
-        await asyncio.sleep(0.1)
+        def an_hour_later() -> None:
+            nonlocal now
+            now += 3600.0
+            waiting.set_result(None)
+
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_future()
+        loop.call_soon(an_hour_later)
+        await waiting
 
     await patient()
+    assert now == 3600.0
     assert "held the event loop" not in caplog.text
 
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -269,10 +268,8 @@ def interrupted(number: signal.Signals, body: str) -> tuple[int, str, str]:
     with program(body) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
-        began = time.monotonic()
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
-        assert time.monotonic() - began < 20
     return process.returncode, out, err
 
 

@@ -13,9 +13,6 @@ from .browser import Page
 from .conftest import Save
 from .synthetic import synthetic
 
-HANG = 15.0
-"""Seconds; a page that takes so long hangs."""
-
 SECTIONS = (
     *("summary", "timeline", "utilisation", "graph", "slowest", "failures", "retries"),
     *("cache", "tasks"),
@@ -59,7 +56,6 @@ def test_a_page_of_10_000_tasks_opens_with_all_its_sections(
     took = page.open(ten_thousand)
     with capsys.disabled():
         print(f"\n10,000 tasks: {ten_thousand.stat().st_size:,} bytes, open in {took:.2f} s")
-    assert took < HANG
     for section in SECTIONS:
         words = page.text(f"#{section}")
         assert len(words.splitlines()) > 1, section
@@ -96,7 +92,6 @@ def test_a_page_of_100_000_tasks_opens_and_scrolls(
     took = page.open(path)
     with capsys.disabled():
         print(f"\n100,000 tasks: {path.stat().st_size:,} bytes, open in {took:.2f} s")
-    assert took < 2 * HANG
     for section in SECTIONS:
         x, y = middle(page, f"#{section}")
         page.mouse("mouseWheel", x, y, deltaX=0, deltaY=200)

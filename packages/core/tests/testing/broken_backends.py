@@ -100,11 +100,12 @@ class TestIgnoresCancel(_Suite):
             pass
 
 
-class TestBlocksInSubmit(_Suite):
+class TestAnswersInSubmit(_Suite):
     class backend(ScriptedBackend):  # noqa: N801
         def submit(self, batch: Sequence[TaskRequest]) -> None:
-            super().submit(batch)
-            time.sleep(1.0)
+            for request in batch:
+                self.sink.running(request.task_id, request.attempt)
+                self.sink.done(request.task_id, request.attempt, "task")
 
 
 class TestBlocksInEachSubmit(_Suite):
@@ -208,6 +209,10 @@ class TestListensToThePipeAlone(_Processes):
 
 class TestAnswersForForks(_Processes):
     backend = _with("answers for forks")
+
+
+class TestSearchesForWhatItCancels(_Processes):
+    backend = _with("searches")
 
 
 class TestKeepsItsPath(_Processes):

@@ -90,6 +90,8 @@ class ProcessBackend(ExecutionBackend):
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         with self._news:
             for task_id in task_ids:
+                if "searches" in self.faults:
+                    next((one for one in self._waiting if one == task_id), None)
                 if (request := self._waiting.pop(task_id, None)) is not None:
                     assert self._sink is not None
                     self._sink.cancelled(task_id, request.attempt)

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from ...engine import WorkflowEngine
+from ...model import TaskState
 from .. import _functions as functions
+from .._calls import WatchedId, calls
+from .bare import Bare
 from .suite import Suite, appears, falls_still, needs, open_gate, until
 
 
@@ -151,6 +154,36 @@ class Cancellation(Suite):
         assert len(done) == len(futures)
         assert [future.result() for future in futures[:100]] == list(range(100))
         assert await value("alive") == "alive"
+
+    @needs("function", "executes", "slots", "workers")
+    async def test_the_cost_of_cancelling_what_is_queued_follows_its_number(
+        self, bare: Bare, folder: str
+    ) -> None:
+        assert self.slots is not None
+        busy = [bare.request(functions.hold_blocking, folder, at) for at in range(self.slots)]
+        bare.submit(*busy)
+        for at in range(len(busy)):
+            await appears(folder, f"began-{at}")
+        number = max(self.load // 10, 200)
+        fewer = await self._cost_of_cancelling(bare, number)
+        more = await self._cost_of_cancelling(bare, 2 * number)
+        open_gate(folder)
+        await bare.sink.outcomes(busy, self.patience)
+        assert more < 3 * fewer  # four times as much if each cancel looks at all the others
+
+    async def _cost_of_cancelling(self, bare: Bare, number: int) -> int:
+        """What it takes to cancel so many queued tasks, in calls; the last one first."""
+        queued = [
+            request._replace(task_id=WatchedId(request.task_id))
+            for request in (bare.request(functions.identity, at) for at in range(number))
+        ]
+        bare.submit(*queued)
+        cost = calls(
+            lambda: [bare.backend.cancel([request.task_id]) for request in reversed(queued)]
+        )
+        reports = await bare.sink.outcomes(queued, self.patience)
+        assert {report.state for report in reports} == {TaskState.CANCELLED}
+        return cost
 
     @needs("function", "executes")
     async def test_a_timeout_around_a_task_cancels_it(

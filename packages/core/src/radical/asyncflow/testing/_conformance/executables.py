@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 import signal
-import time
 import uuid
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ...engine import WorkflowEngine
 from ...errors import ExecutableError, TaskTimeoutError
 from ...model import Command
 from .. import _functions as functions
-from .suite import Suite, appears, marked, needs, until
+from .suite import Suite, appears, marked, needs, open_gate, until
 
 
 class Executables(Suite):
@@ -199,12 +198,15 @@ class Executables(Suite):
 
     @needs("executable", "executes")
     async def test_a_command_ends_with_its_shell_not_with_its_daemons(
-        self, flow: WorkflowEngine
+        self, flow: WorkflowEngine, folder: str
     ) -> None:
-        began = time.monotonic()
+        gate = "until [ -e gate ]; do sleep 0.02; done; touch ended"
+        line = f"({gate}) </dev/null >/dev/null 2>&1 & echo here"
         run = flow.executable_task(functions.identity)
-        assert await run("sleep 5 </dev/null >/dev/null 2>&1 & echo here") == "here\n"
-        assert time.monotonic() - began < 5
+        assert await run(Command(line, cwd=folder)) == "here\n"
+        assert not (Path(folder) / "ended").exists()
+        open_gate(folder)
+        await appears(folder, "ended", self.patience)
 
 
 def _real(folder: str) -> Path:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,10 +17,8 @@ from .. import _functions as functions
 from .._leaks import LeakGuard
 from .._sink import RecordingSink
 from .bare import Bare
+from .stalls import loop_never_stalls
 from .suite import Suite, appears, needs, open_gate
-
-_STALL = 0.5
-"""Seconds that no turn of the loop may take; the contract's 0.1 plus a noisy machine's share."""
 
 
 class Lifecycle(Suite):
@@ -58,7 +54,7 @@ class Lifecycle(Suite):
     async def test_shutdown_twice_at_once(self, fresh: Bare) -> None:
         requests = [fresh.plain(at) for at in range(20)]
         fresh.submit(*requests)
-        async with _loop_never_stalls(), asyncio.timeout(self.patience):
+        async with loop_never_stalls(), asyncio.timeout(self.patience):
             await asyncio.gather(fresh.backend.shutdown(), fresh.backend.shutdown())
         assert all(fresh.sink.outcome(request) for request in requests)
 
@@ -193,28 +189,5 @@ class Lifecycle(Suite):
 
     async def _ends(self, backend: ExecutionBackend, *, cancel: bool = True) -> None:
         """It shuts down in time, while the loop goes on turning."""
-        async with _loop_never_stalls(), asyncio.timeout(self.patience):
+        async with loop_never_stalls(), asyncio.timeout(self.patience):
             await backend.shutdown(cancel=cancel)
-
-
-@asynccontextmanager
-async def _loop_never_stalls() -> AsyncIterator[None]:
-    longest = 0.0
-
-    async def watch() -> None:
-        nonlocal longest
-        last = time.monotonic()
-        while True:
-            await asyncio.sleep(0.005)
-            now = time.monotonic()
-            longest, last = max(longest, now - last), now
-
-    watching = asyncio.ensure_future(watch())
-    await asyncio.sleep(0)
-    try:
-        yield
-        await asyncio.sleep(0.01)
-    finally:
-        watching.cancel()
-        await asyncio.wait([watching])
-    assert longest < _STALL, f"the loop stood still for {longest:.2f} s"

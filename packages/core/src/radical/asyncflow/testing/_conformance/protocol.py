@@ -15,6 +15,7 @@ from ...errors import BackendError, EngineClosedError
 from ...model import Resources, TaskKind, TaskState
 from .. import _functions as functions
 from .bare import Bare
+from .stalls import loop_never_stalls
 from .suite import Suite, appears, needs, open_gate
 
 _REFUSALS = (BackendError, EngineClosedError)
@@ -99,13 +100,14 @@ class Protocol(Suite):
         assert {report.state for report in reports} == {TaskState.DONE}
 
     @needs("function", "executes")
-    async def test_submit_returns_while_the_work_is_still_to_do(self, bare: Bare) -> None:
-        began = time.monotonic()
-        request = bare.request(functions.pause, 1.0)
+    async def test_submit_returns_while_the_work_is_still_to_do(
+        self, bare: Bare, folder: str
+    ) -> None:
+        request = bare.request(functions.hold, folder)
         bare.submit(request)
         assert bare.sink.outcome(request) is None
-        assert time.monotonic() - began < 0.9
-        assert await bare.values(request, deadline=self.patience) == [1.0]
+        open_gate(folder)
+        assert await bare.values(request, deadline=self.patience) == ["task"]
 
     @needs("function", "executes")
     async def test_submit_returns_at_once_however_much_there_is_to_do(
@@ -123,11 +125,15 @@ class Protocol(Suite):
         assert await bare.values(*requests, deadline=self.patience) == list(range(50))
 
     @needs("function", "executes", "workers")
-    async def test_the_loop_turns_while_a_function_works(self, bare: Bare) -> None:
-        request = bare.request(functions.pause, 0.5)
-        bare.submit(request)
-        longest = await _longest_turn_until(lambda: bare.sink.outcome(request) is not None)
-        assert longest < 0.4
+    async def test_the_loop_turns_while_a_function_works(self, bare: Bare, folder: str) -> None:
+        request = bare.request(functions.hold_blocking, folder)
+        async with loop_never_stalls():
+            bare.submit(request)
+            await appears(folder, "began-task")
+            await asyncio.sleep(0.5)
+        assert bare.sink.outcome(request) is None
+        open_gate(folder)
+        assert await bare.values(request, deadline=self.patience) == ["task"]
 
     @needs("function", "executes")
     async def test_a_failure_is_reported_with_its_exception(self, bare: Bare) -> None:
@@ -302,14 +308,3 @@ def ends(bare: Bare, task_id: int) -> list[TaskState]:
         for report in bare.sink.reports
         if report.task_id == task_id and report.state >= TaskState.DONE
     ]
-
-
-async def _longest_turn_until(condition) -> float:  # type: ignore[no-untyped-def]
-    """Seconds of the longest turn of the loop while *condition* does not hold."""
-    longest, last = 0.0, time.monotonic()
-    end = last + 30.0
-    while not condition() and last < end:
-        await asyncio.sleep(0.005)
-        now = time.monotonic()
-        longest, last = max(longest, now - last), now
-    return longest
