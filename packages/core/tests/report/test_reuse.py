@@ -128,6 +128,14 @@ def test_a_call_that_did_not_succeed_before_runs_again(state: str, words: str) -
     assert reason.startswith(f"the same call, task.000002 of run.a, {words}")
 
 
+def test_what_a_call_failed_with_is_named() -> None:
+    """So that a task which was preempted is told from one that is broken."""
+    error = ErrorRecord("radical.asyncflow.errors.PreemptedError", "the run stops")
+    earlier = before(state="FAILED", result_bytes=None, error=error)
+    (reason,) = reasons(earlier, REUSED, done(2, FIT, "k2", 1))
+    assert reason == "the same call, task.000002 of run.a, failed with PreemptedError"
+
+
 def test_a_result_that_was_not_stored_is_named_with_the_reason() -> None:
     earlier = before(result_bytes=None, unstored="result too large (2 GiB)")
     assert reasons(earlier, REUSED, done(2, FIT, "k2", 1)) == (

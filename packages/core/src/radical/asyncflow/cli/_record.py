@@ -151,4 +151,4 @@ def _some(words: Sequence[str]) -> str:
     if not words:
         return "none"
     shown = ", ".join(words[-SHOWN:])
-    return f"{len(words) - SHOWN} more and {shown}" if len(words) > SHOWN else shown
+    return f"{shown} and {len(words) - SHOWN} more" if len(words) > SHOWN else shown

@@ -92,8 +92,11 @@ class Reuse:
     def _same(self, task: TaskRecord, run: RunRecord, other: TaskRecord) -> str:
         """Why an equal call was no help."""
         which = f"the same call, {other.id} of {run.uid},"
-        if other.state in ("FAILED", "CANCELLED"):
-            return f"{which} {'failed' if other.state == 'FAILED' else 'was cancelled'}"
+        if other.state == "FAILED":
+            kind = "" if other.error is None else f" with {other.error.type.rpartition('.')[2]}"
+            return f"{which} failed{kind}"
+        if other.state == "CANCELLED":
+            return f"{which} was cancelled"
         if other.state != "DONE":
             return f"{which} had not ended when that run did"
         if other.result_bytes is None and other.reused is None:
