@@ -1,4 +1,4 @@
-// The panel of one task, and what holds the parts together.
+// The panel of one task, and what holds all together.
 
 const panel = (() => {
 	const host = document.getElementById('panel');

@@ -119,7 +119,7 @@ const timeline = (() => {
 			const bad = bar.failed !== null || stateOf(bar.place) === 'failed';
 			let x = Math.max(xOf(bar.start), left);
 			let end = Math.min(xOf(bar.end), right);
-			// Many bars in one pixel are drawn once; a failure is never hidden by what is not one.
+			// Bars of one pixel are drawn once; a failure is never hidden.
 			if (end <= edge && (worst || !bad)) continue;
 			if (end - x < 1) {
 				x = Math.floor(x);
@@ -177,10 +177,10 @@ const timeline = (() => {
 
 	function fillLegend() {
 		const items = [];
-		const mark = (colour, label, hollow = false) => {
+		const mark = (colour, label, fill = colour) => {
 			const sign = make('span', { class: 'mark' });
-			if (hollow) sign.style.boxShadow = `inset 0 0 0 1.5px ${colour}`;
-			else sign.style.background = colour;
+			sign.style.background = fill;
+			sign.style.border = `2px solid ${colour}`;
 			items.push(make('li', {}, sign, make('span', { class: 'name' }, label)));
 		};
 		if (chosen.value === 'state') {
@@ -192,7 +192,7 @@ const timeline = (() => {
 			if (data.functions.length > 8) items.push(make('li', { class: 'note' }, `and ${plural(data.functions.length - 8, 'more function')}`));
 			mark(palette.failed, 'failed');
 		}
-		if (data.failed.length) mark(palette.failed, 'an attempt that was tried again', true);
+		if (data.failed.length) mark(palette.failed, 'tried again', 'none');
 		legend.replaceChildren(...items);
 	}
 
