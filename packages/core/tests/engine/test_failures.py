@@ -141,6 +141,25 @@ async def test_a_failure_that_dependents_carry_on_is_not_reported_as_lost(
     assert "never retrieved" not in caplog.text
 
 
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+async def test_an_error_that_cannot_be_written_down_fails_its_task_and_the_dependents(
+    flow: WorkflowEngine, kind: type[BaseException]
+) -> None:
+    class Mute(kind):  # type: ignore[valid-type, misc]
+        def __str__(self) -> str:
+            raise RuntimeError("it has no text")
+
+        __repr__ = __str__
+
+    def fail() -> None:
+        raise Mute()
+
+    future = flow.function_task(fail)()
+    with pytest.raises(DependencyFailureError, match=r"Mute \(its text cannot be had: Runtime"):
+        await flow.function_task(identity)(future)
+    assert isinstance(future.exception(), Mute | TaskExitError)
+
+
 @pytest.mark.parametrize(
     "kind", [asyncio.CancelledError, GeneratorExit, SystemExit, KeyboardInterrupt, StopIteration]
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from ._dispatch import Dispatcher
-from ._options import TaskOptions, make_spec
+from ._options import TaskOptions, check_options, make_spec
 from ._task import TaskFunction
 from .model import TaskKind
 
@@ -96,10 +96,6 @@ class TaskDecorators:
             return TaskFunction(self._dispatcher, make_spec(body, kind, options))
 
         if function is None:
-            make_spec(_nothing, kind, options)  # wrong options are wrong here and now
+            check_options(options, kind)  # wrong options are wrong here and now
             return decorate
         return decorate(cast(Callable[..., Any], function))
-
-
-async def _nothing() -> None:
-    """Stands for a body while options are checked."""

@@ -204,7 +204,8 @@ class Dispatcher:
         if get_ident() != self._thread:
             return RuntimeError(
                 f"task {spec.name!r} was called in another thread than its engine's loop; "
-                "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+                "a function that calls tasks has to be a block (@flow.block), any other thread "
+                "uses loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
             )
         return PendingLimitError(
             f"{self._max_pending} tasks are unfinished, as many as max_pending allows; "

@@ -225,6 +225,13 @@ class TaskFuture(Node, asyncio.Future[T]):
 
     __iter__ = __await__
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the future of task {self.name!r} cannot travel to a worker: futures are found in "
+            "lists, tuples, dicts and sets, and not inside other objects; hand it over as an "
+            "argument, or await it first"
+        )
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.name!r} {self.stage.public}>"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .backend import ExecutionBackend, ReportSink
@@ -29,15 +29,16 @@ def choose(
     """The backends to run on, made but not started."""
     from . import _profiles, _registry
 
-    if isinstance(backend, ExecutionBackend):
-        given: Sequence[str | ExecutionBackend] = [backend]
-    elif backend is None or isinstance(backend, str):
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigurationError(f"config must map names to values, not {config!r}")
+    if backend is None or isinstance(backend, str):
         name = "noop" if dry_run and backend is None else backend
         if dry_run and backend is None:
             config = None
         choices = _profiles.resolve(backend=name, config=config, profile=profile)
         return [_registry.registry.create(choice.name, choice.config) for choice in choices]
-    else:
+    given: list[Any] = [backend]
+    if isinstance(backend, Iterable) and not isinstance(backend, type | ExecutionBackend):
         given = list(backend)
         if config is not None:
             raise ConfigurationError("config is for one backend; make several with the factory")

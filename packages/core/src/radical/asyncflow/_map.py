@@ -51,6 +51,16 @@ async def map_tasks(
         window.cancel()
 
 
+def _called(call: Callable[[Any], TaskFuture[T]], item: Any) -> TaskFuture[T]:
+    future = call(item)
+    if not isinstance(future, asyncio.Future):
+        raise TypeError(
+            f"flow.map takes a task, or a function that calls one; {call!r} returned a "
+            f"{type(future).__name__}"
+        )
+    return future
+
+
 async def _from_items(
     call: Callable[[Any], TaskFuture[T]],
     items: Iterator[Any],
@@ -63,7 +73,7 @@ async def _from_items(
         # loop leave in one batch, because the engine sends once for each turn.
         while more and len(window) < limit:
             for item in items:
-                window.add(call(item))
+                window.add(_called(call, item))
                 break
             else:
                 more = False
@@ -92,7 +102,7 @@ async def _from_stream(
                     item = await anext(source)
                 except StopAsyncIteration:
                     return
-                window.add(call(item))
+                window.add(_called(call, item))
                 news.set()
         finally:
             news.set()

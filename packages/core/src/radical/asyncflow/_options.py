@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 from .errors import ConfigurationError
 from .model import Resources, RetryPolicy, TaskKind, TaskSpec, closest
 
-__all__ = ["TaskOptions", "change_spec", "make_spec"]
+__all__ = ["TaskOptions", "change_spec", "check_options", "make_spec"]
 
 
 class TaskOptions(TypedDict, total=False):
@@ -71,6 +71,17 @@ def change_spec(spec: TaskSpec, options: Mapping[str, Any]) -> TaskSpec:
     Raises:
         ConfigurationError: all that is wrong with them, in one message.
     """
+    values = _values(options, spec.kind, f"task {spec.name!r}")
+    return dataclasses.replace(spec, **values) if values else spec
+
+
+def check_options(options: Mapping[str, Any], kind: TaskKind) -> None:
+    """Raise ConfigurationError if no *kind* of task can have them; as `change_spec` does."""
+    _values(options, kind, "block" if kind is TaskKind.BLOCK else f"{kind}_task")
+
+
+def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, Any]:
+    """*options* as fields of a `TaskSpec`."""
     wrong = [
         f"unknown option {key!r}{closest(key, _KNOWN)}" for key in options if key not in _KNOWN
     ]
@@ -79,13 +90,13 @@ def change_spec(spec: TaskSpec, options: Mapping[str, Any]) -> TaskSpec:
         if key in options:
             field = "description" if key == "task_description" else key
             try:
-                values[field] = _checked(key, options[key], spec.kind)
+                values[field] = _checked(key, options[key], kind)
             except ConfigurationError as error:
                 wrong.append(str(error))
     if wrong:
         known = f" (options: {', '.join(_KNOWN)})" if "unknown option" in wrong[0] else ""
-        raise ConfigurationError(f"task {spec.name!r}: {'; '.join(wrong)}{known}")
-    return dataclasses.replace(spec, **values) if values else spec
+        raise ConfigurationError(f"{who}: {'; '.join(wrong)}{known}")
+    return values
 
 
 def _checked(key: str, value: Any, kind: TaskKind) -> Any:

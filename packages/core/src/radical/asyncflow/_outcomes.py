@@ -164,7 +164,9 @@ class Outcomes:
         if node.stage >= DONE or self._is_waiting(node):
             return
         if not isinstance(error, BaseException):
-            error = BackendError(f"the backend reported a failure without an exception: {error!r}")
+            error = BackendError(
+                f"the backend reported a failure without an exception, a {type(error).__name__}"
+            )
         aux = node.aux
         if aux is not None:
             if aux.ending is not None:

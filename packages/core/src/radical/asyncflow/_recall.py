@@ -21,7 +21,7 @@ from ._outcomes import aux_of
 from ._task import TaskFunction
 from ._values import StillOpen, substitute
 from .aside import in_thread
-from .errors import JournalError
+from .errors import JournalError, told
 from .model import TaskState
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Recall:
             except JournalError as error:
                 self._unreadable(node, entry, error)
             except Exception as error:
-                entry.why = f"{type(error).__name__}: {error}"
+                entry.why = told(error)
                 log.warning(
                     "task %s %r could not be looked up in the journal, and runs",
                     node.id,

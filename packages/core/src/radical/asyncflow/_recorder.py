@@ -30,7 +30,7 @@ from ._outcomes import aux_of
 from ._recall import Recall
 from ._scope import SCOPE
 from .aside import in_thread
-from .errors import JournalError
+from .errors import JournalError, told
 from .journal import ErrorRecord, Journal, JournalWriter, Record
 from .model import ExecutableResult, TaskKind, TaskState
 
@@ -108,7 +108,7 @@ class Recorder:
             return not entry.known and self._recall.meet(node, entry)
         except Exception as error:  # of a class among the arguments: the task runs all the same
             entry.known = True
-            entry.why = f"{type(error).__name__}: {error}"
+            entry.why = told(error)
             log.warning("task %s %r could not be identified", node.id, node.name, exc_info=True)
             return False
 
@@ -172,7 +172,7 @@ class Recorder:
                 files = _cached_files.describe(names, folder)
                 result = self._writer.store(value)
             except Exception as error:
-                result = journal.unstored(f"{type(error).__name__}: {error}")
+                result = journal.unstored(told(error))
             node.entry.stored = not result.startswith('"unstored"')
             return self._ended_line(node, DONE, ended, result=result, files=files)
 

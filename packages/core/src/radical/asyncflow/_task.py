@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
 
 from ._call import Call
 from ._future import TaskFuture
@@ -75,13 +75,16 @@ class TaskFunction(Generic[P, R]):
             ConfigurationError: no such backend, or it cannot honour an option.
         """
         workflow_id = None
-        if kwargs:
-            if not self._takes_workflow:
-                workflow_id = kwargs.pop("workflow_id", None)
-            if self._signature is not None:
-                self._signature.bind(*args, **kwargs)
-        elif not self._least <= len(args) <= self._most and self._signature is not None:
-            self._signature.bind(*args)
+        try:
+            if kwargs:
+                if not self._takes_workflow:
+                    workflow_id = kwargs.pop("workflow_id", None)
+                if self._signature is not None:
+                    self._signature.bind(*args, **kwargs)
+            elif not self._least <= len(args) <= self._most and self._signature is not None:
+                self._signature.bind(*args)
+        except TypeError as error:
+            raise self._misfit(error) from None
         call = self._call
         if call is None:
             call = self._call = Call(self._dispatcher, self._spec, self._find_lane())
@@ -105,6 +108,23 @@ class TaskFunction(Generic[P, R]):
         if spec.timeout is not None:
             self._dispatcher.want_running()
         return lane
+
+    def _misfit(self, error: TypeError) -> TypeError:
+        """*error* about the arguments, with the name of the task."""
+        hint = ""
+        if self._signature is not None and next(iter(self._signature.parameters), "") == "self":
+            hint = (
+                "; a task that is decorated in its class gets no instance: make it from the "
+                "bound method, flow.function_task(thing.method)"
+            )
+        return TypeError(f"task {self.name!r}: {error}{hint}")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"task {self.name!r} belongs to its engine and cannot travel to a worker: a function "
+            "that calls tasks has to be a block (@flow.block); to run the body of one, call its "
+            "__wrapped__"
+        )
 
     def __repr__(self) -> str:
         return f"<{self._spec.kind} task {self._spec.name!r}>"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from .aside import in_thread
+from .errors import ConfigurationError
 
 __all__ = ["WorkDir"]
 
@@ -16,6 +17,8 @@ class WorkDir:
     def __init__(self, uid: str, given: str | os.PathLike[str] | None) -> None:
         self._uid = uid
         self._given = None if given is None else Path(given).absolute()
+        if self._given is not None and self._given.exists() and not self._given.is_dir():
+            raise ConfigurationError(f"work_dir must be a folder, and {self._given} is none")
         self._made: Path | None = None
 
     def __call__(self) -> Path:

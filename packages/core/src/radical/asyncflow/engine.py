@@ -20,7 +20,7 @@ from collections.abc import (
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from . import _launch
 from ._decorators import TaskDecorators
@@ -54,6 +54,12 @@ PLAN_LIMIT = 20_000
 """Tasks that the plan of a real run remembers; a dry run remembers all."""
 
 
+HOW_TO_MAKE = (
+    "an engine is made with 'async with WorkflowEngine.create(...) as flow' "
+    "or 'flow = await WorkflowEngine.create(...)'"
+)
+
+
 class WorkflowEngine(TaskDecorators):
     """Runs a growing graph of tasks on one or several execution backends.
 
@@ -62,8 +68,15 @@ class WorkflowEngine(TaskDecorators):
     the event loop it was made in.
     """
 
-    def __init__(self, dispatcher: Dispatcher, work_dir: WorkDir) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher | None = None,
+        work_dir: WorkDir | None = None,
+        **options: object,  # noqa: ARG002 - those of `create`, by mistake
+    ) -> None:
         """Not for users: `create` starts the backends, which takes an event loop."""
+        if not isinstance(dispatcher, Dispatcher) or work_dir is None:
+            raise TypeError(HOW_TO_MAKE)
         super().__init__(dispatcher)
         self._work_dir = work_dir
         self._closing: asyncio.Task[None] | None = None
@@ -127,6 +140,8 @@ class WorkflowEngine(TaskDecorators):
         """
         if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
             raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
+        if uid is not None and (not isinstance(uid, str) or "/" in uid or "\0" in uid):
+            raise ConfigurationError(f"uid must be a text without '/', not {uid!r}")
         if isinstance(backend, ExecutionBackend) and config is not None:
             raise ConfigurationError(
                 "config is for a backend given by name; this one was made with its own"
@@ -366,6 +381,12 @@ class WorkflowEngine(TaskDecorators):
             if is_preemption(exc):
                 raise SystemExit(EXIT_CODE) from exc
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an engine cannot travel to a worker: a function that uses it has to be a block "
+            "(@flow.block)"
+        )
+
     def __repr__(self) -> str:
         names = ", ".join(self._dispatcher.lanes)
         state = "closed" if self.closed else f"{len(self._dispatcher.scheduler.tasks)} unfinished"
@@ -381,6 +402,16 @@ class _Creation:
 
     def __await__(self) -> Generator[Any, None, WorkflowEngine]:
         return self._coroutine.__await__()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"there is no engine yet that has {name!r}: {HOW_TO_MAKE}")
+
+    def __enter__(self) -> NoReturn:
+        self._coroutine.close()
+        raise TypeError(HOW_TO_MAKE)
+
+    def __exit__(self, *exc: object) -> None:
+        """Only so that `__enter__` is asked."""
 
     async def __aenter__(self) -> WorkflowEngine:
         self._engine = await self._coroutine

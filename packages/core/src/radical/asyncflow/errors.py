@@ -231,7 +231,7 @@ class DependencyFailureError(TaskError):
         if len(failed) > _NAMES:
             names += f" and {len(failed) - _NAMES} more"
         via = "" if root in self.failed else f" (it began with {root!r})"
-        reason = _shorten(f"{type(cause).__name__}: {cause}")
+        reason = _shorten(told(cause))
         super().__init__(f"task {task!r} was not run: its dependency {names} failed{via}: {reason}")
 
 
@@ -272,7 +272,7 @@ class TaskExitError(TaskError):
 
     def __init__(self, task: str, cause: BaseException) -> None:
         self.task = task
-        super().__init__(f"task {task!r} raised {_shorten(repr(cause))}")
+        super().__init__(f"task {task!r} raised {_shorten(_written(cause))}")
 
 
 class SerializationError(TaskError):
@@ -318,6 +318,22 @@ class FileError(TaskError):
 
 def _shorten(text: str, limit: int = 500) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def told(error: BaseException) -> str:
+    """Type and text of *error*, whatever its own methods do."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except BaseException as broken:  # foreign code
+        return f"{name} (its text cannot be had: {type(broken).__name__})"
+
+
+def _written(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except BaseException:  # foreign code
+        return told(error)
 
 
 def closest(word: str, known: Iterable[str]) -> str:
