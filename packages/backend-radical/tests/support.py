@@ -9,11 +9,14 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-__all__ = ["below", "until"]
+__all__ = ["HANG", "below", "until"]
+
+HANG = 300.0
+"""Seconds that nothing takes, not even on a busy machine."""
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until *condition* holds; fails after *seconds*."""
+async def until(condition: Callable[[], bool], seconds: float = HANG) -> None:
+    """Wait until *condition* holds; *seconds* are for a hang, not for a busy machine."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -47,7 +47,7 @@ def test_the_specifications_example_runs_verbatim_without_activation(tmp_path: P
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -74,11 +74,11 @@ asyncio.run(main())
         sys.executable, str(script), start_new_session=True
     )
     try:
-        await until((tmp_path / "began").exists, 90)
+        await until((tmp_path / "began").exists)
     finally:
         program.kill()
         await program.wait()
-    await until(lambda: below(tmp_path) == [], 5.0)
+    await until(lambda: below(tmp_path) == [])
 
 
 async def test_an_installation_without_its_agent_is_named_at_once(

@@ -15,7 +15,7 @@ from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
 
-from .support import below, until
+from .support import HANG, below, until
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,6 @@ def where() -> tuple[int, str]:
     return os.getpid(), os.environ["RP_CORES_PER_RANK"]
 
 
-@pytest.mark.timeout(240)
 async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -51,7 +50,7 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
             (tmp_path / "killed").touch()
             for agent in [p for p in below(tmp_path) if "rp.agent.0" in " ".join(p.cmdline())]:
                 agent.send_signal(signal.SIGKILL)
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(HANG):
                 with pytest.raises(PilotLostError, match="its logs are in"):
                     await lost
                 assert await retried == "ok\n"
@@ -68,7 +67,7 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
             assert len(hosts) == 1
             hosts[0].kill()
             with pytest.raises(PilotLostError, match="the process that held RADICAL-Pilot died"):
-                await asyncio.wait_for(last, 10)
+                await asyncio.wait_for(last, HANG)
             await flow.shutdown()
     assert {cores for _, cores in places} == {"2"}
     assert len({process for process, _ in places}) == 1
@@ -89,7 +88,7 @@ async def test_the_last_pilot_that_is_lost_fails_all(tmp_path: Path) -> None:
         waiting = run("echo never")
         for agent in [p for p in below(tmp_path) if "rp.agent.0" in " ".join(p.cmdline())]:
             agent.send_signal(signal.SIGKILL)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG):
             outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [PilotLostError, PilotLostError]
         with pytest.raises(PilotLostError):
@@ -99,7 +98,6 @@ async def test_the_last_pilot_that_is_lost_fails_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(240)
 async def test_the_end_of_the_walltime_is_a_lost_pilot_and_the_next_one_goes_on(
     tmp_path: Path,
 ) -> None:
@@ -108,7 +106,7 @@ async def test_the_end_of_the_walltime_is_a_lost_pilot_and_the_next_one_goes_on(
         flow = await WorkflowEngine.create(backend, work_dir=tmp_path)
         run = flow.executable_task(resources={"cores": 8})(command)
         running, waiting = run("sleep 300"), run("echo next")
-        async with asyncio.timeout(180):
+        async with asyncio.timeout(HANG):
             with pytest.raises(PilotLostError) as caught:
                 await running
             assert await waiting == "next\n"

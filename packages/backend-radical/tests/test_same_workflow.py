@@ -28,7 +28,7 @@ def _found(backend: str, folder: Path) -> dict[str, Any]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr

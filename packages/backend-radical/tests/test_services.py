@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 from radical.asyncflow import InputFile, OutputFile, WorkflowEngine
 from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import ExecutableError, TaskTimeoutError, UnsupportedOptionError
+
+from .support import HANG, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -43,17 +44,17 @@ async def command(value: Any) -> Any:
 
 
 async def test_ranks_see_each_other(flow: WorkflowEngine) -> None:
-    run = flow.executable_task(resources={"ranks": 2}, timeout=60)(command)
+    run = flow.executable_task(resources={"ranks": 2}, timeout=HANG)(command)
     assert await run([sys.executable, "-c", _MPI]) == "0 2 3\n1 2 3\n"
 
 
 async def test_a_file_has_the_output_of_all_ranks(flow: WorkflowEngine) -> None:
-    run = flow.executable_task(resources={"ranks": 2}, capture_stdio=True, timeout=60)(command)
+    run = flow.executable_task(resources={"ranks": 2}, capture_stdio=True, timeout=HANG)(command)
     assert Path(await run("echo $RP_RANK")).read_text() == "0\n1\n"  # noqa: ASYNC240
 
 
 async def test_every_rank_runs_the_command(flow: WorkflowEngine, tmp_path: Path) -> None:
-    run = flow.executable_task(resources={"ranks": 3, "cores": 2}, timeout=60)(command)
+    run = flow.executable_task(resources={"ranks": 3, "cores": 2}, timeout=HANG)(command)
     await run(f"touch {tmp_path}/$RP_RANK.$RP_RANKS")
     names = sorted(path.name for path in tmp_path.iterdir())  # noqa: ASYNC240
     assert names == ["0.3", "1.3", "2.3"]
@@ -73,7 +74,7 @@ async def test_ranks_without_a_launcher_are_refused_at_the_call(
 
 async def test_a_service_is_done_when_it_is_up_and_runs_on(flow: WorkflowEngine) -> None:
     options: Any = {"info_pattern": r"stdout:serving at (\S+)"}
-    serve = flow.executable_task(service=True, task_description=options, timeout=60)(command)
+    serve = flow.executable_task(service=True, task_description=options, timeout=HANG)(command)
     fetch = flow.executable_task(command)
     address = await serve(Command([sys.executable, "-c", _SERVER]))
     assert address.startswith("http://127.0.0.1:")
@@ -84,7 +85,7 @@ async def test_a_service_is_done_when_it_is_up_and_runs_on(flow: WorkflowEngine)
 async def test_a_service_without_a_pattern_is_up_when_it_runs(
     flow: WorkflowEngine, tmp_path: Path
 ) -> None:
-    serve = flow.executable_task(service=True, timeout=60)(command)
+    serve = flow.executable_task(service=True, timeout=HANG)(command)
     assert await serve(f"touch {tmp_path}/began; sleep 600") == ""
 
 
@@ -111,9 +112,7 @@ async def test_the_end_of_a_service_is_logged(
     serve = flow.executable_task(service=True, name="brief")(command)
     with caplog.at_level(logging.WARNING, "radical.asyncflow"):
         await serve("sleep 0.2; exit 4")
-        async with asyncio.timeout(20):
-            while "service 'brief' ended" not in caplog.text:  # noqa: ASYNC110 - RP ends it
-                await asyncio.sleep(0.05)
+        await until(lambda: "service 'brief' ended" in caplog.text)
 
 
 async def test_a_service_is_an_executable(flow: WorkflowEngine) -> None:

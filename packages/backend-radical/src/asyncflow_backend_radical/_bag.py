@@ -26,8 +26,10 @@ _START = """
 import json, sys
 sys.path[:] = json.loads(open(sys.argv[1]).read())
 from asyncflow_backend_radical._worker_main import main
-main(sys.argv[2], sys.argv[3])
+main(sys.argv[2], sys.argv[3], float(sys.argv[4]))
 """
+LINGER = 15.0
+"""Seconds for which an idle worker holds its cores, unless they are wanted."""
 
 
 class Shape(NamedTuple):
@@ -259,6 +261,7 @@ class Bag:
                 file.write_text(json.dumps(path))
             name = f"worker.{self._number}.{next(self._names):04d}"
             words = [sys.executable, "-I", "-c", _START, str(file), str(self._folder), name]
+            words.append(str(LINGER))
             self.workers.add(name)
             self._launch(name, self._shape, tuple(words))
 

@@ -53,6 +53,7 @@ def find_resource(label: str) -> dict[str, Any]:
     site = label.partition(".")[0]
     close = difflib.get_close_matches(label, known, n=4, cutoff=0.5)
     close += [other for other in known if other.startswith(f"{site}.") and other not in close]
+    close.sort(key=lambda other: not other.startswith(f"{site}."))
     hint = (
         f"the closest known ones are {', '.join(map(repr, close[:6]))}"
         if close

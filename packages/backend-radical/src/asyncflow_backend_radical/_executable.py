@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from radical.asyncflow.backend import ExecutableResult, Report, TaskRequest, TaskState
+from radical.asyncflow.backend import (
+    Command,
+    ExecutableResult,
+    Report,
+    TaskRequest,
+    TaskState,
+)
 from radical.asyncflow.errors import ConfigurationError, TaskError
 
-from ._script import exit_code
+from ._script import exit_code, no_folder
 from ._services import Watch
 from ._submission import gather, parts, read_text
 
@@ -20,6 +28,7 @@ class Executable:
     """One attempt at an executable task.
 
     Attributes:
+        claimed: the file that it makes when it begins.
         running: RADICAL-Pilot said so.
         up: it is a service that was reported, and runs on.
     """
@@ -29,6 +38,7 @@ class Executable:
     stdout: Path
     stderr: Path
     stdin: Path | None
+    claimed: Path
     watch: Watch | None = None
     running: bool = False
     cancelled: bool = False
@@ -59,10 +69,12 @@ class Executable:
             return Report(*self.ids, TaskState.CANCELLED)
         if state == "REFUSED":
             return Report(*self.ids, TaskState.FAILED, ConfigurationError(detail))
-        error = None
+        error: Exception | None = None
         if code is None:
             reason = detail or f"RADICAL-Pilot ended it in state {state}"
             error = TaskError(f"task {self.name!r} did not run: {reason}")
+        elif no_folder(self.claimed).exists():
+            error = self._folder_error()
         elif self.request.spec.service and not code:
             error = TaskError(f"service {self.name!r} ended (exit code 0) before it was up")
         if error is not None:
@@ -79,10 +91,22 @@ class Executable:
             )
         return Report(*self.ids, TaskState.DONE, result)
 
+    def _folder_error(self) -> OSError:
+        """What keeps a command from its working folder, as on every backend."""
+        command = self.request.command
+        assert isinstance(command, Command)
+        assert command.cwd is not None
+        folder = Path(command.cwd)
+        missing = errno.ENOTDIR if folder.exists() else errno.ENOENT
+        number = errno.EACCES if folder.is_dir() else missing
+        reason = f"{os.strerror(number)}: working directory of {self.name!r}"
+        return OSError(number, reason, str(command.cwd))  # of the class for this number
+
     def leftovers(self) -> list[Path]:
         """Files that nobody wants any more."""
         streams = (self.stdout, self.stderr)
-        files = [part for path in streams for part in parts(path, self.ranks) if self.ranks > 1]
+        files = [no_folder(self.claimed)]
+        files += [part for path in streams for part in parts(path, self.ranks) if self.ranks > 1]
         if not self.request.spec.capture_stdio:
             files += streams
         if self.stdin is not None:

@@ -113,12 +113,20 @@ class Host:
         """Hand over a message; returns at once, from any thread."""
         self._out.put(message)
 
-    def close(self, cancel: bool, patience: float) -> None:
-        """End the process and all that it started; *patience* seconds until it is killed."""
+    def close(self, cancel: bool, patience: float) -> bool:
+        """End the process and all that it started; False if it still does so by itself.
+
+        That is so after *patience* seconds for one that has a job in a queue to cancel; any
+        other is killed then.
+        """
         self.send("close", cancel)
-        with suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            if self._outlives:
+                return False
         self.kill()
+        return True
 
     def kill(self, *, gently: bool = False) -> None:
         """End the process and all that it started, now; *gently*: a pilot may tidy up."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from radical.asyncflow.worker import guard
 
-from ._processes import descendants
+from ._processes import descendants, titled
 
 __all__ = ["main"]
 
@@ -29,6 +29,8 @@ _LOOK = 1.0  # seconds between two looks whether the program is still there
 _DRAIN = 4.0  # seconds for cancelled tasks to end
 _GATHER = 0.005  # seconds in which states gather to a batch
 _COLLECT = 3.0  # seconds for what was killed to be gone
+_CANCEL = 60.0  # seconds for the batch system to be told that a job is not wanted
+_LAUNCHER = "rp.pmgr_launching"
 _SET_CHILD_SUBREAPER = 36  # of prctl
 _QUEUED = ("PMGR_ACTIVE_PENDING", "PMGR_ACTIVE")
 
@@ -153,6 +155,7 @@ class _Host:
         self._open: set[str] = set()
         self._doomed: set[str] = set()
         self._ready = False
+        self._active = False
         self._rp: Any = None
 
     def start(self, pilot: Mapping[str, Any], queued: bool) -> None:
@@ -209,19 +212,29 @@ class _Host:
         limit = time.monotonic() + _DRAIN
         with self._lock:
             left = list(self._open)
-        if cancel and left and self._ready:
+        if cancel and left and self._active:
             self.cancel(left)
             while self._open and time.monotonic() < limit:
                 time.sleep(0.02)
         if self._queued and self._pilot is not None:
-            # The batch system would keep the job; a local pilot ends with its token.
-            closer = threading.Thread(target=self._close, daemon=True)
-            closer.start()
-            closer.join(20.0)
+            self._cancel_job()
+
+    def _cancel_job(self) -> None:
+        """The batch system would keep the job; a local pilot ends with its token.
+
+        RADICAL-Pilot would wait until the batch system, which it asks twice a minute, says
+        that the job is gone.  Its launcher has told the batch system when it ends.
+        """
+        launchers = titled(_LAUNCHER, descendants(os.getpid()))
+        closer = threading.Thread(target=self._close, daemon=True)
+        closer.start()
+        deadline = time.monotonic() + _CANCEL
+        while launchers and closer.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.02)
+            launchers = titled(_LAUNCHER, launchers)
 
     def _close(self) -> None:
-        self._pilots.cancel_pilots()
-        self._pilots.wait_pilots(timeout=10.0)
+        self._pilots.kill_pilots(_timeout=0.1)
         self._session.close()
 
     def _on_task(self, task: Any, state: str) -> None:
@@ -247,7 +260,9 @@ class _Host:
     def _on_pilot(self, pilot: Any, state: str) -> None:
         if state in ("DONE", "FAILED", "CANCELED"):
             self._out.put(("pilot", state, str(pilot.pilot_sandbox), str(pilot.log or "")))
-        elif not self._ready and state in (_QUEUED if self._queued else _QUEUED[1:]):
+            return
+        self._active = self._active or state == "PMGR_ACTIVE"
+        if not self._ready and state in (_QUEUED if self._queued else _QUEUED[1:]):
             self._ready = True
             self._out.put(("ready", str(pilot.pilot_sandbox)))
 

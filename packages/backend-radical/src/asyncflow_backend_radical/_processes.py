@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["descendants", "helpers", "marked"]
+__all__ = ["descendants", "helpers", "marked", "titled"]
 
 
 def marked(token: str) -> list[int]:
@@ -19,12 +19,17 @@ def helpers(folder: Path) -> list[int]:
     """Processes of RADICAL-Pilot that work in *folder*: their titles hide the environment."""
     found = []
     folder = folder.resolve()  # as the kernel names it
-    for pid, place in _all():
-        if _read(place / "cmdline").startswith(b"rp."):
-            with suppress(OSError):
-                if (place / "cwd").readlink().is_relative_to(folder):
-                    found.append(pid)
+    for pid in titled("rp.", [pid for pid, _ in _all()]):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/cwd").readlink().is_relative_to(folder):
+                found.append(pid)
     return found
+
+
+def titled(beginning: str, pids: Iterable[int]) -> list[int]:
+    """Those of *pids* that live and call themselves something with this *beginning*."""
+    start = beginning.encode()
+    return [pid for pid in pids if _read(Path(f"/proc/{pid}/cmdline")).startswith(start)]
 
 
 def descendants(root: int) -> set[int]:

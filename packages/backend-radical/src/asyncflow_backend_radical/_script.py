@@ -17,7 +17,7 @@ from pathlib import Path
 
 from radical.asyncflow.backend import Command
 
-__all__ = ["claim", "exit_code", "script"]
+__all__ = ["claim", "exit_code", "no_folder", "script"]
 
 _SIGNALS = frozenset(int(number) for number in signal.Signals)
 
@@ -35,7 +35,8 @@ def script(
     else:
         steps = [f'ln -s run {file} 2> /dev/null || test "$(readlink {file})" = run || exit 143']
     if command.cwd is not None:
-        steps.append(f"cd {_quote(command.cwd)} || exit 1")
+        mark = _quote(no_folder(claimed))
+        steps.append(f"cd {_quote(command.cwd)} || {{ : > {mark}; exit 1; }}")
     for key, value in (command.env or {}).items():
         # By env, because a name need not be one that a shell could export.
         steps.append(f"unset {key}" if value is None and key.isidentifier() else "")
@@ -57,6 +58,11 @@ def script(
     source = _quote(stdin) if stdin is not None else "/dev/null"
     rank = "" if ranks == 1 else '."$RP_RANK"'
     return f"(\n{body}\n) < {source} >> {_quote(stdout)}{rank} 2>> {_quote(stderr)}{rank}"
+
+
+def no_folder(claimed: Path) -> Path:
+    """The file that is there if a task could not begin in its working folder."""
+    return claimed.with_name(f"{claimed.name}.cwd")
 
 
 def claim(claimed: Path) -> bool:

@@ -34,6 +34,7 @@ __all__ = [
 _MEGABYTE = 2**20
 _LIMIT = 16 * _MEGABYTE
 _LAUNCHERS = {"MPIEXEC": "mpiexec", "MPIRUN": "mpirun"}
+_RAPTOR = "functions have workers of the backend's own; use a function task"
 _OWN = {
     "uid": "the backend names the tasks",
     "mode": "the kind of task says it",
@@ -49,6 +50,17 @@ _OWN = {
     "gpus_per_rank": "use resources={'gpus': ...}",
     "mem_per_rank": "use resources={'memory': ...}",
     "ranks": "use resources={'ranks': ...}",
+    "cpu_threads": "use resources={'cores': ...}",
+    "gpu_processes": "use resources={'gpus': ...}",
+    "mem_per_process": "use resources={'memory': ...}",
+    "cpu_processes": "use resources={'ranks': ...}",
+    "pilot": "the backend has one pilot at a time",
+    "raptor_id": _RAPTOR,
+    "raptor_class": _RAPTOR,
+    "raptor_file": _RAPTOR,
+    "scheduler": _RAPTOR,
+    "worker_class": _RAPTOR,
+    "worker_file": _RAPTOR,
     "function": "use a function task",
     "args": "use a function task",
     "kwargs": "use a function task",

@@ -135,7 +135,9 @@ class Tasks:
             data = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin
             stdin = streams / f"{uid}.stdin"
             stdin.write_bytes(data)
-        task = Executable(request, uid, where / f"{stem}.stdout", where / f"{stem}.stderr", stdin)
+        claimed = self._claim_of(uid)
+        streams_of = (where / f"{stem}.stdout", where / f"{stem}.stderr")
+        task = Executable(request, uid, *streams_of, stdin, claimed)
         if spec.service:
             task.watch = watch_of(spec)
         self._executables[uid] = task
@@ -146,7 +148,7 @@ class Tasks:
             stdin=stdin,
             stdout=task.stdout,
             stderr=task.stderr,
-            claimed=self._claim_of(uid),
+            claimed=claimed,
         )
         return describe(uid, spec.name, body, spec.resources, spec.description)
 

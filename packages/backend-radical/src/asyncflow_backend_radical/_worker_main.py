@@ -17,18 +17,16 @@ from typing import Any
 import cloudpickle  # type: ignore[import-untyped]
 from radical.asyncflow.worker import Failure, TaskContext, call, close_loop, unsendable
 
-__all__ = ["FAILURE", "LINGER", "VALUE", "main"]
+__all__ = ["FAILURE", "VALUE", "main"]
 
 VALUE, FAILURE = range(2)
 """What a result's file holds: the value, or a `Failure`."""
-LINGER = 15.0
-"""Seconds for which an idle worker holds its cores, unless they are wanted (``wanted``)."""
 _NAP = 0.002
 _LONGEST_NAP = 0.05
 
 
-def main(bag: str, name: str) -> None:
-    """Serve until the bag is empty, and has been for long or the cores are wanted."""
+def main(bag: str, name: str, linger: float) -> None:
+    """Serve until the bag is empty, and has been for *linger* seconds or the cores are wanted."""
     folder = Path(bag)
     wanted = folder / "wanted"
     ready, claimed, results = (folder / part for part in ("ready", "claimed", "results"))
@@ -38,7 +36,7 @@ def main(bag: str, name: str) -> None:
     # A worker goes through what it saw before it looks again: listing costs a server's time.
     seen: list[str] = []
     try:
-        while time.monotonic() - idle_since < LINGER:
+        while time.monotonic() - idle_since < linger:
             if not seen:
                 seen = sorted(os.listdir(ready), key=int, reverse=True)  # noqa: PTH208
             if not seen:

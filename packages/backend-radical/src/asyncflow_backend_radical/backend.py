@@ -43,7 +43,7 @@ from .errors import PilotLostError
 __all__ = ["RadicalExecutionBackend"]
 
 _END = 8.0  # seconds for the host to end a local pilot
-_END_QUEUED = 24.0  # the same, where a batch system has to be told
+_END_QUEUED = 10.0  # the same, where a batch system has to be told
 _AGENT = "radical-pilot-agent_0"
 
 _log = logging.getLogger("radical.asyncflow")
@@ -70,7 +70,7 @@ class RadicalExecutionBackend(ExecutionBackend):
         self.name = name
         self.capabilities = CAPABILITIES
         self._plan = plan_pilot(values)
-        self._startup_timeout: float = values.get("startup_timeout", 120.0)
+        self._startup_timeout: float = values.get("startup_timeout", 300.0)
         self._keep: bool = values.get("keep_sandbox", False)
         self._restarts: int = values.get("restart_pilot", 0)
         self._lock = threading.RLock()
@@ -247,7 +247,14 @@ class RadicalExecutionBackend(ExecutionBackend):
             tasks.close()
             self._stop_restart()
             # Services run on, whatever was waited for.
-            host.close(True, _END_QUEUED if self._plan.queued else _END)
+            if not host.close(True, _END_QUEUED if self._plan.queued else _END):
+                self._failed = True
+                _log.warning(
+                    "backend %r: the batch system has not yet been told to cancel the pilot's job; "
+                    "a process that outlives this one goes on trying (%s)",
+                    self.name,
+                    host.log,
+                )
         finally:
             tasks.give_up()
             self._clean()
@@ -261,7 +268,9 @@ class RadicalExecutionBackend(ExecutionBackend):
         try:
             if self._host is not None:
                 text = tails(self._host.log, self._session_folder(), self._sandbox)
-                self._host.kill(gently=True)
+                # There may be a job in the queue already.
+                if not self._plan.queued or self._host.close(True, _END_QUEUED):
+                    self._host.kill(gently=True)
         finally:
             if self._tasks is not None:
                 self._tasks.close()
@@ -286,7 +295,10 @@ class RadicalExecutionBackend(ExecutionBackend):
             if self._folder.parent.name.endswith(BESIDE):
                 self._folder.parent.rmdir()  # unless another backend keeps something there
         if self._sandbox:
-            shutil.rmtree(Path(self._sandbox).parent, ignore_errors=True)
+            session = Path(self._sandbox).parent
+            shutil.rmtree(session, ignore_errors=True)
+            counters = session.parent / ".radical/utils" / session.name
+            shutil.rmtree(counters, ignore_errors=True)
 
     def _session_folder(self) -> Path | None:
         return self._folder / self._session if self._folder and self._session else None

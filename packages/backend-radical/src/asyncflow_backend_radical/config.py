@@ -78,7 +78,7 @@ class RadicalConfig(BaseModel):
         "what had not begun, and what is retried.",
     )
     startup_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
-        default=120.0,
+        default=300.0,
         description="Seconds until the session is up and the pilot is submitted; where no "
         "queue is involved, until the pilot is active.",
     )
