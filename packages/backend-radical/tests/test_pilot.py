@@ -83,10 +83,10 @@ async def test_an_unknown_attribute_of_the_description_names_the_closest(
 @pytest.mark.parametrize(
     ("attribute", "instead"),
     [
-        ("ranks", "resources={'ranks': ...}"),
-        ("cpu_processes", "resources={'ranks': ...}"),  # the names of older versions
-        ("gpu_processes", "resources={'gpus': ...}"),
-        ("raptor_id", "use a function task"),
+        ("ranks", "use resources={'ranks': ...}"),
+        ("cpu_processes", "use resources={'ranks': ...}"),  # the names of older versions
+        ("gpu_processes", "use resources={'gpus': ...}"),
+        ("raptor_id", "functions have workers of the backend's own"),
         ("executable", "the command is what the task's body returns"),
     ],
 )
