@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from typing import Any, NamedTuple
 
 import pytest
@@ -44,7 +44,11 @@ def naive(value: Any) -> Any:
         return value.number
     if type(value) is dict:
         return {naive(key): naive(item) for key, item in value.items()}
-    if type(value) in (list, tuple, set, frozenset):
+    if type(value) is OrderedDict:
+        return OrderedDict((naive(key), naive(item)) for key, item in value.items())
+    if type(value) is defaultdict:
+        return defaultdict(value.default_factory, naive(dict(value)))
+    if type(value) in (list, tuple, set, frozenset, deque):
         return type(value)([naive(item) for item in value])
     if isinstance(value, Point | Untyped):
         return type(value)(*[naive(item) for item in value])
@@ -63,6 +67,9 @@ trees = st.recursive(
         st.lists(inner)
         | st.tuples(inner, inner)
         | st.dictionaries(hashables, inner)
+        | st.dictionaries(hashables, inner).map(OrderedDict)
+        | st.dictionaries(hashables, inner).map(lambda items: defaultdict(list, items))
+        | st.lists(inner).map(deque)
         | st.sets(hashables)
         | st.builds(Point, inner, inner)
         | st.builds(Untyped, inner, inner)
@@ -149,7 +156,13 @@ def test_containers_shared_at_every_level_are_walked_once_each() -> None:
     assert len(visits) == 1
 
 
-@pytest.mark.parametrize("kind", [OrderedDict, type("Own", (list,), {}), type("Set", (set,), {})])
+def test_what_a_collection_was_made_with_is_kept() -> None:
+    last, groups = rewrite([deque([Leaf(1)], 3), defaultdict(list, {"a": Leaf(2)})], value_of)
+    assert (last, last.maxlen) == (deque([1]), 3)
+    assert (groups, groups["new"]) == ({"a": 2, "new": []}, [])
+
+
+@pytest.mark.parametrize("kind", [type("Own", (list,), {}), type("Set", (set,), {})])
 def test_a_subclass_of_a_container_is_a_leaf(kind: type) -> None:
     value = kind()
     visits: list[Any] = []

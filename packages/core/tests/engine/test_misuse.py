@@ -26,7 +26,7 @@ async def test_wrong_options_are_told_of_the_decorator_that_got_them(flow: Workf
         flow.block(backend="scripted")
 
 
-@pytest.mark.parametrize("arguments", [((), {}), ((), {"walue": 1}), ((1, 2), {})])
+@pytest.mark.parametrize("arguments", [((), {}), ((), {"number": 1}), ((1, 2), {})])
 async def test_arguments_that_do_not_fit_are_told_with_the_task(
     flow: WorkflowEngine, arguments: tuple[tuple[Any, ...], dict[str, Any]]
 ) -> None:

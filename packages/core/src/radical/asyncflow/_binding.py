@@ -8,6 +8,7 @@ an argument without futures reaches the task as the very object that was passed.
 
 from __future__ import annotations
 
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
 from operator import is_
 from types import BuiltinFunctionType, FunctionType, NoneType
@@ -42,9 +43,10 @@ Visitor = Callable[[Any], Any]
 def rewrite(value: Any, visit: Visitor) -> Any:
     """*value* with every leaf replaced by ``visit(leaf)``; *value* itself if none changed.
 
-    Only the exact built-in containers (and named tuples) are entered: a subclass may
-    have invariants that a copy would break.  A container inside itself is left alone;
-    one that stands in several places is entered once, and stays one.
+    Only the exact built-in containers are entered, and named tuples and those of
+    `collections`: another subclass may have invariants that a copy would break.  A
+    container inside itself is left alone; one that stands in several places is entered
+    once, and stays one.
     """
     try:
         return _rewrite(value, visit, {})
@@ -66,7 +68,7 @@ def _rewrite(value: Any, visit: Visitor, seen: dict[int, Any]) -> Any:
     kind = type(value)
     if kind in ATOMS:
         return value
-    if kind is dict:
+    if kind in _MAPPINGS:
         members = (*value.keys(), *value.values())
     elif kind in _PLAIN or (isinstance(value, tuple) and hasattr(kind, "_fields")):
         members = tuple(value)
@@ -81,13 +83,18 @@ def _rewrite(value: Any, visit: Visitor, seen: dict[int, Any]) -> Any:
     new = [_rewrite(member, visit, seen) for member in members]
     if all(map(is_, members, new)):
         return value
-    if kind is dict:
+    if kind in _MAPPINGS:
         half = len(new) // 2
-        copy = dict(zip(new[:half], new[half:], strict=True))
+        copy = value.copy()  # which knows its default
+        copy.clear()
+        copy.update(zip(new[:half], new[half:], strict=True))
+    elif kind is deque:
+        copy = deque(new, value.maxlen)
     else:
         copy = kind(new) if kind in _PLAIN else kind(*new)
     seen[id(value)] = copy
     return copy
 
 
-_PLAIN = frozenset({list, tuple, set, frozenset})
+_MAPPINGS = frozenset({dict, defaultdict, OrderedDict})
+_PLAIN = frozenset({list, tuple, set, frozenset, deque})

@@ -400,7 +400,10 @@ class Outcomes:
         self, node: TaskFuture[Any], awaited: asyncio.Future[Any], error: BaseException
     ) -> None:
         """An awaitable of somebody else's, among *node*'s arguments, failed."""
-        name = awaited.get_name() if isinstance(awaited, asyncio.Task) else repr(awaited)
+        if isinstance(awaited, TaskFuture):  # of another engine
+            name = awaited.name
+        else:
+            name = awaited.get_name() if isinstance(awaited, asyncio.Task) else repr(awaited)
         failure = DependencyFailureError(node.name, [name], name, error)
         failure.__cause__ = error
         self.resolve(self._scheduler.fail(node, failure))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -81,7 +82,7 @@ class Preparer:
                 files.check()
                 aux.files = files
         mutable = any(
-            isinstance(value, list | tuple | dict | set | frozenset)
+            isinstance(value, list | tuple | dict | set | frozenset | deque)
             for value in (*node.args, *node.kwargs.values())
         )
         if mutable and node.native:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -259,8 +259,13 @@ class ScriptedBackend(ExecutionBackend):
         """*value* with the results of its TaskRefs in place."""
         if isinstance(value, TaskRef):
             return self._values[value.task_id]
-        if type(value) is dict:
-            return {self._resolve(key): self._resolve(item) for key, item in value.items()}
+        if type(value) in (dict, defaultdict, OrderedDict):
+            resolved = {self._resolve(key): self._resolve(item) for key, item in value.items()}
+            if type(value) is defaultdict:
+                return defaultdict(value.default_factory, resolved)
+            return type(value)(resolved)
+        if type(value) is deque:
+            return deque(map(self._resolve, value), value.maxlen)
         if type(value) in (list, tuple, set, frozenset):
             return type(value)(map(self._resolve, value))
         return value
