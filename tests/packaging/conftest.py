@@ -18,6 +18,14 @@ PACKAGES = ROOT / "packages"
 PLUGINS = Path(__file__).parent / "plugins"
 OURS = ("core", "backend-noop", "backend-concurrent")
 BUILT = (*OURS, "backend-dask", "backend-radical", "plugin-otel")
+PATIENCE = 600  # seconds for one command; pip waits for an index, and for a busy machine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that needs an environment waits for all the commands that make it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(4 * PATIENCE))
 
 
 def execute(*command: object, cwd: Path = ROOT, **variables: str) -> str:
@@ -34,7 +42,7 @@ def execute(*command: object, cwd: Path = ROOT, **variables: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=500,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
