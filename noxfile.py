@@ -88,6 +88,8 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/; a warning is an error."""
     install(session, "docs")
+    clusters = ("-e", "packages/backend-dask", "-e", "packages/backend-radical")
+    session.install("--no-build-isolation", "--no-deps", *clusters)
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "docs", "site")
     session.log("open site/index.html")
 

@@ -26,9 +26,10 @@ myst_heading_anchors = 3
 # Docstrings mark names by single backquotes.
 default_role = "literal"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+autodoc_typehints = "signature"
+python_maximum_signature_line_length = 88
 autodoc_preserve_defaults = True
+autodoc_mock_imports = ["dask", "distributed"]  # the pages of that backend need not run it
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
@@ -38,3 +39,4 @@ suppress_warnings = ["ref.python"]
 html_theme = "furo"
 html_title = f"AsyncFlow {version}"
 html_copy_source = False
+html_show_copyright = False

@@ -26,11 +26,17 @@ _ERRORS: Mapping[Status, type[BackendError]] = {
 
 
 class BackendInfo(TypedDict):
-    """One backend of the listing.
+    """One backend of the listing: a plain `dict` of what JSON knows.
 
-    ``distribution`` and ``version`` are None for a backend that is not installed, or
-    was registered by this program; ``failure_reason`` is None unless something is
-    wrong; ``installation_hint`` is "" for an available one.
+    Attributes:
+        available: whether it can be asked for, as far as is known without loading it.
+        installation_hint: what would make it available; empty where it is.
+        status: ``"available"``, ``"not-installed"``, ``"missing-dependency"``,
+            ``"incompatible"`` or ``"broken"``.
+        distribution: None where nothing is installed, or this program registered it.
+        version: of the distribution; None where there is none.
+        summary: one line.
+        failure_reason: None unless something is wrong.
     """
 
     available: bool

@@ -10,7 +10,6 @@ from .backend import ExecutionBackend
 
 __all__ = ["create_backend", "create_backend_sync", "list_available_backends"]
 
-create_backend_sync = registry.create
 list_available_backends = registry.list_available_backends
 
 
@@ -28,4 +27,11 @@ async def create_backend(
         BackendIncompatibleError: written for another core, contract or Python.
         ConfigurationError: names everything that is wrong with the settings.
     """
+    return registry.create(name, config, **more)
+
+
+def create_backend_sync(
+    name: str, /, config: Mapping[str, Any] | None = None, **more: Any
+) -> ExecutionBackend:
+    """The same as `create_backend`, for code that cannot await; it raises the same."""
     return registry.create(name, config, **more)
