@@ -50,6 +50,18 @@ def test_a_recalled_result_says_whose_it_was(tmp_path: Path) -> None:
         assert found.task == "run.2/7"
 
 
+def test_results_of_several_runs_say_whose_they_are_in_whatever_order(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        with writing(tmp_path / "journal", f"run.{number}") as writer:
+            writer.append(begin(f"run.{number}"))
+            writer.append([done(n, key=key_of(10 * number + n)) for n in (1, 2)])
+    with writing(tmp_path / "journal", "run.4") as writer:
+        for number, n in [(2, 1), (2, 2), (1, 1), (3, 2), (1, 2), (3, 1), (2, 1)]:
+            found = writer.recall(key_of(10 * number + n))
+            assert found is not None
+            assert found.task == f"run.{number}/{n}"
+
+
 def test_the_last_result_under_a_key_counts(tmp_path: Path) -> None:
     with writing(tmp_path / "journal") as writer:
         writer.append([*begin(), done(1, '"value":1'), done(1, '"value":2')])

@@ -20,7 +20,7 @@ from typing import Any
 
 from ._source import source_hash
 
-__all__ = ["Unidentified", "call_content", "content", "large"]
+__all__ = ["Unidentified", "call_content", "content", "large", "plain_content"]
 
 LARGE = 1 << 20
 """Arguments of so many bytes are read in a thread."""
@@ -58,12 +58,19 @@ def call_content(args: tuple[Any, ...], kwargs: Mapping[str, Any], leaf: Leaf) -
     Raises:
         Unidentified: some argument cannot be compared.
     """
-    if _TEXTUAL.issuperset(map(type, args)) and (
-        not kwargs or _TEXTUAL.issuperset(map(type, kwargs.values()))
-    ):
-        text = repr((args, sorted(kwargs.items()))) if kwargs else repr(args)
-        return text.encode("utf-8", "surrogatepass")
-    return content((args, dict(kwargs)), leaf)
+    plain = plain_content(args, kwargs)
+    return content((args, dict(kwargs)), leaf) if plain is None else plain
+
+
+def plain_content(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+    """As `call_content`, where all arguments are plain values; else None."""
+    if not _TEXTUAL.issuperset(map(type, args)):
+        return None
+    if not kwargs:
+        return repr(args).encode("utf-8", "surrogatepass")
+    if not _TEXTUAL.issuperset(map(type, kwargs.values())):
+        return None
+    return repr((args, sorted(kwargs.items()))).encode("utf-8", "surrogatepass")
 
 
 def content(value: Any, leaf: Leaf | None = None) -> bytes:

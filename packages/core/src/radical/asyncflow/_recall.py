@@ -15,7 +15,7 @@ from ._binding import rewrite_call
 from ._bodies import Bodies, Body
 from ._files import InputFile, OutputFile
 from ._future import TaskFuture
-from ._identity import LARGE, Unidentified, call_content, content, large
+from ._identity import LARGE, Unidentified, call_content, content, large, plain_content
 from ._occurrences import Occurrences
 from ._outcomes import aux_of
 from ._task import TaskFunction
@@ -222,7 +222,11 @@ class Recall:
 
     def _identity(self, node: TaskFuture[Any], body: Body, files: dict[int, bytes]) -> bytes:
         """The hash of what makes *node* the call that it is; as `_arguments`."""
-        arguments = self._arguments(node, files)
+        arguments = None
+        if node.spec.cache_key is None:
+            arguments = plain_content(node.args, node.kwargs)
+        if arguments is None:
+            arguments = self._arguments(node, files)
         return blake2b(body.prefix + arguments, digest_size=16).digest()
 
     def _arguments(self, node: TaskFuture[Any], files: dict[int, bytes]) -> bytes:

@@ -56,6 +56,7 @@ class Index:
         self._saved_lines = 0
         self._table: dict[int, int] = {}
         self._sorted = array("Q"), array("Q")
+        self._last = 0, 0, ""
 
     @classmethod
     def load(cls, file: str, descriptor: int, size: int) -> Index:
@@ -144,8 +145,16 @@ class Index:
 
     def run_at(self, offset: int) -> str:
         """The uid of the run that the line at *offset* belongs to."""
-        place = bisect_right(self.runs, offset, key=lambda run: run[0])
-        return self.runs[place - 1][1] if place else ""
+        begin, end, uid = self._last
+        if begin <= offset < end:  # a resumed run asks for one run's results in a row
+            return uid
+        runs = self.runs
+        place = bisect_right(runs, offset, key=lambda run: run[0])
+        if not place:
+            return ""
+        begin, uid = runs[place - 1]
+        self._last = begin, runs[place][0] if place < len(runs) else self.covered, uid
+        return uid
 
     def worthwhile(self) -> bool:
         """Whether enough was found that the file does not have."""

@@ -152,6 +152,8 @@ class JournalWriter:
 
         It is read from the file, a few microseconds; never raises, but loading may.
         """
+        if self._index.lines < 2:  # there was no run before this one
+            return None
         offset = self._index.find(key.encode("ascii"))
         if offset is None or self._state != "open":
             return None
