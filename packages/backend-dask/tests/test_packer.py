@@ -56,6 +56,16 @@ async def test_long_calls_go_alone() -> None:
     assert packing.split(100) == [1] * 100
 
 
+async def test_one_call_that_was_held_up_does_not_count_for_all() -> None:
+    packing = Packing()
+    packing.learn(0.0001)
+    packing.learn(5.0)
+    assert max(packing.split(800)) == 100
+    for _ in range(10):
+        packing.learn(5.0)
+    assert packing.split(100) == [1] * 100
+
+
 async def test_calls_with_big_values_go_alone() -> None:
     packing = Packing()
     packing.learn(0.0001, bulky=True)
@@ -71,7 +81,7 @@ async def test_there_is_work_for_every_slot() -> None:
 async def test_while_nothing_is_known_a_few_more_go_from_time_to_time() -> None:
     packing = Packing()
     packing.split(14)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(200):
         while sum(packing.sent) < 10:  # noqa: ASYNC110 - a timer sends them
             await asyncio.sleep(0.01)
     assert set(packing.sent) == {1}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dask._task_spec import Task
@@ -19,7 +19,7 @@ from distributed import SchedulerPlugin
 
 from ._book import forget_book, read_book
 from ._remote import run
-from ._wire import CONDEMNED, DIED, ENDINGS, RETURNED, RUNNING, Order
+from ._wire import CONDEMNED, DIED, ENDINGS, LOOSENED, RETURNED, RUNNING, Order
 
 __all__ = ["Deaths"]
 
@@ -36,7 +36,8 @@ _Id = tuple[int, int]
 class Deaths(SchedulerPlugin):  # type: ignore[misc]
     """Reports on *topic* of each worker that is removed, and for whom Dask must not run again.
 
-    It ends with its client.
+    It also gives back, on request, calls that wait for the dependencies of others, as it
+    alone can tell whether they have begun.  It ends with its client.
     """
 
     def __init__(self, topic: str, client: str) -> None:
@@ -45,7 +46,8 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
         self._client = client
         self._folders: dict[str, str] = {}
         self._running: dict[str, set[_Id]] = {}
-        self._returned: set[_Id] = set()
+        self._returned: dict[_Id, set[str]] = {}
+        self._run_again: set[str] = set()
         self._condemned: set[_Id] = set()
         self._leaving: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,21 +72,41 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
             elif CONDEMNED in msg:
                 self._condemned.update(map(tuple, msg[CONDEMNED]))
                 self._restart(msg["worker"])
+            elif LOOSENED in msg:
+                self._loosen(msg[LOOSENED])
         elif topic == "all" and msg.get("action") == "remove-worker":
             # Said while its tasks are still where they were.
             self._on_death(msg["worker"], msg["processing-tasks"], msg["expected"])
 
     def _on_calls(self, worker: str, events: Iterable[Any]) -> None:
-        for kind, task_id, attempt, *_ in events:
+        for kind, task_id, attempt, _, data in events:
             one = task_id, attempt
             if kind == RUNNING:
                 self._running.setdefault(worker, set()).add(one)
             elif kind == RETURNED:
-                self._returned.add(one)
+                self._returned.setdefault(one, set()).add(data)
             elif kind in ENDINGS:
-                self._returned.discard(one)
+                self._returned.pop(one, None)
                 if worker in self._running:
                     self._running[worker].discard(one)
+
+    def _loosen(self, wanted: Mapping[str, Iterable[_Id]]) -> None:
+        """Give back these calls of Dask tasks that still wait for some dependency."""
+        events = []
+        for key, attempts in wanted.items():
+            ts = self._scheduler.tasks.get(key)
+            order = self._order_of(ts)
+            if order is None or ts.state != "waiting" or key in self._run_again:
+                continue
+            asked = {tuple(one) for one in attempts}
+            back = set(order.returned)
+            for place, one in enumerate(order.calls):
+                if (one.task_id, one.attempt) in asked:
+                    back.add(place)
+                    events.append((RETURNED, one.task_id, one.attempt, 0.0, key))
+            self._change(ts, order._replace(returned=tuple(sorted(back))))
+        if events:
+            self._scheduler.log_event(self._topic, {"worker": "", "events": events})
 
     def _restart(self, worker: str) -> None:
         """Have its nanny end *worker*, and start another in its place."""
@@ -121,10 +143,13 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
                 continue
             ours.append(key)
             ts.suspicious = 0  # Dask counts whoever waited there, too
-            struck = set(order.struck)
+            self._run_again.add(key)
+            struck, returned = set(order.struck), set(order.returned)
             for place, one in enumerate(order.calls):
                 who = one.task_id, one.attempt
-                if who in self._condemned or who in self._returned:
+                if key in self._returned.get(who, ()):
+                    returned.add(place)
+                elif who in self._condemned:
                     struck.add(place)
                 elif not expected and who in ran:
                     deaths = self._deaths[who] = self._deaths.get(who, 0) + 1
@@ -134,14 +159,18 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
                         struck.add(place)
             # If nobody knows which of them ran, each is told of before it begins again.
             careful = order.careful or (read is None and not expected)
-            if careful != order.careful or struck != set(order.struck):
-                changed = order._replace(careful=careful, struck=tuple(sorted(struck)))
-                rest = ts.run_spec.args[1:]
-                ts.run_spec = Task(key, run, pickle.dumps(changed, 5), *rest)
+            changed = order._replace(
+                careful=careful, struck=tuple(sorted(struck)), returned=tuple(sorted(returned))
+            )
+            if changed != order:
+                self._change(ts, changed)
         self._scheduler.log_event(
             self._topic,
             {DIED: worker, "expected": expected, "charged": charged, "keys": ours},
         )
+
+    def _change(self, ts: Any, order: Order) -> None:
+        ts.run_spec = Task(ts.key, run, pickle.dumps(order, 5), *ts.run_spec.args[1:])
 
     def _order_of(self, ts: Any) -> Order | None:
         spec = ts.run_spec if ts is not None else None

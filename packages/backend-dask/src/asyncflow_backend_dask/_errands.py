@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ from . import _remote
 from ._client import GraphClient
 from ._fleet import Fleet
 from ._jobs import Job
-from ._wire import CONDEMNED
+from ._wire import CONDEMNED, LOOSENED
 
 __all__ = ["Errands"]
 
@@ -83,6 +83,13 @@ class Errands:
             message = {CONDEMNED: list(attempts), "worker": worker}
             with suppress(OSError):
                 await client.scheduler.log_event(topic=self._topic, msg=message)
+
+    async def loosen(self, attempts: Mapping[str, Sequence[_Id]]) -> None:
+        """Have these given back by the scheduler, as far as their Dask tasks still wait."""
+        client = self.client
+        if client is not None and client.status == "running":
+            with suppress(OSError):
+                await client.scheduler.log_event(topic=self._topic, msg={LOOSENED: attempts})
 
     async def forget_events(self) -> None:
         """Have the scheduler forget our events, of which it would keep 100,000."""

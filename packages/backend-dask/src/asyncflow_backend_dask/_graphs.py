@@ -7,8 +7,8 @@ import itertools
 import pickle
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from dask._task_spec import DataNode, GraphNode, Task
 from dask._task_spec import TaskRef as DaskRef
@@ -21,7 +21,7 @@ from ._jobs import Job
 from ._values import DaskValue
 from ._wire import SAME_TASK, Call, Order, Parcel, Slot, dump_with_slots
 
-__all__ = ["GoneError", "Graphs"]
+__all__ = ["GoneError", "Graphs", "Sent"]
 
 _APART = 32 * 1024  # bytes of a pickled function above which workers get it once, as data
 
@@ -36,6 +36,20 @@ class GoneError(LookupError):
     def __init__(self, task_id: TaskId) -> None:
         super().__init__(task_id)
         self.task_id = task_id
+
+
+class Sent(NamedTuple):
+    """A Dask task on its way.
+
+    Attributes:
+        behind: the keys that it waits for.
+        mixed: some of its jobs do not need all of them.
+    """
+
+    key: str
+    jobs: Sequence[Job]
+    behind: Collection[str]
+    mixed: bool
 
 
 class Graphs:
@@ -96,11 +110,12 @@ class Graphs:
         groups: Iterable[tuple[Sequence[Job], Mapping[str, Any]]],
         jobs: Mapping[TaskId, Job],
         values: Mapping[TaskId, DaskValue],
-    ) -> list[tuple[Job, BaseException]]:
-        """Send each group as one Dask task, with its annotations; those that cannot be sent.
+    ) -> tuple[list[Sent], list[tuple[Job, BaseException]]]:
+        """Send each group as one Dask task, with its annotations; also the jobs that cannot be.
 
         *jobs* and *values* are where the dependencies are.
         """
+        sent: list[Sent] = []
         bad: list[tuple[Job, BaseException]] = []
         graph: dict[str, GraphNode] = {}
         current: Mapping[str, Any] = {}
@@ -110,17 +125,13 @@ class Graphs:
                 self._send(graph, current)
                 graph = {}
             current = wanted
-            try:
-                key, node = self._node(group, jobs, values, graph)
-            except BaseException as exc:  # whatever the arguments' own methods raise
-                bad.extend((job, exc) for job in group)
-                continue
-            graph[key] = node
-            for index, job in enumerate(group):
-                job.key, job.index = key, index if len(group) > 1 else 0
+            if group[0].is_command:
+                sent.append(self._command(group[0], graph))
+            elif (new := self._calls(group, jobs, values, graph, bad)) is not None:
+                sent.append(new)
         if graph:
             self._send(graph, current)
-        return bad
+        return sent, bad
 
     def release(self, key: str) -> None:
         """Have the scheduler forget *key*, in time."""
@@ -151,65 +162,83 @@ class Graphs:
         self._open.add(self._sent)
         self._client.send_graph(graph, annotations, f"asyncflow-{self._uid}-{self._sent}")
 
-    def _node(
+    def _command(self, job: Job, graph: dict[str, GraphNode]) -> Sent:
+        spec = job.request.spec
+        payload = pickle.dumps(job.request.command, 5)
+        call = Call(job.task_id, job.attempt, job.name, payload, (), self._lives(job))
+        options = dict(self._command_options, capture_stdio=spec.capture_stdio)
+        folder = options.pop("work_dir")
+        options["folder"] = str(folder()) if options["capture_stdio"] else None
+        key = self._key(job, 1)
+        order = Order(self._topic, key, 0, None, (call,), gpus=spec.resources.gpus, options=options)
+        graph[key] = Task(key, _remote.run, pickle.dumps(order, 5), None)
+        job.key, job.index = key, 0
+        return Sent(key, [job], (), False)
+
+    def _calls(
         self,
         group: Sequence[Job],
         jobs: Mapping[TaskId, Job],
         values: Mapping[TaskId, DaskValue],
         graph: dict[str, GraphNode],
-    ) -> tuple[str, GraphNode]:
-        first = group[0]
-        if first.is_command:
-            payload = pickle.dumps(first.request.command, 5)
-            call = Call(first.task_id, first.attempt, first.name, payload, (), self._lives(first))
-            options = dict(self._command_options, capture_stdio=first.request.spec.capture_stdio)
-            folder = options.pop("work_dir")
-            options["folder"] = str(folder()) if options["capture_stdio"] else None
-            key = self._key(first, 1)
-            order = Order(
-                self._topic,
-                key,
-                0,
-                None,
-                (call,),
-                gpus=first.request.spec.resources.gpus,
-                options=options,
-            )
-            return key, Task(key, _remote.run, pickle.dumps(order, 5), None)
-        code = first.code
-        assert code is not None
-        references: list[Any] = []
+        bad: list[tuple[Job, BaseException]],
+    ) -> Sent | None:
+        """Put those of *group* that can be sent into *graph*, as one Dask task."""
+        behind: dict[str, int] = {}
+        needs: set[int] = set()  # how many of *behind* each needs, that is no link of a chain
         buffers: list[Any] = []
-        places: dict[TaskId, Slot] = {}
-        behind: list[tuple[TaskId, int]] = []
-        for task_id in first.request.dependencies:
-            if task_id not in places:
-                slot = self._slot(task_id, len(references), jobs, values, references)
-                places[task_id] = slot
-                if slot.place >= 0:
-                    behind.append((task_id, slot.nth))
-        calls = tuple(
-            Call(
-                job.task_id,
-                job.attempt,
-                job.name,
-                job.payload or self._dump(job, buffers, places),
-                tuple(behind) if job is first else (),
-                self._lives(job),
-                job.after,
+        calls: list[Call] = []
+        members: list[Job] = []
+        for job in group:
+            first = len(buffers)
+            try:
+                places: dict[TaskId, Slot] = {}
+                if job.after:
+                    if not members or members[-1].task_id != job.after:
+                        raise GoneError(job.after)
+                else:
+                    for task_id in job.request.dependencies:
+                        places[task_id] = self._slot(task_id, behind, jobs, values)
+                payload = job.payload or self._dump(job, buffers, places)
+            except BaseException as exc:  # whatever the arguments' own methods raise
+                del buffers[first:]
+                bad.append((job, exc))
+                continue
+            there = [(task_id, slot.place, slot.nth) for task_id, slot in places.items()]
+            there = [item for item in there if item[1] >= 0]
+            if not job.after:
+                needs.add(len({place for _, place, _ in there}))
+            calls.append(
+                Call(
+                    job.task_id,
+                    job.attempt,
+                    job.name,
+                    payload,
+                    tuple(there),
+                    self._lives(job),
+                    job.after,
+                    first,
+                )
             )
-            for job in group
-        )
+            members.append(job)
+        if not members:
+            return None
+        head = members[0]
+        code = head.code
+        assert code is not None
+        references: list[Any] = [DaskRef(key) for key in behind]
         function: bytes | None = code.pickled
         if len(code.pickled) > _APART and code.number in self.codes.alive:
             function = None
             references.append(DaskRef(self._code_key(code.number, code.pickled, graph)))
-        key = self._key(first, len(group))
-        order = Order(
-            self._topic, key, code.number, function, calls, gpus=first.request.spec.resources.gpus
-        )
+        key = self._key(head, len(members))
+        gpus = head.request.spec.resources.gpus
+        order = Order(self._topic, key, code.number, function, tuple(calls), gpus=gpus)
         parcel = Parcel(buffers) if buffers else None
-        return key, Task(key, _remote.run, pickle.dumps(order, 5), parcel, *references)
+        graph[key] = Task(key, _remote.run, pickle.dumps(order, 5), parcel, *references)
+        for index, job in enumerate(members):
+            job.key, job.index = key, index if len(members) > 1 else 0
+        return Sent(key, members, behind, needs != {len(behind)})
 
     def _lives(self, job: Job) -> int:
         return self._allowed_failures if job.request.spec.retries is None else 0
@@ -217,11 +246,11 @@ class Graphs:
     def _slot(
         self,
         task_id: TaskId,
-        place: int,
+        behind: dict[str, int],
         jobs: Mapping[TaskId, Job],
         values: Mapping[TaskId, DaskValue],
-        references: list[Any],
     ) -> Slot:
+        """Where its value is; *behind* are the keys that are needed, with their places."""
         held: Job | DaskValue | None = jobs.get(task_id)
         if held is None:
             held = values.get(task_id)
@@ -229,8 +258,7 @@ class Graphs:
                 return Slot(-1, 0, held.inline)
         if held is None or not held.key:
             raise GoneError(task_id)
-        references.append(DaskRef(held.key))
-        return Slot(place, held.index)
+        return Slot(behind.setdefault(held.key, len(behind)), held.index)
 
     def _dump(self, job: Job, buffers: list[Any], places: Mapping[TaskId, Slot] | None) -> bytes:
         slots = places or {}

@@ -26,6 +26,8 @@ class Ledger:
     Attributes:
         jobs: those without a terminal report.
         values: the results that somebody may still ask for.
+        packs: the keys of several jobs.
+        ended: how many had a terminal report.
         idle: set when the last of *jobs* ends; whoever waits for that clears it.
         graphs, fetcher: set once there is a connection.
     """
@@ -36,6 +38,8 @@ class Ledger:
     def __init__(self, sink: ReportSink) -> None:
         self.jobs: dict[TaskId, Job] = {}
         self.values: dict[TaskId, DaskValue] = {}
+        self.packs: set[str] = set()
+        self.ended = 0
         self.idle = asyncio.Event()
         self._sink = sink
         self._members: dict[str, list[Job]] = {}
@@ -48,6 +52,8 @@ class Ledger:
         """*key* is the Dask task that runs *group*."""
         self._members[key] = list(group)
         self._holds[key] = len(group)
+        if len(group) > 1:
+            self.packs.add(key)
 
     def running(self, key: str) -> Iterator[Job]:
         """The jobs that wait for *key*; they may end meanwhile."""
@@ -97,6 +103,7 @@ class Ledger:
     def over(self, job: Job, state: TaskState, value: Any = None) -> Report:
         """The terminal report of *job*, which nobody here needs any longer."""
         job.over = True
+        self.ended += 1
         del self.jobs[job.task_id]
         members = self._members.get(job.key)
         if members is not None:
@@ -128,6 +135,7 @@ class Ledger:
             return
         self._holds.pop(key, None)
         self._members.pop(key, None)
+        self.packs.discard(key)
         if not self._lost:
             self.graphs.release(key)
 

@@ -34,10 +34,10 @@ class News(Listener):
         packer: Packer,
         errands: Errands,
         *,
-        send_again: Callable[[Job], None],
+        send_again: Callable[[Sequence[Job]], None],
         gone: Callable[[str], None],
     ) -> None:
-        """*send_again* is told of a job that came back before it began.
+        """*send_again* is told of jobs that came back before they began.
 
         *gone* is told why the scheduler is; the workers speak on *topic*.
         """
@@ -68,6 +68,7 @@ class News(Listener):
 
     def _on_calls(self, worker: str, events: Iterable[Sequence[Any]]) -> None:
         reports: list[Report] = []
+        returned: list[Job] = []
         for kind, task_id, attempt, seconds, data in events:
             job = self._ledger.jobs.get(task_id)
             if job is None or job.attempt != attempt or job.kept:
@@ -94,8 +95,10 @@ class News(Listener):
             elif kind == CANCELLED:
                 reports.append(self._ledger.over(job, TaskState.CANCELLED))
             elif kind == RETURNED and job.key == data:
-                self._send_again(job)
+                returned.append(job)
         self._ledger.report(reports)
+        if returned:
+            self._send_again(returned)
 
     def _learn(self, job: Job, seconds: float, *, bulky: bool) -> None:
         if job.code is not None:
@@ -120,7 +123,7 @@ class News(Listener):
             if job.over or job.key != key:
                 return
             if kept is None:
-                self._send_again(job)
+                self._send_again([job])
                 return
             if kept.failed:
                 raise BackendError("its failure was reported, but the report was lost")

@@ -17,7 +17,8 @@ _WORK = 0.02  # seconds of work that one Dask task should be worth
 _MOST = 256  # calls in one Dask task
 _ROUNDS = 4  # Dask tasks for each slot, so that all slots end at about the same time
 _PROBE = 0.05  # seconds after which more calls are tried of a function that nobody has seen
-_FORGIVING = 0.2  # how much a slow call counts: the first ones are often slow for other reasons
+_FORGIVING = 0.2  # how much a slow call counts: one may be slow for other reasons
+_DOUBT = 1e-4  # seconds by which it may count in any case; beyond, it at most doubles
 
 
 class _Waiting:
@@ -63,7 +64,8 @@ class Packer:
         if code.seconds is None or seconds < code.seconds:
             code.seconds = seconds
         else:
-            code.seconds += _FORGIVING * (seconds - code.seconds)
+            more = _FORGIVING * (seconds - code.seconds)
+            code.seconds += min(more, max(code.seconds, _DOUBT))
         if bulky:
             self._bulky.add(code.number)
         waiting = self._waiting.get(code.number)
@@ -111,7 +113,10 @@ class Packer:
             return 1
         return max(1, min(_MOST, int(_WORK / max(code.seconds, 1e-6))))
 
+    def size(self, code: Code, count: int, slots: int) -> int:
+        """How many of *count* calls should share a Dask task, so that all slots have work."""
+        return min(ceil(count / (_ROUNDS * max(slots, 1))), self.most(code))
+
     def _groups(self, code: Code, jobs: list[Job], slots: int) -> list[list[Job]]:
-        fair = ceil(len(jobs) / (_ROUNDS * max(slots, 1)))
-        size = min(fair, self.most(code))
+        size = self.size(code, len(jobs), slots)
         return [jobs[at : at + size] for at in range(0, len(jobs), size)]

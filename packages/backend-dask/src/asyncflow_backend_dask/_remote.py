@@ -65,7 +65,8 @@ def run(order: bytes, parcel: Parcel | None, *dependencies: Any) -> Any:
     results: dict[int, Kept] = {}
     for place in todo.struck:
         results[todo.calls[place].task_id] = Kept(failed=True)
-    pack = Pack(one for one in todo.calls if one.task_id not in results)
+    out = {*todo.struck, *todo.returned}
+    pack = Pack(one for place, one in enumerate(todo.calls) if place not in out)
     buffers = parcel.buffers if parcel is not None else ()
     while (one := pack.take()) is not None:
         if broken is not None:
@@ -73,7 +74,9 @@ def run(order: bytes, parcel: Parcel | None, *dependencies: Any) -> Any:
             results[one.task_id] = Kept(failed=True)
         else:
             sources = buffers, dependencies, results
-            results[one.task_id] = _call(registry, todo, one, function, sources, pack)
+            came = _call(registry, todo, one, function, sources, pack)
+            if came is not None:
+                results[one.task_id] = came
     registry.flush()
     # A call that was given back has no result here, and its own Dask task elsewhere.
     kept_all = [results.get(one.task_id) for one in todo.calls]
@@ -87,8 +90,11 @@ def _call(
     function: Any,
     sources: tuple[Sequence[Any], Sequence[Any], dict[int, Kept]],
     pack: Pack,
-) -> Kept:
-    """*sources* are the buffers, the dependencies and the earlier results of the Dask task."""
+) -> Kept | None:
+    """What came of it; None if it was given back.
+
+    *sources* are the buffers, the dependencies and the earlier results of the Dask task.
+    """
     buffers, dependencies, results = sources
     tell = partial(registry.tell, todo.topic)
     if (todo.topic, one.task_id, one.attempt) in registry.gone:
@@ -98,12 +104,13 @@ def _call(
         failed = _failed(one, dependencies, results)
     except LookupError:
         tell(RETURNED, one, 0.0, todo.key)
-        return Kept(failed=True)
+        return None
     if failed:
         tell(SKIPPED, one, 0.0, failed)
         return Kept(failed=True)
     try:
-        args, kwargs = load(one.payload, buffers, partial(_value_of, dependencies, results))
+        own = buffers[one.buffers :]
+        args, kwargs = load(one.payload, own, partial(_value_of, dependencies, results))
     except SerializationError as exc:
         tell(UNSENT, one, 0.0, ("arguments", exc.args[0].partition(": ")[2]))
         return Kept(failed=True)
@@ -152,7 +159,8 @@ def _failed(one: Call, dependencies: Sequence[Any], results: dict[int, Kept]) ->
     if one.after:
         return [one.after] if results[one.after].failed else []
     failed = []
-    for (task_id, index), item in zip(one.dependencies, dependencies, strict=False):
+    for task_id, place, index in one.dependencies:
+        item = dependencies[place]
         kept = item[index] if isinstance(item, list) else item
         if kept is None:
             raise LookupError(task_id)

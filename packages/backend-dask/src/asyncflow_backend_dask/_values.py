@@ -112,8 +112,8 @@ class DaskValue(RemoteValue):
         if self._release is None:
             raise BackendLostError(f"the value of task {self.task_id} was released before")
         held = await self._fetcher.fetch(self.key)
-        kept: Kept = held[self.index] if isinstance(held, list) else held
-        if kept.failed:
+        kept: Kept | None = held[self.index] if isinstance(held, list) else held
+        if kept is None or kept.failed:
             raise BackendLostError(
                 f"the value of task {self.task_id} was lost with its worker, and the task failed "
                 "when it was run again"

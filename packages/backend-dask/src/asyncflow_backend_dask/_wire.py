@@ -25,6 +25,7 @@ __all__ = [
     "FAILED",
     "INLINE",
     "KEPT",
+    "LOOSENED",
     "RETURNED",
     "RUNNING",
     "SAME_TASK",
@@ -48,18 +49,20 @@ RUNNING, INLINE, KEPT, FAILED, UNSENT, SKIPPED, CANCELLED, RETURNED = range(8)
 
 INLINE is the pickled value, of FAILED the fields of a `Failure`, of UNSENT those of a
 `SerializationError`, of SKIPPED the ids of the failed dependencies.  RETURNED gives back
-a call that has not begun, because the one before it takes long; its data is the key.
+a call that has not begun, because another that shares its Dask task, or is behind it, takes
+long; its data is the key.
 """
 
 SAME_TASK = -2
 
 ENDINGS = frozenset({INLINE, KEPT, FAILED, UNSENT, SKIPPED, CANCELLED})
 
-DIED, CONDEMNED = "died", "condemned"
+DIED, CONDEMNED, LOOSENED = "died", "condemned", "loosened"
 """Keys of what else is said on a topic: by the scheduler of a worker that is gone (see
 
-`_deaths`), and by the client of ``(task id, attempt)`` that must not run again when the
-``worker`` is gone on which they run, and which is to be restarted.
+`_deaths`); by the client of ``(task id, attempt)`` that must not run again when the
+``worker`` is gone on which they run, and which is to be restarted; and by the client of
+those that are to be given back if their Dask task still waits, by the key of that.
 """
 
 _APART = 16 * 1024  # bytes; a smaller buffer stays inside of its pickle
@@ -75,19 +78,21 @@ class Call(NamedTuple):
 
     Attributes:
         payload: its pickled arguments, or its command.
-        dependencies: for each dependency of the Dask task the id of ours behind it, and
-            which of the calls packed there it is.
+        dependencies: the id of each, which dependency of the Dask task holds its result,
+            and which of the calls packed there it is.
         lives: how many deaths of workers under it are no failure yet.
         after: the call of the same Dask task, by its id, whose result it takes; 0 for none.
+        buffers: which of the parcel is the first of its own.
     """
 
     task_id: int
     attempt: int
     name: str
     payload: bytes
-    dependencies: tuple[tuple[int, int], ...] = ()
+    dependencies: tuple[tuple[int, int, int], ...] = ()
     lives: int = 0
     after: int = 0
+    buffers: int = 0
 
 
 class Order(NamedTuple):
@@ -101,6 +106,7 @@ class Order(NamedTuple):
         careful: tell that a call begins before it does, as its worker may die of it.
         gpus: how many GPUs of its worker each call is to see.
         struck: places of calls that must not run (any more).
+        returned: places of calls that were given back, and run as another Dask task.
         options: of a command: see `_remote`.
     """
 
@@ -112,6 +118,7 @@ class Order(NamedTuple):
     careful: bool = False
     gpus: int = 0
     struck: tuple[int, ...] = ()
+    returned: tuple[int, ...] = ()
     options: dict[str, Any] | None = None
 
 

@@ -23,12 +23,10 @@ from radical.asyncflow.errors import (
     BackendStartError,
     EngineClosedError,
     ResourceError,
-    SerializationError,
 )
 from radical.asyncflow.worker import guard
 
 from . import _remote
-from ._chains import Chains
 from ._client import GraphClient
 from ._cluster import Lease, lease
 from ._deaths import Deaths
@@ -39,6 +37,8 @@ from ._jobs import Job, annotations_of, check_description, resources_of
 from ._ledger import Ledger
 from ._news import News
 from ._packer import Packer
+from ._sorter import Sorter
+from ._ties import Ties
 from ._values import Fetcher
 from .capabilities import WORKER_RESOURCES, dask_capabilities
 from .config import DaskConfig
@@ -92,6 +92,8 @@ class DaskExecutionBackend(ExecutionBackend):
         self._packer: Packer
         self._errands: Errands
         self._graphs: Graphs
+        self._sorter: Sorter
+        self._ties: Ties
         self._started = False
         self._closed = False
         self._down = False
@@ -116,7 +118,8 @@ class DaskExecutionBackend(ExecutionBackend):
         self._fleet = Fleet(self._config.resource_patience, self._ledger.failed)
         self._packer = Packer(self._send)
         topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
-        self._errands = Errands(self._fleet, topic)
+        self._errands = errands = Errands(self._fleet, topic)
+        self._ties = Ties(self._ledger, lambda late: errands.run(errands.loosen(late)))
         guard().acquire()
         timeout = self._config.startup_timeout
         try:
@@ -169,6 +172,14 @@ class DaskExecutionBackend(ExecutionBackend):
             allowed_failures=config.allowed_failures,
         )
         self._ledger.graphs = self._graphs
+        self._sorter = Sorter(
+            self._ledger,
+            self._graphs,
+            self._packer,
+            self._fleet,
+            self._annotations,
+            pack=config.pack,
+        )
         self._ledger.fetcher = Fetcher(client, direct=self._lease.direct)
         await client.connect(timeout)
         client.subscribe(topic, "all", client.id)
@@ -243,69 +254,7 @@ class DaskExecutionBackend(ExecutionBackend):
             raise EngineClosedError(f"backend {self.name!r} was not started")
         if self._lost is not None:
             raise self._lost
-        chains = Chains(batch)
-        needed = chains.dependents
-        groups: list[list[Job]] = []
-        for task_id in needed:
-            # What others wait for does not wait for company itself.
-            job = self._ledger.jobs.get(task_id)
-            if job is not None and not job.key and self._packer.take(job):
-                groups.append([job])
-        loose: dict[int, list[Job]] = {}
-        for request in batch:
-            job = Job(request)
-            self._ledger.jobs[job.task_id] = job
-            try:
-                if self._prepare(job, needed):
-                    assert job.code is not None
-                    loose.setdefault(job.code.number, []).append(job)
-                elif not self._follow(job, chains):
-                    groups.append(chains.begin(job))
-            except SerializationError as exc:
-                self._ledger.failed(job, exc)
-        for jobs in loose.values():
-            code = jobs[0].code
-            assert code is not None
-            groups += self._packer.split(code, jobs, self._fleet.slots)
-        self._send(groups)
-
-    def _follow(self, job: Job, chains: Chains) -> bool:
-        """Put *job* behind the one that it waits for, where nobody could tell the difference.
-
-        Raises:
-            SerializationError: its arguments cannot be pickled.
-        """
-        if job.code is None or not job.request.dependencies or not self._config.pack:
-            return False
-        group = chains.group_for(job, self._packer.most(job.code))
-        if group is None or self._annotations(job) or self._annotations(group[0]):
-            return False
-        job.payload = self._graphs.pickle_link(job, group[-1])
-        if job.payload is None:
-            return False
-        job.after = group[-1].task_id
-        chains.join(job, group)
-        return True
-
-    def _prepare(self, job: Job, needed: Collection[TaskId]) -> bool:
-        """Pickle what can be; whether *job* may share a Dask task with others.
-
-        Raises:
-            SerializationError: its function or its arguments cannot be pickled.
-        """
-        request = job.request
-        if job.is_command:
-            return False
-        job.code = self._graphs.codes.of(request.spec.function)
-        if request.dependencies:
-            return False
-        job.payload = self._graphs.pickle_arguments(job)
-        return (
-            self._config.pack
-            and job.payload is not None
-            and job.task_id not in needed
-            and not self._annotations(job)
-        )
+        self._send(self._sorter.sort(batch))
 
     def _annotations(self, job: Job) -> dict[str, Any]:
         request = job.request
@@ -320,23 +269,24 @@ class DaskExecutionBackend(ExecutionBackend):
             if "resources" in annotations:
                 self._fleet.watch(group[0], annotations["resources"])
             described.append((group, annotations))
-        bad = self._graphs.send(described, self._ledger.jobs, self._ledger.values)
-        for group in groups:
-            key = group[0].key
-            if key:
-                self._ledger.sent(key, group)
+        sent, bad = self._graphs.send(described, self._ledger.jobs, self._ledger.values)
+        for item in sent:
+            self._ledger.sent(item.key, item.jobs)
+            self._ties.watch(item)
         for job, error in bad:
             if isinstance(error, GoneError):
                 error = self._ledger.blame(job, [error.task_id])
             self._ledger.failed(job, error)
 
-    def _send_again(self, job: Job) -> None:
-        """A worker gave *job* back, before it began."""
-        old = job.key
-        if job.after:
-            job.after, job.payload = 0, None
-        self._send([[job]])
-        self._ledger.let_go(old)
+    def _send_again(self, jobs: Sequence[Job]) -> None:
+        """These were given back, before they began."""
+        keys = [job.key for job in jobs]
+        for job in jobs:
+            if job.after:
+                job.after, job.payload = 0, None
+        self._send([[job] for job in jobs])
+        for key in keys:
+            self._ledger.let_go(key)
 
     # ------------------------------------------------------------------ cancel
 
@@ -372,6 +322,7 @@ class DaskExecutionBackend(ExecutionBackend):
         where = self._lease.address if self._lease is not None else "?"
         self._lost = BackendLostError(f"backend {self.name!r} at {where} was lost: {reason}")
         self._packer.close()
+        self._ties.close()
         self._ledger.lose(self._lost)
         self._hurry.set()
         self._errands.run(self._ledger.fetcher.close(str(self._lost)))
@@ -423,6 +374,7 @@ class DaskExecutionBackend(ExecutionBackend):
             return
         self._down = True
         self._packer.close()
+        self._ties.close()
         self._fleet.close()
         await self._errands.end()
         if self._client is not None:
