@@ -46,7 +46,7 @@ def appears() -> Callable[[Path], Awaitable[None]]:
     """Waits until a file is there."""
 
     async def wait(path: Path) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
                 await asyncio.sleep(0.005)
 

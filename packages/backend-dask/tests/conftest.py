@@ -14,7 +14,16 @@ from distributed.utils import offload
 
 __all__ = ["appears", "empty_folder", "leak_guard"]
 
+_ENOUGH = 300  # seconds: on a busy machine a worker may take half a minute to start
 _ELSEWHERE = {"address", "client", "cluster", "cluster_class", "scheduler_file", "adapt"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker(
+            "timeout"
+        ):
+            item.add_marker(pytest.mark.timeout(_ENOUGH))
 
 
 @pytest.fixture(scope="session", autouse=True)

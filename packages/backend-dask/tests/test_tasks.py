@@ -49,16 +49,17 @@ def scheduler(flow: WorkflowEngine) -> Any:
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(200):
         while not await condition():
             await asyncio.sleep(0.01)
 
 
 async def test_a_chain_over_a_big_array_brings_no_array_here() -> None:
-    """By the workers' own count of what they sent to anybody."""
+    """By the workers' own count of what they sent, but to each other when Dask moves work."""
 
     def served(dask_worker: Any) -> int:
-        return sum(entry["total"] for entry in dask_worker.transfer_outgoing_log)
+        sent = dask_worker.transfer_outgoing_log
+        return sum(entry["total"] for entry in sent if entry["who"] not in addresses)
 
     settings = {"n_workers": 2, "dashboard_address": None}
     async with WorkflowEngine.create("dask", config=settings) as flow:
@@ -68,6 +69,7 @@ async def test_a_chain_over_a_big_array_brings_no_array_here() -> None:
             value = step(value)
         assert await flow.function_task(lambda array: float(array[7]))(value) == 20.0
         backend: Any = flow.backend
+        addresses = set((await scheduler(flow).identity(n_workers=-1))["workers"])
         sent = await backend._client._run(served)
         assert sum(sent.values()) < 1_000_000
         # And the count does count: now one array comes here.
@@ -148,7 +150,7 @@ async def test_a_call_that_takes_long_gives_back_those_that_were_packed_behind_i
     number = flow.function_task(lambda at, place: functions.hold_blocking(place) if at < 0 else at)
     await asyncio.gather(*[number(at, str(tmp_path)) for at in range(50)])
     waiting = [number(-1 if at == 0 else at, str(tmp_path)) for at in range(200)]
-    rest = await asyncio.wait_for(asyncio.gather(*waiting[1:]), 20)
+    rest = await asyncio.wait_for(asyncio.gather(*waiting[1:]), 200)
     assert rest == list(range(1, 200))
     functions_gate(tmp_path)
     assert await waiting[0] == "task"
@@ -228,7 +230,7 @@ async def test_resources_that_no_worker_has_are_an_error_after_the_patience(
     other = DaskExecutionBackend(address=backend._lease.address, resource_patience=0.3, name="far")
     async with WorkflowEngine.create(other) as far:
         with pytest.raises(ResourceError, match="GPU=3, which no worker had"):
-            await asyncio.wait_for(far.function_task(pow, resources={"gpus": 3})(2, 2), 10)
+            await asyncio.wait_for(far.function_task(pow, resources={"gpus": 3})(2, 2), 200)
         assert await far.function_task(pow)(2, 2) == 4
 
 
@@ -277,7 +279,7 @@ def seen(folder: str, wait_for: int) -> tuple[tuple[int, ...], str | None, str |
     task = current_task()
     assert task is not None
     (Path(folder) / f"{task.task_id}").touch()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 200
     while len(list(Path(folder).iterdir())) < wait_for and time.monotonic() < deadline:
         time.sleep(0.01)
     command = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES"]
@@ -385,12 +387,12 @@ async def test_a_link_that_takes_long_keeps_nobody_from_the_results_before_it(
     links = [step(0, str(tmp_path))]
     for _ in range(9):
         links.append(step(links[-1], str(tmp_path)))
-    assert await asyncio.wait_for(links[4], 20) == 5
+    assert await asyncio.wait_for(links[4], 200) == 5
     # And one that comes late uses what is there.
     late = flow.function_task(lambda number: -number)(links[2])
     await asyncio.sleep(0)
     functions_gate(tmp_path)
-    assert await asyncio.wait_for(asyncio.gather(late, *links), 20) == [-3, *range(1, 11)]
+    assert await asyncio.wait_for(asyncio.gather(late, *links), 200) == [-3, *range(1, 11)]
 
 
 async def test_a_link_of_a_chain_can_be_cancelled(flow: WorkflowEngine) -> None:
