@@ -43,6 +43,7 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
     keeping = asyncio.create_task(_keep(cluster))
     await ended.wait()
     keeping.cancel()
+    logging.disable()  # of connections that break, and workers that end, now that all do
     asyncio.get_running_loop().remove_reader(0)
     try:
         await cluster.close(timeout=_CLOSING)

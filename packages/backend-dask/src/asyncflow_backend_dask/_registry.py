@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import pickle
 import threading
 import time
@@ -17,7 +18,8 @@ from distributed.comm import get_address_host
 from radical.asyncflow.worker import guard
 
 from ._book import Book
-from ._gpus import Gpus
+from ._gpus import HOSTED, Gpus
+from ._noise import be_quiet_at_the_end
 from ._wire import RETURNED, RUNNING, Call, Kept, Order
 
 __all__ = ["Pack", "Registry", "registry_of"]
@@ -81,6 +83,8 @@ class Registry:
         # In this program's own threads nothing dies alone.
         self.mortal = not self.address.startswith("inproc://")
         here = get_address_host(self.address) == get_address_host(worker.scheduler.address)
+        if worker.nanny is not None and HOSTED in os.environ:
+            be_quiet_at_the_end()
         self.gpus = Gpus(worker)
         self._book = Book(worker.local_directory) if self.mortal and here else None
         self.gone: OrderedDict[_Id, None] = OrderedDict()
