@@ -24,7 +24,9 @@ from radical.asyncflow.journal import (
     run_begun,
     run_ended,
     scalar,
+    task_done,
     task_ended,
+    task_reused,
     task_started,
     unstored,
 )
@@ -130,6 +132,21 @@ def test_a_result_that_can_be_recalled_has_a_kind_of_its_own() -> None:
         )
     ]
     assert kinds == ["D", "E", "E", "E", "E", "E"]
+
+
+def test_the_short_ways_write_what_the_long_one_does() -> None:
+    times = (0.25, 0.5, 1e-7, 12345.6789)
+    key, result, backend, worker = key_of(1), '"value":"é"', 'a "b"', "worker\n1"
+    result = str(scalar('quoted "text"'))
+    assert task_done(
+        7, 3, times, key=key, result=result, backend=backend, worker=worker
+    ) == task_ended(7, 3, "DONE", times, key=key, result=result, backend=backend, worker=worker)
+    added, ready, _, ended = times
+    assert task_reused(
+        7, 3, added, ready, ended, key=key, reused="run.1/2", backend=backend
+    ) == task_ended(
+        7, 3, "DONE", (added, ready, None, ended), key=key, reused="run.1/2", backend=backend
+    )
 
 
 def read_back(folder: Path, lines: list[bytes]) -> RunRecord:

@@ -48,6 +48,7 @@ __all__ = [
     "run_ended",
     "scalar",
     "seal",
+    "task_done",
     "task_ended",
     "task_reused",
     "task_started",
@@ -232,6 +233,25 @@ def task_ended(
     if result:
         text = f"{text},{result}"
     return seal(f'E {key or "-"} {{"task":{number},"state":"{state}",{text}}}')
+
+
+def task_done(
+    number: int,
+    function: int,
+    times: tuple[float, float, float, float],
+    *,
+    key: str,
+    result: str,
+    backend: str,
+    worker: str,
+) -> bytes:
+    """As `task_ended`, in half the time, for one that is done and has no more to it."""
+    text = (
+        'D %s {"task":%d,%s,"f":%d,"t":[%.6f,%.6f,%.6f,%.6f],"backend":%s,"worker":%s}'  # noqa: UP031
+        % (key, number, result, function, *times, _quote(backend), _quote(worker))
+    )
+    data = text.encode("ascii")
+    return b"%08x %b\n" % (crc32(data), data)
 
 
 def task_reused(
