@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import sys
 import threading
 import types
 import weakref
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle  # type: ignore[import-untyped]
 
@@ -25,6 +27,7 @@ from ._carried import Carried
 __all__ = ["Code", "Codes", "by_value", "dump_function", "unsendable"]
 
 _MISSING = object()
+_NO_FILE = "<dynamic-code>"
 _registering = threading.Lock()
 
 
@@ -108,6 +111,23 @@ class Codes:
             self.alive.discard(entry[1].number)
 
 
+def _reduce_code(code: types.CodeType) -> tuple[Any, tuple[Any, ...]]:
+    make, args = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return make, tuple(code.co_filename if item == _NO_FILE else item for item in args)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Keeps the names of files, so that a traceback from a worker tells where it failed.
+
+    cloudpickle puts another in their place, in order that equal functions give equal
+    bytes; nobody here compares them.
+    """
+
+    dispatch_table: ClassVar = ChainMap(
+        {types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
+    )
+
+
 def dump_function(function: Any) -> bytes:
     """*function* as bytes.
 
@@ -116,8 +136,9 @@ def dump_function(function: Any) -> bytes:
     """
     try:
         with by_value(function):
-            pickled: bytes = cloudpickle.dumps(function, protocol=5)
-        return pickled
+            file = io.BytesIO()
+            _Pickler(file, protocol=5).dump(function)
+        return file.getvalue()
     except BaseException as exc:  # whatever a captured object's __reduce__ raises
         raise unsendable("function", exc) from exc
 

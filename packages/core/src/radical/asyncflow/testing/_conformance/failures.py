@@ -35,6 +35,19 @@ class Failures(Suite):
         assert "_functions.py" in text
 
     @needs("function", "executes")
+    async def test_the_traceback_names_the_file_of_a_function_that_cannot_be_imported(
+        self, flow: WorkflowEngine
+    ) -> None:
+        def fail_here() -> None:
+            raise ArithmeticError("planned")
+
+        with pytest.raises(ArithmeticError) as caught:
+            await flow.function_task(fail_here)()
+        text = "".join(traceback.format_exception(caught.value))
+        line = fail_here.__code__.co_firstlineno + 1
+        assert f'File "{__file__}", line {line}, in fail_here' in text
+
+    @needs("function", "executes")
     async def test_attributes_and_notes_arrive(self, flow: WorkflowEngine) -> None:
         with pytest.raises(functions.OopsError) as caught:
             await flow.function_task(functions.fail_with_attributes)()
