@@ -300,7 +300,7 @@ class Recorder:
             (entry.added, ready, started, ended),
             key=entry.key,
             result=result,
-            backend=node.call.lane.name,
+            backend=node.lane.name,
             worker=worker,
         )
 
