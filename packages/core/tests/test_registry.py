@@ -430,6 +430,14 @@ def test_a_broken_plugin_is_logged_once_and_left_out(install, registry, caplog, 
     assert [record.getMessage()[:10] for record in caplog.records] == ["plugin bad"]
 
 
+def test_where_a_plugin_raised_is_told_to_who_debugs_it_alone(install, registry, caplog):
+    install("bad", "1 / 0", group=PLUGINS)
+    with caplog.at_level(logging.DEBUG, "radical.asyncflow"):
+        registry.load_plugins()
+    told = [(record.levelname, record.exc_info is not None) for record in caplog.records]
+    assert told == [("WARNING", False), ("DEBUG", True)]
+
+
 def test_plugins_can_be_disabled(install, registry, monkeypatch):
     install("one", PROFILES, group=PLUGINS)
     monkeypatch.setenv("ASYNCFLOW_DISABLE_PLUGINS", "one-dist")

@@ -86,4 +86,6 @@ class Plugins:
             raise
         except BaseException as error:
             # SystemExit at import is a failure of the plugin too; only Ctrl-C is not.
-            _log.warning("plugin %s is left out: %r", title, error, exc_info=error)
+            # One line for the user; where it was raised is of use to the plugin's author.
+            _log.warning("plugin %s is left out: %r", title, error)
+            _log.debug("plugin %s was left out for this error", title, exc_info=error)
