@@ -232,6 +232,115 @@ async def test_no_argument_is_written(program: Program) -> None:
     assert b"s3cr3t" not in program.path.read_bytes()
 
 
+class Unwritable:
+    """Raises what ends a program when it is pickled, and when it is compared."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        raise self.error
+
+
+class Unreadable:
+    """Raises what ends a program when it is unpickled."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        raise state["error"]
+
+
+class SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+ENDS = [SystemExit, GeneratorExit, asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("error", [*ENDS, KeyboardInterrupt])
+async def test_a_result_whose_class_ends_programs_is_not_kept(
+    program: Program, error: type[BaseException]
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        results = flow.function_task(lambda: Unwritable(error), name="one")()
+        return await results, await flow.function_task(square)(3)
+
+    for expected in (["one", "square"], ["one"]):
+        assert await program.run(main) == expected
+    assert str(program.records()[0].unstored).startswith(f"cannot be pickled: {error.__name__}")
+
+
+@pytest.mark.parametrize("error", ENDS)
+async def test_an_argument_whose_class_ends_programs_makes_a_task_that_runs_each_time(
+    program: Program, error: type[BaseException]
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        await flow.function_task(lambda _: 1, name="one")(Unwritable(error))
+        large = b"x" * (2 << 20)  # which is looked at in a thread
+        await flow.function_task(lambda _, __: 1, name="two")(Unwritable(error), large)
+
+    for _ in range(2):
+        assert await program.run(main) == ["one", "two"]
+    assert error.__name__ in str(program.why("one"))
+    assert error.__name__ in str(program.why("two"))
+
+
+@pytest.mark.parametrize("error", [*ENDS, KeyboardInterrupt])
+async def test_a_result_that_ends_programs_when_it_is_read_is_made_again(
+    program: Program, error: type[BaseException]
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        return await flow.function_task(lambda: Unreadable(error), name="one")()
+
+    for _ in range(2):
+        assert await program.run(main) == ["one"]
+    assert f"cannot be rebuilt: {error.__name__}" in str(program.why("one"))
+
+
+async def test_an_error_whose_text_ends_programs_is_recorded_without_it(program: Program) -> None:
+    async def fail() -> None:
+        raise SpeechlessError
+
+    async def main(flow: WorkflowEngine) -> Any:
+        return await asyncio.gather(flow.function_task(fail)(), return_exceptions=True)
+
+    await program.run(main)
+    error = program.records()[0].error
+    assert error is not None
+    assert error.text == "(its text cannot be read: SystemExit)"
+
+
+SECRETS = ["s3cr3t", "s3cr3t\necho more\ntrue s3cr3t", "x" * 300 + " s3cr3t"]
+
+
+@pytest.mark.parametrize("arguments", [False, True])
+@pytest.mark.parametrize("secret", SECRETS, ids=["short", "lines", "long"])
+async def test_no_command_of_a_failure_is_written_unless_asked_for(
+    tmp_path: Path, secret: str, arguments: bool
+) -> None:
+    path = tmp_path / "journal"
+    config = {"max_workers": 1}
+    journal = Journal(path, arguments=arguments)
+    async with WorkflowEngine.create("concurrent", config, journal=journal) as flow:
+
+        @flow.executable_task(retries=1)
+        def login(password: str) -> str:
+            return f"true {password}\necho wrong >&2; exit 3"
+
+        failing = login(secret)
+        ends = [failing, flow.function_task(square)(failing)]
+        await asyncio.gather(*ends, return_exceptions=True)
+    assert (b"s3cr3t" in path.read_bytes()) is arguments
+    failed, dependent = read(path)[0].tasks.values()
+    for error in (failed.error, failed.failed[0].error, dependent.error):
+        assert error is not None
+        assert "command ended with exit code 3" in error.text
+        assert "wrong" in error.traceback
+
+
 async def test_arguments_are_written_where_that_is_asked_for(tmp_path: Path) -> None:
     program = Program(tmp_path, arguments=True)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ._identity import Unidentified, content
 from ._source import source_hash
+from .errors import told
 from .journal import FunctionRecord, function_used
 from .model import DEFAULT_RESOURCES, TaskKind, TaskSpec
 
@@ -54,8 +55,10 @@ class Bodies:
                 source = source_hash(spec.function, content)
             except (TypeError, Unidentified) as error:
                 why = str(error)
-            except Exception as error:  # of a class among its defaults or constants
-                why = f"{type(error).__name__}: {error}"
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # of a class among its defaults or constants
+                why = told(error)
         number = len(self._known) + 1
         resources = {
             name: getattr(spec.resources, name)

@@ -19,6 +19,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ._source import source_hash
+from .errors import told
 
 __all__ = ["Unidentified", "call_content", "content", "large", "plain_content"]
 
@@ -83,6 +84,10 @@ def content(value: Any, leaf: Leaf | None = None) -> bytes:
         return _Walk(leaf).content(value)
     except RecursionError:
         raise Unidentified("an argument is nested too deeply") from None
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # SystemExit, say, of a class among the arguments
+        raise Unidentified(f"an argument cannot be read: {told(error)}") from error
 
 
 def large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -151,7 +151,9 @@ class Recall:
                 entry.why = str(reason)
             except JournalError as error:
                 self._unreadable(node, entry, error)
-            except Exception as error:
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # of a class among the arguments
                 entry.why = told(error)
                 log.warning(
                     "task %s %r could not be looked up in the journal, and runs",
@@ -260,10 +262,10 @@ class Recall:
             args, kwargs = rewrite_call(node.args, node.kwargs, self._plain(node))
             try:
                 chosen = chosen(*args, **kwargs)
-            except Exception as error:
-                raise Unidentified(
-                    f"its cache_key raised {type(error).__name__}: {error}"
-                ) from error
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                raise Unidentified(f"its cache_key raised {told(error)}") from error
         return b"key" + content(chosen, leaf)
 
     def _of_future(self, future: TaskFuture[Any]) -> bytes:

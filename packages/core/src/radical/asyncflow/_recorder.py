@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import reprlib
 import sys
 import traceback
@@ -30,7 +31,7 @@ from ._outcomes import aux_of
 from ._recall import Recall
 from ._scope import SCOPE
 from .aside import in_thread
-from .errors import JournalError, told
+from .errors import ExecutableError, JournalError, told
 from .journal import ErrorRecord, Journal, JournalWriter, Record
 from .model import ExecutableResult, TaskKind, TaskState
 
@@ -106,7 +107,9 @@ class Recorder:
             entry.ready = monotonic() - self._began
         try:
             return not entry.known and self._recall.meet(node, entry)
-        except Exception as error:  # of a class among the arguments: the task runs all the same
+        except KeyboardInterrupt:
+            raise  # of whoever wants the program to end
+        except BaseException as error:  # of a class among the arguments: the task runs all the same
             entry.known = True
             entry.why = told(error)
             log.warning("task %s %r could not be identified", node.id, node.name, exc_info=True)
@@ -171,7 +174,7 @@ class Recorder:
             try:
                 files = _cached_files.describe(names, folder)
                 result = self._writer.store(value)
-            except Exception as error:
+            except BaseException as error:
                 result = journal.unstored(told(error))
             node.entry.stored = not result.startswith('"unstored"')
             return self._ended_line(node, DONE, ended, result=result, files=files)
@@ -207,6 +210,7 @@ class Recorder:
         started, ended = entry.started, self._moment()
         worker = entry.worker
         function = node.entry.body.number
+        arguments = self._arguments
         self._forget(node)
         entry.started = entry.worker = None
 
@@ -216,7 +220,7 @@ class Recorder:
                 function,
                 started,
                 ended,
-                _error_record(error),
+                _error_record(error, arguments),
                 attempt=attempt,
                 worker=worker,
             )
@@ -334,7 +338,7 @@ class Recorder:
             arguments=entry.arguments,
             reused=entry.reused,
             why=entry.why,
-            error=None if error is None else _error_record(error),
+            error=None if error is None else _error_record(error, self._arguments),
             exit_code=None if executed is None else executed.exit_code,
             stdout=executed.stdout[-TAIL:] if executed is not None and printed else None,
             stderr=executed.stderr[-TAIL:] if executed is not None else None,
@@ -411,7 +415,8 @@ def _written(node: TaskFuture[Any]) -> str:
     return ", ".join((*words, *named))[:TAIL]
 
 
-def _error_record(error: BaseException) -> ErrorRecord:
+def _error_record(error: BaseException, arguments: bool) -> ErrorRecord:
+    """What the journal keeps of *error*; without *arguments* no command line, which has them."""
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ != "builtins":
@@ -419,11 +424,21 @@ def _error_record(error: BaseException) -> ErrorRecord:
     try:
         text = str(error)
         trace = "".join(traceback.format_exception(error))
-    except Exception as bad:  # foreign code
+    except BaseException as bad:  # foreign code
         text, trace = f"(its text cannot be read: {type(bad).__name__})", ""
+    if not arguments:
+        for failed in (error, error.__cause__):
+            if isinstance(failed, ExecutableError):
+                text, trace = _without_command(failed, text), _without_command(failed, trace)
     if len(trace) > 2 * TAIL:
         trace = f"{trace[:TAIL]}\n[...]\n{trace[-TAIL:]}"
     return ErrorRecord(name, text[: 2 * TAIL], trace)
+
+
+def _without_command(error: ExecutableError, text: str) -> str:
+    """*text*, which tells of *error*, without the command, or the beginning of it, in it."""
+    text = text.replace(f"{error.summary}: {error.command}", error.summary)
+    return re.sub(f"({re.escape(error.summary)}): .*", r"\1", text)
 
 
 def _version(backend: ExecutionBackend) -> str:

@@ -182,6 +182,7 @@ class ExecutableError(TaskError):
         command: the command line, as a shell would read it.
         exit_code: the exit code; ``-N`` if signal *N* ended it.
         stdout, stderr: at most the last 2,000 characters of each.
+        summary: how it ended, without the command, which may hold what is secret.
     """
 
     def __init__(self, command: str, exit_code: int, stdout: str = "", stderr: str = "") -> None:
@@ -190,7 +191,8 @@ class ExecutableError(TaskError):
         self.stdout = stdout[-_TAIL:]
         self.stderr = stderr[-_TAIL:]
         how = f"exit code {exit_code}" if exit_code >= 0 else f"signal {-exit_code}"
-        lines = [f"command ended with {how}: {command}"]
+        self.summary = f"command ended with {how}"
+        lines = [f"{self.summary}: {command}"]
         for name, text in (("stderr", self.stderr), ("stdout", self.stdout)):
             if text.strip():
                 lines.append(f"{name}: {text.rstrip()}")

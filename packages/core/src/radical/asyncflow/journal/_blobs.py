@@ -11,7 +11,7 @@ import pickle
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import JournalError
+from ..errors import JournalError, told
 from ._format import scalar, unstored
 
 __all__ = ["ResultStore"]
@@ -54,8 +54,8 @@ class ResultStore:
                 if sink.failed:
                     return unstored(f"result could not be written: {error.strerror or error}")
                 reason = reason or f"OSError: {error}"
-            except Exception as error:  # pickling runs the code of whoever wrote the class
-                reason = reason or f"{type(error).__name__}: {error}"
+            except BaseException as error:  # pickling runs the code of whoever wrote the class
+                reason = reason or told(error)
             finally:
                 sink.discard()
         return unstored(f"cannot be pickled: {reason[:300]}")
@@ -74,10 +74,8 @@ class ResultStore:
             raise JournalError(f"a result is stored as {kind!r}, which this release does not know")
         try:
             return pickle.loads(data)
-        except Exception as error:  # as above; and the class may be gone
-            raise JournalError(
-                f"a stored result cannot be rebuilt: {type(error).__name__}: {error}"
-            ) from error
+        except BaseException as error:  # as above; and the class may be gone
+            raise JournalError(f"a stored result cannot be rebuilt: {told(error)}") from error
 
     def clean(self) -> None:
         """Remove what killed runs left half written; only the journal's writer may."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
 
-from ..errors import ConfigurationError, JournalError
+from ..errors import ConfigurationError, JournalError, told
 from ._blobs import ResultStore
 from ._file import open_for_writing, reason
 from ._format import CRC, HEADER, intact
@@ -253,8 +253,8 @@ class JournalWriter:
         try:
             try:
                 self._serve()
-            except Exception as error:  # a run that waits for us must not wait for ever
-                self._fail(f"cannot be written: {error!r}", error)
+            except BaseException as error:  # a run that waits for us must not wait for ever
+                self._fail(f"cannot be written: {told(error)}", error)
                 self._serve()
         finally:
             self._lock.release()
@@ -311,8 +311,8 @@ class JournalWriter:
                     for record in batch
                 ]
             )
-        except Exception as error:
-            self._fail(f"cannot be written: a record cannot be made: {error!r}", error)
+        except BaseException as error:  # a record may run code of the program's
+            self._fail(f"cannot be written: a record cannot be made: {told(error)}", error)
             return False
         view = memoryview(data)
         done = 0
