@@ -30,6 +30,7 @@ _DRAIN = 4.0  # seconds for cancelled tasks to end
 _GATHER = 0.005  # seconds in which states gather to a batch
 _COLLECT = 3.0  # seconds for what was killed to be gone
 _CANCEL = 60.0  # seconds for the batch system to be told that a job is not wanted
+_LAST = 120.0  # seconds that this process may outlive the program
 _LAUNCHER = "rp.pmgr_launching"
 _SET_CHILD_SUBREAPER = 36  # of prctl
 _QUEUED = ("PMGR_ACTIVE_PENDING", "PMGR_ACTIVE")
@@ -49,6 +50,7 @@ def main(descriptor: int, token: str) -> None:
     writer = threading.Thread(target=_write, args=(link, out), daemon=True)
     writer.start()
     host = _Host(out)
+    threading.Thread(target=_see_to_the_end, args=(parent,), daemon=True).start()
     try:
         _serve(link, host, parent)
     except (EOFError, OSError):
@@ -59,10 +61,22 @@ def main(descriptor: int, token: str) -> None:
     finally:
         out.put(None)
         writer.join(2.0)
-        _end_helpers()
-        # This ends whatever still carries the token, and with it this process.
-        guard().release()
-        os._exit(0)
+        _end()
+
+
+def _end() -> None:
+    _end_helpers()
+    # This ends whatever still carries the token, and with it this process.
+    guard().release()
+    os._exit(0)
+
+
+def _see_to_the_end(parent: int) -> None:
+    """Without the program, this process goes soon, even if RADICAL-Pilot never returns."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    time.sleep(_LAST)
+    _end()
 
 
 def _serve(link: Connection, host: _Host, parent: int) -> None:

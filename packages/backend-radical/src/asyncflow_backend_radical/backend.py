@@ -268,9 +268,9 @@ class RadicalExecutionBackend(ExecutionBackend):
         try:
             if self._host is not None:
                 text = tails(self._host.log, self._session_folder(), self._sandbox)
-                # There may be a job in the queue already.
-                if not self._plan.queued or self._host.close(True, _END_QUEUED):
-                    self._host.kill(gently=True)
+                if self._plan.queued:  # there may be a job already
+                    self._host.close(True, _END_QUEUED)
+                self._host.kill(gently=True)
         finally:
             if self._tasks is not None:
                 self._tasks.close()
