@@ -31,7 +31,7 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=500,  # a hang, and not a busy machine
         check=False,
     )
 

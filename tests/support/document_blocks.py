@@ -129,7 +129,7 @@ def write(title: str, text: str) -> None:
 
 def run_program(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run *command*; its output goes into the error if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=480, check=False)
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

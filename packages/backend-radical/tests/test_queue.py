@@ -143,7 +143,9 @@ import asyncio
 from pathlib import Path
 from radical.asyncflow import WorkflowEngine
 async def main():
-    flow = await WorkflowEngine.create("radical_pilot", config={_CONFIG!r})
+    flow = await WorkflowEngine.create(
+        "radical_pilot", config={_CONFIG!r}, work_dir={str(tmp_path)!r}
+    )
     Path({str(tmp_path / "queued")!r}).touch()
     await asyncio.sleep(3600)
 asyncio.run(main())
