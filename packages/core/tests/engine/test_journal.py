@@ -257,10 +257,10 @@ class SpeechlessError(Exception):
         raise SystemExit
 
 
-ENDS = [SystemExit, GeneratorExit, asyncio.CancelledError]
+ENDING = [SystemExit, GeneratorExit, asyncio.CancelledError]
 
 
-@pytest.mark.parametrize("error", [*ENDS, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [*ENDING, KeyboardInterrupt])
 async def test_a_result_whose_class_ends_programs_is_not_kept(
     program: Program, error: type[BaseException]
 ) -> None:
@@ -273,7 +273,7 @@ async def test_a_result_whose_class_ends_programs_is_not_kept(
     assert str(program.records()[0].unstored).startswith(f"cannot be pickled: {error.__name__}")
 
 
-@pytest.mark.parametrize("error", ENDS)
+@pytest.mark.parametrize("error", ENDING)
 async def test_an_argument_whose_class_ends_programs_makes_a_task_that_runs_each_time(
     program: Program, error: type[BaseException]
 ) -> None:
@@ -288,7 +288,7 @@ async def test_an_argument_whose_class_ends_programs_makes_a_task_that_runs_each
     assert error.__name__ in str(program.why("two"))
 
 
-@pytest.mark.parametrize("error", [*ENDS, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [*ENDING, KeyboardInterrupt])
 async def test_a_result_that_ends_programs_when_it_is_read_is_made_again(
     program: Program, error: type[BaseException]
 ) -> None:
@@ -568,6 +568,7 @@ ENDS = """
         elif how == "exited":
             os._exit(3)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     asyncio.run(main(*sys.argv[1:]))
 """
 
