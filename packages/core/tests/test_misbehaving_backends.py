@@ -150,6 +150,17 @@ async def test_a_failure_without_an_exception_fails_the_task_and_says_so(scene: 
     await scene.is_alive()
 
 
+async def test_a_failure_that_cannot_even_be_written_fails_the_task(scene: Scene) -> None:
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError("it has no text")
+
+    scene.backend.fail(scene.future, Mute())  # type: ignore[arg-type]
+    with pytest.raises(BackendError, match="without an exception: Mute"):
+        await scene.future
+    await scene.is_alive()
+
+
 @pytest.mark.parametrize(
     "error", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration()]
 )

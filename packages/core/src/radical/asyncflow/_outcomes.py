@@ -23,6 +23,7 @@ from .errors import (
     ExecutableError,
     TaskExitError,
     TaskTimeoutError,
+    written,
 )
 from .model import ExecutableResult, TaskState, retry_delay
 
@@ -165,7 +166,7 @@ class Outcomes:
             return
         if not isinstance(error, BaseException):
             error = BackendError(
-                f"the backend reported a failure without an exception, a {type(error).__name__}"
+                f"the backend reported a failure without an exception, {written(error)}"
             )
         aux = node.aux
         if aux is not None:

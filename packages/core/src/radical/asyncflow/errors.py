@@ -274,7 +274,7 @@ class TaskExitError(TaskError):
 
     def __init__(self, task: str, cause: BaseException) -> None:
         self.task = task
-        super().__init__(f"task {task!r} raised {_shorten(_written(cause))}")
+        super().__init__(f"task {task!r} raised {_shorten(written(cause))}")
 
 
 class SerializationError(TaskError):
@@ -331,11 +331,12 @@ def told(error: BaseException) -> str:
         return f"{name} (its text cannot be had: {type(broken).__name__})"
 
 
-def _written(error: BaseException) -> str:
+def written(value: object) -> str:
+    """*value* as Python writes it, whatever its own methods do."""
     try:
-        return repr(error)
-    except BaseException:  # foreign code
-        return told(error)
+        return repr(value)
+    except BaseException as broken:  # foreign code
+        return f"{type(value).__name__} (its text cannot be had: {type(broken).__name__})"
 
 
 def closest(word: str, known: Iterable[str]) -> str:
