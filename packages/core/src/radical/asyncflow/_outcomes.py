@@ -166,7 +166,7 @@ class Outcomes:
             return
         if not isinstance(error, BaseException):
             error = BackendError(
-                f"the backend reported a failure without an exception, {written(error)}"
+                f"the backend reported a failure without an exception: {written(error)}"
             )
         aux = node.aux
         if aux is not None:
