@@ -21,7 +21,7 @@ from typing import Any
 
 from ._model import OURS, Goal, Row
 
-__all__ = ["COST", "WARM", "Run", "Series", "Side", "contest", "fresh", "interleave", "rows"]
+__all__ = ["COST", "CPU", "WARM", "Run", "Series", "Side", "contest", "fresh", "interleave", "rows"]
 
 Run = Callable[[int], Awaitable[object]]
 """Does the work for that many tasks; what it returns must be equal for all sides."""
@@ -37,6 +37,7 @@ WARM = 64
 """Tasks of the small run before a sample."""
 
 COST = "µs a task"
+CPU = "µs of CPU a task"
 
 
 def interleave(samples: Mapping[str, Callable[[], Mapping[str, float]]], repeat: int) -> Series:
@@ -49,8 +50,13 @@ def interleave(samples: Mapping[str, Callable[[], Mapping[str, float]]], repeat:
     return series
 
 
-def contest(sides: Mapping[str, Side], size: int, repeat: int) -> Series:
+def contest(
+    sides: Mapping[str, Side], size: int, repeat: int, *, processor: bool = False
+) -> Series:
     """The cost of a task, for each of *sides*, in this process.
+
+    Args:
+        processor: tell what it took of the processor, too, with all threads of this process.
 
     Raises:
         ValueError: two sides returned different results.
@@ -59,9 +65,10 @@ def contest(sides: Mapping[str, Side], size: int, repeat: int) -> Series:
 
     def sampler(name: str, side: Side) -> Callable[[], dict[str, float]]:
         def sample() -> dict[str, float]:
-            seconds, result = asyncio.run(_timed(side, size))
+            seconds, busy, result = asyncio.run(_timed(side, size))
             agree(results, name, result)
-            return {COST: seconds / size * 1e6}
+            figures = {COST: seconds / size * 1e6}
+            return {**figures, CPU: busy / size * 1e6} if processor else figures
 
         return sample
 
@@ -80,13 +87,13 @@ def agree(results: dict[str, object], name: str, result: object) -> None:
     results[name] = result
 
 
-async def _timed(side: Side, size: int) -> tuple[float, object]:
+async def _timed(side: Side, size: int) -> tuple[float, float, object]:
     async with side() as run:
         await run(min(size, WARM))
         gc.collect()
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         result = await run(size)
-        return time.perf_counter() - began, result
+        return time.perf_counter() - began, time.process_time() - used, result
 
 
 def fresh(function: str, **arguments: Any) -> dict[str, float]:
