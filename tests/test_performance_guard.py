@@ -19,8 +19,8 @@ from radical.asyncflow import WorkflowEngine
 
 TASKS = 3_000
 ROUNDS = 5
-TRIES = 3
-LIMIT = 1.7
+TRIES = 5
+LIMIT = 1.5
 """Times what plain asyncio costs, where bag and chain take 1.0 to 1.2 times as much."""
 
 Work = Callable[[], Awaitable[None]]
@@ -76,10 +76,10 @@ async def seconds(work: Work) -> float:
     return time.thread_time() - began
 
 
-async def least_ratio(ours: Work, plain: Work) -> float:
+async def least_ratio(ours: Work, plain: Work, tries: int = TRIES) -> float:
     """The best of several medians: a busy neighbour can only make one of them worse."""
     best = float("inf")
-    for _ in range(TRIES):
+    for _ in range(tries):
         rounds = [await seconds(ours) / await seconds(plain) for _ in range(ROUNDS)]
         best = min(best, statistics.median(rounds))
         if best <= LIMIT:
@@ -114,4 +114,4 @@ async def test_the_engine_costs_little_more_than_plain_asyncio(
 async def test_a_doubling_would_be_seen(
     flow: WorkflowEngine, ours: Callable[[WorkflowEngine], Awaitable[None]], plain: Work
 ) -> None:
-    assert await least_ratio(lambda: twice(lambda: ours(flow)), plain) > LIMIT
+    assert await least_ratio(lambda: twice(lambda: ours(flow)), plain, tries=2) > LIMIT
