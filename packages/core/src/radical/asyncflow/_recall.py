@@ -64,11 +64,11 @@ class Recall:
 
         Its result is there already, or it takes a thread to find out.
         """
-        spec = node.spec
+        spec, lane = node.call.spec, node.call.lane
         body = entry.body
-        if body.why is not None or not node.lane.executes:
+        if body.why is not None or lane is None or not lane.executes:
             entry.known = True
-            if node.lane is None:
+            if lane is None:
                 self._enter(node, entry)
             entry.why = body.why
             return False

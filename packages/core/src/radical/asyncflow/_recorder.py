@@ -142,9 +142,10 @@ class Recorder:
     def commit(self, node: TaskFuture[Any], value: Any) -> bool:
         """*node* is done with *value*: whether it is to wait until that is written."""
         entry = node.entry
+        lane = node.call.lane
         ended = (self._dispatcher.observers.when or monotonic()) - self._began
         self._forget(node)
-        if entry.key is None or (node.lane is not None and not node.lane.executes):
+        if entry.key is None or (lane is not None and not lane.executes):
             self._append(self._ended_line(node, DONE, ended))
             return False
         aux = node.aux
