@@ -14,6 +14,7 @@ from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import (
     ResourceError,
+    TaskError,
     UnsupportedOptionError,
     WorkerLostError,
 )
@@ -71,6 +72,16 @@ async def test_the_description_reaches_radical_pilot(flow: WorkflowEngine) -> No
     options = {"pre_exec": ["export FROM_PRE_EXEC=yes"]}
     run = flow.executable_task(task_description=options)(command)
     assert await run("echo $FROM_PRE_EXEC") == "yes\n"
+
+
+async def test_what_fails_before_the_command_begins_is_no_failure_of_the_command(
+    flow: WorkflowEngine,
+) -> None:
+    options: Any = {"pre_exec": ["echo no such module >&2", "exit 3"]}
+    run = flow.executable_task(task_description=options)(command)
+    with pytest.raises(TaskError, match="exit code 3 before its command began") as caught:
+        await run("echo never")
+    assert "no such module" in str(caught.value)
 
 
 async def test_an_unknown_attribute_of_the_description_names_the_closest(

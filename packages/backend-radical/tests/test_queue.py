@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncflow_backend_radical import RadicalExecutionBackend
+from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
 
@@ -119,6 +119,21 @@ async def test_tasks_wait_for_the_queue_and_run_when_the_job_does(
         assert results == [f"{ours}\n", "0 of 2\n1 of 2\n", 84, f"{ours}\n"]
         await until(lambda: cluster.jobs("R", "PD", "CG") == set())
     assert [*shared.glob("asyncflow*"), *shared.glob("*/rp.session*")] == []  # noqa: ASYNC240
+
+
+async def test_a_job_that_ends_is_a_lost_pilot_and_no_failed_command(
+    cluster: Slurm, shared: Path, tmp_path: Path
+) -> None:
+    async with LeakGuard():
+        backend = RadicalExecutionBackend(**_CONFIG)
+        async with WorkflowEngine.create(backend, work_dir=tmp_path) as flow:
+            run = flow.executable_task(lambda number: f"touch {tmp_path}/{number}; sleep 3600")
+            futures = [run(number) for number in range(2)]
+            await until(lambda: all((tmp_path / str(number)).exists() for number in range(2)))
+            (job,) = cluster.jobs("R")
+            cluster.cancel(job)
+            outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [PilotLostError, PilotLostError]
 
 
 async def test_shutdown_takes_the_job_of_a_pilot_that_never_ran_out_of_the_queue(

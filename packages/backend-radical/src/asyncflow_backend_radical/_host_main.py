@@ -259,8 +259,9 @@ class _Host:
                 self._open.discard(uid)
                 self._doomed.discard(uid)
             detail = ""
-            if task.exit_code is None and state == "FAILED":
-                detail = str(task.exception_detail or task.exception or task.stderr or "")
+            if state == "FAILED":
+                told = None if task.exit_code is None else task.stderr
+                detail = str(told or task.exception_detail or task.exception or task.stderr or "")
             self._out.put(("states", [(uid, state, task.exit_code, detail)]))
         elif state == "AGENT_EXECUTING":
             with self._lock:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from radical.asyncflow.backend import Command
 
-__all__ = ["claim", "exit_code", "no_folder", "script"]
+__all__ = ["begun", "claim", "exit_code", "no_folder", "script"]
 
+_WITHDRAWN = "withdrawn"
 _SIGNALS = frozenset(int(number) for number in signal.Signals)
 
 
@@ -69,10 +70,17 @@ def claim(claimed: Path) -> bool:
     """Keep a task from ever beginning; False if it has begun."""
     try:
         # Not even a shell that may overwrite nothing can write through it.
-        claimed.symlink_to("withdrawn")
+        claimed.symlink_to(_WITHDRAWN)
     except FileExistsError:
         return False
     return True
+
+
+def begun(claimed: Path) -> bool:
+    """Whether a task has begun; if not, it never will."""
+    return not claim(claimed) and not (
+        claimed.is_symlink() and claimed.readlink() == Path(_WITHDRAWN)
+    )
 
 
 def exit_code(code: int | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -23,7 +24,7 @@ from radical.asyncflow.worker import Codes
 from ._bag import Bag, Shape
 from ._executable import Executable
 from ._pilot import PilotPlan
-from ._script import claim, script
+from ._script import begun, claim, exit_code, script
 from ._services import watch_of
 from ._submission import describe, file_stem
 from .errors import PilotLostError
@@ -32,7 +33,11 @@ __all__ = ["Tasks"]
 
 _LOOK = 0.005  # seconds between two looks for results while some come
 _LONGEST_LOOK = 0.05
+_DOUBT = 35.0  # seconds, of which RADICAL-Pilot takes 30 to see that a job is gone
+_ENDED = (-signal.SIGTERM, -signal.SIGKILL)
 _FINAL = ("DONE", "FAILED", "CANCELED", "REFUSED")
+
+_Row = tuple[str, str, int | None, str]  # task, state, exit code, what went wrong
 
 _log = logging.getLogger("radical.asyncflow")
 
@@ -70,6 +75,7 @@ class Tasks:
         self._bags: dict[Any, Bag] = {}
         self._bag_of: dict[str, Bag] = {}  # by worker
         self._looker: threading.Thread | None = None
+        self._doubts: list[threading.Timer] = []
         self._closed = False
         self._hurried = False
 
@@ -221,11 +227,13 @@ class Tasks:
             ids += [task_id for bag in self._bags.values() for task_id in bag.task_ids()]
         self.cancel(ids)
 
-    def states(self, rows: Sequence[tuple[str, str, int | None, str]]) -> None:
-        """What RADICAL-Pilot says."""
+    def states(self, rows: Sequence[_Row], *, sure: bool = False) -> None:
+        """What RADICAL-Pilot says; *sure* if no lost pilot is the reason."""
         reports: list[Report] = []
         ended: list[tuple[Executable, str, int | None, str]] = []
         with self._lock:
+            if not sure:
+                rows = self._keep_doubtful(rows)
             for uid, state, code, detail in rows:
                 bag = self._bag_of.get(uid)
                 task = self._executables.get(uid)
@@ -239,6 +247,9 @@ class Tasks:
                 elif task is None:
                     continue
                 elif state in _FINAL:
+                    if code and not task.cancelled and not begun(task.claimed):
+                        detail = f"exit code {code} before its command began: {detail}"
+                        code = None
                     ended.append((task, state, code, detail))
                 elif not task.cancelled:
                     task.running = True
@@ -258,6 +269,32 @@ class Tasks:
             self._changed.notify_all()
         if reports:
             self._report(reports)
+
+    def _keep_doubtful(self, rows: Sequence[_Row]) -> list[_Row]:
+        """Let ends wait that the end of the pilot may explain; the others.
+
+        A batch system that ends a job ends first what runs in it, and RADICAL-Pilot hears
+        of the job itself only when it asks the next time.
+        """
+        doubtful = [row for row in rows if self._doubtful(*row[:3])]
+        if not doubtful:
+            return list(rows)
+        timer = threading.Timer(_DOUBT, self.states, [doubtful], {"sure": True})
+        timer.daemon = True
+        self._doubts = [each for each in self._doubts if each.is_alive()]
+        self._doubts.append(timer)
+        timer.start()
+        return [row for row in rows if row not in doubtful]
+
+    def _doubtful(self, uid: str, state: str, code: int | None) -> bool:
+        if state != "FAILED" or code is None or not self._plan.queued:
+            return False
+        if self._closed or self._hurried:
+            return False
+        task = self._executables.get(uid)
+        if task is not None and task.cancelled:
+            return False
+        return exit_code(code) in _ENDED or not begun(self._claim_of(uid))
 
     def _uids_match(self, task: Executable) -> bool:
         """Whether *task* still has to be reported: it was not cancelled in the queue."""
@@ -345,7 +382,7 @@ class Tasks:
             self._bag_of.clear()
             for task in list(self._executables.values()):
                 open_ = self._uids_match(task)
-                unbegun = claim(self._claim_of(task.uid)) and not task.running
+                unbegun = not begun(task.claimed) and not task.running
                 self._drop(task)
                 if task.up:
                     _log.warning("service %r ended with its pilot", task.name)
@@ -367,6 +404,11 @@ class Tasks:
             self._closed = True
             self._changed.notify_all()
             looker, self._looker = self._looker, None
+            doubts, self._doubts = self._doubts, []
+        for timer in doubts:
+            timer.cancel()
+            if timer is not threading.current_thread():
+                timer.join()
         if looker is not None and looker is not threading.current_thread():
             looker.join()
 
