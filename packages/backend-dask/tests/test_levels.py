@@ -218,3 +218,69 @@ async def test_a_level_that_is_cancelled_in_part_gives_the_other_results(
     ends = await asyncio.gather(*above, return_exceptions=True)
     assert ends[1::2] == [2] * 20
     assert all(isinstance(end, asyncio.CancelledError) for end in ends[::2])
+
+
+async def test_of_a_new_function_in_a_graph_the_first_calls_tell_how_to_pack_the_others(
+    flow: WorkflowEngine,
+) -> None:
+    sizes = sizes_of(flow)
+    source, above = flow.function_task(int), flow.function_task(add)
+    sources = [source(at) for at in range(100)]
+    layer = [above(left, right) for left, right in pairwise(sources)]
+    late = [above(left, right) for left, right in pairwise(layer)]
+    await asyncio.sleep(0)
+    later = [above(left, right) for left, right in pairwise(late)]
+    assert await asyncio.gather(*layer) == [2 * at + 1 for at in range(99)]
+    assert await asyncio.gather(*later) == [8 * at + 12 for at in range(97)]
+    assert sum(sizes) == 100 + 99 + 98 + 97
+    assert len(sizes) < 200
+    assert sizes.count(1) >= 8  # four of each function
+
+
+async def test_calls_that_wait_for_the_first_of_their_function_do_not_wait_for_all_of_those(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    def work(place: str, number: int, _: int) -> int:
+        if number == 0:  # one that takes until another has run, which was not sent with it
+            deadline = time.monotonic() + 200
+            while not (Path(place) / "there").exists() and time.monotonic() < deadline:
+                time.sleep(0.005)
+        if number == 30:
+            (Path(place) / "there").touch()
+        return number
+
+    source = flow.function_task(int)
+    task = flow.function_task(work)
+    futures = [task(str(tmp_path), at, source(at)) for at in range(40)]
+    assert await asyncio.gather(*futures) == list(range(40))
+
+
+async def test_calls_that_wait_for_the_first_of_their_function_can_be_cancelled(
+    flow: WorkflowEngine,
+) -> None:
+    source, above = flow.function_task(int), flow.function_task(add)
+    layer = [above(left, right) for left, right in pairwise([source(at) for at in range(50)])]
+    await asyncio.sleep(0)
+    for future in layer[20:]:
+        future.cancel()
+    ends = await asyncio.gather(*layer, return_exceptions=True)
+    assert ends[:20] == [2 * at + 1 for at in range(20)]
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends[20:])
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+async def test_a_shutdown_reaches_calls_that_wait_for_the_first_of_their_function(
+    cancel: bool,
+) -> None:
+    settings = {"processes": False, "threads_per_worker": 2, "dashboard_address": None}
+    async with LeakGuard():
+        flow = await WorkflowEngine.create("dask", config=settings)
+        source, above = flow.function_task(int), flow.function_task(add)
+        layer = [above(left, right) for left, right in pairwise([source(at) for at in range(50)])]
+        await asyncio.sleep(0)
+        await flow.shutdown(cancel=cancel)
+        ends = await asyncio.gather(*layer, return_exceptions=True)
+    if cancel:
+        assert any(isinstance(end, asyncio.CancelledError) for end in ends)
+    else:
+        assert ends == [2 * at + 1 for at in range(49)]

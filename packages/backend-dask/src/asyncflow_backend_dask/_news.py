@@ -8,7 +8,7 @@ from typing import Any
 from distributed.scheduler import KilledWorker
 from radical.asyncflow.backend import Report, TaskState
 from radical.asyncflow.errors import BackendError, SerializationError, WorkerLostError
-from radical.asyncflow.worker import Failure
+from radical.asyncflow.worker import Code, Failure
 
 from ._client import Listener
 from ._errands import Errands
@@ -35,9 +35,12 @@ class News(Listener):
         errands: Errands,
         *,
         send_again: Callable[[Sequence[Job]], None],
+        learned: Callable[[Code], None],
         gone: Callable[[str], None],
     ) -> None:
         """*send_again* is told of jobs that came back before they began.
+
+        *learned* is told of each function of which a call has ended.
 
         *gone* is told why the scheduler is; the workers speak on *topic*.
         """
@@ -47,6 +50,7 @@ class News(Listener):
         self._packer = packer
         self._errands = errands
         self._send_again = send_again
+        self._learned = learned
         self._gone = gone
         self._heard = 0
 
@@ -103,6 +107,7 @@ class News(Listener):
     def _learn(self, job: Job, seconds: float, *, bulky: bool) -> None:
         if job.code is not None:
             self._packer.learn(job.code, seconds, bulky=bulky, slots=self._fleet.slots)
+            self._learned(job.code)
 
     def on_memory(self, key: str) -> None:
         reports = []

@@ -11,12 +11,12 @@ from radical.asyncflow.worker import Code
 
 from ._jobs import Job
 
-__all__ = ["Packer"]
+__all__ = ["PROBE", "Packer"]
 
 _WORK = 0.02  # seconds of work that one Dask task should be worth
 _MOST = 256  # calls in one Dask task
 _ROUNDS = 4  # Dask tasks for each slot, so that all slots end at about the same time
-_PROBE = 0.05  # seconds after which more calls are tried of a function that nobody has seen
+PROBE = 0.05  # seconds after which more calls are tried of a function that nobody has seen
 _FORGIVING = 0.2  # how much a slow call counts: one may be slow for other reasons
 _DOUBT = 1e-4  # seconds by which it may count in any case; beyond, it at most doubles
 
@@ -35,7 +35,7 @@ class _Waiting:
 class Packer:
     """Splits calls into groups; the first calls of a function tell how long it runs.
 
-    Until they have ended the others wait here, and a few more go every `_PROBE` seconds,
+    Until they have ended the others wait here, and a few more go every `PROBE` seconds,
     so that no slot is idle.  A guess that is too low costs little: a worker gives back
     what waits behind a call that takes long.
     """
@@ -55,7 +55,7 @@ class Packer:
         probes = 2 * max(slots, 1)
         if code.seconds is not None or len(jobs) <= 2 * probes:
             return self._groups(code, jobs, slots)
-        timer = asyncio.get_running_loop().call_later(_PROBE, self._more, code, slots)
+        timer = asyncio.get_running_loop().call_later(PROBE, self._more, code, slots)
         self._waiting[code.number] = _Waiting(jobs[probes:], probes, timer)
         return [[job] for job in jobs[:probes]]
 
@@ -98,7 +98,7 @@ class Packer:
         some = list(islice(waiting.jobs, probes))
         for job in some:
             del waiting.jobs[job]
-        waiting.timer = asyncio.get_running_loop().call_later(_PROBE, self._more, code, slots)
+        waiting.timer = asyncio.get_running_loop().call_later(PROBE, self._more, code, slots)
         self._send([[job] for job in some])
 
     def _let_go(self, code: Code, slots: int) -> None:

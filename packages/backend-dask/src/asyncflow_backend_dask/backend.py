@@ -161,6 +161,7 @@ class DaskExecutionBackend(ExecutionBackend):
             self._packer,
             self._errands,
             send_again=self._send_again,
+            learned=lambda code: self._sorter.learned(code),
             gone=self._on_gone,
         )
         self._client = client = GraphClient(news, address, **options)
@@ -178,6 +179,7 @@ class DaskExecutionBackend(ExecutionBackend):
             self._packer,
             self._fleet,
             self._annotations,
+            self._send,
             pack=config.pack,
         )
         self._ledger.fetcher = Fetcher(client, direct=self._lease.direct)
@@ -254,7 +256,7 @@ class DaskExecutionBackend(ExecutionBackend):
             raise EngineClosedError(f"backend {self.name!r} was not started")
         if self._lost is not None:
             raise self._lost
-        self._send(self._sorter.sort(batch))
+        self._sorter.take(batch)
 
     def _annotations(self, job: Job) -> dict[str, Any]:
         request = job.request
@@ -322,6 +324,7 @@ class DaskExecutionBackend(ExecutionBackend):
         where = self._lease.address if self._lease is not None else "?"
         self._lost = BackendLostError(f"backend {self.name!r} at {where} was lost: {reason}")
         self._packer.close()
+        self._sorter.close()
         self._ties.close()
         self._ledger.lose(self._lost)
         self._hurry.set()
@@ -374,6 +377,8 @@ class DaskExecutionBackend(ExecutionBackend):
             return
         self._down = True
         self._packer.close()
+        if self._client is not None:
+            self._sorter.close()
         self._ties.close()
         self._fleet.close()
         await self._errands.end()
