@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Status
 from radical.asyncflow import RetryPolicy, WorkflowEngine
 from radical.asyncflow.errors import BackendStartError, WorkerLostError
 from radical.asyncflow.testing import RecordingSink
@@ -58,19 +58,48 @@ def die_in(folder: str, times: int) -> int:
     return number
 
 
+def die_when_told(folder: str, times: int) -> int:
+    """As `die_in`, but not before there is a file ``go-NUMBER``."""
+    number = functions.next_number(folder)
+    deadline = time.monotonic() + 200
+    while number <= times and time.monotonic() < deadline:
+        if (Path(folder) / f"go-{number}").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.005)
+    return number
+
+
+async def tell(cluster: LocalCluster, folder: Path, times: int) -> None:
+    """A nanny gives up if its worker dies before it has heard that this one started."""
+    (nanny,) = cluster.workers.values()
+    dead = None
+    for number in range(1, times + 1):
+        while True:
+            process = nanny.process
+            if process and process.status is Status.running and process.pid != dead:
+                break
+            await asyncio.sleep(0.01)
+        dead = process.pid
+        (folder / f"go-{number}").touch()
+
+
 async def test_tasks_that_wait_at_a_worker_are_not_charged_with_its_deaths(
     cluster: LocalCluster, tmp_path: Path
 ) -> None:
+    deadly, calm = tmp_path / "deadly", tmp_path / "calm"
+    deadly.mkdir()
+    calm.mkdir()
     backend = DaskExecutionBackend(cluster=cluster, allowed_failures=0)
     async with asyncio.timeout(200), WorkflowEngine.create(backend) as flow:
         die = flow.function_task(
-            die_in,
+            die_when_told,
             retries=RetryPolicy(attempts=6),
             task_description={"priority": 10},
         )
         patient = flow.function_task(begin)
-        dying = die(str(tmp_path), 5)
-        waiting = [patient(str(tmp_path)) for _ in range(5)]
+        dying = die(str(deadly), 5)
+        waiting = [patient(str(calm)) for _ in range(5)]
+        await tell(cluster, deadly, 5)
         assert await dying == 6
         assert dying.attempts == 6
         assert len(set(await asyncio.gather(*waiting))) == 5
