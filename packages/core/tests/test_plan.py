@@ -48,7 +48,7 @@ def planned(*tasks: tuple[str, list[int]], limit: int | None = None) -> Plan:
     recorder = PlanRecorder(limit)
     for number, (name, dependencies) in enumerate(tasks, start=1):
         recorder.add(spec(name), number, [Node(other) for other in dependencies] or None)
-    return recorder.plan()
+    return recorder.plan(len(tasks))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_tasks_carry_what_their_spec_says() -> None:
     recorder.add(
         TaskSpec("run", TaskKind.EXECUTABLE, print, backend="dask", resources=resources), 1
     )
-    (task,) = recorder.plan().tasks
+    (task,) = recorder.plan(1).tasks
     assert (task.number, task.id, task.name, task.kind) == (
         1,
         "task.000001",
@@ -139,27 +139,37 @@ def test_tasks_carry_what_their_spec_says() -> None:
 def test_a_plan_does_not_change_when_tasks_are_added_later() -> None:
     recorder = PlanRecorder()
     recorder.add(spec(), 1)
-    before = recorder.plan()
+    before = recorder.plan(1)
     recorder.add(spec(), 2, [Node(1)])
     assert (len(before), before.edges, before.depth) == (1, (), 1)
-    assert len(recorder.plan()) == 2
+    assert len(recorder.plan(2)) == 2
 
 
 # ----------------------------------------------------------------------- memory
 
 
-def test_a_task_without_dependencies_retains_thirteen_bytes() -> None:
+def test_equal_tasks_without_dependencies_retain_nothing() -> None:
     recorder, one = PlanRecorder(), spec()
-    for number in range(1, 100_001):
+    recorder.add(one, 1)
+    before = _size(recorder)
+    for number in range(2, 100_001):
         recorder.add(one, number, None)
-    assert _size(recorder) <= 13 * 100_000
+    assert _size(recorder) == before
+    assert len(recorder.plan(100_000)) == 100_000
 
 
-def test_a_task_and_its_edge_retain_twenty_bytes() -> None:
+def test_an_edge_retains_nine_bytes() -> None:
     recorder, one = PlanRecorder(), spec()
     for number in range(1, 100_001):
         recorder.add(one, number, [Node(number - 1)] if number > 1 else None)
-    assert _size(recorder) <= 20 * 100_000
+    assert _size(recorder) <= 10 * 100_000
+
+
+def test_tasks_of_turns_retain_thirteen_bytes() -> None:
+    recorder, one, other = PlanRecorder(), spec(), spec("other")
+    for number in range(1, 100_001):
+        recorder.add(other if number % 2 else one, number)
+    assert _size(recorder) <= 14 * 100_000
 
 
 def test_memory_stays_the_same_beyond_the_limit() -> None:
@@ -174,7 +184,8 @@ def test_memory_stays_the_same_beyond_the_limit() -> None:
 
 def _size(recorder: PlanRecorder) -> int:
     return sum(
-        sys.getsizeof(part) for part in (recorder._specs, recorder._sources, recorder._targets)
+        sys.getsizeof(part)
+        for part in (recorder._specs, recorder._firsts, recorder._sources, recorder._targets)
     )
 
 
@@ -188,10 +199,9 @@ def test_a_recorder_at_its_limit_is_complete() -> None:
     recorder = PlanRecorder(limit=2)
     recorder.add(spec(), 1)
     recorder.add(spec(), 2)
-    assert recorder.complete
-    assert recorder.plan().complete
+    assert recorder.plan(2).complete
     recorder.add(spec(), 3)
-    assert not recorder.complete
+    assert not recorder.plan(3).complete
 
 
 # --------------------------------------------------------------------- backends
@@ -348,7 +358,7 @@ def test_a_picture_can_be_encoded(form: str) -> None:
 def test_every_kind_of_task_has_a_shape(form: str, kind: TaskKind) -> None:
     recorder = PlanRecorder()
     recorder.add(spec("shaped", kind), 1)
-    assert drawn(recorder.plan(), form)[0] == {"n0": "shaped"}
+    assert drawn(recorder.plan(1), form)[0] == {"n0": "shaped"}
 
 
 @both

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._future import RemoteTaskFuture, TaskFuture
+from ._outcomes import NO_KWARGS
 from ._prepare import FLAT
 from .backend import TaskRef, TaskRequest
 from .model import TaskState
@@ -39,10 +40,9 @@ def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> in
     append = lane.batch.append
     count = 0
     while count < limit and call.leads:
-        dependents = node.dependents
-        if dependents is None or len(dependents) != 1:
+        heir: Any = node.dependents
+        if heir is None or type(heir) is list:
             break
-        heir: Any = dependents[0]
         call = heir.call
         if (
             heir.blockers != 1
@@ -55,22 +55,22 @@ def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> in
         number = node.number
         args = heir.args
         kwargs = heir.kwargs
-        if len(args) == 1 and not kwargs:
-            args = (_new(TaskRef, (number,)),)
+        refs = (number,)
+        if not lane.executes:
+            args, kwargs, refs = (), NO_KWARGS, ()
+        elif len(args) == 1 and not kwargs:
+            args = (_new(TaskRef, refs),)
         else:
             kinds = set(map(type, args))
             kinds.update(map(type, kwargs.values()))
             if RemoteTaskFuture in kinds:
                 break  # where its value is takes a closer look, when its turn comes
-            reference = _new(TaskRef, (number,))
+            reference = _new(TaskRef, refs)
             args = tuple([_value(value, node, reference) for value in args])
             kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
         followed(node, heir)
         append(
-            _new(
-                TaskRequest,
-                (heir.number, heir.attempt, call.spec, args, kwargs, None, (number,)),
-            )
+            _new(TaskRequest, (heir.number, heir.attempt, call.spec, args, kwargs, None, refs))
         )
         if observers.events is not None:
             observers.tell(heir, READY)

@@ -180,7 +180,8 @@ class Dispatcher:
         scope = SCOPE.get()
         if scope is not None or workflow_id is not None or not call.plain:
             self._place(future, scope, workflow_id)
-        self.recorder.add(call.spec, number, linked)
+        if linked is not None or call.spec is not self.recorder.latest:
+            self.recorder.add(call.spec, number, linked)
         if self.journal is not None:
             self.journal.added(future, linked)
         if self.observers.events is not None:

@@ -14,12 +14,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import get_ident
-from typing import Any
-
-from .backend import Report, TaskId
+from .backend import AnyReport, Report, TaskId
 from .model import TaskState
 
-__all__ = ["LOST", "AnyReport", "Inbox", "Sink"]
+__all__ = ["LOST", "Inbox", "Sink"]
 
 log = logging.getLogger("radical.asyncflow")
 
@@ -27,10 +25,6 @@ RUNNING, DONE = TaskState.RUNNING, TaskState.DONE
 FAILED, CANCELLED = TaskState.FAILED, TaskState.CANCELLED
 LOST: TaskId = -1
 """The task id of a report that is about the whole backend; its attempt is the lane."""
-
-
-AnyReport = tuple[TaskId, int, TaskState, Any, float | None]
-"""A `Report`, or a plain tuple, which costs less."""
 
 
 class Inbox:
@@ -90,14 +84,13 @@ class Sink:
     def watched(self) -> bool:
         return self._inbox.clock is not None
 
-    def report(self, reports: Iterable[Report]) -> None:
+    def report(self, reports: Iterable[AnyReport]) -> None:
         inbox = self._inbox
         clock = inbox.clock
         if clock is not None:
             now = clock()
             reports = [
-                report if report.time is not None else report._replace(time=now)
-                for report in reports
+                report if report[4] is not None else (*report[:4], now) for report in reports
             ]
         inbox.reports.extend(reports)
         if not inbox.awake:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ._future import TaskFuture
-from ._inbox import LOST, AnyReport, Inbox
+from ._inbox import LOST, Inbox
 from ._outcomes import NO_KWARGS, aux_of
+from .backend import AnyReport
 from .model import TaskState
 
 if TYPE_CHECKING:

@@ -42,7 +42,8 @@ class Node:
         native: its lane orders it by itself, among others that are native there: they
             may be sent while what they depend on is unfinished.
         blockers: how many dependencies (and holds of the engine) are open.
-        dependents: those waiting for it, once for each time that they name it.
+        dependents: those waiting for it, once for each time that they name it: None, the
+            only one, or a list of several.
         followers: those on the same lane that were sent before it finished.
         stage: its state; `check_transition` guards it.
         attempt: number of the current attempt; the first is 1.
@@ -66,7 +67,7 @@ class Node:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     blockers: int
-    dependents: list[Node] | None
+    dependents: Node | list[Node] | None
     followers: list[Node] | None
     stage: TaskState
     attempt: int
@@ -150,9 +151,11 @@ class Scheduler:
             blockers += 1
             dependents = other.dependents
             if dependents is None:
-                other.dependents = [node]
-            else:
+                other.dependents = node
+            elif type(dependents) is list:
                 dependents.append(node)
+            else:
+                other.dependents = [dependents, node]
         node.blockers = blockers
         if not blockers:
             node.stage = READY
@@ -185,7 +188,7 @@ class Scheduler:
         if node.dependents is not None and node.native:
             followers: list[Node] = []
             others: list[Node] = []
-            for other in node.dependents:
+            for other in waiting_for(node):
                 native = other.native and other.lane is node.lane
                 (followers if native else others).append(other)
             if followers:
@@ -196,7 +199,7 @@ class Scheduler:
 
     def followed(self, node: Node, heir: Node) -> None:
         """*heir*, which waited for *node* alone, was sent right behind it."""
-        node.followers, node.dependents = node.dependents, None
+        node.followers, node.dependents = [heir], None
         heir.blockers = 0
         heir.stage = SUBMITTED
 
@@ -232,7 +235,7 @@ class Scheduler:
         if dependents is not None:
             node.dependents = None
             ready = self.ready
-            for other in dependents:
+            for other in dependents if type(dependents) is list else (dependents,):
                 other.blockers -= 1
                 if not other.blockers and other.stage is PENDING:
                     other.stage = READY
@@ -274,7 +277,7 @@ class Scheduler:
 
     def _orphans(self, node: Node) -> list[Node]:
         """Unfinished tasks that wait for *node*, each once, and claimed by this call."""
-        waiting = (node.dependents or []) + (node.followers or [])
+        waiting = (*waiting_for(node), *(node.followers or ()))
         node.dependents = node.followers = None
         orphans = []
         for other in waiting:
@@ -294,7 +297,7 @@ class Scheduler:
                 if current is not node:
                     names += f", which {current.spec.name!r} waits for,"
                 raise CycleError(f"task {names} would wait for {current.spec.name!r}")
-            for other in (*(current.dependents or ()), *(current.followers or ())):
+            for other in (*waiting_for(current), *(current.followers or ())):
                 if other.number not in seen and other.stage < DONE:
                     seen.add(other.number)
                     waiting.append(other)
@@ -327,3 +330,11 @@ class Scheduler:
         tasks = self.tasks
         if tasks.pop(node.number, None) is not None and not tasks:
             tasks.clear()
+
+
+def waiting_for(node: Node) -> Sequence[Node]:
+    """The dependents of *node*."""
+    dependents = node.dependents
+    if dependents is None:
+        return ()
+    return dependents if isinstance(dependents, list) else (dependents,)

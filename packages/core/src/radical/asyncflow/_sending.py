@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._chains import send_behind
 from ._future import TaskFuture
+from ._outcomes import NO_KWARGS
 from ._prepare import NESTED
 from ._values import StillOpen, refer
 from .backend import TaskRequest
@@ -59,7 +60,9 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
             args = node.args
             kwargs = node.kwargs
             refs: tuple[int, ...] = ()
-            if binding:
+            if not lane.executes:
+                args, kwargs = (), NO_KWARGS
+            elif binding:
                 if dispatcher.references:
                     try:
                         args, kwargs, refs = refer(node)
@@ -97,9 +100,9 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
             if (
                 lane.chains
                 and call.leads
-                and (dependents := node.dependents) is not None
-                and dependents[0].blockers == 1
-                and len(dependents) == 1
+                and (dependent := node.dependents) is not None
+                and type(dependent) is not list
+                and dependent.blockers == 1
                 and not gates
                 and dispatcher.carriage is None
             ):

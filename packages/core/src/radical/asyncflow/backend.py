@@ -50,6 +50,7 @@ from .model import (
 
 __all__ = [
     "API_VERSION",
+    "AnyReport",
     "BackendSpec",
     "Capabilities",
     "Command",
@@ -98,7 +99,8 @@ class Capabilities:
         pickles: functions, arguments and results cross a process boundary.
         isolates: the death of a worker costs the task it ran and no other.
         service: it runs service tasks.
-        executes: False if it runs nothing and answers with markers (a dry run).
+        executes: False if it runs nothing and answers with markers (a dry run); then it
+            is given no arguments.
         limits: in words, what it cannot promise; shown to users.
 
     Raises:
@@ -146,7 +148,8 @@ class TaskRequest(NamedTuple):
     Attributes:
         task_id, attempt: what every report about it must carry; the first attempt is 1.
         spec: what all calls of this task share: name, kind, function, options.
-        args, kwargs: the arguments of a function task, its dependencies' values in place.
+        args, kwargs: the arguments of a function task, its dependencies' values in place;
+            none where the backend's ``executes`` is false.
         command: a `Command` (executable task), a `Prompt` (prompt task) or None.
         dependencies: ids behind each `TaskRef` in the arguments.
     """
@@ -177,6 +180,10 @@ class Report(NamedTuple):
     state: TaskState
     value: Any = None
     time: float | None = None
+
+
+AnyReport = Report | tuple[TaskId, int, TaskState, Any, float | None]
+"""A `Report`, or a plain tuple of the same, which costs a fifth to make."""
 
 
 class RemoteValue(ABC):
@@ -211,7 +218,7 @@ class ReportSink(Protocol):
     def watched(self) -> bool:
         """Whether somebody watches the run now: only then is a time worth taking."""
 
-    def report(self, reports: Iterable[Report]) -> None:
+    def report(self, reports: Iterable[AnyReport]) -> None:
         """Hand in any number of reports; the cheapest way to hand in many."""
 
     def running(self, task_id: TaskId, attempt: int, worker: str | None = None) -> None:

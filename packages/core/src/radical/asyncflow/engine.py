@@ -251,7 +251,7 @@ class WorkflowEngine(TaskDecorators):
         A dry run remembers all of it; a real run its first 20,000 tasks, and the plan
         says by ``complete`` whether that was all.
         """
-        return self._dispatcher.recorder.plan()
+        return self._dispatcher.recorder.plan(self._dispatcher.number)
 
     def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
         """Have *callback* called, in the loop, with batches of events as they happen.

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ..backend import Report, TaskId, TaskRequest
+from ..backend import AnyReport, Report, TaskId, TaskRequest
 from ..model import TaskState
 
 __all__ = ["RecordingSink"]
@@ -106,10 +106,10 @@ class RecordingSink:
     def watched(self) -> bool:
         return True
 
-    def report(self, reports: Iterable[Report]) -> None:
+    def report(self, reports: Iterable[AnyReport]) -> None:
         with self._lock:
             for report in reports:
-                self._take(report)
+                self._take(Report(*report))
         self._loop.call_soon_threadsafe(self._arrived.set)
 
     def running(self, task_id: TaskId, attempt: int, worker: str | None = None) -> None:
