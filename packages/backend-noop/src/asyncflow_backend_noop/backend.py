@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from radical.asyncflow.backend import (
+    AnyReport,
     ExecutionBackend,
     ReportSink,
     TaskId,
@@ -30,11 +31,10 @@ class DryRunResult:
         kind, name, task_id: which task it stands for.
     """
 
-    __slots__ = ("_spec", "task_id")
+    __slots__ = ("_spec", "task_id")  # set from outside: an __init__ would double its cost
 
-    def __init__(self, spec: TaskSpec, task_id: TaskId) -> None:
-        self._spec = spec
-        self.task_id = task_id
+    _spec: TaskSpec
+    task_id: TaskId
 
     @property
     def kind(self) -> TaskKind:
@@ -72,12 +72,13 @@ class NoopExecutionBackend(ExecutionBackend):
             if self._closed:
                 raise closed_error(f"backend {self.name!r}")
             raise EngineClosedError(f"backend {self.name!r} was not started")
-        sink.report(
-            [
-                (number, attempt, _DONE, DryRunResult(spec, number), None)
-                for number, attempt, spec, _, _, _, _ in batch
-            ]
-        )
+        reports: list[AnyReport] = []
+        for number, attempt, spec, _, _, _, _ in batch:
+            result = DryRunResult()
+            result._spec = spec
+            result.task_id = number
+            reports.append((number, attempt, _DONE, result, None))
+        sink.report(reports)
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         """Nothing to do: no task is ever outstanding."""

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import get_ident
+
 from .backend import AnyReport, Report, TaskId
 from .model import TaskState
 

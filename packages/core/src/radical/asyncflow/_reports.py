@@ -69,7 +69,7 @@ class Reports:
 
 def _receiver(dispatcher: Dispatcher, inbox: Inbox, to: Reports) -> Callable[[int], int]:
     """What `Reports.receive` is: a closure, for the reasons that `_sending` gives."""
-    reports = inbox.reports
+    take = inbox.reports.popleft
     observers = dispatcher.observers
     outcomes = dispatcher.outcomes
     tasks = dispatcher.scheduler.tasks
@@ -79,9 +79,12 @@ def _receiver(dispatcher: Dispatcher, inbox: Inbox, to: Reports) -> Callable[[in
     def receive(limit: int) -> int:
         recording = dispatcher.journal is not None
         count = 0
-        while reports and count < limit:
-            report = reports.popleft()
-            count += 1
+        for count in range(1, limit + 1):
+            try:
+                report = take()
+            except IndexError:
+                count -= 1
+                break
             try:
                 number, attempt, state, value, when = report
                 node: Any = tasks.get(number)

@@ -117,7 +117,7 @@ class Scheduler:
         self.ready: deque[Node] = deque()
 
     def add(
-        self, node: Node, dependencies: Iterable[Node] | None = None, holds: int = 0
+        self, node: Node, dependencies: Sequence[Node] | None = None, holds: int = 0
     ) -> Sequence[Resolution]:
         """Take in *node*, which waits for *dependencies* and for *holds* calls of `release`.
 
@@ -130,11 +130,13 @@ class Scheduler:
             self.ready.append(node)
             return ()
         node.stage = PENDING
-        blockers = holds
-        for other in dependencies or ():
+        dependencies = dependencies or ()
+        blockers = holds + len(dependencies)
+        for other in dependencies:
             stage = other.stage
             if stage is not PENDING and stage is not READY:
                 if stage is DONE:
+                    blockers -= 1
                     continue
                 if stage is not SUBMITTED and stage is not RUNNING:
                     node.blockers = blockers
@@ -147,8 +149,8 @@ class Scheduler:
                         other.followers = [node]
                     else:
                         followers.append(node)
+                    blockers -= 1
                     continue
-            blockers += 1
             dependents = other.dependents
             if dependents is None:
                 other.dependents = node

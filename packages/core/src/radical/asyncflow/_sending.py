@@ -30,22 +30,26 @@ _new = tuple.__new__  # a named tuple's own constructor costs three times as muc
 
 
 def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
-    """What sends for *dispatcher*: at most so many of the ready tasks, then all batches.
+    """What sends for *dispatcher*: so many of the ready tasks at most, and as many that go
+    right behind them; then all batches.
 
     Returns:
         A function of that number, which returns how many it took.
     """
-    ready = dispatcher.scheduler.ready
+    take = dispatcher.scheduler.ready.popleft
     submitted = dispatcher.scheduler.submitted
     observers = dispatcher.observers
     full = dispatcher.full
 
     def send(limit: int) -> int:
         gates = dispatcher.gates
-        count = 0
-        while ready and count < limit:
-            node: Any = ready.popleft()
-            count += 1
+        count = behind = 0
+        for count in range(1, limit + 1):
+            try:
+                node: Any = take()
+            except IndexError:
+                count -= 1
+                break
             if node.stage is not READY:
                 continue
             if gates and (gates[0](node) or any(gate(node) for gate in gates[1:])):
@@ -106,7 +110,7 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
                 and not gates
                 and dispatcher.carriage is None
             ):
-                count += send_behind(dispatcher, node, limit - count)
+                behind += send_behind(dispatcher, node, limit - behind)
         while full:
             lane = full.pop()
             batch, lane.batch = lane.batch, []
@@ -114,6 +118,6 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
                 lane.backend.submit(batch)
             except Exception as error:
                 dispatcher.refused(lane, batch, error)
-        return count
+        return count + behind
 
     return send
