@@ -50,6 +50,7 @@ class Graph:
     def send(self, node: PlainNode) -> PlainNode:
         """As the engine does: out of the queue, to the backend."""
         self.scheduler.ready.remove(node)
+        self.scheduler.tasks[node.number] = node
         self.scheduler.submitted(node)
         return node
 
@@ -247,6 +248,7 @@ def test_a_requeue_after_a_cancel_does_nothing(graph: Graph) -> None:
 def test_a_ready_task_can_wait_for_more(graph: Graph) -> None:
     other, node = graph.add(), graph.add()
     graph.scheduler.ready.remove(node)
+    graph.scheduler.tasks[node.number] = node
     graph.scheduler.wait_more(node, [other])
     assert node.stage is PENDING
     graph.scheduler.succeed(graph.send(other))
@@ -265,7 +267,7 @@ def test_a_finished_task_is_not_held(graph: Graph) -> None:
     first = graph.add()
     second = graph.add(first)
     graph.scheduler.succeed(graph.send(first))
-    assert list(graph.scheduler.tasks.values()) == [second]
+    assert graph.scheduler.unfinished() == [second]
     assert first.dependents is None
 
 

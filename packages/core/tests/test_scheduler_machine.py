@@ -160,6 +160,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def submit(self) -> None:
         node = self.scheduler.ready.popleft()
         if node.stage is READY:  # else it ended while it was in the queue
+            self.scheduler.tasks[node.number] = node
             task = self.model[node.number]
             assert not task.delayed
             task.sent = True
@@ -224,6 +225,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         node = self.scheduler.ready.popleft()
         if node.stage is not READY:
             return
+        self.scheduler.tasks[node.number] = node
         task = self.model[node.number]
         more = data.draw(st.lists(st.sampled_from(list(self.model)), min_size=1, max_size=3))
         live = [n for n in more if self.model[n].end in (None, DONE)]
@@ -259,7 +261,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def exactly_the_unfinished_are_held(self) -> None:
-        assert set(self.scheduler.tasks) == {n for n, t in self.model.items() if t.end is None}
+        alive = [n for n, t in self.model.items() if t.end is None]
+        assert [node.number for node in self.scheduler.unfinished()] == sorted(alive)
+        assert self.scheduler.has_room(len(alive) + 1)
+        assert not self.scheduler.has_room(len(alive))
 
     @invariant()
     def every_end_was_told_once(self) -> None:

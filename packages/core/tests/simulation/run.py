@@ -356,7 +356,7 @@ class Run:
 
     def judge_remains(self) -> None:
         dispatcher = self.flow._dispatcher
-        assert not dispatcher.scheduler.tasks
+        assert not dispatcher.scheduler.unfinished()
         assert not [node for node in dispatcher.scheduler.ready if node.stage < DONE]
         assert not dispatcher.preparer._tasks
         assert not any(lane.batch for lane in dispatcher.lanes.values())

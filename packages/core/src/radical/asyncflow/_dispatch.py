@@ -136,7 +136,7 @@ class Dispatcher:
         if (
             self.closed
             or get_ident() != self._thread
-            or (self._max_pending is not None and len(scheduler.tasks) >= self._max_pending)
+            or (self._max_pending is not None and not scheduler.has_room(self._max_pending))
         ):
             raise self._refusal(call.spec)
         future: TaskFuture[Any]
@@ -148,7 +148,7 @@ class Dispatcher:
             future = TaskFuture(loop=self.loop)
         self.number = number = self.number + 1
         if not number % INTERVAL:
-            PACE.live(self.uid, len(scheduler.tasks))
+            PACE.live(self.uid, len(scheduler.tasks) + len(scheduler.ready))
         future.number = number
         future.call = call
         future.args = args
@@ -264,7 +264,7 @@ class Dispatcher:
             self.journal.flush()
         if self.observers.events:
             self.observers.deliver()
-        if not self.scheduler.tasks:
+        if self.scheduler.idle:
             PACE.live(self.uid, 0)
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
@@ -382,7 +382,7 @@ class Dispatcher:
 
     async def wait_idle(self) -> None:
         """Return when no task is unfinished."""
-        while self.scheduler.tasks:
+        while not self.scheduler.idle:
             if self._idle is None or self._idle.done():
                 self._idle = self.loop.create_future()
             await asyncio.shield(self._idle)

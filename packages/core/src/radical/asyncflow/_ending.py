@@ -56,7 +56,7 @@ class Ending:
 
     def cancel_all(self) -> None:
         """Cancel what is unfinished."""
-        self._cancelled |= bool(self._dispatcher.scheduler.tasks)
+        self._cancelled |= not self._dispatcher.scheduler.idle
         self._dispatcher.outcomes.cancel_all()
 
     async def come(self, cancel: bool) -> None:

@@ -34,7 +34,7 @@ def halt(dispatcher: Dispatcher, why: Callable[[TaskFuture[Any]], BaseException]
         return True
 
     def end(*, blocks: bool) -> None:
-        for node in list(scheduler.tasks.values()):
+        for node in scheduler.unfinished():
             if (
                 node.stage < DONE
                 and (node.lane is None) is blocks
@@ -44,7 +44,7 @@ def halt(dispatcher: Dispatcher, why: Callable[[TaskFuture[Any]], BaseException]
 
     dispatcher.gates = (*dispatcher.gates[:1], refuse) if dispatcher.journal else (refuse,)
     # From the youngest: no dependent then fails for the failure of a dependency.
-    for node in reversed(list(scheduler.tasks.values())):
+    for node in reversed(scheduler.unfinished()):
         if node.stage < SUBMITTED:
             refuse(cast(TaskFuture[Any], node))
     end(blocks=False)

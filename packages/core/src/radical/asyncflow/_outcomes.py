@@ -353,13 +353,13 @@ class Outcomes:
 
     def cancel_all(self) -> None:
         """Cancel every unfinished task."""
-        for node in list(self._scheduler.tasks.values()):
+        for node in self._scheduler.unfinished():
             if node.stage < DONE:
                 self.end(cast(TaskFuture[Any], node), "cancel")
 
     def abandon(self) -> None:
         """End every future that is left, whatever its work does."""
-        for node in list(self._scheduler.tasks.values()):
+        for node in self._scheduler.unfinished():
             if node.stage < DONE:
                 log.warning("task %s %r did not end in time", node.number, node.spec.name)
                 self.resolve(self._scheduler.cancel(node))

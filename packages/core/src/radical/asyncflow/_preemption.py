@@ -179,7 +179,7 @@ class Preemption:
     def _look(self) -> None:
         """If nothing runs any more that could still finish, the run is over."""
         held = {id(node) for node in self._held}
-        for node in self._dispatcher.scheduler.tasks.values():
+        for node in self._dispatcher.scheduler.unfinished():
             if node.lane is not None and (
                 node.stage > READY or (node.stage is READY and id(node) not in held)
             ):
@@ -194,7 +194,7 @@ class Preemption:
             timer.cancel()
         self._timers.clear()
         self._held.clear()
-        unfinished = len(self._dispatcher.scheduler.tasks)
+        unfinished = len(self._dispatcher.scheduler.unfinished())
         log.warning(
             "run %s stops, %s: %d tasks unfinished", self._dispatcher.uid, reason, unfinished
         )

@@ -283,10 +283,10 @@ class _Feed:
         self._running: set[int] = set()
         # What other observers have not been told yet is in the states already.
         dispatcher.observers.deliver()
-        for number, node in dispatcher.scheduler.tasks.items():
+        for node in dispatcher.scheduler.unfinished():
             running = node.stage is TaskState.RUNNING
             if running:
-                self._running.add(number)
+                self._running.add(node.number)
             board.begin(node.spec.name, running=running)
         self._unobserve = engine.observe(self._take)
 

@@ -106,8 +106,10 @@ class Scheduler:
     """The live graph.
 
     Attributes:
-        tasks: the unfinished tasks by number.
-        ready: those to be sent, in order; the engine takes them from the left.
+        tasks: by number, those that wait for others or that were taken to be sent.
+        ready: those to be sent, in order; the engine takes them from the left, and puts
+            each into `tasks`.  One that never waited is only here before: of a million
+            such tasks at once `tasks` would be an eighth of all memory.
     """
 
     __slots__ = ("ready", "tasks")
@@ -123,12 +125,12 @@ class Scheduler:
 
         A dependency that failed or was cancelled before ends the node at once.
         """
-        self.tasks[node.number] = node
         if dependencies is None and not holds:
             node.blockers = 0
             node.stage = READY
             self.ready.append(node)
             return ()
+        self.tasks[node.number] = node
         node.stage = PENDING
         dependencies = dependencies or ()
         blockers = holds + len(dependencies)
@@ -163,6 +165,22 @@ class Scheduler:
             node.stage = READY
             self.ready.append(node)
         return ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task is unfinished."""
+        return not self.tasks and not self.ready
+
+    def unfinished(self) -> list[Node]:
+        """The unfinished tasks, in the order of their calls."""
+        tasks = self.tasks
+        fresh = [node for node in self.ready if node.stage is READY and node.number not in tasks]
+        return sorted((*tasks.values(), *fresh), key=lambda node: node.number)
+
+    def has_room(self, limit: int) -> bool:
+        """Whether fewer than *limit* tasks are unfinished."""
+        # Some may stand in both; it is worth a closer look only where that could matter.
+        return len(self.tasks) + len(self.ready) < limit or len(self.unfinished()) < limit
 
     def wait_more(
         self, node: Node, dependencies: Iterable[Node], holds: int = 0

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ._chains import send_behind
 from ._future import TaskFuture
 from ._outcomes import NO_KWARGS
-from ._prepare import NESTED
+from ._prepare import FLAT, NESTED
 from ._values import StillOpen, refer
 from .backend import TaskRequest
 from .model import TaskState
@@ -37,6 +37,7 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
         A function of that number, which returns how many it took.
     """
     take = dispatcher.scheduler.ready.popleft
+    tasks = dispatcher.scheduler.tasks
     submitted = dispatcher.scheduler.submitted
     observers = dispatcher.observers
     full = dispatcher.full
@@ -52,11 +53,13 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
                 break
             if node.stage is not READY:
                 continue
+            binding = node.binding
+            if binding != FLAT:
+                tasks[node.number] = node  # one with dependencies is there since its call
             if gates and (gates[0](node) or any(gate(node) for gate in gates[1:])):
                 continue
             call = node.call
             lane = call.lane
-            binding = node.binding
             if not call.plain or binding == NESTED or lane.lost is not None:
                 dispatcher.send_rare(node)
                 continue
