@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from radical.asyncflow.backend import Report, TaskId, TaskKind, TaskRequest, TaskSpec, TaskState
+from radical.asyncflow.backend import AnyReport, TaskId, TaskKind, TaskRequest, TaskSpec, TaskState
 from radical.asyncflow.worker import Codes, guard
 
 from ._process_slot import ProcessSlot
@@ -110,7 +110,7 @@ class _FutureSink:
     def watched(self) -> bool:
         return False
 
-    def report(self, reports: Iterable[Report]) -> None:
+    def report(self, reports: Iterable[AnyReport]) -> None:
         for task_id, attempt, state, value, _ in reports:
             if state is TaskState.DONE:
                 self.done(task_id, attempt, value)

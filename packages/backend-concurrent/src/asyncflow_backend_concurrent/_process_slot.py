@@ -17,11 +17,19 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from radical.asyncflow.backend import Report, TaskId, TaskKind, TaskRequest, TaskState
+from radical.asyncflow.backend import (
+    AnyReport,
+    Report,
+    TaskId,
+    TaskKind,
+    TaskRequest,
+    TaskState,
+)
 from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
 
 from ._arguments import batches
+from ._chunk import Picker
 from ._flight import Failed, Flight, report
 from ._process import WorkerGoneError, WorkerProcess
 from ._slot import Slot
@@ -30,8 +38,6 @@ from ._wire import FAILURE, UNSENT, VALUE, Message, Part
 
 __all__ = ["ProcessSlot"]
 
-_CHUNK = 256  # the most tasks
-_CHUNK_SECONDS = 0.002
 _AHEAD = 2  # chunks that a worker may have
 _PATIENCE = 0.010  # seconds after which a chunk is too slow
 _FORGET = 64  # functions that a worker may know in vain
@@ -51,6 +57,7 @@ class ProcessSlot(Slot):
         self._lock = threading.Lock()  # guards what follows
         self._worker: WorkerProcess | None = None
         self._flight = Flight(slots)
+        self._picker = Picker(slots, self._flight, codes, self._lock)
         self._next: TaskRequest | None = None  # to be run here at once
 
     # ------------------------------------------------------- from any thread
@@ -127,12 +134,12 @@ class ProcessSlot(Slot):
         while follower is not None:
             request, follower = follower, None
             special = gpus or request.spec.resources.total_cores > 1
-            most = 1 if special else 1 + int(self.slots.backlog() / 2)
+            most = 1 if special else 1 + self._picker.share(request)
             worker = self._ready(gpus)
             if isinstance(worker, WorkerGoneError):
-                if self._gather(request, 1, 0):
+                if self._picker.gather(request, 1, 0):
                     self._lose([0], worker, "a worker process does not start: ")
-            elif chunk := self._gather(request, most, worker.offered):
+            elif chunk := self._picker.gather(request, most, worker.offered):
                 self._run(worker, chunk, gpus)
                 del chunk
             follower, self._next = self._next, None
@@ -169,93 +176,6 @@ class ProcessSlot(Slot):
         if worker is not None:
             worker.close()
 
-    # -- a chunk: what is in it
-
-    def _gather(
-        self, request: TaskRequest, most: int, place: int, behind_last: bool = False
-    ) -> list[TaskRequest]:
-        """*request* and what may travel with it, claimed; they get places from *place* on.
-
-        With *behind_last* it is to follow the task of the place before, which may have been
-        taken back meanwhile.
-        """
-        slots = self.slots
-        claim, queue, behind, flight = slots.waiting.pop, slots.queue, slots.behind, self._flight
-        requests = flight.requests
-        chunk: list[TaskRequest] = []
-        others = 0  # those that are not links: only of them another slot could do something
-        seconds = 0.0
-        spec = None
-        with self._lock:
-            if behind_last and flight.behind(place - 1) is not request:
-                return chunk
-            while True:
-                if request.spec is not spec:
-                    spec = request.spec
-                    expected = self._codes.expect(spec.function)
-                    cost = _CHUNK_SECONDS if expected is None else expected
-                task_id = request.task_id
-                claimed = claim(task_id, None)
-                at = place + len(chunk)
-                link = None
-                if claimed is request:
-                    if request.dependencies:
-                        request = flight.join(request, at)
-                    requests[at] = request
-                    chunk.append(request)
-                    seconds += cost
-                    others += not request.dependencies
-                    link = behind.get(task_id) if behind else None
-                elif claimed is not None:
-                    # An attempt that was cancelled while it waited, and the next one is here.
-                    slots.requeue((claimed,))
-                elif request.dependencies:
-                    slots.given.pop(task_id, None)
-                left = _CHUNK_SECONDS - seconds
-                if left <= 0 or len(chunk) >= _CHUNK:
-                    return chunk
-                if link is not None and self._takes_less(link, left):
-                    request = link
-                    continue
-                if others >= most:
-                    return chunk
-                try:
-                    request = queue.popleft()
-                except IndexError:
-                    return chunk
-                if cost > left if request.spec is spec else not self._takes_less(request, left):
-                    queue.appendleft(request)
-                    return chunk
-
-    def _takes_less(self, request: TaskRequest, seconds: float) -> bool:
-        if request.spec.kind is not _FUNCTION:
-            return False
-        expected = self._codes.expect(request.spec.function)
-        return expected is not None and expected <= seconds
-
-    def _gather_ahead(self, worker: WorkerProcess) -> list[TaskRequest]:
-        """What may be sent while the worker is busy: many short tasks, or none."""
-        slots = self.slots
-        if slots.specials:
-            return []
-        if slots.behind:
-            with self._lock:
-                link = self._flight.behind(worker.offered - 1)
-            if link is not None:
-                short = self._takes_less(link, _CHUNK_SECONDS)
-                return self._gather(link, 1, worker.offered, True) if short else []
-        most = int(slots.backlog() / 2)
-        if not most:
-            return []
-        try:
-            request = slots.queue.popleft()
-        except IndexError:
-            return []
-        if not self._takes_less(request, _CHUNK_SECONDS):
-            slots.queue.appendleft(request)
-            return []
-        return self._gather(request, most, worker.offered)
-
     # -- a chunk: there and back
 
     def _run(self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]) -> None:
@@ -264,7 +184,11 @@ class ProcessSlot(Slot):
         self._hand_over(worker, chunk, gpus)
         del chunk
         while self._flight.requests:
-            if hurried and len(self._chunks) < _AHEAD and (more := self._gather_ahead(worker)):
+            if (
+                hurried
+                and len(self._chunks) < _AHEAD
+                and (more := self._picker.gather_ahead(worker.offered))
+            ):
                 self._hand_over(worker, more, ())
                 del more
             self._announce()
@@ -353,7 +277,7 @@ class ProcessSlot(Slot):
                         code.learn(seconds / ran)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
-        reports: list[Report] = []
+        reports: list[AnyReport] = []
         values = [
             _load(body) if code == VALUE and not parts else _decode(code, body, parts)
             for _, code, body, parts, _, _ in messages
@@ -362,10 +286,16 @@ class ProcessSlot(Slot):
         slots, flight = self.slots, self._flight
         watched = slots.sink.watched
         with self._lock:
+            # Nothing hangs on any of them: as most often.
+            plain = not (watched or flight.stopped or flight.links or slots.behind)
             for message, value in zip(messages, values, strict=True):
                 place, _, _, _, began, ended = message
                 request = flight.requests.get(place)
                 if request is None:
+                    continue
+                if plain and type(value) is not Failed and not request.dependencies:
+                    del flight.requests[place]
+                    reports.append((request.task_id, request.attempt, _DONE, value, None))
                     continue
                 settled = flight.settle(place, value)
                 done = settled[-1][2] is _DONE

@@ -41,7 +41,7 @@ def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> in
     count = 0
     while count < limit and call.leads:
         heir: Any = node.dependents
-        if heir is None or type(heir) is list:
+        if heir is None or isinstance(heir, list):
             break
         call = heir.call
         if (
@@ -55,7 +55,7 @@ def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> in
         number = node.number
         args = heir.args
         kwargs = heir.kwargs
-        refs = (number,)
+        refs: tuple[int, ...] = (number,)
         if not lane.executes:
             args, kwargs, refs = (), NO_KWARGS, ()
         elif len(args) == 1 and not kwargs:
@@ -69,9 +69,7 @@ def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> in
             args = tuple([_value(value, node, reference) for value in args])
             kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
         followed(node, heir)
-        append(
-            _new(TaskRequest, (heir.number, heir.attempt, call.spec, args, kwargs, None, refs))
-        )
+        append(_new(TaskRequest, (heir.number, heir.attempt, call.spec, args, kwargs, None, refs)))
         if observers.events is not None:
             observers.tell(heir, READY)
             observers.tell(heir, SUBMITTED)

@@ -156,7 +156,7 @@ class Scheduler:
             dependents = other.dependents
             if dependents is None:
                 other.dependents = node
-            elif type(dependents) is list:
+            elif isinstance(dependents, list):
                 dependents.append(node)
             else:
                 other.dependents = [dependents, node]
@@ -255,7 +255,7 @@ class Scheduler:
         if dependents is not None:
             node.dependents = None
             ready = self.ready
-            for other in dependents if type(dependents) is list else (dependents,):
+            for other in dependents if isinstance(dependents, list) else (dependents,):
                 other.blockers -= 1
                 if not other.blockers and other.stage is PENDING:
                     other.stage = READY

@@ -108,7 +108,7 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
                 lane.chains
                 and call.leads
                 and (dependent := node.dependents) is not None
-                and type(dependent) is not list
+                and not isinstance(dependent, list)
                 and dependent.blockers == 1
                 and not gates
                 and dispatcher.carriage is None

@@ -389,7 +389,8 @@ class WorkflowEngine(TaskDecorators):
 
     def __repr__(self) -> str:
         names = ", ".join(self._dispatcher.lanes)
-        state = "closed" if self.closed else f"{len(self._dispatcher.scheduler.unfinished())} unfinished"
+        unfinished = len(self._dispatcher.scheduler.unfinished())
+        state = "closed" if self.closed else f"{unfinished} unfinished"
         return f"<WorkflowEngine {self.uid} on {names}: {state}>"
 
 
