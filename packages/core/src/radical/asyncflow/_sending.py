@@ -8,7 +8,7 @@ as the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ._chains import send_behind
@@ -56,7 +56,7 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
             binding = node.binding
             if binding != FLAT:
                 tasks[node.number] = node  # one with dependencies is there since its call
-            if gates and (gates[0](node) or any(gate(node) for gate in gates[1:])):
+            if gates and (gates[0](node) or (len(gates) > 1 and _any(gates[1:], node))):
                 continue
             call = node.call
             lane = call.lane
@@ -124,3 +124,7 @@ def sender(dispatcher: Dispatcher) -> Callable[[int], int]:
         return count + behind
 
     return send
+
+
+def _any(gates: Iterable[Callable[[TaskFuture[Any]], bool]], node: TaskFuture[Any]) -> bool:
+    return any(gate(node) for gate in gates)
