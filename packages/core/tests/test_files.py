@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -462,8 +462,11 @@ async def test_a_source_that_hangs_is_an_error_after_the_timeout(pipe: Path, fol
 
 
 @contextlib.asynccontextmanager
-async def stalled(pipe: Path) -> AsyncIterator[None]:
-    """Write something into *pipe* once it is read, and then nothing more."""
+async def stalled(pipe: Path) -> AsyncIterator[Awaitable[int]]:
+    """Write something into *pipe* once it is read, and then nothing more.
+
+    Gives the descriptor to write more to, once somebody reads.
+    """
 
     def begin() -> int:
         writer = os.open(pipe, os.O_WRONLY)
@@ -472,7 +475,7 @@ async def stalled(pipe: Path) -> AsyncIterator[None]:
 
     opened = asyncio.create_task(asyncio.to_thread(begin))
     try:
-        yield
+        yield opened
     finally:
         os.close(await opened)
 
@@ -513,19 +516,19 @@ async def test_cancelling_leaves_nothing_of_a_copy(pipe: Path, folder: Path) -> 
 
 
 async def test_a_cancelled_copy_ends_with_its_next_block(pipe: Path, folder: Path) -> None:
-    async with stalled(pipe):
+    async with stalled(pipe) as opened:
         staging = asyncio.create_task(staged(folder, InputFile(pipe)))
         async with asyncio.timeout(30):
             while not folder.exists() or not below(folder):
                 await asyncio.sleep(0.01)
+        writer = await opened
         copying = [thread for thread in threading.enumerate() if thread.name == "asyncflow-files"]
         staging.cancel()
         with pytest.raises(asyncio.CancelledError):
             await staging
-        writer = os.open(pipe, os.O_WRONLY)
-        os.write(writer, b"more")
+        with contextlib.suppress(BrokenPipeError):  # it may have ended before
+            os.write(writer, b"more")
         await asyncio.to_thread(copying[0].join, 30)
-        os.close(writer)
         assert not copying[0].is_alive()
     assert below(folder) == []
 
