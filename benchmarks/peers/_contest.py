@@ -19,12 +19,27 @@ from ._environment import PEERS, Peer, interpreter
 __all__ = ["Outcome", "measure_peers"]
 
 SCRIPTS = Path(__file__).parent / "scripts"
-WORK = {"bag": 1_000, "chain": 200, "executables": 200}
+WORK = {
+    "bag": 1_000,
+    "chain": 200,
+    "fan": 1_000,
+    "layers": 1_000,
+    "executables": 200,
+    "trips": 200,
+    "payload": 20,
+    "pauses": 200,
+}
 """Tasks of each piece of work; small, because some need tens of milliseconds for one."""
 
+LEGEND = """\
+A *fan* is one task, all the others behind it, and one behind those; *layers* are 100 wide with
+three parents each; *executables* are /bin/true; *trips* are calls that are awaited one by one;
+*payload* hands an array of 10 MB from task to task; *pauses* wait for 10 ms each, so that
+5,000 µs is ideal."""
+
 ROUNDS = 3
-TIMEOUT = 120.0
-"""Seconds for one piece of work on one peer, with its start and end."""
+TIMEOUT = 180.0
+"""Seconds for all the work of a round on one peer, with its start and end."""
 
 
 @dataclass(slots=True)
@@ -57,7 +72,7 @@ class Outcome:
         titles = [f"{name} of {size:,}" for name, size in self.work.items()]
         lines = [
             "Other engines, two workers each, µs a task, "
-            f"medians of {self.rounds} interleaved rounds.",
+            f"medians of {self.rounds} interleaved rounds.  {LEGEND}",
             "",
             f"| engine | version | {' | '.join(titles)} |",
             f"| --- | --- | {' | '.join(['---:'] * len(titles))} |",
@@ -90,62 +105,72 @@ def measure_peers(folder: Path, settings: Settings) -> Outcome:
             pythons[peer.name] = interpreter(peer, folder)
         except OSError as error:
             standing.missing[""] = str(error)
-    for name, size in work.items():
-        costs: dict[str, list[float]] = {}
-        for _ in range(rounds):
-            for peer, standing in zip(PEERS, standings, strict=True):
-                if peer.name in pythons and name not in standing.missing:
-                    print(f"{name}: {peer.name}", file=sys.stderr, flush=True)
-                    try:
-                        data = _run(pythons[peer.name], peer, name, size)
-                    except OSError as error:
-                        standing.missing[name] = str(error)
-                        costs.pop(peer.name, None)
-                        continue
-                    standing.version = data["version"]
-                    costs.setdefault(peer.name, []).append(data["seconds"] / size * 1e6)
-        for standing in standings:
-            if standing.name in costs:
-                standing.costs[name] = statistics.median(costs[standing.name])
+    costs: dict[tuple[str, str], list[float]] = {}
+    for _ in range(rounds):
+        for peer, standing in zip(PEERS, standings, strict=True):
+            todo = {name: size for name, size in work.items() if name not in standing.missing}
+            if peer.name not in pythons or not todo:
+                continue
+            print(f"{peer.name}: {', '.join(todo)}", file=sys.stderr, flush=True)
+            answers, problem = _run(pythons[peer.name], peer, todo)
+            for data in answers:
+                name = data["work"]
+                standing.version = data["version"]
+                cost = data["seconds"] / todo.pop(name) * 1e6
+                costs.setdefault((peer.name, name), []).append(cost)
+            if todo:
+                # What it was at; the next round tries what came after that.
+                standing.missing[next(iter(todo))] = problem
+    for (peer_name, name), found in costs.items():
+        standing = next(one for one in standings if one.name == peer_name)
+        if name not in standing.missing:
+            standing.costs[name] = statistics.median(found)
+    for standing in standings:
+        for name in work:
+            if name not in standing.costs and not standing.missing.keys() & {name, ""}:
+                standing.missing[name] = "not reached"
     return Outcome(standings, work, rounds)
 
 
-def _run(python: Path, peer: Peer, work: str, size: int) -> dict[str, Any]:
-    """One piece of work in a process of its own.
+def _run(python: Path, peer: Peer, works: dict[str, int]) -> tuple[list[dict[str, Any]], str]:
+    """The answers of a process that does *works*, and why there is none to the rest of them.
 
-    Raises:
-        OSError: it failed, or took too long; whatever it had started was ended.
+    Whatever it has started is ended.
     """
-    command = [str(python), str(SCRIPTS / peer.script), peer.kind, work, str(size)]
+    command = [str(python), str(SCRIPTS / peer.script), peer.kind]
+    command += [f"{name}={size}" for name, size in works.items()]
     # Their workers import the bodies, and some look for scripts of their own.
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(SCRIPTS)}
+    problem = ""
     with (
-        tempfile.TemporaryDirectory(prefix="benchmark-") as place,
-        tempfile.TemporaryFile("w+", dir=place) as errors,
+        tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as place,
+        tempfile.TemporaryFile("w+") as output,
+        tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
             command,
             cwd=place,
             env=environment,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
             stderr=errors,
-            text=True,
             start_new_session=True,
         ) as process,
     ):
         try:
-            text, _ = process.communicate(timeout=TIMEOUT)
+            process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise OSError(f"took more than {TIMEOUT:.0f} s") from None
+            problem = f"took more than {TIMEOUT:.0f} s"
         finally:
             _end(process)
-        if process.returncode:
+        if process.wait() and not problem:
             errors.seek(0)
             lines = errors.read().strip().splitlines() or [f"exit code {process.returncode}"]
-            raise OSError(lines[-1])
-    # Some engines print what they think is news; the figures come last.
-    found: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
-    return found
+            problem = lines[-1]
+        output.seek(0)
+        # Some engines print what they think is news.
+        answers = [json.loads(line) for line in output if line.startswith('{"work": ')]
+    return answers, problem or "no answer"
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -32,7 +32,7 @@ class Peer:
 
 
 def _peer(name: str, environment: str, requirements: str, script: str, kind: str) -> Peer:
-    return Peer(name, environment, tuple(requirements.split()), script, kind)
+    return Peer(name, environment, (*requirements.split(), "numpy"), script, kind)
 
 
 PEERS = (

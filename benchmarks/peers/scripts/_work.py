@@ -1,6 +1,6 @@
-"""What every peer's script shares: the bodies, the clock and the form of the answer.
+"""What every peer's script shares: the bodies, the pieces of work and the form of the answer.
 
-These scripts run in environments that have the peer and nothing of ours.
+These scripts run in environments that have the peer, numpy and nothing of ours.
 """
 
 from __future__ import annotations
@@ -9,15 +9,46 @@ import importlib.metadata
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["TRUE", "WORKERS", "answer", "kind", "true"]
 
 WORKERS = 2
 TRUE = "/bin/true"
 WARM = 8
+WIDTH = 100
+NUMBERS = 1_250_000
+"""Of an array of 10 MB."""
+SECONDS = 0.010
+
+Submit = Callable[..., Any]
+"""``submit(body, *arguments)`` returns a future; futures among the arguments are dependencies."""
 
 
 def one_more(number: int) -> int:
     return number + 1
+
+
+def top(first: int, second: int, third: int) -> int:
+    return max(first, second, third) + 1
+
+
+def count(*numbers: int) -> int:
+    return len(numbers)
+
+
+def shifted(array: Any) -> Any:
+    return array + 1
+
+
+def first(array: Any) -> int:
+    return int(array[0])
+
+
+def pause(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
 
 
 def true() -> int:
@@ -27,18 +58,95 @@ def true() -> int:
     return subprocess.run([TRUE], capture_output=True, check=True).returncode
 
 
+BODIES = (one_more, top, count, shifted, first, pause, true)
+"""For engines whose functions have to be decorated."""
+
+
 def kind() -> str:
     return sys.argv[1]
 
 
-def answer(distribution: str, works: dict[str, Callable[[int], int]]) -> None:
-    """Run the work that was asked for and print its time; each returns how many it did."""
-    work, size = works[sys.argv[2]], int(sys.argv[3])
-    work(WARM)
-    began = time.perf_counter()
-    count = work(size)
-    seconds = time.perf_counter() - began
-    if count != size:
-        raise SystemExit(f"{count} of {size} tasks were done")
+def answer(
+    distribution: str,
+    submit: Submit,
+    results: Callable[[Sequence[Any]], Sequence[Any]],
+    run_true: Callable[[], Any] | None = None,
+    trips: Callable[[Callable[..., Any], int], int] | None = None,
+) -> None:
+    """Do the work that was asked for, ``NAME=SIZE`` each, and print the time of each.
+
+    Args:
+        results: waits for futures.
+        run_true: a future of /bin/true, where the engine has commands of its own.
+        trips: so many calls of a body, each awaited before the next, where programs of the
+            engine are asynchronous: none of them starts a loop for each.
+    """
+    works = _works(submit, results, run_true or (lambda: submit(true)))
+    if trips is not None:
+        works["trips"] = lambda size: trips(one_more, size)
     version = importlib.metadata.version(distribution)
-    print(json.dumps({"seconds": seconds, "version": version}), flush=True)
+    for asked in sys.argv[2:]:
+        name, _, size = asked.partition("=")
+        works[name](WARM)
+        began = time.perf_counter()
+        done = works[name](int(size))
+        seconds = time.perf_counter() - began
+        if done != int(size):
+            raise SystemExit(f"{name}: {done} of {size} tasks were done")
+        # The first byte of the line ends what an engine may have left of a line of its own.
+        print("\n" + json.dumps({"work": name, "seconds": seconds, "version": version}), flush=True)
+
+
+def _works(
+    submit: Submit,
+    results: Callable[[Sequence[Any]], Sequence[Any]],
+    run_true: Callable[[], Any],
+) -> dict[str, Callable[[int], int]]:
+    """Each returns how many tasks it did."""
+
+    def bag(size: int) -> int:
+        return len(results([submit(one_more, number) for number in range(size)]))
+
+    def chain(size: int) -> int:
+        last = submit(one_more, 0)
+        for _ in range(size - 1):
+            last = submit(one_more, last)
+        return int(results([last])[0])
+
+    def fan(size: int) -> int:
+        source = submit(one_more, 0)
+        return 2 + int(
+            results([submit(count, *[submit(one_more, source) for _ in range(size - 2)])])[0]
+        )
+
+    def layers(size: int) -> int:
+        width = min(WIDTH, size)
+        layer = [submit(one_more, 0) for _ in range(width)]
+        for _ in range(size // width - 1):
+            layer = [
+                submit(top, layer[place - 1], layer[place], layer[(place + 1) % width])
+                for place in range(width)
+            ]
+        return width * int(results(layer)[0])
+
+    def executables(size: int) -> int:
+        return len(results([run_true() for _ in range(size)]))
+
+    def trips(size: int) -> int:
+        return sum(len(results([submit(one_more, number)])) for number in range(size))
+
+    def payload(size: int) -> int:
+        import numpy
+
+        array = submit(shifted, numpy.zeros(NUMBERS))
+        for _ in range(size - 1):
+            array = submit(shifted, array)
+        return int(results([submit(first, array)])[0])
+
+    def pauses(size: int) -> int:
+        return len(results([submit(pause, SECONDS) for _ in range(size)]))
+
+    return {
+        work.__name__: work
+        for work in (bag, chain, fan, layers, executables, trips, payload, pauses)
+    }

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from _work import TRUE, WORKERS, answer, kind, one_more
+from _work import BODIES, TRUE, WORKERS, answer, kind
 from radical.asyncflow import WorkflowEngine
 
 
@@ -14,32 +16,26 @@ def main() -> None:
             return await WorkflowEngine.create(backend="concurrent", config=config)
 
         flow = runner.run(create())
-        task = flow.function_task(one_more)
+        tasks: dict[Callable[..., Any], Callable[..., Any]]
+        tasks = {body: flow.function_task(body) for body in BODIES}
 
         @flow.executable_task
-        async def true() -> list[str]:
+        def true() -> list[str]:
             return [TRUE]
 
-        async def bag(size: int) -> int:
-            return len(await asyncio.gather(*[task(number) for number in range(size)]))
+        def results(futures: Sequence[Any]) -> Sequence[Any]:
+            async def wait() -> Sequence[Any]:
+                return await asyncio.gather(*futures)
 
-        async def chain(size: int) -> int:
-            last = task(0)
-            for _ in range(size - 1):
-                last = task(last)
-            return await last
+            return runner.run(wait())
 
-        async def executables(size: int) -> int:
-            return len(await asyncio.gather(*[true() for _ in range(size)]))
+        def trips(body: Callable[..., Any], size: int) -> int:
+            async def call() -> int:
+                return len([await tasks[body](number) for number in range(size)])
 
-        works = {"bag": bag, "chain": chain, "executables": executables}
-        answer(
-            "radical.asyncflow",
-            {
-                name: lambda size, work=work: runner.run(work(size))  # type: ignore[misc]
-                for name, work in works.items()
-            },
-        )
+            return runner.run(call())
+
+        answer("radical.asyncflow", lambda body, *args: tasks[body](*args), results, true, trips)
         runner.run(flow.shutdown())
 
 

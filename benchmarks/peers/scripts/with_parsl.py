@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import _work
 import parsl
-from _work import WORKERS, answer, kind
+from _work import BODIES, WORKERS, answer, kind
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
 from parsl.providers import LocalProvider
@@ -18,26 +17,19 @@ def main() -> None:
             cores_per_worker=0.5,
             provider=LocalProvider(init_blocks=1, max_blocks=1),
         )
-    one_more = parsl.python_app(_work.one_more)
+    apps = {body: parsl.python_app(body) for body in BODIES}
 
     @parsl.bash_app
     def true(**_: object) -> str:
-        return "/bin/true"
-
-    def bag(size: int) -> int:
-        return len([future.result() for future in [one_more(number) for number in range(size)]])
-
-    def chain(size: int) -> int:
-        last = one_more(0)
-        for _ in range(size - 1):
-            last = one_more(last)
-        return int(last.result())
-
-    def executables(size: int) -> int:
-        return len([future.result() for future in [true() for _ in range(size)]])
+        return "/bin/true"  # it travels without its globals
 
     with parsl.load(Config(executors=[executor], strategy="none", initialize_logging=False)):
-        answer("parsl", {"bag": bag, "chain": chain, "executables": executables})
+        answer(
+            "parsl",
+            lambda body, *args: apps[body](*args),
+            lambda futures: [future.result() for future in futures],
+            true,
+        )
 
 
 if __name__ == "__main__":
