@@ -173,7 +173,7 @@ def _run(python: Path, peer: Peer, works: dict[str, int]) -> tuple[list[dict[str
     return answers, problem or "no answer"
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """End the process and what it left behind in its group."""
     try:
         os.killpg(process.pid, signal.SIGKILL)

@@ -169,7 +169,8 @@ def _facts(distribution: Distribution) -> tuple[str, str, str, str, tuple[str, .
     try:
         fields = distribution.metadata
         facts = [fields[key] or "" for key in ("Name", "Version", "Summary", "Requires-Python")]
-        requires = tuple(distribution.requires or ())
+        # `Distribution.requires` reads it all once more; an egg has them in a file of their own.
+        requires = tuple(fields.get_all("Requires-Dist") or distribution.requires or ())
     except Exception as error:
         _log.debug("metadata of %r cannot be read: %s", distribution, error)
         facts, requires = ["", "", "", ""], ()
