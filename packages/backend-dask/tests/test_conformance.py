@@ -9,6 +9,7 @@ from radical.asyncflow.testing import BackendConformance
 class TestProcesses(BackendConformance):
     slots = 2
     load = 1_000
+    travel = 1.0
     backend_scope = "class"
     expected_skips = frozenset(
         {"prompt", "markers", "kills functions", "shares memory", "cores", "chains"}
@@ -23,6 +24,7 @@ class TestProcesses(BackendConformance):
 class TestThreads(BackendConformance):
     slots = 2
     load = 1_000
+    travel = 1.0
     backend_scope = "class"
     expected_skips = frozenset(
         {"prompt", "markers", "kills functions", "shares memory", "isolates", "chains"}

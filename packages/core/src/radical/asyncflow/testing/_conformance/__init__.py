@@ -58,6 +58,8 @@ class BackendConformance(
         load: how many tasks the big bag has; others have a tenth.
         patience: seconds that one step may take before it counts as hanging; a whole
             check may take four times as long.
+        travel: seconds that a cancellation may be on its way to where tasks wait: more
+            than none where they wait on other machines, whose workers may come first.
         backend_scope: ``"test"`` gives every check a backend of its own; ``"class"``
             shares one, for what is slow to start.  Checks of the start and of the
             end always make their own.
@@ -71,6 +73,7 @@ class BackendConformance(
     inline: ClassVar[bool] = False
     load: ClassVar[int] = 10_000
     patience: ClassVar[float] = 30.0
+    travel: ClassVar[float] = 0.0
     backend_scope: ClassVar[Literal["test", "class"]] = "test"
     backend_name: ClassVar[str | None] = None
 

@@ -52,6 +52,7 @@ class Cancellation(Suite):
         assert queued.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(queued, self.patience)
+        await asyncio.sleep(self.travel)
         open_gate(folder)
         assert await asyncio.gather(*busy) == list(range(self.slots))
         assert not (Path(folder) / "began-queued").exists()

@@ -186,6 +186,7 @@ class Protocol(Suite):
         bare.backend.cancel([queued.task_id])
         report = bare.sink.outcome(queued)
         assert report == Report(queued.task_id, 1, TaskState.CANCELLED)
+        await asyncio.sleep(self.travel)
         open_gate(folder)
         await bare.sink.outcomes(busy, self.patience)
         assert not (Path(folder) / "began-queued").exists()

@@ -80,6 +80,7 @@ class Suite:
     inline: ClassVar[bool]
     load: ClassVar[int]
     patience: ClassVar[float]
+    travel: ClassVar[float]
     backend_scope: ClassVar[Literal["test", "class"]]
     backend_name: ClassVar[str | None]
     expected_skips: ClassVar[Collection[str] | None]
