@@ -11,6 +11,8 @@ import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
 from backend_driver import Start, appears, drivers, empty_folder, leak_guard
 from distributed.utils import offload
+from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.testing import LeakGuard
 
 __all__ = ["appears", "empty_folder", "leak_guard"]
 
@@ -42,3 +44,13 @@ async def start(tmp_path: Path, empty_folder: Path) -> AsyncIterator[Start[DaskE
 
     async with drivers(make, tmp_path) as begin:
         yield begin
+
+
+@pytest.fixture
+async def flow() -> AsyncIterator[WorkflowEngine]:
+    """In this process, as a cluster of threads starts at once."""
+    settings = {"processes": False, "threads_per_worker": 2, "dashboard_address": None}
+    async with LeakGuard():
+        engine = await WorkflowEngine.create("dask", config=settings)
+        yield engine
+        await engine.shutdown()

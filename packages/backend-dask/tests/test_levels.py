@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,6 @@ from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
 from radical.asyncflow.errors import DependencyFailureError, SerializationError
 from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.worker import Code
-
-
-@pytest.fixture
-async def flow() -> AsyncIterator[WorkflowEngine]:
-    settings = {"processes": False, "threads_per_worker": 2, "dashboard_address": None}
-    async with LeakGuard():
-        engine = await WorkflowEngine.create("dask", config=settings)
-        yield engine
-        await engine.shutdown()
 
 
 def sizes_of(flow: WorkflowEngine) -> list[int]:

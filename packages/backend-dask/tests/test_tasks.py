@@ -9,7 +9,6 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from radical.asyncflow.errors import (
     SerializationError,
     UnsupportedOptionError,
 )
-from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.testing import _functions as functions
 from radical.asyncflow.worker import current_task
 
@@ -31,16 +29,6 @@ from radical.asyncflow.worker import current_task
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tasks")
-
-
-@pytest.fixture
-async def flow() -> AsyncIterator[WorkflowEngine]:
-    """In this process, as a cluster of threads starts at once."""
-    settings = {"processes": False, "threads_per_worker": 2, "dashboard_address": None}
-    async with LeakGuard():
-        engine = await WorkflowEngine.create("dask", config=settings)
-        yield engine
-        await engine.shutdown()
 
 
 def scheduler(flow: WorkflowEngine) -> Any:
