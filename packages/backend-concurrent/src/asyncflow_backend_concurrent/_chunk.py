@@ -88,7 +88,9 @@ class Picker:
                     continue
                 if not behind:
                     # No link in sight: what follows of the same task costs the same.
-                    room = min(_CHUNK - len(chunk), most - others, int(left / cost))
+                    room = min(_CHUNK - len(chunk), most - others)
+                    if room * cost > left:
+                        room = int(left / cost)
                     row = self._claim_row(spec, room)
                     requests.update(enumerate(row, start=place + len(chunk)))
                     chunk += row
@@ -122,7 +124,7 @@ class Picker:
             if claimed is request:
                 row.append(request)
             elif claimed is not None:
-                # As in `_gather`: cancelled while it waited, and the next attempt is here.
+                # As in `gather`: cancelled while it waited, and the next attempt is here.
                 slots.requeue((claimed,))
         return row
 
