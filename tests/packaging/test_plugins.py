@@ -134,7 +134,7 @@ lines = []
 handler = logging.Handler()
 handler.emit = lambda record: lines.append(record.getMessage())
 logging.getLogger("radical.asyncflow").addHandler(handler)
-from radical.asyncflow._profiles import resolve
+from radical.asyncflow._discovery.profiles import resolve
 result = [resolve(profile="acme"), lines]
 """
     choices, lines = run(plugin_venv, code)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asyncflow_backend_concurrent._arena import Arena, make_arena
+from asyncflow_backend_concurrent._process.arena import Arena, make_arena
 
 SIZE = 1_000_000
 
@@ -129,7 +129,7 @@ def test_memory_that_cannot_be_had_is_none(ends: tuple[Arena, Arena]) -> None:
 async def test_arrays_pass_where_memory_cannot_be_shared(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asyncflow_backend_concurrent._process.make_arena", lambda: None)
+    monkeypatch.setattr("asyncflow_backend_concurrent._process.parent.make_arena", lambda: None)
     driver = await start(executor_type="process")
     (report,) = await driver.run(driver.function(lambda array: array + 1, np.zeros(SIZE)))
     assert report.value.sum() == SIZE

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
-from asyncflow_backend_dask._client import _BEAT
+from asyncflow_backend_dask._program.client import _BEAT
 from asyncflow_backend_dask.config import DaskConfig
 from radical.asyncflow import RetryPolicy, WorkflowEngine
 from radical.asyncflow.errors import BackendLostError, WorkerLostError
@@ -66,7 +66,7 @@ def host() -> psutil.Process:
     (found,) = [
         process
         for process in psutil.Process().children()
-        if "asyncflow_backend_dask._host" in " ".join(process.cmdline())
+        if "asyncflow_backend_dask._cluster.host" in " ".join(process.cmdline())
     ]
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncflow_backend_dask._cluster import lease
+from asyncflow_backend_dask._cluster.lease import lease
 from asyncflow_backend_dask.config import DaskConfig
 
 pytest.importorskip("dask_jobqueue", reason="the extra jobqueue is not installed")

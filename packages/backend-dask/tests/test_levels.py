@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asyncflow_backend_dask._jobs import Job
-from asyncflow_backend_dask._levels import Levels
-from asyncflow_backend_dask._packer import Packer
+from asyncflow_backend_dask._packing.levels import Levels
+from asyncflow_backend_dask._packing.packer import Packer
+from asyncflow_backend_dask._program.jobs import Job
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
 from radical.asyncflow.errors import DependencyFailureError, SerializationError

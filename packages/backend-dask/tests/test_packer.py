@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from asyncflow_backend_dask._jobs import Job
-from asyncflow_backend_dask._packer import Packer
+from asyncflow_backend_dask._packing.packer import Packer
+from asyncflow_backend_dask._program.jobs import Job
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
 from radical.asyncflow.worker import Code
 

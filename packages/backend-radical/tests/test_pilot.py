@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncflow_backend_radical import _bag
+from asyncflow_backend_radical._tasks.tasks import bag as _bag
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import (

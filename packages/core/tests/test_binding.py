@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from radical.asyncflow._binding import ATOMS, rewrite, rewrite_call
+from radical.asyncflow._graph.arguments import ATOMS, rewrite, rewrite_call
 from radical.asyncflow.errors import ConfigurationError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from radical.asyncflow._discovery import (
+from radical.asyncflow._discovery.metadata import (
     DISABLE,
     Declaration,
     Status,

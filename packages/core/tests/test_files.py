@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from radical.asyncflow._files import FileSet, InputFile, OutputFile, check_outputs, stage
+from radical.asyncflow._files.declared import FileSet, InputFile, OutputFile
+from radical.asyncflow._files.staging import check_outputs, stage
 from radical.asyncflow.errors import ConfigurationError, FileError
 
 AWKWARD = ["with space", "größe-数据", "it's", 'say "hi"', "-rf", "$HOME;x", "a\nb", "🚀.csv"]
@@ -160,7 +161,7 @@ def test_passwords_and_queries_do_not_show() -> None:
 
 def test_files_are_declared_without_importing_fsspec() -> None:
     code = (
-        "import sys; from radical.asyncflow._files import InputFile; "
+        "import sys; from radical.asyncflow._files.declared import InputFile; "
         "InputFile('memory://a'); print('fsspec' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -545,7 +546,8 @@ def test_a_hanging_source_does_not_keep_the_program(pipe: Path, folder: Path) ->
     code = f"""
 import asyncio
 from pathlib import Path
-from radical.asyncflow._files import FileSet, InputFile, stage
+from radical.asyncflow._files.declared import FileSet, InputFile
+from radical.asyncflow._files.staging import stage
 from radical.asyncflow.errors import FileError
 async def main():
     files = FileSet([InputFile({str(pipe)!r}, timeout=0.05)])

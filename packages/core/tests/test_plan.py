@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from radical.asyncflow import WorkflowEngine
-from radical.asyncflow._plan import Plan, PlanRecorder
+from radical.asyncflow._graph.plan import Plan
+from radical.asyncflow._graph.plan_recorder import PlanRecorder
 from radical.asyncflow.model import Resources, TaskKind, TaskSpec
 from radical.asyncflow.testing import ScriptedBackend
 

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from radical.asyncflow._profiles import Choice, _read, load, resolve
-from radical.asyncflow._settings import environment, overlay, parse_setting, parse_settings
+from radical.asyncflow._discovery.profiles import Choice, _read, load, resolve
+from radical.asyncflow._discovery.settings import (
+    environment,
+    overlay,
+    parse_setting,
+    parse_settings,
+)
 from radical.asyncflow.errors import ConfigurationError
 
 LAPTOP = """
@@ -323,7 +328,7 @@ def test_every_profile_of_a_right_document_is_read(document):
 def test_a_site_profile_of_a_plugin_comes_last_and_a_broken_one_is_left_out(
     write, tmp_path, monkeypatch, caplog
 ):
-    from radical.asyncflow._registry import registry
+    from radical.asyncflow._discovery.registry import registry
 
     site = tmp_path / "site"
     (site / "site_plugin.dist-info").mkdir(parents=True)

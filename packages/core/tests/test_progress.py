@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from radical.asyncflow import TaskEvent, WorkflowEngine
-from radical.asyncflow._progress import Board
-from radical.asyncflow._registry import registry
-from radical.asyncflow._tally import FAILURES, NAMES, Tally
+from radical.asyncflow._discovery.registry import registry
+from radical.asyncflow._display.progress import Board
+from radical.asyncflow._display.tally import FAILURES, NAMES, Tally
 from radical.asyncflow._text import duration, error_line, printable, shorten
-from radical.asyncflow._watchers import watchers
+from radical.asyncflow.engine._watchers import watchers
 from radical.asyncflow.errors import ConfigurationError, DependencyFailureError
 from radical.asyncflow.events import BackendEvent, RunEvent
 from radical.asyncflow.model import TaskKind, TaskState
@@ -188,7 +188,7 @@ class TestProgress:
     ) -> None:
         console = _console(terminal=True)
         now = 100.0
-        monkeypatch.setattr("radical.asyncflow._progress.time.monotonic", lambda: now)
+        monkeypatch.setattr("radical.asyncflow._display.progress.time.monotonic", lambda: now)
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
 
             @flow.function_task
@@ -344,7 +344,7 @@ class TestWatchers:
         def bad(engine: Any) -> None:
             raise OSError("no disk")
 
-        monkeypatch.setattr("radical.asyncflow._watchers.watchers", [*watchers, bad])
+        monkeypatch.setattr("radical.asyncflow.engine._watchers.watchers", [*watchers, bad])
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             assert not flow.closed
         assert "no disk" in caplog.text

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from radical.asyncflow._registry import Registry
+from radical.asyncflow._discovery.registry import Registry
 from radical.asyncflow.backend import Capabilities, ExecutionBackend, TaskKind
 from radical.asyncflow.errors import (
     BackendBrokenError,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from radical.asyncflow._scheduler import Node, Resolution, Scheduler
+from radical.asyncflow._graph.scheduler import Node, Resolution, Scheduler
 from radical.asyncflow.errors import CycleError, DependencyFailureError, TransitionError
 from radical.asyncflow.model import TaskKind, TaskSpec, TaskState
 

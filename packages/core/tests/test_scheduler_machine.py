@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from radical.asyncflow._scheduler import Node, Resolution, Scheduler
+from radical.asyncflow._graph.scheduler import Node, Resolution, Scheduler
 from radical.asyncflow.errors import CycleError, DependencyFailureError
 from radical.asyncflow.model import TRANSITIONS, TaskKind, TaskSpec, TaskState
 

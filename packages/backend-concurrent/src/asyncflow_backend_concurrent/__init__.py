@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from ._pool import WorkerPool
+    from ._executors.pool import WorkerPool
     from .backend import ConcurrentExecutionBackend
 
 __all__ = ["ConcurrentExecutionBackend", "WorkerPool", "__version__"]
 
 # Imported on first use: a worker process and the listing of backends need neither.
-_HOMES = {"ConcurrentExecutionBackend": ".backend", "WorkerPool": "._pool"}
+_HOMES = {"ConcurrentExecutionBackend": ".backend", "WorkerPool": "._executors.pool"}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,11 +21,11 @@ from radical.asyncflow.config import validate
 from radical.asyncflow.errors import BackendStartError, EngineClosedError
 from radical.asyncflow.worker import Codes, guard
 
-from ._foreign import ForeignExecutor, runs_here
-from ._process_slot import ProcessSlot
-from ._resources import Ledger, machine_cores, machine_memory, visible_gpus
-from ._slot import Slot
-from ._slots import Slots
+from ._executors.given import ForeignExecutor, runs_here
+from ._slots.process_slot import ProcessSlot
+from ._slots.resources import Ledger, machine_cores, machine_memory, visible_gpus
+from ._slots.slot import Slot
+from ._slots.slots import Slots
 from .capabilities import executor_capabilities, local_capabilities
 
 __all__ = ["ConcurrentExecutionBackend"]

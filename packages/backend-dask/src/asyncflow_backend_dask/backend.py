@@ -26,20 +26,20 @@ from radical.asyncflow.errors import (
 )
 from radical.asyncflow.worker import guard
 
-from . import _remote
-from ._client import GraphClient
-from ._cluster import Lease, lease
-from ._deaths import Deaths
-from ._errands import Errands
-from ._fleet import Fleet
-from ._graphs import GoneError, Graphs
-from ._jobs import Job, annotations_of, check_description, resources_of
-from ._ledger import Ledger
-from ._news import News
-from ._packer import Packer
-from ._sorter import Sorter
-from ._ties import Ties
-from ._values import Fetcher
+from ._cluster.lease import Lease, lease
+from ._listener import News
+from ._packing.packer import Packer
+from ._packing.shared_inputs import Ties
+from ._packing.sorter import Sorter
+from ._program.client import GraphClient
+from ._program.fleet import Fleet
+from ._program.graphs import GoneError, Graphs
+from ._program.jobs import Job, annotations_of, check_description, resources_of
+from ._program.ledger import Ledger
+from ._program.scheduler_calls import Errands
+from ._program.values import Fetcher
+from ._scheduler.lost_workers import Deaths
+from ._worker import run as _remote
 from .capabilities import WORKER_RESOURCES, dask_capabilities
 from .config import DaskConfig
 

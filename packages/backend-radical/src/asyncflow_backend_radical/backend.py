@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from radical.asyncflow._text import closest
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import (
     ExecutionBackend,
@@ -28,15 +29,14 @@ from radical.asyncflow.errors import (
     ConfigurationError,
     EngineClosedError,
 )
-from radical.asyncflow.model import closest
 from radical.asyncflow.worker import guard
 
-from ._host import Host, Message
-from ._logs import tails
-from ._pilot import plan_pilot
-from ._places import BESIDE, path_of, run_folder, shared_folder, write_overlay
-from ._submission import check_description, check_kind, check_resources
-from ._tasks import Tasks
+from ._host.logs import tails
+from ._host.program_end import Host, Message
+from ._pilot.places import BESIDE, path_of, run_folder, shared_folder, write_overlay
+from ._pilot.plan import plan_pilot
+from ._tasks.submission import check_description, check_kind, check_resources
+from ._tasks.tasks import Tasks
 from .capabilities import CAPABILITIES
 from .errors import PilotLostError
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from radical.asyncflow._registry import registry
+from radical.asyncflow._discovery.registry import registry
 
 fcntl = pytest.importorskip("fcntl")
 termios = pytest.importorskip("termios")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from radical.asyncflow import WorkflowEngine
-from radical.asyncflow._registry import registry
+from radical.asyncflow._discovery.registry import registry
 from radical.asyncflow.backend import TaskKind
 from radical.asyncflow.testing import ScriptedBackend
 

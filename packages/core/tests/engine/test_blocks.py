@@ -243,7 +243,7 @@ async def test_a_block_that_holds_the_loop_is_named_in_a_warning(
     flow: WorkflowEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("radical.asyncflow._block.perf_counter", lambda: now)
+    monkeypatch.setattr("radical.asyncflow._dispatch.blocks.perf_counter", lambda: now)
 
     @flow.block
     async def greedy() -> None:
@@ -258,7 +258,7 @@ async def test_a_block_that_waits_is_not_warned_of(
     flow: WorkflowEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("radical.asyncflow._block.perf_counter", lambda: now)
+    monkeypatch.setattr("radical.asyncflow._dispatch.blocks.perf_counter", lambda: now)
 
     @flow.block
     async def patient() -> None:

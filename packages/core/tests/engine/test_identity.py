@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from radical.asyncflow._identity import Unidentified, content
-from radical.asyncflow._source import source_hash
+from radical.asyncflow._resume.identity import Unidentified, content
+from radical.asyncflow._resume.source import source_hash
 
 from .resuming import Sources
 
@@ -318,8 +318,8 @@ PROGRAM = """
     import collections, dataclasses, enum, functools, sys
     from pathlib import Path
 
-    from radical.asyncflow._identity import content
-    from radical.asyncflow._source import source_hash
+    from radical.asyncflow._resume.identity import content
+    from radical.asyncflow._resume.source import source_hash
 
     NAMES = {"one", "two", "three", "four"}
 

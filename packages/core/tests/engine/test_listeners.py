@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from radical.asyncflow import WorkflowEngine, _listener
-from radical.asyncflow._listener import ERRORS, Listener
+from radical.asyncflow import WorkflowEngine
+from radical.asyncflow._watch import listener as _listener
+from radical.asyncflow._watch.listener import ERRORS, Listener
 from radical.asyncflow.events import RunEvent, TaskEvent
 from radical.asyncflow.model import TaskKind, TaskState
 from radical.asyncflow.testing import ScriptedBackend
@@ -105,7 +106,7 @@ async def test_a_plugin_that_never_returns_costs_the_shutdown_two_seconds(
 async def test_a_plugin_that_lags_hopelessly_misses_events_but_not_the_end(
     gate: threading.Event, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("radical.asyncflow._listener.LIMIT", 1000)
+    monkeypatch.setattr("radical.asyncflow._watch.listener.LIMIT", 1000)
     seen: list[Any] = []
 
     def hook(events: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from radical.asyncflow import ConfigurationError, PreemptedError, WorkflowEngine
-from radical.asyncflow._launch import BACKEND_GRACE
+from radical.asyncflow.engine._launch import BACKEND_GRACE
 from radical.asyncflow.journal import read
 from radical.asyncflow.testing import ScriptedBackend
 

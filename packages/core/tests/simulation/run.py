@@ -20,7 +20,7 @@ from radical.asyncflow import (
     TaskTimeoutError,
     WorkflowEngine,
 )
-from radical.asyncflow._future import RemoteTaskFuture
+from radical.asyncflow._task.future import RemoteTaskFuture
 from radical.asyncflow.events import Event
 from radical.asyncflow.model import TaskState
 

@@ -21,11 +21,11 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import errors, factory, registry
-    from ._files import InputFile, OutputFile
-    from ._future import TaskFuture
-    from ._options import TaskOptions
-    from ._plan import Plan, PlanTask
-    from ._task import TaskFunction
+    from ._files.declared import InputFile, OutputFile
+    from ._graph.plan import Plan, PlanTask
+    from ._task.function import TaskFunction
+    from ._task.future import TaskFuture
+    from ._task.options import TaskOptions
     from .backend import BackendSpec, Capabilities, ExecutionBackend, hookimpl
     from .engine import WorkflowEngine
     from .errors import (
@@ -122,18 +122,18 @@ _HOMES = {
     "Capabilities": "backend",
     "Command": "model",
     "ExecutionBackend": "backend",
-    "InputFile": "_files",
-    "OutputFile": "_files",
-    "Plan": "_plan",
-    "PlanTask": "_plan",
+    "InputFile": "_files.declared",
+    "OutputFile": "_files.declared",
+    "Plan": "_graph.plan",
+    "PlanTask": "_graph.plan",
     "Prompt": "model",
     "Resources": "model",
     "RetryPolicy": "model",
     "RunEvent": "events",
     "TaskEvent": "events",
-    "TaskFunction": "_task",
-    "TaskFuture": "_future",
-    "TaskOptions": "_options",
+    "TaskFunction": "_task.function",
+    "TaskFuture": "_task.future",
+    "TaskOptions": "_task.options",
     "WorkflowEngine": "engine",
     "cancelled": "worker",
     "current_task": "worker",
@@ -171,7 +171,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _backend_class(name: str) -> Any:
-    from ._registry import registry
+    from ._discovery.registry import registry
     from .errors import BackendError
 
     try:

@@ -1,8 +1,49 @@
-"""Foreign text, names and error messages, made fit for one line of a terminal."""
+"""Make text of unknown origin safe to show: errors, values, names, words for durations."""
 
 from __future__ import annotations
 
-__all__ = ["duration", "error_line", "printable", "shorten"]
+from collections.abc import Iterable
+
+__all__ = [
+    "closest",
+    "duration",
+    "error_line",
+    "printable",
+    "safe_repr",
+    "safe_str",
+    "shorten",
+    "truncate",
+]
+
+
+def safe_str(error: BaseException) -> str:
+    """Return the type and text of *error*, even if its own methods raise."""
+    name = type(error).__name__
+    try:
+        return f"{name}: {error}"
+    except BaseException as broken:  # foreign code
+        return f"{name} (its text cannot be had: {type(broken).__name__})"
+
+
+def safe_repr(value: object) -> str:
+    """Return ``repr(value)``, or a substitute that names its type if that raises."""
+    try:
+        return repr(value)
+    except BaseException as broken:  # foreign code
+        return f"{type(value).__name__} (its text cannot be had: {type(broken).__name__})"
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``."""
+    import difflib  # here, because only errors need it
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def truncate(text: str, limit: int = 500) -> str:
+    """Return *text*, cut to *limit* characters with ``...`` at its end."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def printable(text: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._reference import load_reference
+from ._text import closest
 from .errors import ConfigurationError
-from .model import closest
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -36,8 +36,10 @@ All of them can be pickled, with their attributes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from ._text import safe_repr, safe_str, truncate
 
 __all__ = [
     "AsyncFlowError",
@@ -233,7 +235,7 @@ class DependencyFailureError(TaskError):
         if len(failed) > _NAMES:
             names += f" and {len(failed) - _NAMES} more"
         via = "" if root in self.failed else f" (it began with {root!r})"
-        reason = _shorten(told(cause))
+        reason = truncate(safe_str(cause))
         super().__init__(f"task {task!r} was not run: its dependency {names} failed{via}: {reason}")
 
 
@@ -274,7 +276,7 @@ class TaskExitError(TaskError):
 
     def __init__(self, task: str, cause: BaseException) -> None:
         self.task = task
-        super().__init__(f"task {task!r} raised {_shorten(written(cause))}")
+        super().__init__(f"task {task!r} raised {truncate(safe_repr(cause))}")
 
 
 class SerializationError(TaskError):
@@ -286,7 +288,7 @@ class SerializationError(TaskError):
 
     def __init__(self, what: str, reason: str) -> None:
         self.what = what
-        super().__init__(f"the {what} cannot travel to or from a worker: {_shorten(reason)}")
+        super().__init__(f"the {what} cannot travel to or from a worker: {truncate(reason)}")
 
 
 class RemoteError(TaskError):
@@ -316,32 +318,3 @@ class RemoteTraceback(Exception):
 
 class FileError(TaskError):
     """An input file cannot be staged, or a declared output is not there."""
-
-
-def _shorten(text: str, limit: int = 500) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def told(error: BaseException) -> str:
-    """Type and text of *error*, whatever its own methods do."""
-    name = type(error).__name__
-    try:
-        return f"{name}: {error}"
-    except BaseException as broken:  # foreign code
-        return f"{name} (its text cannot be had: {type(broken).__name__})"
-
-
-def written(value: object) -> str:
-    """*value* as Python writes it, whatever its own methods do."""
-    try:
-        return repr(value)
-    except BaseException as broken:  # foreign code
-        return f"{type(value).__name__} (its text cannot be had: {type(broken).__name__})"
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``."""
-    import difflib  # here, because only errors need it
-
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._registry import registry
+from ._discovery.registry import registry
 from .backend import ExecutionBackend
 
 __all__ = ["create_backend", "create_backend_sync", "list_available_backends"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import pluggy
+from ._hookmarkers import hookimpl, hookspec
 
 if TYPE_CHECKING:
     import click
@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKEND_GROUP", "PLUGIN_GROUP", "Carrier", "hookimpl", "hookspec"]
 
-PROJECT = "asyncflow"
 BACKEND_GROUP = "radical.asyncflow.backends"
 PLUGIN_GROUP = "radical.asyncflow.plugins"
-
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Carrier:

@@ -5,8 +5,8 @@ The functions are methods of the one `Registry` that the engine uses.
 
 from __future__ import annotations
 
-from ._listing import BackendInfo
-from ._registry import registry
+from ._discovery.listing import BackendInfo
+from ._discovery.registry import registry
 
 __all__ = [
     "BackendInfo",

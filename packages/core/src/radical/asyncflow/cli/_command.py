@@ -40,7 +40,7 @@ class Verbs(click.Group):
         if self._looked:
             return
         self._looked = True
-        from .._registry import registry
+        from .._discovery.registry import registry
 
         show_log()
         for plugin, hook in registry.hooks("asyncflow_cli"):

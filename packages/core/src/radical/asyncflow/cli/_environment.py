@@ -53,7 +53,7 @@ def set_environment(
     import json
     import os
 
-    from .._settings import BACKEND, SET, environment, inherited, overlay
+    from .._discovery.settings import BACKEND, SET, environment, inherited, overlay
 
     variables = environment(
         backend=backend,

@@ -57,7 +57,7 @@ class Script:
 
     def report(self, error: BaseException, *, debug: bool) -> int:
         """Tell the user of the *error* that ended it.  Returns the exit code."""
-        from .._preemption import EXIT_CODE, is_preemption  # here: few programs get to this
+        from ..engine._preemption import EXIT_CODE, is_preemption  # here: few programs get to this
 
         if isinstance(error, KeyboardInterrupt):
             if debug:

@@ -45,7 +45,7 @@ def backends() -> None:
 @debug_option
 def list_backends(as_json: bool) -> None:
     """List the backends, and how to get those that are missing."""
-    from .._registry import registry
+    from .._discovery.registry import registry
 
     show_log()
     listing = registry.list_available_backends()
@@ -75,7 +75,7 @@ def list_backends(as_json: bool) -> None:
 @debug_option
 def show(name: str, as_json: bool) -> None:
     """Show the settings, the capabilities and the versions of the backend NAME."""
-    from .._registry import registry
+    from .._discovery.registry import registry
 
     show_log()
     facts = registry.describe(name)

@@ -11,7 +11,7 @@ from ._environment import choice_options, set_environment
 from ._output import FAILED, debug_option, print_table, show_log
 
 if TYPE_CHECKING:
-    from .._profiles import Choice
+    from .._discovery.profiles import Choice
     from ._checks import Checks
 
 __all__ = ["doctor"]
@@ -71,11 +71,11 @@ def doctor(
 def _check_backend(checks: Checks, timeout: float) -> None:
     import asyncio
 
-    from .. import _profiles
-    from .._registry import registry
+    from .._discovery import profiles
+    from .._discovery.registry import registry
     from ._checks import examine
 
-    (choice,) = _profiles.resolve(profile=_default_profile())
+    (choice,) = profiles.resolve(profile=_default_profile())
     backend = registry.create(choice.name, choice.config)
     click.echo(_title(choice))
     asyncio.run(examine(backend, checks, timeout))
@@ -83,11 +83,11 @@ def _check_backend(checks: Checks, timeout: float) -> None:
 
 def _show_plans() -> None:
     """What each of the chosen backends would ask for; none is started."""
-    from .. import _profiles
-    from .._plan import flattened
-    from .._registry import registry
+    from .._discovery import profiles
+    from .._discovery.registry import registry
+    from .._graph.plan import flattened
 
-    for choice in _profiles.resolve(profile=_default_profile()):
+    for choice in profiles.resolve(profile=_default_profile()):
         asked = registry.create(choice.name, choice.config).plan()
         click.echo(_title(choice) + (" would ask for" if asked else " asks for nothing"))
         if asked:
@@ -95,7 +95,7 @@ def _show_plans() -> None:
 
 
 def _title(choice: Choice) -> str:
-    from .._registry import registry
+    from .._discovery.registry import registry
 
     info = registry.list_available_backends().get(choice.name)
     origin = f" ({info['distribution']} {info['version']})" if info and info["version"] else ""
@@ -106,18 +106,18 @@ def _default_profile() -> str | None:
     """The default profile of the file that ``--config`` named."""
     import os
 
-    from .. import _profiles
-    from .._settings import CONFIG, PROFILE
+    from .._discovery import profiles
+    from .._discovery.settings import CONFIG, PROFILE
 
     if os.environ.get(CONFIG) and not os.environ.get(PROFILE):
-        return _profiles.load().default
+        return profiles.load().default
     return None
 
 
 def _check_environment(checks: Checks) -> None:
     import sys
 
-    from .._registry import registry
+    from .._discovery.registry import registry
 
     click.echo("Environment")
     checks.ok(f"Python {sys.version.split()[0]}", sys.executable)
@@ -131,8 +131,8 @@ def _check_environment(checks: Checks) -> None:
 
 
 def _check_plugins(checks: Checks) -> None:
-    from .._discovery import is_disabled, scan
-    from .._registry import registry
+    from .._discovery.metadata import is_disabled, scan
+    from .._discovery.registry import registry
     from ..hookspecs import PLUGIN_GROUP
 
     manager = registry.load_plugins()
@@ -152,7 +152,7 @@ def _check_plugins(checks: Checks) -> None:
 
 def _check_loads(name: str, checks: Checks) -> None:
     """Whether the backend *name* loads, if it is installed."""
-    from .._registry import registry
+    from .._discovery.registry import registry
     from ..errors import BackendError
 
     info = registry.list_available_backends()[name]
@@ -171,26 +171,26 @@ def _check_loads(name: str, checks: Checks) -> None:
 
 
 def _check_profiles(checks: Checks) -> None:
-    from .. import _profiles
+    from .._discovery import profiles
     from ..errors import ConfigurationError
 
     try:
-        files = [str(path) for path in _profiles.files()]
-        profiles = _profiles.load()
-        profiles.add_site()
+        files = [str(path) for path in profiles.files()]
+        known = profiles.load()
+        known.add_site()
     except ConfigurationError as error:
         checks.fail("asyncflow.toml", str(error), "Correct the file.")
         return
     for file in files:
         checks.ok(file)
     if not files:
-        checks.note(f"no {_profiles.FILE}", "from this folder upwards, or of the user's own")
-    for profile in profiles.profiles.values():
+        checks.note(f"no {profiles.FILE}", "from this folder upwards, or of the user's own")
+    for profile in known.profiles.values():
         title = "the profile" if profile.name == profile.source else f"profile {profile.name}"
         for choice in profile.choices:
             _check_choice(f"{title}: {choice.instance}", choice, checks)
     try:
-        choices = _profiles.resolve()
+        choices = profiles.resolve()
     except ConfigurationError as error:
         checks.fail("an engine without a backend", str(error), "Correct the name or the setting.")
     else:
@@ -199,7 +199,7 @@ def _check_profiles(checks: Checks) -> None:
 
 
 def _check_choice(title: str, choice: Choice, checks: Checks) -> None:
-    from .._registry import registry
+    from .._discovery.registry import registry
     from ..config import validate
     from ..errors import BackendError, ConfigurationError
 

@@ -130,9 +130,9 @@ def _wanted() -> list[str]:
     Raises:
         ConfigurationError: a file, a profile or a setting is wrong; better now than late.
     """
-    from .. import _profiles
+    from .._discovery import profiles
 
-    return [choice.instance for choice in _profiles.resolve()]
+    return [choice.instance for choice in profiles.resolve()]
 
 
 def _watch(engines: list[list[str]], *, progress: bool) -> Any:
@@ -141,8 +141,8 @@ def _watch(engines: list[list[str]], *, progress: bool) -> Any:
     Returns:
         The function that ends it.
     """
-    from .._progress import Board, on_terminal
-    from .._watchers import watchers
+    from .._display.progress import Board, on_terminal
+    from ..engine._watchers import watchers
 
     def note(engine: Any) -> None:
         names = [*engine.backends]

@@ -11,7 +11,8 @@ import pickle
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import JournalError, told
+from .._text import safe_str
+from ..errors import JournalError
 from ._format import scalar, unstored
 
 __all__ = ["ResultStore"]
@@ -55,7 +56,7 @@ class ResultStore:
                     return unstored(f"result could not be written: {error.strerror or error}")
                 reason = reason or f"OSError: {error}"
             except BaseException as error:  # pickling runs the code of whoever wrote the class
-                reason = reason or told(error)
+                reason = reason or safe_str(error)
             finally:
                 sink.discard()
         return unstored(f"cannot be pickled: {reason[:300]}")
@@ -75,7 +76,7 @@ class ResultStore:
         try:
             return pickle.loads(data)
         except BaseException as error:  # as above; and the class may be gone
-            raise JournalError(f"a stored result cannot be rebuilt: {told(error)}") from error
+            raise JournalError(f"a stored result cannot be rebuilt: {safe_str(error)}") from error
 
     def clean(self) -> None:
         """Remove what killed runs left half written; only the journal's writer may."""

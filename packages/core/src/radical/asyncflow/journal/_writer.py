@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
 
-from ..errors import ConfigurationError, JournalError, told
+from .._text import safe_str
+from ..errors import ConfigurationError, JournalError
 from ._blobs import ResultStore
 from ._file import open_for_writing, reason
 from ._format import CRC, HEADER, intact
@@ -254,7 +255,7 @@ class JournalWriter:
             try:
                 self._serve()
             except BaseException as error:  # a run that waits for us must not wait for ever
-                self._fail(f"cannot be written: {told(error)}", error)
+                self._fail(f"cannot be written: {safe_str(error)}", error)
                 self._serve()
         finally:
             self._lock.release()
@@ -312,7 +313,7 @@ class JournalWriter:
                 ]
             )
         except BaseException as error:  # a record may run code of the program's
-            self._fail(f"cannot be written: a record cannot be made: {told(error)}", error)
+            self._fail(f"cannot be written: a record cannot be made: {safe_str(error)}", error)
             return False
         view = memoryview(data)
         done = 0

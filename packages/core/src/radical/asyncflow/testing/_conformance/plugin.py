@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from ..._registry import registry
+from ..._discovery.registry import registry
 from ...config import check_model
 from ...errors import ConfigurationError
 from .suite import Suite

@@ -1,0 +1,197 @@
+"""Functions on an executor that somebody else made."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import pickle
+import time
+from collections.abc import Collection
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from typing import Any, NamedTuple
+
+import cloudpickle  # type: ignore[import-untyped]
+from radical.asyncflow.backend import ReportSink, TaskId, TaskRequest
+from radical.asyncflow.errors import SerializationError, WorkerLostError
+from radical.asyncflow.worker import (
+    Failure,
+    TaskContext,
+    call,
+    close_loop,
+    dump_function,
+    unsendable,
+)
+
+from .._process.arguments import dump_arguments
+from .._process.wire import FAILURE, UNSENT, VALUE, Part
+
+__all__ = ["ForeignExecutor", "runs_here"]
+
+_log = logging.getLogger("radical.asyncflow.concurrent")
+
+
+def runs_here(executor: Executor) -> bool:
+    """Whether *executor* is known to run functions in threads of this process."""
+    return isinstance(executor, ThreadPoolExecutor)
+
+
+class _Held(NamedTuple):
+    request: TaskRequest
+    job: TaskContext
+    future: Future[Any]
+
+
+class ForeignExecutor:
+    """Hands functions to *executor* and reports what becomes of its futures."""
+
+    def __init__(self, executor: Executor, sink: ReportSink) -> None:
+        self._executor = executor
+        self._sink = sink
+        self._here = runs_here(executor)
+        self._held: dict[TaskId, _Held] = {}
+
+    def submit(self, request: TaskRequest) -> None:
+        """Hand it over; a failure to do so is the failure of this task."""
+        spec = request.spec
+        job = TaskContext(spec.name, request.task_id, request.attempt)
+        try:
+            if self._here:
+                future = self._executor.submit(_run_here, self._sink, request, job)
+            else:
+                packed = _pack(request)
+                future = self._executor.submit(
+                    _run_there, packed, (job.name, job.task_id, job.attempt)
+                )
+        except SerializationError as exc:
+            self._sink.failed(request.task_id, request.attempt, exc)
+            return
+        except (BrokenExecutor, RuntimeError) as exc:  # RuntimeError: it was shut down
+            self._sink.failed(request.task_id, request.attempt, self._lost(request, exc))
+            return
+        except BaseException as exc:
+            self._sink.failed(request.task_id, request.attempt, exc)
+            return
+        self._held[request.task_id] = _Held(request, job, future)
+        if not self._here:
+            # The executor does not tell when it begins; a timeout needs some start.
+            self._sink.running(request.task_id, request.attempt)
+        future.add_done_callback(functools.partial(self._done, request, job))
+
+    def cancel(self, task_ids: Collection[TaskId]) -> None:
+        for task_id in task_ids:
+            held = self._held.get(task_id)
+            if held is not None:
+                held.job.cancel()
+                held.future.cancel()  # if it waits: its callback reports before this returns
+
+    def wait(self, *, cancel: bool, shutdown: bool, patience: float | None) -> None:
+        """Until all functions have ended; after *patience* seconds they are abandoned."""
+        deadline = None if patience is None else time.monotonic() + patience
+        if cancel:
+            self.cancel(tuple(self._held))
+        held = tuple(self._held.values())
+        _, late = wait([item.future for item in held], patience)
+        if shutdown:
+            self._executor.shutdown(wait=not late)  # what waited is cancelled by now
+        for item in held:
+            if item.future in late:
+                _log.warning(
+                    "task %r (#%d) does not return; it is left behind on %s",
+                    *(item.job.name, item.job.task_id, type(self._executor).__name__),
+                )
+                if self._held.pop(item.request.task_id, None) is not None:
+                    self._sink.cancelled(item.request.task_id, item.request.attempt)
+        # A future is done before its callbacks have run; those take no time to speak of.
+        while self._held and (deadline is None or time.monotonic() < deadline):
+            time.sleep(0.001)
+
+    def _done(self, request: TaskRequest, job: TaskContext, future: Future[Any]) -> None:
+        """The future's callback: in whichever thread ended it."""
+        try:
+            if future.cancelled() or job.cancelled:
+                self._sink.cancelled(request.task_id, request.attempt)
+                return
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):
+                error = self._lost(request, error)
+            value = None
+            if error is None:
+                value = future.result()
+                if not self._here:
+                    value, error = _unpack(*value)
+            if error is None:
+                self._sink.done(request.task_id, request.attempt, value)
+            else:
+                self._sink.failed(request.task_id, request.attempt, error)
+        finally:
+            held = self._held.get(request.task_id)
+            if held is not None and held.request is request:
+                del self._held[request.task_id]
+
+    def _lost(self, request: TaskRequest, exc: BaseException) -> WorkerLostError:
+        kind = type(self._executor).__name__
+        error = WorkerLostError(
+            request.spec.name,
+            kind,
+            None,
+            request.attempt,
+            f"the executor takes no more tasks ({type(exc).__name__}: {exc}); "
+            "executor_type='process' without executor= replaces a worker that dies",
+        )
+        error.__cause__ = exc
+        return error
+
+
+def _run_here(sink: ReportSink, request: TaskRequest, job: TaskContext) -> Any:
+    sink.running(request.task_id, request.attempt)
+    with job:
+        try:
+            return call(request.spec.function, request.args, request.kwargs)
+        finally:
+            close_loop()  # the thread is not ours, so nobody would close it later
+
+
+def _pack(request: TaskRequest) -> tuple[bytes, bytes, list[Part]]:
+    function = dump_function(request.spec.function)
+    buffers: list[Part] = []
+    try:
+        arguments = dump_arguments(request.spec.function, request.args, request.kwargs, buffers)
+    except BaseException as exc:  # whatever the arguments' own methods raise
+        raise unsendable("arguments", exc) from exc
+    return function, arguments, [bytes(buffer) for buffer in buffers]
+
+
+def _run_there(
+    packed: tuple[bytes, bytes, list[Part]], task: tuple[str, int, int]
+) -> tuple[int, bytes]:
+    """In the executor's worker; only bytes go there and back."""
+    pickled, arguments, buffers = packed
+    what = "function"
+    try:
+        function = pickle.loads(pickled)
+        what = "arguments"
+        args, kwargs = pickle.loads(arguments, buffers=map(bytearray, buffers))
+        what = ""
+        try:
+            with TaskContext(*task):
+                value = call(function, args, kwargs)
+        except BaseException as exc:  # SystemExit must not end the executor's worker
+            return FAILURE, pickle.dumps(Failure.pack(exc))
+        finally:
+            close_loop()
+        what = "result"
+        return VALUE, cloudpickle.dumps(value)
+    except BaseException as exc:  # foreign code
+        return UNSENT, pickle.dumps((what, f"{type(exc).__name__}: {exc}"))
+
+
+def _unpack(code: int, pickled: bytes) -> tuple[Any, BaseException | None]:
+    try:
+        value = pickle.loads(pickled)
+    except BaseException as exc:  # foreign code
+        return None, unsendable("result", exc)
+    if code == FAILURE:
+        return None, value.rebuild()
+    if code == UNSENT:
+        return None, SerializationError(*value)
+    return value, None

@@ -1,0 +1,227 @@
+"""What a worker process runs: receive a chunk of tasks, run each, send each result.
+
+Before a task begins, its token is read from a pipe that the parent reads from as
+well: whoever gets the token has the task.  So the parent can take back whatever has
+not begun, and knows after a death what had.  A result is sent as soon as it is there,
+without waking the parent; the bell wakes it at the end of a chunk, or when a result
+does not fit into the pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import struct
+import sys
+from collections.abc import Collection, Sequence
+from time import monotonic
+from typing import Any
+
+from radical.asyncflow.worker import Failure, TaskContext, call, close_loop
+
+from .arena import Arena
+from .wire import FAILURE, UNSENT, VALUE, Inlet, Outlet, Part, dump
+
+__all__ = ["BELL", "READY", "RUN", "SKIP", "Batch", "Parcel", "Previous", "main"]
+
+RUN = b"."
+"""The token of a task."""
+SKIP = b"-"
+"""The token of a task that the parent took back."""
+READY = (1 << 64) - 1
+"""The place of the message that says: this worker is up."""
+BELL = struct.Struct("<di")
+"""What wakes the parent: seconds that the chunk took and how many tasks ran; -1 if it goes on."""
+
+Parcel = list[Any]
+"""Arguments that are pickled apart: ``[pickle, first buffer, end of the buffers]``."""
+
+
+class Previous:
+    """Stands among the arguments for the result of the task before."""
+
+
+Batch = tuple[
+    int, str, tuple[int, ...], list[int], list[int], list[tuple[Any, ...] | Parcel | None]
+]
+"""Tasks of a chunk that run one function: its number, their name and GPUs, and the ids,
+attempts and arguments, None where those could not be pickled."""
+
+
+def main(data: int, results: int, tokens: int, arena: int = -1) -> None:
+    """Serve until the parent closes its end; the numbers are file descriptors."""
+    for descriptor in (data, results, tokens, arena):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, False)
+    for output in (sys.stdout, sys.stderr):
+        # What a task prints is seen at once, and not lost when its worker is killed.
+        if output is not None:
+            output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    try:
+        _Child(data, results, tokens, Arena(arena, upper=True) if arena >= 0 else None).serve()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    finally:
+        close_loop()
+
+
+class _Child:
+    def __init__(self, data: int, results: int, tokens: int, arena: Arena | None) -> None:
+        self._data = data
+        self._results = results
+        self._tokens = tokens
+        self._inlet = Inlet(data, self._wait_for_room, arena)
+        self._outlet = Outlet(results, self._wait_for_room, arena)
+        self._codes: dict[int, bytes] = {}
+        self._functions: dict[int, Any] = {}
+        self._gpus: tuple[int, ...] = ()
+        self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self._pid = os.getpid()
+        self._kept: tuple[bytes, Sequence[Part]] | None = None  # what `Previous` stands for
+
+    def _wait_for_room(self, event: int) -> None:
+        self._ring(0.0, -1)  # the parent has to make room
+        _wait(self._results, event)
+
+    def _ring(self, seconds: float, ran: int) -> None:
+        os.write(self._data, BELL.pack(seconds, ran))
+
+    def serve(self) -> None:
+        self._outlet.send(READY, VALUE, b"")
+        first = 0
+        while True:
+            message = self._inlet.receive_one()
+            codes, forgotten, path, batches, links = pickle.loads(message.body)
+            if path is not None:
+                sys.path[:] = path
+            for number in forgotten:
+                self._codes.pop(number, None)
+                self._functions.pop(number, None)
+            self._codes.update(codes)
+            buffers = list(message.parts)
+            del message
+            begun = monotonic()
+            ran = 0
+            for batch in batches:
+                ran += self._serve_batch(first, batch, buffers, links)
+                first += len(batch[3])
+            self._ring(monotonic() - begun, ran)
+
+    def _serve_batch(
+        self, place: int, batch: Batch, buffers: list[Part], links: Collection[int]
+    ) -> int:
+        """Run those whose tokens are there; how many that were."""
+        number, name, gpus, ids, attempts, arguments = batch
+        if gpus != self._gpus:
+            self._assign(gpus)
+        send = self._outlet.send
+        ran = 0
+        for at, task_id in enumerate(ids):
+            # Nothing here holds the arguments of a task that has ended.
+            given, arguments[at] = arguments[at], None
+            kept, self._kept = self._kept, None
+            if not self._may_begin():
+                continue
+            here = place + at
+            if here not in links:
+                kept = None
+            elif kept is None:
+                continue  # the task before failed, and the parent knows that
+            ran += 1
+            began = monotonic()
+            with TaskContext(name, task_id, attempts[at], gpus):
+                code, body, parts = self._run(number, given, buffers, kept)
+            if os.getpid() != self._pid:
+                # The task forked, and this is its child: not the one to answer.
+                os._exit(0)
+            send(here, code, body, parts, began, monotonic())
+            if code == VALUE and here + 1 in links:
+                self._kept = body, parts
+            del given, kept, parts
+        return ran
+
+    def _may_begin(self) -> bool:
+        while True:
+            try:
+                token = os.read(self._tokens, 1)
+            except BlockingIOError:  # the parent is looking at the tokens
+                _wait(self._tokens, select.POLLIN)
+                continue
+            if not token:
+                raise EOFError
+            return token == RUN
+
+    def _run(
+        self,
+        number: int,
+        given: tuple[Any, ...] | Parcel | None,
+        buffers: list[Part],
+        kept: tuple[bytes, Sequence[Part]] | None,
+    ) -> tuple[int, bytes, Sequence[Part]]:
+        """Run one task, whatever it is made of; what to send as its result."""
+        kwargs: dict[str, Any] = {}
+        what = "function"
+        try:
+            function = self._functions.get(number)
+            if function is None:
+                function = self._functions[number] = pickle.loads(self._codes[number])
+            what = "arguments"
+            if isinstance(given, tuple):
+                args = given
+            else:
+                assert given is not None
+                args, kwargs = self._open(given, buffers)
+            if kept is not None:
+                args, kwargs = _fill_in(args, kwargs, *kept)
+        except BaseException as exc:  # foreign code
+            return UNSENT, pickle.dumps((what, _reason(exc))), ()
+        try:
+            value = call(function, args, kwargs)
+        except BaseException as exc:  # a task may raise SystemExit and live on as a failure
+            return FAILURE, pickle.dumps(Failure.pack(exc)), ()
+        parts: list[Part] = []
+        try:
+            return VALUE, dump(value, parts, by_value=False), parts
+        except BaseException as exc:  # foreign code
+            return UNSENT, pickle.dumps(("result", _reason(exc))), ()
+
+    def _open(self, parcel: Parcel, buffers: list[Part]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        pickled, first, end = parcel
+        opened: tuple[tuple[Any, ...], dict[str, Any]]
+        opened = pickle.loads(pickled, buffers=buffers[first:end])
+        # The chunk's own references would keep a large array alive for too long.
+        buffers[first:end] = [b""] * (end - first)
+        return opened
+
+    def _assign(self, gpus: tuple[int, ...]) -> None:
+        self._gpus = gpus
+        visible = ",".join(map(str, gpus)) if gpus else self._visible
+        if visible is None:
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        else:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def _fill_in(
+    args: tuple[Any, ...], kwargs: dict[str, Any], body: bytes, parts: Sequence[Part]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # A copy, as if it had made the way to the parent and back.
+    value = pickle.loads(body, buffers=[bytearray(part) for part in parts])
+    args = tuple([value if item is Previous else item for item in args])
+    if kwargs:
+        kwargs = {key: value if item is Previous else item for key, item in kwargs.items()}
+    return args, kwargs
+
+
+def _wait(descriptor: int, event: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, event)
+    poll.poll()
+
+
+def _reason(exc: BaseException) -> str:
+    try:
+        return f"{type(exc).__name__}: {exc}"
+    except BaseException:  # foreign code
+        return type(exc).__name__

@@ -1,0 +1,323 @@
+"""One worker process as its parent sees it: start, feed, listen, take back, end.
+
+The child leads a session and process group of its own, so a Ctrl-C in the terminal
+does not reach it, and everything that its tasks start can be ended with it.  Except
+where said, a method is for the one thread that owns the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Sequence
+
+from radical.asyncflow.worker import child_environment, guard, kill_tree, signal_group
+
+from .arena import make_arena
+from .child import BELL, READY, RUN, SKIP
+from .wire import Inlet, Message, Outlet, Part
+
+__all__ = ["WorkerGoneError", "WorkerProcess"]
+
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+descriptors = map(int, json.loads(sys.argv[2]))
+sys.argv[:] = json.loads(sys.argv[3])
+from asyncflow_backend_concurrent._process.child import main
+main(*descriptors)
+"""
+_LEAVE = 2.0  # seconds for a worker that is told to end, before it is killed
+
+
+class WorkerGoneError(Exception):
+    """The process ended.
+
+    Attributes:
+        signal: the signal that ended it, or None.
+        detail: in words, how it ended otherwise.
+    """
+
+    def __init__(self, code: int, detail: str = "") -> None:
+        self.signal = -code if code < 0 else None
+        self.detail = detail or ("" if code < 0 else f"it exited with code {code}")
+        super().__init__(self.detail or f"signal {self.signal}")
+
+
+class WorkerProcess:
+    """A started worker.
+
+    Tasks are numbered from 0 in the order in which they are offered to it: their places.
+
+    Attributes:
+        gpus: those that its tasks saw first; a GPU library reads them only once.
+        known: numbers of the functions that it was sent.
+        offered: how many tasks it was offered.
+        clock: seconds that its chunks took and how many tasks ran, in order, as it says it
+            with each bell; less than none if the chunk was not at its end.
+        condemned: `kill` was called.
+    """
+
+    def __init__(self, name: str, grace: float) -> None:
+        self.name = name
+        self.gpus: tuple[int, ...] = ()
+        self.known: set[int] = set()
+        self.offered = 0
+        self.clock: list[tuple[float, int]] = []
+        self._path = [entry for entry in sys.path if isinstance(entry, str)]
+        self.condemned = False
+        self._grace = grace
+        self._environment = child_environment()
+        self._token_lock = threading.Lock()
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
+            # Tasks one way, and a byte the other way to say that there are results.
+            self._data, data = socket.socketpair()
+            undo.callback(self._data.close)
+            theirs.callback(data.close)
+            self._data.setblocking(False)
+            self._results, results = _pipe(undo, theirs)
+            # The parent keeps both ends of this one, to read its own tokens back.
+            self._their_tokens, self._tokens = _pipe(undo, undo)
+            self._arena = make_arena()
+            descriptors = [data.fileno(), results, self._their_tokens]
+            if self._arena is not None:
+                undo.callback(self._arena.retire)
+                descriptors.append(self._arena.fileno())
+            self._process = self._spawn(descriptors)
+            self._pidfd = _pidfd(self._process.pid)
+            undo.pop_all()
+        self.pid = self._process.pid
+        self._early: list[Message] = []
+        self._outlet = Outlet(self._data.fileno(), self._wait, self._arena)
+        self._inlet = Inlet(self._results, self._wait, self._arena)
+        self._poll = select.poll()
+        self._poll.register(self._data, select.POLLIN)
+        if self._pidfd is not None:
+            self._poll.register(self._pidfd, select.POLLIN)
+
+    def _spawn(self, theirs: list[int]) -> subprocess.Popen[bytes]:
+        guard().start()
+        argv = [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
+        argv += ["-c", _START, json.dumps(self._path), json.dumps(theirs), json.dumps(sys.argv)]
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self._environment},
+            pass_fds=theirs,
+            start_new_session=True,
+        )
+        try:
+            guard().watch(process.pid)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        return process
+
+    def _wait(self, event: int) -> None:
+        """Until there is room for tasks, or results can be read; for the middle of a message."""
+        poll = select.poll()
+        poll.register(self._results, select.POLLIN)
+        poll.register(self._data, select.POLLIN | (event & select.POLLOUT))
+        if self._pidfd is not None:
+            poll.register(self._pidfd, select.POLLIN)
+        ready = dict(poll.poll())
+        if event == select.POLLOUT and ready.get(self._results):
+            # It may have to be rid of results before it looks at tasks again.
+            self._early += self._inlet.receive()
+        elif ready.get(self._results, 0) & select.POLLIN:
+            return
+        elif self._pidfd in ready:
+            raise EOFError
+        elif ready.get(self._data.fileno(), 0) & ~select.POLLOUT:
+            self._hear()
+
+    def _hear(self) -> None:
+        """Take in the bell.
+
+        Raises:
+            EOFError: the worker is gone, or to go.
+        """
+        try:
+            heard = self._data.recv(341 * BELL.size)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:  # it ended without reading what it was sent
+            heard = b""
+        if not heard or self.condemned:
+            raise EOFError
+        self.clock += BELL.iter_unpack(heard)
+
+    def wait_ready(self) -> None:
+        """Until the child has started.
+
+        Raises:
+            WorkerGoneError: it did not come up, or was killed meanwhile.
+        """
+        try:
+            message = self._inlet.receive_one()
+        except EOFError:
+            raise WorkerGoneError(self._end()) from None
+        assert message.place == READY
+
+    def offer(self, run: Sequence[bool]) -> None:
+        """Write the tokens of a chunk, False for a task that is not to run; then `send` it."""
+        tokens = RUN * len(run) if all(run) else b"".join([RUN if it else SKIP for it in run])
+        with self._token_lock:
+            self.offered += len(run)
+            os.write(self._tokens, tokens)
+
+    def send(self, body: bytes, parts: Sequence[Part]) -> None:
+        """Hand over the chunk.  If the child is gone, `collect` says so."""
+        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+            self._outlet.send(0, 0, body, parts)
+
+    def news_of_path(self) -> list[str] | None:
+        """``sys.path``, if it has changed since the child last heard of it."""
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        if path == self._path:
+            return None
+        self._path = path
+        return path
+
+    def collect(self, timeout: float | None) -> list[Message] | None:
+        """Results that came; waits for the bell, or *timeout* seconds, then maybe None.
+
+        Raises:
+            WorkerGoneError: the process is gone, with nothing left of it; every result
+                that it had sent was returned before.
+        """
+        messages, self._early = self._early, []
+        if messages:
+            return messages
+        gone = False
+        news = self._poll.poll(None if timeout is None else timeout * 1000)
+        for descriptor, _ in news:
+            if descriptor == self._pidfd:
+                gone = True
+            else:
+                try:
+                    self._hear()
+                except EOFError:
+                    gone = True
+        if self.condemned:
+            self._end()
+            gone = True
+        try:
+            messages = self._inlet.receive()
+        except EOFError:
+            gone = True
+        if gone and not messages:
+            raise WorkerGoneError(self._end())
+        return messages if messages or news else None
+
+    def take_back(self, wanted: Collection[int] | None = None) -> list[int]:
+        """The places of those tasks that had not begun and now never will.
+
+        Of all tasks; or of the *wanted* ones, unless one of them has begun: then of all.
+        From any thread.  Once the process is gone it tells which tasks had not begun.
+        """
+        with self._token_lock:
+            tokens = b""
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    tokens += os.read(self._their_tokens, 65536)
+            first = self.offered - len(tokens)
+            back = [first + at for at, token in enumerate(tokens) if token == RUN[0]]
+            if wanted is not None and back and set(wanted) <= set(back):
+                back = list(wanted)
+            if tokens:
+                # The child counts the tokens of a chunk, so each is replaced.
+                gone = set(back)
+                os.write(
+                    self._tokens,
+                    bytes(
+                        SKIP[0] if first + at in gone else token for at, token in enumerate(tokens)
+                    ),
+                )
+            return back
+
+    def kill(self) -> None:
+        """SIGTERM to the group; the owner's `collect` sees to the rest.  From any thread."""
+        with self._token_lock:
+            if self.condemned or self._process.returncode is not None:
+                return
+            self.condemned = True
+            signal_group(self.pid, signal.SIGTERM)
+            with contextlib.suppress(OSError):  # it has just closed its end
+                self._data.shutdown(socket.SHUT_RD)  # wakes whoever waits there
+
+    def close(self) -> None:
+        """End the process: it leaves when its socket closes, or is killed after 2 s."""
+        if self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                self._data.shutdown(socket.SHUT_WR)
+            if not self._gone_within(_LEAVE):
+                signal_group(self.pid, signal.SIGTERM)
+            # It comes here when there is no more to do: daemons of tasks may stay until
+            # the guard ends.
+            self._end(whole=self.condemned)
+        self._data.close()
+        for descriptor in (self._results, self._tokens, self._their_tokens, self._pidfd):
+            if descriptor is not None:
+                os.close(descriptor)
+        if self._arena is not None:
+            self._arena.retire()
+
+    def _end(self, *, whole: bool = True) -> int:
+        """See to it that nobody of the group is left; the exit code.
+
+        Nor, with *whole*, anybody who left it.
+        """
+        if self._process.returncode is None:
+            if self.condemned:
+                self._gone_within(self._grace)
+            # Before the zombie is reaped its number cannot be another group's.
+            if whole:
+                kill_tree(self.pid, self._environment)
+            else:
+                signal_group(self.pid, signal.SIGKILL)
+            with self._token_lock:
+                guard().forget(self.pid)
+                self._process.wait()
+        return self._process.returncode
+
+    def _gone_within(self, seconds: float) -> bool:
+        if self._pidfd is not None:
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            return bool(poll.poll(seconds * 1000))
+        # A look at the socket, because to wait for the process would reap it.
+        with contextlib.suppress(OSError):
+            self._data.settimeout(seconds)
+            while self._data.recv(1 << 16):
+                pass
+            return True
+        return False
+
+
+def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe that blocks at neither end; each end is closed by a stack."""
+    read, write = os.pipe()
+    reader.callback(os.close, read)
+    writer.callback(os.close, write)
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    return read, write
+
+
+def _pidfd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends (Linux), or None."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None

@@ -1,0 +1,300 @@
+"""Messages over a pipe or a socket, and values as the parts of a message.
+
+A message is two small numbers, a body and any number of parts.  Mostly the body is a
+pickle and the parts are its large buffers: they go through shared memory or, smaller
+or where there is none, are sent from where they lie and received into memory that
+nobody else has.  Either way an array arrives writable.  Both ends of a worker, parent
+and child, use this module.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from collections.abc import Callable, Sequence
+from select import POLLIN, POLLOUT
+from typing import Any, NamedTuple
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from .arena import Arena
+
+__all__ = [
+    "ATOMS",
+    "FAILURE",
+    "UNSENT",
+    "VALUE",
+    "Inlet",
+    "Message",
+    "Outlet",
+    "Part",
+    "dump",
+    "plain",
+]
+
+VALUE, FAILURE, UNSENT = range(3)
+"""What a result's body holds: the value, a `Failure`, why neither could be sent."""
+
+Part = bytes | bytearray | memoryview
+
+_HEAD = struct.Struct("<QQHHdd")  # place, size of the body, code, number of parts, times
+_PART = struct.Struct("<qQ")  # where it lies in the shared memory, or one of these; its size
+_INLINE = -1  # it is not there, but follows
+_FREED = -2  # and below: no part, but memory that may be written again
+_SMALL = 32 * 1024  # bytes; below it one copy is cheaper than a vectored call
+_APART = 16 * 1024  # bytes; a smaller buffer stays inside of its pickle
+_SHARED = 256 * 1024  # bytes; a smaller buffer is not worth a mapping
+_PARTS = 1000  # most parts of a message
+_VECTOR = 512  # most parts of one system call; the limit of POSIX systems is 1024 or so
+ATOMS = frozenset({int, float, complex, bool, str, bytes, type(None)})
+"""Exact types of values that any number of tasks may share."""
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
+
+Wait = Callable[[int], object]
+"""Called with POLLIN or POLLOUT; returns when a new try is due, or raises to give up."""
+
+
+class Message(NamedTuple):
+    """What `Inlet.receive` returns; the meaning of the numbers is the caller's.
+
+    Attributes:
+        began, ended: of a task, in seconds of `time.monotonic`, which is one clock for
+            all processes of a machine.
+    """
+
+    place: int
+    code: int
+    body: bytearray
+    parts: Sequence[Part]
+    began: float
+    ended: float
+
+
+class Outlet:
+    """Where messages go in; used by one thread.
+
+    *wait* is called when the descriptor, which does not block, takes no more.
+    """
+
+    def __init__(self, descriptor: int, wait: Wait, arena: Arena | None) -> None:
+        self._descriptor = descriptor
+        self._wait = wait
+        self._arena = arena
+
+    def send(
+        self,
+        place: int,
+        code: int,
+        body: bytes,
+        parts: Sequence[Part] = (),
+        began: float = 0.0,
+        ended: float = 0.0,
+    ) -> None:
+        """Raises BrokenPipeError or ConnectionResetError if nobody listens."""
+        head = _HEAD.pack(place, len(body), code, len(parts), began, ended)
+        if not parts and len(body) < _SMALL:
+            data = head + body
+            try:
+                sent = os.write(self._descriptor, data)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(data):
+                self._push([memoryview(data)[sent:]])
+            return
+        places = []
+        inline: list[Part] = []
+        for part in parts:
+            size = len(part)
+            offset = None
+            if size >= _SHARED and self._arena is not None:
+                offset = self._arena.put(memoryview(part))
+            if offset is None:
+                inline.append(part)
+            places.append(_PART.pack(_INLINE if offset is None else offset, size))
+        if self._arena is not None and parts:
+            # Whoever shares memory soon shares more: it rides along.
+            places += [_PART.pack(_FREED - offset, size) for offset, size in self._arena.freed()]
+            head = _HEAD.pack(place, len(body), code, len(places), began, ended)
+        self._push([b"".join((head, *places)), body, *inline])
+
+    def _push(self, rest: list[Part]) -> None:
+        while rest:
+            try:
+                sent = os.writev(self._descriptor, rest[:_VECTOR])
+            except BlockingIOError:
+                self._wait(POLLOUT)
+                continue
+            done = 0
+            while done < len(rest) and sent >= len(rest[done]):
+                sent -= len(rest[done])
+                done += 1
+            del rest[:done]
+            if sent:
+                rest[0] = memoryview(rest[0])[sent:]
+
+
+class Inlet:
+    """Where messages come out; used by one thread.
+
+    *wait* is called in the middle of a message when the descriptor, which does not
+    block, has nothing.
+    """
+
+    def __init__(self, descriptor: int, wait: Wait, arena: Arena | None) -> None:
+        self._descriptor = descriptor
+        self._wait = wait
+        self._arena = arena
+        self._buffer = bytearray(64 * 1024)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+
+    def receive(self) -> list[Message]:
+        """The messages that are there, and all of one that has begun to arrive.
+
+        Raises:
+            EOFError: there is none, and the other end is closed.
+        """
+        messages: list[Message] = []
+        try:
+            while True:
+                self._take_small(messages)
+                if self._start < self._end:
+                    messages.append(self._next())
+                elif not self._fill(block=False):
+                    return messages
+        except EOFError:
+            if messages:
+                return messages
+            raise
+
+    def _take_small(self, messages: list[Message]) -> None:
+        """Add those at the front of the buffer that are there as a whole and have no parts."""
+        buffer = self._buffer
+        start, end = self._start, self._end
+        while end - start >= _HEAD.size:
+            place, size, code, count, began, ended = _HEAD.unpack_from(buffer, start)
+            body = start + _HEAD.size
+            if count or body + size > end:
+                break
+            start = body + size
+            messages.append(_new(Message, (place, code, buffer[body:start], (), began, ended)))
+        self._start = start
+
+    def receive_one(self) -> Message:
+        """The next message, however long it takes.
+
+        Raises:
+            EOFError: the other end is closed.
+        """
+        return self._next()
+
+    def _next(self) -> Message:
+        while self._end - self._start < _HEAD.size:
+            self._fill(block=True)
+        place, size, code, count, began, ended = _HEAD.unpack_from(self._buffer, self._start)
+        self._start += _HEAD.size
+        if not count:
+            return Message(place, code, self._take(size), (), began, ended)
+        listed = self._take(count * _PART.size)
+        body = self._take(size)
+        parts: list[Part] = []
+        for offset, length in _PART.iter_unpack(listed):
+            if offset == _INLINE:
+                parts.append(self._take(length))
+                continue
+            assert self._arena is not None
+            if offset <= _FREED:
+                self._arena.reuse(_FREED - offset, length)
+            else:
+                parts.append(self._arena.get(offset, length))
+        return Message(place, code, body, parts, began, ended)
+
+    def _fill(self, *, block: bool) -> bool:
+        """Read more into the buffer; False if there is nothing, and *block* is false."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end == len(self._buffer):
+            left = self._end - self._start
+            self._view[:left] = self._view[self._start : self._end]
+            self._start, self._end = 0, left
+        count = self._read(self._view[self._end :], block=block)
+        self._end += count
+        return count > 0
+
+    def _read(self, room: memoryview, *, block: bool) -> int:
+        while True:
+            try:
+                count = os.readv(self._descriptor, [room])
+            except BlockingIOError:
+                if not block:
+                    return 0
+                self._wait(POLLIN)
+                continue
+            except ConnectionResetError:
+                count = 0
+            if not count:
+                raise EOFError("the other end is closed")
+            return count
+
+    def _take(self, size: int) -> bytearray:
+        stop = self._start + size
+        if stop <= self._end:
+            taken = self._buffer[self._start : stop]
+            self._start = stop
+            return taken
+        here = self._end - self._start
+        taken = bytearray(size)
+        with memoryview(taken) as view:
+            view[:here] = self._view[self._start : self._end]
+            self._start = self._end
+            while here < size:
+                here += self._read(view[here:], block=True)
+        return taken
+
+
+def dump(value: Any, parts: list[Part], *, by_value: bool) -> bytes:
+    """*value* as a pickle, its large buffers appended to *parts*.
+
+    Args:
+        by_value: use cloudpickle at once, because the plain pickler could name a
+            thing that only this process has.
+
+    Raises:
+        BaseException: whatever the value's own methods raise.
+    """
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        if len(parts) >= _PARTS:
+            return True
+        view = buffer.raw()
+        if view.nbytes < _APART:
+            return True
+        parts.append(view)
+        return False
+
+    begun = len(parts)
+    if not by_value:
+        try:
+            return pickle.dumps(value, 5, buffer_callback=keep_inside)
+        except Exception:  # cloudpickle can do more, and says better what it cannot
+            del parts[begun:]
+    pickled: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=keep_inside)
+    return pickled
+
+
+def plain(value: Any, depth: int) -> bool:
+    """Whether the plain pickler can take *value* as it is.
+
+    True of numbers, texts and the like, and of small containers of them, up to *depth*
+    within each other.
+    """
+    kind = type(value)
+    if kind in ATOMS:
+        return True
+    if depth and kind in (tuple, list, dict) and len(value) <= 8:
+        if kind is dict:
+            return all(plain(key, 0) and plain(item, depth - 1) for key, item in value.items())
+        return all(plain(item, depth - 1) for item in value)
+    return False

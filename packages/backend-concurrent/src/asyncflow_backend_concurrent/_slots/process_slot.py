@@ -1,0 +1,368 @@
+"""A slot whose functions run in a worker process of its own.
+
+Short tasks travel several at a time, and the next chunk is sent while the worker still
+has one, so that it need not wait.  How many follows from the backlog and from what a
+run of the function took before, so that a chunk is worth some 2 ms of work; if one
+takes longer than it should, whatever has not begun is taken back for other slots.
+
+A task that came behind the one it waits for travels right behind it, too: a *link*.  The
+worker hands the value on.  One that is taken back goes where it came from.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from radical.asyncflow.backend import (
+    AnyReport,
+    Report,
+    TaskId,
+    TaskKind,
+    TaskRequest,
+    TaskState,
+)
+from radical.asyncflow.errors import SerializationError, WorkerLostError
+from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
+
+from .._process.arguments import batches
+from .._process.parent import WorkerGoneError, WorkerProcess
+from .._process.wire import FAILURE, UNSENT, VALUE, Message, Part
+from .chunk import Picker
+from .flight import Failed, Flight, report
+from .slot import Slot
+from .slots import Slots
+
+__all__ = ["ProcessSlot"]
+
+_AHEAD = 2  # chunks that a worker may have
+_PATIENCE = 0.010  # seconds after which a chunk is too slow
+_FORGET = 64  # functions that a worker may know in vain
+_STARTS = 3  # workers that may fail to start before a task is charged with it
+_FUNCTION = TaskKind.FUNCTION
+_RUNNING, _DONE, _CANCELLED = TaskState.RUNNING, TaskState.DONE, TaskState.CANCELLED
+
+
+class ProcessSlot(Slot):
+    """Runs functions in a worker process, which it starts when it needs one."""
+
+    def __init__(self, slots: Slots, number: int, *, name: str, grace: float, codes: Codes) -> None:
+        super().__init__(slots, number, name=name, grace=grace)
+        self._codes = codes
+        self._chunks: deque[list[Code]] = deque()  # for each that the worker has: what it runs
+        self._announced = -1  # place of the last task that was said to run
+        self._lock = threading.Lock()  # guards what follows
+        self._worker: WorkerProcess | None = None
+        self._flight = Flight(slots)
+        self._picker = Picker(slots, self._flight, codes, self._lock)
+        self._next: TaskRequest | None = None  # to be run here at once
+
+    # ------------------------------------------------------- from any thread
+
+    def cancel(self, task_ids: Collection[TaskId]) -> Iterable[Report]:
+        slots, flight = self.slots, self._flight
+        with self._lock:
+            reports = list(super().cancel(task_ids))
+            for task_id in task_ids:
+                # It was put back since it was looked for among those that wait.
+                request = slots.waiting.pop(task_id, None)
+                if request is not None:
+                    if request.dependencies:
+                        slots.behind.pop(request.dependencies[0], None)
+                    reports += [report(request, _CANCELLED), *flight.abort(task_id)]
+            chosen = {
+                place for place, request in flight.requests.items() if request.task_id in task_ids
+            }
+            if chosen:
+                reports += self._withdraw(chosen)
+        return reports
+
+    def _withdraw(self, chosen: set[int]) -> list[Report]:
+        """Reports of those that will not begin; if one of the others runs, its worker ends."""
+        worker, flight = self._worker, self._flight
+        wanted = set() if worker is None else {place for place in chosen if place < worker.offered}
+        if worker is None or not wanted:
+            return flight.withdraw(chosen)
+        # What is behind one of them must not be left there without it.
+        linked = any(flight.requests[place].task_id in flight.links for place in chosen)
+        back = set(worker.take_back(None if linked else wanted))
+        flight.stopped |= wanted - back
+        begun = [place for place in flight.requests if place < worker.offered and place not in back]
+        # They begin in order: the last that has begun runs, the others are done.  Nothing
+        # that was not cancelled can begin any more and be hit by the signal.
+        if begun and max(begun) in wanted:
+            worker.kill()
+        gone = [flight.leave(place) for place in sorted((chosen - wanted) | (back & wanted))]
+        flight.put_back(back - wanted)
+        reports = [report(request, _CANCELLED) for request in gone]
+        for request in gone:
+            reports += flight.abort(request.task_id)
+        return reports
+
+    def holds(self) -> Iterable[TaskId]:
+        with self._lock:
+            return [
+                *(request.task_id for request in self._flight.requests.values()),
+                *super().holds(),
+            ]
+
+    def abandon(self) -> list[TaskContext]:
+        with self._lock:
+            if self._worker is not None:
+                self._worker.kill()
+            held = [
+                TaskContext(request.spec.name, request.task_id, request.attempt)
+                for request in self._flight.requests.values()
+            ]
+            self._flight.clear()
+            return [*held, *super().abandon()]
+
+    # ----------------------------------------------------- in the own thread
+
+    def close(self) -> None:
+        self._replace()
+        super().close()
+
+    def _take(self, request: TaskRequest, gpus: tuple[int, ...] = ()) -> None:
+        if request.spec.kind is not _FUNCTION:
+            super()._take(request, gpus)
+            return
+        follower: TaskRequest | None = request
+        while follower is not None:
+            request, follower = follower, None
+            special = gpus or request.spec.resources.total_cores > 1
+            most = 1 if special else 1 + self._picker.share(request)
+            worker = self._ready(gpus)
+            if isinstance(worker, WorkerGoneError):
+                if self._picker.gather(request, 1, 0):
+                    self._lose([0], worker, "a worker process does not start: ")
+            elif chunk := self._picker.gather(request, most, worker.offered):
+                self._run(worker, chunk, gpus)
+                del chunk
+            follower, self._next = self._next, None
+
+    def _ready(self, gpus: tuple[int, ...]) -> WorkerProcess | WorkerGoneError:
+        """The worker, or why there is none."""
+        worker = self._worker
+        if worker is not None and (worker.condemned or (gpus and worker.gpus not in ((), gpus))):
+            self._replace()
+        for _ in range(_STARTS):
+            if self._worker is not None:
+                break
+            gone: WorkerGoneError
+            try:
+                self._worker = WorkerProcess(self.name, self.grace)
+                self._worker.wait_ready()
+            except WorkerGoneError as exc:
+                gone = exc
+                self._replace()
+            except OSError as exc:  # no memory, process or descriptor left
+                gone = WorkerGoneError(0, str(exc))
+        if self._worker is None:
+            return gone
+        if gpus:
+            self._worker.gpus = gpus
+        return self._worker
+
+    def _replace(self) -> None:
+        """Be rid of the worker; the next function gets another."""
+        with self._lock:
+            worker, self._worker = self._worker, None
+        self._chunks.clear()
+        self._announced = -1
+        if worker is not None:
+            worker.close()
+
+    # -- a chunk: there and back
+
+    def _run(self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]) -> None:
+        """Until all that the worker has, or gets meanwhile, has an outcome or was put back."""
+        hurried = len(chunk) > 1
+        self._hand_over(worker, chunk, gpus)
+        del chunk
+        while self._flight.requests:
+            if (
+                hurried
+                and len(self._chunks) < _AHEAD
+                and (more := self._picker.gather_ahead(worker.offered))
+            ):
+                self._hand_over(worker, more, ())
+                del more
+            self._announce()
+            try:
+                messages = worker.collect(_PATIENCE if hurried else None)
+            except WorkerGoneError as gone:
+                self._bury(gone)
+                return
+            if messages is None:
+                hurried = False
+                with self._lock:
+                    self._put_back()
+                continue
+            self._learn(worker)
+            if messages:
+                self._deliver(messages)
+
+    def _hand_over(
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+    ) -> None:
+        place = worker.offered
+        body, parts = self._pack(worker, chunk, gpus)
+        places = range(place, place + len(chunk))
+        with self._lock:
+            if worker.condemned:
+                # It was still running something, and that was cancelled.
+                self._flight.put_back(places)
+                return
+            # One that was cancelled or has failed by now keeps its place.
+            worker.offer([place in self._flight.requests for place in places])
+        worker.send(body, parts)
+
+    def _pack(
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+    ) -> tuple[bytes, list[Part]]:
+        first = worker.offered
+        used: dict[int, Code] = {}
+
+        def code_of(request: TaskRequest) -> Code | None:
+            try:
+                code = self._codes.of(request.spec.function)
+            except SerializationError as exc:
+                for at, other in enumerate(chunk):
+                    if other.spec is request.spec:
+                        self._finish(first + at, exc)
+                return None
+            used[code.number] = code
+            return code
+
+        def fail(at: int, error: BaseException) -> None:
+            self._finish(first + at, error)
+
+        parts: list[Part] = []
+        tasks = batches(chunk, gpus, parts, code_of, fail)
+        self._chunks.append(list(used.values()))
+        codes = {
+            number: code.pickled for number, code in used.items() if number not in worker.known
+        }
+        worker.known |= codes.keys()
+        forgotten: set[int] = set()
+        if len(worker.known) > 2 * len(self._codes.alive) + _FORGET:
+            forgotten = worker.known - self._codes.alive - used.keys()
+            worker.known -= forgotten
+        links = {first + at for at, request in enumerate(chunk) if request.dependencies}
+        if chunk[-1].task_id in self.slots.behind:
+            links.add(first + len(chunk))  # it may follow while the worker has this chunk
+        return pickle.dumps((codes, forgotten, worker.news_of_path(), tasks, links), 5), parts
+
+    def _announce(self) -> None:
+        """Say of the first without an outcome that it runs, if it was not said."""
+        with self._lock:
+            place = next(iter(self._flight.requests), -1)
+            if place <= self._announced:
+                return
+            self._announced = place
+            request = self._flight.requests[place]
+        self.slots.sink.running(request.task_id, request.attempt, self.name)
+
+    def _learn(self, worker: WorkerProcess) -> None:
+        """How long the tasks of those chunks took that are done."""
+        clock, worker.clock = worker.clock, []
+        for seconds, ran in clock:
+            if ran >= 0:
+                for code in self._chunks.popleft():
+                    if ran:
+                        code.learn(seconds / ran)
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        reports: list[AnyReport] = []
+        values = [
+            _load(body) if code == VALUE and not parts else _decode(code, body, parts)
+            for _, code, body, parts, _, _ in messages
+        ]
+        followers: list[tuple[TaskRequest, Any]] = []
+        slots, flight = self.slots, self._flight
+        watched = slots.sink.watched
+        with self._lock:
+            # Nothing hangs on any of them: as most often.
+            plain = not (watched or flight.stopped or flight.links or slots.behind)
+            for message, value in zip(messages, values, strict=True):
+                place, _, _, _, began, ended = message
+                request = flight.requests.get(place)
+                if request is None:
+                    continue
+                if plain and type(value) is not Failed and not request.dependencies:
+                    del flight.requests[place]
+                    reports.append((request.task_id, request.attempt, _DONE, value, None))
+                    continue
+                settled = flight.settle(place, value)
+                done = settled[-1][2] is _DONE
+                if watched:
+                    if place != self._announced:
+                        reports.append(report(request, _RUNNING, self.name, began))
+                    settled[0] = settled[0]._replace(time=ended)
+                reports += settled
+                if slots.behind and done:
+                    follower = slots.behind.pop(request.task_id, None)
+                    if follower is not None:
+                        followers.append((follower, value))
+        for follower, value in followers:
+            if self._next is None and not flight.requests:
+                self._next = slots.follow(follower, value)
+            else:
+                slots.given[follower.task_id] = value
+                slots.queue.append(follower)
+                slots.wake(1)
+        if not flight.requests and self._next is None:
+            self.look()
+        slots.sink.report(reports)
+
+    def _put_back(self) -> None:
+        """Back into the queue with all that has not begun; the lock is held."""
+        if self._worker is not None:
+            self._flight.put_back(self._worker.take_back())
+
+    def _bury(self, gone: WorkerGoneError) -> None:
+        """The worker died: charge what had begun, put back the rest."""
+        with self._lock:
+            self._put_back()
+            begun = list(self._flight.requests)
+        self._replace()
+        self._lose(begun, gone)
+
+    def _lose(self, places: Iterable[int], gone: WorkerGoneError, detail: str = "") -> None:
+        detail += gone.detail
+        for place in places:
+            request = self._flight.requests.get(place)
+            if request is not None:
+                name = request.spec.name
+                error = WorkerLostError(name, self.name, gone.signal, request.attempt, detail)
+                self._finish(place, error)
+
+    def _finish(self, place: int, error: BaseException) -> None:
+        """It failed on this side of the border."""
+        with self._lock:
+            reports = self._flight.fail(place, error)
+        if reports:
+            self.slots.sink.report(reports)
+
+
+def _load(body: bytearray) -> Any:
+    try:
+        return pickle.loads(body)
+    except BaseException as exc:  # foreign code
+        return Failed(unsendable("result", exc))
+
+
+def _decode(code: int, body: bytearray, parts: Sequence[Part]) -> Any:
+    try:
+        value = pickle.loads(body, buffers=parts)
+    except BaseException as exc:  # foreign code
+        return Failed(unsendable("result", exc))
+    if code == FAILURE:
+        return Failed(value.rebuild())
+    if code == UNSENT:
+        return Failed(SerializationError(*value))
+    return value

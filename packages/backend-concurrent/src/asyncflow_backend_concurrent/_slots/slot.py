@@ -1,0 +1,201 @@
+"""One slot: a thread that runs one task after the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable
+
+from radical.asyncflow.backend import Command, Report, TaskId, TaskKind, TaskRequest
+from radical.asyncflow.worker import Execution, TaskContext, call, close_loop
+
+from .references import refer
+from .slots import Slots
+
+__all__ = ["Slot"]
+
+_EXECUTABLE = TaskKind.EXECUTABLE
+
+
+class Slot:
+    """Runs functions in its own thread.
+
+    Attributes:
+        wake: a lock that the thread waits for while it stands still.
+        grace: seconds between SIGTERM and SIGKILL.
+    """
+
+    def __init__(self, slots: Slots, number: int, *, name: str, grace: float) -> None:
+        self.slots = slots
+        self.name = f"{name}-{number}"
+        self.grace = grace
+        self.wake = threading.Lock()
+        self.wake.acquire()
+        self.thread = threading.Thread(target=self._main, name=self.name, daemon=True)
+        self._job: TaskContext | None = None
+        self._abandoned = False
+        self._looking = False
+
+    # ------------------------------------------------------- from any thread
+
+    def cancel(self, task_ids: Collection[TaskId]) -> Iterable[Report]:
+        """Have those of the tasks that it runs stopped; reports of what that ended."""
+        job = self._job
+        if job is not None and job.task_id in task_ids:
+            job.cancel()
+        return ()
+
+    def holds(self) -> Iterable[TaskId]:
+        """The tasks that it has taken."""
+        job = self._job
+        return () if job is None else (job.task_id,)
+
+    def abandon(self) -> list[TaskContext]:
+        """Never report again; what it had to report on."""
+        self._abandoned = True
+        job, self._job = self._job, None
+        return [] if job is None else [job]
+
+    # ----------------------------------------------------- in the own thread
+
+    def _main(self) -> None:
+        try:
+            self._serve()
+        finally:
+            self.look_away()
+            self.close()
+            self.slots.left()
+
+    def close(self) -> None:
+        """The thread is about to end."""
+        close_loop()
+
+    def look(self) -> None:
+        """Say that it will look into the queue; before the report that may fill it."""
+        if not self._looking:
+            self._looking = True
+            self.slots.looking.append(None)
+
+    def look_away(self) -> None:
+        """It has looked; whoever comes later has to wake it."""
+        if self._looking:
+            self._looking = False
+            self.slots.looking.pop()
+
+    def _serve(self) -> None:
+        slots = self.slots
+        queue = slots.queue
+        while not self._abandoned:
+            seen = slots.changes
+            if slots.specials:
+                admission = slots.admit(self)
+                if admission is not None:
+                    self.look_away()
+                    try:
+                        self._take(admission.request, admission.gpus)
+                    finally:
+                        slots.release(admission)
+                    del admission
+                    continue
+            try:
+                request = queue.popleft()
+            except IndexError:
+                if not slots.park(self, seen):
+                    return
+                continue
+            if self._looking:
+                self.look_away()
+            if slots.idle and queue:
+                # Whoever takes a task and leaves another wakes the next slot.
+                slots.wake(1)
+            self._take(request)
+            del request  # a slot that waits keeps no argument alive
+
+    def _take(self, request: TaskRequest, gpus: tuple[int, ...] = ()) -> None:
+        """Run it, unless it was cancelled, and then what may follow at once."""
+        slots = self.slots
+        follower: TaskRequest | None = request
+        while follower is not None:
+            request, follower = follower, None
+            spec = request.spec
+            job = TaskContext(spec.name, request.task_id, request.attempt, gpus)
+            # Before the claim: a cancel that comes after it finds the task here.
+            self._job = job
+            claimed = slots.waiting.pop(request.task_id, None)
+            full = request
+            if request.dependencies:
+                full = refer(request, slots.given.pop(request.task_id, None))
+            if claimed is request:
+                if spec.kind is _EXECUTABLE:
+                    self._execute(full, job)
+                else:
+                    follower = self._call(full, job)
+            elif claimed is not None:
+                # An attempt that was cancelled while it waited, and the next one is here.
+                slots.requeue((claimed,))
+        self._job = None
+
+    def _call(self, request: TaskRequest, job: TaskContext) -> TaskRequest | None:
+        """Run a function; what may follow it at once on this slot."""
+        slots = self.slots
+        sink = slots.sink
+        task_id = request.task_id
+        sink.running(task_id, request.attempt, self.name)
+        job.take_over()
+        try:
+            value = call(request.spec.function, request.args, request.kwargs)
+        except BaseException as exc:  # SystemExit and the like fail the task, not the slot
+            self._failed(job, exc)
+            return None
+        if job.cancelled or self._abandoned:
+            self._cancelled(job)
+            return None
+        follower = slots.behind.pop(task_id, None) if slots.behind else None
+        if follower is None:
+            self.look()
+            sink.done(task_id, request.attempt, value)
+            return None
+        sink.done(task_id, request.attempt, value)
+        return slots.follow(follower, value)
+
+    def _execute(self, request: TaskRequest, job: TaskContext) -> None:
+        sink = self.slots.sink
+        command = request.command
+        assert isinstance(command, Command)
+        execution = Execution(
+            command,
+            name=job.name,
+            work_dir=sink.work_dir,
+            capture_stdio=request.spec.capture_stdio,
+            gpus=job.gpus,
+            grace=self.grace,
+        )
+        job.on_cancel = execution.cancel
+        if job.cancelled:
+            execution.cancel()
+        sink.running(request.task_id, request.attempt, self.name)
+        try:
+            result = execution.run()
+        except BaseException as exc:
+            self._failed(job, exc)
+        else:
+            if execution.cancelled or self._abandoned:
+                self._cancelled(job)
+            else:
+                sink.done(request.task_id, request.attempt, result)
+
+    def _failed(self, job: TaskContext, error: BaseException) -> None:
+        if job.cancelled or self._abandoned:
+            self._cancelled(job)
+        else:
+            self.slots.sink.failed(job.task_id, job.attempt, error)
+            self._withdraw_behind(job)
+
+    def _cancelled(self, job: TaskContext) -> None:
+        if not self._abandoned:
+            self.slots.sink.cancelled(job.task_id, job.attempt)
+        self._withdraw_behind(job)
+
+    def _withdraw_behind(self, job: TaskContext) -> None:
+        gone = self.slots.withdraw(job.task_id)
+        if gone:
+            self.slots.sink.report(gone)

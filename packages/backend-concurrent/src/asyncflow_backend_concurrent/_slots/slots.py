@@ -1,0 +1,379 @@
+"""The slots of a backend: threads that pull tasks from one queue.
+
+A slot is one core.  It runs a function itself or on a worker process of its own, or
+waits for an executable; whatever it does, it does one thing at a time, so
+``max_workers`` bounds all kinds of work together.
+
+There is no lock on the way of an ordinary task.  `Slots.waiting` says who may have it:
+the slot that pops it from there runs it, and `cancel` pops it to report it CANCELLED;
+the queue may hold entries that are no longer waiting, and slots pass over them.
+
+A task that asks for more than one core, for memory or for GPUs is *special*: it stands
+in `Slots.specials` and is admitted, in the order of the ids, under a lock.  The first
+one whose memory and GPUs are free but whose cores are not makes slots wait for it as
+they come, so narrow tasks cannot starve it; one that waits for memory or GPUs holds up
+nobody but later ones that want the same.
+
+A task that came behind the one it waits for stands in `waiting` like any other, and in
+`Slots.behind` instead of the queue.  The slot that has done the first goes on with it
+if nothing else waits for a slot; otherwise it comes last in the queue.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest, TaskState
+from radical.asyncflow.model import DEFAULT_RESOURCES
+
+from .resources import Ledger
+
+if TYPE_CHECKING:
+    from .slot import Slot
+
+__all__ = ["Admission", "Slots"]
+
+_CANCELLED = TaskState.CANCELLED
+
+_log = logging.getLogger("radical.asyncflow.concurrent")
+
+
+class Admission(NamedTuple):
+    """A special task that may run now; hand it back to `Slots.release`.
+
+    Attributes:
+        gpus: the ids of its GPUs.
+        lent: the slots that stand still for it.
+    """
+
+    request: TaskRequest
+    gpus: tuple[int, ...]
+    lent: list[Slot]
+
+
+class Slots:
+    """Up to *ledger.slots* threads, started as they are needed.
+
+    Attributes:
+        queue: ordinary tasks, the next one first.
+        waiting: every task that no slot has, by id.
+        behind: those of them that wait for another task, by the id of that.
+        given: what the other came to, by the id of one that was behind it.
+        specials: tasks that ask for more than one core, in order.
+        idle: slots that wait for work.
+        changes: counts what may make a special task admissible.
+        looking: one entry for each slot that is about to look into the queue of its own
+            accord: it need not be woken, which would cost more than a short task does.
+        closing: no further task is taken; slots leave when nothing waits.
+    """
+
+    def __init__(
+        self, ledger: Ledger, sink: ReportSink, make_slot: Callable[[Slots, int], Slot]
+    ) -> None:
+        self.ledger = ledger
+        self.sink = sink
+        self.queue: deque[TaskRequest] = deque()
+        self.waiting: dict[TaskId, TaskRequest] = {}
+        self.behind: dict[TaskId, TaskRequest] = {}
+        self.given: dict[TaskId, Any] = {}
+        self.specials: list[TaskRequest] = []
+        self.changes = 0
+        self.looking: list[None] = []
+        self.closing = False
+        self._make_slot = make_slot
+        self._size = ledger.slots
+        self._mutex = threading.Lock()
+        self._slots: list[Slot] = []
+        self.idle: list[Slot] = []
+        self._reserved: list[Slot] = []
+        self._running = 0  # threads that have not ended
+        self._ended = threading.Event()
+        self._ended.set()
+        atexit.register(self._at_exit)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def backlog(self) -> float:
+        """Tasks in the queue for each slot."""
+        return len(self.queue) / self._size
+
+    # ------------------------------------------------ from the backend's side
+
+    def submit(self, batch: Sequence[TaskRequest]) -> None:
+        """Take the tasks; from one thread at a time.
+
+        Raises:
+            RuntimeError: not even one thread can be started; no task was taken.
+        """
+        if len(self._slots) < self._size and len(self.idle) < len(batch):
+            self._start(sum(not request.dependencies for request in batch))
+        waiting = self.waiting
+        ready = 0
+        ordinary: list[TaskRequest] = []
+        for request in batch:
+            waiting[request.task_id] = request
+            if request.dependencies:
+                self.behind[request.dependencies[0]] = request
+                continue
+            ready += 1
+            asked = request.spec.resources
+            if asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES:
+                ordinary.append(request)
+            else:
+                self._add_special(request)
+        self.queue.extend(ordinary)
+        # Whoever takes a task and leaves another wakes the next slot.
+        self.wake(ready - len(self.looking))
+
+    def cancel(self, task_ids: Collection[TaskId]) -> None:
+        """Report those that wait as CANCELLED, and have those that run stopped."""
+        gone: list[Report] = []
+        rest: set[TaskId] = set()
+        for task_id in task_ids:
+            request = self.waiting.pop(task_id, None)
+            if request is None:
+                rest.add(task_id)
+                continue
+            gone.append(Report(task_id, request.attempt, _CANCELLED))
+            for number in request.dependencies:
+                self.behind.pop(number, None)
+            gone += self.withdraw(task_id)
+        for slot in tuple(self._slots) if rest else ():
+            gone += slot.cancel(rest)
+        if gone:
+            self.sink.report(gone)
+        if gone and not self.waiting:
+            self._sweep()
+        if self.specials:
+            self._stir()
+
+    def close(self, *, cancel: bool) -> None:
+        """Take nothing more, and let the slots leave; does not wait for them."""
+        self.closing = True
+        if cancel:
+            running = {task_id for slot in tuple(self._slots) for task_id in slot.holds()}
+            self.cancel([*self.waiting, *running])
+        self._stir()
+
+    def wait(self, patience: float | None) -> None:
+        """Until all slots have left; after *patience* seconds they are abandoned.
+
+        A thread cannot be ended from outside: one whose function does not return stays,
+        as a daemon, and its task is reported CANCELLED.
+        """
+        deadline = None if patience is None else time.monotonic() + patience
+        self._ended.wait(patience)
+        for slot in tuple(self._slots):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            slot.thread.join(1.0 if self._ended.is_set() else left)
+            if slot.thread.is_alive():
+                self._abandon(slot)
+        self._ended.set()  # whoever waits without a limit need not wait for the abandoned
+        atexit.unregister(self._at_exit)
+
+    def _abandon(self, slot: Slot) -> None:
+        held = slot.abandon()
+        for context in held:
+            _log.warning(
+                "task %r (#%d) does not return; its thread %s is left behind",
+                *(context.name, context.task_id, slot.name),
+            )
+        self.sink.report([Report(job.task_id, job.attempt, _CANCELLED) for job in held])
+
+    def _at_exit(self) -> None:
+        """The program forgot to shut down: finish what it submitted, unless it failed."""
+        failed = getattr(sys, "last_type", None) is not None
+        self.close(cancel=failed)
+        self.wait(2 * max((slot.grace for slot in self._slots), default=0.0) if failed else None)
+
+    # --------------------------------------------------- from the slots' side
+
+    def withdraw(self, task_id: TaskId) -> list[Report]:
+        """Reports of the tasks behind one that will not be done: they are CANCELLED."""
+        gone: list[Report] = []
+        while (request := self.behind.pop(task_id, None)) is not None:
+            task_id = request.task_id
+            if self.waiting.pop(task_id, None) is request:
+                gone.append(Report(task_id, request.attempt, _CANCELLED))
+        return gone
+
+    def follow(self, request: TaskRequest, value: Any) -> TaskRequest | None:
+        """*request*'s turn has come, with *value*: itself if the slot may run it at once."""
+        self.given[request.task_id] = value
+        if not self.queue and not self.specials:
+            return request
+        self.queue.append(request)
+        return None
+
+    def requeue(self, requests: Iterable[TaskRequest]) -> None:
+        """Put back, at the front, tasks that were taken and have not begun."""
+        back = list(requests)
+        self.waiting.update((request.task_id, request) for request in back)
+        for request in reversed(back):
+            if request.spec.resources == DEFAULT_RESOURCES:
+                self.queue.appendleft(request)
+            else:
+                self._add_special(request)
+        self.wake(len(back))
+
+    def park(self, slot: Slot, seen: int) -> bool:
+        """Wait for work; False if the slot is to leave.
+
+        *seen* is what `changes` was before the slot last looked for a special task.
+        """
+        self.idle.append(slot)
+        slot.look_away()
+        if self.queue or self.closing or seen != self.changes:
+            # Whoever adds work looks at the idle slots afterwards: this one is seen
+            # there, or sees the work here.
+            try:
+                self.idle.remove(slot)
+            except ValueError:
+                slot.wake.acquire()  # somebody has woken it already
+            # What is behind another task is left to the slot that runs that one.
+            return not self.closing or bool(self.queue or self.specials)
+        slot.wake.acquire()
+        return True
+
+    def wake(self, count: int) -> None:
+        """Have so many of the idle slots look for work."""
+        idle = self.idle
+        while count > 0:
+            try:
+                slot = idle.pop()
+            except IndexError:
+                return
+            slot.wake.release()
+            count -= 1
+
+    def left(self) -> None:
+        """A slot's thread is about to end."""
+        with self._mutex:
+            self._running -= 1
+            if not self._running:
+                self._ended.set()
+        self._stir()
+
+    def admit(self, slot: Slot) -> Admission | None:
+        """A special task for *slot* to run now, or None.
+
+        *slot* may be made to stand still meanwhile, for a task that needs many.
+        """
+        with self._mutex:
+            request = self._next_special()
+            if request is not None:
+                needed = request.spec.resources.total_cores - 1
+                while len(self._reserved) < needed:
+                    try:
+                        self._reserved.append(self.idle.pop())
+                    except IndexError:
+                        break
+                if len(self._reserved) >= needed:
+                    self.specials.remove(request)
+                    gpus = self.ledger.take(request.spec.resources)
+                    lent, self._reserved = self._reserved[:needed], self._reserved[needed:]
+                    admission = Admission(request, gpus, lent)
+                else:
+                    slot.look_away()
+                    self._reserved.append(slot)
+                    admission = None
+            if request is None:
+                free, self._reserved = self._reserved, []
+        if request is None:
+            for other in free:
+                other.wake.release()
+            return None
+        if admission is None:
+            slot.wake.acquire()
+        elif self.specials:
+            self.wake(1)
+        return admission
+
+    def _next_special(self) -> TaskRequest | None:
+        """The first one whose memory and GPUs are free, if its turn has come."""
+        try:
+            oldest: float = self.queue[0].task_id
+        except IndexError:
+            oldest = float("inf")
+        self.specials = [
+            request for request in self.specials if self.waiting.get(request.task_id) is request
+        ]
+        scarce: set[str] = set()
+        for request in self.specials:
+            asked = request.spec.resources
+            wants = {name for name in ("memory", "gpus") if getattr(asked, name)}
+            if wants & scarce or not self.ledger.fits(asked):
+                scarce |= wants
+            else:
+                return request if request.task_id < oldest else None
+        return None
+
+    def release(self, admission: Admission) -> None:
+        """A special task is done."""
+        with self._mutex:
+            self.ledger.give_back(admission.request.spec.resources, admission.gpus)
+            self.changes += 1
+        for slot in admission.lent:
+            slot.wake.release()
+
+    # ------------------------------------------------------------------ inner
+
+    def _add_special(self, request: TaskRequest) -> None:
+        self._start(request.spec.resources.total_cores)
+        with self._mutex:
+            if request not in self.specials:
+                self.specials.append(request)
+            self.specials.sort(key=lambda item: item.task_id)
+            self.changes += 1
+
+    def _sweep(self) -> None:
+        """Let go of what stands in the queue and was cancelled."""
+        queue = self.queue
+        for _ in range(len(queue)):
+            try:
+                request = queue.popleft()
+            except IndexError:
+                return
+            if self.waiting.get(request.task_id) is request:
+                # A slot put it there meanwhile.
+                queue.append(request)
+                self.wake(1)
+            elif request.dependencies:
+                self.given.pop(request.task_id, None)
+
+    def _start(self, wanted: int) -> None:
+        """Start threads, so that *wanted* are free or all are there."""
+        with self._mutex:
+            missing = min(wanted - len(self.idle), self._size - len(self._slots))
+            for _ in range(missing):
+                slot = self._make_slot(self, len(self._slots) + 1)
+                self._running += 1
+                self._ended.clear()
+                try:
+                    slot.thread.start()
+                except RuntimeError:
+                    self._running -= 1
+                    if not self._slots:
+                        raise
+                    _log.warning("no more than %d worker threads can be started", len(self._slots))
+                    self._size = len(self._slots)
+                    return
+                self._slots.append(slot)
+
+    def _stir(self) -> None:
+        """Have every slot that stands still look again."""
+        with self._mutex:
+            self.changes += 1
+            free, self._reserved = self._reserved, []
+        for slot in free:
+            slot.wake.release()
+        self.wake(self._size)

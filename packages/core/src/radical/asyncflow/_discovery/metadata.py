@@ -1,0 +1,313 @@
+"""What is installed: entry points and their distributions, read from metadata alone.
+
+Nothing here imports a plugin.  Entry points are read one distribution at a time,
+because the standard library's `entry_points` raises for all of them when one
+``entry_points.txt`` on the path has a line it cannot parse.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._reference import is_reference
+from ..version import __version__
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
+    from packaging.requirements import Requirement
+
+__all__ = [
+    "CORE",
+    "DISABLE",
+    "OFFICIAL",
+    "Declaration",
+    "Official",
+    "Status",
+    "Verdict",
+    "canonical",
+    "is_disabled",
+    "is_local",
+    "judge",
+    "judge_requirements",
+    "scan",
+]
+
+CORE = "radical.asyncflow"
+DISABLE = "ASYNCFLOW_DISABLE_PLUGINS"
+
+_log = logging.getLogger("radical.asyncflow")
+
+
+class Official(NamedTuple):
+    """A backend of our own, so that it can be listed before it is installed."""
+
+    distribution: str
+    extra: str
+    summary: str
+
+    @property
+    def hint(self) -> str:
+        """How to install it."""
+        return f"Try: pip install '{CORE}[{self.extra}]'"
+
+
+OFFICIAL = {
+    "noop": Official("asyncflow-backend-noop", "noop", "Runs nothing: dry runs and tests"),
+    "concurrent": Official(
+        "asyncflow-backend-concurrent", "concurrent", "Threads and processes of this machine"
+    ),
+    "dask": Official("asyncflow-backend-dask", "dask", "Workers of a Dask cluster"),
+    "radical_pilot": Official(
+        "asyncflow-backend-radical", "radicalpilot", "Nodes of an HPC machine, by RADICAL-Pilot"
+    ),
+}
+
+
+class Status(enum.StrEnum):
+    """What can be said of a backend."""
+
+    AVAILABLE = "available"
+    MISSING_DEPENDENCY = "missing-dependency"
+    INCOMPATIBLE = "incompatible"
+    NOT_INSTALLED = "not-installed"
+    BROKEN = "broken"
+
+
+class Verdict(NamedTuple):
+    """A status, and unless it is AVAILABLE: why, what would mend it, and the real error."""
+
+    status: Status
+    reason: str = ""
+    hint: str = ""
+    cause: BaseException | None = None
+
+
+AVAILABLE = Verdict(Status.AVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One line of an ``entry_points.txt``, with what its distribution says of itself."""
+
+    name: str
+    value: str
+    distribution: str
+    version: str
+    summary: str
+    requires_python: str
+    requires: tuple[str, ...]
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the distribution is the one that we publish under this name."""
+        ours = OFFICIAL.get(self.name)
+        return ours is not None and canonical(self.distribution) == ours.distribution
+
+    @property
+    def label(self) -> str:
+        """Distribution and version, for messages."""
+        return f"{self.distribution} {self.version}".rstrip()
+
+
+def canonical(distribution: str) -> str:
+    """The name of a distribution as PEP 503 normalizes it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def scan(group: str) -> list[Declaration]:
+    """Every entry point of *group*, disabled and invalid ones included.
+
+    A distribution that is shadowed by one of the same name, earlier on ``sys.path``,
+    is left out.  Not cached: what was installed a moment ago is found.
+    """
+    from importlib.metadata import distributions
+
+    found: list[Declaration] = []
+    seen: set[str] = set()
+    for distribution in distributions():
+        try:
+            text = distribution.read_text("entry_points.txt")
+        except (OSError, UnicodeError) as error:
+            _log.debug("entry points of %r cannot be read: %s", distribution, error)
+            continue
+        if not text or group not in text:
+            continue
+        lines = list(_section(text, group))
+        if lines:
+            facts = _facts(distribution)
+            distribution_name = canonical(facts[0])
+            if distribution_name not in seen:
+                seen.add(distribution_name)
+                found += (Declaration(name, value, *facts) for name, value in lines)
+    return found
+
+
+def _section(text: str, group: str) -> Iterator[tuple[str, str]]:
+    """Names and values below ``[group]``; the value is "" where a line has none."""
+    inside = False
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[":
+            inside = line[1:].rstrip("]").strip() == group
+        elif inside:
+            name, _, value = line.partition("=")
+            if name.strip():
+                yield name.strip(), value.strip()
+
+
+def _facts(distribution: Distribution) -> tuple[str, str, str, str, tuple[str, ...]]:
+    try:
+        fields = distribution.metadata
+        facts = [fields[key] or "" for key in ("Name", "Version", "Summary", "Requires-Python")]
+        # `Distribution.requires` reads it all once more; an egg has them in a file of their own.
+        requires = tuple(fields.get_all("Requires-Dist") or distribution.requires or ())
+    except Exception as error:
+        _log.debug("metadata of %r cannot be read: %s", distribution, error)
+        facts, requires = ["", "", "", ""], ()
+    name, version, summary, python = (str(fact) for fact in facts)
+    return name or "a distribution without a name", version, summary, python, requires
+
+
+def is_disabled(declaration: Declaration) -> bool:
+    """Whether ``ASYNCFLOW_DISABLE_PLUGINS`` switches it off.
+
+    ``1`` or ``all`` is every third party's; otherwise a comma-separated list of names
+    of entry points and distributions.
+    """
+    setting = os.environ.get(DISABLE, "").strip()
+    if setting.lower() in {"1", "all", "true", "yes"}:
+        return not declaration.is_official
+    words = {word.strip() for word in setting.split(",")} - {""}
+    return declaration.name in words or canonical(declaration.distribution) in set(
+        map(canonical, words)
+    )
+
+
+def is_local(distribution: str) -> bool:
+    """Whether it was installed from a folder of this machine (PEP 610), not from an index."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import distribution as find
+
+    try:
+        text = find(distribution).read_text("direct_url.json") or ""
+    except (PackageNotFoundError, OSError, UnicodeError) as error:
+        _log.debug("the origin of %r cannot be read: %s", distribution, error)
+        return False
+    return '"dir_info"' in text
+
+
+def judge(declaration: Declaration) -> Verdict:
+    """Whether the distribution fits this core, this Python and what else is installed."""
+    if not is_reference(declaration.value):
+        reason = f"{declaration.label} declares the entry point {declaration.value!r}, "
+        return Verdict(
+            Status.BROKEN, reason + "which names no module", _upgrade(declaration.distribution)
+        )
+    python = ".".join(map(str, sys.version_info[:3]))
+    if not _allows(declaration.requires_python, python):
+        need = declaration.requires_python
+        return Verdict(
+            Status.INCOMPATIBLE,
+            f"{declaration.label} needs Python {need}; this is {python}",
+            f"Try: a Python {need}",
+        )
+    official = OFFICIAL[declaration.name].hint if declaration.is_official else ""
+    return judge_requirements(declaration.requires, declaration.label, hint=official)
+
+
+def _upgrade(distribution: str) -> str:
+    return f"Try: pip install --upgrade '{distribution}'"
+
+
+def judge_requirements(requirements: Iterable[str], who: str, *, hint: str = "") -> Verdict:
+    """AVAILABLE if every requirement that applies here is installed in a version that fits.
+
+    *hint* replaces the one that would name the missing requirements.
+    """
+    from importlib.metadata import PackageNotFoundError
+
+    missing: list[tuple[str, str]] = []
+    cause: PackageNotFoundError | None = None
+    for text in requirements:
+        need = _applicable(text)
+        if need is None:
+            continue
+        wanted = f"{need.name}{need.specifier}"
+        if canonical(need.name) == canonical(CORE):
+            if not _allows(str(need.specifier), __version__):
+                return Verdict(
+                    Status.INCOMPATIBLE,
+                    f"{who} needs {wanted}; this is {__version__}",
+                    f"Try: pip install '{wanted}'",
+                )
+            continue
+        try:
+            version = _installed(need.name)
+        except PackageNotFoundError as error:
+            cause = cause or error
+            missing.append((wanted, "is not installed"))
+        else:
+            if not _allows(str(need.specifier), version):
+                missing.append((wanted, f"is installed as {version}"))
+    if not missing:
+        return AVAILABLE
+    names = " ".join(f"'{wanted}'" for wanted, _ in missing)
+    reason = "; ".join(f"{wanted}, which {how}" for wanted, how in missing)
+    return Verdict(
+        Status.MISSING_DEPENDENCY,
+        f"{who} needs {reason}",
+        hint or f"Try: pip install {names}",
+        cause,
+    )
+
+
+def _installed(name: str) -> str:
+    """Version of an installed distribution; "" if its metadata does not say.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    from importlib.metadata import distribution
+
+    return str(distribution(name).metadata["Version"] or "")
+
+
+def _applicable(text: str) -> Requirement | None:
+    """*text* parsed, or None if its marker is false here or it cannot be read.
+
+    What no tool can read is not held against the plugin: its import will tell.
+    """
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        need = Requirement(text)
+        if need.marker is None or need.marker.evaluate({"extra": ""}):
+            return need
+    except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName) as error:
+        _log.debug("requirement %r is ignored: %s", text, error)
+    return None
+
+
+def _allows(specifier: str, version: str) -> bool:
+    """Whether *version* fits; True where either of the two cannot be read."""
+    if not specifier:
+        return True
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion
+
+    try:
+        return SpecifierSet(specifier).contains(version, prereleases=True)
+    except (InvalidSpecifier, InvalidVersion) as error:
+        _log.debug("version %r is not compared with %r: %s", version, specifier, error)
+        return True

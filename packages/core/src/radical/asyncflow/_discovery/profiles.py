@@ -1,0 +1,287 @@
+"""Profiles: which backends, with which settings, when the program names none.
+
+They stand in ``asyncflow.toml``, the nearest from the current folder upwards (or the
+file that ``ASYNCFLOW_CONFIG`` names), then in the user's own
+``$XDG_CONFIG_HOME/asyncflow/asyncflow.toml``, then in plugins (site profiles); of
+two with one name the first counts::
+
+    default = "laptop"
+
+    [profiles.laptop]
+    backend = "concurrent"
+    config = { max_workers = 4 }
+
+    [profiles.cluster]
+    backends = [
+        { backend = "dask", config = { scheduler = "tcp://head:8786" } },
+        { backend = "concurrent", name = "local" },
+    ]
+
+A file that is a single profile may leave out the frame: ``backend`` and ``config``
+stand at its top, and it is the default.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .._text import closest
+from ..errors import ConfigurationError
+from .registry import registry
+from .settings import BACKEND, CONFIG, PROFILE, inherited, overlay, parse_settings
+
+__all__ = ["Choice", "Profile", "Profiles", "files", "load", "resolve"]
+
+FILE = "asyncflow.toml"
+FALLBACK = "concurrent"
+
+_log = logging.getLogger("radical.asyncflow")
+
+
+class Choice(NamedTuple):
+    """A backend to create: ``create(choice.name, choice.config)``."""
+
+    name: str
+    config: Mapping[str, Any]
+
+    @property
+    def instance(self) -> str:
+        """The name that tasks ask for it by."""
+        return str(self.config.get("name", self.name))
+
+
+class Profile(NamedTuple):
+    """A named choice of backends; the first is the engine's default."""
+
+    name: str
+    choices: tuple[Choice, ...]
+    source: str
+    """The file or the plugin that it comes from."""
+
+
+@dataclass
+class Profiles:
+    """Every profile that can be seen from here."""
+
+    default: str | None = None
+    profiles: dict[str, Profile] = field(default_factory=dict)
+
+    def add(self, default: str | None, profiles: Iterable[Profile]) -> None:
+        """Add what comes from one source; what is there already counts."""
+        self.default = self.default or default
+        for profile in profiles:
+            self.profiles.setdefault(profile.name, profile)
+
+    def add_site(self) -> None:
+        """Add the profiles of plugins; one that is wrong is logged and left out."""
+        for plugin, hook in registry.hooks("asyncflow_profiles"):
+            source = f"plugin {plugin}"
+            try:
+                self.add(None, _read({"profiles": hook()}, source)[1])
+            except Exception as error:
+                _log.warning("profiles of %s are left out: %s", source, error, exc_info=error)
+
+    def __getitem__(self, name: str) -> Profile:
+        """Raises ConfigurationError if there is no such profile."""
+        if name not in self.profiles:
+            self.add_site()
+        if name not in self.profiles:
+            known = ", ".join(self.profiles) or f"none; they stand in {FILE}"
+            raise ConfigurationError(
+                f"no profile {name!r}{closest(name, self.profiles)} (known: {known})"
+            )
+        return self.profiles[name]
+
+
+def load() -> Profiles:
+    """The profiles of the files; those of plugins are added when a name is not among them.
+
+    Raises:
+        ConfigurationError: a file cannot be read, is not TOML (with its line), or holds
+            something that no profile can; names all that is wrong in it.
+    """
+    profiles = Profiles()
+    for path in files():
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path} is not TOML: {error}") from error
+        profiles.add(*_read(document, str(path)))
+    return profiles
+
+
+def files() -> list[Path]:
+    """The files that hold profiles, the nearest first."""
+    named = os.environ.get(CONFIG)
+    if named:
+        files = [Path(named)]
+    else:
+        here = Path.cwd()
+        nearest = (folder / FILE for folder in (here, *here.parents))
+        files = [path for path in nearest if path.is_file()][:1]
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    user = Path(home).expanduser() / "asyncflow" / FILE
+    if user.is_file() and user not in files:
+        files.append(user)
+    return files
+
+
+def _read(document: Mapping[str, Any], source: str) -> tuple[str | None, list[Profile]]:
+    """The default's name and the profiles of one document."""
+    problems: list[str] = []
+    _check_keys(document, ("default", "profiles", "backend", "backends", "config"), "", problems)
+    default = document.get("default")
+    if not isinstance(default, str | None):
+        problems.append(f"default must be the name of a profile, not {default!r}")
+    tables = document.get("profiles", {})
+    if not isinstance(tables, Mapping):
+        problems.append(f"profiles must be a table of profiles, not {tables!r}")
+        tables = {}
+    tables = {str(name): table for name, table in tables.items()}
+    frameless = {key: document[key] for key in ("backend", "backends", "config") if key in document}
+    if frameless:
+        if default is not None:
+            problems.append("default and a backend at the top of the file exclude each other")
+        default = source
+        tables[source] = frameless
+    profiles = [
+        Profile(
+            name, _choices(table, "" if name == source else f"profiles.{name}", problems), source
+        )
+        for name, table in tables.items()
+    ]
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise ConfigurationError(f"{source}:{lines}")
+    return default, profiles
+
+
+def _choices(table: Any, where: str, problems: list[str]) -> tuple[Choice, ...]:
+    if not isinstance(table, Mapping):
+        problems.append(f"{where} must be a table, not {table!r}")
+        return ()
+    if "backends" not in table:
+        return tuple(_choice(table, where, problems))
+    _check_keys(table, ("backends",), where, problems)
+    entries = table["backends"]
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
+        problems.append(f"{_at(where, 'backends')} must be a list of tables, not {entries!r}")
+        return ()
+    choices = [
+        choice
+        for index, entry in enumerate(entries)
+        for choice in _choice(entry, f"{_at(where, 'backends')}[{index}]", problems)
+    ]
+    names = [choice.instance for choice in choices]
+    problems += (
+        f"{_at(where, 'backends')}: two are named {name!r}; give one a name"
+        for name in sorted({name for name in names if names.count(name) > 1})
+    )
+    return tuple(choices)
+
+
+def _choice(table: Any, where: str, problems: list[str]) -> list[Choice]:
+    """A list of one, or of none if the table is wrong."""
+    if not isinstance(table, Mapping):
+        problems.append(f"{where} must be a table, not {table!r}")
+        return []
+    before = len(problems)
+    _check_keys(table, ("backend", "name", "config"), where, problems)
+    backend, name, config = table.get("backend"), table.get("name"), table.get("config", {})
+    if not isinstance(backend, str) or not backend:
+        given = f"must be the name of one, not {backend!r}" if "backend" in table else "is missing"
+        problems.append(f"{_at(where, 'backend')} {given}")
+    if name is not None and (not isinstance(name, str) or not name):
+        problems.append(f"{_at(where, 'name')} must be a text, not {name!r}")
+    if not isinstance(config, Mapping):
+        problems.append(f"{_at(where, 'config')} must be a table, not {type(config).__name__}")
+    if len(problems) > before:
+        return []
+    return [Choice(str(backend), {**config, "name": name} if name else dict(config))]
+
+
+def _check_keys(
+    table: Mapping[str, Any], known: tuple[str, ...], where: str, problems: list[str]
+) -> None:
+    problems += (
+        f"unknown key {_at(where, str(key))!r}{closest(str(key), known)}"
+        for key in table
+        if key not in known
+    )
+
+
+def _at(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def resolve(
+    backend: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    profile: str | None = None,
+    overrides: Iterable[str] = (),
+) -> list[Choice]:
+    """Which backends to create; the first is the default one.
+
+    *backend*, else ``ASYNCFLOW_BACKEND``, else the profile (*profile*, else
+    ``ASYNCFLOW_PROFILE``, else the default of the files), else ``concurrent``.  A
+    backend chosen by name takes its settings from the profile that was asked for, if
+    that one has it.  Over them lie *config*, then ``ASYNCFLOW_SET`` unless *backend* is
+    given, then *overrides*, texts as for `parse_settings`.  Where a profile holds
+    several backends, the first key of a setting is the name of one.
+
+    Raises:
+        ConfigurationError: a file, a profile or a setting is wrong.
+    """
+    named = backend or os.environ.get(BACKEND)
+    asked = profile or os.environ.get(PROFILE)
+    if named:
+        choices = [_named(named, load()[asked] if asked else None)]
+    else:
+        profiles = load()
+        asked = asked or profiles.default
+        choices = list(profiles[asked].choices) if asked else [Choice(FALLBACK, {})]
+    settings = parse_settings(overrides)
+    outer = inherited()
+    if backend is None:
+        settings = overlay(outer, settings)
+    elif outer:
+        _log.warning("the settings %s do not apply: the program names its backend", [*outer])
+    if len(choices) == 1:
+        only = choices[0]
+        return [Choice(only.name, overlay({**only.config, **(config or {})}, settings))]
+    if config:
+        raise ConfigurationError(
+            f"config= is for one backend, but profile {asked!r} has {len(choices)}; "
+            "name the backend or put the settings into the profile"
+        )
+    return _spread(choices, settings)
+
+
+def _named(backend: str, profile: Profile | None) -> Choice:
+    for choice in profile.choices if profile else ():
+        if backend in (choice.name, choice.instance):
+            return choice
+    return Choice(backend, {})
+
+
+def _spread(choices: Sequence[Choice], settings: Mapping[str, Any]) -> list[Choice]:
+    """*choices*, each with the part of *settings* below its own name."""
+    names = [choice.instance for choice in choices]
+    for key, value in settings.items():
+        if key not in names or not isinstance(value, Mapping):
+            raise ConfigurationError(
+                f"setting {key!r}: say which backend it is for, as {names[0]}.key=value "
+                f"(backends: {', '.join(names)})"
+            )
+    return [
+        Choice(choice.name, overlay(choice.config, settings.get(name, {})))
+        for name, choice in zip(names, choices, strict=True)
+    ]

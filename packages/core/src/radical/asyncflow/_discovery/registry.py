@@ -1,0 +1,338 @@
+"""Which backends there are, and how one is loaded: by name, when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pluggy
+
+from .._reference import load_reference
+from ..backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
+from ..config import check_model, merge, schema, validate
+from ..errors import (
+    AsyncFlowError,
+    BackendBrokenError,
+    BackendError,
+    BackendNotFoundError,
+    BackendStartError,
+    ConfigurationError,
+)
+from ..hookspecs import BACKEND_GROUP
+from ..version import __version__
+from .declared import ContractError, Registration, check_declared, check_factory, plain
+from .listing import BackendInfo, Entry, broken, unavailable
+from .metadata import (
+    AVAILABLE,
+    DISABLE,
+    OFFICIAL,
+    Declaration,
+    Status,
+    Verdict,
+    is_disabled,
+    judge,
+    judge_requirements,
+    scan,
+)
+from .plugins import Plugins
+
+__all__ = ["Registry", "registry"]
+
+
+class Registry:
+    """The backends and plugins that this process can see.
+
+    Every method may be called from any thread.  Listing reads metadata only; a plugin
+    is imported when its backend is asked for, and a failure of that is remembered
+    until `refresh`, or until another version of its distribution is installed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._registered: dict[str, Registration] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Forget every load, good or failed; what this program registered stays."""
+        with self._lock:
+            importlib.invalidate_caches()
+            self._plugins = Plugins()
+            self._specs: dict[Declaration | Registration, BackendSpec] = {}
+            self._failures: dict[Declaration | Registration, Verdict] = {}
+
+    def register_backend(
+        self,
+        name: str,
+        factory: str | Callable[..., ExecutionBackend],
+        *,
+        summary: str = "",
+        config_model: str | type | None = None,
+        capabilities: Capabilities | None = None,
+    ) -> None:
+        """Make *factory* known as *name*, in this process and before any installed one.
+
+        Args:
+            factory: an `ExecutionBackend` class, ``"module:Class"`` for one, or a
+                callable; called with the validated settings and ``name=`` as keywords.
+            config_model: as in `BackendSpec`; without one the backend takes no settings.
+            capabilities: those of the class, if not given.
+
+        Raises:
+            ConfigurationError: *name* is registered already, or *factory* cannot be one.
+        """
+        _check_name(name)
+        check_factory(name, factory)
+        with self._lock:
+            if name in self._registered:
+                raise ConfigurationError(
+                    f"backend {name!r} is registered already; call unregister_backend first"
+                )
+            self._registered[name] = Registration(
+                name, factory, summary, config_model, capabilities
+            )
+
+    def unregister_backend(self, name: str) -> None:
+        """Take back `register_backend`.
+
+        Raises:
+            BackendNotFoundError: nothing of this name was registered by this program.
+        """
+        with self._lock:
+            source = self._registered.pop(name, None)
+            if source is None:
+                raise BackendNotFoundError(f"Backend {name!r} was not registered by this program.")
+            self._specs.pop(source, None)
+            self._failures.pop(source, None)
+
+    def list_available_backends(self) -> dict[str, BackendInfo]:
+        """Every known backend, ``{name: info}``: ours first, then the others by alphabet.
+
+        Made from metadata alone: nothing is imported, and nothing that is wrong with a
+        plugin raises here.
+        """
+        return {entry.name: entry.info() for entry in self._entries()}
+
+    def get_backend_spec(self, name: str) -> BackendSpec:
+        """What the backend *name* declares; loads its plugin, but not its class.
+
+        Raises:
+            BackendNotFoundError: unknown, not installed, or without a requirement.
+            BackendBrokenError: it does not load; ``__cause__`` is the real error.
+            BackendIncompatibleError: written for another core, contract or Python.
+        """
+        return self._find(name)[1]
+
+    def load_factory(self, name: str) -> Callable[..., ExecutionBackend]:
+        """The class (or whatever makes instances) of the backend *name*.
+
+        Raises:
+            BackendError: as `get_backend_spec`.
+        """
+        source, spec = self._find(name)
+        factory: Callable[..., ExecutionBackend] = self._load(source, spec.factory)
+        return factory
+
+    def create(
+        self, name: str, /, config: Mapping[str, Any] | None = None, **more: Any
+    ) -> ExecutionBackend:
+        """A new instance of the backend *name*, not started.
+
+        The settings are *config* and *more* together.  ``name`` among them is the
+        instance's own name, for an engine with several backends of one kind.
+
+        Raises:
+            BackendError: as `get_backend_spec`; or the instance could not be made.
+            ConfigurationError: names everything that is wrong with the settings.
+        """
+        source, spec = self._find(name)
+        settings = merge(config, more, backend=name)
+        own_name = settings.pop("name", name)
+        if not isinstance(own_name, str) or not own_name:
+            raise ConfigurationError(
+                f"config of backend {name!r}: 'name' must be a text, not {own_name!r}"
+            )
+        model = self._model(source, spec)
+        factory = self._load(source, spec.factory)
+        called = ""
+        try:
+            values = validate(model, settings, backend=name)
+            called = ", ".join(f"{key}=" for key in (*values, "name"))
+            backend = factory(**values, name=own_name)
+        except AsyncFlowError:
+            raise
+        except Exception as error:
+            text = f"Backend {name!r} could not be made: {type(error).__name__}: {error}"
+            if called and isinstance(error, TypeError):
+                text += f" (its factory is called with {called})"
+            raise BackendStartError(text) from error
+        if not isinstance(backend, ExecutionBackend):
+            raise BackendBrokenError(
+                f"Backend {name!r}: its factory must return an ExecutionBackend, "
+                f"not {type(backend).__name__}"
+            )
+        return backend
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Everything ``asyncflow backends show`` says of *name*, ready for JSON.
+
+        The keys of `BackendInfo` and ``name``, ``core_version``, ``core_api_version``;
+        for a backend that loads also ``capabilities``, ``requirements``, ``api_version``
+        and ``config_schema`` (a JSON schema, or None if it takes no settings).
+
+        Raises:
+            BackendNotFoundError: no backend of this name is known.
+        """
+        details: dict[str, Any] = {}
+        try:
+            source, spec = self._find(name)
+            model = self._model(source, spec)
+            details = {
+                "capabilities": plain(spec.capabilities),
+                "requirements": list(spec.requirements),
+                "api_version": _dotted(spec.api_version),
+                "config_schema": schema(model) if model else None,
+            }
+        except BackendError:
+            # Known, but out of order: the entry below says why.
+            if not self._entry(name).is_known:
+                raise
+        return {
+            "name": name,
+            **self._entry(name).info(),
+            **details,
+            "core_version": __version__,
+            "core_api_version": _dotted(API_VERSION),
+        }
+
+    def load_plugins(self) -> pluggy.PluginManager:
+        """Load the group ``radical.asyncflow.plugins``, once.
+
+        A plugin that does not load is logged as a warning and left out.
+        """
+        with self._lock:
+            return self._plugins.load()
+
+    def hooks(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
+        """The implementations of *hook*, each with its plugin's name, to be called one by one.
+
+        So that a caller can guard each: pluggy's own call ends at the first that raises.
+        """
+        with self._lock:
+            return self._plugins.hooks(hook)
+
+    def _entries(self) -> list[Entry]:
+        with self._lock:
+            found = _declarations()
+            others = sorted({*found, *self._registered} - {*OFFICIAL})
+            entries = [self._judge(name, found.get(name, [])) for name in (*OFFICIAL, *others)]
+            return [entry for entry in entries if entry.is_known]
+
+    def _entry(self, name: str) -> Entry:
+        with self._lock:
+            found = [] if name in self._registered else _declarations().get(name, [])
+            return self._judge(name, found)
+
+    def _judge(self, name: str, found: list[Declaration]) -> Entry:
+        registered = self._registered.get(name)
+        if registered is not None:
+            return Entry(name, registered, self._verdict(registered))
+        enabled = [one for one in found if not is_disabled(one)]
+        enabled = [one for one in enabled if one.is_official] or enabled
+        if len(enabled) == 1:
+            return Entry(name, enabled[0], self._verdict(enabled[0]))
+        if enabled:
+            labels = " and ".join(one.label for one in enabled)
+            reason = f"{labels} both declare a backend {name!r}"
+            hint = f"Uninstall one of them, or name it in {DISABLE}"
+            return Entry(name, enabled[0], Verdict(Status.BROKEN, reason, hint))
+        reason, hint = "", OFFICIAL[name].hint if name in OFFICIAL else ""
+        if found:
+            reason = f"{found[0].label} is disabled"
+            hint = f"Take it out of {DISABLE}"
+        return Entry(name, None, Verdict(Status.NOT_INSTALLED, reason, hint))
+
+    def _verdict(self, source: Declaration | Registration) -> Verdict:
+        if source in self._failures:
+            return self._failures[source]
+        verdict = judge(source) if isinstance(source, Declaration) else AVAILABLE
+        spec = self._specs.get(source)
+        if spec is None or verdict.status is not Status.AVAILABLE:
+            return verdict
+        return judge_requirements(spec.requirements, f"backend {source.name!r}")
+
+    def _find(self, name: str) -> tuple[Declaration | Registration, BackendSpec]:
+        _check_name(name)
+        with self._lock:
+            source, verdict = self._entry(name)[1:]
+            if source is not None and source not in self._specs and verdict == AVAILABLE:
+                with self._guard(source):
+                    self._specs[source] = self._declared(source)
+                verdict = self._verdict(source)
+            if source is None or verdict.status is not Status.AVAILABLE:
+                raise unavailable(Entry(name, source, verdict), self._entries())
+            return source, self._specs[source]
+
+    def _declared(self, source: Declaration | Registration) -> BackendSpec:
+        if isinstance(source, Registration):
+            return source.spec()
+        plugin = load_reference(source.value)
+        title = f"backend {source.name} of {source.label}"
+        return check_declared(self._plugins.backend(title, plugin), source)
+
+    def _load(self, source: Declaration | Registration, reference: Any) -> Any:
+        """The object behind ``"module:Class"``; anything else is returned as it is."""
+        if not isinstance(reference, str):
+            return reference
+        with self._lock, self._guard(source, f"its factory is {reference!r}"):
+            return load_reference(reference)
+
+    def _model(self, source: Declaration | Registration, spec: BackendSpec) -> type | None:
+        if spec.config_model is None:
+            return None
+        with self._lock, self._guard(source, f"its config_model is {spec.config_model!r}"):
+            return check_model(spec.config_model)
+
+    @contextmanager
+    def _guard(self, source: Declaration | Registration, what: str = "") -> Iterator[None]:
+        """Remember what foreign code raises, and raise it as one of our errors.
+
+        *what* tells what was being loaded, if it was not the plugin itself.
+
+        SystemExit at import is a failure of the plugin too; only Ctrl-C is not.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except ContractError as error:
+            verdict = Verdict(Status.INCOMPATIBLE, str(error), error.hint)
+        except BaseException as error:
+            verdict = broken(source, error, what)
+        else:
+            return
+        self._failures[source] = verdict
+        raise unavailable(Entry(source.name, source, verdict), self._entries())
+
+
+def _declarations() -> dict[str, list[Declaration]]:
+    """What is installed, by name of the backend."""
+    found: dict[str, list[Declaration]] = {}
+    for declaration in scan(BACKEND_GROUP):
+        found.setdefault(declaration.name, []).append(declaration)
+    return found
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"the name of a backend must be a text, not {name!r}")
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+registry = Registry()
+"""The one that the engine, the factory and the command line use."""

@@ -1,0 +1,84 @@
+"""Tasks that are sent together with the one they wait for.
+
+Where a task has one dependent, and that one waits for nothing else, a trip through the
+engine's loop between the two serves nobody: a backend with ``chains`` gets the
+dependent, and what stands behind that in the same way, in one batch, and the worker
+goes on with it.  A dependent among many is not sent ahead: there the trip is shared by
+all of them, and costs less than the books that a backend would have to keep.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .._graph.arguments import FLAT
+from .._task.future import NO_KWARGS, RemoteTaskFuture, TaskFuture
+from ..backend import TaskRef, TaskRequest
+from ..model import TaskState
+
+if TYPE_CHECKING:
+    from .dispatcher import Dispatcher
+
+__all__ = ["send_behind"]
+
+PENDING, READY, SUBMITTED = TaskState.PENDING, TaskState.READY, TaskState.SUBMITTED
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
+
+
+def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> int:
+    """Put the chain behind *node*, which goes with this batch, into the batch.
+
+    Returns:
+        How many tasks that were, at most *limit*.
+    """
+    followed = dispatcher.scheduler.followed
+    observers = dispatcher.observers
+    call = node.call
+    lane: Any = call.lane
+    append = lane.batch.append
+    count = 0
+    while count < limit and call.leads:
+        heir: Any = node.dependents
+        if heir is None or isinstance(heir, list):
+            break
+        call = heir.call
+        if (
+            heir.blockers != 1
+            or heir.stage is not PENDING
+            or heir.binding != FLAT
+            or not call.link
+            or call.lane is not lane
+        ):
+            break
+        number = node.number
+        args = heir.args
+        kwargs = heir.kwargs
+        refs: tuple[int, ...] = (number,)
+        if not lane.executes:
+            args, kwargs, refs = (), NO_KWARGS, ()
+        elif len(args) == 1 and not kwargs:
+            args = (_new(TaskRef, refs),)
+        else:
+            kinds = set(map(type, args))
+            kinds.update(map(type, kwargs.values()))
+            if RemoteTaskFuture in kinds:
+                break  # where its value is takes a closer look, when its turn comes
+            reference = _new(TaskRef, refs)
+            args = tuple([_value(value, node, reference) for value in args])
+            kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
+        followed(node, heir)
+        append(_new(TaskRequest, (heir.number, heir.attempt, call.spec, args, kwargs, None, refs)))
+        if observers.events is not None:
+            observers.tell(heir, READY)
+            observers.tell(heir, SUBMITTED)
+        node = heir
+        count += 1
+    return count
+
+
+def _value(value: Any, node: TaskFuture[Any], reference: TaskRef) -> Any:
+    """What stands for *value* among the arguments of the one behind *node*."""
+    if value is node:
+        return reference
+    return value.result() if type(value) is TaskFuture else value

@@ -1,0 +1,134 @@
+"""The arguments of a task that is about to be sent: values where futures stood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._files.declared import InputFile
+from .._graph.arguments import rewrite_call
+from .._task.future import RemoteTaskFuture, TaskFuture
+from ..backend import TaskRef
+from ..errors import CycleError, DependencyFailureError
+from ..model import TaskKind, TaskState
+
+__all__ = ["FUTURES", "StillOpen", "refer", "substitute"]
+
+FUTURES = frozenset({TaskFuture, RemoteTaskFuture})
+
+DONE, SUBMITTED, RUNNING = TaskState.DONE, TaskState.SUBMITTED, TaskState.RUNNING
+
+_new = tuple.__new__  # a named tuple's own constructor costs three times as much
+
+
+class StillOpen(Exception):  # noqa: N818 - a signal to the caller, not an error
+    """Some futures among the arguments are unfinished, though nobody waits for them.
+
+    Attributes:
+        futures: they were put into a container after the call, or hold a value that is
+            on another backend.
+    """
+
+    def __init__(self, futures: list[TaskFuture[Any]]) -> None:
+        super().__init__()
+        self.futures = futures
+
+
+def refer(
+    node: TaskFuture[Any],
+) -> tuple[tuple[Any, ...], Mapping[str, Any], tuple[int, ...]]:
+    """As `substitute`, for futures that stand as arguments themselves: the usual case."""
+    if node.kwargs:
+        return substitute(node)
+    args: list[Any] = []
+    refs: list[int] = []
+    lane = node.call.lane
+    for value in node.args:
+        if type(value) in FUTURES:
+            stage = value.stage
+            if stage is DONE and type(value) is TaskFuture:
+                args.append(value.result())
+            elif (
+                value.native
+                and node.native
+                and value.call.lane is lane
+                and (stage is SUBMITTED or stage is RUNNING)
+            ):
+                refs.append(value.number)
+                args.append(_new(TaskRef, (value.number,)))
+            else:
+                return substitute(node)
+        else:
+            args.append(value)
+    return tuple(args), node.kwargs, tuple(refs)
+
+
+def substitute(
+    node: TaskFuture[Any],
+) -> tuple[tuple[Any, ...], Mapping[str, Any], tuple[int, ...]]:
+    """Values for futures anywhere; a `TaskRef` for what the task's own backend holds.
+
+    Returns:
+        The arguments, the keyword arguments, and the ids behind the references.
+
+    Raises:
+        StillOpen: some are unfinished.
+        CycleError: the task's own future is among them.
+        DependencyFailureError: a value that is elsewhere could not be brought here.
+        asyncio.CancelledError: bringing it here was cancelled.
+    """
+    refs: list[int] = []
+    late: list[TaskFuture[Any]] = []
+    aux = node.aux
+    foreign = (aux.foreign if aux is not None else None) or {}
+
+    def value_of(leaf: Any) -> Any:
+        if isinstance(leaf, TaskFuture) and leaf.dispatcher is node.dispatcher:
+            if leaf is node:
+                raise CycleError(f"task {node.name!r} has its own future among its arguments")
+            if _held(leaf, node):
+                refs.append(leaf.number)
+                return TaskRef(leaf.number)
+            if leaf.stage is not DONE or not leaf.done():
+                late.append(leaf)
+                return leaf
+            return _fetched(leaf, node)
+        if isinstance(leaf, InputFile) and isinstance(leaf.source, TaskFuture):
+            if leaf.source.dispatcher is node.dispatcher:
+                if leaf.source.stage is not DONE or not leaf.source.done():
+                    late.append(leaf.source)
+                else:
+                    _fetched(leaf.source, node)
+            return leaf
+        awaited = foreign.get(id(leaf))
+        return leaf if awaited is None else awaited.result()
+
+    args, kwargs = rewrite_call(node.args, node.kwargs, value_of)
+    if late:
+        raise StillOpen(late)
+    return args, kwargs, tuple(refs)
+
+
+def _held(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:
+    """Whether the backend of *node* has, or will have, the value of *future*.
+
+    Only functions run there: any other body runs here, and needs the value itself.
+    """
+    if future.lane is not node.lane or node.spec.kind is not TaskKind.FUNCTION:
+        return False
+    if future.stage is DONE:
+        return type(future) is RemoteTaskFuture and future.remote is not None
+    if not (future.native and node.native and SUBMITTED <= future.stage < DONE):
+        return False
+    # One that was put in after the call has to be waited for first, or its failure would
+    # not be this one's.
+    linked = node.aux.linked if node.aux is not None else None
+    return linked is None or future.number in linked
+
+
+def _fetched(future: TaskFuture[Any], node: TaskFuture[Any]) -> Any:
+    """The value of *future*, which was done; bringing it here may have failed since."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    raise DependencyFailureError(node.name, [future.name], future.name, error) from error

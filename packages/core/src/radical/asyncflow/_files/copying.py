@@ -1,0 +1,165 @@
+"""Copies a file or folder, from this machine or by fsspec, so that it appears whole.
+
+All of it blocks, and runs in a thread that may be given up: between any two blocks it
+calls the *check* that it was given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from .._text import closest
+from ..errors import FileError
+from .sources import check_name, is_url, show
+
+__all__ = ["Check", "StoppedError", "copy", "remove"]
+
+Check = Callable[[], None]
+"""Raises `StoppedError` once nobody waits for the work that calls it."""
+
+_BLOCK = 1 << 20  # bytes read at once
+_SHARED = 1 << 26  # bytes that the kernel copies, or shares, in one call
+
+
+class StoppedError(Exception):
+    """Ends work that nobody waits for any more."""
+
+
+def copy(
+    check: Check, name: str, source: str, part: Path, target: Path, *, link: bool = False
+) -> None:
+    """Copy *source*, the input *name*, to *part* (or link it), and rename that to *target*.
+
+    Raises:
+        FileError: it is missing or cannot be copied; nothing of it is left.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if link and is_url(source):
+                raise FileError(f"input {name!r}: a URL cannot be linked: {show(source)}")
+            if is_url(source):
+                _download(check, source, part)
+            elif link:
+                os.stat(source)  # noqa: PTH116 - it must be there
+                part.symlink_to(source)
+            else:
+                _duplicate(check, source, part, _identities(target.parent))
+            check()
+            if part.is_dir() or target.is_dir():
+                remove(target)
+            part.replace(target)
+        finally:
+            remove(part)
+    except (FileError, StoppedError):
+        raise
+    except Exception as error:
+        raise _failure(name, source, error) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds; it may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _duplicate(check: Check, source: str, part: Path, above: frozenset[tuple[int, int]]) -> None:
+    """Copy a file or a folder; *above* are the folders that it must not lead back to."""
+    facts = os.stat(source)  # noqa: PTH116
+    if not stat.S_ISDIR(facts.st_mode):
+        with open(source, "rb", buffering=0) as reader:  # noqa: PTH123
+            check()
+            with part.open("xb") as writer:
+                if hasattr(os, "copy_file_range"):
+                    # Shares blocks where the file system can.  What it cannot copy, or
+                    # not from there, the loop after it does, or says why not.
+                    with contextlib.suppress(OSError):
+                        while os.copy_file_range(reader.fileno(), writer.fileno(), _SHARED):
+                            check()
+                _pour(check, reader, writer)
+        _keep(source, part, stat.S_IWUSR)
+        return
+    here = facts.st_dev, facts.st_ino
+    if here in above:
+        raise FileError(
+            f"the folder {source!r} leads back to itself or to the task's own folder, "
+            "so it cannot be copied there"
+        )
+    part.mkdir()
+    with os.scandir(source) as entries:
+        for entry in list(entries):
+            check()
+            if not entry.is_dir() and not entry.is_file():
+                raise FileError(f"{entry.path!r} is neither a file nor a folder")
+            _duplicate(check, entry.path, part / entry.name, above | {here})
+    _keep(source, part, stat.S_IRWXU)
+
+
+def _keep(source: str, part: Path, owner: int) -> None:
+    """Give the copy the original's times and permissions, and its owner those he needs."""
+    shutil.copystat(source, part)
+    part.chmod(stat.S_IMODE(part.stat().st_mode) & 0o777 | owner)
+
+
+def _download(check: Check, source: str, part: Path) -> None:
+    core = importlib.import_module("fsspec.core")
+    system, path = core.url_to_fs(source)
+    try:
+        reader = system.open(path, "rb")
+    except (FileNotFoundError, IsADirectoryError):
+        # Web servers have no folders: what looks like one is a page of links.
+        if source.startswith(("http:", "https:")) or not system.isdir(path):
+            raise
+    else:
+        check()
+        with reader, part.open("xb") as writer:
+            _pour(check, reader, writer)
+        return
+    part.mkdir()
+    root = path.rstrip("/") + "/"
+    for name in system.find(path):
+        check()
+        # The names are the server's: none may lead out of the folder.
+        copy = part / check_name(name.removeprefix(root))
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with system.open(name, "rb") as reader, copy.open("xb") as writer:
+            _pour(check, reader, writer)
+
+
+def _pour(check: Check, reader: IO[bytes], writer: IO[bytes]) -> None:
+    while block := reader.read(_BLOCK):
+        check()
+        writer.write(block)
+
+
+def _identities(folder: Path) -> frozenset[tuple[int, int]]:
+    facts = [parent.stat() for parent in (folder, *folder.parents)]
+    return frozenset((one.st_dev, one.st_ino) for one in facts)
+
+
+def _failure(name: str, source: str, error: Exception) -> FileError:
+    if isinstance(error, FileNotFoundError) and (is_url(source) or not os.path.lexists(source)):
+        hint = "" if is_url(source) else _neighbour(Path(source))
+        return FileError(f"input {name!r}: no such file or folder: {show(source)}{hint}")
+    reason = str(error).replace(source, show(source))
+    return FileError(
+        f"input {name!r} cannot be staged from {show(source)}: {type(error).__name__}: {reason}"
+    )
+
+
+def _neighbour(path: Path) -> str:
+    try:
+        with os.scandir(path.parent) as entries:
+            return closest(path.name, [entry.name for entry in itertools.islice(entries, 1000)])
+    except OSError:
+        return f" (there is no readable folder {str(path.parent)!r})"

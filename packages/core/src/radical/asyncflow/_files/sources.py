@@ -1,0 +1,103 @@
+"""Read what users write as the source or the name of a file: paths, URLs, names.
+
+Nothing here opens a file; every function raises `ConfigurationError` on bad input.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ConfigurationError
+
+__all__ = ["check_name", "check_targets", "is_url", "locate", "name_of", "show"]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+
+
+def locate(source: object) -> str:
+    """*source* as an absolute path or as a URL that fsspec reads."""
+    try:
+        text = os.fspath(source)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(
+            f"an input file's source must be a path, a URL or the future of a task, not {source!r}"
+        )
+    if not is_url(text):
+        return os.path.abspath(text)  # noqa: PTH100 - keeps links, unlike Path.resolve
+    if text.lower().startswith("file://"):
+        parts = urlsplit(text)
+        if parts.netloc not in ("", "localhost") or not parts.path:
+            raise ConfigurationError(
+                f"{text!r} names a file of another machine; a local one is written file:///path"
+            )
+        return os.path.abspath(unquote(parts.path))  # noqa: PTH100
+    if importlib.util.find_spec("fsspec") is None:
+        raise ConfigurationError(
+            f"staging {show(text)} needs fsspec: pip install 'radical.asyncflow[files]'"
+        )
+    return text
+
+
+def is_url(source: str) -> bool:
+    return _URL.match(source) is not None
+
+
+def name_of(source: str) -> str:
+    """Under which name a copy of *source* stands in the folder, if none was given."""
+    if is_url(source):
+        # In a chain such as "zip://inner.csv::https://host/all.zip" the first one is read.
+        parts = urlsplit(next(part for part in source.split("::") if "://" in part))
+        last = unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
+    else:
+        last = Path(source).name
+    try:
+        return check_name(last)
+    except ConfigurationError:
+        raise ConfigurationError(
+            f"no file name can be derived from {show(source)}; give one: InputFile(source, 'name')"
+        ) from None
+
+
+def check_name(name: object) -> str:
+    """*name* in its shortest form, if it stays below the folder that it is relative to."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ConfigurationError(f"a file's name must be a text that is not empty, not {name!r}")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ConfigurationError(
+            f"a file's name must stay in the task's folder, so neither be absolute nor "
+            f"hold '..': {name!r}"
+        )
+    return str(path)
+
+
+def check_targets(inputs: Any) -> None:
+    """Refuse ``(name, source)`` pairs that could not stand beside each other."""
+    sources: dict[str, Any] = {}
+    for name, source in inputs:
+        if sources.setdefault(name, source) != source:
+            raise ConfigurationError(
+                f"two inputs of one task have the name {name!r}; give one of them another: "
+                "InputFile(source, 'name')"
+            )
+    for name in sources:
+        for parent in map(str, PurePosixPath(name).parents):
+            if parent in sources:
+                raise ConfigurationError(
+                    f"the input {name!r} lies inside another input of the task, {parent!r}"
+                )
+
+
+def show(source: str) -> str:
+    """*source* as messages may quote it: a URL without its password and its query."""
+    if is_url(source):
+        source = re.sub(r"//[^/@]*@", "//...@", source)
+        source = re.sub(r"\?.*", "?...", source)
+    return repr(source)

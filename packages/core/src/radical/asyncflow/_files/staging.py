@@ -1,0 +1,262 @@
+"""How declared files get into a task's folder: copies, made in threads of their own.
+
+A source may hang for ever (a pipe, a lost file server), so each copy runs in a daemon
+thread that can be left behind: neither the loop nor the end of the program waits for
+it.  Whoever gives up on a copy tells it so, and it looks between any two blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from ..errors import ConfigurationError, FileError
+from .copying import Check, StoppedError, copy, remove
+from .declared import FileSet
+from .sources import check_targets, is_url, locate, name_of, show
+
+__all__ = ["check_outputs", "stage"]
+
+T = TypeVar("T")
+
+URL_TIMEOUT = 300.0
+"""Seconds that staging a URL may take, unless the input says otherwise."""
+
+_AT_ONCE = 16  # copies under way in one loop
+_GRACE = 0.5  # seconds in which stopped work may tidy up before it is left behind
+_LISTED = 20  # names in an error
+
+_slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
+"""By the id of the loop, as long as copies use it."""
+
+
+async def stage(
+    files: FileSet,
+    folder: Path,
+    resolve: Callable[[asyncio.Future[Any]], Any],
+    folder_of: Callable[[asyncio.Future[Any]], Path | None],
+) -> dict[int, str]:
+    """Copy the inputs into *folder*, and make room for the outputs.
+
+    A copy appears under its name when it is whole.  What an earlier attempt left there
+    is replaced, its outputs are removed.  Cancelling stops the copying and leaves no
+    part of a file.
+
+    Args:
+        resolve: gives the value of a future that is a source.
+        folder_of: gives the folder of the task behind such a future, or None if it is
+            not one of this engine's tasks.
+
+    Returns:
+        What the body gets: ``{id(InputFile or OutputFile): absolute path}``.
+
+    Raises:
+        FileError: an input is missing, cannot be read or takes too long.
+        ConfigurationError: two inputs have one name.
+    """
+    return await Staging(folder).stage(files, resolve, folder_of)
+
+
+async def check_outputs(files: FileSet, folder: Path) -> None:
+    """See that all declared outputs are there.
+
+    Raises:
+        FileError: some are not; it names them, and what *folder* holds instead.
+    """
+    await Staging(folder).check(files)
+
+
+class Staging:
+    """The files of one task, in its *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    async def stage(
+        self,
+        files: FileSet,
+        resolve: Callable[[asyncio.Future[Any]], Any],
+        folder_of: Callable[[asyncio.Future[Any]], Path | None],
+    ) -> dict[int, str]:
+        """See `stage`."""
+        files.check()
+        paths: dict[int, str] = {}
+        inputs: dict[str, tuple[str, float | None, bool]] = {}
+        found: list[tuple[str, str]] = []
+        for item in files.inputs:
+            source = item.source
+            if not isinstance(source, str):
+                result = _Result(source, resolve(source), folder_of(source), item.name)
+                source = await _apart(result.locate)
+            name = item.name or name_of(source)
+            found.append((name, source))
+            # One that is also wanted as a copy is copied: that one may be changed.
+            link = item.link and inputs.get(name, ("", None, True))[2]
+            inputs[name] = source, item.timeout, link
+            paths[id(item)] = str(self._folder / name)
+        check_targets(found)
+        failure: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name, what in inputs.items():
+                    group.create_task(self._copy(name, *what))
+        except ExceptionGroup as several:
+            failure = several.exceptions[0]
+        if failure is not None:
+            raise failure  # out here, so that it keeps its own cause
+        await _apart(lambda _: self._make_room(files, list(inputs)))
+        paths |= {id(item): str(self._folder / item.name) for item in files.outputs}
+        return paths
+
+    async def check(self, files: FileSet) -> None:
+        """See `check_outputs`."""
+        await _apart(lambda _: self._check(files))
+
+    def _check(self, files: FileSet) -> None:
+        names = dict.fromkeys(item.name for item in files.outputs)
+        missing = [name for name in names if not (self._folder / name).exists()]
+        if missing:
+            there = _listing(self._folder)
+            raise FileError(
+                f"declared but not written: {_names(missing)}; the folder {str(self._folder)!r} "
+                f"holds {_names(there) or 'nothing'}"
+            )
+
+    def _make_room(self, files: FileSet, inputs: list[str]) -> None:
+        """Remove what an earlier attempt wrote, so that it cannot pass for this one's."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for item in files.outputs:
+                target = self._folder / item.name
+                if not any(f"{name}/".startswith(f"{item.name}/") for name in inputs):
+                    remove(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"the task's folder cannot be prepared: {error}") from error
+
+    async def _copy(self, name: str, source: str, timeout: float | None, link: bool) -> None:
+        if timeout is None and is_url(source):
+            timeout = URL_TIMEOUT
+        target = self._folder / name
+        part = target.with_name(f".{secrets.token_hex(8)}.part")
+
+        def work(check: Check) -> None:
+            copy(check, name, source, part, target, link=link)
+
+        slots = _slots.setdefault(id(asyncio.get_running_loop()), asyncio.Semaphore(_AT_ONCE))
+        async with slots:
+            try:
+                await _apart(work, timeout, lambda: remove(part))
+            except StoppedError:
+                raise FileError(
+                    f"input {name!r}: staging {show(source)} took longer than {timeout:g} s"
+                ) from None
+
+
+class _Result:
+    """What a task, known by its future, left for another to read."""
+
+    def __init__(
+        self, future: asyncio.Future[Any], value: Any, folder: Path | None, name: str | None
+    ) -> None:
+        self._who = f"task {getattr(future, 'name', future)!r}"
+        self._value = value
+        self._folder = folder
+        self._name = name
+
+    def locate(self, _: Check) -> str:
+        """Path or URL of the file: the output *name*, or what the result says."""
+        if self._name is not None and self._folder is not None:
+            output = self._folder / self._name
+            if output.exists():
+                return str(output)
+        value = self._value
+        if isinstance(value, str):
+            value = value.rstrip("\r\n")  # a command that prints a path ends the line
+        try:
+            if self._folder is not None and not is_url(os.fspath(value)):
+                inside = self._folder / value
+                value = inside if inside.exists() else value
+            source = locate(value)
+        except (TypeError, ConfigurationError):
+            source = None
+        if source is None or (self._name is not None and not _reachable(source)):
+            wrote = f"wrote no file {self._name!r}, and " if self._name is not None else ""
+            raise FileError(
+                f"{self._who} {wrote}returned no path or URL of a file "
+                f"but {type(self._value).__name__}; return the path that its OutputFile "
+                "argument is, or name one of its outputs: InputFile(future, 'name')"
+            )
+        return source
+
+
+def _reachable(source: str) -> bool:
+    return is_url(source) or Path(source).exists()
+
+
+async def _apart(
+    work: Callable[[Check], T],
+    timeout: float | None = None,
+    left_behind: Callable[[], None] | None = None,
+) -> T:
+    """The result of *work* in a daemon thread of its own.
+
+    On cancel, and after *timeout* seconds (then it raises `StoppedError`), the work is
+    stopped; if it does not even notice that, *left_behind* tidies up for it.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+    stopped = threading.Event()
+
+    def check() -> None:
+        if stopped.is_set():
+            raise StoppedError
+
+    def settle(settler: Callable[[Any], None], what: Any) -> None:
+        if stopped.is_set():
+            outcome.cancel()
+        else:
+            settler(what)
+
+    def run() -> None:
+        try:
+            settler, what = outcome.set_result, work(check)
+        except BaseException as error:
+            settler, what = outcome.set_exception, error  # type: ignore[assignment]
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
+            loop.call_soon_threadsafe(settle, settler, what)
+
+    threading.Thread(target=run, name="asyncflow-files", daemon=True).start()
+    try:
+        await asyncio.wait([outcome], timeout=timeout)
+    finally:
+        if not outcome.done():
+            stopped.set()
+            await asyncio.wait([outcome], timeout=_GRACE)
+            if left_behind is not None and not outcome.done():
+                threading.Thread(target=left_behind, daemon=True).start()
+    check()
+    return outcome.result()
+
+
+def _listing(folder: Path) -> list[str]:
+    """Paths of the files below *folder*, one more than is shown at the most."""
+    files = (
+        str(Path(top, name).relative_to(folder))
+        for top, _, names in os.walk(folder)
+        for name in names
+    )
+    return sorted(itertools.islice(files, _LISTED + 1))
+
+
+def _names(names: list[str]) -> str:
+    more = " and more" if len(names) > _LISTED else ""
+    return ", ".join(map(repr, names[:_LISTED])) + more

@@ -1,0 +1,285 @@
+"""Describe the DAG of a run and draw it.
+
+A task can only depend on tasks that were registered before it, so the numbers are a
+topological order and one pass over the edges finds the levels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..model import Resources, TaskKind
+
+__all__ = ["Plan", "PlanTask", "flattened"]
+
+
+class PlanTask(NamedTuple):
+    """One task of a plan.
+
+    Attributes:
+        number: 1 for the first task of the engine.
+        backend: the backend that it asked for by name; None for the engine's first.
+    """
+
+    number: int
+    name: str
+    kind: TaskKind
+    backend: str | None
+    resources: Resources
+
+    @property
+    def id(self) -> str:
+        """The ``id`` of the task's future: ``"task.000001"``."""
+        return _id(self.number)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan:
+    """A workflow's DAG as it was when `PlanRecorder.plan` was called.
+
+    Attributes:
+        edges: pairs of task numbers: the second depends on the first.
+        levels: the numbers of the tasks on each level.  A task's level is that of the
+            deepest of its dependencies, plus one.
+        critical_path: numbers of the tasks in a longest chain, in the order they run.
+        missing: how many later tasks were not recorded.
+        backends: what they ask for before any task runs, as a pilot:
+            ``{name: ExecutionBackend.plan()}``, of those that ask for something.
+    """
+
+    tasks: tuple[PlanTask, ...]
+    edges: tuple[tuple[int, int], ...]
+    levels: tuple[tuple[int, ...], ...]
+    critical_path: tuple[int, ...]
+    missing: int = 0
+    backends: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+    @property
+    def width(self) -> int:
+        """The largest number of tasks on one level."""
+        return max(map(len, self.levels), default=0)
+
+    @property
+    def depth(self) -> int:
+        """The number of levels, which is the length of the critical path."""
+        return len(self.levels)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every task of the engine was recorded."""
+        return not self.missing
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __repr__(self) -> str:
+        return f"<Plan of {len(self)} tasks, depth {self.depth}, width {self.width}>"
+
+    def __str__(self) -> str:
+        lines = [
+            f"{_count(len(self.tasks), 'task')}, {_count(len(self.edges), 'edge')}, "
+            f"depth {self.depth:,}, width {self.width:,}"
+        ]
+        if self.tasks:
+            names = Counter(task.name for task in self.tasks).most_common()
+            counts = [f"{_label(name)} ×{count:,}" for name, count in names[:_NAMES]]
+            if len(names) > _NAMES:
+                counts.append(f"{_count(len(names) - _NAMES, 'more name')}")
+            lines.append(f"tasks: {', '.join(counts)}")
+            path = [_label(self.tasks[number - 1].name) for number in self._ends()]
+            if self.depth > _NAMES:
+                path.insert(_NAMES // 2, f"({self.depth - _NAMES:,} more)")
+            lines.append(f"critical path: {' → '.join(path)}")
+        if self.missing:
+            lines.append(f"{_count(self.missing, 'later task')} not recorded")
+        for name, asked in self.backends.items():
+            lines.append(f"{_label(name)} asks for:")
+            lines += [f"    {key}: {_label(value)}" for key, value in flattened(asked)]
+        return "\n".join(lines)
+
+    def _ends(self) -> tuple[int, ...]:
+        """The critical path, without its middle where it is long."""
+        path = self.critical_path
+        half = _NAMES // 2
+        return path if len(path) <= _NAMES else path[:half] + path[-half:]
+
+    def to_mermaid(self, limit: int | None = 500) -> str:
+        """A Mermaid flowchart.
+
+        Beyond *limit* nodes or edges (Mermaid refuses more than 500 edges) tasks of the
+        same name and level are drawn as one node, "name ×N"; if that is still too much
+        whole levels are, and the last node stands for all levels that remain.
+        """
+        lines = ["flowchart TD"]
+        nodes, edges = self._draw(limit)
+        for number, node in enumerate(nodes):
+            before, after = _MERMAID[node.kind]
+            lines.append(f'    n{number}{before}"{_mermaid(node.label)}"{after}')
+        lines += [f"    n{source} --> n{target}" for source, target in edges]
+        return "\n".join(lines) + "\n"
+
+    def to_dot(self, limit: int | None = None) -> str:
+        """A graph in Graphviz's DOT language; *limit* as for `to_mermaid`."""
+        lines = ["digraph plan {", "    node [shape=box];"]
+        nodes, edges = self._draw(limit)
+        for number, node in enumerate(nodes):
+            shape = f", shape={_DOT[node.kind]}" if node.kind in _DOT else ""
+            lines.append(f'    n{number} [label="{_dot(node.label)}"{shape}];')
+        lines += [f"    n{source} -> n{target};" for source, target in edges]
+        return "\n".join([*lines, "}"]) + "\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, in types that JSON knows."""
+        resources = {item: asdict(item) for item in {task.resources for task in self.tasks}}
+        return {
+            "tasks": [
+                {
+                    "number": task.number,
+                    "id": task.id,
+                    "name": task.name,
+                    "kind": task.kind.value,
+                    "backend": task.backend,
+                    "resources": dict(resources[task.resources]),
+                }
+                for task in self.tasks
+            ],
+            "edges": [list(edge) for edge in self.edges],
+            "levels": [list(level) for level in self.levels],
+            "critical_path": list(self.critical_path),
+            "width": self.width,
+            "depth": self.depth,
+            "complete": self.complete,
+            "missing": self.missing,
+            "backends": {name: dict(asked) for name, asked in self.backends.items()},
+        }
+
+    def _draw(self, limit: int | None) -> _Drawing:
+        """Nodes and edges of a picture: the finest of several that keeps to *limit*."""
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        if limit is None or (len(self.tasks) <= limit and len(self.edges) <= limit):
+            return self._group(lambda task, _level: task.number)
+        for key in self._coarser(limit):
+            nodes, edges = self._group(key)
+            if len(nodes) <= limit and len(edges) <= limit:
+                break
+        return nodes, edges
+
+    def _coarser(self, limit: int) -> Iterator[Callable[[PlanTask, int], Hashable]]:
+        """What tasks have in common that are drawn as one; the last draws a single node."""
+        yield lambda task, level: (level, task.name, task.kind)
+        own = limit - 1  # levels with a node of their own; the deeper ones share one
+        while own:
+            yield partial(_capped, own)
+            own //= 2
+        yield lambda _task, _level: None
+
+    def _group(self, key: Callable[[PlanTask, int], Hashable]) -> _Drawing:
+        where: dict[Hashable, int] = {}
+        node_of = [0] * (len(self.tasks) + 1)
+        nodes: list[_Node] = []
+        for depth, level in enumerate(self.levels):
+            for number in level:
+                task = self.tasks[number - 1]
+                index = where.setdefault(key(task, depth), len(nodes))
+                if index == len(nodes):
+                    nodes.append(_Node(task, depth))
+                nodes[index].add(task, depth)
+                node_of[number] = index
+        pairs = ((node_of[source], node_of[target]) for source, target in self.edges)
+        return nodes, list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
+
+
+class _Node:
+    """Some tasks that are drawn as one."""
+
+    __slots__ = ("count", "first", "kind", "last", "name")
+
+    def __init__(self, task: PlanTask, level: int) -> None:
+        self.name: str | None = task.name or task.id
+        self.kind: TaskKind | None = task.kind
+        self.first = self.last = level
+        self.count = 0
+
+    def add(self, task: PlanTask, level: int) -> None:
+        self.count += 1
+        self.last = level
+        if (task.name or task.id) != self.name:
+            self.name = None
+        if task.kind != self.kind:
+            self.kind = None
+
+    @property
+    def label(self) -> str:
+        if self.count == 1 and self.name is not None:
+            return _label(self.name)
+        if self.name is not None and self.first == self.last:
+            return f"{_label(self.name)} ×{self.count}"
+        to = f" to {self.last + 1}" if self.last > self.first else ""
+        what = "tasks" if self.name is None else _label(self.name)
+        return f"level {self.first + 1}{to}, {what} ×{self.count}"
+
+
+_Drawing = tuple[list[_Node], list[tuple[int, int]]]
+
+
+def _capped(most: int, _task: PlanTask, level: int) -> int:
+    return min(most, level)
+
+
+_NAMES = 10  # how many names a summary lists
+_WIDTH = 60  # characters of a name in a picture
+
+_MERMAID: dict[TaskKind | None, tuple[str, str]] = {
+    TaskKind.FUNCTION: ("[", "]"),
+    TaskKind.EXECUTABLE: ("[[", "]]"),
+    TaskKind.PROMPT: ("([", "])"),
+    TaskKind.BLOCK: ("{{", "}}"),
+    None: ("[", "]"),
+}
+_DOT: dict[TaskKind | None, str] = {
+    TaskKind.EXECUTABLE: "component",
+    TaskKind.PROMPT: "note",
+    TaskKind.BLOCK: "box3d",
+}
+
+
+def flattened(asked: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """What a backend asks for, line by line; ``{"pilot": {"nodes": 2}}`` is ``pilot.nodes``."""
+    for key, value in asked.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            words = value if isinstance(value, list | tuple) else [value]
+            yield f"{prefix}{key}", ", ".join(map(str, words)) or "none"
+
+
+def _id(number: int) -> str:
+    return f"task.{number:06d}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _label(name: str) -> str:
+    """*name* on one line, of bounded length, in characters that can be shown and encoded."""
+    name = name[: 4 * _WIDTH]
+    text = " ".join("".join(char if char.isprintable() else " " for char in name).split())
+    return (text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…") or "?"
+
+
+def _mermaid(text: str) -> str:
+    # Quotes end a label, backquotes make it Markdown, "#", "&" and "<" are read as
+    # entities and HTML, and ":" before "#" is taken for a style: all become entities.
+    return re.sub(r"[^\w .,()+×…→-]", lambda match: f"#{ord(match[0])};", text)
+
+
+def _dot(text: str) -> str:
+    # Graphviz reads backslash sequences and HTML entities in any quoted label.
+    return text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')

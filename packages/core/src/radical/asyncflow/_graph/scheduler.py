@@ -1,0 +1,360 @@
+"""The scheduler: which task may run, and what the end of one means for the others.
+
+It is pure and synchronous.  The engine tells it what happened; it answers with what
+to do: tasks that became ready gather in `Scheduler.ready`, and everything that ends
+comes back as `Resolution`s.  It holds unfinished tasks only, so memory follows the
+live graph and not the history.
+
+A task is a `Node`.  The engine's nodes are its futures (one object for both: half
+the memory, and no cycle for the collector to break); the tests' are plain objects.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from ..errors import CycleError, DependencyFailureError
+from ..model import TaskSpec, TaskState, check_transition
+from .arguments import rewrite_call
+
+__all__ = ["Node", "Resolution", "Scheduler"]
+
+PENDING, READY, SUBMITTED, RUNNING = (
+    TaskState.PENDING,
+    TaskState.READY,
+    TaskState.SUBMITTED,
+    TaskState.RUNNING,
+)
+DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+
+
+class Node:
+    """One task of the growing graph, as the scheduler sees it.
+
+    A subclass has ``Node.FIELDS`` as slots (this class has none, so that it can be
+    combined with a C type), and *lane*, *native*, *origin* and *spec* in a way of its own.
+
+    Attributes:
+        number: the task's id in its engine, in the order of the calls from 1.
+        lane: where it runs; the scheduler only compares it.
+        native: its lane orders it by itself, among others that are native there: they
+            may be sent while what they depend on is unfinished.
+        blockers: how many dependencies (and holds of the engine) are open.
+        dependents: those waiting for it, once for each time that they name it: None, the
+            only one, or a list of several.
+        followers: those on the same lane that were sent before it finished.
+        stage: its state; `check_transition` guards it.
+        attempt: number of the current attempt; the first is 1.
+        origin: after a failure: name of the task at its root, and that one's error.
+    """
+
+    if not TYPE_CHECKING:  # a checker would take the emptiness for the subclass's too
+        __slots__ = ()
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "args",
+        "attempt",
+        "blockers",
+        "dependents",
+        "followers",
+        "kwargs",
+        "number",
+        "stage",
+    )
+
+    number: int
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    blockers: int
+    dependents: Node | list[Node] | None
+    followers: list[Node] | None
+    stage: TaskState
+    attempt: int
+
+    if TYPE_CHECKING:
+
+        @property
+        def spec(self) -> TaskSpec: ...
+        @property
+        def lane(self) -> Any: ...
+        @property
+        def native(self) -> bool: ...
+        @property
+        def origin(self) -> tuple[str, BaseException] | None: ...
+        @origin.setter
+        def origin(self, origin: tuple[str, BaseException] | None) -> None: ...
+
+
+class Resolution(NamedTuple):
+    """The end of a task that did not succeed.
+
+    Attributes:
+        state: FAILED, with *error*, or CANCELLED.
+        was: the state it left.
+        inherited: dependents ended with it, so its error does not go unseen.
+    """
+
+    node: Node
+    state: TaskState
+    error: BaseException | None
+    was: TaskState
+    inherited: bool
+
+
+class Scheduler:
+    """The live graph.
+
+    Attributes:
+        tasks: by number, those that wait for others or that were taken to be sent.
+        ready: those to be sent, in order; the engine takes them from the left, and puts
+            each into `tasks`.  One that never waited is only here before: of a million
+            such tasks at once `tasks` would be an eighth of all memory.
+    """
+
+    __slots__ = ("ready", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: dict[int, Node] = {}
+        self.ready: deque[Node] = deque()
+
+    def add(
+        self, node: Node, dependencies: Sequence[Node] | None = None, holds: int = 0
+    ) -> Sequence[Resolution]:
+        """Take in *node*, which waits for *dependencies* and for *holds* calls of `release`.
+
+        A dependency that failed or was cancelled before ends the node at once.
+        """
+        if dependencies is None and not holds:
+            node.blockers = 0
+            node.stage = READY
+            self.ready.append(node)
+            return ()
+        self.tasks[node.number] = node
+        node.stage = PENDING
+        dependencies = dependencies or ()
+        blockers = holds + len(dependencies)
+        for other in dependencies:
+            stage = other.stage
+            if stage is not PENDING and stage is not READY:
+                if stage is DONE:
+                    blockers -= 1
+                    continue
+                if stage is not SUBMITTED and stage is not RUNNING:
+                    node.blockers = blockers
+                    if stage is FAILED:
+                        return self.fail(node, self._blame(node))
+                    return self.cancel(node)
+                if other.native and node.native and other.lane is node.lane:
+                    followers = other.followers
+                    if followers is None:
+                        other.followers = [node]
+                    else:
+                        followers.append(node)
+                    blockers -= 1
+                    continue
+            dependents = other.dependents
+            if dependents is None:
+                other.dependents = node
+            elif isinstance(dependents, list):
+                dependents.append(node)
+            else:
+                other.dependents = [dependents, node]
+        node.blockers = blockers
+        if not blockers:
+            node.stage = READY
+            self.ready.append(node)
+        return ()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no task is unfinished."""
+        return not self.tasks and not self.ready
+
+    def unfinished(self) -> list[Node]:
+        """The unfinished tasks, in the order of their calls."""
+        tasks = self.tasks
+        fresh = [node for node in self.ready if node.stage is READY and node.number not in tasks]
+        return sorted((*tasks.values(), *fresh), key=lambda node: node.number)
+
+    def has_room(self, limit: int) -> bool:
+        """Whether fewer than *limit* tasks are unfinished."""
+        # Some may stand in both; it is worth a closer look only where that could matter.
+        return len(self.tasks) + len(self.ready) < limit or len(self.unfinished()) < limit
+
+    def wait_more(
+        self, node: Node, dependencies: Iterable[Node], holds: int = 0
+    ) -> Sequence[Resolution]:
+        """A ready *node* was found to depend on more: it waits again.
+
+        Raises:
+            CycleError: one of them waits for *node*; nothing was changed.
+        """
+        dependencies = list(dependencies)
+        self._check_cycle(node, dependencies)
+        check_transition(node.stage, PENDING)
+        return self.add(node, dependencies, holds)
+
+    def release(self, node: Node) -> None:
+        """One of *node*'s holds is gone."""
+        node.blockers -= 1
+        if not node.blockers and node.stage is PENDING:
+            node.stage = READY
+            self.ready.append(node)
+
+    def submitted(self, node: Node) -> None:
+        """*node* was sent; dependents that its backend can order itself may follow at once."""
+        node.stage = SUBMITTED
+        if node.dependents is not None and node.native:
+            followers: list[Node] = []
+            others: list[Node] = []
+            for other in waiting_for(node):
+                native = other.native and other.lane is node.lane
+                (followers if native else others).append(other)
+            if followers:
+                node.dependents = others or None
+                node.followers = followers
+                for other in followers:
+                    self.release(other)
+
+    def followed(self, node: Node, heir: Node) -> None:
+        """*heir*, which waited for *node* alone, was sent right behind it."""
+        node.followers, node.dependents = [heir], None
+        heir.blockers = 0
+        heir.stage = SUBMITTED
+
+    def running(self, node: Node) -> bool:
+        """A worker began with *node*; False if that is no news."""
+        if node.stage is not SUBMITTED:
+            return False
+        node.stage = RUNNING
+        return True
+
+    def retry(self, node: Node, *, now: bool) -> None:
+        """*node*'s attempt failed and it may have another: at once, or when `requeue` says."""
+        self._enter(node, READY)
+        node.attempt += 1
+        if now:
+            self.ready.append(node)
+
+    def requeue(self, node: Node) -> None:
+        """The wait before a retry of *node* is over."""
+        if node.stage is READY:
+            self.ready.append(node)
+
+    def succeed(self, node: Node) -> None:
+        """*node* is done; dependents without another blocker become ready."""
+        if node.stage is not RUNNING and node.stage is not SUBMITTED:
+            check_transition(node.stage, DONE)
+        node.stage = DONE
+        tasks = self.tasks
+        if tasks.pop(node.number, None) is not None and not tasks:
+            tasks.clear()
+        node.followers = None
+        dependents = node.dependents
+        if dependents is not None:
+            node.dependents = None
+            ready = self.ready
+            for other in dependents if isinstance(dependents, list) else (dependents,):
+                other.blockers -= 1
+                if not other.blockers and other.stage is PENDING:
+                    other.stage = READY
+                    ready.append(other)
+
+    def fail(self, node: Node, error: BaseException) -> list[Resolution]:
+        """*node* failed for good; so does, without running, all that depends on it."""
+        origin = (node.spec.name, error)
+        if isinstance(error, DependencyFailureError) and error.__cause__ is not None:
+            origin = (error.root, error.__cause__)
+        return self._end(node, FAILED, error, origin)
+
+    def cancel(self, node: Node) -> list[Resolution]:
+        """*node* is cancelled, and with it all that depends on it."""
+        return self._end(node, CANCELLED, None, None)
+
+    def _end(
+        self,
+        node: Node,
+        state: TaskState,
+        error: BaseException | None,
+        origin: tuple[str, BaseException] | None,
+    ) -> list[Resolution]:
+        check_transition(node.stage, state)
+        queue: list[tuple[Node, BaseException | None]] = [(node, error)]
+        ended = []
+        # The queue grows while it is walked: breadth first, and no recursion however
+        # long the chain of dependents is.
+        for current, reason in queue:
+            orphans = self._orphans(current)
+            ended.append(Resolution(current, state, reason, current.stage, bool(orphans)))
+            current.stage = state
+            current.origin = origin
+            self._forget(current)
+            queue.extend(
+                (other, self._blame(other, current) if origin else None) for other in orphans
+            )
+        return ended
+
+    def _orphans(self, node: Node) -> list[Node]:
+        """Unfinished tasks that wait for *node*, each once, and claimed by this call."""
+        waiting = (*waiting_for(node), *(node.followers or ()))
+        node.dependents = node.followers = None
+        orphans = []
+        for other in waiting:
+            if other.stage < DONE and other.blockers >= 0:
+                other.blockers = -1
+                orphans.append(other)
+        return orphans
+
+    def _check_cycle(self, node: Node, dependencies: Iterable[Node]) -> None:
+        """Raise CycleError if one of *dependencies* waits for *node*."""
+        targets = {other.number for other in dependencies}
+        seen = {node.number}
+        waiting = [node]
+        for current in waiting:
+            if current.number in targets:
+                names = repr(node.spec.name)
+                if current is not node:
+                    names += f", which {current.spec.name!r} waits for,"
+                raise CycleError(f"task {names} would wait for {current.spec.name!r}")
+            for other in (*waiting_for(current), *(current.followers or ())):
+                if other.number not in seen and other.stage < DONE:
+                    seen.add(other.number)
+                    waiting.append(other)
+
+    def _blame(self, node: Node, failed: Node | None = None) -> DependencyFailureError:
+        """The error of *node*, whose dependency *failed* (or one among its arguments) failed."""
+        names: dict[int, Node] = {} if failed is None else {failed.number: failed}
+
+        def look(leaf: Any) -> Any:
+            if isinstance(leaf, Node) and leaf.stage is FAILED:
+                names[leaf.number] = leaf
+            return leaf
+
+        rewrite_call(node.args, node.kwargs, look)
+        first = failed or next(iter(names.values()))
+        root, cause = first.origin or ("", RuntimeError("unknown"))
+        error = DependencyFailureError(
+            node.spec.name, [other.spec.name for other in names.values()], root, cause
+        )
+        error.__cause__ = cause
+        return error
+
+    def _enter(self, node: Node, state: TaskState) -> None:
+        check_transition(node.stage, state)
+        node.stage = state
+
+    def _forget(self, node: Node) -> None:
+        # It is not there if a KeyboardInterrupt came between a call and its place in the graph.
+        # An empty dict keeps the table of its largest day; clear() gives it back.
+        tasks = self.tasks
+        if tasks.pop(node.number, None) is not None and not tasks:
+            tasks.clear()
+
+
+def waiting_for(node: Node) -> Sequence[Node]:
+    """The dependents of *node*."""
+    dependents = node.dependents
+    if dependents is None:
+        return ()
+    return dependents if isinstance(dependents, list) else (dependents,)

@@ -1,0 +1,77 @@
+"""Files as the journal knows them: inputs by what is in them, outputs to be had again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from .._files.copying import copy
+from .._files.sources import is_url
+from .identity import Unidentified
+
+__all__ = ["describe", "digest", "restore"]
+
+_BLOCK = 1 << 20
+
+
+def digest(source: str) -> bytes:
+    """The hash of a file's or folder's content; of a URL, that of its text.  Blocks.
+
+    Raises:
+        Unidentified: it cannot be read.
+    """
+    total = blake2b(digest_size=16)
+    if is_url(source):
+        total.update(source.encode("utf-8", "surrogateescape"))
+        return total.digest()
+    top = Path(source)
+    try:
+        if top.is_dir():
+            for folder, subfolders, files in os.walk(top, followlinks=True):
+                subfolders.sort()
+                for name in sorted(files):
+                    path = Path(folder, name)
+                    total.update(os.fsencode(path.relative_to(top)) + b"\0")
+                    total.update(_read(path))
+        else:
+            total.update(_read(top))
+    except OSError as error:
+        raise Unidentified(f"the input {source} cannot be read: {error}") from error
+    return total.digest()
+
+
+def _read(path: Path) -> bytes:
+    one = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            one.update(block)
+    return one.digest()
+
+
+def describe(names: Iterable[str], folder: Path) -> list[dict[str, Any]]:
+    """What the journal says of the outputs *names* in *folder*.  Blocks."""
+    return [
+        {"name": name, "path": str(folder / name), "digest": digest(str(folder / name)).hex()}
+        for name in names
+    ]
+
+
+def restore(files: Iterable[Mapping[str, Any]], folder: Path) -> None:
+    """Have what `describe` described in *folder*, as its task left it.  Blocks.
+
+    Raises:
+        Unidentified: a file is gone, or is another now.
+    """
+    for file in files:
+        path = Path(file["path"])
+        if not path.exists():
+            raise Unidentified(f"its output file {path} is gone")
+        if digest(str(path)).hex() != file["digest"]:
+            raise Unidentified(f"its output file {path} was changed since")
+        target = folder / file["name"]
+        if target != path:
+            part = target.with_name(target.name + ".part")
+            copy(lambda: None, file["name"], str(path), part, target)

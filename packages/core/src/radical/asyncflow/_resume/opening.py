@@ -1,0 +1,47 @@
+"""How an engine comes by its journal."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .._discovery.settings import JOURNAL
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .._dispatch.dispatcher import Dispatcher
+    from ..journal import Journal
+
+__all__ = ["journal_of", "open_journal"]
+
+
+def journal_of(given: object) -> Journal | None:
+    """What was given as a journal, or what the environment says.
+
+    Raises:
+        ConfigurationError: it is neither a path nor a `Journal`.
+    """
+    given = given if given is not None else os.environ.get(JOURNAL) or None
+    if given is None:
+        return None
+    from ..journal import Journal  # here: most programs have none
+
+    if isinstance(given, Journal):
+        return given
+    if isinstance(given, str | os.PathLike) and (path := os.fspath(given)):
+        return Journal(path)
+    raise ConfigurationError(f"journal must be a path or a Journal, not {given!r}")
+
+
+async def open_journal(dispatcher: Dispatcher, journal: Journal) -> None:
+    """Have *dispatcher* write *journal*, and look its tasks up in it.
+
+    Raises:
+        JournalError: it cannot be used.
+    """
+    from .recorder import Recorder
+
+    recorder = Recorder(dispatcher, journal)
+    await recorder.open()
+    dispatcher.journal = recorder
+    dispatcher.gates = (dispatcher.journal.meet,)

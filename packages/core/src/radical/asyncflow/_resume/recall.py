@@ -1,0 +1,303 @@
+"""Looking up whether a task that is about to be sent was done in an earlier run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._dispatch.values import StillOpen, substitute
+from .._files.declared import InputFile, OutputFile
+from .._graph.arguments import rewrite_call
+from .._task.function import TaskFunction
+from .._task.future import TaskFuture, aux_of
+from .._text import safe_str
+from ..aside import in_thread
+from ..errors import JournalError
+from ..model import TaskState
+from .bodies import Bodies, Body
+from .files import digest, restore
+from .identity import LARGE, Unidentified, call_content, content, large, plain_content
+from .occurrences import Occurrences
+
+if TYPE_CHECKING:
+    from .._dispatch.dispatcher import Dispatcher
+    from ..journal import JournalWriter
+    from .entry import Entry
+
+__all__ = ["Recall"]
+
+log = logging.getLogger("radical.asyncflow")
+
+Reuse = Callable[[TaskFuture[Any], str, Any, str], None]
+
+ASIDE = 4
+"""Threads that read arguments and results at a time."""
+
+
+class Recall:
+    """Finds tasks' identities, and their results in the journal, for one engine.
+
+    Args:
+        reuse: is called, in the loop, with a task, what it is given the result of
+            (``"RUN/NUMBER"``), that value and, of an executable, its error output.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, writer: JournalWriter, bodies: Bodies, reuse: Reuse
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._writer = writer
+        self._bodies = bodies
+        self._reuse = reuse
+        self._occurrences = Occurrences(writer.recall)
+        self._same: dict[str, TaskFuture[Any]] = {}
+        self._turn: asyncio.Future[None] | None = None
+        self._room = asyncio.Semaphore(ASIDE)
+
+    def meet(self, node: TaskFuture[Any], entry: Entry) -> bool:
+        """*node* is ready: whether it is not to be sent (now).
+
+        Its result is there already, or it takes a thread to find out.
+        """
+        spec, lane = node.call.spec, node.call.lane
+        body = entry.body
+        if body.why is not None or lane is None or not lane.executes:
+            entry.known = True
+            if lane is None:
+                self._enter(node, entry)
+            entry.why = body.why
+            return False
+        aux = node.aux
+        if (aux is not None and aux.files is not None) or large(node.args, node.kwargs):
+            try:
+                substitute(node)
+            except StillOpen:
+                return False  # it comes again when they are done
+            self._look_aside(node, entry, body)
+            return True
+        try:
+            digest = self._identity(node, body, {})
+        except StillOpen:
+            return False
+        except Unidentified as reason:
+            entry.known = True
+            entry.why = str(reason)
+            return False
+        entry.known = True
+        entry.key = self._numbered(node, digest)
+        if spec.cache == "always" and (first := self._first(node, entry.key)) is not None:
+            if first.stage < TaskState.DONE:
+                entry.known = False
+                self._dispatcher.scheduler.wait_more(node, (), holds=1)
+                first.add_done_callback(lambda _: self._dispatcher.release(node))
+            else:
+                self._share(node, first)
+            return True
+        found = self._writer.recall(entry.key)
+        if found is None:
+            return False
+        if found.size > LARGE or found.files or spec.capture_stdio:
+            self._look_aside(node, entry, body)
+            return True
+        try:
+            value = found.load()
+        except JournalError as error:
+            self._unreadable(node, entry, error)
+            return False
+        entry.stored = True
+        self._reuse(node, found.task, value, found.stderr)
+        return True
+
+    def _first(self, node: TaskFuture[Any], key: str) -> TaskFuture[Any] | None:
+        """The equal call of this run whose result *node* is to be given; None if it is itself."""
+        first = self._same.get(key)
+        if first is None or first is node or first.stage > TaskState.DONE:
+            self._same[key] = node
+            return None
+        return first
+
+    def _share(self, node: TaskFuture[Any], first: TaskFuture[Any]) -> None:
+        node.entry.stored = first.entry.stored
+        task = f"{self._dispatcher.uid}/{first.number}"
+        self._reuse(node, task, first.result(), first.stderr or "")
+
+    # ------------------------------------------------------- beside the loop
+
+    def _look_aside(self, node: TaskFuture[Any], entry: Entry, body: Body) -> None:
+        """As `meet`, for what would hold the loop too long."""
+        dispatcher = self._dispatcher
+        aux = aux_of(node)
+        entry.known = True
+        before, mine = self._turn, dispatcher.loop.create_future()
+        self._turn = mine
+
+        async def look() -> None:
+            reuse: Callable[[], None] | None = None
+            try:
+                async with self._room:
+                    if entry.key is None:
+                        digest = await self._digest(node, body)
+                        if before is not None:
+                            await asyncio.shield(before)  # equal calls are counted in their order
+                        entry.key = self._numbered(node, digest)
+                    _set(mine)
+                    reuse = await self._find(node, entry.key)
+            except Unidentified as reason:
+                entry.why = str(reason)
+            except JournalError as error:
+                self._unreadable(node, entry, error)
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # of a class among the arguments
+                entry.why = safe_str(error)
+                log.warning(
+                    "task %s %r could not be looked up in the journal, and runs",
+                    node.id,
+                    node.name,
+                    exc_info=True,
+                )
+            finally:
+                if before is None:
+                    _set(mine)
+                else:
+                    before.add_done_callback(lambda _: _set(mine))
+            aux.preparing = None
+            if reuse is None:
+                dispatcher.scheduler.requeue(node)
+            elif node.stage is TaskState.READY:
+                reuse()
+            dispatcher.wake()
+
+        aux.preparing = dispatcher.preparer.spawn(look())
+
+    async def _digest(self, node: TaskFuture[Any], body: Body) -> bytes:
+        digests: dict[int, bytes] = {}
+        files = node.aux.files if node.aux is not None else None
+        for item in files.inputs if files is not None else ():
+            if isinstance(item.source, str):
+                digests[id(item)] = await in_thread(digest, item.source)
+        return await in_thread(self._identity, node, body, digests)
+
+    async def _find(self, node: TaskFuture[Any], key: str) -> Callable[[], None] | None:
+        outputs = node.aux is not None and node.aux.files is not None and node.aux.files.outputs
+        if node.spec.cache == "always" and not outputs:
+            while (first := self._first(node, key)) is not None:
+                if first.stage is TaskState.DONE and first.done():
+                    return partial(self._share, node, first)
+                await asyncio.wait([first])
+        found = self._writer.recall(key)
+        if found is None:
+            return None
+        if found.files:
+            folder = self._dispatcher.preparer.folder(node)
+            await in_thread(restore, found.files, folder)
+        value = await in_thread(found.load)
+        if node.spec.capture_stdio and not await in_thread(Path(value).exists):
+            raise Unidentified(f"its output file {value} is gone")
+        node.entry.stored = True
+        return partial(self._reuse, node, found.task, value, found.stderr)
+
+    def _unreadable(self, node: TaskFuture[Any], entry: Entry, error: JournalError) -> None:
+        entry.why = f"its earlier result cannot be read: {error}"
+        log.warning("task %s %r runs again: %s", node.id, node.name, entry.why)
+
+    # ---------------------------------------------------------------- identity
+
+    def _numbered(self, node: TaskFuture[Any], digest: bytes) -> str:
+        """The key of a call: equal calls of one run are told apart by their order."""
+        if node.spec.cache == "always":
+            return digest.hex()
+        return self._occurrences.key(digest, node.entry.place)
+
+    def _enter(self, node: TaskFuture[Any], entry: Entry) -> None:
+        """*node* is a block: its calls are told from equal ones of other blocks."""
+        try:
+            arguments = b"" if large(node.args, node.kwargs) else self._arguments(node, {})
+        except (StillOpen, Unidentified):
+            arguments = b""
+        entry.inside = self._occurrences.enter(entry.place, node.spec.name, arguments)
+
+    def _identity(self, node: TaskFuture[Any], body: Body, files: dict[int, bytes]) -> bytes:
+        """The hash of what makes *node* the call that it is; as `_arguments`."""
+        arguments = None
+        if node.spec.cache_key is None:
+            arguments = plain_content(node.args, node.kwargs)
+        if arguments is None:
+            arguments = self._arguments(node, files)
+        return blake2b(body.prefix + arguments, digest_size=16).digest()
+
+    def _arguments(self, node: TaskFuture[Any], files: dict[int, bytes]) -> bytes:
+        """What stands for the arguments of *node*; in any thread.
+
+        Args:
+            files: hashes of the local files among the arguments, by the id of the InputFile.
+
+        Raises:
+            Unidentified: something among the arguments cannot be compared.
+            StillOpen: a future that was put into them after the call is unfinished.
+        """
+
+        def leaf(value: Any) -> bytes | None:
+            if isinstance(value, TaskFuture) and value.dispatcher is self._dispatcher:
+                return self._of_future(value)
+            if isinstance(value, InputFile):
+                if isinstance(value.source, TaskFuture):
+                    return b"from" + self._of_future(value.source) + str(value.name).encode()
+                return b"file" + files.get(id(value), b"") + str(value.name).encode()
+            if isinstance(value, OutputFile):
+                return b"output" + value.name.encode()
+            if isinstance(value, TaskFunction):
+                return b"task" + self._bodies.of(value.spec).prefix
+            return self._of_foreign(node, value)
+
+        chosen = node.spec.cache_key
+        if chosen is None:
+            return call_content(node.args, node.kwargs, leaf)
+        if callable(chosen):
+            args, kwargs = rewrite_call(node.args, node.kwargs, self._plain(node))
+            try:
+                chosen = chosen(*args, **kwargs)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                raise Unidentified(f"its cache_key raised {safe_str(error)}") from error
+        return b"key" + content(chosen, leaf)
+
+    def _of_future(self, future: TaskFuture[Any]) -> bytes:
+        """What stands for *future*: its identity, or the content of a result without one."""
+        if future.stage is not TaskState.DONE or not future.done():
+            raise StillOpen([future])
+        entry = future.entry
+        if entry.key is not None and entry.stored:
+            return b"key" + entry.key.encode()
+        return b"value" + content(future.result())
+
+    def _of_foreign(self, node: TaskFuture[Any], value: Any) -> bytes | None:
+        foreign = node.aux.foreign if node.aux is not None else None
+        if foreign is None or id(value) not in foreign:
+            return None
+        return b"value" + content(foreign[id(value)].result())
+
+    def _plain(self, node: TaskFuture[Any]) -> Callable[[Any], Any]:
+        """What a user's cache_key gets in place of a future: its result."""
+        foreign = (node.aux.foreign if node.aux is not None else None) or {}
+
+        def value_of(leaf: Any) -> Any:
+            if isinstance(leaf, TaskFuture) and leaf.dispatcher is self._dispatcher:
+                if leaf.stage is not TaskState.DONE or not leaf.done():
+                    raise StillOpen([leaf])
+                return leaf.result()
+            awaited = foreign.get(id(leaf))
+            return leaf if awaited is None else awaited.result()
+
+        return value_of
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,38 @@
+"""Where a call stands: inside which block, and in which workflow."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .future import TaskFuture
+
+__all__ = ["SCOPE", "Scope"]
+
+
+class Scope:
+    """The surroundings that every call made in this context inherits.
+
+    Attributes:
+        engine: uid of the engine it belongs to; another engine's calls ignore it.
+        workflow_id: name of the workflow, or None.
+        block: the block whose body makes the calls, or None.
+    """
+
+    __slots__ = ("block", "engine", "workflow_id")
+
+    def __init__(self, engine: str, workflow_id: str | None, block: TaskFuture[Any] | None) -> None:
+        self.engine = engine
+        self.workflow_id = workflow_id
+        self.block = block
+
+    def add_member(self, future: TaskFuture[Any]) -> None:
+        """*future* was made in this scope: it ends with the block."""
+        if self.block is not None and self.block.aux is not None:
+            members = self.block.aux.members
+            if members is not None:
+                members.add(future)
+
+
+SCOPE: ContextVar[Scope | None] = ContextVar("asyncflow_scope", default=None)

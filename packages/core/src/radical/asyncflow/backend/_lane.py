@@ -1,0 +1,101 @@
+"""One backend as the engine holds it: what may be sent there, and what waits to be."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from ..errors import BackendBrokenError, BackendIncompatibleError, UnsupportedOptionError
+from ..model import DEFAULT_RESOURCES, TaskSpec
+from . import API_VERSION, ExecutionBackend, TaskRequest
+
+__all__ = ["Lane"]
+
+
+class Lane:
+    """A backend, its batch of the current turn and what the engine knows of it.
+
+    Attributes:
+        chains: a task may be sent with the only one that it waits for.
+        lost: why the backend is gone, once it is.
+        since: when it came up, in seconds of `time.monotonic`.
+    """
+
+    __slots__ = (
+        "backend",
+        "batch",
+        "capabilities",
+        "chains",
+        "executes",
+        "index",
+        "lost",
+        "name",
+        "native",
+        "remote",
+        "since",
+    )
+
+    def __init__(self, index: int, backend: ExecutionBackend) -> None:
+        _check(backend)
+        self.index = index
+        self.backend = backend
+        self.name = backend.name
+        self.refresh()
+        self.batch: list[TaskRequest] = []
+        self.lost: BaseException | None = None
+
+    def refresh(self) -> None:
+        """Read the capabilities, which may be known only after the start."""
+        self.capabilities = self.backend.capabilities
+        self.executes = self.capabilities.executes
+        self.native = self.capabilities.native_dependencies
+        self.remote = self.capabilities.remote_results
+        # Where it orders whole graphs, it does that already.
+        self.chains = self.capabilities.chains and not self.native
+        self.since = monotonic()
+
+    def check(self, spec: TaskSpec) -> None:
+        """Raise unless this backend can run *spec*.
+
+        Raises:
+            UnsupportedOptionError: it cannot honour the kind or an option.
+            ResourceError: the resources can never be free.
+        """
+        able = self.capabilities
+        where = f"task {spec.name!r}: backend {self.name!r}"
+        if spec.kind not in able.kinds:
+            kinds = ", ".join(sorted(able.kinds))
+            raise UnsupportedOptionError(
+                f"{where} runs no {spec.kind} tasks (it runs: {kinds}); "
+                "give the task another backend="
+            )
+        asked = [
+            name
+            for name in ("cores", "gpus", "memory", "ranks")
+            if getattr(spec.resources, name) != getattr(DEFAULT_RESOURCES, name)
+        ]
+        beyond = [name for name in asked if name not in able.resources]
+        if beyond:
+            honoured = ", ".join(sorted(able.resources)) or "none"
+            raise UnsupportedOptionError(
+                f"{where} does not honour resources {', '.join(beyond)} (it honours: {honoured}); "
+                "leave them out, or give the task another backend="
+            )
+        if spec.service and not able.service:
+            raise UnsupportedOptionError(f"{where} runs no service tasks")
+        self.backend.check(spec)
+
+
+def _check(backend: ExecutionBackend) -> None:
+    for attribute in ("name", "capabilities"):
+        if not hasattr(backend, attribute):
+            raise BackendBrokenError(
+                f"the backend class {type(backend).__name__} sets no {attribute!r}, "
+                "which the contract asks for"
+            )
+    major, minor = backend.api_version
+    if major != API_VERSION[0] or minor > API_VERSION[1]:
+        ours = ".".join(map(str, API_VERSION))
+        raise BackendIncompatibleError(
+            f"backend {backend.name!r} was written for version {major}.{minor} of the backend "
+            f"contract, this core speaks {ours}: install a matching release of either"
+        )

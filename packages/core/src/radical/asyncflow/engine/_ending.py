@@ -1,0 +1,98 @@
+"""How a run ends: its tasks, then its backends, then its files; and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from . import _launch
+
+if TYPE_CHECKING:
+    from .._dispatch.dispatcher import Dispatcher
+    from .._files.work_dir import WorkDir
+    from ._preemption import Preemption
+
+__all__ = ["Ending"]
+
+log = logging.getLogger("radical.asyncflow")
+
+GRACE = 12.0
+"""Seconds that cancelled work has to end at shutdown (executables get 5 of SIGTERM)."""
+
+
+class Ending:
+    """The end of one engine.
+
+    Attributes:
+        preemption: may ask for it before the tasks are done.
+        failed: an exception left the engine's ``async with``, or the task that made it.
+        error: that exception, where it is known.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, work_dir: WorkDir) -> None:
+        self._dispatcher = dispatcher
+        self._work_dir = work_dir
+        self.preemption: Preemption | None = None
+        self.failed = False
+        self.error: BaseException | None = None
+        self._cancelled = False
+
+    @property
+    def preempted(self) -> str | None:
+        """Why the run is stopping before its tasks are done; None while it is not."""
+        return None if self.preemption is None else self.preemption.reason
+
+    @property
+    def outcome(self) -> str:
+        """That of the `RunEvent`, and of the run in the journal."""
+        if self.preempted:
+            return "preempted"
+        if self.error is not None and not isinstance(self.error, Exception):
+            return "cancelled"
+        if self.failed:
+            return "failed"
+        return "cancelled" if self._cancelled else "done"
+
+    def cancel_all(self) -> None:
+        """Cancel what is unfinished."""
+        self._cancelled |= not self._dispatcher.scheduler.idle
+        self._dispatcher.outcomes.cancel_all()
+
+    async def come(self, cancel: bool) -> None:
+        """End the tasks, by cancelling or by waiting, and everything that ran them.
+
+        Raises:
+            BackendError: a backend could not shut down cleanly; the others did.
+        """
+        dispatcher = self._dispatcher
+        if not cancel:
+            await dispatcher.wait_idle()
+            await dispatcher.preparer.settle()
+        dispatcher.closed = True
+        try:
+            self.cancel_all()
+            try:
+                async with asyncio.timeout(GRACE):
+                    await dispatcher.wait_idle()
+            except TimeoutError:
+                log.warning("some tasks did not end within %g s of the shutdown", GRACE)
+            lanes = dispatcher.lanes.values()
+            ends = await asyncio.gather(
+                *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True
+            )
+            dispatcher.pump()
+            dispatcher.outcomes.abandon()
+            await dispatcher.preparer.close()
+            await dispatcher.observers.close(
+                zip(lanes, ends, strict=True), self.outcome, self.error
+            )
+        finally:
+            if self.preemption is not None:
+                self.preemption.close()
+            await self._work_dir.remove()
+            if dispatcher.journal is not None:
+                await dispatcher.journal.close(self.outcome)
+        errors = [error for error in ends if isinstance(error, BaseException)]
+        if errors:
+            raise errors[0]

@@ -1,0 +1,441 @@
+"""The engine: what a workflow is written against."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+
+from .._discovery.settings import WALLTIME
+from .._dispatch.dispatcher import Dispatcher
+from .._files.work_dir import WorkDir
+from .._graph.plan import Plan
+from .._graph.plan_recorder import PlanRecorder
+from .._resume.opening import journal_of, open_journal
+from .._task.decorators import TaskDecorators
+from .._task.map import check_limit, map_tasks
+from .._task.scope import SCOPE, Scope
+from ..backend import ExecutionBackend
+from ..errors import ConfigurationError
+from ..events import Event
+from . import _launch
+from ._ending import Ending
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .._display.progress import Progress
+    from .._task.function import TaskFunction
+    from ..journal import Journal
+    from ._preemption import Preemption
+
+__all__ = ["WorkflowEngine"]
+
+log = logging.getLogger("radical.asyncflow")
+
+T = TypeVar("T")
+
+PLAN_LIMIT = 20_000
+"""Tasks that the plan of a real run remembers; a dry run remembers all."""
+
+
+HOW_TO_MAKE = (
+    "an engine is made with 'async with WorkflowEngine.create(...) as flow' "
+    "or 'flow = await WorkflowEngine.create(...)'"
+)
+
+
+class WorkflowEngine(TaskDecorators):
+    """Runs a growing graph of tasks on one or several execution backends.
+
+    Make one with ``await WorkflowEngine.create(...)`` or, so that it is shut down
+    whatever happens, ``async with WorkflowEngine.create(...) as flow``.  It belongs to
+    the event loop it was made in.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher | None = None,
+        work_dir: WorkDir | None = None,
+        **options: object,  # noqa: ARG002 - those of `create`, by mistake
+    ) -> None:
+        """Not for users: `create` starts the backends, which takes an event loop."""
+        if not isinstance(dispatcher, Dispatcher) or work_dir is None:
+            raise TypeError(HOW_TO_MAKE)
+        super().__init__(dispatcher)
+        self._work_dir = work_dir
+        self._closing: asyncio.Task[None] | None = None
+        self._lifeline: AsyncGenerator[None, None] | None = None
+        self._interrupted = True
+        self._ending = Ending(dispatcher, work_dir)
+        self._owner = asyncio.current_task()
+        if self._owner is not None:
+            self._owner.add_done_callback(self._owner_ended)
+
+    @classmethod
+    def create(
+        cls,
+        backend: _launch.BackendChoice | None = None,
+        config: Mapping[str, Any] | None = None,
+        *,
+        dry_run: bool = False,
+        uid: str | None = None,
+        work_dir: str | os.PathLike[str] | None = None,
+        profile: str | None = None,
+        max_pending: int | None = None,
+        journal: str | os.PathLike[str] | Journal | None = None,
+        walltime: float | str | None = None,
+        deadline: datetime | None = None,
+        grace: float = 20.0,
+        stop_on_sigterm: bool = False,
+    ) -> _Creation:
+        """An engine with its backends started: await it, or enter it with ``async with``.
+
+        Args:
+            backend: a name, an instance, or several of either; the first is the default
+                for tasks that name none.  None: what ``ASYNCFLOW_BACKEND`` or a profile
+                of ``asyncflow.toml`` says, else ``"concurrent"``.
+            config: settings for a backend given by name.
+            dry_run: run nothing, walk the graph; ``noop`` stands in for the backends,
+                and `plan` tells what they would ask for.
+            uid: name of the run; made up by default.
+            work_dir: folder for the run's files, kept afterwards.  By default they lie in
+                a temporary folder that goes with the shutdown.
+            profile: name of a profile in ``asyncflow.toml``.
+            max_pending: how many tasks may be unfinished; a call beyond that raises
+                PendingLimitError.
+            journal: a file that keeps what was done: run again with it, the program gets
+                the results that are still valid from there and does the rest.  None:
+                what ``ASYNCFLOW_JOURNAL`` says, else none.
+            walltime: seconds, or ``"HH:MM:SS"``, that the run may take.  In time before
+                its end nothing starts that would not finish; then what is left fails
+                with PreemptedError, and ``async with`` ends the program with exit code 75.
+                None: what ``ASYNCFLOW_WALLTIME`` says, else none.
+            deadline: the same as a point in time; the earlier of the two counts.
+            grace: seconds that a task of unknown length needs to be started before that
+                end, and that running ones get after SIGTERM.
+            stop_on_sigterm: have SIGTERM, as a batch system sends it, stop the run in the
+                same way.
+
+        Raises:
+            BackendNotFoundError: no such backend, or it is not installed.
+            BackendStartError: a backend did not come up; those that did are shut down.
+            ConfigurationError: the settings are wrong.
+            JournalError: the journal cannot be used; JournalInUseError: another run does.
+        """
+        if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
+            raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
+        if uid is not None and (not isinstance(uid, str) or "/" in uid or "\0" in uid):
+            raise ConfigurationError(f"uid must be a text without '/', not {uid!r}")
+        if isinstance(backend, ExecutionBackend) and config is not None:
+            raise ConfigurationError(
+                "config is for a backend given by name; this one was made with its own"
+            )
+        preemption = None
+        if walltime is None and deadline is None:
+            walltime = os.environ.get(WALLTIME) or None
+        if walltime is not None or deadline is not None or stop_on_sigterm:
+            from ._preemption import prepare
+
+            preemption = prepare(walltime, deadline, grace, stop_on_sigterm)
+        return _Creation(
+            cls._create(
+                *(backend, config, dry_run, uid, work_dir, profile, max_pending),
+                journal_of(journal),
+                preemption,
+            )
+        )
+
+    @classmethod
+    async def _create(
+        cls,
+        backend: _launch.BackendChoice | None,
+        config: Mapping[str, Any] | None,
+        dry_run: bool,
+        uid: str | None,
+        work_dir: str | os.PathLike[str] | None,
+        profile: str | None,
+        max_pending: int | None,
+        journal: Journal | None,
+        preemption: Callable[[Dispatcher], Preemption] | None,
+    ) -> Self:
+        from ._watchers import introduce
+
+        backends = _launch.choose(backend, config, dry_run, profile)
+        recorder = PlanRecorder(None if dry_run else PLAN_LIMIT, backends)
+        if dry_run:
+            backends = [_launch.stand_in(instance) for instance in backends]
+        uid = uid or f"run.{os.urandom(4).hex()}"
+        place = WorkDir(uid, work_dir)
+        dispatcher = Dispatcher(uid, place, max_pending=max_pending, recorder=recorder)
+        engine = cls(dispatcher, place)
+        started: list[ExecutionBackend] = []
+        try:
+            if journal is not None:
+                await open_journal(dispatcher, journal)
+            for instance in backends:
+                lane, sink = dispatcher.add_lane(instance)
+                started.append(instance)
+                await _launch.start(instance, sink)
+                lane.refresh()
+                if dispatcher.journal is not None:
+                    dispatcher.journal.backend_up(instance)
+            if preemption is not None:
+                engine._ending.preemption = preemption(dispatcher)
+        except BaseException:
+            # What is told is why the start failed, whatever the end of the others says;
+            # each of those that fail is logged.
+            ends = (_launch.end(instance) for instance in started)
+            await asyncio.gather(*ends, return_exceptions=True)
+            await place.remove()
+            if dispatcher.journal is not None:
+                await dispatcher.journal.close("failed")
+            raise
+        engine._lifeline = _lifeline(engine)
+        _LIFELINES.add(engine._lifeline)
+        await anext(engine._lifeline)
+        introduce(engine)
+        return engine
+
+    # ------------------------------------------------------------- the present
+
+    @property
+    def uid(self) -> str:
+        """Name of this run."""
+        return self._dispatcher.uid
+
+    @property
+    def backend(self) -> ExecutionBackend:
+        """The backend of tasks that name none."""
+        return next(iter(self.backends.values()))
+
+    @property
+    def backends(self) -> Mapping[str, ExecutionBackend]:
+        """``{name: backend}``, the default one first."""
+        lanes = self._dispatcher.lanes
+        return MappingProxyType({name: lane.backend for name, lane in lanes.items()})
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder for files of this run, made on first use."""
+        return self._work_dir()
+
+    @property
+    def preempted(self) -> str | None:
+        """Why the run is stopping before its tasks are done; None while it is not."""
+        return self._ending.preempted
+
+    @property
+    def closed(self) -> bool:
+        """Whether the shutdown has begun."""
+        return self._dispatcher.closed
+
+    def plan(self) -> Plan:
+        """The graph so far, and what the backends ask for: every call and its dependencies.
+
+        A dry run remembers all of it; a real run its first 20,000 tasks, and the plan
+        says by ``complete`` whether that was all.
+        """
+        return self._dispatcher.recorder.plan(self._dispatcher.number)
+
+    def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
+        """Have *callback* called, in the loop, with batches of events as they happen.
+
+        It has to return soon: nothing else runs meanwhile.  One that raises three times
+        is not called again.
+
+        Returns:
+            A function that ends it.
+        """
+        return self._dispatcher.observe(callback)
+
+    def progress(self, **options: Any) -> Progress:
+        """A live display of this engine for ``with``; silent where there is no terminal."""
+        from .._display.progress import Progress
+
+        return Progress(self, **options)
+
+    # ------------------------------------------------------------------- tasks
+
+    def map(
+        self,
+        task: TaskFunction[Any, T],
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        limit: int = 1000,
+        ordered: bool = True,
+    ) -> AsyncIterator[T]:
+        """Results of ``task(item)`` for each of *items*, as an asynchronous iterator.
+
+        At most *limit* of the tasks are unfinished or unread, so *items* may be endless.
+        *ordered*: in the order of the items, else as they come.  A failure is raised
+        where its result would have stood, and ends the iteration; what is then alive is
+        cancelled.
+        """
+        check_limit(limit)
+        return map_tasks(task, items, limit, ordered)
+
+    @contextmanager
+    def workflow_scope(self, workflow_id: str) -> Iterator[str]:
+        """Every task called inside belongs to the workflow *workflow_id*."""
+        outer = SCOPE.get()
+        block = outer.block if outer is not None and outer.engine == self.uid else None
+        token = SCOPE.set(Scope(self.uid, workflow_id, block))
+        try:
+            yield workflow_id
+        finally:
+            SCOPE.reset(token)
+
+    # ---------------------------------------------------------------- shutdown
+
+    async def shutdown(self, *, cancel: bool = True) -> None:
+        """End the engine and its backends; nothing is left afterwards.
+
+        Unfinished tasks are cancelled, or, with ``cancel=False``, waited for.  Safe to
+        call again, also at the same time; bounded (30 s) unless it waits for tasks.
+
+        Raises:
+            BackendError: a backend could not shut down cleanly; the others did.
+        """
+        if self._closing is None:
+            scope = SCOPE.get()
+            if scope is not None and scope.engine == self.uid and scope.block is not None:
+                raise RuntimeError(
+                    f"block {scope.block.name!r} cannot shut down the engine that runs it"
+                )
+            self._closing = asyncio.create_task(self._shutdown(cancel))
+        elif cancel and not self._dispatcher.closed:
+            # A shutdown that waits for tasks is under way; this one will not.
+            self._ending.cancel_all()
+        await asyncio.shield(self._closing)
+
+    async def _shutdown(self, cancel: bool) -> None:
+        try:
+            await self._ending.come(cancel)
+        finally:
+            if self._owner is not None:
+                self._owner.remove_done_callback(self._owner_ended)
+                self._owner = None
+            if self._lifeline is not None:
+                lifeline, self._lifeline = self._lifeline, None
+                _LIFELINES.discard(lifeline)
+                await lifeline.aclose()
+
+    async def _forgotten(self) -> None:
+        """The loop is being closed and nobody shut the engine down.
+
+        A program that came to its end gets its tasks finished; one that was interrupted
+        or failed gets them cancelled.
+        """
+        if self._lifeline is None:
+            return  # the shutdown itself closes it
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        _LIFELINES.discard(self._lifeline)
+        self._lifeline = None
+        log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
+        self._ending.failed = self._interrupted
+        await self.shutdown(cancel=self._interrupted)
+
+    def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
+        """The task that made the engine came to its end, without a shutdown so far."""
+        self._owner = None
+        self._interrupted = owner.cancelled() or owner.exception() is not None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for unfinished tasks and shut down; after an error, cancel them.
+
+        Raises:
+            SystemExit: the run was preempted, and its tasks' PreemptedError ends the block.
+        """
+        self._ending.failed = exc is not None
+        self._ending.error = exc
+        await self.shutdown(cancel=exc is not None)
+        if exc is not None and self.preempted:
+            from ._preemption import EXIT_CODE, is_preemption
+
+            if is_preemption(exc):
+                raise SystemExit(EXIT_CODE) from exc
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an engine cannot travel to a worker: a function that uses it has to be a block "
+            "(@flow.block)"
+        )
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._dispatcher.lanes)
+        unfinished = len(self._dispatcher.scheduler.unfinished())
+        state = "closed" if self.closed else f"{unfinished} unfinished"
+        return f"<WorkflowEngine {self.uid} on {names}: {state}>"
+
+
+class _Creation:
+    """What `WorkflowEngine.create` returns: awaitable, and an asynchronous context manager."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, WorkflowEngine]) -> None:
+        self._coroutine = coroutine
+        self._engine: WorkflowEngine | None = None
+
+    def __await__(self) -> Generator[Any, None, WorkflowEngine]:
+        return self._coroutine.__await__()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"there is no engine yet that has {name!r}: {HOW_TO_MAKE}")
+
+    def __enter__(self) -> NoReturn:
+        self._coroutine.close()
+        raise TypeError(HOW_TO_MAKE)
+
+    def __exit__(self, *exc: object) -> None:
+        """Only so that `__enter__` is asked."""
+
+    async def __aenter__(self) -> WorkflowEngine:
+        self._engine = await self._coroutine
+        return self._engine
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._engine is not None
+        await self._engine.__aexit__(exc_type, exc, traceback)
+
+
+_LIFELINES: set[AsyncGenerator[None, None]] = set()
+"""Of the engines that are up: one that the program let go of stays until its loop ends."""
+
+
+async def _lifeline(engine: WorkflowEngine) -> AsyncGenerator[None, None]:
+    """Open as long as the engine is; asyncio closes it when it closes the loop."""
+    try:
+        yield
+    finally:
+        await engine._forgotten()

@@ -1,0 +1,80 @@
+"""How an engine gets its backends, starts them and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ..backend import ExecutionBackend, ReportSink
+from ..errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
+
+__all__ = ["BackendChoice", "choose", "end", "stand_in", "start"]
+
+log = logging.getLogger("radical.asyncflow")
+
+BACKEND_GRACE = 15.0
+"""Seconds that a backend has to shut down."""
+
+BackendChoice = str | ExecutionBackend | Sequence[str | ExecutionBackend]
+
+
+def choose(
+    backend: BackendChoice | None,
+    config: Mapping[str, Any] | None,
+    dry_run: bool,
+    profile: str | None,
+) -> list[ExecutionBackend]:
+    """The backends to run on, made but not started."""
+    from .._discovery import profiles, registry
+
+    if config is not None and not isinstance(config, Mapping):
+        raise ConfigurationError(f"config must map names to values, not {config!r}")
+    if backend is None or isinstance(backend, str):
+        name = "noop" if dry_run and backend is None else backend
+        if dry_run and backend is None:
+            config = None
+        choices = profiles.resolve(backend=name, config=config, profile=profile)
+        return [registry.registry.create(choice.name, choice.config) for choice in choices]
+    given: list[Any] = [backend]
+    if isinstance(backend, Iterable) and not isinstance(backend, type | ExecutionBackend):
+        given = list(backend)
+        if config is not None:
+            raise ConfigurationError("config is for one backend; make several with the factory")
+    wrong = [item for item in given if not isinstance(item, str | ExecutionBackend)]
+    if wrong or not given:
+        raise ConfigurationError(
+            "backend must be a name, an ExecutionBackend or several of either, not "
+            + (repr(wrong[0]) if wrong else "an empty list")
+        )
+    return [
+        registry.registry.create(item, None) if isinstance(item, str) else item for item in given
+    ]
+
+
+def stand_in(backend: ExecutionBackend) -> ExecutionBackend:
+    """What takes the place of *backend* in a dry run."""
+    from .._discovery.registry import registry
+
+    return registry.create("noop", {"name": backend.name})
+
+
+async def start(backend: ExecutionBackend, sink: ReportSink) -> None:
+    try:
+        await backend.start(sink)
+    except AsyncFlowError:
+        raise
+    except Exception as error:
+        raise BackendStartError(
+            f"backend {backend.name!r} did not start: {type(error).__name__}: {error}"
+        ) from error
+
+
+async def end(backend: ExecutionBackend) -> None:
+    try:
+        async with asyncio.timeout(BACKEND_GRACE):
+            await backend.shutdown(cancel=True)
+    except Exception as error:
+        log.exception("backend %r did not shut down cleanly", backend.name)
+        raise BackendError(f"backend {backend.name!r} did not shut down: {error!r}") from error

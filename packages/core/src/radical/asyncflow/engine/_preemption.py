@@ -1,0 +1,244 @@
+"""The end of a run's time: nothing starts that cannot finish, and what runs ends in order.
+
+Batch systems give a job its walltime and then kill it.  An engine that knows of it
+stops in time, so that its journal holds all that was done and the next job goes on from
+there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from .._dispatch.halt import halt
+from .._task.future import TaskFuture
+from ..errors import ConfigurationError, PreemptedError
+from ..events import Event, TaskEvent
+from ..model import TaskState
+from ._launch import BACKEND_GRACE
+
+if TYPE_CHECKING:
+    from .._dispatch.dispatcher import Dispatcher
+
+__all__ = ["EXIT_CODE", "Preemption", "is_preemption", "prepare"]
+
+log = logging.getLogger("radical.asyncflow")
+
+EXIT_CODE = 75
+"""Of a program that was preempted and is to be run again: EX_TEMPFAIL of sysexits.h."""
+
+MARGIN = BACKEND_GRACE
+"""Seconds before the end at which nothing runs any more: the shutdown may take the rest."""
+
+LOOK = 0.1
+"""Seconds between looks whether anything runs still that held tasks could wait for."""
+
+RUNNING, DONE, READY = TaskState.RUNNING, TaskState.DONE, TaskState.READY
+
+_CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)")
+
+
+def prepare(
+    walltime: float | str | None, deadline: datetime | None, grace: float, sigterm: bool
+) -> Callable[[Dispatcher], Preemption]:
+    """What makes the `Preemption` of an engine; the time runs from now.
+
+    Raises:
+        ConfigurationError: one of the settings says no time, or a time in the past.
+    """
+    if isinstance(grace, bool) or not isinstance(grace, int | float) or grace < 0:
+        raise ConfigurationError(f"grace must be seconds, 0 or more, not {grace!r}")
+    now = time.monotonic()
+    ends = []
+    if walltime is not None:
+        ends.append(_seconds(walltime))
+    if deadline is not None:
+        if not isinstance(deadline, datetime):
+            raise ConfigurationError(f"deadline must be a datetime, not {deadline!r}")
+        ends.append(deadline.timestamp() - time.time())
+        if ends[-1] <= 0:
+            raise ConfigurationError(f"deadline {deadline} has passed")
+    left = min(ends, default=None)
+
+    def make(dispatcher: Dispatcher) -> Preemption:
+        spent = time.monotonic() - now  # the backends took it to start
+        remaining = None if left is None else max(left - spent, 0.0)
+        return Preemption(dispatcher, left=remaining, grace=grace, sigterm=sigterm)
+
+    return make
+
+
+def _seconds(walltime: float | str) -> float:
+    seconds: object = walltime
+    if isinstance(walltime, str):
+        if match := _CLOCK.fullmatch(walltime.strip()):
+            days, hours, minutes, rest = (float(part or 0) for part in match.groups())
+            seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
+        else:
+            with suppress(ValueError):
+                seconds = float(walltime)
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not (number and 0 < seconds < math.inf):  # type: ignore[operator]
+        raise ConfigurationError(
+            f'walltime must be seconds above 0, or a text such as "1:30:00", not {walltime!r}'
+        )
+    return float(seconds)  # type: ignore[arg-type]
+
+
+def is_preemption(error: BaseException) -> bool:
+    """Whether *error*, or each that it groups, is there because of a preemption."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_preemption(one) for one in error.exceptions)
+    return isinstance(error, PreemptedError) or isinstance(error.__cause__, PreemptedError)
+
+
+class Preemption:
+    """Sees to it that one engine stops in time.
+
+    Args:
+        left: seconds from now to the end; None if only a signal says when.
+        grace: seconds that what runs has to finish, once nothing new may start.
+        sigterm: have SIGTERM begin it; this needs the main thread.
+
+    Attributes:
+        reason: why the run stops; None while it does not.
+    """
+
+    def __init__(
+        self, dispatcher: Dispatcher, *, left: float | None, grace: float, sigterm: bool
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._loop = dispatcher.loop
+        self._grace = grace
+        self._unknown = grace if left is None else min(grace, left / 10)
+        self._expected: dict[str, _Expectation] = {}
+        self._started: dict[int, float] = {}
+        self._held: list[TaskFuture[Any]] = []
+        self._timers: list[asyncio.TimerHandle] = []
+        self._sigterm = sigterm
+        self._stop: float | None = None
+        self.reason: str | None = None
+        dispatcher.gates += (self.holds,)
+        self._forget = dispatcher.observe(self._learn)
+        if left is not None:
+            self._until(left - min(MARGIN, left / 10), "its walltime is nearly over")
+        if sigterm:
+            try:
+                self._loop.add_signal_handler(signal.SIGTERM, self._told_to_stop)
+            except (RuntimeError, ValueError) as error:
+                raise ConfigurationError(
+                    "stop_on_sigterm needs an event loop in the main thread, on a system with "
+                    f"signals: {error}"
+                ) from error
+
+    def holds(self, node: TaskFuture[Any]) -> bool:
+        """Whether *node*, which is ready, is not to be started any more."""
+        if self._stop is None or node.lane is None:
+            return False
+        expected = self._expected.get(node.name)
+        need = self._unknown if expected is None else expected.seconds
+        if self.reason is None and self._loop.time() + need <= self._stop:
+            return False
+        self._held.append(node)
+        if len(self._held) == 1:
+            log.info("%r is not started: it would not finish before the end", node.name)
+            self._timers.append(self._loop.call_later(LOOK, self._look))
+        return True
+
+    def close(self) -> None:
+        """Let go of the timers and of the signal."""
+        for timer in self._timers:
+            timer.cancel()
+        self._held.clear()
+        self._forget()
+        if self._sigterm:
+            self._sigterm = False
+            self._loop.remove_signal_handler(signal.SIGTERM)
+
+    def _until(self, seconds: float, reason: str) -> None:
+        self._stop = self._loop.time() + seconds
+        self._timers.append(self._loop.call_at(self._stop, self._halt, reason))
+
+    def _told_to_stop(self) -> None:
+        if self.reason is None:
+            self.reason = "SIGTERM"
+            log.warning("SIGTERM: what runs has %g s to finish, nothing new starts", self._grace)
+            end = self._loop.time() + self._grace
+            if self._stop is None or end < self._stop:
+                self._until(self._grace, "SIGTERM")
+            self._timers.append(self._loop.call_later(LOOK, self._look))
+
+    def _look(self) -> None:
+        """If nothing runs any more that could still finish, the run is over."""
+        held = {id(node) for node in self._held}
+        for node in self._dispatcher.scheduler.unfinished():
+            if node.lane is not None and (
+                node.stage > READY or (node.stage is READY and id(node) not in held)
+            ):
+                self._timers.append(self._loop.call_later(LOOK, self._look))
+                return
+        if self._held or self.reason is not None:
+            self._halt(self.reason or "the rest would not finish before its walltime is over")
+
+    def _halt(self, reason: str) -> None:
+        self.reason = reason
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        self._held.clear()
+        unfinished = len(self._dispatcher.scheduler.unfinished())
+        log.warning(
+            "run %s stops, %s: %d tasks unfinished", self._dispatcher.uid, reason, unfinished
+        )
+
+        def why(node: TaskFuture[Any]) -> PreemptedError:
+            how = "ended" if node.stage > READY else "not started"
+            return PreemptedError(f"task {node.name!r} was {how}: the run stops, {reason}")
+
+        halt(self._dispatcher, why)
+
+    def _learn(self, events: Sequence[Event]) -> None:
+        """Learn how long tasks of a name take."""
+        for event in events:
+            if not isinstance(event, TaskEvent):
+                continue
+            if event.state is RUNNING:
+                self._started[event.task_id] = event.time
+            elif event.state >= DONE or event.state is READY:
+                began = self._started.pop(event.task_id, None)
+                if began is not None and event.state is DONE:
+                    expected = self._expected.setdefault(event.name, _Expectation())
+                    expected.learn(event.time - began)
+
+
+class _Expectation:
+    """How long a task takes: a moving mean, and how far values lie from it.
+
+    As TCP estimates its round trips (RFC 6298).
+    """
+
+    __slots__ = ("_deviation", "_mean")
+
+    def __init__(self) -> None:
+        self._mean: float | None = None
+        self._deviation = 0.0
+
+    @property
+    def seconds(self) -> float:
+        assert self._mean is not None
+        return self._mean + 4 * self._deviation
+
+    def learn(self, seconds: float) -> None:
+        if self._mean is None:
+            self._mean, self._deviation = seconds, seconds / 2
+        else:
+            self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
+            self._mean += (seconds - self._mean) / 8

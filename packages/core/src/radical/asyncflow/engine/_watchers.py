@@ -1,0 +1,64 @@
+"""Who is told of every new engine: plugins that observe runs, and ``asyncflow run``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .._discovery.registry import registry
+from .._watch.carriage import Carriage
+from .._watch.listener import Listener
+from ..hookspecs import Carrier
+
+if TYPE_CHECKING:
+    from ..events import Event
+    from . import WorkflowEngine
+
+__all__ = ["introduce", "watchers"]
+
+log = logging.getLogger("radical.asyncflow")
+
+watchers: list[Callable[[WorkflowEngine], object]] = []
+"""Called with each engine once its backends have started, in its loop."""
+
+
+def introduce(engine: WorkflowEngine) -> None:
+    """Show *engine* to all of them; one that raises is logged and harms nobody."""
+    dispatcher = engine._dispatcher
+    carriers = list(_carriers(engine.uid))
+    listeners = [
+        Listener(plugin, partial(_call, hook))
+        for plugin, hook in registry.hooks("asyncflow_events")
+    ]
+    for plugin, carrier in carriers:
+        if type(carrier).events is not Carrier.events:
+            listeners.append(Listener(plugin, carrier.events))
+    if carriers:
+        dispatcher.carriage = Carriage(carriers)
+    if listeners:
+        dispatcher.want_running()
+        dispatcher.observers.listen(listeners, dispatcher.by_index)
+    for watch in watchers.copy():
+        try:
+            watch(engine)
+        except Exception:
+            log.exception("%r raised on a new engine; the run goes on", watch)
+
+
+def _carriers(run: str) -> Iterator[tuple[str, Carrier]]:
+    for plugin, hook in registry.hooks("asyncflow_carrier"):
+        try:
+            carrier = hook(run=run)
+            if carrier is not None and not isinstance(carrier, Carrier):
+                raise TypeError(f"asyncflow_carrier() must return a Carrier or None: {carrier!r}")
+        except Exception:
+            log.exception("plugin %s raised on a new engine; the run goes on", plugin)
+        else:
+            if carrier is not None:
+                yield plugin, carrier
+
+
+def _call(hook: Callable[..., Any], events: Sequence[Event]) -> None:
+    hook(events=events)

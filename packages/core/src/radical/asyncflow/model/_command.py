@@ -1,0 +1,134 @@
+"""What an executable or a prompt task asks a backend to do, and how a command ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..errors import ConfigurationError
+
+__all__ = ["Command", "ExecutableResult", "Prompt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command to execute.
+
+    Attributes:
+        args: a `str` is a command line for ``/bin/sh -c``; a tuple of strings is
+            executed directly, each one argument, nothing interpreted.
+        env: variables added to those that the worker has; None as a value unsets one.
+        cwd: the folder to run in; None for the worker's own.
+        stdin: what the command reads; text is sent as UTF-8.  None is an empty input.
+    """
+
+    args: str | tuple[str, ...]
+    env: Mapping[str, str | None] | None = None
+    cwd: str | None = None
+    stdin: str | bytes | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.args, str):
+            parts: tuple[str, ...] = (self.args,)
+            if not self.args.strip():
+                raise ConfigurationError("the command line is empty")
+        else:
+            if isinstance(self.args, bytes) or not isinstance(self.args, Sequence):
+                raise ConfigurationError(_command_advice(self.args))
+            parts = tuple(_text(item) for item in self.args)
+            if not parts or not parts[0]:
+                raise ConfigurationError("the command is an empty list")
+            object.__setattr__(self, "args", parts)
+        if self.cwd is not None:
+            object.__setattr__(self, "cwd", _text(self.cwd))
+        if self.stdin is not None and not isinstance(self.stdin, str | bytes):
+            kind = type(self.stdin).__name__
+            raise ConfigurationError(f"stdin must be text or bytes, not {kind}")
+        if self.env is not None:
+            for key, value in self.env.items():
+                if not isinstance(key, str) or not (value is None or isinstance(value, str)):
+                    raise ConfigurationError(
+                        f"env must map names to strings (or None to unset), not {key!r}: {value!r}"
+                    )
+                if not key or "=" in key:
+                    raise ConfigurationError(f"not a name for an environment variable: {key!r}")
+                parts += (key, value or "")
+        if any("\0" in part for part in parts):
+            raise ConfigurationError("a command and its environment cannot hold a NUL character")
+
+    @classmethod
+    def of(cls, value: object) -> Command:
+        """What an executable task's body returned, as a Command."""
+        if isinstance(value, Command):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        if isinstance(value, list | tuple):
+            return cls(tuple(value))
+        raise ConfigurationError(_command_advice(value))
+
+    def __str__(self) -> str:
+        """The command as a shell would read it."""
+        if isinstance(self.args, str):
+            return self.args
+        return " ".join(map(_quote, self.args))
+
+
+_SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
+
+def _quote(text: str) -> str:
+    if _SAFE.fullmatch(text):
+        return text
+    return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def _text(item: object) -> str:
+    """A string or a path as a string (the ``os.fspath`` protocol, without ``os``)."""
+    if isinstance(item, str):
+        return item
+    convert = getattr(type(item), "__fspath__", None)
+    path = convert(item) if convert is not None else item
+    if isinstance(path, str):
+        return path
+    raise ConfigurationError(f"a command's arguments must be strings or paths, not {item!r}")
+
+
+def _command_advice(value: object) -> str:
+    return (
+        "an executable task must return a command: a str (run by /bin/sh -c), a list of strings "
+        f"(run without a shell) or a Command, not {type(value).__name__}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a prompt task asks of a backend that answers prompts."""
+
+    text: str
+
+    @classmethod
+    def of(cls, value: object) -> Prompt:
+        """What a prompt task's body returned, as a Prompt."""
+        if isinstance(value, Prompt):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        raise ConfigurationError(
+            f"a prompt task must return a str or a Prompt, not {type(value).__name__}"
+        )
+
+
+class ExecutableResult(NamedTuple):
+    """How a command ended; backends report it and the engine judges it.
+
+    Attributes:
+        exit_code: the exit code; ``-N`` if signal *N* ended it.
+        stdout, stderr: the text; with ``capture_stdio`` the paths of the files.
+    """
+
+    exit_code: int
+    stdout: str = ""
+    stderr: str = ""

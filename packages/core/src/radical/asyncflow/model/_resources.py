@@ -1,0 +1,100 @@
+"""What a task asks for: cores, GPUs, memory, ranks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
+from typing import Any, cast
+
+from .._text import closest
+from ..errors import ConfigurationError
+
+__all__ = ["DEFAULT_RESOURCES", "Resources", "parse_size"]
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_UNITS |= {unit + "i": 2 ** (10 * power) for power, unit in enumerate("kmgt", start=1)}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one task occupies while it runs.
+
+    Each of *ranks* processes gets *cores*, *gpus* and *memory* of its own.
+
+    Attributes:
+        cores: processor cores a rank, at least 1.
+        gpus: whole GPUs a rank.
+        memory: bytes a rank; 0 asks for nothing in particular.  A string such as
+            ``"4GB"`` or ``"512 MiB"`` is accepted by `of`.
+        ranks: processes, for MPI; 1 is an ordinary task.
+    """
+
+    cores: int = 1
+    gpus: int = 0
+    memory: int = 0
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{item.name} must be a whole number of at least {_least(item)}, not {value!r}"
+            for item in fields(self)
+            for value in (getattr(self, item.name),)
+            if not isinstance(value, int) or isinstance(value, bool) or value < _least(item)
+        ]
+        if wrong:
+            raise ConfigurationError("resources: " + "; ".join(wrong))
+
+    @classmethod
+    def of(cls, value: Resources | Mapping[str, Any] | None) -> Resources:
+        """*value* as Resources; every unknown or wrong entry is named in one error."""
+        if value is None:
+            return DEFAULT_RESOURCES
+        if isinstance(value, Resources):
+            return value
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(
+                f"resources must be a Resources or a mapping such as {{'cores': 2}}, not {value!r}"
+            )
+        known = [item.name for item in fields(cls)]
+        unknown = [
+            f"unknown key {key!r}{closest(str(key), known)}" for key in value if key not in known
+        ]
+        if unknown:
+            raise ConfigurationError(f"resources: {'; '.join(unknown)} (known: {', '.join(known)})")
+        values = dict(value)
+        if isinstance(values.get("memory"), str):
+            values["memory"] = parse_size(values["memory"])
+        return cls(**values)
+
+    @property
+    def total_cores(self) -> int:
+        return self.cores * self.ranks
+
+    @property
+    def total_gpus(self) -> int:
+        return self.gpus * self.ranks
+
+    @property
+    def total_memory(self) -> int:
+        """Bytes."""
+        return self.memory * self.ranks
+
+
+def _least(item: Field[int]) -> int:
+    """A field's default is also its smallest sensible value."""
+    return cast(int, item.default)
+
+
+DEFAULT_RESOURCES = Resources()
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a text such as ``"1.5 GB"`` or ``"512MiB"``."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(
+            f"not a size in bytes: {text!r} (write it like '4GB' or '512 MiB')"
+        )
+    return int(float(match[1]) * _UNITS[(match[2] or "").lower()])
