@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from radical.asyncflow.lazy import lazy_names
 
 from .version import __version__
 
@@ -14,13 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["ConcurrentExecutionBackend", "WorkerPool", "__version__"]
 
 # Imported on first use: a worker process and the listing of backends need neither.
-_HOMES = {"ConcurrentExecutionBackend": ".backend", "WorkerPool": "._executors.pool"}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home, __name__), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {"ConcurrentExecutionBackend": "backend", "WorkerPool": "_executors.pool"},
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from radical.asyncflow.lazy import lazy_names
 
 from .version import __version__
 
@@ -14,13 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["PilotLostError", "RadicalExecutionBackend", "__version__"]
 
 # Imported on first use: the listing of backends needs neither.
-_HOMES = {"PilotLostError": ".errors", "RadicalExecutionBackend": ".backend"}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(home, __name__), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {"PilotLostError": "errors", "RadicalExecutionBackend": "backend"},
+)

@@ -15,11 +15,14 @@ dependencies, and the growing graph runs on an execution backend::
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+from .lazy import lazy_names
 from .version import __version__
 
+TYPE_CHECKING = False  # not from typing, whose import takes longer than that of this package
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import errors, factory, registry
     from ._files.declared import InputFile, OutputFile
     from ._graph.plan import Plan, PlanTask
@@ -116,7 +119,10 @@ __all__ = [
     "registry",
 ]
 
+# Everything is imported when it is first asked for: a worker process, which needs one
+# small module, and a listing of backends start without the engine.
 _HOMES = {
+    **{name: "errors" for name in __all__ if name.endswith("Error")},
     "BackendEvent": "events",
     "BackendSpec": "backend",
     "Capabilities": "backend",
@@ -148,26 +154,19 @@ _BACKENDS = {
 }
 """Classes of the official backends, by the name under which the registry finds them."""
 
+version_detail = __version__
+"""Read by the program radical-stack, which lists all radical.* packages."""
+
+_load, _ = lazy_names(__name__, _HOMES)
+
 
 def __getattr__(name: str) -> Any:
-    # Everything is imported when it is first asked for: a worker process, which needs
-    # one small module, and a listing of backends start without the engine.
-    value: Any
     if name in ("errors", "factory", "registry"):
-        value = import_module(f".{name}", __name__)
-    elif name in _HOMES:
-        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    elif name.endswith("Error") and name in __all__:
-        value = getattr(import_module(".errors", __name__), name)
-    elif name in _BACKENDS:
-        value = _backend_class(name)
-    elif name == "version_detail":
-        # The program radical-stack, which lists all radical.* packages, reads it.
-        value = __version__
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+        return import_module(f".{name}", __name__)
+    if name in _BACKENDS:
+        value = globals()[name] = _backend_class(name)
+        return value
+    return _load(name)
 
 
 def _backend_class(name: str) -> Any:

@@ -8,8 +8,9 @@ behind.  Needs the extra ``radical.asyncflow[testing]``.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from ._conformance import BackendConformance
@@ -26,21 +27,14 @@ _HOMES = {
     "RecordingSink": "_sink",
     "ScriptedBackend": "_scripted",
 }
+# Lazy, because workers import the kit's task bodies from this package and have no use
+# for pytest.
+_load, __dir__ = lazy_names(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, because workers import the kit's task bodies from this package and
-    # have no use for pytest.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "BackendConformance":
         import pytest
 
         pytest.register_assert_rewrite(f"{__name__}._conformance")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return _load(name)
