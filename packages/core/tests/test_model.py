@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import shlex
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tenacity
@@ -21,6 +23,7 @@ from radical.asyncflow.model import (
     TaskKind,
     TaskState,
     check_transition,
+    parse_duration,
     parse_size,
     retry_delay,
 )
@@ -99,6 +102,63 @@ def test_a_size_of_any_text_is_a_number_or_our_own_error(text: str) -> None:
         assert parse_size(text) >= 0
     except ConfigurationError as error:
         assert "not a size" in str(error)  # noqa: PT017
+
+
+# ------------------------------------------------------------------- durations
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (0, 0.0),
+        (90, 90.0),
+        (0.25, 0.25),
+        ("90", 90.0),
+        ("1.5", 1.5),
+        ("90:00", 5400.0),
+        ("1:30", 90.0),
+        ("01:30:00", 5400.0),
+        ("100:00:00", 360_000.0),
+        ("0:00:02.5", 2.5),
+        ("2-00:00:01", 172_801.0),
+        (" 12:00:00 ", 43_200.0),
+        (timedelta(hours=1, milliseconds=500), 3600.5),
+    ],
+)
+def test_a_duration_is_seconds_a_clock_or_a_timedelta(
+    value: float | str | timedelta, seconds: float
+) -> None:
+    assert parse_duration(value) == seconds
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(-1, True, float("nan"), float("inf"), 10**400, None, [1], timedelta(seconds=-1)),
+        *("", "soon", "-5", "1h", "1e3", "1:2:3:4", "1::2", "1:60", "1:60:00", "٣:٠٠", "9" * 5000),
+        *("1-12", "1-12:30", "1-24:00:00"),  # to Slurm these are hours, or hours and minutes
+    ],
+)
+def test_what_is_no_duration_is_refused_with_what_is(bad: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r'not a duration: .*write seconds, "MM:SS"'):
+        parse_duration(bad)
+
+
+@given(st.text())
+def test_a_duration_of_any_text_is_seconds_or_our_own_error(text: str) -> None:
+    try:
+        assert parse_duration(text) >= 0
+    except ConfigurationError as error:
+        assert "not a duration" in str(error)  # noqa: PT017
+
+
+@given(st.integers(0, 9), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_a_clock_means_what_a_timedelta_of_its_parts_does(
+    days: int, hours: int, minutes: int, seconds: int
+) -> None:
+    text = f"{days}-{hours}:{minutes:02}:{seconds:02}"
+    parts = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    assert parse_duration(text) == parse_duration(parts)
 
 
 # --------------------------------------------------------------------- retries

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
-__all__ = ["check_model", "merge", "schema", "validate"]
+__all__ = ["check_model", "closest", "merge", "schema", "validate"]
 
 _SECRET = re.compile(r"pass|token|secret|security|credential|api_?key|private|auth", re.IGNORECASE)
 _IN_URL = re.compile(r"://[^/\s]*@")

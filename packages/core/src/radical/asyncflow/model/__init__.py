@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from ..errors import TransitionError
 from ._command import Command, ExecutableResult, Prompt
+from ._durations import parse_duration
 from ._resources import DEFAULT_RESOURCES, Resources, parse_size
 from ._retry import RetryPolicy, retry_delay
 
@@ -41,6 +42,7 @@ __all__ = [
     "TaskSpec",
     "TaskState",
     "check_transition",
+    "parse_duration",
     "parse_size",
     "retry_delay",
 ]
