@@ -1,4 +1,4 @@
-"""Make text of unknown origin safe to show: errors, values, names, words for durations."""
+"""Text for people: foreign text made safe and short, durations and task ids in words."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ __all__ = [
     "safe_repr",
     "safe_str",
     "shorten",
+    "task_id_text",
     "truncate",
 ]
+
+
+def task_id_text(number: int) -> str:
+    """Return the id of a task as users see it: ``"task.000012"`` for number 12."""
+    return f"task.{number:06d}"
 
 
 def safe_str(error: BaseException) -> str:

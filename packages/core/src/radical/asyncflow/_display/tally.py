@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .._text import error_line
+from .._text import error_line, task_id_text
 from ..errors import DependencyFailureError
 from ..events import Event, TaskEvent
 from ..model import TaskState
@@ -32,7 +32,7 @@ class Failure(NamedTuple):
     @property
     def id(self) -> str:
         """As `TaskFuture.id`."""
-        return f"task.{self.task_id:06d}"
+        return task_id_text(self.task_id)
 
 
 class Row:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+from .._text import task_id_text
 from ..model import Resources, TaskKind
 
 __all__ = ["Plan", "PlanTask", "flattened"]
@@ -35,7 +36,7 @@ class PlanTask(NamedTuple):
     @property
     def id(self) -> str:
         """The ``id`` of the task's future: ``"task.000001"``."""
-        return _id(self.number)
+        return task_id_text(self.number)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -257,10 +258,6 @@ def flattened(asked: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         else:
             words = value if isinstance(value, list | tuple) else [value]
             yield f"{prefix}{key}", ", ".join(map(str, words)) or "none"
-
-
-def _id(number: int) -> str:
-    return f"task.{number:06d}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._text import printable, shorten
+from .._text import printable, shorten, task_id_text
 from ._output import debug_option, print_json, print_table
 from ._record import LAST, find_journal, find_run, find_tasks, journal_option, load
 
@@ -259,7 +259,7 @@ def _details(facts: Facts) -> dict[str, Any]:
 def _task(task: TaskRecord) -> Mapping[str, Any]:
     fields = task._asdict()
     del fields["function"], fields["number"]
-    fields["after"] = [f"task.{number:06d}" for number in task.after]
+    fields["after"] = [task_id_text(number) for number in task.after]
     fields["error"] = None if task.error is None else task.error._asdict()
     fields["failed"] = [
         {**failed._asdict(), "error": failed.error._asdict()} for failed in task.failed

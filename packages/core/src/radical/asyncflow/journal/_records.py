@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .._text import task_id_text
+
 __all__ = ["AttemptRecord", "ErrorRecord", "FunctionRecord", "RunRecord", "TaskRecord"]
 
 
@@ -109,7 +111,7 @@ class TaskRecord(NamedTuple):
     @property
     def id(self) -> str:
         """As `TaskFuture.id`."""
-        return f"task.{self.number:06d}"
+        return task_id_text(self.number)
 
 
 class RunRecord(NamedTuple):

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 
+from .._text import task_id_text
 from ..journal import RunRecord, TaskRecord
 from ._lanes import busy_seconds
 
@@ -40,7 +41,7 @@ def _row(run: RunRecord, task: TaskRecord) -> Iterator[object]:
     yield from (task.backend, task.worker, task.workflow, task.attempt)
     yield from (task.added, task.ready, task.started, task.ended)
     yield round(busy_seconds(task), 6)
-    yield " ".join(f"task.{number:06d}" for number in task.after)
+    yield " ".join(map(task_id_text, task.after))
     yield from (task.key, task.reused, task.why)
     yield task.error.type if task.error else None
     yield task.error.text if task.error else None

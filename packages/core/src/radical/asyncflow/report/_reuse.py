@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from .._text import task_id_text
 from ..journal import RunRecord, TaskRecord
 from ._facts import is_consequence
 from .words import count, size
@@ -79,7 +80,7 @@ class Reuse:
 
     def _origin(self, task: TaskRecord) -> str:
         uid, _, number = str(task.reused).rpartition("/")
-        place = f"task.{int(number):06d}" if number.isdecimal() else number
+        place = task_id_text(int(number)) if number.isdecimal() else number
         if uid == self._run.uid:
             return f'an equal call of this run, {place}, had its result already (cache="always")'
         return f"the same call, {place} of {uid}, had its result in the journal already"
