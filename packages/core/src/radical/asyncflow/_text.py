@@ -1,14 +1,21 @@
-"""Text for people: foreign text made safe and short, durations and task ids in words."""
+"""Text for people: foreign text made safe and short; task ids and durations in words."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 __all__ = [
+    "close_matches",
     "closest",
+    "count",
+    "cut_middle",
     "duration",
     "error_line",
+    "file_stem",
+    "first_line",
     "printable",
+    "safe_message",
     "safe_repr",
     "safe_str",
     "shorten",
@@ -16,19 +23,30 @@ __all__ = [
     "truncate",
 ]
 
+_NOTE_ROOM = 60  # characters that the note of `cut_middle` takes at most
+
 
 def task_id_text(number: int) -> str:
     """Return the id of a task as users see it: ``"task.000012"`` for number 12."""
     return f"task.{number:06d}"
 
 
-def safe_str(error: BaseException) -> str:
-    """Return the type and text of *error*, even if its own methods raise."""
-    name = type(error).__name__
+# Texts of objects whose own methods may raise.
+
+
+def safe_message(error: BaseException) -> str:
+    """Return ``str(error)``, or a substitute if that raises."""
     try:
-        return f"{name}: {error}"
+        return "".join(str(error))  # an exact str: a subclass might not travel
     except BaseException as broken:  # foreign code
-        return f"{name} (its text cannot be had: {type(broken).__name__})"
+        return f"(its text cannot be read: {type(broken).__name__})"
+
+
+def safe_str(error: BaseException) -> str:
+    """Return the type and the message of *error*, even if its own methods raise."""
+    name = type(error).__name__
+    message = safe_message(error)
+    return f"{name}: {message}" if message else name
 
 
 def safe_repr(value: object) -> str:
@@ -36,15 +54,22 @@ def safe_repr(value: object) -> str:
     try:
         return repr(value)
     except BaseException as broken:  # foreign code
-        return f"{type(value).__name__} (its text cannot be had: {type(broken).__name__})"
+        return f"{type(value).__name__} (its text cannot be read: {type(broken).__name__})"
 
 
-def closest(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``."""
-    import difflib  # here, because only errors need it
+def error_line(error: BaseException, limit: int = 200) -> str:
+    """Return the type and the first line of *error*, printable, in at most *limit* characters."""
+    name = type(error).__name__
+    first = first_line(safe_message(error))
+    return shorten(f"{name}: {first}" if first else name, limit)
 
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+
+# Texts made short, or fit for a terminal or a file's name.
+
+
+def first_line(text: str) -> str:
+    """Return the first line of *text* that is not blank, stripped; ``""`` if there is none."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def truncate(text: str, limit: int = 500) -> str:
@@ -52,10 +77,24 @@ def truncate(text: str, limit: int = 500) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def printable(text: str) -> str:
-    """*text* with whatever a terminal would obey, or not show, written as an escape.
+def cut_middle(text: str, limit: int, head: float = 0.5) -> str:
+    """Return *text*; of one longer than *limit* the beginning and the end, with a note between.
 
-    That is control characters, changes of the writing direction, lone surrogates.
+    Args:
+        head: the share of what is kept that comes from the beginning.
+    """
+    if len(text) <= limit:
+        return text
+    kept = limit - _NOTE_ROOM
+    first = int(kept * head)
+    note = f"... {len(text) - kept:,} characters left out ..."
+    return "\n".join(filter(None, (text[:first], note, text[len(text) - kept + first :])))
+
+
+def printable(text: str) -> str:
+    """Return *text* with everything that a terminal would obey, or not show, escaped.
+
+    That is control characters, changes of the writing direction and lone surrogates.
     """
     if text.isprintable():
         return text
@@ -65,25 +104,43 @@ def printable(text: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """*text* made printable, in at most *limit* characters."""
+    """Return *text* made printable, in at most *limit* characters."""
     # Cut before the escapes are written too, so that a huge text costs nothing.
     line = printable(text[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def error_line(error: BaseException, limit: int = 200) -> str:
-    """Type and first line of *error*, of at most *limit* characters."""
-    try:
-        text = str(error)
-    except Exception as broken:
-        text = f"(its text cannot be had: {type(broken).__name__})"
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    name = type(error).__name__
-    return shorten(f"{name}: {first}" if first else name, limit)
+def file_stem(name: str) -> str:
+    """Return *name* as the beginning of a file's name, safe in a shell's double quotes."""
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:80] or "task"
+
+
+# Words that may be misspelt.
+
+
+def close_matches(word: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """Return up to *most* of the known words that resemble *word*, the nearest first."""
+    import difflib  # here, because only errors need it
+
+    return difflib.get_close_matches(word, list(known), n=most, cutoff=0.6)
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``."""
+    found = close_matches(word, known, 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+# Quantities.
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Return *number* with its noun: ``1 task``, ``2,000 tasks``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """``4.2 s``, ``3:07`` (minutes) or ``1:02:33`` (hours)."""
+    """Return *seconds* as ``4.2 s``, ``3:07`` (minutes) or ``1:02:33`` (hours)."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._reference import load_reference
-from ._text import closest
+from ._text import closest, truncate
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _show(value: Any) -> str:
         text = repr(value)
         if _IN_URL.search(text):
             return _HIDDEN
-        return text if len(text) <= 80 else text[:77] + "..."
+        return truncate(text, 80)
     return f"a {type(value).__name__}"
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypedDict
 
+from .._text import close_matches, safe_str
 from ..errors import (
     BackendBrokenError,
     BackendError,
@@ -95,8 +95,7 @@ def broken(source: Declaration | Registration, error: BaseException, what: str =
             wanted = f"radical.asyncflow[{OFFICIAL[source.name].extra}]"
         if not is_local(source.distribution):
             hint = f"Try: pip install --upgrade '{wanted}'"
-    text = str(error)
-    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    reason = safe_str(error)
     if what:
         reason += f" ({what})"
     return Verdict(Status.BROKEN, reason, hint, error)
@@ -114,7 +113,7 @@ def unavailable(entry: Entry, entries: Iterable[Entry]) -> BackendError:
     if hint:
         lines.append(f"Installation hint: {hint}")
     elif not entry.is_known:
-        near = difflib.get_close_matches(entry.name, [one.name for one in entries])
+        near = close_matches(entry.name, [one.name for one in entries])
         lines.append(f"Closest known names: {', '.join(near) or 'none'}")
     error = _ERRORS[status]("\n".join(lines))
     error.__cause__ = cause

@@ -11,6 +11,7 @@ from typing import Any
 import pluggy
 
 from .._reference import load_reference
+from .._text import safe_str
 from ..backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
 from ..config import check_model, merge, schema, validate
 from ..errors import (
@@ -164,7 +165,7 @@ class Registry:
         except AsyncFlowError:
             raise
         except Exception as error:
-            text = f"Backend {name!r} could not be made: {type(error).__name__}: {error}"
+            text = f"Backend {name!r} could not be made: {safe_str(error)}"
             if called and isinstance(error, TypeError):
                 text += f" (its factory is called with {called})"
             raise BackendStartError(text) from error

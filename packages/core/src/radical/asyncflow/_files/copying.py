@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from .._text import closest
+from .._text import closest, safe_str
 from ..errors import FileError
 from .sources import check_name, is_url, show
 
@@ -151,10 +151,8 @@ def _failure(name: str, source: str, error: Exception) -> FileError:
     if isinstance(error, FileNotFoundError) and (is_url(source) or not os.path.lexists(source)):
         hint = "" if is_url(source) else _neighbour(Path(source))
         return FileError(f"input {name!r}: no such file or folder: {show(source)}{hint}")
-    reason = str(error).replace(source, show(source))
-    return FileError(
-        f"input {name!r} cannot be staged from {show(source)}: {type(error).__name__}: {reason}"
-    )
+    reason = safe_str(error).replace(source, show(source))
+    return FileError(f"input {name!r} cannot be staged from {show(source)}: {reason}")
 
 
 def _neighbour(path: Path) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from .._text import task_id_text
+from .._text import count, shorten, task_id_text
 from ..model import Resources, TaskKind
 
 __all__ = ["Plan", "PlanTask", "flattened"]
@@ -83,21 +83,21 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [
-            f"{_count(len(self.tasks), 'task')}, {_count(len(self.edges), 'edge')}, "
+            f"{count(len(self.tasks), 'task')}, {count(len(self.edges), 'edge')}, "
             f"depth {self.depth:,}, width {self.width:,}"
         ]
         if self.tasks:
             names = Counter(task.name for task in self.tasks).most_common()
-            counts = [f"{_label(name)} ×{count:,}" for name, count in names[:_NAMES]]
+            counts = [f"{_label(name)} ×{times:,}" for name, times in names[:_NAMES]]
             if len(names) > _NAMES:
-                counts.append(f"{_count(len(names) - _NAMES, 'more name')}")
+                counts.append(count(len(names) - _NAMES, "more name"))
             lines.append(f"tasks: {', '.join(counts)}")
             path = [_label(self.tasks[number - 1].name) for number in self._ends()]
             if self.depth > _NAMES:
                 path.insert(_NAMES // 2, f"({self.depth - _NAMES:,} more)")
             lines.append(f"critical path: {' → '.join(path)}")
         if self.missing:
-            lines.append(f"{_count(self.missing, 'later task')} not recorded")
+            lines.append(f"{count(self.missing, 'later task')} not recorded")
         for name, asked in self.backends.items():
             lines.append(f"{_label(name)} asks for:")
             lines += [f"    {key}: {_label(value)}" for key, value in flattened(asked)]
@@ -260,15 +260,11 @@ def flattened(asked: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", ", ".join(map(str, words)) or "none"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def _label(name: str) -> str:
     """*name* on one line, of bounded length, in characters that can be shown and encoded."""
     name = name[: 4 * _WIDTH]
     text = " ".join("".join(char if char.isprintable() else " " for char in name).split())
-    return (text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…") or "?"
+    return shorten(text, _WIDTH) or "?"
 
 
 def _mermaid(text: str) -> str:

@@ -26,7 +26,7 @@ from .. import journal
 from .._dispatch.halt import halt
 from .._task.future import TaskFuture, aux_of
 from .._task.scope import SCOPE
-from .._text import safe_str
+from .._text import cut_middle, safe_message, safe_str
 from ..aside import in_thread
 from ..errors import ExecutableError, JournalError
 from ..journal import ErrorRecord, Journal, JournalWriter, Record
@@ -423,18 +423,16 @@ def _error_record(error: BaseException, arguments: bool) -> ErrorRecord:
     name = kind.__qualname__
     if kind.__module__ != "builtins":
         name = f"{kind.__module__}.{name}"
+    text = safe_message(error)
     try:
-        text = str(error)
         trace = "".join(traceback.format_exception(error))
-    except BaseException as bad:  # foreign code
-        text, trace = f"(its text cannot be read: {type(bad).__name__})", ""
+    except BaseException:  # foreign code
+        trace = ""
     if not arguments:
         for failed in (error, error.__cause__):
             if isinstance(failed, ExecutableError):
                 text, trace = _without_command(failed, text), _without_command(failed, trace)
-    if len(trace) > 2 * TAIL:
-        trace = f"{trace[:TAIL]}\n[...]\n{trace[-TAIL:]}"
-    return ErrorRecord(name, text[: 2 * TAIL], trace)
+    return ErrorRecord(name, text[: 2 * TAIL], cut_middle(trace, 2 * TAIL))
 
 
 def _without_command(error: ExecutableError, text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .._text import duration, printable
+from .._text import duration, printable, safe_message, safe_str
 from ..backend import ExecutionBackend
 from ..engine import WorkflowEngine
 from ..errors import (
@@ -229,9 +229,9 @@ def _diagnosis(error: Exception, limit: float, took: float) -> tuple[str, str]:
             "See whether it has free workers, and whether they can reach this machine; "
             "or allow it more time: --timeout SECONDS.",
         )
-    text = str(error) if isinstance(error, AsyncFlowError) else f"{type(error).__name__}: {error}"
-    if error.__cause__ is not None and str(error.__cause__) not in text:
-        text += f"\nbecause {type(error.__cause__).__name__}: {error.__cause__}"
+    text = str(error) if isinstance(error, AsyncFlowError) else safe_str(error)
+    if error.__cause__ is not None and safe_message(error.__cause__) not in text:
+        text += f"\nbecause {safe_str(error.__cause__)}"
     if isinstance(error, BackendStartError):
         return text, "Check the settings (asyncflow backends show), with --set or --config."
     if isinstance(error, SerializationError):

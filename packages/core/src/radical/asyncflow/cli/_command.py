@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .._text import safe_str
 from ..errors import AsyncFlowError
 from ..version import __version__
 from ._output import INTERRUPTED, WRONG, debug_option, debugging, show_log, warn
@@ -71,7 +72,7 @@ class Verbs(click.Group):
             elif isinstance(error, AsyncFlowError):
                 click.echo(f"Error: {error}", err=True)
             else:
-                click.echo(f"Error: {type(error).__name__}: {error}", err=True)
+                click.echo(f"Error: {safe_str(error)}", err=True)
                 click.echo("(--debug shows where it was raised)", err=True)
             ctx.exit(WRONG)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .._text import printable
+from .._text import printable, safe_str
 
 __all__ = [
     "FAILED",
@@ -64,7 +64,7 @@ def debugging() -> bool:
 def warn(text: str, error: BaseException | None = None) -> None:
     """One line on stderr; with ``--debug`` the traceback of *error* too."""
     if error is not None:
-        text += f": {type(error).__name__}: {error}"
+        text += f": {safe_str(error)}"
     click.echo(f"{click.style('Warning:', fg='yellow')} {text}", err=True)
     if error is not None and debugging():
         traceback.print_exception(error)

@@ -204,8 +204,9 @@ def _print_tasks(tasks: list[TaskRecord]) -> None:
 def _line(error: ErrorRecord | None) -> str:
     if error is None:
         return ""
-    first = next((line.strip() for line in error.text.splitlines() if line.strip()), "")
-    return shorten(": ".join(filter(None, (error.type.rpartition(".")[2], first))), 160)
+    from ..report.words import brief
+
+    return shorten(brief(error), 160)
 
 
 def _summary(facts: Facts) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .._text import safe_str
 from ..backend import ExecutionBackend, ReportSink
 from ..errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
 
@@ -67,7 +68,7 @@ async def start(backend: ExecutionBackend, sink: ReportSink) -> None:
         raise
     except Exception as error:
         raise BackendStartError(
-            f"backend {backend.name!r} did not start: {type(error).__name__}: {error}"
+            f"backend {backend.name!r} did not start: {safe_str(error)}"
         ) from error
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from .._text import printable
+from .._text import cut_middle, printable
 from ..journal import ErrorRecord, TaskRecord
 from ._facts import STATES, Facts
 from ._lanes import start_of
@@ -160,8 +160,7 @@ class _Texts:
     def _place(self, text: str) -> int | None:
         if not text:
             return None
-        if len(text) > _TEXT:
-            text = f"… ({len(text) - _TEXT:,} characters before)\n{text[-_TEXT:]}"
+        text = cut_middle(text, _TEXT, head=0)
         if text not in self._places:
             if self._room < len(text):
                 return None

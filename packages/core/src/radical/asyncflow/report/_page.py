@@ -13,12 +13,13 @@ import shlex
 from collections.abc import Iterable, Sequence
 from string import Template
 
-from ..journal import ErrorRecord, RunRecord, TaskRecord
+from .._text import cut_middle
+from ..journal import RunRecord, TaskRecord
 from ..version import __version__
 from ._columns import columns, embedded
 from ._facts import STATES, Facts, Failure, FunctionFacts
 from ._html import Markup, cell, link, number, table, tag
-from .words import block, count, moment, seconds, share
+from .words import block, brief, count, moment, seconds, share
 
 __all__ = ["SCRIPTS", "render_html"]
 
@@ -36,6 +37,12 @@ FUNCTIONS = 60
 
 LISTED = 25
 """At most so many retries are listed."""
+
+BRIEF = 200
+"""Characters of an error in one line."""
+
+OUTPUT = 20_000
+"""Characters of a traceback or of what a command printed."""
 
 SLOWEST = 20
 
@@ -316,7 +323,7 @@ def _failure(failure: Failure, *, opened: bool) -> Markup:
     first = failure.tasks[0]
     head = Markup.of(
         tag("span", failure.name, css="name"),
-        tag("span", _brief(failure.error), css="what"),
+        tag("span", brief(failure.error)[:BRIEF], css="what"),
         tag("span", f"×{len(failure.tasks):,}", css="many bad") if len(failure.tasks) > 1 else "",
     )
     body = [tag("p", _named(failure.tasks), css="note")]
@@ -336,16 +343,8 @@ def _failure(failure: Failure, *, opened: bool) -> Markup:
     )
 
 
-def _brief(error: ErrorRecord) -> str:
-    first = next((line.strip() for line in error.text.splitlines() if line.strip()), "")
-    kind = error.type.rpartition(".")[2]
-    return ": ".join(filter(None, (kind, first)))[:200]
-
-
 def _output(title: str, text: str) -> Markup:
-    text = block(text)
-    if len(text) > 20_000:
-        text = f"{text[:4_000]}\n… ({len(text) - 20_000:,} characters left out)\n{text[-16_000:]}"
+    text = cut_middle(block(text), OUTPUT, head=0.2)
     pre = tag("pre", text, tabindex="0", role="region", aria_label=title)
     return Markup.of(tag("h4", title), pre)
 
@@ -371,7 +370,7 @@ def _retries(facts: Facts) -> Markup:
                         tag("span", task.name, css="name"),
                         number(str(failed.attempt)),
                         cell(failed.worker or ""),
-                        tag("span", _brief(failed.error), css="what"),
+                        tag("span", brief(failed.error)[:BRIEF], css="what"),
                         _state(task) if last else tag("span", "tried again", css="note"),
                     )
                 )

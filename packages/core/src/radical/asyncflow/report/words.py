@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from .._text import printable
+from .._text import count, first_line, printable
+from ..journal import ErrorRecord
 
-__all__ = ["block", "count", "moment", "seconds", "share", "size"]
+__all__ = ["block", "brief", "count", "moment", "seconds", "share", "size"]
 
 
 def seconds(value: float | None) -> str:
@@ -59,9 +60,9 @@ def size(octets: int | None) -> str:
     return f"{value:.3g} TiB"
 
 
-def count(number: int, one: str, many: str = "") -> str:
-    """``1 task``, ``2,000 tasks``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+def brief(error: ErrorRecord) -> str:
+    """Return the last part of the type's name and the first line of the text."""
+    return ": ".join(filter(None, (error.type.rpartition(".")[2], first_line(error.text))))
 
 
 def block(text: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from .._text import safe_str
 from ..errors import SerializationError
 from ._carried import Carried
 
@@ -145,11 +146,7 @@ def dump_function(function: Any) -> bytes:
 
 def unsendable(what: str, exc: BaseException) -> SerializationError:
     """The error for a *what* that *exc* kept from being sent."""
-    try:
-        text = str(exc)
-    except BaseException:  # foreign code
-        text = "(its text cannot be read)"
-    error = SerializationError(what, f"{type(exc).__name__}: {text}")
+    error = SerializationError(what, safe_str(exc))
     error.__cause__ = exc
     return error
 
