@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ._public import public
+
 __all__ = [
     "close_matches",
     "closest",
@@ -125,6 +127,7 @@ def close_matches(word: str, known: Iterable[str], most: int = 3) -> list[str]:
     return difflib.get_close_matches(word, list(known), n=most, cutoff=0.6)
 
 
+@public("radical.asyncflow.config")
 def closest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``."""
     found = close_matches(word, known, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypedDict
 
+from .._public import public
 from .._text import close_matches, safe_str
 from ..errors import (
     BackendBrokenError,
@@ -25,6 +26,7 @@ _ERRORS: Mapping[Status, type[BackendError]] = {
 }
 
 
+@public("radical.asyncflow.registry")
 class BackendInfo(TypedDict):
     """One backend of the listing: a plain `dict` of what JSON knows.
 

@@ -12,12 +12,14 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._public import public
 from ..errors import ConfigurationError
 from .sources import check_name, check_targets, is_url, locate, name_of, show
 
 __all__ = ["FileSet", "InputFile", "OutputFile"]
 
 
+@public("radical.asyncflow")
 class InputFile:
     """A file or folder that a task reads, copied into its folder before it runs.
 
@@ -71,6 +73,7 @@ class InputFile:
         return f"InputFile({source}, name={self.name!r})"
 
 
+@public("radical.asyncflow")
 class OutputFile:
     """A file or folder that a task promises to write, under *name* in its own folder.
 

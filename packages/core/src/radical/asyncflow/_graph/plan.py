@@ -13,12 +13,14 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+from .._public import public
 from .._text import count, shorten, task_id_text
 from ..model import Resources, TaskKind
 
 __all__ = ["Plan", "PlanTask", "flattened"]
 
 
+@public("radical.asyncflow")
 class PlanTask(NamedTuple):
     """One task of a plan.
 
@@ -39,6 +41,7 @@ class PlanTask(NamedTuple):
         return task_id_text(self.number)
 
 
+@public("radical.asyncflow")
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """A workflow's DAG as it was when `PlanRecorder.plan` was called.

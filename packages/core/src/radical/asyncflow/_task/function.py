@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
 
+from .._public import public
 from .._text import closest
 from ..model import TaskKind, TaskSpec
 from .call import Call
@@ -24,6 +25,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@public("radical.asyncflow")
 class TaskFunction(Generic[P, R]):
     """What the engine's decorators return.
 

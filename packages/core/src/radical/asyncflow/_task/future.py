@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from weakref import WeakSet
 
 from .._graph.scheduler import Node
+from .._public import public
 from ..backend import ExecutableResult, RemoteValue
 from ..model import TaskSpec, TaskState
 
@@ -88,6 +89,7 @@ class Aux:
         self.origin: tuple[str, BaseException] | None = None
 
 
+@public("radical.asyncflow")
 class TaskFuture(Node, asyncio.Future[T]):
     """The result of a task that may not have run yet.
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
+from .._public import public
 from .._text import closest
 from ..errors import ConfigurationError
 from ..model import Resources, RetryPolicy, TaskKind, TaskSpec
@@ -14,6 +15,7 @@ from ..model import Resources, RetryPolicy, TaskKind, TaskSpec
 __all__ = ["TaskOptions", "change_spec", "check_options", "make_spec"]
 
 
+@public("radical.asyncflow")
 class TaskOptions(TypedDict, total=False):
     """What a decorator and ``task.options`` take.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+from .._public import public
 from ..errors import EngineClosedError, UnsupportedOptionError
 from ..model import (
     Command,
@@ -49,6 +50,7 @@ TaskId = int
 """Unique within one engine, in the order of the calls."""
 
 
+@public("radical.asyncflow")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a backend can do; whatever it cannot is refused at the call.
@@ -103,6 +105,7 @@ class Capabilities:
             )
 
 
+@public("radical.asyncflow.backend")
 class TaskRef(NamedTuple):
     """Stands in the arguments for the result of a task that this backend holds.
 
@@ -113,6 +116,7 @@ class TaskRef(NamedTuple):
     task_id: TaskId
 
 
+@public("radical.asyncflow.backend")
 class TaskRequest(NamedTuple):
     """One attempt at one task, as a backend gets it.
 
@@ -134,6 +138,7 @@ class TaskRequest(NamedTuple):
     dependencies: tuple[TaskId, ...] = ()
 
 
+@public("radical.asyncflow.backend")
 class Report(NamedTuple):
     """What a backend says of one attempt.
 
@@ -157,6 +162,7 @@ AnyReport = Report | tuple[TaskId, int, TaskState, Any, float | None]
 """A `Report`, or a plain tuple of the same, which costs a fifth to make."""
 
 
+@public("radical.asyncflow.backend")
 class RemoteValue(ABC):
     """A result that stays where it was made until somebody here wants it."""
 
@@ -169,6 +175,7 @@ class RemoteValue(ABC):
         """Nobody can ask for the value any more."""
 
 
+@public("radical.asyncflow.backend")
 class ReportSink(Protocol):
     """The engine's ear.  Every method may be called from any thread and returns at once.
 
@@ -208,6 +215,7 @@ class ReportSink(Protocol):
         """The backend is gone: fails every task it holds, and every later one."""
 
 
+@public("radical.asyncflow")
 class ExecutionBackend(ABC):
     """Where tasks run.
 
@@ -307,6 +315,7 @@ class ExecutionBackend(ABC):
         return f"<{type(self).__name__} {getattr(self, 'name', '?')!r}>"
 
 
+@public("radical.asyncflow")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSpec:
     """How a plugin declares its backend, without importing it.
@@ -333,6 +342,7 @@ class BackendSpec:
     api_version: tuple[int, int] = API_VERSION
 
 
+@public("radical.asyncflow.backend")
 def closed_error(what: str) -> EngineClosedError:
     """The error for a call that comes after the end of *what*."""
     return EngineClosedError(f"{what} was shut down; make a new one")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .._public import public
 from .._text import safe_str
 from ..errors import AsyncFlowError
 from ..version import __version__
@@ -94,6 +95,7 @@ command.add_command(explain)
 command.add_command(report)
 
 
+@public("radical.asyncflow.cli")
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command with *args* (those of the process by default); ends the program."""
     command.main(args, prog_name="asyncflow")

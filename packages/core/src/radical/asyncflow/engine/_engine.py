@@ -27,6 +27,7 @@ from .._dispatch.dispatcher import Dispatcher
 from .._files.work_dir import WorkDir
 from .._graph.plan import Plan
 from .._graph.plan_recorder import PlanRecorder
+from .._public import public
 from .._resume.opening import journal_of, open_journal
 from .._task.decorators import TaskDecorators
 from .._task.map import check_limit, map_tasks
@@ -61,6 +62,7 @@ HOW_TO_MAKE = (
 )
 
 
+@public("radical.asyncflow")
 class WorkflowEngine(TaskDecorators):
     """Runs a growing graph of tasks on one or several execution backends.
 

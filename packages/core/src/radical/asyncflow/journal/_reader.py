@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from .._public import public
 from ..errors import JournalError
 from ._file import reason
 from ._format import CRC, HEADER, Line, check_header, intact, parse, run_begun
@@ -19,6 +20,7 @@ _LOST = "unknown"
 """Uid of a run whose first line is damaged."""
 
 
+@public("radical.asyncflow.journal")
 class Damage(NamedTuple):
     """A line that cannot be read.
 
@@ -34,6 +36,7 @@ class Damage(NamedTuple):
     reason: str
 
 
+@public("radical.asyncflow.journal")
 def read(
     path: str | os.PathLike[str], *, damage: list[Damage] | None = None
 ) -> tuple[RunRecord, ...]:

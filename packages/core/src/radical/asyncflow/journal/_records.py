@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from .._public import public
 from .._text import task_id_text
 
 __all__ = ["AttemptRecord", "ErrorRecord", "FunctionRecord", "RunRecord", "TaskRecord"]
 
 
+@public("radical.asyncflow.journal")
 class ErrorRecord(NamedTuple):
     """An exception, as text.
 
@@ -27,6 +29,7 @@ class ErrorRecord(NamedTuple):
     traceback: str = ""
 
 
+@public("radical.asyncflow.journal")
 class AttemptRecord(NamedTuple):
     """An attempt that failed and was followed by another."""
 
@@ -37,6 +40,7 @@ class AttemptRecord(NamedTuple):
     error: ErrorRecord
 
 
+@public("radical.asyncflow.journal")
 class FunctionRecord(NamedTuple):
     """What all calls of one decorated function share.
 
@@ -55,6 +59,7 @@ class FunctionRecord(NamedTuple):
     resources: Mapping[str, object] = {}
 
 
+@public("radical.asyncflow.journal")
 class TaskRecord(NamedTuple):
     """One task of a run.
 
@@ -114,6 +119,7 @@ class TaskRecord(NamedTuple):
         return task_id_text(self.number)
 
 
+@public("radical.asyncflow.journal")
 class RunRecord(NamedTuple):
     """One run of a script.
 

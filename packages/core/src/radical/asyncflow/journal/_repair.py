@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from .._public import public
 from ..errors import JournalError
 from ._file import open_for_writing, reason
 from ._format import HEADER
@@ -16,6 +17,7 @@ from ._reader import Damage, records
 __all__ = ["Repair", "repair"]
 
 
+@public("radical.asyncflow.journal")
 class Repair(NamedTuple):
     """What a repair did.
 
@@ -28,6 +30,7 @@ class Repair(NamedTuple):
     damage: tuple[Damage, ...]
 
 
+@public("radical.asyncflow.journal")
 def repair(path: str | os.PathLike[str]) -> Repair:
     """Put a journal of all that is good in *path* in its place.
 

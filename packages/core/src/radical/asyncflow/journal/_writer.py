@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
 
+from .._public import public
 from .._text import safe_str
 from ..errors import ConfigurationError, JournalError
 from ._blobs import ResultStore
@@ -34,6 +35,7 @@ _sync = getattr(os, "fdatasync", os.fsync)
 _open_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
 
 
+@public("radical.asyncflow.journal")
 @dataclass(frozen=True)
 class Journal:
     """Where and how runs are recorded.

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .._public import public
 from ..errors import ConfigurationError
 
 __all__ = ["Command", "ExecutableResult", "Prompt"]
 
 
+@public("radical.asyncflow")
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command to execute.
@@ -103,6 +105,7 @@ def _command_advice(value: object) -> str:
     )
 
 
+@public("radical.asyncflow")
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What a prompt task asks of a backend that answers prompts."""
@@ -121,6 +124,7 @@ class Prompt:
         )
 
 
+@public("radical.asyncflow.model")
 class ExecutableResult(NamedTuple):
     """How a command ended; backends report it and the engine judges it.
 

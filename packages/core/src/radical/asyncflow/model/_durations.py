@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .._public import public
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ FORMS = 'seconds, "MM:SS", "HH:MM:SS", "D-HH:MM:SS" or a timedelta'
 """The forms of a duration, for messages and descriptions of settings."""
 
 
+@public("radical.asyncflow.model")
 def parse_duration(value: float | str | timedelta) -> float:
     """Return the seconds in *value*.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Any, cast
 
+from .._public import public
 from .._text import closest
 from ..errors import ConfigurationError
 
@@ -17,6 +18,7 @@ _UNITS |= {unit + "i": 2 ** (10 * power) for power, unit in enumerate("kmgt", st
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
 
 
+@public("radical.asyncflow")
 @dataclass(frozen=True, slots=True)
 class Resources:
     """What one task occupies while it runs.
@@ -90,6 +92,7 @@ def _least(item: Field[int]) -> int:
 DEFAULT_RESOURCES = Resources()
 
 
+@public("radical.asyncflow.model")
 def parse_size(text: str) -> int:
     """Bytes in a text such as ``"1.5 GB"`` or ``"512MiB"``."""
     match = _SIZE.fullmatch(text)

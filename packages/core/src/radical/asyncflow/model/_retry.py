@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
+from .._public import public
 from ..errors import ConfigurationError
 
 __all__ = ["RetryOutcome", "RetryPolicy", "RetryState", "retry_delay"]
@@ -32,6 +33,7 @@ class RetryOutcome(NamedTuple):
         return self.error
 
 
+@public("radical.asyncflow")
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When to run a failed task again, in tenacity's words.

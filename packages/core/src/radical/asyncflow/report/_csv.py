@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 
+from .._public import public
 from .._text import task_id_text
 from ..journal import RunRecord, TaskRecord
 from ._lanes import busy_seconds
@@ -21,6 +22,7 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
+@public("radical.asyncflow.report")
 def render_csv(run: RunRecord) -> str:
     """The table, with a head.
 

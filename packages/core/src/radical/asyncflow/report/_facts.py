@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from .._public import public
 from ..journal import ErrorRecord, RunRecord, TaskRecord
 from ._lanes import BLOCKS, Lane, arrange, bars, busy_seconds, start_of
 
@@ -17,6 +18,7 @@ __all__ = ["STATES", "BackendFacts", "Facts", "Failure", "FunctionFacts", "is_co
 STATES = ("DONE", "FAILED", "CANCELLED", "RUNNING", "PENDING")
 
 
+@public("radical.asyncflow.report")
 class BackendFacts(NamedTuple):
     """What a backend did.
 
@@ -41,6 +43,7 @@ class BackendFacts(NamedTuple):
         return self.slots * max(self.down - self.up, 0.0)
 
 
+@public("radical.asyncflow.report")
 @dataclass(slots=True)
 class FunctionFacts:
     """What the tasks of one name did.
@@ -67,6 +70,7 @@ class FunctionFacts:
         return self.seconds / self.ran if self.ran else None
 
 
+@public("radical.asyncflow.report")
 class Failure(NamedTuple):
     """Tasks of one name that failed with the same error."""
 
@@ -75,6 +79,7 @@ class Failure(NamedTuple):
     tasks: Sequence[TaskRecord]
 
 
+@public("radical.asyncflow.report")
 @dataclass(frozen=True)
 class Facts:
     """Figures of *run*, each made when it is first asked for."""

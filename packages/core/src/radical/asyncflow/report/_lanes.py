@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .._public import public
 from ..journal import ErrorRecord, RunRecord, TaskRecord
 
 __all__ = ["BLOCKS", "Bar", "Lane", "arrange", "bars", "busy_seconds", "start_of"]
@@ -94,6 +95,7 @@ def arrange(found: Sequence[Bar]) -> list[Lane]:
     return lanes
 
 
+@public("radical.asyncflow.report")
 def busy_seconds(task: TaskRecord) -> float:
     """What all attempts of *task* took together; 0 if it was reused, or never ended."""
     total = sum(

@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from string import Template
 
+from .._public import public
 from .._text import cut_middle
 from ..journal import RunRecord, TaskRecord
 from ..version import __version__
@@ -47,6 +48,7 @@ OUTPUT = 20_000
 SLOWEST = 20
 
 
+@public("radical.asyncflow.report")
 def render_html(run: RunRecord) -> str:
     """The page; its size goes with the number of tasks, some 40 bytes each."""
     facts = Facts(run)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from .._public import public
 from .._text import task_id_text
 from ..journal import RunRecord, TaskRecord
 from ._facts import is_consequence
@@ -17,6 +18,7 @@ _ROOTS = 3
 """Of so many changed dependencies it is said what is behind them."""
 
 
+@public("radical.asyncflow.report")
 class Verdict(NamedTuple):
     """What became of one task, and why.
 
@@ -30,6 +32,7 @@ class Verdict(NamedTuple):
     reasons: tuple[str, ...]
 
 
+@public("radical.asyncflow.report")
 class Reuse:
     """What the journal knows of *run* and of the runs before it, to explain its tasks by.
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from .._public import public
 from ..journal import RunRecord
 from ._facts import Facts
 from ._lanes import Bar, Lane
@@ -21,6 +22,7 @@ _MICRO = 1e6
 Event = dict[str, Any]
 
 
+@public("radical.asyncflow.report")
 def render_trace(run: RunRecord) -> str:
     """Processes are backends, threads are workers; times are microseconds.
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from .._public import public
+
 __all__ = ["LeakError", "LeakGuard"]
 
 _INTERVAL = 0.01
@@ -20,6 +22,7 @@ _INTERVAL = 0.01
 _FOREIGN_THREADS = ("asyncio_", "pytest_timeout")
 
 
+@public("radical.asyncflow.testing")
 class LeakError(AssertionError):
     """Something outlived the code under guard; the message names all of it."""
 
@@ -48,6 +51,7 @@ class _Snapshot(NamedTuple):
         ]
 
 
+@public("radical.asyncflow.testing")
 class LeakGuard:
     """Raises `LeakError` if the code in its ``with`` left anything that was not there before.
 

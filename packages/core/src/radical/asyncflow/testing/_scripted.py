@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
+from .._public import public
 from ..backend import (
     Capabilities,
     Command,
@@ -38,6 +39,7 @@ _Which = TaskId | str | _Numbered
 """A task's id, its name, or its future."""
 
 
+@public("radical.asyncflow.testing")
 class ScriptedBackend(ExecutionBackend):
     """Runs tasks in the engine's loop, by itself or step by step as a test says.
 

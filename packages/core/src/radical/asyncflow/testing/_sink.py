@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from .._public import public
 from ..backend import AnyReport, Report, TaskId, TaskRequest
 from ..model import TaskState
 
@@ -16,6 +17,7 @@ __all__ = ["RecordingSink"]
 _Key = tuple[TaskId, int]
 
 
+@public("radical.asyncflow.testing")
 class RecordingSink:
     """Stands for the engine where a test drives a backend by hand; make it in the loop.
 

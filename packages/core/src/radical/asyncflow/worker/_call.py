@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, 
 from types import CoroutineType
 from typing import Any
 
+from .._public import public
 from ._context import TaskContext, current_task
 
 _GRACE = 5.0  # seconds for left-over asyncio tasks to obey their cancellation
@@ -24,6 +25,7 @@ _COMMON = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)
 _log = logging.getLogger("radical.asyncflow.worker")
 
 
+@public("radical.asyncflow.worker")
 def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """The function's result; if that is awaitable, what it comes to on this thread's loop.
 
@@ -39,6 +41,7 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     return result
 
 
+@public("radical.asyncflow.worker")
 def close_loop() -> None:
     """End this thread's loop, if it has one; call it when the thread ends."""
     runner = getattr(_thread, "runner", None)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .._public import public
 from .._reference import load_reference
 
 __all__ = ["Carried", "Entered", "carried"]
@@ -16,6 +17,7 @@ __all__ = ["Carried", "Entered", "carried"]
 log = logging.getLogger("radical.asyncflow.worker")
 
 
+@public("radical.asyncflow.worker")
 class Carried:
     """Takes the headers in front of the function's own arguments.
 
@@ -53,6 +55,7 @@ class CarriedCoroutine(Carried):
             return await self.function(*args, **kwargs)
 
 
+@public("radical.asyncflow.worker")
 def carried(function: Callable[..., Any], enters: Sequence[str | None]) -> Carried:
     """*function* as one that takes headers, and is a coroutine function if that is."""
     inner = getattr(function, "func", function)  # a functools.partial
@@ -63,6 +66,7 @@ def carried(function: Callable[..., Any], enters: Sequence[str | None]) -> Carri
     return Carried(function, enters)
 
 
+@public("radical.asyncflow.worker")
 class Entered:
     """The context managers of plugins around one body; their errors harm no task."""
 

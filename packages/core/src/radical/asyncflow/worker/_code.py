@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from .._public import public
 from .._text import safe_str
 from ..errors import SerializationError
 from ._carried import Carried
@@ -32,6 +33,7 @@ _NO_FILE = "<dynamic-code>"
 _registering = threading.Lock()
 
 
+@public("radical.asyncflow.worker")
 class Code:
     """One pickled function.
 
@@ -63,6 +65,7 @@ class Code:
         self.seconds = seconds if known is None or seconds < known else (known + seconds) / 2
 
 
+@public("radical.asyncflow.worker")
 class Codes:
     """The functions of one backend, for as long as they are alive.
 
@@ -129,6 +132,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     )
 
 
+@public("radical.asyncflow.worker")
 def dump_function(function: Any) -> bytes:
     """*function* as bytes.
 
@@ -144,6 +148,7 @@ def dump_function(function: Any) -> bytes:
         raise unsendable("function", exc) from exc
 
 
+@public("radical.asyncflow.worker")
 def unsendable(what: str, exc: BaseException) -> SerializationError:
     """The error for a *what* that *exc* kept from being sent."""
     error = SerializationError(what, safe_str(exc))
@@ -151,6 +156,7 @@ def unsendable(what: str, exc: BaseException) -> SerializationError:
     return error
 
 
+@public("radical.asyncflow.worker")
 @contextlib.contextmanager
 def by_value(function: Any) -> Iterator[None]:
     """While this is open, cloudpickle copies what belongs to *function*'s module, if it must."""

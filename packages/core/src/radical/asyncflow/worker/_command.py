@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .._public import public
 from ..model import Command, ExecutableResult
 from ._child import Child
 from ._exchange import Exchange
@@ -36,6 +37,7 @@ _LIMIT = 16 * 1024 * 1024  # bytes of a stream that stay in memory
 _log = logging.getLogger("radical.asyncflow.worker")
 
 
+@public("radical.asyncflow.worker")
 class Execution:
     """A command that `run` executes in the calling thread and `cancel` ends from any other.
 

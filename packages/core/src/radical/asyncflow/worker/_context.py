@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 
+from .._public import public
+
 _current: ContextVar[TaskContext | None] = ContextVar("asyncflow_task", default=None)
 
 
+@public("radical.asyncflow.worker")
 class TaskContext:
     """One attempt at one task, as its own code can see it; enter it to make it current.
 
@@ -55,11 +58,13 @@ class TaskContext:
         return f"<TaskContext {self.name!r} #{self.task_id} attempt {self.attempt}{state}>"
 
 
+@public("radical.asyncflow")
 def current_task() -> TaskContext | None:
     """The task whose code calls this; None outside of tasks and in threads of its own."""
     return _current.get()
 
 
+@public("radical.asyncflow")
 def cancelled() -> bool:
     """Whether the task whose code calls this has been cancelled; False outside of tasks."""
     context = _current.get()

@@ -7,12 +7,14 @@ import traceback as tracebacks
 from dataclasses import dataclass
 from typing import Any
 
+from .._public import public
 from ..errors import RemoteError, RemoteTraceback
 
 _TEXT_LIMIT = 64 * 1024  # characters of a traceback; head and tail are kept
 _CAUSES = 20
 
 
+@public("radical.asyncflow.worker")
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An exception as bytes, with its text beside them in case they cannot be read.

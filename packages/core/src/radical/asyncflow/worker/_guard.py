@@ -19,6 +19,7 @@ import sys
 import threading
 from pathlib import Path
 
+from .._public import public
 from ._processes import MARK
 
 _PATIENCE = 5.0  # seconds for the guard to end what is left and itself
@@ -27,6 +28,7 @@ _numbers = itertools.count()
 _log = logging.getLogger("radical.asyncflow.worker")
 
 
+@public("radical.asyncflow.worker")
 class Guard:
     """Handle on the guard process; every method may be called from any thread.
 
@@ -169,6 +171,7 @@ atexit.register(_guard._at_exit)
 os.register_at_fork(after_in_child=_guard._in_fork)
 
 
+@public("radical.asyncflow.worker")
 def guard() -> Guard:
     """The guard of this process."""
     return _guard
@@ -179,6 +182,7 @@ def new_mark() -> bytes:
     return MARK + f"{_guard.token}.{next(_numbers)}".encode()
 
 
+@public("radical.asyncflow.worker")
 def child_environment() -> dict[str, str]:
     """Variables that mark a child as this program's, and as one of its own; new each time.
 

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from .._public import public
+
 _PIECE = 1024 * 1024  # bytes that are decoded at a time
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 
 
+@public("radical.asyncflow.worker")
 class Output(str):
     """The beginning of a stream that was too long for memory; the whole is in a file.
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from .._public import public
+
 MARK = b"ASYNCFLOW_EXECUTION="
 """Environment variable that tells which execution a process belongs to."""
 
@@ -29,6 +31,7 @@ _log = logging.getLogger("radical.asyncflow.worker")
 _PROC = Path("/proc/self/environ").exists()
 
 
+@public("radical.asyncflow.worker")
 def signal_group(pgid: int, sig: int) -> bool:
     """Send *sig* to every process of the group; False if there is none.
 
@@ -49,6 +52,7 @@ def signal_processes(pids: frozenset[int], sig: signal.Signals) -> None:
             os.kill(pid, sig)
 
 
+@public("radical.asyncflow.worker")
 def kill_tree(pgid: int, environment: Mapping[str, str]) -> None:
     """SIGKILL to the group, and on Linux to whoever left it, until nobody is there.
 

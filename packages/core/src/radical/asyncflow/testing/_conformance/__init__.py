@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection
 from typing import ClassVar, Literal
 
+from ..._public import public
 from ...backend import ExecutionBackend
 from .cancellation import Cancellation
 from .dependencies import Dependencies
@@ -23,6 +24,7 @@ from .timeouts_retries import TimeoutsRetries
 __all__ = ["BackendConformance"]
 
 
+@public("radical.asyncflow.testing")
 class BackendConformance(
     Kinds,
     Dependencies,
