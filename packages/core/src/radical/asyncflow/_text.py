@@ -44,6 +44,7 @@ def safe_message(error: BaseException) -> str:
         return f"(its text cannot be read: {type(broken).__name__})"
 
 
+@public("radical.asyncflow.worker")
 def safe_str(error: BaseException) -> str:
     """Return the type and the message of *error*, even if its own methods raise."""
     name = type(error).__name__

@@ -13,6 +13,7 @@ running a function
 `carried`, `Carried`     a function with what plugins send along
 `Entered`                what they enter around a body
 `Failure`                an exception as bytes, and back
+`safe_str`               an exception as text, even if its own methods raise
 running a command
 `Execution`              a `Command`, from its start to the end of its process tree
 `Output`                 the beginning of a long stream, with the path of the whole
@@ -37,7 +38,7 @@ from ._context import TaskContext, cancelled, current_task
 if TYPE_CHECKING:
     from ._call import call, close_loop
     from ._carried import Carried, Entered, carried
-    from ._code import Code, Codes, by_value, dump_function, unsendable
+    from ._code import Code, Codes, by_value, dump_function, safe_str, unsendable
     from ._command import Execution
     from ._failure import Failure
     from ._guard import Guard, child_environment, guard
@@ -64,6 +65,7 @@ __all__ = [
     "dump_function",
     "guard",
     "kill_tree",
+    "safe_str",
     "signal_group",
     "unsendable",
 ]
@@ -85,6 +87,7 @@ _HOMES = {
     "dump_function": "_code",
     "guard": "_guard",
     "kill_tree": "_processes",
+    "safe_str": "_code",
     "signal_group": "_processes",
     "unsendable": "_code",
 }

@@ -26,7 +26,7 @@ from .._text import safe_str
 from ..errors import SerializationError
 from ._carried import Carried
 
-__all__ = ["Code", "Codes", "by_value", "dump_function", "unsendable"]
+__all__ = ["Code", "Codes", "by_value", "dump_function", "safe_str", "unsendable"]
 
 _MISSING = object()
 _NO_FILE = "<dynamic-code>"
