@@ -9,7 +9,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from radical.asyncflow.model import TRANSITIONS, TaskState
+from radical.asyncflow.model import TaskState
+from radical.asyncflow.model._states import TRANSITIONS
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

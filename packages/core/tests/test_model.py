@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import shlex
 from datetime import timedelta
@@ -13,20 +14,19 @@ import tenacity
 from hypothesis import given
 from hypothesis import strategies as st
 from radical.asyncflow.backend import Capabilities
-from radical.asyncflow.errors import ConfigurationError, TransitionError
+from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.model import (
-    TRANSITIONS,
     Command,
     Prompt,
     Resources,
     RetryPolicy,
     TaskKind,
     TaskState,
-    check_transition,
     parse_duration,
     parse_size,
-    retry_delay,
 )
+from radical.asyncflow.model._retry import retry_delay
+from radical.asyncflow.model._states import TRANSITIONS, TransitionError, check_transition
 
 FINAL = {TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}
 
@@ -182,8 +182,10 @@ def test_retries_that_are_no_number_are_refused(bad: object) -> None:
 
 
 def test_everything_wrong_with_a_policy_is_in_one_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"attempts .*; wait .*; jitter .*; exp_base .*"):
-        RetryPolicy(attempts=0, wait=-1, jitter=float("nan"), exp_base=0.5)
+    with pytest.raises(
+        ConfigurationError, match=r"attempts .*; exp_base .*; jitter .*; wait .*; on"
+    ):
+        RetryPolicy(attempts=0, wait=-1, jitter=float("nan"), exp_base=0.5, on=())
 
 
 def test_waits_grow_by_the_base_up_to_the_limit() -> None:
@@ -192,9 +194,22 @@ def test_waits_grow_by_the_base_up_to_the_limit() -> None:
     assert waits == [1.0, 3.0, 9.0, 20.0, 20.0]
 
 
+@pytest.mark.parametrize(
+    ("wait", "waits"), [(10.0, [10.0, 20.0, 40.0, 60.0, 60.0]), (90.0, [90.0] * 5)]
+)
+def test_waits_double_up_to_a_minute_or_stay_what_they_are(wait: float, waits: list[float]) -> None:
+    policy = RetryPolicy(attempts=9, wait=wait)
+    assert [retry_delay(policy, attempt, ValueError(), 0.0) for attempt in range(1, 6)] == waits
+
+
 def test_jitter_adds_its_share_of_the_dice() -> None:
     policy = RetryPolicy(wait=1.0, jitter=4.0)
     assert retry_delay(policy, 1, ValueError(), 0.25) == 2.0
+
+
+def test_jitter_tells_the_longest_waits_apart_too() -> None:
+    policy = RetryPolicy(attempts=99, wait=1.0, wait_max=8.0, jitter=4.0)
+    assert retry_delay(policy, 50, ValueError(), 0.5) == 10.0
 
 
 def test_the_last_attempt_has_no_successor() -> None:
@@ -202,47 +217,196 @@ def test_the_last_attempt_has_no_successor() -> None:
 
 
 def test_an_error_of_another_type_is_not_retried() -> None:
-    policy = RetryPolicy(retry=(OSError, KeyError))
+    policy = RetryPolicy(on=(OSError, KeyError))
     assert retry_delay(policy, 1, ValueError(), 0.0) is None
     assert retry_delay(policy, 1, KeyError(), 0.0) == 0.0
 
 
-def test_a_million_attempts_do_not_overflow_the_wait() -> None:
-    policy = RetryPolicy(attempts=2_000_000, wait=1.0, exp_base=10.0, wait_max=5.0)
+@pytest.mark.parametrize("exp_base", [1, 10, 1e300])
+def test_a_million_attempts_do_not_overflow_the_wait(exp_base: float) -> None:
+    policy = RetryPolicy(attempts=2_000_000, wait=5.0, exp_base=exp_base, wait_max=5.0)
     assert retry_delay(policy, 1_000_000, ValueError(), 0.0) == 5.0
 
 
+# ------------------------------------------------- what has no effect is refused
+
+
 @pytest.mark.parametrize(
-    ("strategy", "attempt", "expected"),
+    ("settings", "why"),
     [
-        (tenacity.wait_fixed(2.5), 1, 2.5),
-        (tenacity.wait_incrementing(start=1, increment=2), 3, 5.0),
-        (tenacity.wait_exponential(multiplier=1), 4, 8.0),
-        (tenacity.wait_chain(tenacity.wait_fixed(1), tenacity.wait_fixed(7)), 2, 7.0),
+        ({"wait": tenacity.wait_fixed(1), "exp_base": 2.0}, "exp_base would .* wait_fixed decides"),
+        ({"wait": tenacity.wait_fixed(1), "wait_max": 60.0}, "wait_max would have no effect"),
+        (
+            {"wait": tenacity.wait_fixed(1), "exp_base": 3, "wait_max": 5, "jitter": 1},
+            "exp_base and wait_max and jitter would have no effect",
+        ),
+        ({"exp_base": 3.0}, "exp_base would have no effect, because wait is 0"),
+        ({"wait_max": 5.0, "jitter": 1.0}, "wait_max would have no effect, because wait is 0"),
+        ({"wait": 10, "wait_max": 5}, "wait_max, 5 s, is shorter than wait, 10 s"),
+        ({"on": ()}, r"on must be exception types or a tenacity predicate, not \(\)"),
+        ({"on": int}, "on must be exception types"),
+        ({"on": (OSError, "KeyError")}, "on must be exception types"),
+        ({"on": SystemExit}, "no task fails with SystemExit; .* fails with TaskExitError"),
+        ({"on": (OSError, StopIteration)}, "no task fails with StopIteration"),
+        ({"on": asyncio.CancelledError}, "no task fails with CancelledError"),
     ],
 )
-def test_a_wait_strategy_of_tenacity_decides(
-    strategy: tenacity.wait.wait_base, attempt: int, expected: float
-) -> None:
+def test_a_setting_without_an_effect_is_refused(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        RetryPolicy(**settings)
+
+
+@pytest.mark.parametrize("kind", [BaseException, Exception, TimeoutError, (OSError, KeyError)])
+def test_types_that_tasks_fail_with_are_accepted(kind: Any) -> None:
+    assert retry_delay(RetryPolicy(on=kind), 1, KeyError(), 0.0) in (0.0, None)
+
+
+async def asynchronous(state: object) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"on": tenacity.retry_if_result(bool)}, "retry_if_result judges results, but only failu"),
+        ({"on": tenacity.retry_if_not_result(bool)}, "retry_if_not_result judges results"),
+        (
+            {"on": tenacity.retry_if_exception_type(OSError) | tenacity.retry_if_result(bool)},
+            "retry_if_result judges results",
+        ),
+        ({"on": tenacity.stop_after_attempt(3)}, "on must be a predicate, not stop_after_attempt"),
+        ({"on": tenacity.wait_fixed(3)}, "on must be a predicate, not wait_fixed"),
+        ({"on": tenacity.retry_if_exception_type}, "on must be exception types"),
+        ({"on": asynchronous}, "on cannot be asynchronous: asynchronous"),
+        (
+            {"on": tenacity.asyncio.retry_if_exception(asynchronous)},
+            "on cannot be asynchronous: retry_if_exception",
+        ),
+        ({"wait": tenacity.stop_after_delay(3)}, "wait must be a wait strategy, not stop_after_d"),
+        ({"wait": tenacity.retry_if_exception_type()}, "wait must be a wait strategy, not retry_"),
+        ({"wait": tenacity.wait_fixed}, r"wait is the class wait_fixed: call it, as in wait_fixed"),
+        ({"wait": asynchronous}, "wait cannot be asynchronous"),
+    ],
+)
+def test_a_strategy_that_cannot_work_is_refused(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        RetryPolicy(**settings)
+
+
+# ----------------------------------------------------- the strategies of tenacity
+
+WAITS: dict[str, tuple[Any, list[float]]] = {
+    "wait_chain": (tenacity.wait_chain(tenacity.wait_fixed(1), tenacity.wait_fixed(7)), [1, 7, 7]),
+    "wait_combine": (
+        tenacity.wait_combine(tenacity.wait_fixed(1), tenacity.wait_fixed(2)),
+        [3] * 3,
+    ),
+    "wait_exception": (tenacity.wait_exception(lambda error: float(str(error))), [4] * 3),
+    "wait_exponential": (tenacity.wait_exponential(multiplier=1), [1, 2, 4]),
+    "wait_exponential_jitter": (tenacity.wait_exponential_jitter(jitter=0), [1, 2, 4]),
+    "wait_fixed": (tenacity.wait_fixed(2.5), [2.5] * 3),
+    "wait_incrementing": (tenacity.wait_incrementing(start=1, increment=2), [1, 3, 5]),
+    "wait_none": (tenacity.wait_none(), [0] * 3),
+    "wait_random": (tenacity.wait_random(2, 2), [2] * 3),
+    "wait_random_exponential": (tenacity.wait_random_exponential(min=3, max=3), [3] * 3),
+}
+ONLY_FAILURES = {"retry_if_result", "retry_if_not_result"}
+OTHER = ConnectionError("4")
+OTHER.__cause__ = KeyError("key")
+PREDICATES: dict[str, tuple[Any, bool]] = {
+    "retry_all": (tenacity.retry_all(tenacity.retry_always, tenacity.retry_never), False),
+    "retry_always": (tenacity.retry_always, True),
+    "retry_any": (tenacity.retry_any(tenacity.retry_always, tenacity.retry_never), True),
+    "retry_if_exception": (tenacity.retry_if_exception(lambda error: str(error) == "4"), True),
+    "retry_if_exception_cause_type": (tenacity.retry_if_exception_cause_type(KeyError), True),
+    "retry_if_exception_message": (tenacity.retry_if_exception_message(match="[5-9]"), False),
+    "retry_if_exception_type": (tenacity.retry_if_exception_type(OSError), True),
+    "retry_if_not_exception_message": (tenacity.retry_if_not_exception_message("4"), False),
+    "retry_if_not_exception_type": (tenacity.retry_if_not_exception_type(OSError), False),
+    "retry_never": (tenacity.retry_never, False),
+    "retry_unless_exception_type": (tenacity.retry_unless_exception_type(OSError), False),
+}
+
+
+def test_every_strategy_of_tenacity_is_tested_here() -> None:
+    public = {name for name in tenacity.__all__ if name.startswith(("wait_", "retry_"))}
+    elsewhere = {"retry_base", "wait_base", "wait_full_jitter"}  # the last is another's alias
+    assert public - elsewhere <= {*WAITS, *PREDICATES, *ONLY_FAILURES}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_a_wait_strategy_decides_what_it_decides_for_tenacity(name: str) -> None:
+    strategy, expected = WAITS[name]
     policy = RetryPolicy(attempts=9, wait=strategy)
-    assert retry_delay(policy, attempt, ValueError(), 0.0) == expected
+    assert [retry_delay(policy, attempt, OTHER, 0.5) for attempt in (1, 2, 3)] == expected
+    waits: list[float] = []
+    retrying = tenacity.Retrying(
+        wait=strategy, stop=tenacity.stop_after_attempt(4), sleep=waits.append, reraise=True
+    )
+    with pytest.raises(ConnectionError):
+        retrying(_fail)
+    assert waits == expected
+
+
+@pytest.mark.parametrize("name", PREDICATES)
+def test_a_predicate_chooses_what_it_chooses_for_tenacity(name: str) -> None:
+    predicate, again = PREDICATES[name]
+    assert (retry_delay(RetryPolicy(on=predicate), 1, OTHER, 0.0) is not None) is again
+    retrying = tenacity.Retrying(
+        retry=predicate, stop=tenacity.stop_after_attempt(2), sleep=lambda _: None, reraise=True
+    )
+    with pytest.raises(ConnectionError):
+        retrying(_fail)
+    assert (retrying.statistics["attempt_number"] == 2) is again
+
+
+def _fail() -> None:
+    raise OTHER
 
 
 @pytest.mark.parametrize(
-    ("predicate", "error", "again"),
-    [
-        (tenacity.retry_if_exception_type(OSError), OSError(), True),
-        (tenacity.retry_if_exception_type(OSError), ValueError(), False),
-        (tenacity.retry_if_exception_message(match="busy"), ValueError("busy now"), True),
-        (tenacity.retry_if_exception_message(match="busy"), ValueError("gone"), False),
-        (tenacity.retry_if_not_exception_type(OSError), OSError(), False),
-    ],
+    "name",
+    ["seconds_since_start", "idle_for", "fn", "args", "kwargs", "start_time", "upcoming_sleep"],
 )
-def test_a_predicate_of_tenacity_decides(
-    predicate: tenacity.retry_base, error: Exception, again: bool
-) -> None:
-    policy = RetryPolicy(retry=predicate)
-    assert (retry_delay(policy, 1, error, 0.0) is not None) is again
+@pytest.mark.parametrize("setting", ["on", "wait"])
+def test_what_a_policy_is_not_told_is_no_made_up_number(setting: str, name: str) -> None:
+    settings: Any = {setting: lambda state: getattr(state, name)}
+    with pytest.raises(AttributeError, match=f"told attempt_number and outcome, not '{name}'"):
+        retry_delay(RetryPolicy(**settings), 1, ValueError(), 0.0)
+
+
+def test_a_stop_condition_inside_of_a_predicate_is_not_silently_wrong() -> None:
+    def within_an_hour(state: Any) -> bool:
+        return not tenacity.stop_after_delay(3600)(state)
+
+    with pytest.raises(AttributeError, match="not 'seconds_since_start'; attempts= limits"):
+        retry_delay(RetryPolicy(on=within_an_hour), 1, ValueError(), 0.0)
+
+
+def test_the_outcome_is_that_of_a_failed_future() -> None:
+    seen: list[Any] = []
+
+    def look(state: Any) -> bool:
+        seen.append(state)
+        return True
+
+    error = ValueError("no")
+    retry_delay(RetryPolicy(on=look), 2, error, 0.0)
+    (state,) = seen
+    assert (state.attempt_number, state.outcome.attempt_number) == (2, 2)
+    assert (state.outcome.failed, state.outcome.exception()) == (True, error)
+    with pytest.raises(ValueError, match="no") as caught:
+        state.outcome.result()
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("said", [float("inf"), float("nan"), None, "soon"])
+def test_a_strategy_that_says_no_seconds_is_named(said: Any) -> None:
+    def forever(state: object) -> Any:
+        return said
+
+    with pytest.raises(ConfigurationError, match=f"strategy forever said {said!r}, not seconds"):
+        retry_delay(RetryPolicy(wait=forever), 1, ValueError(), 0.0)
 
 
 # -------------------------------------------------------------------- commands

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from radical.asyncflow._graph.scheduler import Node, Resolution, Scheduler
-from radical.asyncflow.errors import CycleError, DependencyFailureError, TransitionError
+from radical.asyncflow.errors import CycleError, DependencyFailureError
 from radical.asyncflow.model import TaskKind, TaskSpec, TaskState
+from radical.asyncflow.model._states import TransitionError
 
 PENDING, READY = TaskState.PENDING, TaskState.READY
 SUBMITTED, RUNNING = TaskState.SUBMITTED, TaskState.RUNNING

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from radical.asyncflow._graph.scheduler import Node, Resolution, Scheduler
 from radical.asyncflow.errors import CycleError, DependencyFailureError
-from radical.asyncflow.model import TRANSITIONS, TaskKind, TaskSpec, TaskState
+from radical.asyncflow.model import TaskKind, TaskSpec, TaskState
+from radical.asyncflow.model._states import TRANSITIONS
 
 PENDING, READY = TaskState.PENDING, TaskState.READY
 SUBMITTED, RUNNING = TaskState.SUBMITTED, TaskState.RUNNING

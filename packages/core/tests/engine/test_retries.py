@@ -60,14 +60,14 @@ async def test_dependents_wait_for_the_attempt_that_succeeds(flow: WorkflowEngin
 
 
 async def test_another_kind_of_exception_is_not_retried(flow: WorkflowEngine) -> None:
-    policy = RetryPolicy(attempts=5, retry=(OSError, KeyError))
+    policy = RetryPolicy(attempts=5, on=(OSError, KeyError))
     future = flow.function_task(retries=policy)(failing(1))()
     with pytest.raises(ValueError, match="failure 1"):
         await future
 
 
 async def test_a_policy_that_raises_fails_the_task_and_says_so(flow: WorkflowEngine) -> None:
-    policy = RetryPolicy(attempts=5, retry=lambda state: state < 1 / 0)
+    policy = RetryPolicy(attempts=5, on=lambda state: state < 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
         await flow.function_task(retries=policy, name="picky")(failing(1))()
     assert caught.value.__notes__ == ["raised by the retry policy of task 'picky'"]
@@ -111,7 +111,7 @@ def test_jitter_stays_within_its_bound() -> None:
 
 
 async def test_a_predicate_of_tenacity_chooses(flow: WorkflowEngine) -> None:
-    policy = RetryPolicy(attempts=9, retry=tenacity.retry_if_exception_message(match="failure 1"))
+    policy = RetryPolicy(attempts=9, on=tenacity.retry_if_exception_message(match="failure 1"))
     with pytest.raises(ValueError, match="failure 2"):
         await flow.function_task(retries=policy)(failing(5))()
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["public"]
+__all__ = ["WRITTEN_IN", "public"]
+
+WRITTEN_IN: dict[str, str] = {}
+"""The real module of each marked name, by the public one: the documentation reads it."""
 
 
 def public(module: str) -> Callable[[T], T]:
@@ -26,9 +29,10 @@ def public(module: str) -> Callable[[T], T]:
     finds a class that carries it; it does find the methods.
     """
 
-    def mark(thing: T) -> T:
+    def mark(thing: Any) -> Any:
         if isinstance(thing, type):
             _evaluate_annotations(thing)
+        WRITTEN_IN[f"{module}.{thing.__name__}"] = thing.__module__
         thing.__module__ = module
         return thing
 

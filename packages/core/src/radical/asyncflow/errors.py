@@ -8,7 +8,6 @@ The tree::
     │   └── ResourceError                     a request that can never be satisfied
     ├── EngineClosedError (RuntimeError)      the engine was shut down
     ├── PendingLimitError (RuntimeError)      ``max_pending`` tasks wait already
-    ├── TransitionError (RuntimeError)        an event that the task's state does not allow
     ├── CycleError (ValueError)               a task would wait for itself
     ├── BackendError (RuntimeError)
     │   ├── BackendNotFoundError (LookupError)   no such backend, or it is not installed
@@ -68,7 +67,6 @@ __all__ = [
     "TaskError",
     "TaskExitError",
     "TaskTimeoutError",
-    "TransitionError",
     "UnsupportedOptionError",
     "WorkerLostError",
 ]
@@ -116,10 +114,6 @@ class EngineClosedError(AsyncFlowError, RuntimeError):
 
 class PendingLimitError(AsyncFlowError, RuntimeError):
     """The engine holds ``max_pending`` unfinished tasks already."""
-
-
-class TransitionError(AsyncFlowError, RuntimeError):
-    """An event that the task's state does not allow; nothing was changed."""
 
 
 class CycleError(AsyncFlowError, ValueError):

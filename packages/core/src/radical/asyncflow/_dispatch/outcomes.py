@@ -25,7 +25,8 @@ from ..errors import (
     TaskExitError,
     TaskTimeoutError,
 )
-from ..model import ExecutableResult, TaskState, retry_delay
+from ..model import ExecutableResult, TaskState
+from ..model._retry import retry_delay
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import CycleError, DependencyFailureError
-from ..model import TaskSpec, TaskState, check_transition
+from ..model import TaskSpec, TaskState
+from ..model._states import check_transition
 from .arguments import rewrite_call
 
 __all__ = ["Node", "Resolution", "Scheduler"]

@@ -98,7 +98,7 @@ class TimeoutsRetries(Suite):
     async def test_only_the_chosen_exceptions_are_retried(
         self, flow: WorkflowEngine, folder: str
     ) -> None:
-        policy = RetryPolicy(attempts=5, retry=TimeoutError)
+        policy = RetryPolicy(attempts=5, on=TimeoutError)
         future = flow.function_task(retries=policy)(functions.fail_until)(folder, 3)
         with pytest.raises(ConnectionError, match="call 1"):
             await future
