@@ -1,8 +1,11 @@
-"""What a journal costs: a bag that writes one beside a bag that does not, and a resumed bag."""
+"""The cost of a journal: to write one, to resume from one, to open one."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -10,9 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.journal import Journal, JournalWriter, run_begun, task_done
 
 from .. import _executor, _ours
-from .._measure import COST, CPU, WARM, Run, Side, contest, rows
+from .._measure import COST, CPU, WARM, Run, Side, contest, interleave, rows
 from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
@@ -23,6 +27,9 @@ MOST = 10.0
 ADDS = {COST: "µs that it adds", CPU: "µs of CPU that it adds"}
 """On a busy machine the time says what the neighbours did, the processor less so."""
 FIFTH = 0.2
+RESULTS = 1_000_000
+MOST_TO_OPEN_S = 2.5
+"""Seconds that the opening of a journal of so many results may take."""
 WORKERS = 2
 POOLS: dict[str, Callable[[], Executor]] = {
     "executor threads": partial(ThreadPoolExecutor, WORKERS),
@@ -82,10 +89,68 @@ def _resume(settings: Settings) -> Sequence[Row]:
     return rows("journal-resume", size, contest(sides, size, settings.repeat), goals)
 
 
+def _open(settings: Settings) -> Sequence[Row]:
+    size = settings.size(RESULTS)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "journal")
+        _write(path, size)
+        sides = {OURS: _open_journal, "json.loads of each line": _parse_lines}
+        samples = {side: partial(_timed, function, path) for side, function in sides.items()}
+        series = interleave(samples, settings.repeat)
+    goal = Goal(MOST_TO_OPEN_S * size / RESULTS, None)
+    return rows("journal-open", size, series, dict.fromkeys(series, goal))
+
+
+def _write(path: Path, size: int) -> None:
+    """Write the journal of a run of *size* tasks, as the engine does."""
+    writer = JournalWriter(Journal(path, sync_seconds=None), run="run.1")
+    writer.open()
+    writer.append([run_begun("run.1", 1.0, "host", 1, "3", ["script.py"])])
+    for number in range(1, size + 1):
+        key = hashlib.blake2b(b"%d" % number, digest_size=16).hexdigest()
+        clock = number * 1e-5
+        line = task_done(
+            number,
+            1,
+            (clock, clock + 0.1, clock + 0.2, clock + 0.3),
+            key=key,
+            result=f'"value":{number}',
+            backend="concurrent",
+            worker="concurrent-1",
+        )
+        writer.append([line])
+    writer.close(timeout=60.0)
+
+
+def _timed(function: Callable[[Path], Callable[[], object]], path: Path) -> dict[str, float]:
+    began, used = time.perf_counter(), time.process_time()
+    close = function(path)
+    figures = {"s": time.perf_counter() - began, "s of CPU": time.process_time() - used}
+    close()
+    return figures
+
+
+def _open_journal(path: Path) -> Callable[[], object]:
+    writer = JournalWriter(Journal(path), run="run.2")
+    writer.open()
+    return writer.close
+
+
+def _parse_lines(path: Path) -> Callable[[], object]:
+    results = {}
+    with path.open("rb") as file:
+        for line in file:
+            head, brace, fields = line.partition(b"{")
+            if head[9:11] == b"D ":
+                results[head[11:-1]] = json.loads(brace + fields)["value"]
+    return results.clear
+
+
 SCENARIOS = [
     *(
         Scenario(f"journal-{backend}", f"bag with a journal, on {backend}", partial(_cost, backend))
         for backend in ("noop", "concurrent")
     ),
     Scenario("journal-resume", "bag whose results are in the journal, beside running it", _resume),
+    Scenario("journal-open", f"opening a journal of {RESULTS:,} results", _open),
 ]

@@ -90,6 +90,11 @@ def make(path: Path, tasks: int = 5, run: str = "run.1", **options: Any) -> Path
     return path
 
 
+def everything(tasks: int) -> dict[int, int]:
+    """What `recalled` finds after `make` with so many tasks."""
+    return {number: number for number in range(1, tasks + 1)}
+
+
 def recalled(path: Path, tasks: int = 5) -> dict[int, Any]:
     """The results that a next run finds, by number."""
     found = {}

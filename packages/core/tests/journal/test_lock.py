@@ -66,7 +66,7 @@ def refusing(code: int):  # type: ignore[no-untyped-def]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lock, "WATCH", 0.6)
+    monkeypatch.setattr(_lock, "HEARTBEAT_WAIT_S", 0.6)
 
 
 def pretend(path: Path, **changes: object) -> Path:
@@ -147,7 +147,7 @@ def test_nothing_of_the_lock_is_left(tmp_path: Path, way: str) -> None:
 
 def test_a_lock_file_that_was_left_does_not_matter(tmp_path: Path, way: str) -> None:
     path = make(tmp_path / "journal", 1)
-    here = _lock.JournalLock(str(path), "")._me.host
+    here = _lock.JournalLock(str(path), "")._own.host
     pretend(path, host=here, pid=os.getpid(), born="another process had this number")
     assert recalled(path) == {1: 1}
 
@@ -189,24 +189,24 @@ def test_a_holder_that_was_silent_for_long_is_not_waited_for(
 ) -> None:
     path = make(tmp_path / "journal", 1)
     os.utime(pretend(path), (1, 1))
-    monkeypatch.setattr(_lock, "WATCH", 10**6)
+    monkeypatch.setattr(_lock, "HEARTBEAT_WAIT_S", 10**6)
     assert recalled(path) == {1: 1}
 
 
 def test_a_writer_shows_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    beaten = threading.Event()
-    monkeypatch.setattr("radical.asyncflow.journal._writer.BEAT", 0.01)
-    monkeypatch.setattr(_lock.JournalLock, "beat", lambda _: beaten.set())
+    alive = threading.Event()
+    monkeypatch.setattr("radical.asyncflow.journal._writer.HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(_lock.JournalLock, "show_life", lambda _: alive.set())
     with writing(tmp_path / "journal"):
-        assert beaten.wait(30)
+        assert alive.wait(30)
 
 
-def test_a_beat_moves_the_time_of_the_lock_file(tmp_path: Path) -> None:
+def test_a_sign_of_life_moves_the_time_of_the_lock_file(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with writing(path) as writer:
         file = tmp_path / "journal.lock"
         os.utime(file, (1, 1))
-        writer._lock.beat()
+        writer._lock.show_life()
         assert file.stat().st_mtime > 1
 
 

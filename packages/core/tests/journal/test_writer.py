@@ -166,7 +166,7 @@ def test_close_writes_what_was_appended_just_before(tmp_path: Path) -> None:
 def test_close_wakes_a_writer_that_sleeps_or_is_about_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("radical.asyncflow.journal._writer.BEAT", 10**6)
+    monkeypatch.setattr("radical.asyncflow.journal._writer.HEARTBEAT_S", 10**6)
     for _ in range(50):
         with writing(tmp_path / "journal") as writer:
             pass

@@ -1,4 +1,8 @@
-"""The journal of runs: one append-only file that a killed program can be resumed from."""
+"""The journal of runs: one append-only file from which a killed program is resumed.
+
+This room writes, locks, reads and repairs the file, and recalls results from it.  It knows
+neither tasks nor backends, and imports only the leaves of the core.
+"""
 
 from __future__ import annotations
 

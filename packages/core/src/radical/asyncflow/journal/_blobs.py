@@ -1,4 +1,4 @@
-"""Results as the journal keeps them: in the record, or as a file named by its content."""
+"""The results that a journal keeps: in the record, or as files named by their content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pickle
 from pathlib import Path
 from typing import Any, cast
 
-from .._text import safe_str
+from .._text import safe_str, truncate
 from ..errors import JournalError
 from ._format import scalar, unstored
 
@@ -21,16 +21,16 @@ _numbers = itertools.count()
 
 
 class _TooLargeError(Exception):
-    """The pickle grew over the limit."""
+    """The pickle is larger than the limit."""
 
 
 class ResultStore:
-    """Keeps results that are no scalars; small ones in the record, others in a folder.
+    """The store of a journal's results: small pickles in the record, others in a folder.
 
     Args:
-        folder: made when it is first needed, for its owner only.
-        inline_limit: bytes of a pickle up to which it stands in the record.
-        result_limit: bytes of a pickle above which it is not kept.
+        folder: made when the first file needs it, readable by its owner only.
+        inline_limit: the largest pickle, in bytes, that stands in the record.
+        result_limit: the largest pickle, in bytes, that is kept at all.
     """
 
     def __init__(self, folder: str, inline_limit: int, result_limit: int) -> None:
@@ -39,7 +39,7 @@ class ResultStore:
         self._result_limit = result_limit
 
     def store(self, value: object) -> str:
-        """As `JournalWriter.store`."""
+        """Do as `JournalWriter.store`."""
         text = scalar(value)
         if text is not None:
             return text
@@ -54,15 +54,15 @@ class ResultStore:
             except OSError as error:
                 if sink.failed:
                     return unstored(f"result could not be written: {error.strerror or error}")
-                reason = reason or f"OSError: {error}"
-            except BaseException as error:  # pickling runs the code of whoever wrote the class
+                reason = reason or safe_str(error)
+            except BaseException as error:  # pickling runs foreign code
                 reason = reason or safe_str(error)
             finally:
                 sink.discard()
-        return unstored(f"cannot be pickled: {reason[:300]}")
+        return unstored(f"cannot be pickled: {truncate(reason, 300)}")
 
     def load(self, kind: str, text: str) -> Any:
-        """The value behind ``"pickle"`` or ``"blob"`` of a record.
+        """Return the value of the field *kind* ("pickle" or "blob") with the content *text*.
 
         Raises:
             JournalError: it is missing, damaged, or cannot be rebuilt by this program.
@@ -75,11 +75,11 @@ class ResultStore:
             raise JournalError(f"a result is stored as {kind!r}, which this release does not know")
         try:
             return pickle.loads(data)
-        except BaseException as error:  # as above; and the class may be gone
+        except BaseException as error:  # foreign code; and the class may be gone
             raise JournalError(f"a stored result cannot be rebuilt: {safe_str(error)}") from error
 
     def clean(self) -> None:
-        """Remove what killed runs left half written; only the journal's writer may."""
+        """Remove files that killed runs left half written; only the journal's writer may do so."""
         for path in self._folder.glob("*.part"):
             path.unlink(missing_ok=True)
 
@@ -92,15 +92,15 @@ class ResultStore:
                 f"the stored result {path} cannot be read: {error.strerror or error}"
             ) from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise JournalError(f"the stored result {path} is damaged; remove it")
+            raise JournalError(f"the stored result {path} is damaged: remove it")
         return data
 
 
 class _Sink:
-    """What a pickler writes to: memory at first, then a file; it knows the content's hash.
+    """The output of a pickler: memory first, then a file; hashes what is written.
 
     Attributes:
-        failed: the file, not the pickling, is to blame for an error.
+        failed: an error came from the file, not from the pickling.
     """
 
     def __init__(self, folder: Path, inline_limit: int, result_limit: int) -> None:
@@ -128,7 +128,7 @@ class _Sink:
         return view.nbytes
 
     def finish(self) -> str:
-        """The fields for the record; the file, if there is one, is in its place."""
+        """Move the file, if there is one, to its place; return the fields for the record."""
         if self._descriptor is None:
             data = b"".join(self._parts)
             text = binascii.b2a_base64(data, newline=False).decode()
@@ -145,12 +145,12 @@ class _Sink:
         return f'"blob":"{digest}","size":{self._size}'
 
     def discard(self) -> None:
-        """Close the file, and remove it unless it is in its place."""
+        """Close the file, and remove it unless it was moved to its place."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
         if self._path is not None:
-            with contextlib.suppress(OSError):  # the next writer removes it
+            with contextlib.suppress(OSError):  # the next writer will remove it
                 self._path.unlink()
             self._path = None
         self._parts.clear()
@@ -179,7 +179,7 @@ class _Sink:
 
 
 def _by_value(sink: _Sink, protocol: int) -> Any:
-    """A pickler for what was defined inside a function, and for functions themselves."""
+    """Return a pickler for functions, and for classes that were defined inside a function."""
     import cloudpickle  # type: ignore[import-untyped]  # here, because few results need it
 
     return cloudpickle.Pickler(sink, protocol)

@@ -1,4 +1,4 @@
-"""Opening the file of a journal: only one that may be trusted, and locked."""
+"""The file of a journal: opened only if it can be trusted, and locked."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from ..errors import JournalError
 from ._lock import JournalLock
 
-__all__ = ["open_for_writing", "reason"]
+__all__ = ["open_for_writing", "system_message"]
 
 
 def open_for_writing(path: str, lock: JournalLock) -> int:
-    """A descriptor for *path*, which is made if it is not there.
+    """Open and lock *path*, make it if it is missing, and return its descriptor.
 
     Raises:
         JournalInUseError: another run writes it.
-        JournalError: it is no file, or others could have written it.
+        JournalError: it is no file, or other users could have written it.
         OSError: it cannot be opened.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -28,17 +28,17 @@ def open_for_writing(path: str, lock: JournalLock) -> int:
             status = os.fstat(descriptor)
             _check(path, status)
             lock.acquire(descriptor)
-            if _still(path, status):
+            if _is_unchanged(path, status):
                 return descriptor
             lock.release()
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # replaced by a repair while we waited
+        os.close(descriptor)  # a repair replaced the file while we waited for the lock
 
 
-def reason(error: OSError) -> str:
-    """What the system says, without the number and the path."""
+def system_message(error: OSError) -> str:
+    """Return what the system says of *error*, without its number and the path."""
     return error.strerror or str(error)
 
 
@@ -47,17 +47,17 @@ def _check(path: str, status: os.stat_result) -> None:
         raise JournalError(f"journal {path} is not a file")
     if status.st_uid != os.geteuid():
         raise JournalError(
-            f"journal {path} belongs to another user (uid {status.st_uid}), so what it holds "
+            f"journal {path} belongs to another user (uid {status.st_uid}), so its content "
             "cannot be trusted: use a journal of your own, or a copy of this one"
         )
     if status.st_mode & 0o022:
         raise JournalError(
-            f"journal {path} can be written by others, so what it holds cannot be trusted: "
-            f"if it is as you left it, chmod go-w {path}"
+            f"journal {path} can be written by other users, so its content cannot be trusted: "
+            f"if it is as you left it, run chmod go-w {path}"
         )
 
 
-def _still(path: str, status: os.stat_result) -> bool:
+def _is_unchanged(path: str, status: os.stat_result) -> bool:
     try:
         return os.path.samestat(os.stat(path), status)  # noqa: PTH116 - samestat needs it
     except FileNotFoundError:

@@ -1,21 +1,21 @@
-"""The lines of a journal, made and read.
+"""The lines of a journal: how to make one, and how to read one.
 
-A line is ``CRC KIND [KEY] JSON``, in ASCII, ended by a newline: CRC is the CRC-32 of all
-that follows the space behind it, as eight lower hexadecimal digits.  The kinds::
+A line is ``CRC KIND [KEY] JSON`` in ASCII and ends with a newline.  CRC is the CRC-32 of
+everything behind it and its space, as eight lowercase hexadecimal digits.  The kinds::
 
     H  head of the file: format and version
-    B  a run begins; all lines up to the next B are of this run
-    U  a backend came up            N  it went down
+    B  a run begins; all lines up to the next B belong to it
+    U  a backend came up            N  a backend went down
     F  a function, before its first task
-    S  a task runs that had not ended when this was written
+    S  a task is running: it had not ended when this line was written
     R  an attempt failed, and another follows
-    D  a task is done, and under KEY its result can be recalled
-    E  a task ended in any other way; its KEY is ``-`` if it has no identity
+    D  a task is done, and its result can be recalled by KEY
+    E  a task ended in any other way; KEY is ``-`` if the task has no identity
     X  the run ended
 
 Readers ignore kinds and fields that they do not know, so a new one needs no new
-version.  Times are seconds since the run's begin.  The functions that make lines are
-called from any thread, and cost a few microseconds.
+version.  Times are seconds since the run began.  The functions that make lines may be
+called from any thread, and take a few microseconds.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from ..errors import JournalFormatError
+from ..errors import JournalCorruptError, JournalFormatError
 from ._records import ErrorRecord, FunctionRecord
 
 __all__ = [
-    "CRC",
+    "CHECKSUM_LENGTH",
     "FORMAT",
     "HEADER",
     "VERSION",
@@ -41,6 +41,7 @@ __all__ = [
     "backend_down",
     "backend_up",
     "check_header",
+    "damage_error",
     "function_used",
     "intact",
     "parse",
@@ -57,11 +58,13 @@ __all__ = [
 
 FORMAT = "asyncflow-journal"
 VERSION = 1
-CRC = 9
-"""Length of the checksum and the space behind it."""
+CHECKSUM_LENGTH = 9
+"""Bytes of the checksum and of the space behind it."""
 
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
-_SMALL = 1 << 63
+_INT_LIMIT = 1 << 63
+MAX_TEXT = 1024
+"""Characters of a text that a record holds as it is; a longer one is pickled."""
 _LOOKS_LIKE_HEADER = re.compile(rb'[0-9a-f]{8} H \{"format":"asyncflow-journal",')
 
 Times3 = tuple[float | None, float | None, float | None]
@@ -69,10 +72,10 @@ Times4 = tuple[float | None, float | None, float | None, float | None]
 
 
 def seal(text: str) -> bytes:
-    """*text* as a line: with its checksum, and a newline.
+    """Return *text* as a line, with its checksum and a newline.
 
     Raises:
-        UnicodeEncodeError: it is not ASCII.
+        UnicodeEncodeError: *text* is not ASCII.
     """
     data = text.encode("ascii")
     return b"%08x %b\n" % (crc32(data), data)
@@ -84,7 +87,7 @@ HEADER = seal(f'H {{"format":"{FORMAT}","version":{VERSION}}}')
 def run_begun(
     run: str, wall: float, host: str, pid: int, python: str, program: Sequence[str]
 ) -> bytes:
-    """The line of a run that begins; *wall* is seconds since the epoch."""
+    """Make the line of a run that begins; *wall* is seconds since the epoch."""
     fields = {
         "run": run,
         "wall": wall,
@@ -97,22 +100,22 @@ def run_begun(
 
 
 def run_ended(time: float, outcome: str) -> bytes:
-    """The line of a run that ended "done", "failed", "cancelled" or "preempted"."""
+    """Make the line of a run that ended "done", "failed", "cancelled" or "preempted"."""
     return seal(f'X {{"t":{time:.6f},"outcome":{_quote(outcome)}}}')
 
 
 def backend_up(name: str, version: str, time: float) -> bytes:
-    """The line of a backend that came up."""
+    """Make the line of a backend that came up."""
     return seal(f'U {{"backend":{_quote(name)},"version":{_quote(version)},"t":{time:.6f}}}')
 
 
 def backend_down(name: str, time: float) -> bytes:
-    """The line of a backend that went down."""
+    """Make the line of a backend that went down."""
     return seal(f'N {{"backend":{_quote(name)},"t":{time:.6f}}}')
 
 
 def function_used(function: FunctionRecord) -> bytes:
-    """The line of a function, to be written before that of its first task."""
+    """Make the line of a function; write it before the line of its first task."""
     fields: dict[str, object] = {
         "f": function.number,
         "name": function.name,
@@ -138,7 +141,7 @@ def task_started(
     after: Sequence[int] = (),
     workflow: str | None = None,
 ) -> bytes:
-    """The line of a task that runs; *times* are those of its call, readiness and start."""
+    """Make the line of a running task; *times* are those of its call, readiness and start."""
     rest = _whereabouts(attempt, backend, worker, after, workflow)
     return seal(f'S {{"task":{number},"f":{function},"t":{_times(times)}{rest}}}')
 
@@ -153,7 +156,7 @@ def attempt_failed(
     attempt: int = 1,
     worker: str | None = None,
 ) -> bytes:
-    """The line of an attempt that failed, when another follows."""
+    """Make the line of a failed attempt that another one follows."""
     times = _times((started, ended))
     rest = _whereabouts(attempt, "", worker, (), None)
     return seal(f'R {{"task":{number},"f":{function},"t":{times}{rest},"error":{_error(error)}}}')
@@ -182,28 +185,21 @@ def task_ended(
     stderr: str | None = None,
     files: Sequence[Any] = (),
 ) -> bytes:
-    """The line of a task that ended.
+    """Make the line of a task that ended.
 
     Args:
         state: "DONE", "FAILED" or "CANCELLED".
         times: of its call, readiness, start and end.
-        key: its identity, a hash of 128 bits as 32 lower hexadecimal digits; ``.1`` and
-            so on may follow.
-        result: as `JournalWriter.store` or `scalar` gave it; "" if it is not kept.
-        place: the block that called it; to be recalled beside the result.
-        arguments: of the call, as a text.
+        key: its identity: a hash of 128 bits as 32 lowercase hexadecimal digits, which
+            ``.1``, ``.2`` and so on may follow.
+        result: what `JournalWriter.store` or `scalar` returned; "" to keep no result.
+        place: the block that called it; recalled together with the result.
+        arguments: the arguments of the call, as text.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.
-        files: what is to be recalled beside the result; anything that JSON has.
+        files: any JSON values to recall together with the result.
     """
-    added, ready, started, ended = times
-    if added is None or ready is None or ended is None:
-        clock = _times(times)
-    elif started is None:
-        clock = "[%.6f,%.6f,null,%.6f]" % (added, ready, ended)  # noqa: UP031 - faster
-    else:
-        clock = "[%.6f,%.6f,%.6f,%.6f]" % (added, ready, started, ended)  # noqa: UP031 - faster
-    text = f'"f":{function},"t":{clock}'
+    text = f'"f":{function},"t":{_four_times(times)}'
     if backend:
         text = f'{text},"backend":{_quote(backend)}'
     if worker is not None:
@@ -222,17 +218,11 @@ def task_ended(
         text = f'{text},"out":{_dumps(stdout)},"err":{_dumps(stderr)}'
     if files:
         text = f'{text},"files":{_dumps(list(files))}'
-    kept = result and not result.startswith('"unstored"')
-    if kept and key is not None and reused is None and state == "DONE":
-        # Task and result come first: what recalls them need not parse the rest.
+    stored = result and not result.startswith('"unstored"')
+    if stored and key is not None and reused is None and state == "DONE":
+        # Task and result come first: whoever recalls them need not parse the rest.
         return seal(f'D {key} {{"task":{number},{result},{text}}}')
-    if reused is not None:
-        text = f'{text},"reused":{_dumps(reused)}'
-    if error is not None:
-        text = f'{text},"error":{_error(error)}'
-    if result:
-        text = f"{text},{result}"
-    return seal(f'E {key or "-"} {{"task":{number},"state":"{state}",{text}}}')
+    return _ended_otherwise(number, state, key, text, result, reused, error)
 
 
 def task_done(
@@ -245,7 +235,10 @@ def task_done(
     backend: str,
     worker: str,
 ) -> bytes:
-    """As `task_ended`, in half the time, for one that is done and has no more to it."""
+    """Make the line of a task that is done and has nothing else to record.
+
+    The line is the same as that of `task_ended`, in half the time.
+    """
     text = (
         'D %s {"task":%d,%s,"f":%d,"t":[%.6f,%.6f,%.6f,%.6f],"backend":%s,"worker":%s}'  # noqa: UP031
         % (key, number, result, function, *times, _quote(backend), _quote(worker))
@@ -265,8 +258,10 @@ def task_reused(
     reused: str,
     backend: str,
 ) -> bytes:
-    """As `task_ended`, in half the time, for one that was given an earlier result and has
-    no more to it."""
+    """Make the line of a task that was given an earlier result and has nothing else to record.
+
+    The line is the same as that of `task_ended`, in half the time.
+    """
     text = (
         'E %s {"task":%d,"state":"DONE","f":%d,"t":[%.6f,%.6f,null,%.6f],"backend":%s,"reused":%s}'  # noqa: UP031
         % (key, number, function, added, ready, ended, _quote(backend), _dumps(reused))
@@ -276,30 +271,58 @@ def task_reused(
 
 
 def scalar(value: object) -> str | None:
-    """The result field of a value that JSON keeps exactly as it is; None for any other."""
+    """Return the result field of a *value* that JSON keeps exactly; None for any other."""
     kind = type(value)
     if value is None:
         return '"value":null'
     if kind is int:
-        return f'"value":{value}' if -_SMALL <= value < _SMALL else None  # type: ignore[operator]
+        return f'"value":{value}' if -_INT_LIMIT <= value < _INT_LIMIT else None  # type: ignore[operator]
     if kind is bool:
         return '"value":true' if value else '"value":false'
     if kind is float:
         return f'"value":{value!r}' if math.isfinite(value) else None  # type: ignore[arg-type]
     # Beyond ASCII, JSON would join two surrogates that were apart.
-    if kind is str and len(value) <= 1024 and value.isascii():  # type: ignore[arg-type, attr-defined]
+    if kind is str and len(value) <= MAX_TEXT and value.isascii():  # type: ignore[arg-type, attr-defined]
         return f'"value":{_dumps(value)}'
     return None
 
 
 def unstored(reason: str) -> str:
-    """The result field of a value that is not kept."""
+    """Return the result field of a value that is not kept."""
     return f'"unstored":{_dumps(reason)}'
 
 
 @lru_cache(maxsize=4096)
 def _quote(text: str) -> str:
     return _dumps(text)
+
+
+def _ended_otherwise(
+    number: int,
+    state: str,
+    key: str | None,
+    text: str,
+    result: str,
+    reused: str | None,
+    error: ErrorRecord | None,
+) -> bytes:
+    """Make the line of a task that leaves no result to recall."""
+    if reused is not None:
+        text = f'{text},"reused":{_dumps(reused)}'
+    if error is not None:
+        text = f'{text},"error":{_error(error)}'
+    if result:
+        text = f"{text},{result}"
+    return seal(f'E {key or "-"} {{"task":{number},"state":"{state}",{text}}}')
+
+
+def _four_times(times: Times4) -> str:
+    added, ready, started, ended = times
+    if added is None or ready is None or ended is None:
+        return _times(times)
+    if started is None:
+        return "[%.6f,%.6f,null,%.6f]" % (added, ready, ended)  # noqa: UP031 - faster
+    return "[%.6f,%.6f,%.6f,%.6f]" % (added, ready, started, ended)  # noqa: UP031 - faster
 
 
 def _times(times: Sequence[float | None]) -> str:
@@ -335,7 +358,7 @@ def _whereabouts(
 
 
 class Line(NamedTuple):
-    """A line, parsed; *key* is "" where its kind has none or the task has no identity."""
+    """A parsed line; *key* is "" where the kind has none or the task has no identity."""
 
     kind: str
     key: str
@@ -343,17 +366,17 @@ class Line(NamedTuple):
 
 
 def intact(line: bytes) -> bool:
-    """Whether *line*, without its newline, is what was once written."""
-    return line[: CRC - 1] == b"%08x" % crc32(line[CRC:]) and line[CRC - 1 : CRC] == b" "
+    """Tell whether *line*, given without its newline, is as it was written."""
+    return line[:CHECKSUM_LENGTH] == b"%08x " % crc32(line[CHECKSUM_LENGTH:])
 
 
 def parse(line: bytes) -> Line:
-    """A line, without its newline, that is `intact`.
+    """Parse an `intact` *line*, given without its newline.
 
     Raises:
-        ValueError: what stands in it is no record.
+        ValueError: the line holds no record.
     """
-    kind, _, rest = line[CRC:].decode("ascii").partition(" ")
+    kind, _, rest = line[CHECKSUM_LENGTH:].decode("ascii").partition(" ")
     key = ""
     if not rest.startswith("{"):
         key, _, rest = rest.partition(" ")
@@ -364,27 +387,36 @@ def parse(line: bytes) -> Line:
 
 
 def check_header(path: str, line: bytes) -> bool:
-    """Whether *line*, the first of the file without its newline, is whole.
+    """Tell whether *line*, the first of the file without its newline, is intact.
 
     Raises:
         JournalFormatError: the file is no journal, or one of another version.
     """
     if not _LOOKS_LIKE_HEADER.match(line) and not _nearly(line):
         raise JournalFormatError(
-            f"{path} is not a journal of asyncflow; it was not changed: name another file"
+            f"{path} is not a journal of asyncflow and was not changed: name another file"
         )
     if not intact(line):
         return False
     version = parse(line).fields.get("version")
     if version != VERSION:
         raise JournalFormatError(
-            f"journal {path} has format version {version}, this release of radical.asyncflow "
+            f"journal {path} has format version {version}, but this release of radical.asyncflow "
             f"reads and writes version {VERSION}: use the release that wrote it, or a new journal"
         )
     return True
 
 
+def damage_error(path: str, offset: int, line: int | None = None) -> JournalCorruptError:
+    """Return the error for a damaged line; *offset* in bytes, *line* counted from 1."""
+    where = "" if line is None else f"in line {line}, "
+    return JournalCorruptError(
+        f"journal {path} is damaged {where}at byte {offset}: "
+        "radical.asyncflow.journal.repair(path) keeps everything that is good"
+    )
+
+
 def _nearly(line: bytes) -> bool:
-    """Whether a few damaged bytes would make the header of *line*."""
+    """Tell whether *line* is the header but for a few damaged bytes."""
     wrong = sum(ours != theirs for ours, theirs in zip(HEADER, line, strict=False))
     return len(line) >= len(HEADER) - 1 and wrong <= 4

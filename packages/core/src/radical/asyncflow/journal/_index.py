@@ -1,239 +1,111 @@
-"""Where in a journal the result of each identity stands.
+"""The place of every result in a journal, found by one pass over the file.
 
-A key of 32 digits and more is kept as 64 bits of it, beside the offset of its line:
-who looks a key up compares it with the line, so two keys that share these bits cost
-one of them its reuse and nothing else.  What the file ``PATH.index`` covers is two
-sorted arrays, 16 bytes a key; what was found beyond it is a dict.
+The index lives in memory only.  Opening a journal builds it anew and checks every line on
+the way: some 1.4 s for a million results, and some 120 bytes of memory for each.  A saved
+copy would spare that second of the sixteen that recalling a million results takes; but it
+would be a second file, which can be torn, out of date, or of another journal, and a line
+that it covers would not be checked.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import sys
-from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from hashlib import sha256
-from itertools import islice
-from pathlib import Path
+from bisect import bisect_right
 from zlib import crc32
 
-from ..errors import JournalCorruptError
-from ._format import CRC, check_header, intact, parse, seal
+from ._format import CHECKSUM_LENGTH, check_header, damage_error, intact, parse
 
-__all__ = ["WORTHWHILE", "Index", "corrupt"]
+__all__ = ["ResultIndex"]
 
-WORTHWHILE = 10_000
-"""Lines beyond what the index file covers that make it worth writing anew."""
+CHUNK_BYTES = 1 << 20
+"""How much of the file is read at once."""
 
-CHUNK = 1 << 20
-BLOCK = 4096
-"""Bytes at the journal's begin, and at the end of what is covered, that are compared."""
-
-_FORMAT = "asyncflow-index"
 _DONE, _BEGUN = b"DB"
 _MASK = (1 << 64) - 1
-_SLICE = 20_000
 
 
-class Index:
-    """The results of one journal by their keys.
+class ResultIndex:
+    """The offset of the last result under each key, and the runs of one journal.
 
-    One thread fills it; then any may look keys up, also while another saves it.
+    A key is kept as 64 bits of it.  Whoever looks a key up compares it with the line that
+    is found, so two keys with the same 64 bits cost one of them its reuse, and no more.
+
+    One thread calls `read` once; afterwards any thread may ask.
 
     Attributes:
-        covered: bytes of the journal, all of them whole lines, that it speaks of.
-        lines: number of these lines.
-        runs: offset and uid of each run's first line, in their order.
+        end: bytes of whole lines in the file.
     """
 
     def __init__(self) -> None:
-        self.covered = 0
-        self.lines = 0
-        self.runs: list[tuple[int, str]] = []
-        self._saved_lines = 0
-        self._table: dict[int, int] = {}
-        self._sorted = array("Q"), array("Q")
-        self._last = 0, 0, ""
+        self.end = 0
+        self._lines = 0
+        self._offsets: dict[int, int] = {}
+        self._runs: list[tuple[int, str]] = []
+        self._last_run = 0, 0, ""
 
-    @classmethod
-    def load(cls, file: str, descriptor: int, size: int) -> Index:
-        """What *file* knows about the journal open as *descriptor*; nothing if it is stale."""
-        index = cls()
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # it is rebuilt
-            index._load(Path(file).read_bytes(), descriptor, size)
-        return index
-
-    def _load(self, data: bytes, descriptor: int, size: int) -> None:
-        end = data.index(b"\n")
-        if not intact(data[:end]):
-            raise ValueError
-        fields = parse(data[:end]).fields
-        count, covered = fields["count"], fields["covered"]
-        body = memoryview(data)[end + 1 :]
-        same = (
-            (fields["format"], fields["version"]) == (_FORMAT, 1)
-            and fields["order"] == sys.byteorder
-            and len(body) == 16 * count
-            and fields["crc"] == crc32(body)
-            and covered <= size
-            and fields["proof"] == _proof(descriptor, covered)
-        )
-        if not same:
-            raise ValueError
-        keys, offsets = array("Q"), array("Q")
-        keys.frombytes(body[: 8 * count])
-        offsets.frombytes(body[8 * count :])
-        runs = [(offset, run) for offset, run in fields["runs"]]
-        self.lines = self._saved_lines = fields["lines"]
-        self.covered, self.runs, self._sorted = covered, runs, (keys, offsets)
-
-    def scan(self, path: str, descriptor: int) -> bytes:
-        """Take in what the journal holds beyond what is covered.
+    def read(self, path: str, descriptor: int) -> bool:
+        """Check and index every line of the journal *path*, open as *descriptor*.
 
         Returns:
-            What follows the last newline, and so was not written to its end.
+            Whether the file ends in a line that was not written to its end.
 
         Raises:
+            JournalFormatError: the file is no journal, or one of another version.
             JournalCorruptError: a line is damaged.
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         rest = b""
-        while chunk := os.pread(descriptor, CHUNK, self.covered + len(rest)):
+        while chunk := os.pread(descriptor, CHUNK_BYTES, self.end + len(rest)):
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
-            self._take(path, lines)
-        if rest and not self.lines:
+            self._add(path, lines)
+        if rest and not self._lines:
             check_header(path, rest)
-            raise corrupt(path, 0, 1)
-        if intact(rest[:-1]) and not intact(rest):  # whole, but for the newline
-            raise corrupt(path, self.covered, self.lines + 1)
-        return rest
+            raise damage_error(path, 0, 1)
+        if intact(rest[:-1]) and not intact(rest):  # whole, but its newline is another byte
+            raise damage_error(path, self.end, self._lines + 1)
+        return bool(rest)
 
-    def _take(self, path: str, lines: list[bytes]) -> None:
-        if lines and not self.lines and not check_header(path, lines[0]):
-            raise corrupt(path, 0, 1)
-        offset = self.covered
-        table = self._table
-        for number, line in enumerate(lines, self.lines + 1):
-            if line[:CRC] != b"%08x " % crc32(line[CRC:]):
-                raise corrupt(path, offset, number)
-            kind = line[CRC]
+    def _add(self, path: str, lines: list[bytes]) -> None:
+        if lines and not self._lines and not check_header(path, lines[0]):
+            raise damage_error(path, 0, 1)
+        offset = self.end
+        offsets = self._offsets
+        for number, line in enumerate(lines, self._lines + 1):
+            if line[:CHECKSUM_LENGTH] != b"%08x " % crc32(line[CHECKSUM_LENGTH:]):
+                raise damage_error(path, offset, number)
+            kind = line[CHECKSUM_LENGTH]
             if kind == _DONE:
-                if line[43:44] == b" ":
-                    table[int(line[11:27], 16)] = offset
+                if line[43:44] == b" ":  # a key of 32 digits
+                    offsets[int(line[11:27], 16)] = offset
                 else:
-                    table[_fingerprint(line[11 : line.index(b" ", 11)])] = offset
+                    offsets[_fingerprint(line[11 : line.index(b" ", 11)])] = offset
             elif kind == _BEGUN:
-                self.runs.append((offset, str(parse(line).fields.get("run", ""))))
+                self._runs.append((offset, str(parse(line).fields.get("run", ""))))
             offset += len(line) + 1
-        self.covered = offset
-        self.lines += len(lines)
+        self.end = offset
+        self._lines += len(lines)
 
-    def find(self, key: bytes) -> int | None:
-        """Offset of the line that may have the last result under *key*."""
-        mark = _fingerprint(key)
-        offset = self._table.get(mark)
-        if offset is None:
-            keys, offsets = self._sorted
-            place = bisect_left(keys, mark)
-            if place < len(keys) and keys[place] == mark:
-                offset = offsets[place]
-        return offset
+    def find(self, key: str) -> int | None:
+        """Return the offset of the line that may hold the last result under *key*."""
+        if not self._offsets:
+            return None
+        return self._offsets.get(_fingerprint(key.encode("ascii")))
 
     def run_at(self, offset: int) -> str:
-        """The uid of the run that the line at *offset* belongs to."""
-        begin, end, uid = self._last
+        """Return the uid of the run that the line at *offset* belongs to."""
+        begin, end, uid = self._last_run
         if begin <= offset < end:  # a resumed run asks for one run's results in a row
             return uid
-        runs = self.runs
+        runs = self._runs
         place = bisect_right(runs, offset, key=lambda run: run[0])
         if not place:
             return ""
         begin, uid = runs[place - 1]
-        self._last = begin, runs[place][0] if place < len(runs) else self.covered, uid
+        self._last_run = begin, runs[place][0] if place < len(runs) else self.end, uid
         return uid
-
-    def worthwhile(self) -> bool:
-        """Whether enough was found that the file does not have."""
-        return self.lines - self._saved_lines >= WORTHWHILE
-
-    def save(self, file: str, descriptor: int) -> Iterator[None]:
-        """Write the index, in steps of some milliseconds each.
-
-        Raises:
-            OSError: it cannot be written; what was there before is still there.
-        """
-        buckets: list[list[int]] = [[] for _ in range(256)]
-        marks = iter(self._table)
-        while some := list(islice(marks, _SLICE)):
-            for mark in some:
-                buckets[mark >> 56].append(mark)
-            yield
-        keys, offsets = array("Q"), array("Q")
-        for number, bucket in enumerate(buckets):
-            merged = self._slice(number)
-            merged.update(zip(bucket, map(self._table.__getitem__, bucket), strict=True))
-            order = sorted(merged)
-            keys.extend(order)
-            offsets.extend(map(merged.__getitem__, order))
-            yield
-        self._write(file, descriptor, keys, offsets)
-        self._saved_lines = self.lines
-        self._sorted = keys, offsets  # before the dict goes: a reader looks there first
-        self._table = {}
-
-    def _slice(self, bucket: int) -> dict[int, int]:
-        keys, offsets = self._sorted
-        low = bisect_left(keys, bucket << 56)
-        high = bisect_left(keys, (bucket + 1) << 56, low)
-        return dict(zip(keys[low:high], offsets[low:high], strict=True))
-
-    def _write(self, file: str, descriptor: int, keys: array[int], offsets: array[int]) -> None:
-        body = keys.tobytes() + offsets.tobytes()
-        fields = {
-            "format": _FORMAT,
-            "version": 1,
-            "order": sys.byteorder,
-            "count": len(keys),
-            "crc": crc32(body),
-            "covered": self.covered,
-            "lines": self.lines,
-            "proof": _proof(descriptor, self.covered),
-            "runs": self.runs,
-        }
-        part = Path(f"{file}.part")
-        try:
-            part.unlink(missing_ok=True)
-            part.touch(mode=0o600)
-            with part.open("wb") as stream:
-                stream.write(seal(f"I {json.dumps(fields)}"))
-                stream.write(body)
-            part.replace(file)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
-
-
-def corrupt(path: str, offset: int, line: int | None = None) -> JournalCorruptError:
-    """The error for a damaged line; *offset* in bytes, *line* from 1."""
-    where = "" if line is None else f"in line {line}, "
-    return JournalCorruptError(
-        f"journal {path} is damaged {where}at byte {offset}; "
-        "radical.asyncflow.journal.repair(path) keeps all that is good"
-    )
 
 
 def _fingerprint(key: bytes) -> int:
-    mark = int(key[:16], 16)
-    return mark if len(key) == 32 else (mark + (crc32(key) << 32)) & _MASK
-
-
-def _proof(descriptor: int, covered: int) -> str:
-    """A hash that another journal, or this one rewritten, does not have."""
-    end = min(covered, BLOCK)
-    blocks = os.pread(descriptor, end, 0) + os.pread(descriptor, end, covered - end)
-    return sha256(blocks).hexdigest()
+    first = int(key[:16], 16)
+    return first if len(key) == 32 else (first + (crc32(key) << 32)) & _MASK

@@ -1,4 +1,4 @@
-"""Reads a journal, whether it is still written, was left by a killed run, or is damaged."""
+"""How to read a journal: one that is being written, that a kill left behind, or damaged."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ from typing import Any, BinaryIO, NamedTuple
 
 from .._public import public
 from ..errors import JournalError
-from ._file import reason
-from ._format import CRC, HEADER, Line, check_header, intact, parse, run_begun
-from ._index import corrupt
+from ._file import system_message
+from ._format import (
+    CHECKSUM_LENGTH,
+    HEADER,
+    Line,
+    check_header,
+    damage_error,
+    intact,
+    parse,
+    run_begun,
+)
 from ._records import AttemptRecord, ErrorRecord, FunctionRecord, RunRecord, TaskRecord
 
 __all__ = ["Damage", "read", "records"]
 
-_LOST = "unknown"
-"""Uid of a run whose first line is damaged."""
+_UNKNOWN_RUN = "unknown"
+"""The uid of a run whose first line is damaged."""
 
 
 @public("radical.asyncflow.journal")
@@ -25,8 +33,8 @@ class Damage(NamedTuple):
     """A line that cannot be read.
 
     Attributes:
-        line: its number, from 1.
-        offset, length: where it stands, in bytes, with its newline.
+        line: its number, counted from 1.
+        offset, length: its place in the file, in bytes, with its newline.
         reason: what is wrong with it.
     """
 
@@ -40,17 +48,18 @@ class Damage(NamedTuple):
 def read(
     path: str | os.PathLike[str], *, damage: list[Damage] | None = None
 ) -> tuple[RunRecord, ...]:
-    """The runs in a journal, the oldest first; also while another process writes it.
+    """Return the runs in a journal, the oldest first.
 
-    Half a record at the end, as a kill leaves it, is passed over.
+    Another process may write the journal meanwhile.  Half a line at the end, as a kill
+    leaves it, is passed over.
 
     Args:
-        damage: is given what is damaged elsewhere, which is then passed over too.
+        damage: a list that receives every other damaged line, which is then passed over too.
 
     Raises:
-        JournalCorruptError: something is damaged, and no *damage* was given.
+        JournalCorruptError: a line is damaged, and no *damage* was given.
         JournalFormatError: the file is no journal, or one of another version.
-        JournalError: it cannot be read.
+        JournalError: the file cannot be read.
     """
     path = os.fspath(path)
     runs: list[_Run] = []
@@ -61,18 +70,20 @@ def read(
             for _ in records(path, stream, runs, damage):
                 pass
     except OSError as error:
-        raise JournalError(f"journal {path} cannot be read: {reason(error)}") from error
+        raise JournalError(f"journal {path} cannot be read: {system_message(error)}") from error
     return tuple(run.record() for run in runs)
 
 
 def records(
     path: str, stream: BinaryIO, runs: list[_Run], damage: list[Damage] | None
 ) -> Iterator[bytes]:
-    """The good lines of *stream*, which together are a journal again; also filled in *runs*.
+    """Yield the intact lines of *stream*, and add what they say to *runs*.
+
+    The lines that this yields make up a journal again.
 
     Raises:
-        JournalCorruptError, JournalFormatError: as `read`.
-        OSError: it cannot be read.
+        JournalCorruptError, JournalFormatError: as for `read`.
+        OSError: the file cannot be read.
     """
     offset = 0
     for number, line in enumerate(stream, 1):
@@ -83,26 +94,32 @@ def records(
             if number == 1:
                 check_header(path, line)
             elif intact(line) or not intact(line[:-1]):
-                return  # torn; not a line whose newline is another byte
-        wrong = _take(path, number, body, runs) if body is not line else "it does not end"
+                return  # torn; it is no whole line whose newline is another byte
+        wrong = _take(path, number, body, runs) if body is not line else "it has no end"
         if wrong is None:
             yield line
         else:
             if damage is None:
-                raise corrupt(path, offset, number)
+                raise damage_error(path, offset, number)
             damage.append(Damage(number, offset, len(line), wrong))
             if number == 1:
                 yield HEADER
-            elif body[CRC : CRC + 2] == b"B " or (b'"run":' in body and b'"wall":' in body):
-                # What follows must not be taken for a part of the run before.
-                substitute = run_begun(_LOST, 0.0, "", 0, "", ())
+            elif _may_begin_run(body):
+                # The lines that follow do not belong to the run before.
+                substitute = run_begun(_UNKNOWN_RUN, 0.0, "", 0, "", ())
                 runs.append(_Run(parse(substitute[:-1]).fields))
                 yield substitute
         offset += len(line)
 
 
+def _may_begin_run(body: bytes) -> bool:
+    """Tell whether a damaged line may have been the first of a run."""
+    kind = body[CHECKSUM_LENGTH : CHECKSUM_LENGTH + 2]
+    return kind == b"B " or (b'"run":' in body and b'"wall":' in body)
+
+
 def _take(path: str, number: int, body: bytes, runs: list[_Run]) -> str | None:
-    """What is wrong with a line; if nothing is, it was added to *runs*."""
+    """Add a line to *runs*, or return what is wrong with it."""
     if number == 1:
         return None if check_header(path, body) else "its checksum is wrong"
     if not intact(body):
@@ -119,7 +136,7 @@ def _take(path: str, number: int, body: bytes, runs: list[_Run]) -> str | None:
 
 
 class _Run:
-    """A run, while its lines are read."""
+    """A run whose lines are being read."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._begun = RunRecord(
@@ -147,10 +164,10 @@ class _Run:
         )
 
     def take(self, line: Line) -> None:
-        """Add what *line* says; kinds that are not known here say nothing.
+        """Add what *line* says; ignore a kind that this release does not know.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: it is not as it should be.
+            ValueError, KeyError, TypeError, AttributeError: a field is missing or wrong.
         """
         fields = line.fields
         match line.kind:

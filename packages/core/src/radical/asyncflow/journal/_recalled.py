@@ -1,4 +1,4 @@
-"""A result that an earlier run left, as it stands in the journal."""
+"""A result of an earlier run, as it stands in the journal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _value_at = json.JSONDecoder().raw_decode
 
 
 class Recalled:
-    """The result of a task that an earlier run finished; may be used in any thread."""
+    """The result of a task of an earlier run; may be used in any thread."""
 
     __slots__ = ("_begin", "_body", "_offset", "_run_at", "_store")
 
@@ -38,16 +38,19 @@ class Recalled:
         return f"{self._run_at(self._offset)}/{number}"
 
     def load(self) -> Any:
-        """The value; the same content, but a new object each time.
+        """Return the value, as a new object each time.
 
-        Unless it is a scalar this may read a file, and runs the code that unpickling runs.
+        For anything but a scalar this may read a file, and it runs the code that
+        unpickling runs.
 
         Raises:
             JournalError: it is missing, damaged, or cannot be rebuilt by this program.
         """
         found = self._begin
         if found is None:
-            raise JournalError(f"the result of {self.task} is stored in a way not known here")
+            raise JournalError(
+                f"the result of {self.task} is stored in a way that this release does not know"
+            )
         value, _ = _value_at(self._body, found.end())
         return value if found[2] == "value" else self._store.load(found[2], value)
 
@@ -58,17 +61,17 @@ class Recalled:
 
     @property
     def files(self) -> Sequence[Any]:
-        """What was recorded beside the result, as `task_ended` was given it."""
+        """What `task_ended` was given to be recalled together with the result."""
         return tuple(self._fields().get("files", ())) if '"files":' in self._body else ()
 
     @property
     def place(self) -> str:
-        """As `task_ended` was given it."""
+        """The block that called the task, as `task_ended` was given it."""
         return str(self._fields().get("in", "")) if '"in":' in self._body else ""
 
     @property
     def stderr(self) -> str:
-        """What an executable wrote to its error output, as far as it was recorded."""
+        """What an executable wrote to stderr, as far as it was recorded."""
         return str(self._fields().get("err") or "") if '"err":' in self._body else ""
 
     def _fields(self) -> Mapping[str, Any]:
@@ -77,7 +80,7 @@ class Recalled:
 
 
 class Damaged(Recalled):
-    """A result whose line, read again, is not what it was when it was written."""
+    """A result whose line can no longer be read, or has changed since the journal was opened."""
 
     __slots__ = ("_error",)
 
@@ -87,9 +90,9 @@ class Damaged(Recalled):
 
     @property
     def task(self) -> str:
-        """Not known any more."""
+        """Empty: it is no longer known which task it was."""
         return ""
 
     def load(self) -> Any:
-        """Raises the `JournalError` that says what is wrong."""
+        """Raise the `JournalError` that says what is wrong."""
         raise self._error

@@ -1,7 +1,7 @@
-"""What a journal says about runs and tasks, as values.
+"""The runs, tasks, functions and errors of a journal, as values.
 
-Times of a task are seconds since its run began, by a clock that is never set back;
-the run says at which wall time that was.
+Times of a task are seconds since its run began, by a clock that is never set back.
+`RunRecord.begun` is the wall time of that beginning.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class ErrorRecord(NamedTuple):
     """An exception, as text.
 
     Attributes:
-        type: its class, with the module unless it is a built-in one.
-        traceback: as Python prints it, bounded in size; "" where there is none.
+        type: the name of its class, with the module unless that is a built-in one.
+        traceback: as Python prints it, of limited length; "" if there is none.
     """
 
     type: str
@@ -31,7 +31,7 @@ class ErrorRecord(NamedTuple):
 
 @public("radical.asyncflow.journal")
 class AttemptRecord(NamedTuple):
-    """An attempt that failed and was followed by another."""
+    """A failed attempt that another one followed."""
 
     attempt: int
     started: float | None
@@ -42,12 +42,12 @@ class AttemptRecord(NamedTuple):
 
 @public("radical.asyncflow.journal")
 class FunctionRecord(NamedTuple):
-    """What all calls of one decorated function share.
+    """A decorated function, with everything that its calls share.
 
     Attributes:
-        source: hash of its source, hexadecimal.
-        version: as declared, or "".
-        cache: "yes", "no", "always" or "key" (the user's own).
+        source: a hash of its source, hexadecimal.
+        version: the version that the user declared, or "".
+        cache: "yes", "no", "always", or "key" where the user declared a ``cache_key``.
     """
 
     number: int
@@ -64,19 +64,20 @@ class TaskRecord(NamedTuple):
     """One task of a run.
 
     Attributes:
-        number: the task's number in its run (``task.000012`` is 12).
-        state: PENDING, RUNNING, DONE, FAILED or CANCELLED; PENDING and RUNNING are what a
-            killed run left.
-        after: numbers of the tasks it waited for.
+        number: its number in the run: 12 for ``task.000012``.
+        state: PENDING, RUNNING, DONE, FAILED or CANCELLED.  A killed run leaves tasks that
+            are PENDING or RUNNING.
+        after: numbers of the tasks that it waited for.
         attempt: number of its last attempt.
         key: its identity, hexadecimal; None if it has none.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given, or None.
-        why: why it was not given an earlier result, where that is known to the run.
-        failed: attempts before the last.
-        exit_code, stdout, stderr: of an executable; the tails of what it printed.
-        result_bytes: size of the stored result; None if it is not stored.
-        unstored: why it is not stored, where there was something to store.
-        arguments: of its call, as Python writes them, shortened; where that was asked for.
+        why: why it was not given an earlier result, if the run found out.
+        failed: the attempts before the last one.
+        exit_code, stdout, stderr: of an executable; the last part of what it printed.
+        result_bytes: size of the stored result; None if none is stored.
+        unstored: why the result is not stored, if there was one to store.
+        arguments: the arguments of its call as Python writes them, shortened; None unless
+            the journal was asked to record them.
     """
 
     number: int
@@ -105,7 +106,7 @@ class TaskRecord(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of the task."""
+        """The name of the task."""
         return self.function.name
 
     @property
@@ -115,7 +116,7 @@ class TaskRecord(NamedTuple):
 
     @property
     def id(self) -> str:
-        """As `TaskFuture.id`."""
+        """The same as `TaskFuture.id`."""
         return task_id_text(self.number)
 
 
@@ -125,9 +126,9 @@ class RunRecord(NamedTuple):
 
     Attributes:
         begun: seconds since the epoch.
-        ended: seconds after *begun*; None if it runs still, or was killed.
-        outcome: of a `RunEvent`, or "" if it has no end.
-        program: the script's arguments, as the program saw them.
+        ended: seconds after *begun*; None if the run goes on or was killed.
+        outcome: "done", "failed", "cancelled" or "preempted"; "" while there is no end.
+        program: the arguments of the script, as the script saw them.
         backends: ``{name: {"version": ..., "up": seconds, "down": seconds or None}}``.
         tasks: by number, in the order of the calls.
     """
@@ -146,7 +147,7 @@ class RunRecord(NamedTuple):
 
     @property
     def length(self) -> float:
-        """Seconds from its beginning to its end, or to the last thing known of it."""
+        """Seconds from the beginning of the run to its end, or to the last time in its record."""
         if self.ended is not None:
             return self.ended
         times = (

@@ -1,4 +1,4 @@
-"""Makes a good journal of a damaged one, and keeps the damaged one."""
+"""The repair of a damaged journal; the damaged file is kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .._public import public
 from ..errors import JournalError
-from ._file import open_for_writing, reason
+from ._file import open_for_writing, system_message
 from ._format import HEADER
 from ._lock import JournalLock
 from ._reader import Damage, records
@@ -19,11 +19,11 @@ __all__ = ["Repair", "repair"]
 
 @public("radical.asyncflow.journal")
 class Repair(NamedTuple):
-    """What a repair did.
+    """The outcome of a repair.
 
     Attributes:
-        kept: where the damaged journal is now; None if there was nothing to repair.
-        damage: what was left out.
+        kept: the new name of the damaged journal; None if there was nothing to repair.
+        damage: the lines that were left out.
     """
 
     kept: Path | None
@@ -32,15 +32,15 @@ class Repair(NamedTuple):
 
 @public("radical.asyncflow.journal")
 def repair(path: str | os.PathLike[str]) -> Repair:
-    """Put a journal of all that is good in *path* in its place.
+    """Replace the journal *path* by one that holds all of its intact lines.
 
-    The damaged one stays beside it, under the name that is returned.  A journal that is
+    The damaged file stays beside it, under the name that is returned.  A journal that is
     not damaged stays as it is.
 
     Raises:
-        JournalInUseError: a run writes it.
+        JournalInUseError: a run writes the journal.
         JournalFormatError: the file is no journal, or one of another version.
-        JournalError: it cannot be read or replaced; nothing was changed.
+        JournalError: the journal cannot be read or replaced, and was not changed.
     """
     path = os.path.realpath(path)
     if not Path(path).exists():
@@ -54,7 +54,7 @@ def repair(path: str | os.PathLike[str]) -> Repair:
             lock.release()
             os.close(descriptor)
     except OSError as error:
-        raise JournalError(f"journal {path} cannot be repaired: {reason(error)}") from error
+        raise JournalError(f"journal {path} cannot be repaired: {system_message(error)}") from error
 
 
 def _repair(path: str) -> Repair:
@@ -68,23 +68,22 @@ def _repair(path: str) -> Repair:
             if not damage:
                 return Repair(None, ())
             if new.tell() <= len(HEADER):
-                raise JournalError(f"journal {path} holds nothing that is good; remove it")
+                raise JournalError(f"journal {path} holds no intact line: remove it")
             new.flush()
             os.fsync(new.fileno())
         kept = _keep(path)
         part.replace(path)
-        Path(f"{path}.index").unlink(missing_ok=True)
         return Repair(kept, tuple(damage))
     finally:
         part.unlink(missing_ok=True)
 
 
 def _keep(path: str) -> Path:
-    """Give the file a second name."""
+    """Give the damaged file a second name, and return it."""
     names = (Path(f"{path}.damaged-{number}") for number in itertools.count(1))
     name = next(name for name in names if not name.exists())
     try:
         os.link(path, name)
-    except OSError:  # no second names here: for a moment there is only the new one
+    except OSError:  # no hard links here: for a moment the journal has only the new name
         Path(path).rename(name)
     return name

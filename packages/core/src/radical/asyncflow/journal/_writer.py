@@ -1,4 +1,4 @@
-"""Writes a journal, from a thread of its own, and looks up what earlier runs left in it."""
+"""The writer of a journal, which has a thread of its own and recalls results of earlier runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
@@ -16,10 +16,10 @@ from .._public import public
 from .._text import safe_str
 from ..errors import ConfigurationError, JournalError
 from ._blobs import ResultStore
-from ._file import open_for_writing, reason
-from ._format import CRC, HEADER, intact
-from ._index import Index, corrupt
-from ._lock import BEAT, JournalLock
+from ._file import open_for_writing, system_message
+from ._format import CHECKSUM_LENGTH, HEADER, damage_error, intact
+from ._index import ResultIndex
+from ._lock import HEARTBEAT_S, JournalLock
 from ._recalled import Damaged, Recalled
 
 __all__ = ["Journal", "JournalWriter", "Record"]
@@ -27,10 +27,10 @@ __all__ = ["Journal", "JournalWriter", "Record"]
 log = logging.getLogger("radical.asyncflow")
 
 Record = bytes | Callable[[], bytes]
-"""A line, or what makes one; the latter is called by the writer's thread."""
+"""A line, or a function that the writer's thread calls to make one."""
 
 _T = TypeVar("_T")
-_BLOCK = 1 << 16
+_BLOCK_BYTES = 1 << 16
 _sync = getattr(os, "fdatasync", os.fsync)
 _open_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
 
@@ -38,21 +38,21 @@ _open_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
 @public("radical.asyncflow.journal")
 @dataclass(frozen=True)
 class Journal:
-    """Where and how runs are recorded.
+    """The settings of a journal: where runs are recorded, and how.
 
     Args:
-        path: the file; it and the folders on the way to it are made.
-        on_error: when it cannot be written any more, the run goes on ("continue") or
-            ends ("fail").
-        inline_limit: bytes of a pickled result up to which it stands in the file itself;
-            a larger one is a file of its own, under ``PATH.results``.
-        result_limit: bytes of a pickled result above which it is not kept.
+        path: the file; it and its parent folders are made if they are missing.
+        on_error: what happens when the file can no longer be written: the run goes on
+            ("continue") or fails ("fail").
+        inline_limit: the largest pickled result, in bytes, that stands in the file itself;
+            a larger one becomes a file in the folder ``PATH.results``.
+        result_limit: the largest pickled result, in bytes, that is kept at all.
         arguments: whether the arguments of tasks are recorded too.
-        sync_seconds: how often the file is forced to the disk, against a failure of the
-            whole machine; None leaves that to the system.
+        sync_seconds: seconds between two times that the file is forced to the disk, so
+            that it survives a failure of the machine; None leaves that to the system.
 
     Raises:
-        ConfigurationError: one of these is wrong.
+        ConfigurationError: a setting is wrong.
     """
 
     path: str | os.PathLike[str]
@@ -68,7 +68,7 @@ class Journal:
             wrong.append(f"on_error must be 'continue' or 'fail', not {self.on_error!r}")
         limits = {"inline_limit": self.inline_limit, "result_limit": self.result_limit}
         wrong += [
-            f"{name} must be bytes, 0 or more, not {limit!r}"
+            f"{name} must be a number of bytes, 0 or more, not {limit!r}"
             for name, limit in limits.items()
             if limit < 0
         ]
@@ -79,23 +79,23 @@ class Journal:
 
 
 class JournalWriter:
-    """Writes the journal of one run.
+    """The writer of the journal of one run.
 
-    `open` and `close` block; all else may be called by any thread and does not wait for
-    the disk, except that `store` writes large results.  The callbacks are called by the
-    writer's thread: set them before `open`.
+    `open` and `close` block.  Any thread may call the other methods; they do not wait for
+    the disk, except that `store` writes large results.  The writer's thread calls the
+    callbacks: set them before `open`.
 
     Args:
-        run: uid of the run, which the error of a second writer names.
+        run: the uid of the run; the error that a second writer gets names it.
 
     Attributes:
         path: the file, as an absolute path without links.
-        on_written: is called after each write with the number that the last `append`
-            in it returned: all up to this one is in the file.  After an error it goes
-            on counting, although nothing is written.
-        on_failed: is called once, with `error`, when writing stopped; by `close` itself
-            if that is because it waited too long.
-        error: why nothing is written any more; None while all is well.
+        on_written: called after each write with the number that the last `append` of it
+            returned: everything up to that number is in the file.  After an error it is
+            still called, although nothing is written.
+        on_failed: called once with `error` when writing stops.  `close` itself calls it
+            if it had to wait too long.
+        error: why nothing is written any more; None while the journal works.
     """
 
     def __init__(self, journal: Journal, *, run: str) -> None:
@@ -108,7 +108,7 @@ class JournalWriter:
             f"{self.path}.results", journal.inline_limit, journal.result_limit
         )
         self._lock = JournalLock(self.path, run)
-        self._index = Index()
+        self._index = ResultIndex()
         self._descriptor = -1
         self._block = 0, b""
         self._end = 0
@@ -119,30 +119,30 @@ class JournalWriter:
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Lock the journal, see what is in it, and start the thread that writes.
+        """Lock the journal, check every line of it, and start the thread that writes.
 
-        What a killed run left unfinished at the end is cut off.
+        Half a line at the end, which a killed run left, is cut off.
 
         Raises:
-            JournalInUseError: another run writes it.
+            JournalInUseError: another run writes the journal.
             JournalFormatError: the file is no journal, or one of another version.
-            JournalCorruptError: something in its middle is damaged.
-            JournalError: it cannot be opened, or not be trusted, as others can write it.
+            JournalCorruptError: a line in the middle is damaged.
+            JournalError: the file cannot be opened, or other users can write it.
         """
         if self._state != "new":
             raise JournalError(f"journal {self.path} was opened before")
         try:
             self._descriptor = open_for_writing(self.path, self._lock)
             try:
-                self._read()
+                self._read_file()
             except BaseException:
                 self._lock.release()
                 os.close(self._descriptor)
                 raise
         except OSError as error:
             raise JournalError(
-                f"journal {self.path} cannot be opened: {reason(error)}; "
-                "name a file in a folder that can be written"
+                f"journal {self.path} cannot be opened: {system_message(error)}; "
+                "name a file in a folder that you can write"
             ) from error
         self._state = "open"
         self._thread = threading.Thread(target=self._run, name="asyncflow-journal", daemon=True)
@@ -151,40 +151,41 @@ class JournalWriter:
         self._thread.start()
 
     def recall(self, key: str) -> Recalled | None:
-        """The last result that runs before this one left under *key*, or None.
+        """Return the last result that earlier runs left under *key*, or None.
 
-        It is read from the file, a few microseconds; never raises, but loading may.
+        This reads the file, which takes a few microseconds.  It never raises, but loading
+        the result may.
         """
-        if self._index.lines < 2:  # there was no run before this one
-            return None
-        offset = self._index.find(key.encode("ascii"))
+        offset = self._index.find(key)
         if offset is None or self._state != "open":
             return None
         try:
             line = self._line_at(offset)
         except OSError as error:
-            return Damaged(JournalError(f"journal {self.path} cannot be read: {reason(error)}"))
+            return Damaged(
+                JournalError(f"journal {self.path} cannot be read: {system_message(error)}")
+            )
         if not intact(line):
-            return Damaged(corrupt(self.path, offset))
-        kind, _, rest = line[CRC:].decode("ascii").partition(" ")
+            return Damaged(damage_error(self.path, offset))
+        kind, _, rest = line[CHECKSUM_LENGTH:].decode("ascii").partition(" ")
         found, _, body = rest.partition(" ")
         if kind != "D" or found != key:
-            return None  # of another key with the same fingerprint
+            return None  # another key with the same fingerprint
         return Recalled(body, offset, self._index.run_at, self._results)
 
     def store(self, value: object) -> str:
-        """The field with which a record keeps *value*, to be given to `task_ended`.
+        """Return the field that keeps *value* in a record; `task_ended` takes it.
 
-        A large result is written to a file before this returns.  Never raises: one that
-        cannot be kept becomes a field that says why.
+        A large result is in a file of its own when this returns.  It never raises: for a
+        value that cannot be kept, the field says why.
         """
         return self._results.store(value)
 
     def append(self, records: Sequence[Record]) -> int:
-        """Have *records* written, in this order and together; never waits.
+        """Have *records* written together and in this order, without waiting for it.
 
         Returns:
-            The number under which `on_written` reports them; it grows by one a call.
+            The number by which `on_written` reports them; each call adds one to it.
 
         Raises:
             JournalError: the journal is not open.
@@ -198,10 +199,10 @@ class JournalWriter:
             return self._appended
 
     def close(self, timeout: float = 10.0) -> None:
-        """Write and sync all that was appended, save the index, give the lock up.
+        """Write and sync everything that was appended, and give the lock up.
 
-        May be called more than once.  Waits *timeout* seconds at most: if the disk takes
-        longer, `error` says so.
+        This waits *timeout* seconds at most; if the disk takes longer, `error` says so.
+        Further calls do nothing.
         """
         with self._wake:
             if self._state == "open":
@@ -216,31 +217,29 @@ class JournalWriter:
         self._thread = None
         atexit.unregister(self.close)
 
-    def _read(self) -> None:
-        """See what is in the file, and make it end with a whole line."""
+    def _read_file(self) -> None:
+        """Index what is in the file, and make it end with a whole line."""
         descriptor = self._descriptor
         size = os.fstat(descriptor).st_size
         if size < len(HEADER) and HEADER.startswith(os.pread(descriptor, size, 0)):
             os.ftruncate(descriptor, 0)
             _write_all(descriptor, HEADER)
-        self._index = Index.load(f"{self.path}.index", descriptor, size)
-        torn = self._index.scan(self.path, descriptor)
-        if torn:
-            os.ftruncate(descriptor, self._index.covered)
-        self._end = self._index.covered
+        if self._index.read(self.path, descriptor):
+            os.ftruncate(descriptor, self._index.end)
+        self._end = self._index.end
         self._results.clean()
 
     def _line_at(self, offset: int) -> bytes:
-        # A run that is resumed asks in about the order in which the first one ended them.
+        # A resumed run asks in about the order in which the first run ended its tasks.
         start, block = self._block
         place = offset - start
         if 0 <= place < len(block) and (end := block.find(b"\n", place)) >= 0:
             return block[place:end]
-        block = os.pread(self._descriptor, _BLOCK, offset)
+        block = os.pread(self._descriptor, _BLOCK_BYTES, offset)
         self._block = offset, block
         if (end := block.find(b"\n")) >= 0:
             return block[:end]
-        length = 16 * _BLOCK
+        length = 16 * _BLOCK_BYTES
         while True:
             data = os.pread(self._descriptor, length, offset)
             end = data.find(b"\n")
@@ -256,7 +255,7 @@ class JournalWriter:
         try:
             try:
                 self._serve()
-            except BaseException as error:  # a run that waits for us must not wait for ever
+            except BaseException as error:  # a run that waits for the file must not wait for ever
                 self._fail(f"cannot be written: {safe_str(error)}", error)
                 self._serve()
         finally:
@@ -266,14 +265,12 @@ class JournalWriter:
             _open_writers.discard(self)
 
     def _serve(self) -> None:
-        wanted = self.error is None and self._index.worthwhile()
-        saving = self._saving() if wanted else None
-        synced = beaten = monotonic()
+        synced = touched = monotonic()
         dirty = False
         while True:
             with self._wake:
-                if not self._queue and self._state == "open" and saving is None:
-                    self._wake.wait(self._rest(dirty, synced, beaten))
+                if not self._queue and self._state == "open":
+                    self._wake.wait(self._rest(dirty, synced, touched))
                 batches, self._queue = self._queue, []
                 number = self._appended
                 closing = self._state != "open"
@@ -281,20 +278,18 @@ class JournalWriter:
                 dirty = self._write(batches)
                 self._tell(self.on_written, number)
             now = monotonic()
-            if now - beaten >= BEAT:
-                self._lock.beat()
-                beaten = now
+            if now - touched >= HEARTBEAT_S:
+                self._lock.show_life()
+                touched = now
             if dirty and self._sync_due(now - synced, closing and not batches):
                 self._force()
                 dirty, synced = False, monotonic()
-            if saving is not None and not batches and next(saving, self) is self:
-                saving = None
-            if closing and not batches and saving is None:
+            if closing and not batches:
                 return
 
-    def _rest(self, dirty: bool, synced: float, beaten: float) -> float:
-        """Seconds that the thread may sleep."""
-        wait = beaten + BEAT - monotonic()
+    def _rest(self, dirty: bool, synced: float, touched: float) -> float:
+        """Return for how many seconds the thread may sleep."""
+        wait = touched + HEARTBEAT_S - monotonic()
         if dirty and self._sync_seconds is not None:
             wait = min(wait, synced + self._sync_seconds - monotonic())
         return max(wait, 0.0)
@@ -303,7 +298,7 @@ class JournalWriter:
         return self._sync_seconds is not None and (last or since >= self._sync_seconds)
 
     def _write(self, batches: list[Sequence[Record]]) -> bool:
-        """Append to the file; False if it could not be done."""
+        """Append *batches* to the file, and tell whether that was possible."""
         if self.error is not None:
             return False
         try:
@@ -314,7 +309,7 @@ class JournalWriter:
                     for record in batch
                 ]
             )
-        except BaseException as error:  # a record may run code of the program's
+        except BaseException as error:  # a record may run foreign code
             self._fail(f"cannot be written: a record cannot be made: {safe_str(error)}", error)
             return False
         view = memoryview(data)
@@ -324,52 +319,46 @@ class JournalWriter:
                 done += os.write(self._descriptor, view[done:])
         except OSError as error:
             self._cut(data, done)
-            self._fail(f"cannot be written: {reason(error)}", error)
+            self._fail(f"cannot be written: {system_message(error)}", error)
             return False
         self._end += len(data)
         return True
 
     def _cut(self, data: bytes, done: int) -> None:
-        """Remove the record that was written in part."""
+        """Remove the record of *data* of which only a part was written."""
         self._end += data.rfind(b"\n", 0, done) + 1
         try:
             os.ftruncate(self._descriptor, self._end)
         except OSError as error:
-            log.warning("journal %s ends in half a record: %s", self.path, reason(error))
+            log.warning("journal %s ends in half a record: %s", self.path, system_message(error))
 
     def _force(self) -> None:
-        """Force the file to the disk, and see that it is still ours."""
+        """Force the file to the disk, and check that nobody else changed it."""
         try:
             _sync(self._descriptor)
             status = os.fstat(self._descriptor)
         except OSError as error:
-            self._fail(f"cannot be forced to the disk: {reason(error)}", error)
+            self._fail(f"cannot be forced to the disk: {system_message(error)}", error)
             return
         if not status.st_nlink:
             self._fail("was removed while it was written")
         elif status.st_size != self._end:
             self._fail("was changed by another program while it was written")
 
-    def _saving(self) -> Iterator[None]:
-        try:
-            yield from self._index.save(f"{self.path}.index", self._descriptor)
-        except (OSError, MemoryError) as error:  # it only spares time
-            log.debug("index of journal %s not written: %r", self.path, error)
-
     def _fail(self, what: str, cause: BaseException | None = None) -> None:
         if self.error is None:
-            self.error = JournalError(f"journal {self.path} {what}; no more is recorded")
+            self.error = JournalError(f"journal {self.path} {what}; nothing more is recorded")
             self.error.__cause__ = cause
             self._tell(self.on_failed, self.error)
 
     def _tell(self, callback: Callable[[_T], None], what: _T) -> None:
         try:
             callback(what)
-        except Exception:  # the thread has more to write
+        except Exception:  # the thread still has lines to write
             log.exception("a callback of journal %s failed", self.path)
 
     def _forget(self) -> None:
-        """This process is a fork: the journal stays with the one that opened it."""
+        """Let go of the journal in a fork: it stays with the process that opened it."""
         os.close(self._descriptor)
         self._wake = threading.Condition(threading.Lock())
         self._queue = []
