@@ -21,7 +21,7 @@ class TestThreads(BackendConformance):
 
 class TestProcesses(BackendConformance):
     slots = 2
-    expected_skips = _LOCAL | {"spares functions", "shares memory"}
+    expected_skips = _LOCAL | {"spares functions", "shares memory", "plugin"}
 
     def make_backend(self) -> ConcurrentExecutionBackend:
         return ConcurrentExecutionBackend(grace=1.0, max_workers=2, executor_type="process")
@@ -29,7 +29,14 @@ class TestProcesses(BackendConformance):
 
 class TestThreadPoolExecutor(BackendConformance):
     slots = 2
-    expected_skips = _LOCAL | {"kills functions", "pickles", "isolates", "cores", "chains"}
+    expected_skips = _LOCAL | {
+        "kills functions",
+        "pickles",
+        "isolates",
+        "cores",
+        "chains",
+        "plugin",
+    }
 
     def make_backend(self) -> ConcurrentExecutionBackend:
         return ConcurrentExecutionBackend(ThreadPoolExecutor(2), grace=1.0)

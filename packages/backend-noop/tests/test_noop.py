@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 import pytest
 from asyncflow_backend_noop import DryRunResult, NoopExecutionBackend, plugin
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec, TaskState
-from radical.asyncflow.errors import EngineClosedError
 from radical.asyncflow.testing import RecordingSink
 
 
@@ -28,9 +29,17 @@ def test_a_description_for_another_backend_is_accepted() -> None:
     NoopExecutionBackend().check(spec)
 
 
-def test_submitting_before_the_start_is_refused() -> None:
-    with pytest.raises(EngineClosedError, match="not started"):
-        NoopExecutionBackend().submit([])
+async def test_fields_that_a_later_contract_adds_are_ignored() -> None:
+    later = namedtuple("later", [*TaskRequest._fields, "more"])
+    backend, sink = NoopExecutionBackend(), RecordingSink()
+    await backend.start(sink)
+    request = later(*TaskRequest(7, 1, TaskSpec("simulate", TaskKind.FUNCTION, print)), "more")
+    sink.expect([request])
+    backend.submit([request])
+    assert sink.violations == []
+    report = sink.outcome(request)
+    assert report is not None
+    assert report.value.name == "simulate"
 
 
 def test_the_plugin_declares_what_the_backend_is() -> None:

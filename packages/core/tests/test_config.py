@@ -69,12 +69,29 @@ def problem(model: str | type | None, config: Any) -> str:
     return str(caught.value)
 
 
-def test_only_what_was_set_is_returned_and_converted():
-    assert validate(Pool, {"max_workers": "8"}, backend="pool") == {"max_workers": 8}
+def test_the_settings_are_converted_and_tell_what_was_set():
+    settings = validate(Pool, {"max_workers": "8"}, backend="pool")
+    assert settings == Pool(max_workers=8)
+    assert settings.model_fields_set == {"max_workers"}
 
 
-def test_no_settings_are_no_keywords():
-    assert validate(Pool, None, backend="pool") == validate(None, {}, backend="pool") == {}
+def test_no_settings_are_the_defaults_or_none_without_a_model():
+    assert validate(Pool, None, backend="pool") == Pool()
+    assert validate(None, {}, backend="pool") is None
+
+
+def test_a_mapping_and_keywords_are_validated_together():
+    settings = validate(Pool, {"max_workers": 8}, {"executor_type": "process"}, backend="pool")
+    assert settings == Pool(max_workers=8, executor_type="process")
+    with pytest.raises(ConfigurationError, match="'max_workers' given twice"):
+        validate(Pool, {"max_workers": 8}, {"max_workers": 8}, backend="pool")
+
+
+def test_validated_settings_are_not_validated_again():
+    settings = Pool.model_construct(max_workers=-1)
+    assert validate(Pool, settings, backend="pool") is settings
+    with pytest.raises(ConfigurationError, match="'token' given beside settings"):
+        validate(Pool, settings, {"token": 3}, backend="pool")
 
 
 def test_a_model_may_be_named_by_a_reference(tmp_path, monkeypatch):
@@ -82,9 +99,9 @@ def test_a_model_may_be_named_by_a_reference(tmp_path, monkeypatch):
         "from pydantic import BaseModel\nclass Model(BaseModel):\n    size: int = 1\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    values = validate("module_of_a_model:Model", {"size": "2"}, backend="pool")
+    settings = validate("module_of_a_model:Model", {"size": "2"}, backend="pool")
     monkeypatch.delitem(sys.modules, "module_of_a_model")
-    assert values == {"size": 2}
+    assert settings.size == 2
 
 
 def test_all_problems_stand_in_one_message():
@@ -124,11 +141,11 @@ def test_a_missing_key_is_named():
 
 
 def test_an_alias_is_a_known_key():
-    assert validate(Site, {"resource": "x", "hosts": 2}, backend="pool")["nodes"] == 2
+    assert validate(Site, {"resource": "x", "hosts": 2}, backend="pool").nodes == 2
 
 
 def test_a_model_may_allow_further_keys():
-    assert validate(Open, {"x": 1, "y": 2}, backend="pool") == {"x": 1, "y": 2}
+    assert validate(Open, {"x": 1, "y": 2}, backend="pool").model_dump() == {"x": 1, "y": 2}
 
 
 def test_a_backend_without_a_model_takes_no_settings():
@@ -195,7 +212,7 @@ def test_a_field_that_only_python_can_fill_does_not_spoil_the_schema():
 @given(config=st.dictionaries(st.text() | st.integers(), st.none() | st.text() | st.integers()))
 def test_whatever_is_wrong_is_our_own_error(config):
     try:
-        values = validate(Pool, config, backend="pool")
+        settings = validate(Pool, config, backend="pool")
     except ConfigurationError:
-        values = {}
-    assert values.keys() <= Pool.model_fields.keys()
+        settings = Pool()
+    assert settings.model_fields_set <= Pool.model_fields.keys()

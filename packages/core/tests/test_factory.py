@@ -27,20 +27,14 @@ class Settings(BaseModel):
 class Recording(ExecutionBackend):
     capabilities = CAPABILITIES
 
-    def __init__(self, name: str, **settings: Any) -> None:
+    def __init__(self, settings: Settings | None = None, *, name: str) -> None:
         self.name = name
         self.settings = settings
-
-    async def start(self, sink):
-        raise NotImplementedError
 
     def submit(self, batch):
         raise NotImplementedError
 
     def cancel(self, task_ids):
-        raise NotImplementedError
-
-    async def shutdown(self, *, cancel=True):
         raise NotImplementedError
 
 
@@ -65,14 +59,55 @@ def odd() -> Iterator[Any]:
         registry.unregister_backend(name)
 
 
-async def test_a_backend_gets_the_settings_that_were_given_and_its_name(mine):
+async def test_a_backend_gets_the_validated_settings_and_its_name(mine):
     backend = await factory.create_backend(mine, config={"size": "3"})
-    assert (backend.name, backend.settings) == ("mine", {"size": 3})
+    assert (backend.name, backend.settings) == ("mine", Settings(size=3))
+
+
+async def test_a_callable_gets_the_same_as_a_class(odd):
+    def make(settings, name):
+        return Recording(settings, name=name)
+
+    backend = await factory.create_backend(odd(make, config_model=Settings), {"size": 3})
+    assert (backend.name, backend.settings) == ("odd0", Settings(size=3))
+
+
+async def test_without_a_model_only_the_name_is_given(odd):
+    backend = await factory.create_backend(odd(Recording))
+    assert (backend.name, backend.settings) == ("odd0", None)
+
+
+async def test_a_class_may_say_how_it_is_made_from_settings(odd):
+    class Own(Recording):
+        @classmethod
+        def from_settings(cls, settings, *, name):
+            return cls(settings.size, name=name.upper())
+
+    backend = await factory.create_backend(odd(Own, config_model=Settings), size=7)
+    assert (backend.name, backend.settings) == ("ODD0", 7)
+
+
+async def test_settings_are_validated_once(odd):
+    class Counting(Settings):
+        @model_validator(mode="after")
+        def _count(self) -> Counting:
+            validated.append(self)
+            return self
+
+    validated: list[Settings] = []
+    backend = await factory.create_backend(odd(Recording, config_model=Counting))
+    assert validated == [backend.settings]
+
+
+async def test_a_constructor_that_takes_other_arguments_is_told_what_it_is_called_with(odd):
+    name = odd(lambda size, name: Recording(size, nom=name), config_model=Settings)
+    with pytest.raises(BackendStartError, match=r"called with the Settings and name=\)"):
+        await factory.create_backend(name)
 
 
 async def test_settings_may_be_keywords(mine):
     backend = await factory.create_backend(mine, {"size": 3}, colour="blue")
-    assert backend.settings == {"size": 3, "colour": "blue"}
+    assert backend.settings == Settings(size=3, colour="blue")
 
 
 async def test_an_instance_may_have_a_name_of_its_own(mine):
@@ -82,7 +117,7 @@ async def test_an_instance_may_have_a_name_of_its_own(mine):
 
 
 def test_there_is_a_synchronous_way(mine):
-    assert factory.create_backend_sync(mine, {"size": 2}).settings == {"size": 2}
+    assert factory.create_backend_sync(mine, {"size": 2}).settings == Settings(size=2)
 
 
 async def test_a_key_given_twice_is_refused(mine):

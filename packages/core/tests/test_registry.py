@@ -87,16 +87,10 @@ class Mine(ExecutionBackend):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    async def start(self, sink):
-        raise NotImplementedError
-
     def submit(self, batch):
         raise NotImplementedError
 
     def cancel(self, task_ids):
-        raise NotImplementedError
-
-    async def shutdown(self, *, cancel=True):
         raise NotImplementedError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import (
@@ -15,10 +15,8 @@ from radical.asyncflow.backend import (
     TaskKind,
     TaskRequest,
     TaskSpec,
-    closed_error,
 )
 from radical.asyncflow.config import validate
-from radical.asyncflow.errors import BackendStartError, EngineClosedError
 from radical.asyncflow.worker import Codes, guard
 
 from ._executors.given import ForeignExecutor, runs_here
@@ -28,26 +26,38 @@ from ._slots.slot import Slot
 from ._slots.slots import Slots
 from .capabilities import executor_capabilities, local_capabilities
 
+if TYPE_CHECKING:
+    from .config import ConcurrentConfig
+
 __all__ = ["ConcurrentExecutionBackend"]
 
 _PATIENCE = 3.0  # seconds beyond the grace until what does not end is abandoned
+
+
+class _Settings(TypedDict, total=False):
+    """The keywords of the constructor; `ConcurrentConfig` has their meaning and defaults."""
+
+    max_workers: int | None
+    executor_type: Literal["thread", "process"] | None
+    gpus: int | Sequence[int] | None
+    memory: int | str | None
+    grace: float | None
+    shutdown_executor: bool | None
 
 
 class ConcurrentExecutionBackend(ExecutionBackend):
     """Runs tasks on this machine: in threads, in processes, or on a given executor.
 
     Executables run in process groups of their own; ``max_workers`` bounds them and the
-    functions together.  See ``ConcurrentConfig`` for what each setting means.
+    functions together.
 
     Args:
         executor: a `concurrent.futures.Executor` for the functions.  It is used as it
-            is, and shut down with the backend unless ``shutdown_executor=False``.
+            is, and shut down with the backend unless ``shutdown_executor=False``.  Or all
+            settings as one ``ConcurrentConfig``, as a factory has them.
         name: how tasks ask for this backend.
-        max_workers: how many tasks run at once; the machine's cores by default.
-        executor_type: ``"thread"`` or ``"process"``.
-        gpus: how many, or their ids; by default those in ``CUDA_VISIBLE_DEVICES``.
-        memory: bytes that the tasks may ask for together; the machine's by default.
-        grace: seconds between SIGTERM and SIGKILL.
+        **settings: the other settings of ``ConcurrentConfig``, which describes them; one
+            that is None has its default.
 
     Raises:
         ConfigurationError: names everything that is wrong with the settings.
@@ -55,49 +65,34 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     def __init__(
         self,
-        executor: Executor | None = None,
+        executor: Executor | ConcurrentConfig | None = None,
         *,
         name: str = "concurrent",
-        max_workers: int | None = None,
-        executor_type: Literal["thread", "process"] | None = None,
-        gpus: int | Sequence[int] | None = None,
-        memory: int | str | None = None,
-        grace: float = 5.0,
-        shutdown_executor: bool | None = None,
-        **unknown: Any,
+        **settings: Unpack[_Settings],
     ) -> None:
-        given = {
-            "executor": executor,
-            "max_workers": max_workers,
-            "executor_type": executor_type,
-            "gpus": list(gpus) if isinstance(gpus, tuple | range) else gpus,
-            "memory": memory,
-            "grace": grace,
-            "shutdown_executor": shutdown_executor,
-        }
-        given = {key: value for key, value in given.items() if value is not None}
-        config = validate(
-            "asyncflow_backend_concurrent.config:ConcurrentConfig", given | unknown, backend=name
-        )
+        # Imported when a backend is made: it needs pydantic.
+        from .config import ConcurrentConfig
+
+        complete = executor if isinstance(executor, ConcurrentConfig) else None
+        given = {key: value for key, value in settings.items() if value is not None}
+        if complete is None and executor is not None:
+            given["executor"] = executor
+        config = validate(ConcurrentConfig, complete, given, backend=name)
         self.name = name
-        self._executor = executor
-        self._shuts_executor = config.get("shutdown_executor", True)
-        self._executor_type: str = config.get("executor_type", "thread")
-        self._grace: float = config["grace"]
-        if executor is not None:
-            self.capabilities = executor_capabilities(threads=runs_here(executor))
-            max_workers = max_workers or getattr(executor, "_max_workers", None)
+        self._executor = config.executor
+        self._shuts_executor = config.shutdown_executor
+        self._executor_type = config.executor_type
+        self._grace = config.grace
+        slots = config.max_workers
+        if config.executor is not None:
+            self.capabilities = executor_capabilities(threads=runs_here(config.executor))
+            slots = slots or getattr(config.executor, "_max_workers", None)
         else:
-            self.capabilities = local_capabilities(self._executor_type)
-        ids = config.get("gpus", visible_gpus())
-        if isinstance(ids, int):
-            visible = visible_gpus()
-            ids = visible[:ids] if len(visible) >= ids else range(ids)
-        memory = config.get("memory") or machine_memory()
-        self._ledger = Ledger(max_workers or machine_cores(), memory, tuple(ids))
+            self.capabilities = local_capabilities(config.executor_type)
+        memory = config.memory or machine_memory()
+        self._ledger = Ledger(slots or machine_cores(), memory, _gpu_ids(config.gpus))
         self._slots: Slots | None = None
         self._foreign: ForeignExecutor | None = None
-        self._closed = False
         self._lock = threading.Lock()
         self._released = False
 
@@ -106,10 +101,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         return self._ledger.slots
 
     async def start(self, sink: ReportSink) -> None:
-        if self._closed:
-            raise closed_error(f"backend {self.name!r}")
-        if self._slots is not None:
-            raise BackendStartError(f"backend {self.name!r} was started already")
+        await super().start(sink)
         guard().acquire()
         self._slots = Slots(self._ledger, sink, self._slot_maker())
         if self._executor is not None:
@@ -123,11 +115,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         return lambda slots, number: ProcessSlot(slots, number, name=name, grace=grace, codes=codes)
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
+        _ = self.sink  # raises before the start and after the end
         slots = self._slots
-        if slots is None or self._closed:
-            if self._closed:
-                raise closed_error(f"backend {self.name!r}")
-            raise EngineClosedError(f"backend {self.name!r} was not started")
+        assert slots is not None
         foreign = self._foreign
         if foreign is None:
             slots.submit(batch)
@@ -153,7 +143,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     async def shutdown(self, *, cancel: bool = True) -> None:
         """End; a function that does not return within the grace and 3 s is abandoned."""
-        self._closed = True
+        await super().shutdown(cancel=cancel)
         if self._slots is not None:
             self._slots.close(cancel=cancel)
         await in_thread(self._finish, cancel)
@@ -172,3 +162,13 @@ class ConcurrentExecutionBackend(ExecutionBackend):
                     released, self._released = self._released, True
                 if not released:
                     guard().release()
+
+
+def _gpu_ids(gpus: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Return the ids of the GPUs that a setting asks for."""
+    visible = visible_gpus()
+    if gpus is None:
+        return tuple(visible)
+    if isinstance(gpus, int):
+        return tuple(visible[:gpus] if len(visible) >= gpus else range(gpus))
+    return tuple(gpus)

@@ -21,6 +21,10 @@ def _bytes(value: Any) -> Any:
     return value
 
 
+def _list(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | range) else value
+
+
 class ConcurrentConfig(BaseModel):
     """What ``create_backend("concurrent", config=...)`` takes."""
 
@@ -38,7 +42,10 @@ class ConcurrentConfig(BaseModel):
         default="thread",
         description="Where functions run: in threads or in worker processes.",
     )
-    gpus: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None = Field(
+    gpus: Annotated[
+        Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None,
+        BeforeValidator(_list),
+    ] = Field(
         default=None,
         description="How many GPUs, or their ids; by default those in CUDA_VISIBLE_DEVICES.",
     )

@@ -166,15 +166,15 @@ class TestLeavesAFile(_Suite):
 class TestTakesWorkAfterTheEnd(_Suite):
     class backend(ScriptedBackend):  # noqa: N801
         def submit(self, batch: Sequence[TaskRequest]) -> None:
-            if not self._closed:
+            if not self.is_shut_down:
                 super().submit(batch)
 
 
 class TestStartsTwice(_Suite):
     class backend(ScriptedBackend):  # noqa: N801
         async def start(self, sink: ReportSink) -> None:
-            self._loop = None
-            await super().start(sink)
+            if self._loop is None:
+                await super().start(sink)
 
 
 class TestSkipsMoreThanItSays(_Suite):
@@ -235,7 +235,9 @@ class _Settings(BaseModel):
     workers: int = 1
 
 
-registry.register_backend("boastful", ProcessBackend, capabilities=Capabilities(kinds=TaskKind))
+registry.register_backend(
+    "boastful", ProcessBackend, capabilities=Capabilities(kinds={*TaskKind} - {TaskKind.BLOCK})
+)
 registry.register_backend("unset", ProcessBackend, config_model=_Settings)
 
 

@@ -21,9 +21,8 @@ from radical.asyncflow.backend import (
     TaskId,
     TaskKind,
     TaskRequest,
-    closed_error,
 )
-from radical.asyncflow.errors import BackendError, WorkerLostError
+from radical.asyncflow.errors import WorkerLostError
 from radical.asyncflow.worker import child_environment, guard, kill_tree
 
 _WORKER = """
@@ -64,8 +63,7 @@ class ProcessBackend(ExecutionBackend):
 
     def __init__(self, *, name: str = "process") -> None:
         self.name = name
-        self._sink: ReportSink | None = None
-        self._closed = False
+        self._sink: ReportSink
         self._news = threading.Condition()
         self._waiting: dict[TaskId, TaskRequest] = {}
         self._running: TaskRequest | None = None
@@ -74,16 +72,14 @@ class ProcessBackend(ExecutionBackend):
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     async def start(self, sink: ReportSink) -> None:
-        if self._closed or self._sink is not None:
-            raise BackendError("a backend is started once")
-        self._sink = sink
+        await super().start(sink)
+        self._sink = sink  # the thread reports after the shutdown too
         guard().acquire()
         self._thread.start()
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
+        _ = self.sink  # raises before the start and after the end
         with self._news:
-            if self._closed or self._sink is None:
-                raise closed_error("the backend")
             self._waiting.update((request.task_id, request) for request in batch)
             self._news.notify()
 
@@ -93,14 +89,13 @@ class ProcessBackend(ExecutionBackend):
                 if "searches" in self.faults:
                     next((one for one in self._waiting if one == task_id), None)
                 if (request := self._waiting.pop(task_id, None)) is not None:
-                    assert self._sink is not None
                     self._sink.cancelled(task_id, request.attempt)
                 elif self._running is not None and self._running.task_id == task_id:
                     self._cancelled = True
 
     async def shutdown(self, *, cancel: bool = True) -> None:
+        await super().shutdown(cancel=cancel)
         with self._news:
-            self._closed = True
             running = [] if self._running is None else [self._running.task_id]
             held = [*self._waiting, *running]
             self._news.notify()
@@ -127,7 +122,7 @@ class ProcessBackend(ExecutionBackend):
     def _take(self) -> TaskRequest | None:
         with self._news:
             while not self._waiting:
-                if self._closed:
+                if self.is_shut_down:
                     return None
                 self._news.wait()
             self._running = self._waiting.pop(next(iter(self._waiting)))
@@ -138,7 +133,6 @@ class ProcessBackend(ExecutionBackend):
         if self._worker is None or (self._is_dead() and "trusts the idle" not in self.faults):
             self._end_worker()
             self._start_worker()
-        assert self._sink is not None
         assert self._worker is not None
         body = (request.spec.function, request.args, request.kwargs)
         try:

@@ -43,7 +43,7 @@ CAUGHT = {
     "TestKeepsItsPath": "test_a_function_of_a_module_beside_the_script_runs",
     "TestTrustsTheIdle": "test_the_death_of_an_idle_worker_costs_no_task",
     "TestHasAPluginThatBoasts": "test_the_plugin_declares_what_its_backend_can_do",
-    "TestHasSettingsThatItDoesNotTake": "test_the_factory_takes_every_setting",
+    "TestHasSettingsThatItDoesNotTake": "test_the_factory_takes_the_settings_and_a_name",
     "TestSkipsMoreThanItSays": "test_the_skipped_checks_are_the_expected_ones",
 }
 SOUND = "TestProcessesAsTheyShouldBe"

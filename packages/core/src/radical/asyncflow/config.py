@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._reference import load_reference
 from ._text import closest, truncate
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
+    _Model = TypeVar("_Model", bound=BaseModel)
+
 __all__ = ["check_model", "closest", "merge", "schema", "validate"]
 
 _SECRET = re.compile(r"pass|token|secret|security|credential|api_?key|private|auth", re.IGNORECASE)
@@ -22,9 +24,9 @@ _HIDDEN = "***"
 
 
 def merge(
-    config: Mapping[str, Any] | None, more: Mapping[str, Any], *, backend: str
+    config: Mapping[str, Any] | BaseModel | None, more: Mapping[str, Any], *, backend: str
 ) -> dict[str, Any]:
-    """*config* and the keywords *more* as one.
+    """Return *config* and the keywords *more* as one mapping.
 
     ``{...}``, which examples write where the reader's own settings go, sets nothing.
 
@@ -33,24 +35,48 @@ def merge(
     """
     if isinstance(config, set) and config == {...}:
         config = None
-    if config is not None and not isinstance(config, Mapping):
+    if config is None:
+        return dict(more)
+    if not isinstance(config, Mapping):
         raise ConfigurationError(
             f"config of backend {backend!r} must be a mapping such as {{'max_workers': 4}}, "
             f"not {type(config).__name__}"
         )
-    twice = [key for key in more if config and key in config]
+    twice = [key for key in more if key in config]
     if twice:
         keys = ", ".join(map(repr, twice))
         raise ConfigurationError(
             f"config of backend {backend!r}: {keys} given twice, in config= and as a keyword"
         )
-    return {**(config or {}), **more}
+    return {**config, **more}
 
 
+@overload
 def validate(
-    model: str | type | None, config: Mapping[str, Any] | None, *, backend: str
-) -> dict[str, Any]:
-    """The values of *config* that were set, as *model* converts them.
+    model: type[_Model],
+    config: Mapping[str, Any] | BaseModel | None,
+    more: Mapping[str, Any] = ...,
+    *,
+    backend: str,
+) -> _Model: ...
+@overload
+def validate(
+    model: str | type | None,
+    config: Mapping[str, Any] | BaseModel | None,
+    more: Mapping[str, Any] = ...,
+    *,
+    backend: str,
+) -> Any: ...
+def validate(
+    model: str | type | None,
+    config: Mapping[str, Any] | BaseModel | None,
+    more: Mapping[str, Any] = {},
+    *,
+    backend: str,
+) -> Any:
+    """Return *config* and the keywords *more* as an instance of *model*; None without a model.
+
+    An instance of *model* was validated before: it is returned as it is.
 
     Args:
         model: a pydantic model, or ``"module:Class"`` for one; None allows no key.
@@ -61,24 +87,27 @@ def validate(
             value of a wrong type, every missing key and every combination that the
             model's validators refuse.  Values that look secret are never shown.
     """
-    values = merge(config, {}, backend=backend)
     if model is None:
+        values = merge(config, more, backend=backend)
         _refuse([f"unknown key {key!r}: it takes no settings" for key in values], values, backend)
-        return {}
+        return None
     cls = check_model(model)
-    known = _keys(cls)
+    if isinstance(config, cls):
+        keys = ", ".join(map(repr, more))
+        _refuse([f"{keys} given beside settings that are complete"] if more else [], more, backend)
+        return config
+    values = given = merge(config, more, backend=backend)
     problems: list[str] = []
     if cls.model_config.get("extra") != "allow":
-        for key in [key for key in values if key not in known]:
-            problems.append(f"unknown key {key!r}{closest(str(key), known)}")
-            del values[key]
+        known = _keys(cls)
+        unknown = [key for key in given if key not in known]
+        problems += [f"unknown key {key!r}{closest(str(key), known)}" for key in unknown]
         if problems:
             problems[-1] += f" (known: {', '.join(known)})"
-    checked = _check(cls, values, problems)
-    _refuse(problems, config or {}, backend)
-    assert checked is not None
-    extra = checked.model_extra or {}
-    return {name: getattr(checked, name) for name in checked.model_fields_set} | extra
+            values = {key: value for key, value in given.items() if key not in unknown}
+    settings = _check(cls, values, problems)
+    _refuse(problems, given, backend)
+    return settings
 
 
 def check_model(model: str | type) -> type[BaseModel]:

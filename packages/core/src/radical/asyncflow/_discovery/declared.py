@@ -11,7 +11,7 @@ from ..backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
 from ..errors import ConfigurationError
 from .metadata import Declaration
 
-__all__ = ["ContractError", "Registration", "check_declared", "check_factory", "plain"]
+__all__ = ["ContractError", "Registration", "check_declared", "check_factory", "make", "plain"]
 
 
 class ContractError(Exception):
@@ -72,6 +72,13 @@ def check_factory(name: str, factory: Any) -> None:
             f"backend {name!r}: the factory must be a class, a callable or 'module:Class', "
             f"not {factory!r}"
         )
+
+
+def make(factory: Any, settings: Any, name: str) -> Any:
+    """Call *factory* as `BackendSpec` says, with validated *settings* or None."""
+    if isinstance(factory, type) and issubclass(factory, ExecutionBackend):
+        return factory.from_settings(settings, name=name)
+    return factory(name=name) if settings is None else factory(settings, name=name)
 
 
 def check_declared(spec: Any, declaration: Declaration) -> BackendSpec:

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..hookspecs import BACKEND_GROUP
 from ..version import __version__
-from .declared import ContractError, Registration, check_declared, check_factory, plain
+from .declared import ContractError, Registration, check_declared, check_factory, make, plain
 from .listing import BackendInfo, Entry, broken, unavailable
 from .metadata import (
     AVAILABLE,
@@ -76,8 +76,8 @@ class Registry:
         """Make *factory* known as *name*, in this process and before any installed one.
 
         Args:
-            factory: an `ExecutionBackend` class, ``"module:Class"`` for one, or a
-                callable; called with the validated settings and ``name=`` as keywords.
+            factory: an `ExecutionBackend` class, another callable that makes instances,
+                or ``"module:Name"`` of either; called as `BackendSpec` says.
             config_model: as in `BackendSpec`; without one the backend takes no settings.
             capabilities: those of the class, if not given.
 
@@ -160,8 +160,8 @@ class Registry:
         called = ""
         try:
             values = validate(model, settings, backend=name)
-            called = ", ".join(f"{key}=" for key in (*values, "name"))
-            backend = factory(**values, name=own_name)
+            called = "name=" if model is None else f"the {model.__name__} and name="
+            backend = make(factory, values, own_name)
         except AsyncFlowError:
             raise
         except Exception as error:

@@ -1,16 +1,17 @@
-"""The classes and values of the contract; the package offers them, and says what it asks."""
+"""The classes and values of the contract; the package exports them and states its promises."""
 
 from __future__ import annotations
 
+import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, overload
 
 from .._public import public
-from ..errors import EngineClosedError, UnsupportedOptionError
+from ..errors import BackendError, BackendStartError, EngineClosedError, UnsupportedOptionError
 from ..model import (
     Command,
     ExecutableResult,
@@ -44,40 +45,42 @@ __all__ = [
 ]
 
 API_VERSION = (1, 0)
-"""Version of this contract: a backend of the same major and no newer minor works."""
+"""Version of this contract.  A core runs every backend of the same major version that was not
+written for a newer minor one; "Writing a backend" says what a minor version may add."""
 
 TaskId = int
-"""Unique within one engine, in the order of the calls."""
+"""Number of a task: unique within one engine, in the order of the calls."""
 
 
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do; whatever it cannot is refused at the call.
+    """What a backend can do.  The engine refuses everything else at the call.
 
     Attributes:
-        kinds: the kinds of task it runs.
-        resources: which fields of `Resources` it honours.
-        kills_running: for which kinds `cancel` ends work that already runs.
-        native_dependencies: it takes tasks whose dependencies still run on it
-            (as `TaskRef` arguments) and orders them itself.
-        quick: a submission costs it next to nothing; so when a task is awaited, one is made
-            at once instead of at the end of the loop's turn.
-        chains: it takes, in one batch, a task right behind the only one that it waits
-            for, and runs it when that one is done (on the same worker, if it can).
-            Both are functions that ask for no resources, and the value is wanted as a
-            `TaskRef` that is itself an argument.  If the first does not succeed, the
-            others get a terminal report too, after its own; CANCELLED will do.
+        kinds: the kinds of task that it runs.
+        resources: the fields of `Resources` that it honours.
+        kills_running: the kinds of task whose running work `cancel` ends.
+        native_dependencies: it takes tasks whose dependencies still run on it (as
+            `TaskRef` arguments) and orders them itself.
+        quick: a submission costs it next to nothing.  The engine then submits as soon as
+            a task is awaited, and not at the end of the loop's turn.
+        chains: it takes a task in the same batch as the only task that it waits for, and
+            runs it when that one is done (on the same worker, if it can).  Both are
+            functions that ask for no resources; the value arrives as a `TaskRef` that is
+            itself an argument.  If the first does not succeed, the backend reports the
+            others too, after the first; CANCELLED will do.
         remote_results: it may report a `RemoteValue` instead of the value.
         pickles: functions, arguments and results cross a process boundary.
-        isolates: the death of a worker costs the task it ran and no other.
+        isolates: the death of a worker costs the task that it ran, and no other.
         service: it runs service tasks.
-        executes: False if it runs nothing and answers with markers (a dry run); then it
-            is given no arguments.
-        limits: in words, what it cannot promise; shown to users.
+        executes: False for a dry run, which runs nothing, gets no arguments and answers
+            with markers.
+        limits: sentences, shown to users, that say what it cannot promise.
 
     Raises:
-        ValueError: *kills_running* names a kind that is not among *kinds*.
+        ValueError: names every field that is wrong, and every two that contradict each
+            other.
     """
 
     kinds: Collection[TaskKind]
@@ -94,23 +97,60 @@ class Capabilities:
     limits: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        names = ("kinds", "kills_running", "resources", "limits")
+        texts = [name for name in names if isinstance(getattr(self, name), str)]
+        if texts:
+            raise ValueError(f"{' and '.join(texts)} must be a collection, not one text")
         for name in ("kinds", "kills_running"):
             object.__setattr__(self, name, frozenset(map(TaskKind, getattr(self, name))))
         object.__setattr__(self, "resources", frozenset(self.resources))
         object.__setattr__(self, "limits", tuple(self.limits))
-        if unknown := frozenset(self.kills_running) - frozenset(self.kinds):
-            raise ValueError(
-                f"kills_running names {', '.join(sorted(unknown))}, which it does not run "
-                f"(kinds: {', '.join(sorted(self.kinds)) or 'none'})"
+        if problems := [*_wrong_fields(self), *_contradictions(self)]:
+            raise ValueError("; ".join(problems))
+
+
+def _wrong_fields(able: Capabilities) -> list[str]:
+    """Return what is wrong with single fields of *able*, in words."""
+    problems = []
+    if not able.kinds:
+        problems.append("kinds is empty: name at least one TaskKind that the backend runs")
+    if TaskKind.BLOCK in able.kinds:
+        problems.append("kinds names block, which the engine itself runs; leave it out")
+    known = [item.name for item in fields(Resources)]
+    if unknown := frozenset(able.resources).difference(known):
+        problems.append(
+            f"resources names {', '.join(sorted(unknown))}, which is no field of Resources "
+            f"(fields: {', '.join(known)})"
+        )
+    return problems
+
+
+def _contradictions(able: Capabilities) -> list[str]:
+    """Return which fields of *able* exclude each other, in words."""
+    problems = []
+    if extra := frozenset(able.kills_running) - frozenset(able.kinds):
+        problems.append(
+            f"kills_running names {', '.join(sorted(extra))}, which it does not run "
+            f"(kinds: {', '.join(sorted(able.kinds)) or 'none'})"
+        )
+    for name in ("chains", "native_dependencies", "remote_results"):
+        if not getattr(able, name):
+            continue
+        if TaskKind.FUNCTION not in able.kinds:
+            problems.append(f"{name}=True is about functions, and kinds does not name function")
+        if name != "chains" and not able.executes:
+            problems.append(
+                f"{name}=True contradicts executes=False: what runs nothing gets no arguments "
+                "and has no results"
             )
+    return problems
 
 
 @public("radical.asyncflow.backend")
 class TaskRef(NamedTuple):
-    """Stands in the arguments for the result of a task that this backend holds.
+    """The place, among the arguments, of the result of a task that this backend holds.
 
-    Only a backend with ``native_dependencies``, ``chains`` or ``remote_results`` ever
-    sees one.
+    Only a backend with ``native_dependencies``, ``chains`` or ``remote_results`` gets any.
     """
 
     task_id: TaskId
@@ -120,13 +160,16 @@ class TaskRef(NamedTuple):
 class TaskRequest(NamedTuple):
     """One attempt at one task, as a backend gets it.
 
+    Read it by name or by index, and never unpack the whole: a minor version of the
+    contract may add fields at the end.
+
     Attributes:
         task_id, attempt: what every report about it must carry; the first attempt is 1.
         spec: what all calls of this task share: name, kind, function, options.
-        args, kwargs: the arguments of a function task, its dependencies' values in place;
-            none where the backend's ``executes`` is false.
+        args, kwargs: the arguments of a function task, with the values of its
+            dependencies in place; none where the backend's ``executes`` is false.
         command: a `Command` (executable task), a `Prompt` (prompt task) or None.
-        dependencies: ids behind each `TaskRef` in the arguments.
+        dependencies: the ids of all `TaskRef` in the arguments.
     """
 
     task_id: TaskId
@@ -140,14 +183,14 @@ class TaskRequest(NamedTuple):
 
 @public("radical.asyncflow.backend")
 class Report(NamedTuple):
-    """What a backend says of one attempt.
+    """What a backend says about one attempt.
 
     Attributes:
         state: RUNNING, DONE, FAILED or CANCELLED.
         value: DONE: the result (an `ExecutableResult` for a command, a `RemoteValue`
             if the result stays where it is).  FAILED: the exception.  RUNNING: the
             name of the worker, or None.  CANCELLED: None.
-        time: when it happened, in seconds of this machine's `time.monotonic`; None for
+        time: when it happened, in seconds of this machine's `time.monotonic`; None means
             when it is handed in.
     """
 
@@ -159,7 +202,7 @@ class Report(NamedTuple):
 
 
 AnyReport = Report | tuple[TaskId, int, TaskState, Any, float | None]
-"""A `Report`, or a plain tuple of the same, which costs a fifth to make."""
+"""A `Report`, or a plain tuple of the same five values, which costs a fifth to make."""
 
 
 @public("radical.asyncflow.backend")
@@ -168,16 +211,16 @@ class RemoteValue(ABC):
 
     @abstractmethod
     async def fetch(self) -> Any:
-        """The value itself; runs in the engine's loop."""
+        """Return the value itself; called in the engine's loop."""
 
     @abstractmethod
     def release(self) -> None:
-        """Nobody can ask for the value any more."""
+        """Drop the value: nobody can ask for it any more."""
 
 
 @public("radical.asyncflow.backend")
 class ReportSink(Protocol):
-    """The engine's ear.  Every method may be called from any thread and returns at once.
+    """Where a backend reports.  Any thread may call any method, which returns at once.
 
     None calls back into the backend, so a backend may hold a lock of its own meanwhile.
 
@@ -187,98 +230,173 @@ class ReportSink(Protocol):
 
     @property
     def uid(self) -> str:
-        """Name of the engine's run, unique on this machine."""
+        """The name of the engine's run, unique on this machine."""
 
     def work_dir(self) -> Path:
-        """Folder for files of this run, made on first use."""
+        """Return the folder for files of this run, made on first use."""
 
     @property
     def watched(self) -> bool:
-        """Whether somebody watches the run now: only then is a time worth taking."""
+        """Whether somebody watches the run now.  If not, a report needs no time."""
 
     def report(self, reports: Iterable[AnyReport]) -> None:
         """Hand in any number of reports; the cheapest way to hand in many."""
 
     def running(self, task_id: TaskId, attempt: int, worker: str | None = None) -> None:
-        """A worker began with it.  A task's timeout counts from this report."""
+        """Report that a worker has begun with the task; its timeout counts from here."""
 
     def done(self, task_id: TaskId, attempt: int, value: Any) -> None:
-        """It succeeded."""
+        """Report that the task succeeded."""
 
     def failed(self, task_id: TaskId, attempt: int, error: BaseException) -> None:
-        """It failed."""
+        """Report that the task failed."""
 
     def cancelled(self, task_id: TaskId, attempt: int) -> None:
-        """Its work has ended (or never began) because of `ExecutionBackend.cancel`."""
+        """Report that its work has ended, or never began, because of `cancel`."""
 
     def lost(self, error: BaseException) -> None:
-        """The backend is gone: fails every task it holds, and every later one."""
+        """Report that the backend is gone: every task it holds fails, and every later one."""
+
+
+class _Phase(enum.Enum):
+    """How far an instance has come."""
+
+    NEW = enum.auto()
+    STARTED = enum.auto()
+    SHUT_DOWN = enum.auto()
+
+
+class _MissingSink:
+    """Raises for ``backend.sink`` while the instance has none.
+
+    A started backend has the sink as an attribute of its own, which Python finds first.
+    """
+
+    @overload
+    def __get__(self, backend: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, backend: ExecutionBackend, owner: type) -> ReportSink: ...
+    def __get__(self, backend: ExecutionBackend | None, owner: type) -> Self | ReportSink:
+        if backend is None:
+            return self
+        if backend.is_shut_down:
+            raise closed_error(_title(backend))
+        raise BackendError(
+            f"{_title(backend)} was not started; WorkflowEngine.create(backend) starts it"
+        )
 
 
 @public("radical.asyncflow")
 class ExecutionBackend(ABC):
     """Where tasks run.
 
-    An instance belongs to one engine: the engine starts it and shuts it down.
-    ``await backend`` gives the backend itself, and it is an asynchronous context
-    manager that shuts down at the end, for programs that make their own.
+    An instance belongs to one engine, which starts it once and shuts it down.
+    ``await backend`` gives the backend itself.  It is an asynchronous context manager
+    that shuts the backend down at its end, for programs that make their own.
 
     Attributes:
         name: how tasks ask for it by ``backend=``; unique within an engine.
-        capabilities: may be set on the instance where they depend on its config.
+        capabilities: may be set on the instance where they depend on its settings.
+        sink: where it reports, from `start` to `shutdown`.  Before and after, reading it
+            raises the error that `submit` promises; so a `submit` that reads it refuses
+            at the right time.
         shared_dir: the folder for its tasks' files, where its workers do not see the
-            run's `work_dir`; read after `start`.
+            run's `work_dir`; the engine reads it after `start`.
+        api_version: the version of the contract that the class was written for.
     """
 
     name: str
     capabilities: Capabilities
+    sink = _MissingSink()
     shared_dir: Path | None = None
     api_version: ClassVar[tuple[int, int]] = API_VERSION
 
-    @abstractmethod
+    __phase = _Phase.NEW
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        _check_class(cls)
+
+    @classmethod
+    def from_settings(cls, settings: Any, *, name: str) -> Self:
+        """Make an instance; the factory calls this where a plugin names the class.
+
+        Args:
+            settings: an instance of the plugin's ``config_model``, validated; None where
+                the plugin has none.
+            name: how tasks will ask for the instance.
+
+        Returns:
+            ``cls(settings, name=name)``, or ``cls(name=name)`` without settings.
+        """
+        make: Callable[..., Self] = cls
+        return make(name=name) if settings is None else make(settings, name=name)
+
+    @property
+    def is_shut_down(self) -> bool:
+        """Whether `shutdown` was called."""
+        return self.__phase is _Phase.SHUT_DOWN
+
     async def start(self, sink: ReportSink) -> None:
-        """Get ready to take tasks and keep *sink* for the reports.
+        """Get ready to take tasks; an override first awaits ``super().start(sink)``.
+
+        A start that fails undoes what it began before it raises.  The instance is then of
+        no use: a second start is refused, and the engine calls `shutdown` at once.
 
         Raises:
-            BackendStartError: it cannot come up; whatever it began is gone again.
-            BackendError: it was started before.
-            EngineClosedError: it was shut down; see `closed_error`.
+            BackendStartError: it cannot come up, or it was started before.
+            EngineClosedError: it was shut down.
         """
+        if self.__phase is _Phase.SHUT_DOWN:
+            raise closed_error(_title(self))
+        if self.__phase is _Phase.STARTED:
+            raise BackendStartError(
+                f"{_title(self)} was started already; an instance serves one engine: "
+                "make another for the next"
+            )
+        self.__phase = _Phase.STARTED
+        self.sink = sink
 
     @abstractmethod
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         """Take the tasks of *batch* and return at once; called in the engine's loop.
 
-        An exception fails the tasks of this batch that have no terminal report yet.
+        Reading ``self.sink`` raises what is promised here.  Any other exception fails the
+        tasks of this batch that have no terminal report yet.
 
         Raises:
             BackendError: it was not started.
-            EngineClosedError: it was shut down; see `closed_error`.
+            EngineClosedError: it was shut down.
         """
 
     @abstractmethod
     def cancel(self, task_ids: Collection[TaskId]) -> None:
-        """Stop these tasks as far as `capabilities` promise; unknown ids are ignored.
+        """Stop these tasks as far as `capabilities` promise; ignore unknown ids.
 
         Called in the engine's loop.  A task that waits in a queue is reported
-        CANCELLED before this returns; one that runs, when its work has ended.  One
-        that comes to its end meanwhile may be reported DONE or FAILED as well.
+        CANCELLED before this returns; a running one when its work has ended.  One that
+        ends by itself meanwhile may also be reported DONE or FAILED.
         """
 
-    @abstractmethod
-    async def shutdown(self, *, cancel: bool = True) -> None:
+    async def shutdown(self, *, cancel: bool = True) -> None:  # noqa: ARG002 - for overrides
         """End, in bounded time and without blocking the loop; safe to call again.
 
-        With ``cancel=False`` tasks that were submitted are finished first.
+        With ``cancel=False`` the tasks that were submitted are finished first.
+
+        An override first awaits ``super().shutdown(cancel=cancel)``: from then on
+        ``self.sink`` raises EngineClosedError.  A backend that still reports later keeps
+        a reference to the sink of its own.
         """
+        self.__phase = _Phase.SHUT_DOWN
+        self.__dict__.pop("sink", None)
 
     def check(self, spec: TaskSpec) -> None:
         """Raise ConfigurationError if this backend can never run *spec*.
 
-        Called once for each decorated task and set of options, in the engine's
-        loop; whether the kind and the resources are in `capabilities` was checked
-        before.  ``spec.description`` is this method's to validate: a backend that
-        takes one overrides it, any other refuses.
+        The engine calls it in its loop, once for each decorated task and set of options,
+        after it has checked the kind and the resources against `capabilities`.
+        Validating ``spec.description`` is the work of this method: a backend that takes
+        one overrides it, and any other refuses.
         """
         if spec.description:
             keys = ", ".join(map(repr, spec.description))
@@ -288,11 +406,11 @@ class ExecutionBackend(ABC):
             )
 
     def plan(self) -> Mapping[str, Any]:
-        """What `start` will ask the outside world for, in types that JSON knows.
+        """Return what `start` will ask the outside world for, in types that JSON knows.
 
-        A job of a batch system, a cluster, an account that is charged.  Nothing is
-        started, and it may be called at any time; ``flow.plan()`` and ``asyncflow
-        doctor NAME --plan`` show it.  Empty where nothing is asked for.
+        For example a job of a batch system, or an account that is charged.  It starts
+        nothing and may be called at any time; ``flow.plan()`` and ``asyncflow doctor NAME
+        --plan`` show it.  Empty where the start asks for nothing.
         """
         return {}
 
@@ -315,22 +433,44 @@ class ExecutionBackend(ABC):
         return f"<{type(self).__name__} {getattr(self, 'name', '?')!r}>"
 
 
+def _title(backend: ExecutionBackend) -> str:
+    return f"backend {getattr(backend, 'name', type(backend).__name__)!r}"
+
+
+def _check_class(cls: type[ExecutionBackend]) -> None:
+    """Raise TypeError if a class attribute of *cls* is not what the contract asks for."""
+    able = cls.__dict__.get("capabilities")
+    # A property decides for each instance.
+    if able is not None and not isinstance(able, Capabilities) and not hasattr(able, "__get__"):
+        raise TypeError(f"{cls.__qualname__}.capabilities must be Capabilities(...), not {able!r}")
+    match cls.api_version:
+        case (int(), int()):
+            pass
+        case version:
+            raise TypeError(
+                f"{cls.__qualname__}.api_version must be two whole numbers such as "
+                f"{API_VERSION}, not {version!r}"
+            )
+
+
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSpec:
-    """How a plugin declares its backend, without importing it.
+    """What a plugin declares of its backend, without importing it.
 
     Attributes:
         name: the entry point's name.
         summary: one line for ``asyncflow backends list``.
-        factory: ``"module:Class"`` or a callable; called with the validated config's
-            values as keywords (those that were set), and ``name=``.
-        config_model: ``"module:Class"`` or a class, a pydantic model; None if the
-            backend takes no settings.
-        capabilities: those of a default configuration.
+        factory: an `ExecutionBackend` class, of which `ExecutionBackend.from_settings`
+            is called; or another callable, called as ``factory(settings, name=NAME)``, or
+            as ``factory(name=NAME)`` without a *config_model*; or ``"module:Name"`` of
+            either.
+        config_model: a pydantic model, or ``"module:Class"`` of one, whose validated
+            instance is the factory's *settings*; None if the backend takes no settings.
+        capabilities: those of a backend with default settings.
         requirements: what must be importable beyond the distribution's own
             requirements, as requirement strings (``"mpi4py>=4"``).
-        api_version: the contract it was written for.
+        api_version: the version of the contract that the backend was written for.
     """
 
     name: str
@@ -344,5 +484,5 @@ class BackendSpec:
 
 @public("radical.asyncflow.backend")
 def closed_error(what: str) -> EngineClosedError:
-    """The error for a call that comes after the end of *what*."""
+    """Make the error for a call that comes after the end of *what*."""
     return EngineClosedError(f"{what} was shut down; make a new one")

@@ -21,9 +21,8 @@ from ..backend import (
     TaskKind,
     TaskRef,
     TaskRequest,
-    closed_error,
 )
-from ..errors import BackendError, BackendLostError, DependencyFailureError, TaskExitError
+from ..errors import BackendLostError, DependencyFailureError, TaskExitError
 
 __all__ = ["ScriptedBackend", "ScriptedValue"]
 
@@ -51,7 +50,7 @@ class ScriptedBackend(ExecutionBackend):
     All methods belong to the loop's thread.
 
     Attributes:
-        sink: the engine's ear, for reports that no method here makes.
+        sink: where it reports, for reports that no method here makes.
         submitted: every request, in the order of arrival.
         batches: the sizes of the batches they came in.
         cancelled_ids: every id that `cancel` was called with, in order.
@@ -86,14 +85,13 @@ class ScriptedBackend(ExecutionBackend):
             isolates=isolates,
             service=service,
         )
-        self.sink: ReportSink
         self.submitted: list[TaskRequest] = []
         self.batches: list[int] = []
         self.cancelled_ids: list[TaskId] = []
         self.fetched: Counter[TaskId] = Counter()
         self.released: list[TaskId] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+        self._sink: ReportSink
         self._orders = native_dependencies or chains
         self._hold_all = False
         self._held: set[TaskId | str] = set()
@@ -108,20 +106,16 @@ class ScriptedBackend(ExecutionBackend):
     # The contract.
 
     async def start(self, sink: ReportSink) -> None:
-        if self._closed:
-            raise closed_error(f"backend {self.name!r}")
-        if self._loop is not None:
-            raise BackendError(f"backend {self.name!r} was started already")
-        self.sink = sink
+        await super().start(sink)
+        # `shutdown` takes the attribute `sink` away, and reports the last ends afterwards.
+        self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
-        if self._closed:
-            raise closed_error(f"backend {self.name!r}")
-        if self._loop is None:
-            raise BackendError(f"backend {self.name!r} was not started")
+        _ = self.sink  # raises before the start and after the end
+        assert self._loop is not None
         self.batches.append(len(batch))
         for request in batch:
             self.submitted.append(request)
@@ -137,7 +131,7 @@ class ScriptedBackend(ExecutionBackend):
                 self._stop(request, request.spec.kind in self.capabilities.kills_running)
 
     async def shutdown(self, *, cancel: bool = True) -> None:
-        self._closed = True
+        await super().shutdown(cancel=cancel)
         if self._loop is None:
             return
         if cancel:
@@ -175,7 +169,7 @@ class ScriptedBackend(ExecutionBackend):
         """Report it RUNNING, without running anything; then it is led by hand."""
         request = self._find(which, self._queue)
         self._running[_key(request)] = self._queue.pop(_key(request))
-        self.sink.running(*_key(request), worker)
+        self._sink.running(*_key(request), worker)
 
     def finish(self, which: _Which, value: Any = None) -> None:
         """Report it DONE with *value*; its function is not called."""
@@ -184,7 +178,7 @@ class ScriptedBackend(ExecutionBackend):
     def fail(self, which: _Which, error: BaseException) -> None:
         """Report it FAILED with *error*; its function is not called."""
         request = self._take(which)
-        self.sink.failed(*_key(request), error)
+        self._sink.failed(*_key(request), error)
         self._ended(request, error)
 
     def confirm_cancel(self, which: _Which) -> None:
@@ -193,7 +187,7 @@ class ScriptedBackend(ExecutionBackend):
 
     def lose(self, error: BaseException | None = None) -> None:
         """Report the whole backend lost, as when a scheduler dies; running work is dropped."""
-        self.sink.lost(error or BackendLostError(f"backend {self.name!r} was lost by its script"))
+        self._sink.lost(error or BackendLostError(f"backend {self.name!r} was lost by its script"))
         self._queue.clear()
         self._running.clear()
         for task in self._tasks.values():
@@ -226,7 +220,7 @@ class ScriptedBackend(ExecutionBackend):
         if not all(item in self._values for item in request.dependencies):
             return
         self._running[key] = self._queue.pop(key)
-        self.sink.running(*key, self.name)
+        self._sink.running(*key, self.name)
         try:
             value = self._call(request)
         except BaseException as error:
@@ -304,7 +298,7 @@ class ScriptedBackend(ExecutionBackend):
                 stand_in = TaskExitError(request.spec.name, error)
                 stand_in.__cause__ = error
                 error = stand_in
-            self.sink.failed(*key, error)
+            self._sink.failed(*key, error)
             self._ended(request, error)
 
     def _not_run(self, request: TaskRequest, failed: Sequence[tuple[str, BaseException]]) -> None:
@@ -312,11 +306,11 @@ class ScriptedBackend(ExecutionBackend):
         names = [name for name, _ in failed]
         error = DependencyFailureError(request.spec.name, names, root, cause)
         error.__cause__ = cause
-        self.sink.failed(*_key(request), error)
+        self._sink.failed(*_key(request), error)
         self._ended(request, cause)
 
     def _cancelled(self, request: TaskRequest) -> None:
-        self.sink.cancelled(*_key(request))
+        self._sink.cancelled(*_key(request))
         self._ended(request, asyncio.CancelledError())
 
     def _done(self, request: TaskRequest, value: Any) -> None:
@@ -324,7 +318,7 @@ class ScriptedBackend(ExecutionBackend):
             self._values[request.task_id] = value
         if self.capabilities.remote_results and request.command is None:
             value = ScriptedValue(self, request.task_id)
-        self.sink.done(*_key(request), value)
+        self._sink.done(*_key(request), value)
         self._ended(request, None)
 
     def _ended(self, request: TaskRequest, error: BaseException | None) -> None:

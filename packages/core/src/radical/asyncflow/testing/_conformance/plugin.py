@@ -1,26 +1,29 @@
-"""Checks: the plugin says of its backend what is so."""
+"""Checks: what the plugin says of its backend is true."""
 
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 
 from ..._discovery.registry import registry
+from ...backend import ExecutionBackend
 from ...config import check_model
 from ...errors import ConfigurationError
+from .needs import needs
 from .suite import Suite
 
 
 class Plugin(Suite):
-    """These are about the installed plugin; `make_backend` may make its class otherwise."""
+    """These are about the installed plugin; `make_backend` may use other settings."""
 
     @property
     def _name(self) -> str:
-        if self.backend_name is None:
-            pytest.skip("backend_name is not set: no plugin to compare with the backend")
+        assert self.backend_name is not None
         return self.backend_name
 
+    @needs("plugin")
     async def test_the_plugin_declares_what_its_backend_can_do(self) -> None:
         spec = registry.get_backend_spec(self._name)
         try:
@@ -33,12 +36,16 @@ class Plugin(Suite):
         await backend.shutdown()
         assert spec.capabilities == backend.capabilities
 
-    async def test_the_factory_takes_every_setting(self) -> None:
+    @needs("plugin")
+    async def test_the_factory_takes_the_settings_and_a_name(self) -> None:
         spec = registry.get_backend_spec(self._name)
-        factory = registry.load_factory(self._name)
-        fields = check_model(spec.config_model).model_fields if spec.config_model else {}
+        factory: Any = registry.load_factory(self._name)
+        own = getattr(factory, "from_settings", None)
+        if own is not None and own.__func__ is not ExecutionBackend.from_settings.__func__:
+            factory = own
+        settings = [] if spec.config_model is None else [check_model(spec.config_model)]
         try:
-            inspect.signature(factory).bind(name=self._name, **dict.fromkeys(fields))
+            inspect.signature(factory).bind(*settings, name=self._name)
         except TypeError as error:
-            keys = ", ".join(["name", *fields])
-            pytest.fail(f"the factory of {self._name!r} is called with {keys}: {error}")
+            words = " and ".join([*(model.__name__ for model in settings), "name="])
+            pytest.fail(f"the factory of {self._name!r} is called with {words}: {error}")
