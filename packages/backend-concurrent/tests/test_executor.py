@@ -7,7 +7,6 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from typing import Any
 
 import pytest
-from asyncflow_backend_concurrent import WorkerPool
 from loky import ProcessPoolExecutor as LokyExecutor  # type: ignore[import-untyped]
 from loky.backend import resource_tracker  # type: ignore[import-untyped]
 from radical.asyncflow.backend import TaskKind, TaskState
@@ -27,8 +26,8 @@ def make_processes() -> Executor:
 
 
 @pytest.fixture(
-    params=[lambda: ThreadPoolExecutor(2), make_processes, lambda: LokyExecutor(2), WorkerPool],
-    ids=["threads", "processes", "loky", "ours"],
+    params=[lambda: ThreadPoolExecutor(2), make_processes, lambda: LokyExecutor(2)],
+    ids=["threads", "processes", "loky"],
 )
 def executor(request: pytest.FixtureRequest) -> Executor:
     made: Executor = request.param()

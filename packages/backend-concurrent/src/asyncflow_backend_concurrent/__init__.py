@@ -9,13 +9,9 @@ from radical.asyncflow.lazy import lazy_names
 from .version import __version__
 
 if TYPE_CHECKING:
-    from ._executors.pool import WorkerPool
     from .backend import ConcurrentExecutionBackend
 
-__all__ = ["ConcurrentExecutionBackend", "WorkerPool", "__version__"]
+__all__ = ["ConcurrentExecutionBackend", "__version__"]
 
 # Imported on first use: a worker process and the listing of backends need neither.
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {"ConcurrentExecutionBackend": "backend", "WorkerPool": "_executors.pool"},
-)
+__getattr__, __dir__ = lazy_names(__name__, {"ConcurrentExecutionBackend": "backend"})
