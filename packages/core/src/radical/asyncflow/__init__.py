@@ -121,6 +121,8 @@ __all__ = [
 
 # Everything is imported when it is first asked for: a worker process, which needs one
 # small module, and a listing of backends start without the engine.
+_MODULES = ("errors", "factory", "registry")
+
 _HOMES = {
     **{name: "errors" for name in __all__ if name.endswith("Error")},
     "BackendEvent": "events",
@@ -154,18 +156,20 @@ _BACKENDS = {
 }
 """Classes of the official backends, by the name under which the registry finds them."""
 
-version_detail = __version__
-"""Read by the program radical-stack, which lists all radical.* packages."""
-
+# Everything is imported when it is first asked for: a worker process, which needs one
+# small module, and a listing of backends start without the engine.
 _load, _ = lazy_names(__name__, _HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("errors", "factory", "registry"):
+    if name in _MODULES:
         return import_module(f".{name}", __name__)
     if name in _BACKENDS:
         value = globals()[name] = _backend_class(name)
         return value
+    if name == "version_detail":
+        # The program radical-stack, which lists all radical.* packages, reads it.
+        return __version__
     return _load(name)
 
 

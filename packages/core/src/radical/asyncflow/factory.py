@@ -7,16 +7,15 @@ from typing import Any
 
 from ._discovery.registry import registry
 from .backend import ExecutionBackend
+from .registry import list_available_backends
 
 __all__ = ["create_backend", "create_backend_sync", "list_available_backends"]
-
-list_available_backends = registry.list_available_backends
 
 
 async def create_backend(
     name: str, /, config: Mapping[str, Any] | None = None, **more: Any
 ) -> ExecutionBackend:
-    """A new instance of the backend *name*, ready for `WorkflowEngine.create`, which starts it.
+    """Make an instance of the backend *name* for `WorkflowEngine.create`, which starts it.
 
     *config* and the keywords together are its settings; ``name=`` among them names
     the instance itself, for an engine with several backends of one kind.
@@ -33,5 +32,5 @@ async def create_backend(
 def create_backend_sync(
     name: str, /, config: Mapping[str, Any] | None = None, **more: Any
 ) -> ExecutionBackend:
-    """The same as `create_backend`, for code that cannot await; it raises the same."""
+    """Do the same as `create_backend`, for code that cannot await; it raises the same."""
     return registry.create(name, config, **more)

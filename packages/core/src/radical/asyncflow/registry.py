@@ -1,30 +1,96 @@
 """The backends that this process knows: list them, look one up, add one of your own.
 
-The functions are methods of the one `Registry` that the engine uses.
+Listing reads the metadata of installed distributions only.  A backend's module is
+imported when somebody asks for the backend; a failure of that is remembered until
+`refresh`, or until another version of its distribution is installed.  Every function may
+be called from any thread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from ._discovery.listing import BackendInfo
 from ._discovery.registry import registry
+from .backend import BackendSpec, Capabilities, ExecutionBackend
 
 __all__ = [
     "BackendInfo",
     "describe",
     "get_backend_spec",
-    "hooks",
     "list_available_backends",
-    "load_plugins",
     "refresh",
     "register_backend",
     "unregister_backend",
 ]
 
-describe = registry.describe
-get_backend_spec = registry.get_backend_spec
-hooks = registry.hooks
-list_available_backends = registry.list_available_backends
-load_plugins = registry.load_plugins
-refresh = registry.refresh
-register_backend = registry.register_backend
-unregister_backend = registry.unregister_backend
+
+def list_available_backends() -> dict[str, BackendInfo]:
+    """Return every known backend, ``{name: info}``: ours first, the others by alphabet.
+
+    Nothing is imported, and nothing that is wrong with a backend raises here.
+    """
+    return registry.list_available_backends()
+
+
+def get_backend_spec(name: str) -> BackendSpec:
+    """Return what the backend *name* declares; this loads its plugin, but not its class.
+
+    Raises:
+        BackendNotFoundError: unknown, not installed, or without a requirement.
+        BackendBrokenError: it does not load; ``__cause__`` is the real error.
+        BackendIncompatibleError: written for another core, contract or Python.
+    """
+    return registry.get_backend_spec(name)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return everything that ``asyncflow backends show`` says of *name*, ready for JSON.
+
+    The keys of `BackendInfo` and ``name``, ``core_version``, ``core_api_version``;
+    for a backend that loads also ``capabilities``, ``requirements``, ``api_version``
+    and ``config_schema`` (a JSON schema, or None if it takes no settings).
+
+    Raises:
+        BackendNotFoundError: no backend of this name is known.
+    """
+    return registry.describe(name)
+
+
+def register_backend(
+    name: str,
+    factory: str | Callable[..., ExecutionBackend],
+    *,
+    summary: str = "",
+    config_model: str | type | None = None,
+    capabilities: Capabilities | None = None,
+) -> None:
+    """Make *factory* known as *name*, in this process and before any installed backend.
+
+    Args:
+        factory: an `ExecutionBackend` class, another callable that makes instances,
+            or ``"module:Name"`` of either; called as `BackendSpec` says.
+        config_model: as in `BackendSpec`; without one the backend takes no settings.
+        capabilities: those of the class, if not given.
+
+    Raises:
+        ConfigurationError: *name* is registered already, or *factory* cannot be one.
+    """
+    registry.register_backend(
+        name, factory, summary=summary, config_model=config_model, capabilities=capabilities
+    )
+
+
+def unregister_backend(name: str) -> None:
+    """Take back `register_backend`.
+
+    Raises:
+        BackendNotFoundError: nothing of this name was registered by this program.
+    """
+    registry.unregister_backend(name)
+
+
+def refresh() -> None:
+    """Forget every load, good or failed; what this program registered stays."""
+    registry.refresh()
