@@ -35,7 +35,7 @@ class Scene:
 
     @property
     def number(self) -> int:
-        return self.future.number
+        return self.future._number
 
     async def is_alive(self) -> None:
         """A later task goes its ordinary way."""
@@ -203,7 +203,7 @@ async def test_reports_from_many_threads_at_once_all_arrive(scene: Scene) -> Non
             scene.backend.sink.running(number, 1)
             scene.backend.sink.done(number, 1, number)
 
-    numbers = [future.number for future in futures]
+    numbers = [future._number for future in futures]
     threads = [threading.Thread(target=report, args=(numbers[at::4],)) for at in range(4)]
     for thread in threads:
         thread.start()
@@ -439,7 +439,7 @@ async def test_a_remote_value_that_cannot_be_fetched_fails_whoever_wants_it() ->
         backend.hold()
         future = flow.function_task(identity)("x")
         await asyncio.sleep(0)
-        backend.sink.done(future.number, 1, Stuck())
+        backend.sink.done(future._number, 1, Stuck())
         with pytest.raises(OSError, match="the worker is gone"):
             await asyncio.wait_for(future, 10)
         backend.finish(future, "dropped")

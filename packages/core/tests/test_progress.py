@@ -16,7 +16,7 @@ import pytest
 from radical.asyncflow import TaskEvent, WorkflowEngine
 from radical.asyncflow._discovery.registry import registry
 from radical.asyncflow._display.progress import Board
-from radical.asyncflow._display.tally import FAILURES, NAMES, Tally
+from radical.asyncflow._display.tally import MAX_FAILURES, MAX_NAMES, Tally
 from radical.asyncflow._text import duration, error_line, printable, shorten
 from radical.asyncflow.engine._watchers import watchers
 from radical.asyncflow.errors import ConfigurationError, DependencyFailureError
@@ -86,13 +86,13 @@ class TestTally:
                 tally.take([_event(task_id, state, error=ValueError("x" * 9))], running, 0.0)
         assert not running
         assert len(tally.rows) == 1
-        assert tally.unlisted == 1000 - FAILURES
+        assert tally.unlisted == 1000 - MAX_FAILURES
 
     def test_names_beyond_the_bound_share_a_row(self) -> None:
         tally = Tally()
-        events = [_event(i, TaskState.PENDING, name=f"t{i}") for i in range(NAMES + 5)]
+        events = [_event(i, TaskState.PENDING, name=f"t{i}") for i in range(MAX_NAMES + 5)]
         tally.take(events, set(), 0.0)
-        assert len(tally.rows) == NAMES
+        assert len(tally.rows) == MAX_NAMES
         assert tally.others is not None
         assert tally.others.total == 5
 
@@ -204,7 +204,7 @@ class TestProgress:
     async def test_nothing_happens_where_there_is_no_terminal(self) -> None:
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             with flow.progress():
-                assert flow._dispatcher.observers.events is None
+                assert flow._dispatcher.run.observers.events is None
 
     async def test_force_shows_it_without_a_terminal(
         self, capsys: pytest.CaptureFixture[str]
@@ -235,7 +235,7 @@ class TestProgress:
 
             with pytest.raises(KeyError, match="mine"):
                 await body()
-            assert flow._dispatcher.observers.events is None
+            assert flow._dispatcher.run.observers.events is None
         assert sys.stdout is stdout
         assert _text(console).rfind("\x1b[?25h") > _text(console).rfind("\x1b[?25l")
 
@@ -259,7 +259,7 @@ class TestProgress:
     async def test_entering_twice_is_refused(self) -> None:
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             progress = flow.progress(console=_console())
-            with progress, pytest.raises(ConfigurationError, match="shown already"):
+            with progress, pytest.raises(ConfigurationError, match="already shown"):
                 progress.__enter__()
 
     async def test_a_run_without_tasks_shows_nothing(self) -> None:
@@ -336,7 +336,7 @@ class TestWatchers:
 
     async def test_nobody_observes_where_no_plugin_is_installed(self) -> None:
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
-            assert flow._dispatcher.observers.events is None
+            assert flow._dispatcher.run.observers.events is None
 
     async def test_a_watcher_that_raises_does_not_harm_the_engine(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

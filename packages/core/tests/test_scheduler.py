@@ -17,22 +17,22 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 
 
 class PlainNode(Node):
-    __slots__ = (*Node.FIELDS, "lane", "native", "origin", "spec")
+    __slots__ = (*Node.FIELDS, "_lane", "_native", "_origin", "_spec")
 
     def __init__(self, number: int, *args: Any, lane: Any = "here", native: bool = False) -> None:
-        self.number = number
-        self.spec = TaskSpec(f"t{number}", TaskKind.FUNCTION, print)
-        self.args = args
-        self.kwargs = {}
-        self.lane = lane
-        self.native = native
-        self.attempt = 1
-        self.dependents = self.followers = self.origin = None
-        self.stage = PENDING
-        self.blockers = 0
+        self._number = number
+        self._spec = TaskSpec(f"t{number}", TaskKind.FUNCTION, print)
+        self._args = args
+        self._kwargs = {}
+        self._lane = lane
+        self._native = native
+        self._attempt = 1
+        self._dependents = self._followers = self._origin = None
+        self._stage = PENDING
+        self._blockers = 0
 
     def __repr__(self) -> str:
-        return f"{self.spec.name}:{self.stage.name}"
+        return f"{self._spec.name}:{self._stage.name}"
 
 
 class Graph:
@@ -51,7 +51,7 @@ class Graph:
     def send(self, node: PlainNode) -> PlainNode:
         """As the engine does: out of the queue, to the backend."""
         self.scheduler.ready.remove(node)
-        self.scheduler.tasks[node.number] = node
+        self.scheduler.tasks[node._number] = node
         self.scheduler.submitted(node)
         return node
 
@@ -72,14 +72,14 @@ def test_a_task_without_dependencies_is_ready_at_once(graph: Graph) -> None:
 def test_a_task_waits_for_its_dependency(graph: Graph) -> None:
     first = graph.add()
     second = graph.add(first)
-    assert (second.stage, graph.ready()) == (PENDING, [first])
+    assert (second._stage, graph.ready()) == (PENDING, [first])
 
 
 def test_the_last_dependency_makes_a_task_ready(graph: Graph) -> None:
     first, second = graph.add(), graph.add()
     third = graph.add(first, second)
     graph.scheduler.succeed(graph.send(first))
-    assert third.stage is PENDING
+    assert third._stage is PENDING
     graph.scheduler.succeed(graph.send(second))
     assert graph.ready() == [third]
 
@@ -94,7 +94,7 @@ def test_a_dependency_named_twice_is_counted_twice_and_opens_once(graph: Graph) 
 def test_a_finished_dependency_does_not_hold(graph: Graph) -> None:
     first = graph.add()
     graph.scheduler.succeed(graph.send(first))
-    assert graph.add(first).stage is READY
+    assert graph.add(first)._stage is READY
 
 
 def test_tasks_become_ready_in_the_order_of_their_calls(graph: Graph) -> None:
@@ -107,7 +107,7 @@ def test_tasks_become_ready_in_the_order_of_their_calls(graph: Graph) -> None:
 def test_a_hold_keeps_a_task_until_it_is_released(graph: Graph) -> None:
     node = graph.add(holds=2)
     graph.scheduler.release(node)
-    assert node.stage is PENDING
+    assert node._stage is PENDING
     graph.scheduler.release(node)
     assert graph.ready() == [node]
 
@@ -116,7 +116,7 @@ def test_a_release_after_the_end_changes_nothing(graph: Graph) -> None:
     node = graph.add(holds=1)
     graph.scheduler.cancel(node)
     graph.scheduler.release(node)
-    assert (node.stage, graph.ready()) == (CANCELLED, [])
+    assert (node._stage, graph.ready()) == (CANCELLED, [])
 
 
 def test_only_the_first_running_is_news(graph: Graph) -> None:
@@ -129,7 +129,7 @@ def test_a_task_that_was_not_sent_cannot_succeed(graph: Graph, early: TaskState)
     node = graph.add(holds=1 if early is PENDING else 0)
     with pytest.raises(TransitionError):
         graph.scheduler.succeed(node)
-    assert node.stage is early
+    assert node._stage is early
 
 
 @pytest.mark.parametrize("end", ["succeed", "cancel", "fail"])
@@ -138,7 +138,7 @@ def test_a_task_ends_only_once(graph: Graph, end: str) -> None:
     graph.scheduler.succeed(node)
     with pytest.raises(TransitionError):
         getattr(graph.scheduler, end)(node, *([ValueError()] if end == "fail" else []))
-    assert node.stage is DONE
+    assert node._stage is DONE
 
 
 def test_a_failure_ends_all_that_depends_on_it_nearest_first(graph: Graph) -> None:
@@ -147,7 +147,7 @@ def test_a_failure_ends_all_that_depends_on_it_nearest_first(graph: Graph) -> No
     far = graph.add(near[0])
     ended = graph.scheduler.fail(graph.send(root), ValueError("bad"))
     assert [item.node for item in ended] == [root, *near, far]
-    assert {node.stage for node in graph.nodes} == {FAILED}
+    assert {node._stage for node in graph.nodes} == {FAILED}
 
 
 def test_a_cancellation_ends_all_that_depends_on_it_without_an_error(graph: Graph) -> None:
@@ -176,7 +176,7 @@ def test_a_dependent_of_two_failures_ends_once(graph: Graph) -> None:
     first, second = graph.add(), graph.add()
     graph.add(first, second)
     ends = graph.scheduler.fail(first, ValueError()) + graph.scheduler.fail(second, ValueError())
-    assert [item.node.number for item in ends] == [1, 3, 2]
+    assert [item.node._number for item in ends] == [1, 3, 2]
 
 
 def test_the_cause_is_the_root_however_long_the_chain(graph: Graph) -> None:
@@ -204,7 +204,7 @@ def test_a_late_dependent_of_a_failure_fails_with_the_same_root(graph: Graph) ->
 def test_a_late_dependent_of_a_cancelled_task_is_cancelled(graph: Graph) -> None:
     root = graph.add()
     graph.scheduler.cancel(root)
-    assert graph.add(root).stage is CANCELLED
+    assert graph.add(root)._stage is CANCELLED
 
 
 def test_all_failed_dependencies_are_named(graph: Graph) -> None:
@@ -227,7 +227,7 @@ def test_a_chain_of_a_hundred_thousand_fails_without_recursion(graph: Graph) -> 
 def test_a_retry_is_the_next_attempt(graph: Graph) -> None:
     node = graph.send(graph.add())
     graph.scheduler.retry(node, now=True)
-    assert (node.attempt, graph.ready()) == (2, [node])
+    assert (node._attempt, graph.ready()) == (2, [node])
 
 
 def test_a_delayed_retry_waits_for_its_requeue(graph: Graph) -> None:
@@ -249,9 +249,9 @@ def test_a_requeue_after_a_cancel_does_nothing(graph: Graph) -> None:
 def test_a_ready_task_can_wait_for_more(graph: Graph) -> None:
     other, node = graph.add(), graph.add()
     graph.scheduler.ready.remove(node)
-    graph.scheduler.tasks[node.number] = node
+    graph.scheduler.tasks[node._number] = node
     graph.scheduler.wait_more(node, [other])
-    assert node.stage is PENDING
+    assert node._stage is PENDING
     graph.scheduler.succeed(graph.send(other))
     assert graph.ready() == [node]
 
@@ -261,7 +261,7 @@ def test_to_wait_for_itself_through_another_is_a_cycle(graph: Graph) -> None:
     other = graph.add(graph.add(node))
     with pytest.raises(CycleError, match="'t1', which 't3' waits for, would wait for 't3'"):
         graph.scheduler.wait_more(node, [other])
-    assert node.stage is READY
+    assert node._stage is READY
 
 
 def test_a_finished_task_is_not_held(graph: Graph) -> None:
@@ -269,7 +269,7 @@ def test_a_finished_task_is_not_held(graph: Graph) -> None:
     second = graph.add(first)
     graph.scheduler.succeed(graph.send(first))
     assert graph.scheduler.unfinished() == [second]
-    assert first.dependents is None
+    assert first._dependents is None
 
 
 # ------------------------------------------------------- native dependencies
@@ -284,7 +284,7 @@ def test_a_native_dependent_is_sent_as_soon_as_its_dependency_was(graph: Graph) 
 
 def test_a_call_after_the_submission_follows_too(graph: Graph) -> None:
     first = graph.send(graph.add(native=True))
-    assert graph.add(first, native=True).stage is READY
+    assert graph.add(first, native=True)._stage is READY
 
 
 @pytest.mark.parametrize("other", [{"lane": "there", "native": True}, {"native": False}])
@@ -298,7 +298,7 @@ def test_who_cannot_take_references_waits_for_the_value(
     second = graph.add(first, **other)
     if not late:
         graph.send(first)
-    assert second.stage is PENDING
+    assert second._stage is PENDING
     graph.scheduler.succeed(first)
     assert graph.ready() == [second]
 
@@ -314,4 +314,4 @@ def test_a_follower_of_a_success_goes_on(graph: Graph) -> None:
     first = graph.send(graph.add(native=True))
     second = graph.send(graph.add(first, native=True))
     graph.scheduler.succeed(first)
-    assert (second.stage, first.followers) == (SUBMITTED, None)
+    assert (second._stage, first._followers) == (SUBMITTED, None)

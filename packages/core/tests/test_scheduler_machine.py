@@ -22,30 +22,30 @@ class WatchedNode(Node):
     """A node that checks each step of its own state."""
 
     __slots__ = (
-        *(name for name in Node.FIELDS if name != "stage"),
-        *("_stage", "lane", "native", "origin", "spec"),
+        *(name for name in Node.FIELDS if name != "_stage"),
+        *("_current", "_lane", "_native", "_origin", "_spec"),
     )
 
     def __init__(self, number: int, lane: str, native: bool, args: tuple[Any, ...]) -> None:
-        self.number = number
-        self.spec = TaskSpec(f"t{number}", TaskKind.FUNCTION, print)
-        self.lane = lane
-        self.native = native
-        self.args = args
-        self.kwargs = {}
-        self.attempt = 1
-        self.blockers = 0
-        self.dependents = self.followers = self.origin = None
-        self._stage = PENDING
+        self._number = number
+        self._spec = TaskSpec(f"t{number}", TaskKind.FUNCTION, print)
+        self._lane = lane
+        self._native = native
+        self._args = args
+        self._kwargs = {}
+        self._attempt = 1
+        self._blockers = 0
+        self._dependents = self._followers = self._origin = None
+        self._current = PENDING
 
     @property
-    def stage(self) -> TaskState:
-        return self._stage
+    def _stage(self) -> TaskState:
+        return self._current
 
-    @stage.setter
-    def stage(self, new: TaskState) -> None:
-        old, self._stage = self._stage, new
-        assert new in TRANSITIONS[old] or old is new is PENDING, (self.number, old, new)
+    @_stage.setter
+    def _stage(self, new: TaskState) -> None:
+        old, self._current = self._current, new
+        assert new in TRANSITIONS[old] or old is new is PENDING, (self._number, old, new)
 
 
 @dataclass
@@ -76,7 +76,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if other.end is DONE:
             return True
         # A native one on the same lane has only to be sent.
-        native = other.node.native and task.node.native and other.node.lane == task.node.lane
+        native = other.node._native and task.node._native and other.node._lane == task.node._lane
         return native and other.sent and other.end is None
 
     def state(self, task: Task) -> TaskState:
@@ -115,10 +115,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         return any(self.state(task) in states for task in self.model.values())
 
     def note(self, resolutions: Any, expected: set[int], end: TaskState) -> None:
-        assert {item.node.number for item in resolutions} == expected
+        assert {item.node._number for item in resolutions} == expected
         for item in resolutions:
             assert isinstance(item, Resolution)
-            number = item.node.number
+            number = item.node._number
             self.ends[number] = self.ends.get(number, 0) + 1
             assert item.state is end
             assert (item.error is not None) is (end is FAILED)
@@ -160,9 +160,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule()
     def submit(self) -> None:
         node = self.scheduler.ready.popleft()
-        if node.stage is READY:  # else it ended while it was in the queue
-            self.scheduler.tasks[node.number] = node
-            task = self.model[node.number]
+        if node._stage is READY:  # else it ended while it was in the queue
+            self.scheduler.tasks[node._number] = node
+            task = self.model[node._number]
             assert not task.delayed
             task.sent = True
             self.scheduler.submitted(node)
@@ -181,36 +181,36 @@ class SchedulerMachine(RuleBasedStateMachine):
         if any(self.model[need].end is not DONE for need in task.needs):
             return  # a follower: its backend orders it after what it needs
         task.end = DONE
-        self.ends[task.node.number] = self.ends.get(task.node.number, 0) + 1
+        self.ends[task.node._number] = self.ends.get(task.node._number, 0) + 1
         self.scheduler.succeed(task.node)
 
     @precondition(lambda self: self.any_in(PENDING, READY, SUBMITTED, RUNNING))
     @rule(data=st.data(), end=st.sampled_from([FAILED, CANCELLED]))
     def end(self, data: st.DataObject, end: TaskState) -> None:
         node = self.choose(data, PENDING, READY, SUBMITTED, RUNNING).node
-        doomed = self.doom(node.number, end)
+        doomed = self.doom(node._number, end)
         if end is CANCELLED:
             self.note(self.scheduler.cancel(node), doomed, end)
             return
-        cause = ValueError(node.number)
+        cause = ValueError(node._number)
         resolutions = self.scheduler.fail(node, cause)
         self.note(resolutions, doomed, end)
         for item in resolutions[1:]:
             assert isinstance(item.error, DependencyFailureError)
             assert item.error.__cause__ is cause
-            assert item.error.root == node.spec.name
+            assert item.error.root == node._spec.name
 
     @precondition(lambda self: self.any_in(SUBMITTED, RUNNING))
     @rule(data=st.data(), now=st.booleans())
     def retry(self, data: st.DataObject, now: bool) -> None:
         task = self.choose(data, SUBMITTED, RUNNING)
-        if task.node.native:
+        if task.node._native:
             return  # the engine lets no task that may be retried have followers
-        attempt = task.node.attempt
+        attempt = task.node._attempt
         task.sent = task.began = False
         task.delayed = not now
         self.scheduler.retry(task.node, now=now)
-        assert task.node.attempt == attempt + 1
+        assert task.node._attempt == attempt + 1
 
     @precondition(lambda self: any(task.delayed for task in self.model.values()))
     @rule(data=st.data())
@@ -224,13 +224,13 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), holds=st.integers(0, 1))
     def wait_more(self, data: st.DataObject, holds: int) -> None:
         node = self.scheduler.ready.popleft()
-        if node.stage is not READY:
+        if node._stage is not READY:
             return
-        self.scheduler.tasks[node.number] = node
-        task = self.model[node.number]
+        self.scheduler.tasks[node._number] = node
+        task = self.model[node._number]
         more = data.draw(st.lists(st.sampled_from(list(self.model)), min_size=1, max_size=3))
         live = [n for n in more if self.model[n].end in (None, DONE)]
-        cyclic = any(self.waits_for(need, node.number) for need in live)
+        cyclic = any(self.waits_for(need, node._number) for need in live)
         others = [self.model[need].node for need in live]
         try:
             resolutions = self.scheduler.wait_more(node, others, holds)
@@ -248,11 +248,11 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def every_state_is_as_recomputed(self) -> None:
         for number, task in self.model.items():
-            assert task.node.stage is self.state(task), number
+            assert task.node._stage is self.state(task), number
 
     @invariant()
     def what_is_ready_is_queued_once(self) -> None:
-        queued = [node.number for node in self.scheduler.ready if node.stage is READY]
+        queued = [node._number for node in self.scheduler.ready if node._stage is READY]
         expected = {
             number
             for number, task in self.model.items()
@@ -263,7 +263,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @invariant()
     def exactly_the_unfinished_are_held(self) -> None:
         alive = [n for n, t in self.model.items() if t.end is None]
-        assert [node.number for node in self.scheduler.unfinished()] == sorted(alive)
+        assert [node._number for node in self.scheduler.unfinished()] == sorted(alive)
         assert self.scheduler.has_room(len(alive) + 1)
         assert not self.scheduler.has_room(len(alive))
 
@@ -275,8 +275,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def a_finished_task_holds_nobody(self) -> None:
         for task in self.model.values():
             if task.end is not None:
-                assert task.node.dependents is None
-                assert task.node.followers is None
+                assert task.node._dependents is None
+                assert task.node._followers is None
 
 
 TestScheduler = SchedulerMachine.TestCase

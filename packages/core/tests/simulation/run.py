@@ -20,7 +20,7 @@ from radical.asyncflow import (
     TaskTimeoutError,
     WorkflowEngine,
 )
-from radical.asyncflow._task.future import RemoteTaskFuture
+from radical.asyncflow._task.future import EndReason, RemoteTaskFuture
 from radical.asyncflow.events import Event
 from radical.asyncflow.model import TaskState
 
@@ -82,13 +82,13 @@ class Run:
             for name, native in (("plain", False), ("native", True), ("other", rng.random() < 0.5))
         }
         self.flow = await WorkflowEngine.create(list(self.backends.values()), uid="simulation")
-        for name, lane in self.flow._dispatcher.lanes.items():
+        for name, lane in self.flow._dispatcher.run.lanes.items():
             self.backends[name].lane = lane
         if rng.random() < 0.5:
             # Every report then comes as if from another thread.
             self.flow._dispatcher._inbox._thread = 0
         if rng.random() < 0.3:
-            self.flow._dispatcher.observers.clock = self.loop.time
+            self.flow._dispatcher.run.observers.clock = self.loop.time
             self.flow.observe(self.note)
         for _ in range(rng.randrange(1, 40)):
             self.step()
@@ -216,11 +216,12 @@ class Run:
         call.ends += 1
         if not future.cancelled():
             future.exception()  # seen
-        if call.is_block and call.future.stage is not DONE:
+        if call.is_block and call.future._stage is not DONE:
             for member in call.members:
-                aux = member.future.aux
-                ending = aux is not None and aux.ending == "cancel"
-                assert member.future.stage >= DONE or ending, "a member outlived its block"
+                extras = member.future._extras
+                ending = extras.ending if extras is not None else None
+                ending = ending is not None and ending.reason is EndReason.CANCEL
+                assert member.future._stage >= DONE or ending, "a member outlived its block"
         self.trace.append((self.loop.time(), future.id, future.state, future.attempts))
 
     # -------------------------------------------------------------- the model
@@ -240,7 +241,7 @@ class Run:
         self.judge_remains()
 
     def judge_call(self, call: Call) -> None:
-        future, state = call.future, call.future.stage
+        future, state = call.future, call.future._stage
         assert state >= DONE, "never ended"
         if call.watched:
             assert call.ends == int(call.counted), f"ended {call.ends} times"
@@ -256,7 +257,7 @@ class Run:
             assert error is not None
             self.judge_failure(call, error)
         else:
-            assert all(need.future.stage is DONE for need in call.needs)
+            assert all(need.future._stage is DONE for need in call.needs)
             if not call.is_block:
                 assert self.fates(call)[-1] == "DONE"
                 assert set(self.fates(call)[:-1]) <= {"FAILED", "refused", "timeout"}
@@ -268,14 +269,14 @@ class Run:
             self.judge_attempts(call)
 
     def judge_failure(self, call: Call, error: BaseException) -> None:
-        bad = [need.future for need in call.needs if need.future.stage is FAILED]
+        bad = [need.future for need in call.needs if need.future._stage is FAILED]
         if isinstance(error, DependencyFailureError) and error.task == call.future.name:
             assert bad, "none of its dependencies failed"
             assert set(error.failed) <= {future.name for future in bad}
             roots = {
                 item.future.name: item.future.exception()
                 for item in self.calls
-                if item.future.stage is FAILED
+                if item.future._stage is FAILED
             }
             assert error.__cause__ is roots[error.root]
             return
@@ -283,7 +284,7 @@ class Run:
             assert (
                 isinstance(error, TaskTimeoutError | EngineClosedError)
                 or any(error is member.future.exception() for member in call.members
-                       if member.future.stage is FAILED)
+                       if member.future._stage is FAILED)
             ), "a block's failure is none of its members'"  # fmt: skip
             return
         fates = self.fates(call)
@@ -297,10 +298,10 @@ class Run:
         elif last == "refused":
             assert isinstance(error, BackendError)
         else:
-            key = (call.future.number, len(fates))
+            key = (call.future._number, len(fates))
             assert self.backend(call).first[key] == (FAILED, error)
         if last != "refused":
-            assert all(need.future.stage is DONE for need in call.needs)
+            assert all(need.future._stage is DONE for need in call.needs)
         assert len(fates) == call.attempts or self.closed_early or lost, "it had more attempts"
 
     def may_be_cancelled(self, call: Call) -> bool:
@@ -312,12 +313,12 @@ class Run:
             return True  # what the body awaited was cancelled
         outer = call.block
         return outer is not None and (
-            outer.future.stage in (FAILED, CANCELLED) or outer.future.attempt > 1
+            outer.future._stage in (FAILED, CANCELLED) or outer.future._attempt > 1
         )
 
     def judge_attempts(self, call: Call) -> None:
         backend = self.backend(call)
-        seen = sorted(attempt for number, attempt in backend.seen if number == call.future.number)
+        seen = sorted(attempt for number, attempt in backend.seen if number == call.future._number)
         if not backend.gone:
             assert seen == list(range(1, call.future.attempts + 1)), f"the backend saw {seen}"
 
@@ -329,7 +330,7 @@ class Run:
         backend = self.backend(call)
         fates = []
         for attempt in range(1, call.future.attempts + 1):
-            key = (call.future.number, attempt)
+            key = (call.future._number, attempt)
             if key in backend.refused:
                 fates.append("refused")
             elif key in backend.overdue:
@@ -356,10 +357,10 @@ class Run:
 
     def judge_remains(self) -> None:
         dispatcher = self.flow._dispatcher
-        assert not dispatcher.scheduler.unfinished()
-        assert not [node for node in dispatcher.scheduler.ready if node.stage < DONE]
-        assert not dispatcher.preparer._tasks
-        assert not any(lane.batch for lane in dispatcher.lanes.values())
+        assert not dispatcher.run.scheduler.unfinished()
+        assert not [node for node in dispatcher.run.scheduler.ready if node._stage < DONE]
+        assert not dispatcher.background._tasks
+        assert not any(lane.batch for lane in dispatcher.run.lanes.values())
         assert not asyncio.all_tasks(self.loop)
         if not self.chaos and not self.closed_early:
             assert not any(backend._waiting for backend in self.backends.values()), "not withdrawn"

@@ -75,7 +75,7 @@ async def test_a_task_led_by_hand_is_running_until_it_is_failed(
     backend.start_task("led", worker="w1")
     await _turns()
     assert future.state == "RUNNING"
-    assert backend.running() == [future.number]
+    assert backend.running() == [future._number]
     backend.fail("led", ValueError("as written"))
     with pytest.raises(ValueError, match="as written"):
         await future
@@ -113,7 +113,7 @@ async def test_a_cancel_of_spared_work_waits_for_the_script() -> None:
         backend.start_task(future)
         future.cancel()
         await _turns()
-        assert backend.running() == [future.number]
+        assert backend.running() == [future._number]
         backend.confirm_cancel(future)
         assert backend.running() == []
 

@@ -9,15 +9,13 @@ all of them, and costs less than the books that a backend would have to keep.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._graph.arguments import FLAT
 from .._task.future import NO_KWARGS, RemoteTaskFuture, TaskFuture
 from ..backend import TaskRef, TaskRequest
 from ..model import TaskState
-
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
+from .run import Run
 
 __all__ = ["send_behind"]
 
@@ -26,34 +24,34 @@ PENDING, READY, SUBMITTED = TaskState.PENDING, TaskState.READY, TaskState.SUBMIT
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
-def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> int:
+def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
     """Put the chain behind *node*, which goes with this batch, into the batch.
 
     Returns:
         How many tasks that were, at most *limit*.
     """
-    followed = dispatcher.scheduler.followed
-    observers = dispatcher.observers
-    call = node.call
+    followed = run.scheduler.followed
+    observers = run.observers
+    call = node._call
     lane: Any = call.lane
     append = lane.batch.append
     count = 0
-    while count < limit and call.leads:
-        heir: Any = node.dependents
-        if heir is None or isinstance(heir, list):
+    while count < limit and call.may_chain:
+        dependent: Any = node._dependents
+        if dependent is None or isinstance(dependent, list):
             break
-        call = heir.call
+        call = dependent._call
         if (
-            heir.blockers != 1
-            or heir.stage is not PENDING
-            or heir.binding != FLAT
-            or not call.link
+            dependent._blockers != 1
+            or dependent._stage is not PENDING
+            or dependent._binding != FLAT
+            or not call.may_follow
             or call.lane is not lane
         ):
             break
-        number = node.number
-        args = heir.args
-        kwargs = heir.kwargs
+        number = node._number
+        args = dependent._args
+        kwargs = dependent._kwargs
         refs: tuple[int, ...] = (number,)
         if not lane.executes:
             args, kwargs, refs = (), NO_KWARGS, ()
@@ -67,12 +65,17 @@ def send_behind(dispatcher: Dispatcher, node: TaskFuture[Any], limit: int) -> in
             reference = _new(TaskRef, refs)
             args = tuple([_value(value, node, reference) for value in args])
             kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
-        followed(node, heir)
-        append(_new(TaskRequest, (heir.number, heir.attempt, call.spec, args, kwargs, None, refs)))
+        followed(node, dependent)
+        append(
+            _new(
+                TaskRequest,
+                (dependent._number, dependent._attempt, call.spec, args, kwargs, None, refs),
+            )
+        )
         if observers.events is not None:
-            observers.tell(heir, READY)
-            observers.tell(heir, SUBMITTED)
-        node = heir
+            observers.tell(dependent, READY)
+            observers.tell(dependent, SUBMITTED)
+        node = dependent
         count += 1
     return count
 

@@ -10,43 +10,37 @@ no timer on this way.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from pathlib import Path
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 from .._graph.arguments import ATOMS, FLAT, NESTED, PLAIN
 from .._graph.plan_recorder import PlanRecorder
-from .._graph.scheduler import Scheduler
+from .._graph.scheduler import Node
 from .._task.call import Call
-from .._task.future import NO_KWARGS, RemoteTaskFuture, TaskFuture, aux_of
+from .._task.future import NO_KWARGS, Ending, EndReason, RemoteTaskFuture, TaskFuture, extras_of
 from .._task.scope import SCOPE, Scope
-from .._watch.carriage import Carriage
+from .._text import closest
 from .._watch.observers import Observer, Observers
-from ..backend import ExecutionBackend, Report, TaskRequest
+from ..backend import ExecutionBackend
 from ..backend._inbox import Inbox, Sink
 from ..backend._lane import Lane
-from ..errors import BackendError, CycleError, EngineClosedError, PendingLimitError
+from ..errors import BackendError, ConfigurationError, EngineClosedError, PendingLimitError
 from ..model import TaskKind, TaskSpec, TaskState
+from .background import Background
 from .collector import INTERVAL, PACE
+from .outbox import Outbox
 from .outcomes import Outcomes
-from .preparation import Preparer
+from .preparation import Preparation
 from .reports import Reports
+from .run import Run
 from .sending import sender
-from .values import StillOpen
-
-if TYPE_CHECKING:
-    from .._resume.recorder import Recorder
 
 __all__ = ["Dispatcher"]
 
-log = logging.getLogger("radical.asyncflow")
-
-PENDING, READY = TaskState.PENDING, TaskState.READY
-SUBMITTED, RUNNING = TaskState.SUBMITTED, TaskState.RUNNING
-DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+PENDING = TaskState.PENDING
 FUNCTION = TaskKind.FUNCTION
 
 BUDGET = 2000
@@ -55,20 +49,17 @@ BUDGET = 2000
 STRIDE = 500
 """Tasks sent before reports get their turn: what is done lets go of its memory."""
 
-_new = tuple.__new__  # a named tuple's own constructor costs three times as much
-
 
 class Dispatcher:
-    """The engine's machinery; `WorkflowEngine` is its face.
+    """The engine's machinery, and the `Owner` of its tasks; `WorkflowEngine` is its face.
 
     Attributes:
-        lanes: the backends by name, in the order they were given; the first is the default.
-        by_index: the same, by the number that their sinks know them by.
+        run: what all of the machinery shares.
+        background: the asyncio tasks that work for tasks.
+        outcomes: decides what the end of an attempt becomes.
+        outbox: takes what is prepared.
+        plan_recorder: remembers the graph for `WorkflowEngine.plan`.
         number: of the latest call.
-        references: some backend keeps values, or orders tasks itself.
-        journal: writes the journal, if there is one.
-        full: the lanes that have a batch.
-        gates: each is asked before a task is sent; it is not if one says True.
     """
 
     def __init__(
@@ -77,50 +68,71 @@ class Dispatcher:
         work_dir: Callable[[], Path],
         *,
         max_pending: int | None = None,
-        recorder: PlanRecorder,
+        plan_recorder: PlanRecorder,
     ) -> None:
-        self.uid = uid
-        self.loop = asyncio.get_running_loop()
-        self.lanes: dict[str, Lane] = {}
-        self.recorder = recorder
-        self.scheduler = Scheduler()
-        self.closed = False
-        self.journal: Recorder | None = None
-        self.gates: tuple[Callable[[TaskFuture[Any]], bool], ...] = ()
-        self.by_index: list[Lane] = []
+        self.plan_recorder = plan_recorder
+        self.number = 0
         self._work_dir = work_dir
         self._max_pending = max_pending
-        self.number = 0
         self._thread = get_ident()
-        self._inbox = Inbox(self.loop, self.pump)
+        self._loop = asyncio.get_running_loop()
+        self._inbox = inbox = Inbox(self._loop, self.pump)
+        self._observers = Observers(uid, inbox)
+        self.run = run = Run(uid, inbox, self._observers, work_dir)
+        self._scheduler = run.scheduler
+        self.background = Background(self._loop)
+        self.outcomes = Outcomes(run, self.background)
+        self.outbox = Outbox(run, self.outcomes)
+        self._preparation = Preparation(run, self, self.background, self.outcomes, self.outbox)
+        self._receive = Reports(run, self.outcomes, inbox).receive
+        self._send = sender(run, self.outcomes, self.outbox, self._preparation)
         self._pumping = False
         self._quick = False
-        self._hurried = True
-        self.full: list[Lane] = []
-        self.references = False
+        self._pump_requested = True
         self._idle: asyncio.Future[None] | None = None
-        self.observers = Observers(uid, self._inbox)
-        self.carriage: Carriage | None = None
-        self.outcomes = Outcomes(self)
-        self.reports = Reports(self, self._inbox)
-        self.preparer = Preparer(self, work_dir)
-        self._send = sender(self)
 
     # ---------------------------------------------------------------- backends
 
     def add_lane(self, backend: ExecutionBackend) -> tuple[Lane, Sink]:
-        lane = Lane(len(self.by_index), backend)
-        if lane.name in self.lanes:
+        """Add *backend* to those of the run; its first is the default.
+
+        Raises:
+            BackendError: another backend of this engine has the same name.
+        """
+        run = self.run
+        lane = Lane(len(run.lanes), backend)
+        if lane.name in run.lanes:
             raise BackendError(
                 f"two backends of one engine are called {lane.name!r}; give one another name="
             )
-        self.by_index.append(lane)
         # Where a backend keeps values or orders tasks itself, an argument may be a reference.
-        self.references |= lane.native or lane.remote
+        run.references |= lane.native or lane.remote
         self._quick |= lane.capabilities.quick
-        self._hurried = not self._quick
-        self.lanes[lane.name] = lane
-        return lane, Sink(self._inbox, lane.index, self.uid, self._work_dir)
+        self._pump_requested = not self._quick
+        run.lanes[lane.name] = lane
+        return lane, Sink(self._inbox, lane.index, run.uid, self._work_dir)
+
+    def bind(self, spec: TaskSpec) -> Call:
+        """Choose the backend of *spec*, and return what all calls of it share.
+
+        Raises:
+            ConfigurationError: there is no such backend, or it cannot honour an option.
+        """
+        recorded = self.run.journal is not None
+        if spec.kind is TaskKind.BLOCK:
+            return Call(self, spec, None, recorded=recorded)
+        lanes = self.run.lanes
+        name = spec.backend or next(iter(lanes))
+        lane = lanes.get(name)
+        if lane is None:
+            raise ConfigurationError(
+                f"task {spec.name!r}: this engine has no backend {name!r}{closest(name, lanes)} "
+                f"(it has: {', '.join(lanes)})"
+            )
+        lane.check(spec)
+        if spec.timeout is not None:
+            self.want_running()
+        return Call(self, spec, lane, recorded=recorded)
 
     # ------------------------------------------------------------------- calls
 
@@ -131,64 +143,71 @@ class Dispatcher:
         kwargs: Mapping[str, Any],
         workflow_id: str | None = None,
     ) -> TaskFuture[Any]:
-        """A new task and its future; its dependencies are found in the arguments."""
-        scheduler = self.scheduler
+        """Make a task and its future; its dependencies are found in the arguments.
+
+        Raises:
+            EngineClosedError: the engine was shut down.
+            RuntimeError: the call comes from another thread than the engine's.
+            PendingLimitError: as many tasks are unfinished as ``max_pending`` allows.
+        """
+        run = self.run
+        scheduler = self._scheduler
         if (
-            self.closed
+            run.closed
             or get_ident() != self._thread
             or (self._max_pending is not None and not scheduler.has_room(self._max_pending))
         ):
             raise self._refusal(call.spec)
         future: TaskFuture[Any]
         if call.remote:
-            future = RemoteTaskFuture(loop=self.loop)
-            future.remote = None
-            future.wanted = False
+            future = RemoteTaskFuture(loop=self._loop)
+            future._remote = None
+            future._wanted = False
         else:
-            future = TaskFuture(loop=self.loop)
+            future = TaskFuture(loop=self._loop)
         self.number = number = self.number + 1
         if not number % INTERVAL:
-            PACE.live(self.uid, len(scheduler.tasks) + len(scheduler.ready))
-        future.number = number
-        future.call = call
-        future.args = args
-        future.kwargs = kwargs = kwargs or NO_KWARGS
-        future.attempt = 1
-        future.dependents = future.followers = future.aux = None
-        future.stage = PENDING
+            PACE.live(run.uid, len(scheduler.tasks) + len(scheduler.ready))
+        future._number = number
+        future._call = call
+        future._args = args
+        future._kwargs = kwargs = kwargs or NO_KWARGS
+        future._attempt = 1
+        future._dependents = future._followers = future._extras = None
+        future._stage = PENDING
 
         # Most arguments are plain values or futures at the top level: found inline.
         binding = PLAIN
-        linked: list[TaskFuture[Any]] | None = None
+        dependencies: list[TaskFuture[Any]] | None = None
         holds = 0
         for value in (*args, *kwargs.values()) if kwargs else args:
             kind = type(value)
-            if (kind is TaskFuture or kind is RemoteTaskFuture) and value.call.dispatcher is self:
+            if (kind is TaskFuture or kind is RemoteTaskFuture) and value._call.owner is self:
                 binding = FLAT
-                if linked is None:
-                    linked = [value]
+                if dependencies is None:
+                    dependencies = [value]
                 else:
-                    linked.append(value)
+                    dependencies.append(value)
             elif kind not in ATOMS:
                 binding = NESTED
                 break
         if binding == NESTED:
-            linked, holds = self.preparer.find(future)
+            dependencies, holds = self._preparation.find(future)
         else:
-            future.binding = binding
+            future._binding = binding
 
         scope = SCOPE.get()
         if scope is not None or workflow_id is not None or not call.plain:
             self._place(future, scope, workflow_id)
-        if linked is not None or call.spec is not self.recorder.latest:
-            self.recorder.add(call.spec, number, linked)
-        if self.journal is not None:
-            self.journal.added(future, linked)
-        if self.observers.events is not None:
-            self.observers.add_task(future, linked, scope)
-        if self.carriage is not None:
-            self.carriage.load(future)
-        ended = scheduler.add(future, linked, holds)
+        if dependencies is not None or call.spec is not self.plan_recorder.latest:
+            self.plan_recorder.add(call.spec, number, dependencies)
+        if run.journal is not None:
+            run.journal.added(future, dependencies)
+        if self._observers.events is not None:
+            self._observers.add_task(future, dependencies, scope)
+        if run.carriage is not None:
+            run.carriage.load(future)
+        ended = scheduler.add(future, dependencies, holds)
         if ended:
             self.outcomes.resolve(ended)
         inbox = self._inbox
@@ -197,8 +216,8 @@ class Dispatcher:
         return future
 
     def _refusal(self, spec: TaskSpec) -> Exception:
-        """Why a call cannot be taken."""
-        if self.closed:
+        """Return why a call cannot be taken."""
+        if self.run.closed:
             return EngineClosedError(
                 f"task {spec.name!r} was called after the engine's shutdown; create a new engine"
             )
@@ -215,12 +234,12 @@ class Dispatcher:
 
     def _place(self, future: TaskFuture[Any], scope: Scope | None, workflow_id: str | None) -> None:
         """Note what only some calls have: a workflow, a block around them, a body to run here."""
-        aux = aux_of(future)
-        aux.workflow_id = workflow_id
-        if future.spec.kind is not FUNCTION:
-            aux.context = copy_context()
-        if scope is not None and scope.engine == self.uid:
-            aux.workflow_id = workflow_id or scope.workflow_id
+        extras = extras_of(future)
+        extras.workflow_id = workflow_id
+        if future._spec.kind is not FUNCTION:
+            extras.context = copy_context()
+        if scope is not None and scope.engine == self.run.uid:
+            extras.workflow_id = workflow_id or scope.workflow_id
             scope.add_member(future)
 
     # -------------------------------------------------------------------- pump
@@ -230,14 +249,15 @@ class Dispatcher:
         if self._pumping:
             return
         self._pumping = True
-        self._hurried = not self._quick
+        self._pump_requested = not self._quick
+        run = self.run
         inbox = self._inbox
-        ready = self.scheduler.ready
+        ready = self._scheduler.ready
         reports = inbox.reports
         inbox.awake = True
-        full = self.full
+        full = run.full
         send = self._send
-        receive = self.reports.receive
+        receive = self._receive
         budget = BUDGET
         finished = False
         try:
@@ -259,26 +279,26 @@ class Dispatcher:
             if not finished:
                 # Out of budget; or interrupted, as by a KeyboardInterrupt: `awake` is
                 # set, so nobody else would come back to what is left.
-                self.loop.call_soon(self.pump)
-        if self.journal is not None:
-            self.journal.flush()
-        if self.observers.events:
-            self.observers.deliver()
-        if self.scheduler.idle:
-            PACE.live(self.uid, 0)
+                self._loop.call_soon(self.pump)
+        if run.journal is not None:
+            run.journal.flush()
+        if self._observers.events:
+            self._observers.deliver()
+        if self._scheduler.idle:
+            PACE.live(run.uid, 0)
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
-    def hurry(self) -> None:
-        """Somebody is about to wait: send what is ready without another turn of the loop.
+    def request_pump(self) -> None:
+        """Send what is ready without another turn of the loop: somebody is about to wait.
 
         Once a turn at most: of many who wait, the others' tasks go in one batch.
         """
-        if self._hurried or not self.scheduler.ready:
+        if self._pump_requested or not self._scheduler.ready:
             return
         if self._pumping or get_ident() != self._thread:
             return
-        self._hurried = True
+        self._pump_requested = True
         self._inbox.wake()  # `pump` goes on with what is left, and ends the turn
         self._pumping = True
         try:
@@ -286,104 +306,33 @@ class Dispatcher:
         finally:
             self._pumping = False
 
-    def wake(self) -> None:
-        """See to it that a turn of `pump` comes."""
-        self._inbox.wake()
-
-    def absorb(self) -> None:
+    def take_reports(self) -> None:
         """Take in what was reported, so that a look at a state sees the present."""
-        if self._inbox.reports and get_ident() == self._thread:
-            self.pump()
-
-    def send_rare(self, node: TaskFuture[Any]) -> None:
-        """A block, a body to run, a nested argument, a lost backend."""
-        lane: Lane | None = node.lane
-        if lane is not None and lane.lost is not None:
-            self.outcomes.attempt_failed(node, lane.lost)
-            return
-        try:
-            self.preparer.begin(node)
-        except StillOpen as signal:
-            self.wait_more(node, signal.futures)
-        except (Exception, asyncio.CancelledError) as error:
-            self.unbound(node, error)
-
-    def unbound(self, node: TaskFuture[Any], error: BaseException) -> None:
-        """The arguments of *node* cannot be had, as a dependency's value could not be."""
-        if isinstance(error, asyncio.CancelledError):
-            self.outcomes.resolve(self.scheduler.cancel(node))
-        else:
-            self.outcomes.resolve(self.scheduler.fail(node, error))
-
-    def enqueue(
-        self,
-        node: TaskFuture[Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        command: Any = None,
-        refs: tuple[int, ...] = (),
-    ) -> None:
-        """*node* was prepared: it goes with the next batch of its backend."""
-        lane: Lane = node.lane
-        self._inbox.wake()
-        if lane.lost is not None:
-            self.outcomes.attempt_failed(node, lane.lost)
-            return
-        spec = node.spec
-        if self.carriage is not None and command is None:
-            spec, args = self.carriage.pack(node, args)
-        request = TaskRequest(node.number, node.attempt, spec, args, kwargs, command, refs)
-        if not lane.batch:
-            self.full.append(lane)
-        lane.batch.append(request)
-        self.scheduler.submitted(node)
-        if self.observers.events is not None:
-            self.observers.tell(node, SUBMITTED)
-
-    def wait_more(self, node: TaskFuture[Any], late: Iterable[TaskFuture[Any]]) -> None:
-        """Futures that *node* needs were found unfinished when it was about to be sent."""
-        here = [future for future in late if future.stage is not DONE]
-        if node.aux is not None and node.aux.linked is not None:
-            node.aux.linked.update(future.number for future in here)
-        away = [future for future in late if future.stage is DONE]
-        try:
-            ended = self.scheduler.wait_more(node, here, holds=len(away))
-        except CycleError as error:
-            self.outcomes.resolve(self.scheduler.fail(node, error))
-            return
-        self.outcomes.resolve(ended)
-        for future in away:
-            # The value is on another backend: it is fetched, and then the task goes on.
-            future.add_done_callback(lambda _: self.release(node))
-
-    def release(self, node: TaskFuture[Any]) -> None:
-        """Something that *node* waited for beside tasks is there."""
-        if node.stage is PENDING:
-            self.scheduler.release(node)
-            self._inbox.wake()
-
-    def refused(self, lane: Lane, batch: Sequence[TaskRequest], cause: Exception) -> None:
-        error = BackendError(f"backend {lane.name!r} refused the task: {cause}")
-        error.__cause__ = cause
-        self._inbox.reports.extend(
-            Report(request.task_id, request.attempt, FAILED, error) for request in batch
-        )
+        self._inbox.take_reports()
 
     # --------------------------------------------------------------- the rest
+
+    def cancel(self, future: Node, message: Any = None) -> None:
+        """Cancel the task of *future*."""
+        self.outcomes.end(cast(TaskFuture[Any], future), Ending(EndReason.CANCEL, message))
+
+    def fetch(self, future: Node) -> None:
+        """Bring the value of *future* here from where it was made."""
+        self.outcomes.fetch(cast(RemoteTaskFuture[Any], future))
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Tell *observer* of every event from now on.  Returns the function that ends it."""
         self.want_running()
-        return self.observers.add(observer)
+        return self._observers.add(observer)
 
     def want_running(self) -> None:
-        """From now on a RUNNING report wakes the loop: somebody counts from it."""
-        self._inbox.eager = True
+        """Have RUNNING reports wake the loop from now on: somebody counts from them."""
+        self.run.want_running()
 
     async def wait_idle(self) -> None:
         """Return when no task is unfinished."""
-        while not self.scheduler.idle:
+        while not self._scheduler.idle:
             if self._idle is None or self._idle.done():
-                self._idle = self.loop.create_future()
+                self._idle = self._loop.create_future()
             await asyncio.shield(self._idle)
         self._idle = None

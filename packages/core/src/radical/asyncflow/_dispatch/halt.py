@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from .._task.future import TaskFuture
+from .._task.future import Ending, EndReason, TaskFuture
 from ..model import TaskState
-
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
+from .outcomes import Outcomes
+from .run import Run
 
 __all__ = ["halt"]
 
 SUBMITTED, DONE = TaskState.SUBMITTED, TaskState.DONE
 
-LAST_WORDS = 1.0
+LAST_WORDS_S = 1.0
 """Seconds that a block has to end by itself when the tasks that it awaits were ended."""
 
 
-def halt(dispatcher: Dispatcher, why: Callable[[TaskFuture[Any]], BaseException]) -> None:
+def halt(run: Run, outcomes: Outcomes, why: Callable[[TaskFuture[Any]], BaseException]) -> None:
     """Fail every unfinished task, and every later one, with the error that *why* makes.
 
     What runs is ended as far as its backend can.  The bodies of blocks get to see how
     their members ended, before they are ended too.
     """
-    outcomes = dispatcher.outcomes
-    scheduler = dispatcher.scheduler
+    scheduler = run.scheduler
     outcomes.halting = why
 
     def refuse(node: TaskFuture[Any]) -> bool:
@@ -34,23 +32,22 @@ def halt(dispatcher: Dispatcher, why: Callable[[TaskFuture[Any]], BaseException]
         return True
 
     def end(*, blocks: bool) -> None:
-        for node in scheduler.unfinished():
+        for node in map(_as_future, scheduler.unfinished()):
             if (
-                node.stage < DONE
-                and (node.lane is None) is blocks
-                and not _is_done(dispatcher, node)
+                node._stage < DONE
+                and (node._lane is None) is blocks
+                and not run.awaits_record(node)
             ):
-                outcomes.end(cast(TaskFuture[Any], node), "halt")
+                outcomes.end(node, Ending(EndReason.HALT))
 
-    dispatcher.gates = (*dispatcher.gates[:1], refuse) if dispatcher.journal else (refuse,)
+    run.hold_back = refuse
     # From the youngest: no dependent then fails for the failure of a dependency.
-    for node in reversed(scheduler.unfinished()):
-        if node.stage < SUBMITTED:
-            refuse(cast(TaskFuture[Any], node))
+    for node in map(_as_future, reversed(scheduler.unfinished())):
+        if node._stage < SUBMITTED:
+            refuse(node)
     end(blocks=False)
-    dispatcher.loop.call_later(LAST_WORDS, lambda: end(blocks=True))
+    run.loop.call_later(LAST_WORDS_S, lambda: end(blocks=True))
 
 
-def _is_done(dispatcher: Dispatcher, node: Any) -> bool:
-    """Whether only its record is on the way: that result counts."""
-    return bool(dispatcher.journal is not None and node.entry.waiting)
+def _as_future(node: object) -> TaskFuture[Any]:
+    return cast(TaskFuture[Any], node)

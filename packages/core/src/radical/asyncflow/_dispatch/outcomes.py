@@ -1,7 +1,9 @@
 """What the end of an attempt becomes: a result, another attempt, a failure, a cancellation.
 
-Everything here runs in the engine's loop and decides with the scheduler's help; the
-dispatcher handles the common case, a plain function that succeeded, itself.
+This is the one place that decides what happens next to a task that was sent or begun.
+It decides with the scheduler's help; `reports` handles the common case, a plain function
+that succeeded, itself.  Where a method takes *when*, that is the time of what happened in
+seconds of `time.monotonic`, as its report has it; None stands for now.
 """
 
 from __future__ import annotations
@@ -10,131 +12,143 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from .._graph.scheduler import Resolution
-from .._task.future import Aux, RemoteTaskFuture, TaskFuture, aux_of, clear
+from .._task.future import (
+    Activity,
+    Ending,
+    EndReason,
+    Extras,
+    RemoteTaskFuture,
+    TaskFuture,
+    clear,
+    extras_of,
+)
 from .._text import safe_repr
 from ..backend import RemoteValue
 from ..backend._lane import Lane
 from ..errors import (
     BackendError,
     BackendLostError,
-    DependencyFailureError,
     ExecutableError,
     TaskExitError,
     TaskTimeoutError,
 )
 from ..model import ExecutableResult, TaskState
 from ..model._retry import retry_delay
-
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
+from .background import Background
+from .run import Run
 
 __all__ = ["Outcomes"]
 
 log = logging.getLogger("radical.asyncflow")
 
-READY, SUBMITTED, RUNNING = TaskState.READY, TaskState.SUBMITTED, TaskState.RUNNING
-DONE, FAILED, PENDING = TaskState.DONE, TaskState.FAILED, TaskState.PENDING
+PENDING, READY = TaskState.PENDING, TaskState.READY
+SUBMITTED, RUNNING, DONE = TaskState.SUBMITTED, TaskState.RUNNING, TaskState.DONE
 
-PATIENCE = 30.0
+CANCELLED = Ending(EndReason.CANCEL)
+
+PATIENCE_S = 30.0
 """Seconds that a backend has to end cancelled work before the future ends without it."""
 
 
 class Outcomes:
-    """The ends of one engine's tasks.
+    """The ends of one run's tasks.
 
     Attributes:
-        halting: makes the error of a task that a `Halt` ends.
+        halting: makes the error of a task that `halt` ends.
     """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
-        self._scheduler = dispatcher.scheduler
-        self._observers = dispatcher.observers
-        self._loop = dispatcher.loop
+    def __init__(self, run: Run, background: Background) -> None:
+        self._run = run
+        self._scheduler = run.scheduler
+        self._observers = run.observers
+        self._background = background
         self.halting: Callable[[TaskFuture[Any]], BaseException] | None = None
 
-    def began(self, node: TaskFuture[Any], worker: str | None) -> None:
-        """A worker began with *node*: its timeout starts."""
-        timeout = node.spec.timeout
-        if self._dispatcher.journal is not None:
-            self._dispatcher.journal.started(node, worker)
-        if worker is not None and (self._observers.events is not None or node.aux is not None):
-            aux_of(node).worker = worker
-        if timeout is not None and (aux := aux_of(node)).ending is None:
-            aux.timer = self._loop.call_later(timeout, self.end, node, "timeout")
+    # ----------------------------------------------------------------- success
 
-    def done(self, node: TaskFuture[Any], value: Any) -> None:
-        """A backend reported *node* done."""
-        if node.aux is None and not isinstance(value, ExecutableResult):
-            self.complete(node, value)
+    def began(self, node: TaskFuture[Any], worker: str | None, when: float | None = None) -> None:
+        """Start the timeout of *node*, with which a worker began."""
+        timeout = node._spec.timeout
+        if self._run.journal is not None:
+            self._run.journal.started(node, worker, when)
+        if worker is not None and (self._observers.events is not None or node._extras is not None):
+            extras_of(node).worker = worker
+        if timeout is not None and (extras := extras_of(node)).ending is None:
+            extras.timer = self._later(timeout, node, self.end, Ending(EndReason.TIMEOUT))
+
+    def done(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
+        """Take *value* as what a backend reports for *node*, which may still be a failure."""
+        if node._extras is None and not isinstance(value, ExecutableResult):
+            self.complete(node, value, when)
             return
-        aux = aux_of(node)
-        if aux.ending is not None:
-            self.ended(node)
+        extras = extras_of(node)
+        if extras.ending is not None:
+            self.ended(node, when)
             return
         if isinstance(value, ExecutableResult):
-            aux.result = value
+            extras.result = value
             if value.exit_code:
                 error = ExecutableError(_line(node), value.exit_code, *_tails(node, value))
-                self.attempt_failed(node, error)
+                self.attempt_failed(node, error, when)
                 return
             value = value.stdout
-        if aux.files is not None and node.lane is not None and node.lane.executes:
-            if aux.timer is not None:
-                aux.timer.cancel()
-            self._dispatcher.preparer.check_outputs(node, value)
+        if extras.files is not None and node._lane is not None and node._lane.executes:
+            extras.stop_timer()
+            self._background.work_for(
+                node, Activity.CHECK_OUTPUTS, self._check_outputs(node, extras, value)
+            )
             return
-        self.complete(node, value)
+        self.complete(node, value, when)
 
-    def complete(self, node: TaskFuture[Any], value: Any) -> None:
-        """*node* succeeded; with a journal, for good once that is written."""
-        journal = self._dispatcher.journal
-        if journal is not None:
-            if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
-                self._fetch_and_complete(node, value)
-                return
-            if journal.commit(node, value):
-                return
-        self.settle(node, value)
+    async def _check_outputs(self, node: TaskFuture[Any], extras: Extras, value: Any) -> None:
+        """Let *node* succeed with *value* if the files that it declared are there."""
+        from .._files.staging import check_outputs  # here, because most programs stage nothing
 
-    def settle(self, node: TaskFuture[Any], value: Any) -> None:
-        """*node* succeeded for good."""
+        files = extras.files
+        assert files is not None
+        try:
+            await check_outputs(files, self._run.folder(node))
+        except Exception as error:
+            extras.finish()
+            self.attempt_failed(node, error)
+        else:
+            extras.finish()
+            self.finish(node, value)
+
+    def finish(self, node: TaskFuture[Any], value: Any) -> None:
+        """Complete *node*, which came to its end in this loop, unless it was ended meanwhile."""
+        if node._stage < DONE:
+            if extras_of(node).ending is not None:
+                self.ended(node)
+            else:
+                self.complete(node, value)
+            self._run.wake()
+
+    def complete(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
+        """Let *node* succeed; with a journal, for good once that is written."""
+        journal = self._run.journal
+        if journal is None or not journal.record_result(node, value, when):
+            self.settle(node, value, when)
+
+    def settle(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
+        """Let *node* succeed for good."""
         self._scheduler.succeed(node)
         clear(node)
         if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
-            node.remote = value
-            if node.wanted:
+            node._remote = value
+            if node._wanted:
                 self.fetch(node)
         else:
             asyncio.Future.set_result(node, value)
         if self._observers.events is not None:
-            self._observers.tell(node, DONE)
-
-    def _fetch_and_complete(self, node: TaskFuture[Any], remote: RemoteValue) -> None:
-        """Bring a value here that the journal is to have, and leave it there for tasks there."""
-
-        async def bring() -> None:
-            try:
-                value = await remote.fetch()
-            except Exception as error:
-                aux_of(node).preparing = None
-                remote.release()
-                self.attempt_failed(node, error)
-                return
-            aux_of(node).preparing = None
-            if isinstance(node, RemoteTaskFuture):
-                node.remote = remote
-                node.wanted = True  # it is here
-            self.complete(node, value)
-
-        aux_of(node).preparing = self._dispatcher.preparer.spawn(bring())
+            self._observers.tell(node, DONE, None, when)
 
     def fetch(self, future: RemoteTaskFuture[Any]) -> None:
         """Bring a value here that stayed where it was made."""
-        remote = future.remote
+        remote = future._remote
         assert remote is not None
 
         async def bring() -> None:
@@ -154,131 +168,168 @@ class Outcomes:
                 if not future.done():
                     asyncio.Future.set_result(future, value)
 
-        self._dispatcher.preparer.spawn(bring())
+        self._background.spawn(bring())
 
     # ---------------------------------------------------------------- failures
 
-    def attempt_failed(self, node: TaskFuture[Any], error: BaseException) -> None:
-        """An attempt failed, on a backend or in this loop: run it again, or fail it for good."""
-        if node.stage >= DONE or self._is_waiting(node):
+    def attempt_failed(
+        self, node: TaskFuture[Any], error: BaseException, when: float | None = None
+    ) -> None:
+        """Run *node* again, or fail it for good: an attempt failed, there or in this loop."""
+        if node._stage >= DONE or self._run.awaits_record(node):
             return
         if not isinstance(error, BaseException):
             error = BackendError(
                 f"the backend reported a failure without an exception: {safe_repr(error)}"
             )
-        aux = node.aux
-        if aux is not None:
-            if aux.ending is not None:
-                self.ended(node)
+        extras = node._extras
+        if extras is not None:
+            if extras.ending is not None:
+                self.ended(node, when)
                 return
-            if aux.timer is not None:
-                aux.timer.cancel()
-                aux.timer = None
-            if aux.preparing is not None and aux.preparing is not asyncio.current_task():
-                aux.preparing.cancel()
-                aux.preparing = None
-        self._retry_or_fail(node, _as_failure(node, error))
+            extras.stop_timer()
+            if extras.work is not None and extras.work is not asyncio.current_task():
+                extras.stop_work()
+                extras.finish()
+        self._retry_or_fail(node, _as_failure(node, error), when)
 
-    def _retry_or_fail(self, node: TaskFuture[Any], error: BaseException) -> None:
+    def _retry_or_fail(
+        self, node: TaskFuture[Any], error: BaseException, when: float | None
+    ) -> None:
         delay = None
-        if not self._dispatcher.closed:
+        if not self._run.closed:
             try:
-                delay = retry_delay(node.spec.retries, node.attempt, error, random.random())
-            except Exception as bad:
-                bad.add_note(f"raised by the retry policy of task {node.name!r}")
-                error = bad
+                delay = retry_delay(node._spec.retries, node._attempt, error, random.random())
+            except KeyboardInterrupt:
+                raise
+            except BaseException as broken:  # the policy is the user's code
+                error = _policy_failed(node, broken, error)
         if delay is None:
-            self.resolve(self._scheduler.fail(node, error))
+            self.resolve(self._scheduler.fail(node, error), when)
             return
-        if self._dispatcher.journal is not None:
-            self._dispatcher.journal.attempt_failed(node, error)
+        if self._run.journal is not None:
+            self._run.journal.attempt_failed(node, error, when)
         self._scheduler.retry(node, now=not delay)
-        self._dispatcher.wake()
+        self._run.wake()
         if delay:
-            aux = aux_of(node)
-            aux.timer = self._loop.call_later(delay, self._again, node)
+            extras_of(node).timer = self._later(delay, node, self._again)
         if self._observers.events is not None:
-            self._observers.tell(node, READY, error)
+            self._observers.tell(node, READY, error, when)
 
     def _again(self, node: TaskFuture[Any]) -> None:
-        aux_of(node).timer = None
+        extras_of(node).timer = None
         self._scheduler.requeue(node)
-        self._dispatcher.wake()
+        self._run.wake()
 
-    def lose(self, lane: Lane, error: BaseException) -> None:
-        """The backend is gone, and every task that it held with it."""
+    def lose(self, lane: Lane, error: BaseException, when: float | None = None) -> None:
+        """Fail every task that *lane* holds: its backend is gone."""
         if not isinstance(error, BackendLostError):
             lost = BackendLostError(f"backend {lane.name!r} was lost: {error}")
             lost.__cause__ = error
             error = lost
         lane.lost = error
         if self._observers.events is not None:
-            self._observers.tell_down(lane, error)
+            self._observers.tell_down(lane, error, when)
         held = [
             cast(TaskFuture[Any], node)
             for node in self._scheduler.tasks.values()
-            if node.lane is lane and (node.stage is SUBMITTED or node.stage is RUNNING)
+            if node._lane is lane and (node._stage is SUBMITTED or node._stage is RUNNING)
         ]
         for node in held:
-            self.attempt_failed(node, error)
+            self.guard(node, self.attempt_failed, node, error, when)
+
+    def engine_failed(self, node: TaskFuture[Any], error: BaseException) -> None:
+        """Fail *node* with *error*, which the engine itself raised while it handled the task.
+
+        Whatever state the error left behind, the future ends: a task that never ends is
+        worse than one that fails.
+        """
+        log.error(
+            "the engine failed on task %s %r; please report this",
+            node.id,
+            node.name,
+            exc_info=error,
+        )
+        error.add_note(f"raised by the engine itself while it handled task {node.name!r}")
+        try:
+            if node._stage < DONE:
+                self.resolve(self._scheduler.fail(node, error))
+        except Exception:
+            log.exception("task %s %r could not be taken out of the graph", node.id, node.name)
+        if not node.done():
+            asyncio.Future.set_exception(node, error)
+
+    def guard(self, node: TaskFuture[Any], step: Callable[..., object], *args: Any) -> None:
+        """Call *step*; if that raises, fail *node* with the error.
+
+        For callbacks of the loop, which would log the error and leave the future pending.
+        """
+        try:
+            step(*args)
+        except Exception as error:
+            self.engine_failed(node, error)
+
+    def _later(
+        self, seconds: float, node: TaskFuture[Any], step: Callable[..., object], *args: Any
+    ) -> asyncio.TimerHandle:
+        return self._run.loop.call_later(seconds, self.guard, node, step, node, *args)
 
     # ------------------------------------------------------------ cancellation
 
-    def end(self, node: TaskFuture[Any], why: str, message: Any = None) -> None:
-        """Cancel *node*, or time it out."""
-        self._dispatcher.absorb()
-        stage = node.stage
+    def end(self, node: TaskFuture[Any], ending: Ending = CANCELLED) -> None:
+        """End *node*: cancel it, time it out, or halt it with the run."""
+        self._run.take_reports()
+        stage = node._stage
         if stage >= DONE:
             if not node.done():
                 # Done, with its value elsewhere: only the fetch is given up.
-                asyncio.Future.cancel(node, message)
+                asyncio.Future.cancel(node, ending.message)
             return
         if stage is PENDING or stage is READY:
-            aux_of(node).message = message
+            extras_of(node).ending = ending
             self.resolve(self._scheduler.cancel(node))
             return
-        aux = aux_of(node)
-        if aux.ending is not None:
-            if why == "cancel" and aux.ending == "timeout":
+        extras = extras_of(node)
+        if extras.ending is not None:
+            was = extras.ending.reason
+            if ending.reason is EndReason.CANCEL and was is EndReason.TIMEOUT:
                 # The attempt is being ended already; now there shall be no other.
-                aux.ending, aux.message = why, message
+                extras.ending = ending
             return
-        aux.ending = why
-        aux.message = message
-        if aux.timer is not None:
-            aux.timer.cancel()
-            aux.timer = None
-        lane: Lane | None = node.lane
+        extras.ending = ending
+        extras.stop_timer()
+        lane: Lane | None = node._lane
         if lane is None:
-            self._cancel_members(aux)
-            if aux.preparing is not None:
-                aux.preparing.cancel()
-            return
-        if aux.preparing is not None or self._is_waiting(node):
-            if aux.preparing is not None:
-                aux.preparing.cancel()
+            self.cancel_members(node)
+            extras.stop_work()
+        elif extras.work is not None or self._run.awaits_record(node):
+            extras.stop_work()
             self.ended(node)
+        else:
+            self._end_remotely(node, extras, lane)
+
+    def _end_remotely(self, node: TaskFuture[Any], extras: Extras, lane: Lane) -> None:
+        """Have the backend end *node*'s work, and wait for that where it says that it can."""
+        self._ask_to_cancel(lane, [node._number])
+        self._run.take_reports()
+        if node._stage >= DONE or extras.ending is None:
             return
-        self._tell_backend(lane, [node.number])
-        self._dispatcher.absorb()
-        if node.stage >= DONE or aux.ending is None:
-            return
-        if node.spec.kind in lane.capabilities.kills_running:
-            aux.timer = self._loop.call_later(PATIENCE, self._impatient, node)
+        if node._spec.kind in lane.capabilities.kills_running:
+            extras.timer = self._later(PATIENCE_S, node, self._give_up)
         else:
             self.ended(node)
 
-    def _impatient(self, node: TaskFuture[Any]) -> None:
+    def _give_up(self, node: TaskFuture[Any]) -> None:
         log.warning(
             "backend %r did not end the work of %s %r within %g s; its future ends now",
             node.backend,
             node.id,
             node.name,
-            PATIENCE,
+            PATIENCE_S,
         )
         self.ended(node)
 
-    def _tell_backend(self, lane: Lane, numbers: Sequence[int]) -> None:
+    def _ask_to_cancel(self, lane: Lane, numbers: Sequence[int]) -> None:
         try:
             lane.backend.cancel(numbers)
         except Exception:
@@ -288,128 +339,84 @@ class Outcomes:
                 if node is not None:
                     self.ended(node)
 
-    def ended(self, node: TaskFuture[Any]) -> None:
-        """*node*'s work is over because it was told to end (or the backend says so)."""
-        aux = aux_of(node)
-        if aux.timer is not None:
-            aux.timer.cancel()
-            aux.timer = None
-        if aux.ending == "timeout":
-            aux.ending = None
-            self._retry_or_fail(node, TaskTimeoutError(node.name, node.spec.timeout or 0.0))
-        elif aux.ending == "halt" and self.halting is not None:
-            self.resolve(self._scheduler.fail(node, self.halting(node)))
+    def ended(self, node: TaskFuture[Any], when: float | None = None) -> None:
+        """Resolve *node*, whose work is over because it was ended, or as the backend says."""
+        extras = extras_of(node)
+        extras.stop_timer()
+        reason = None if extras.ending is None else extras.ending.reason
+        if reason is EndReason.TIMEOUT:
+            extras.ending = None
+            self._retry_or_fail(node, TaskTimeoutError(node.name, node._spec.timeout or 0.0), when)
+        elif reason is EndReason.HALT and self.halting is not None:
+            self.resolve(self._scheduler.fail(node, self.halting(node)), when)
         else:
-            self.resolve(self._scheduler.cancel(node))
+            self.resolve(self._scheduler.cancel(node), when)
 
-    def _is_waiting(self, node: TaskFuture[Any]) -> bool:
-        """Whether *node* is done but for its record."""
-        return self._dispatcher.journal is not None and node.entry.waiting
-
-    def resolve(self, ended: Sequence[Resolution]) -> None:
-        """Give the futures of *ended* their ends, and withdraw what was sent for them."""
+    def resolve(self, ended: Sequence[Resolution], when: float | None = None) -> None:
+        """Resolve the futures of *ended*, and withdraw what was sent for them."""
         withdrawn: dict[Lane, list[int]] = {}
-        journal = self._dispatcher.journal
-        for place, (node, state, error, was, inherited) in enumerate(ended):
-            future: Any = node
-            aux = future.aux
-            message = None
-            if aux is not None:
-                message = aux.message
-                if aux.timer is not None:
-                    aux.timer.cancel()
-                if aux.preparing is not None:
-                    aux.preparing.cancel()
-                self._cancel_members(aux)
-            if place and was >= SUBMITTED and node.lane is not None:
-                withdrawn.setdefault(node.lane, []).append(node.number)
-            clear(future)
-            if was is PENDING or (was is READY and (place or error is None)):
-                future.attempt -= 1  # this attempt was never made
-            if journal is not None:
-                journal.ended(future, state, error)
-            if future.done():
-                continue
-            if error is not None:
-                asyncio.Future.set_exception(future, error)
-                if inherited:
-                    # Its dependents carry the failure on: no "never retrieved" for this one.
-                    future._log_traceback = False
-            else:
-                asyncio.Future.cancel(future, message)
-            if self._observers.events is not None:
-                self._observers.tell(future, state, error)
+        for place, resolution in enumerate(ended):
+            node = resolution.node
+            if place and resolution.was >= SUBMITTED and node._lane is not None:
+                withdrawn.setdefault(node._lane, []).append(node._number)
+            self._resolve_one(resolution, when, first=not place)
         for lane, numbers in withdrawn.items():
-            self._tell_backend(lane, numbers)
-        self._dispatcher.wake()
+            self._ask_to_cancel(lane, numbers)
+        self._run.wake()
 
-    def _cancel_members(self, aux: Aux) -> None:
-        members, aux.members = aux.members, None
-        for member in sorted(members or (), key=lambda member: member.number):
+    def _resolve_one(self, resolution: Resolution, when: float | None, *, first: bool) -> None:
+        future: Any = resolution.node
+        _, state, error, was, inherited = resolution
+        extras: Extras | None = future._extras
+        message = None
+        if extras is not None:
+            message = None if extras.ending is None else extras.ending.message
+            extras.stop_timer()
+            extras.stop_work()
+            self.cancel_members(future)
+        clear(future)
+        if was is PENDING or (was is READY and (not first or error is None)):
+            future._attempt -= 1  # this attempt was never made
+        if self._run.journal is not None:
+            self._run.journal.ended(future, state, error, when)
+        if future.done():
+            return
+        if error is not None:
+            asyncio.Future.set_exception(future, error)
+            if inherited:
+                # Its dependents carry the failure on: no "never retrieved" for this one.
+                future._log_traceback = False
+        else:
+            asyncio.Future.cancel(future, message)
+        if self._observers.events is not None:
+            self._observers.tell(future, state, error, when)
+
+    def cancel_members(self, node: TaskFuture[Any]) -> None:
+        """Cancel the unfinished tasks that the block *node* called."""
+        extras = node._extras
+        if extras is None:
+            return
+        members, extras.members = extras.members, None
+        for member in sorted(members or (), key=lambda member: member._number):
             if not member.done():
-                self.end(member, "cancel")
+                self.end(member)
 
     def cancel_all(self) -> None:
         """Cancel every unfinished task."""
         for node in self._scheduler.unfinished():
-            if node.stage < DONE:
-                self.end(cast(TaskFuture[Any], node), "cancel")
+            if node._stage < DONE:
+                self.end(cast(TaskFuture[Any], node))
 
     def abandon(self) -> None:
-        """End every future that is left, whatever its work does."""
+        """Cancel every future that is left, whatever its work does."""
         for node in self._scheduler.unfinished():
-            if node.stage < DONE:
-                log.warning("task %s %r did not end in time", node.number, node.spec.name)
+            if node._stage < DONE:
+                _warn_of_late(cast(TaskFuture[Any], node))
                 self.resolve(self._scheduler.cancel(node))
-
-    # ------------------------------------ tasks that are under way in this loop
-
-    def block_began(self, node: TaskFuture[Any]) -> None:
-        self._scheduler.submitted(node)
-        self._scheduler.running(node)
-        if self._observers.events is not None:
-            self._observers.tell(node, RUNNING)
-        if node.spec.timeout is not None or self._dispatcher.journal is not None:
-            self.began(node, None)
-
-    def block_failed(self, node: TaskFuture[Any], error: BaseException) -> None:
-        """A block's body raised; what it began is cancelled."""
-        if node.aux is not None:
-            self._cancel_members(node.aux)
-        self.attempt_failed(node, error)
-
-    # ------------------------------------------- what the preparer has to tell
-
-    def finish(self, node: TaskFuture[Any], value: Any) -> None:
-        """*node* came to its end in this loop: a block, or the check of output files."""
-        if node.stage < DONE:
-            if aux_of(node).ending is not None:
-                self.ended(node)
-            else:
-                self.complete(node, value)
-            self._dispatcher.wake()
-
-    def finish_cancelled(self, node: TaskFuture[Any]) -> None:
-        """What *node* did in this loop was cancelled."""
-        if node.stage < DONE:
-            self.ended(node)
-            self._dispatcher.wake()
-
-    def foreign_failed(
-        self, node: TaskFuture[Any], awaited: asyncio.Future[Any], error: BaseException
-    ) -> None:
-        """An awaitable of somebody else's, among *node*'s arguments, failed."""
-        if isinstance(awaited, TaskFuture):  # of another engine
-            name = awaited.name
-        else:
-            name = awaited.get_name() if isinstance(awaited, asyncio.Task) else repr(awaited)
-        failure = DependencyFailureError(node.name, [name], name, error)
-        failure.__cause__ = error
-        self.resolve(self._scheduler.fail(node, failure))
 
 
 def _as_failure(node: TaskFuture[Any], error: BaseException) -> BaseException:
-    """*error*, or what stands for it where raising it would end more than the task."""
+    """Return *error*, or what stands for it where raising it would end more than the task."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     wrapped = TaskExitError(node.name, error)
@@ -417,11 +424,31 @@ def _as_failure(node: TaskFuture[Any], error: BaseException) -> BaseException:
     return wrapped
 
 
+def _policy_failed(
+    node: TaskFuture[Any], broken: BaseException, error: BaseException
+) -> BaseException:
+    """Return the error of a retry policy that raised *broken* when it was asked about *error*."""
+    if broken is error:
+        return error  # it raised what it was asked about
+    broken.add_note(
+        f"raised by the retry policy of task {node.name!r}; the task's own error is the cause"
+    )
+    broken.__cause__ = error
+    return _as_failure(node, broken)
+
+
+def _warn_of_late(node: TaskFuture[Any]) -> None:
+    """Tell that *node* did not end in time, and what the engine did for it meanwhile."""
+    activity = None if node._extras is None else node._extras.activity
+    detail = "" if activity is None else f": {activity.value}"
+    log.warning("task %s %r did not end in time%s", node.id, node.name, detail)
+
+
 def _line(node: TaskFuture[Any]) -> str:
-    return str(node.aux.command) if node.aux is not None else node.name
+    return str(node._extras.command) if node._extras is not None else node.name
 
 
 def _tails(node: TaskFuture[Any], result: ExecutableResult) -> tuple[str, str]:
-    if node.spec.capture_stdio:
+    if node._spec.capture_stdio:
         return f"(in {result.stdout})", f"(in {result.stderr})"
     return result.stdout, result.stderr

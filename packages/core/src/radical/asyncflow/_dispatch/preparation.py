@@ -1,8 +1,8 @@
 """What happens between "all dependencies are there" and "sent".
 
-Finding everything special among a call's arguments, awaiting what is foreign, staging
-files, running the body of an executable or a prompt task, and running blocks: all in
-the engine's loop, as asyncio tasks that this class keeps.
+Finding everything special among a call's arguments, awaiting what is no task of this
+engine, staging files, running the body of an executable or a prompt task, and running
+blocks: all in the engine's loop, as asyncio tasks that `Background` keeps.
 """
 
 from __future__ import annotations
@@ -10,47 +10,63 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 from .._files.declared import FileSet, InputFile, OutputFile
 from .._graph.arguments import FLAT, NESTED, PLAIN, rewrite_call
-from .._task.future import Aux, TaskFuture, aux_of
+from .._task.future import Activity, Arguments, Extras, TaskFuture, extras_of
+from .._task.owner import Owner
 from .._task.scope import SCOPE, Scope
+from ..errors import DependencyFailureError
 from ..model import Command, Prompt, TaskKind, TaskState
+from .background import Background
 from .blocks import watch
-from .values import substitute
+from .outbox import Outbox
+from .outcomes import Outcomes
+from .run import Run
+from .values import StillOpen, substitute
 
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
+__all__ = ["Preparation"]
 
-__all__ = ["Preparer"]
+READY, RUNNING, DONE = TaskState.READY, TaskState.RUNNING, TaskState.DONE
 
 
-class Preparer:
-    """Gets tasks ready to be sent, for one `Dispatcher`."""
+class Preparation:
+    """Gets the tasks of one run ready to be sent.
 
-    def __init__(self, dispatcher: Dispatcher, work_dir: Callable[[], Path]) -> None:
-        self._dispatcher = dispatcher
-        self._work_dir = work_dir
-        self._tasks: set[asyncio.Task[Any]] = set()
+    Args:
+        owner: whose tasks they are; a future of any other is an outside awaitable.
+    """
+
+    def __init__(
+        self, run: Run, owner: Owner, background: Background, outcomes: Outcomes, outbox: Outbox
+    ) -> None:
+        self._run = run
+        self._owner = owner
+        self._background = background
+        self._outcomes = outcomes
+        self._outbox = outbox
         self._unbegun: set[asyncio.Task[Any]] = set()
 
     # ------------------------------------------------------------------- calls
 
     def find(self, node: TaskFuture[Any]) -> tuple[list[TaskFuture[Any]] | None, int]:
-        """Futures anywhere in *node*'s arguments, and how many foreign ones to wait for.
+        """Find the futures anywhere in *node*'s arguments, its files, and other awaitables.
+
+        Returns:
+            The tasks of this engine among them, and for how many others it has to wait.
 
         Raises:
             TypeError: a future belongs to another event loop.
         """
-        dispatcher = self._dispatcher
-        linked: list[TaskFuture[Any]] = []
-        foreign: dict[int, asyncio.Future[Any]] = {}
-        keep: list[Any] = []
+        owner = self._owner
+        dependencies: list[TaskFuture[Any]] = []
+        arguments = Arguments()
+        outside = arguments.outside_awaitables
         files = FileSet([], [])
 
         def look(leaf: Any) -> Any:
@@ -60,174 +76,189 @@ class Preparer:
                     look(leaf.source)
             elif isinstance(leaf, OutputFile):
                 files.outputs.append(leaf)
-            elif isinstance(leaf, TaskFuture) and leaf.dispatcher is dispatcher:
-                linked.append(leaf)
-            elif hasattr(type(leaf), "__await__") and id(leaf) not in foreign:
-                foreign[id(leaf)] = self._adopt(leaf)
-                keep.append(leaf)
+            elif isinstance(leaf, TaskFuture) and leaf._owner is owner:
+                dependencies.append(leaf)
+            elif hasattr(type(leaf), "__await__") and id(leaf) not in outside:
+                outside[id(leaf)] = self._adopt(leaf)
+                arguments.pinned.append(leaf)
             return leaf
 
-        rewrite_call(node.args, node.kwargs, look)
-        aux = node.aux
-        if foreign or files.inputs or files.outputs:
-            aux = node.aux = Aux()
-            if foreign:
-                aux.foreign = foreign
-                aux.keep = keep
+        rewrite_call(node._args, node._kwargs, look)
+        extras = node._extras
+        if outside or files.inputs or files.outputs:
+            extras = node._extras = Extras()
+            if outside:
+                extras.arguments = arguments
             if files.inputs or files.outputs:
                 files.check()
-                aux.files = files
+                extras.files = files
         mutable = any(
             isinstance(value, list | tuple | dict | set | frozenset | deque)
-            for value in (*node.args, *node.kwargs.values())
+            for value in (*node._args, *node._kwargs.values())
         )
-        if mutable and node.native:
-            aux_of(node).linked = {other.number for other in linked}
-        if aux is not None or mutable:
-            node.binding = NESTED
+        if mutable and node._native:
+            arguments.dependencies = {other._number for other in dependencies}
+            extras_of(node).arguments = arguments
+        if extras is not None or mutable:
+            node._binding = NESTED
         else:
-            node.binding = FLAT if linked else PLAIN
-        for future in foreign.values():
-            future.add_done_callback(lambda done: self._arrived(node, done))
-        return linked or None, len(foreign)
+            node._binding = FLAT if dependencies else PLAIN
+        for future in outside.values():
+            future.add_done_callback(
+                lambda done: self._outcomes.guard(node, self._arrived, node, done)
+            )
+        return dependencies or None, len(outside)
 
     def _adopt(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
-        """A foreign awaitable as a future of this loop; a coroutine begins to run."""
+        """Return *awaitable* as a future of this loop; a coroutine begins to run."""
         if isinstance(awaitable, asyncio.Future):
-            if awaitable.get_loop() is not self._dispatcher.loop:
+            if awaitable.get_loop() is not self._run.loop:
                 raise TypeError(
                     f"{awaitable!r} belongs to another event loop; a task can only wait for "
                     "futures of the loop that its engine runs in"
                 )
             return awaitable
         if inspect.iscoroutine(awaitable):
-            return self.spawn(awaitable)
+            return self._background.spawn(awaitable)
 
         async def wait() -> Any:
             return await awaitable
 
-        return self.spawn(wait())
+        return self._background.spawn(wait())
 
     def _arrived(self, node: TaskFuture[Any], done: asyncio.Future[Any]) -> None:
-        if node.stage is not TaskState.PENDING:
+        if node._stage is not TaskState.PENDING:
             if not done.cancelled():
                 done.exception()  # seen: the task has ended for another reason
             return
         if done.cancelled():
             node.cancel(f"an awaitable among the arguments of {node.name!r} was cancelled")
         elif (error := done.exception()) is not None:
-            self._dispatcher.outcomes.foreign_failed(node, done, error)
+            self._outcomes.resolve(
+                self._run.scheduler.fail(node, _outside_failure(node, done, error))
+            )
         else:
-            self._dispatcher.release(node)
+            self._outbox.release(node)
 
     # ----------------------------------------------------------------- sending
 
-    def begin(self, node: TaskFuture[Any]) -> None:
-        """Get *node* on its way; it is sent at once where nothing has to be awaited.
+    def send(self, node: TaskFuture[Any]) -> None:
+        """Send *node*, or begin what has to be done before: it is no plain function call.
 
-        Raises:
-            StillOpen: a future among the arguments is unfinished.
+        A block, a body to run, a nested argument, or a task of a backend that was lost.
         """
-        dispatcher = self._dispatcher
-        args, kwargs, refs = substitute(node)
-        spec = node.spec
-        aux = node.aux
-        if dispatcher.observers.events is not None:
-            dispatcher.observers.tell(node, TaskState.READY)
-        if spec.kind is TaskKind.BLOCK:
-            assert aux is not None
-            self._start(node, aux, self._run_block(node, aux, args, kwargs))
-        elif not node.lane.executes or (
-            spec.kind is TaskKind.FUNCTION and (aux is None or aux.files is None)
-        ):
-            dispatcher.enqueue(node, args, kwargs, None, refs)
-        else:
-            assert aux is not None
-            self._start(node, aux, self._run_body(node, aux, args, kwargs, refs))
+        lane = node._lane
+        if lane is not None and lane.lost is not None:
+            self._outcomes.attempt_failed(node, lane.lost)
+            return
+        try:
+            self._begin(node)
+        except StillOpen as signal:
+            self._outbox.wait_more(node, signal.futures)
+        except (Exception, asyncio.CancelledError) as error:
+            self._outbox.unbound(node, error)
 
-    def _start(self, node: TaskFuture[Any], aux: Aux, body: Coroutine[Any, Any, None]) -> None:
-        context = aux.context
+    def _begin(self, node: TaskFuture[Any]) -> None:
+        args, kwargs, refs = substitute(node)
+        spec = node._spec
+        extras = node._extras
+        if self._run.observers.events is not None:
+            self._run.observers.tell(node, READY)
+        if spec.kind is TaskKind.BLOCK:
+            assert extras is not None
+            self._start(node, Activity.BLOCK, self._run_block(node, extras, args, kwargs))
+        elif not node._lane.executes or (
+            spec.kind is TaskKind.FUNCTION and (extras is None or extras.files is None)
+        ):
+            self._outbox.enqueue(node, args, kwargs, None, refs)
+        else:
+            assert extras is not None
+            self._start(node, Activity.PREPARE, self._prepare(node, extras, args, kwargs, refs))
+
+    def _start(
+        self, node: TaskFuture[Any], activity: Activity, body: Coroutine[Any, Any, None]
+    ) -> None:
+        extras = extras_of(node)
+        context = extras.context
 
         async def begin() -> None:
             self._unbegun.discard(task)
             await body
 
-        task = self._dispatcher.loop.create_task(begin(), context=context and context.copy())
-        aux.preparing = task
+        task = self._background.spawn(begin(), context and context.copy())
+        extras.begin(activity, task)
         self._unbegun.add(task)
-        self._keep(task)
-        task.add_done_callback(lambda done: self._prepared(node, done, body))
+        task.add_done_callback(
+            lambda done: self._outcomes.guard(node, self._came_to_end, node, done, body)
+        )
 
-    def _prepared(
+    def _came_to_end(
         self, node: TaskFuture[Any], task: asyncio.Task[Any], body: Coroutine[Any, Any, None]
     ) -> None:
-        if node.aux is not None and node.aux.preparing is task:
-            node.aux.preparing = None
+        if node._extras is not None and node._extras.work is task:
+            node._extras.finish()
         if task in self._unbegun:
             # Cancelled before its first step.  If that was not our doing, asyncio.run() is
             # closing the loop: the engine, which was not shut down, decides what becomes of
             # it, and it is begun again where tasks are to be finished.
             self._unbegun.discard(task)
             body.close()
-            self._dispatcher.scheduler.requeue(node)
-            self._dispatcher.wake()
+            self._run.scheduler.requeue(node)
+            self._run.wake()
         elif task.cancelled():
-            self._dispatcher.outcomes.finish_cancelled(node)
+            if node._stage < DONE:
+                self._outcomes.ended(node)
+                self._run.wake()
         elif (error := task.exception()) is not None:
-            self._dispatcher.outcomes.attempt_failed(node, error)
+            self._outcomes.attempt_failed(node, error)
 
-    async def _run_body(
-        self, node: TaskFuture[Any], aux: Aux, args: Any, kwargs: Any, refs: tuple[int, ...]
+    async def _prepare(
+        self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any, refs: tuple[int, ...]
     ) -> None:
         """Stage the files, run the body of an executable or a prompt, and send the task."""
         folder = None
-        if aux.files is not None:
-            folder = self.folder(node)
-            args, kwargs = await self._stage(aux.files, folder, args, kwargs)
-        spec = node.spec
+        if extras.files is not None:
+            folder = self._run.folder(node)
+            args, kwargs = await self._stage(extras.files, folder, args, kwargs)
         command: Command | Prompt | None = None
-        if spec.kind is not TaskKind.FUNCTION:
+        if node._spec.kind is not TaskKind.FUNCTION:
             try:
-                with self._around(aux):
-                    outcome = spec.function(*args, **kwargs)
-                    if inspect.isawaitable(outcome):
-                        outcome = await outcome
+                outcome = await self._run_body(node, extras, args, kwargs)
             except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
                 me = asyncio.current_task()
                 if me is not None and me.cancelling():
                     raise
                 # The body raised it itself: asyncio must not see it.
-                self._dispatcher.outcomes.attempt_failed(node, error)
+                self._outcomes.attempt_failed(node, error)
                 return
-            if spec.kind is TaskKind.PROMPT:
-                command = Prompt.of(outcome)
-            else:
-                command = Command.of(outcome)
-                if folder is not None and command.cwd is None:
-                    command = Command(command.args, command.env, str(folder), command.stdin)
-                if self._dispatcher.carriage is not None:
-                    command = self._dispatcher.carriage.equip(aux, command)
-                aux.command = command
+            command = extras.command = self._command(node, extras, outcome, folder)
             args, kwargs = (), {}
-        aux.preparing = None
-        self._dispatcher.enqueue(node, args, kwargs, command, refs)
+        extras.finish()
+        self._outbox.enqueue(node, args, kwargs, command, refs)
 
-    def _around(self, aux: Aux) -> AbstractContextManager[object]:
-        """What plugins have entered while a body runs here."""
-        carriage = self._dispatcher.carriage
-        return nullcontext() if carriage is None else carriage.around(aux)
+    async def _run_body(self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any) -> Any:
+        with self._around(extras):
+            outcome = node._spec.function(*args, **kwargs)
+            if inspect.isawaitable(outcome):
+                outcome = await outcome
+        return outcome
 
-    # ------------------------------------------------------------------- files
+    def _command(
+        self, node: TaskFuture[Any], extras: Extras, outcome: Any, folder: Path | None
+    ) -> Command | Prompt:
+        """Return what *outcome*, which the body returned, asks the backend to do."""
+        if node._spec.kind is TaskKind.PROMPT:
+            return Prompt.of(outcome)
+        command = Command.of(outcome)
+        if folder is not None and command.cwd is None:
+            command = Command(command.args, command.env, str(folder), command.stdin)
+        carriage = self._run.carriage
+        return command if carriage is None else carriage.equip(extras, command)
 
-    def _folder_of(self, future: asyncio.Future[Any]) -> Path | None:
-        """Where the task behind *future* has its files, if it is one of this engine's."""
-        if isinstance(future, TaskFuture) and future.dispatcher is self._dispatcher:
-            return self.folder(future)
-        return None
-
-    def folder(self, node: TaskFuture[Any]) -> Path:
-        shared = node.lane.backend.shared_dir if node.lane is not None else None
-        return (shared or self._work_dir()) / node.id
+    def _around(self, extras: Extras) -> AbstractContextManager[object]:
+        """Return what plugins have entered while a body runs here."""
+        carriage = self._run.carriage
+        return nullcontext() if carriage is None else carriage.around(extras)
 
     async def _stage(self, files: FileSet, folder: Path, args: Any, kwargs: Any) -> tuple[Any, Any]:
         from .._files.staging import stage  # here, because most programs stage nothing
@@ -239,66 +270,48 @@ class Preparer:
 
         return rewrite_call(args, kwargs, path_of)
 
-    def check_outputs(self, node: TaskFuture[Any], value: Any) -> None:
-        """Let *node* succeed with *value* if the files that it declared are there."""
-        aux = aux_of(node)
-        files = aux.files
-        folder = self.folder(node)
-
-        async def check() -> None:
-            assert files is not None
-            try:
-                from .._files.staging import check_outputs
-
-                await check_outputs(files, folder)
-            except Exception as error:
-                aux.preparing = None
-                self._dispatcher.outcomes.attempt_failed(node, error)
-            else:
-                aux.preparing = None
-                self._dispatcher.outcomes.finish(node, value)
-
-        aux.preparing = self.spawn(check())
+    def _folder_of(self, future: asyncio.Future[Any]) -> Path | None:
+        """Return where the task behind *future* has its files; None if it is another's."""
+        if isinstance(future, TaskFuture) and future._owner is self._owner:
+            return self._run.folder(future)
+        return None
 
     # ------------------------------------------------------------------ blocks
 
-    async def _run_block(self, node: TaskFuture[Any], aux: Aux, args: Any, kwargs: Any) -> None:
-        dispatcher = self._dispatcher
-        SCOPE.set(Scope(dispatcher.uid, aux.workflow_id, node))
-        aux.members = WeakSet()
-        dispatcher.outcomes.block_began(node)
+    async def _run_block(
+        self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any
+    ) -> None:
+        SCOPE.set(Scope(self._run.uid, extras.workflow_id, node))
+        extras.members = WeakSet()
+        self._block_began(node)
         try:
-            with self._around(aux):
-                value = await watch(node.spec.function(*args, **kwargs), node.name)
-        except (SystemExit, GeneratorExit) as error:
-            # asyncio would let these end the loop; a block's body cannot end the program.
-            dispatcher.outcomes.block_failed(node, error)
-        except Exception as error:
-            dispatcher.outcomes.block_failed(node, error)
+            with self._around(extras):
+                value = await watch(node._spec.function(*args, **kwargs), node.name)
+        except (Exception, SystemExit, GeneratorExit) as error:
+            # asyncio would let the last two end the loop; a block cannot end the program.
+            self._outcomes.cancel_members(node)
+            self._outcomes.attempt_failed(node, error)
         else:
-            dispatcher.outcomes.finish(node, value)
+            self._outcomes.finish(node, value)
 
-    # ------------------------------------------------------------------- tasks
+    def _block_began(self, node: TaskFuture[Any]) -> None:
+        run = self._run
+        run.scheduler.submitted(node)
+        run.scheduler.running(node)
+        if run.observers.events is not None:
+            run.observers.tell(node, RUNNING)
+        if node._spec.timeout is not None or run.journal is not None:
+            self._outcomes.began(node, None)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run *coroutine* as a task that this object keeps alive."""
-        task = self._dispatcher.loop.create_task(coroutine)
-        self._keep(task)
-        return task
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def settle(self) -> None:
-        """Return when what is under way has ended, as values on their way here."""
-        while tasks := [task for task in self._tasks if task is not asyncio.current_task()]:
-            await asyncio.wait(tasks)
-
-    async def close(self) -> None:
-        """End whatever is still under way."""
-        me = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not me]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def _outside_failure(
+    node: TaskFuture[Any], awaited: asyncio.Future[Any], error: BaseException
+) -> DependencyFailureError:
+    """Return the error of *node*, for which *awaited*, an argument from outside, failed."""
+    if isinstance(awaited, TaskFuture):  # of another engine
+        name = awaited.name
+    else:
+        name = awaited.get_name() if isinstance(awaited, asyncio.Task) else repr(awaited)
+    failure = DependencyFailureError(node.name, [name], name, error)
+    failure.__cause__ = error
+    return failure

@@ -1,8 +1,4 @@
-"""Taking in what the backends reported, in the engine's loop.
-
-The first terminal report of an attempt wins.  Anything else - an unknown task, an old
-attempt, a state that cannot follow - changes nothing, is counted and is logged.
-"""
+"""Taking in what backends report: the way of every task's end, and so a hot one."""
 
 from __future__ import annotations
 
@@ -10,15 +6,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._task.future import NO_KWARGS, TaskFuture, aux_of
+from .._task.future import NO_KWARGS, TaskFuture, extras_of
 from ..backend import AnyReport
 from ..backend._inbox import LOST, Inbox
 from ..model import TaskState
-
-if TYPE_CHECKING:
-    from .dispatcher import Dispatcher
+from .outcomes import Outcomes
+from .run import Run
 
 __all__ = ["Reports"]
 
@@ -31,52 +26,60 @@ _set_result = asyncio.Future.set_result
 
 
 class Reports:
-    """The reports of one engine's backends.
+    """The reports of one run's backends.
 
     Attributes:
         receive: takes in at most so many of what waits; returns how many that were.
-        strays: those that were dropped, counted by reason.
+        dropped: how many reports changed nothing, by reason.
     """
 
-    __slots__ = ("_dispatcher", "_observers", "_outcomes", "_scheduler", "receive", "strays")
+    __slots__ = ("_outcomes", "_run", "dropped", "receive")
 
-    def __init__(self, dispatcher: Dispatcher, inbox: Inbox) -> None:
-        self._dispatcher = dispatcher
-        self._observers = dispatcher.observers
-        self._outcomes = dispatcher.outcomes
-        self._scheduler = dispatcher.scheduler
-        self.strays: Counter[str] = Counter()
-        self.receive = _receiver(dispatcher, inbox, self)
+    def __init__(self, run: Run, outcomes: Outcomes, inbox: Inbox) -> None:
+        self._run = run
+        self._outcomes = outcomes
+        self.dropped: Counter[str] = Counter()
+        self.receive = _receiver(run, outcomes, inbox, self)
 
-    def stray(self, report: AnyReport) -> None:
-        number, attempt, state, value, when = report
-        if number == LOST:
-            self._observers.when = when
-            self._outcomes.lose(self._dispatcher.by_index[attempt], value)
-            return
-        node = self._scheduler.tasks.get(number)
+    def drop(self, report: AnyReport) -> None:
+        """Count a report that is not about the current attempt of an unfinished task."""
+        number, attempt, state = report[:3]
+        node = self._run.scheduler.tasks.get(number)
         if node is None:
-            reason = "finished" if 0 < number <= self._dispatcher.number else "unknown"
+            reason = "unknown" if number < 1 else "finished"
         else:
-            reason = "stale attempt" if node.attempt != attempt else "illegal"
+            reason = "stale attempt" if node._attempt != attempt else "illegal"
         if reason == "finished" and state is not DONE and state is not FAILED:
             # A late RUNNING, or the CANCELLED of work whose future ended before: usual.
             return
-        self.strays[reason] += 1
+        self.dropped[reason] += 1
         log.debug("dropped a report: %s task %s, attempt %s", reason, number, attempt)
 
+    def drop_malformed(self, report: object) -> None:
+        """Count what is no report at all."""
+        # Not the report itself: results do not belong in a log.
+        log.exception("a malformed report was dropped, a %s", type(report).__name__)
+        self.dropped["malformed"] += 1
 
-def _receiver(dispatcher: Dispatcher, inbox: Inbox, to: Reports) -> Callable[[int], int]:
-    """What `Reports.receive` is: a closure, for the reasons that `_sending` gives."""
+    def take_other(self, report: AnyReport) -> None:
+        """Take in a report that is not about a current attempt: a backend's loss, or a stray."""
+        number, index, _, error, when = report
+        if number == LOST:
+            self._outcomes.lose(list(self._run.lanes.values())[index], error, when)
+        else:
+            self.drop(report)
+
+
+def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callable[[int], int]:
+    """Make `Reports.receive`: a closure, for the reasons that `sending` gives."""
     take = inbox.reports.popleft
-    observers = dispatcher.observers
-    outcomes = dispatcher.outcomes
-    tasks = dispatcher.scheduler.tasks
-    succeed = dispatcher.scheduler.succeed
-    stray = to.stray
+    observers = run.observers
+    tasks = run.scheduler.tasks
+    succeed = run.scheduler.succeed
+    drop = to.drop
 
     def receive(limit: int) -> int:
-        recording = dispatcher.journal is not None
+        recording = run.journal is not None
         count = 0
         for count in range(1, limit + 1):
             try:
@@ -87,56 +90,54 @@ def _receiver(dispatcher: Dispatcher, inbox: Inbox, to: Reports) -> Callable[[in
             try:
                 number, attempt, state, value, when = report
                 node: Any = tasks.get(number)
-                if node is None or node.attempt != attempt:
-                    stray(report)
-                    continue
-                stage = node.stage
-                aux = node.aux
+                current = node is not None and node._attempt == attempt
+            except Exception:
+                to.drop_malformed(report)
+                continue
+            if not current:
+                to.take_other(report)
+                continue
+            try:
+                stage = node._stage
+                extras = node._extras
                 if stage is not SUBMITTED and stage is not RUNNING:
-                    stray(report)
-                elif (aux is not None and aux.preparing is not None) or (
-                    recording and node.entry.waiting
+                    drop(report)
+                elif (extras is not None and extras.work is not None) or (
+                    recording and node._entry.waiting
                 ):
                     # A block, or a task that was done and whose outputs are being checked,
                     # or whose result is on its way to the journal.
-                    stray(report)
+                    drop(report)
                 elif state is DONE:
-                    if aux is None and type(node) is TaskFuture and not recording:
+                    if extras is None and type(node) is TaskFuture and not recording:
                         # A plain function: by far the most frequent end, and no more to it.
                         succeed(node)
-                        node.args = ()
-                        node.kwargs = NO_KWARGS
+                        node._args = ()
+                        node._kwargs = NO_KWARGS
                         _set_result(node, value)
                         if observers.events is not None:
                             observers.tell(node, DONE, None, when)
                     else:
-                        observers.when = when
-                        outcomes.done(node, value)
+                        outcomes.done(node, value, when)
                 elif state is RUNNING:
                     if stage is SUBMITTED:
-                        node.stage = RUNNING
-                        if node.call.spec.timeout is not None or recording:
-                            observers.when = when
-                            outcomes.began(node, value)
+                        node._stage = RUNNING
+                        if node._call.spec.timeout is not None or recording:
+                            outcomes.began(node, value, when)
                         elif value is not None and (
-                            aux is not None or observers.events is not None
+                            extras is not None or observers.events is not None
                         ):
-                            aux_of(node).worker = value
+                            extras_of(node).worker = value
                         if observers.events is not None:
                             observers.tell(node, RUNNING, None, when)
                 elif state is FAILED:
-                    observers.when = when
-                    outcomes.attempt_failed(node, value)
+                    outcomes.attempt_failed(node, value, when)
                 elif state is CANCELLED:
-                    observers.when = when
-                    outcomes.ended(node)
+                    outcomes.ended(node, when)
                 else:
-                    stray(report)
-            except Exception:
-                # Not the report itself: results do not belong in a log.
-                log.exception("a malformed report was dropped, a %s", type(report).__name__)
-                to.strays["malformed"] += 1
-        observers.when = None
+                    drop(report)
+            except Exception as error:
+                outcomes.engine_failed(node, error)
         return count
 
     return receive

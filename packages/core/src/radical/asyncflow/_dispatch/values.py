@@ -7,7 +7,7 @@ from typing import Any
 
 from .._files.declared import InputFile
 from .._graph.arguments import rewrite_call
-from .._task.future import RemoteTaskFuture, TaskFuture
+from .._task.future import RemoteTaskFuture, TaskFuture, outside_awaitables
 from ..backend import TaskRef
 from ..errors import CycleError, DependencyFailureError
 from ..model import TaskKind, TaskState
@@ -38,29 +38,29 @@ def refer(
     node: TaskFuture[Any],
 ) -> tuple[tuple[Any, ...], Mapping[str, Any], tuple[int, ...]]:
     """As `substitute`, for futures that stand as arguments themselves: the usual case."""
-    if node.kwargs:
+    if node._kwargs:
         return substitute(node)
     args: list[Any] = []
     refs: list[int] = []
-    lane = node.call.lane
-    for value in node.args:
+    lane = node._call.lane
+    for value in node._args:
         if type(value) in FUTURES:
-            stage = value.stage
+            stage = value._stage
             if stage is DONE and type(value) is TaskFuture:
                 args.append(value.result())
             elif (
-                value.native
-                and node.native
-                and value.call.lane is lane
+                value._native
+                and node._native
+                and value._call.lane is lane
                 and (stage is SUBMITTED or stage is RUNNING)
             ):
-                refs.append(value.number)
-                args.append(_new(TaskRef, (value.number,)))
+                refs.append(value._number)
+                args.append(_new(TaskRef, (value._number,)))
             else:
                 return substitute(node)
         else:
             args.append(value)
-    return tuple(args), node.kwargs, tuple(refs)
+    return tuple(args), node._kwargs, tuple(refs)
 
 
 def substitute(
@@ -79,31 +79,30 @@ def substitute(
     """
     refs: list[int] = []
     late: list[TaskFuture[Any]] = []
-    aux = node.aux
-    foreign = (aux.foreign if aux is not None else None) or {}
+    outside = outside_awaitables(node)
 
     def value_of(leaf: Any) -> Any:
-        if isinstance(leaf, TaskFuture) and leaf.dispatcher is node.dispatcher:
+        if isinstance(leaf, TaskFuture) and leaf._owner is node._owner:
             if leaf is node:
                 raise CycleError(f"task {node.name!r} has its own future among its arguments")
             if _held(leaf, node):
-                refs.append(leaf.number)
-                return TaskRef(leaf.number)
-            if leaf.stage is not DONE or not leaf.done():
+                refs.append(leaf._number)
+                return TaskRef(leaf._number)
+            if leaf._stage is not DONE or not leaf.done():
                 late.append(leaf)
                 return leaf
             return _fetched(leaf, node)
         if isinstance(leaf, InputFile) and isinstance(leaf.source, TaskFuture):
-            if leaf.source.dispatcher is node.dispatcher:
-                if leaf.source.stage is not DONE or not leaf.source.done():
+            if leaf.source._owner is node._owner:
+                if leaf.source._stage is not DONE or not leaf.source.done():
                     late.append(leaf.source)
                 else:
                     _fetched(leaf.source, node)
             return leaf
-        awaited = foreign.get(id(leaf))
+        awaited = outside.get(id(leaf))
         return leaf if awaited is None else awaited.result()
 
-    args, kwargs = rewrite_call(node.args, node.kwargs, value_of)
+    args, kwargs = rewrite_call(node._args, node._kwargs, value_of)
     if late:
         raise StillOpen(late)
     return args, kwargs, tuple(refs)
@@ -114,16 +113,18 @@ def _held(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:
 
     Only functions run there: any other body runs here, and needs the value itself.
     """
-    if future.lane is not node.lane or node.spec.kind is not TaskKind.FUNCTION:
+    if future._lane is not node._lane or node._spec.kind is not TaskKind.FUNCTION:
         return False
-    if future.stage is DONE:
-        return type(future) is RemoteTaskFuture and future.remote is not None
-    if not (future.native and node.native and SUBMITTED <= future.stage < DONE):
+    if future._stage is DONE:
+        return type(future) is RemoteTaskFuture and future._remote is not None
+    if not (future._native and node._native and SUBMITTED <= future._stage < DONE):
         return False
     # One that was put in after the call has to be waited for first, or its failure would
     # not be this one's.
-    linked = node.aux.linked if node.aux is not None else None
-    return linked is None or future.number in linked
+    extras = node._extras
+    if extras is None or extras.arguments is None or extras.arguments.dependencies is None:
+        return True
+    return future._number in extras.arguments.dependencies
 
 
 def _fetched(future: TaskFuture[Any], node: TaskFuture[Any]) -> Any:

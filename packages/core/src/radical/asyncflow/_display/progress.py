@@ -1,7 +1,7 @@
 """The live display of a run on a terminal: one table, however many engines there are.
 
-It is drawn when events come, at most eight times a second, and once a second while
-tasks are unfinished, so that the clock is seen to go; never while nothing is to do.
+It is drawn when events come, at most eight times a second, and once a second while tasks
+are unfinished, so that the clock goes on.  While nothing is unfinished it is not drawn.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from weakref import WeakSet, ref
 from .._text import duration, printable, shorten
 from ..errors import ConfigurationError
 from ..events import Event
-from ..model import TaskState
 from .tally import Failure, Row, Tally
+from .watched import Watched
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
     from rich.table import Table
 
-    from ..engine import WorkflowEngine
-
 __all__ = ["Board", "Progress", "on_terminal"]
 
-INTERVAL = 0.125
-"""Seconds between two drawings, at least."""
+MIN_INTERVAL_S = 0.125
+"""The least seconds between two drawings."""
 
-TICK = 1.0
+CLOCK_INTERVAL_S = 1.0
 """Seconds after which the clock is drawn again while tasks are unfinished."""
 
-ROWS = 20
-"""Names that the table shows at most; the terminal's height may allow fewer."""
+MAX_ROWS = 20
+"""The most names that the table shows; the height of the terminal may allow fewer."""
 
-STYLES = {
+OTHER_LINES = 6
+"""Lines of the terminal for the head, the total, and some of what was printed above."""
+
+STATE_STYLES = {
     "pending": "",
     "running": "cyan",
     "done": "green",
@@ -49,33 +50,37 @@ STYLES = {
     "retried": "magenta",
 }
 
-NARROW = 72
-"""In fewer columns than that, states that no task is in get no column."""
+WIDE_COLUMNS = 72
+"""The width of a terminal from which states that no task is in get a column too."""
 
 
 def on_terminal() -> bool:
-    """Whether a display can be drawn: stderr is a terminal that moves its cursor."""
+    """Tell whether a display can be drawn: stderr is a terminal that can move its cursor."""
     from os import environ
 
     try:
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    except ValueError:  # it was closed
+    except ValueError:  # stderr was closed
         return False
     return is_terminal and environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 class Progress:
-    """A display of one engine, for ``with`` and ``async with``.
+    """The display of one engine, for ``with`` and ``async with``.
 
-    Where stderr is no terminal it does nothing and costs nothing, unless it is forced
-    or given a console of its own.  Several at a time share one table, and so do those
-    of a script under ``asyncflow run`` with the display of that.
+    If stderr is no terminal it does nothing and costs nothing, unless it is forced or has
+    a console of its own.  Displays that are shown at the same time share one table, also
+    with the table of ``asyncflow run``.
     """
 
     def __init__(
-        self, engine: WorkflowEngine, *, console: Console | None = None, force: bool = False
+        self, engine: Watched, *, console: Console | None = None, force: bool = False
     ) -> None:
-        """*console*: a `rich.console.Console` to draw on instead of stderr."""
+        """Draw on *console*, a `rich.console.Console`, instead of stderr if it is given.
+
+        Args:
+            force: draw even if stderr is no terminal.
+        """
         self._engine = engine
         self._console = console
         self._silent = console is None and not force and not on_terminal()
@@ -84,7 +89,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if self._board is not None:
-            raise ConfigurationError("this progress display is shown already; make another one")
+            raise ConfigurationError("this progress display is already shown: make another one")
         if not self._silent:
             self._board = Board.shared() if self._console is None else Board(self._console)
             self._board.open()
@@ -119,9 +124,9 @@ class Progress:
 
 
 class Board:
-    """What is drawn on one console; opened by each who wants it, gone when all closed it.
+    """The table on one console; it stays until everybody who opened it has closed it.
 
-    Engines of several threads may be watched.
+    It may watch engines in several threads.
     """
 
     _shared: Board | None = None
@@ -130,14 +135,14 @@ class Board:
         self._console = console
         self._lock = threading.RLock()
         self._tally = Tally()
-        self._engines: WeakSet[WorkflowEngine] = WeakSet()
+        self._engines: WeakSet[Watched] = WeakSet()
         self._users = 0
         self._live: Live | None = None
         self._drawn = 0.0
 
     @classmethod
     def shared(cls) -> Board:
-        """The one on stderr."""
+        """Return the board on stderr."""
         if cls._shared is None:
             from rich.console import Console
 
@@ -145,8 +150,8 @@ class Board:
         return cls._shared
 
     def open(self) -> None:
-        """One more wants it."""
-        # Here rather than in the middle of the run, where it would stall the loop.
+        """Show the board to one more user."""
+        # Imported now, because in the middle of the run it would stall the loop.
         import rich.live
         import rich.table
         import rich.text  # noqa: F401
@@ -154,15 +159,15 @@ class Board:
         self._users += 1
 
     def close(self) -> None:
-        """One fewer wants it; the last gets the final table and a summary left behind."""
+        """Take one user away; after the last one, leave the final table and a summary."""
         if self._users > 1:
             self._users -= 1
             return
         if Board._shared is self:
             Board._shared = None
         for engine in list(self._engines):
-            if engine._dispatcher.loop.is_closed():
-                engine._dispatcher.observers.deliver()
+            if engine._loop.is_closed():
+                engine._deliver_events()
         with self._lock:
             live, self._live = self._live, None
             if live is None:
@@ -173,11 +178,11 @@ class Board:
                 self._console.line()  # rich ends the table's last line on terminals alone
             self._print(self._summary())
 
-    def watch(self, engine: WorkflowEngine) -> Callable[[], None]:
-        """Count the tasks of *engine* too.  Returns the function that ends it."""
+    def watch(self, engine: Watched) -> Callable[[], None]:
+        """Count the tasks of *engine* too, and return the function that ends this."""
         with self._lock:
             if engine in self._engines:
-                return lambda: None  # whoever watched it first also ends it
+                return lambda: None  # whoever watched it first will end it
             self._engines.add(engine)
         feed = _Feed(self, engine)
         reference = ref(engine)
@@ -191,15 +196,15 @@ class Board:
         return stop
 
     def begin(self, name: str, *, running: bool) -> None:
-        """Count a task that is older than the display."""
+        """Count a task that was called before the display was there."""
         with self._lock:
             self._tally.begin(name, time.monotonic(), running=running)
 
     def take(self, events: Sequence[Event], running: set[int]) -> float | None:
-        """Count *events* and draw, if it is time to.
+        """Count *events*, and draw if it is time.
 
         Returns:
-            After how many seconds to call `draw`; None if there is no need to.
+            In how many seconds to call `draw`; None if that is not needed.
         """
         with self._lock:
             now = time.monotonic()
@@ -208,28 +213,28 @@ class Board:
                 return None
             self._live = self._live or self._start()
             if failures:
-                self._print(_list(failures))
-            wait = self._drawn + INTERVAL - now
+                self._print(_failure_lines(failures))
+            wait = self._drawn + MIN_INTERVAL_S - now
             return wait if wait > 0 else self.draw()
 
     def draw(self) -> float | None:
-        """Draw what is known now.  Returns as `take`."""
+        """Draw the counts, and return the same as `take`."""
         with self._lock:
             if self._live is None:
                 return None
             self._drawn = time.monotonic()
             self._live.refresh()
-            return TICK if any(row.unfinished for row in self._tally.all()) else None
+            return CLOCK_INTERVAL_S if any(row.unfinished for row in self._tally.all()) else None
 
     def _print(self, text: RenderableType) -> None:
-        # A terminal's line ends at a word, a file's not at all.
+        # Lines are wrapped on a terminal only, never in a file.
         self._console.print(text, soft_wrap=not self._console.is_terminal)
 
     def _start(self) -> Live:
         from rich.live import Live
 
-        # The script's own output goes above the table; but only what goes to this
-        # terminal anyway: rich would send a redirected stdout to the console too.
+        # What the script prints goes above the table, but only if it goes to this terminal
+        # anyway: rich would send a redirected stdout to the console too.
         terminal = self._console.is_terminal and self._console.file.isatty()
         live = Live(
             console=self._console,
@@ -239,7 +244,7 @@ class Board:
             get_renderable=self._table,
         )
         live.start()
-        # A program that is killed cannot bring a hidden cursor back.
+        # A killed program could not bring a hidden cursor back.
         self._console.show_cursor(True)
         return live
 
@@ -257,11 +262,11 @@ class Board:
         parts = [
             (f"{count} {word}", style if count else "")
             for count, word, style in (
-                (total.done, "done", STYLES["done"]),
-                (total.failed, f"failed{skipped}", STYLES["failed"]),
-                (total.cancelled, "cancelled", STYLES["cancelled"]),
+                (total.done, "done", STATE_STYLES["done"]),
+                (total.failed, f"failed{skipped}", STATE_STYLES["failed"]),
+                (total.cancelled, "cancelled", STATE_STYLES["cancelled"]),
                 (total.unfinished, "unfinished", ""),
-                (total.retried, "retried", STYLES["retried"]),
+                (total.retried, "retried", STATE_STYLES["retried"]),
             )
             if count or word == "done"
         ]
@@ -273,25 +278,23 @@ class Board:
 
 
 class _Feed:
-    """One engine's events on their way to a board, and the timer for the next drawing."""
+    """The events of one engine on their way to a board, and the timer of the next drawing."""
 
-    def __init__(self, board: Board, engine: WorkflowEngine) -> None:
-        dispatcher = engine._dispatcher
+    def __init__(self, board: Board, engine: Watched) -> None:
         self._board = board
-        self._loop = dispatcher.loop
+        self._loop = engine._loop
         self._timer: asyncio.TimerHandle | None = None
         self._running: set[int] = set()
-        # What other observers have not been told yet is in the states already.
-        dispatcher.observers.deliver()
-        for node in dispatcher.scheduler.unfinished():
-            running = node.stage is TaskState.RUNNING
+        # The states below already include events that observers have not been told yet.
+        engine._deliver_events()
+        for number, name, running in engine._unfinished_tasks():
             if running:
-                self._running.add(node.number)
-            board.begin(node.spec.name, running=running)
+                self._running.add(number)
+            board.begin(name, running=running)
         self._unobserve = engine.observe(self._take)
 
     def stop(self) -> None:
-        """Count what is left to count, then be still."""
+        """Count the last events, and stop drawing."""
         self._unobserve()
         if self._timer is not None:
             self._timer.cancel()
@@ -317,17 +320,17 @@ class _Feed:
 
 
 def _is_terminal(stream: Any) -> bool:
-    with suppress(AttributeError, ValueError):  # None, replaced by something, or closed
+    with suppress(AttributeError, ValueError):  # stream is None, foreign, or closed
         return bool(stream.isatty())
     return False
 
 
-def _list(failures: Sequence[Failure]) -> RenderableType:
+def _failure_lines(failures: Sequence[Failure]) -> RenderableType:
     from rich.text import Text
 
     return Text("\n").join(
         Text.assemble(
-            ("failed ", STYLES["failed"]),
+            ("failed ", STATE_STYLES["failed"]),
             (shorten(failure.name, 40), "bold"),
             f" ({failure.id}): ",
             failure.text,
@@ -343,14 +346,13 @@ def _table(tally: Tally, width: int, height: int) -> Table:
     now = time.monotonic()
     rows = list(tally.rows.items())
     total = Row.sum(tally.all()) if rows else Row(now)
-    # Lines for the head, the rest and the total, and some for what was printed above.
-    room = max(3, min(ROWS, height - 6))
+    room = max(3, min(MAX_ROWS, height - OTHER_LINES))
     hidden = [tally.others] if tally.others else []
     if len(rows) > room:
-        rows.sort(key=lambda item: not item[1].unfinished)  # stable: otherwise as they came
+        rows.sort(key=lambda item: not item[1].unfinished)  # a stable sort
         hidden += [row for _, row in rows[room:]]
         rows = rows[:room]
-    states = [state for state in STYLES if width >= NARROW or getattr(total, state)]
+    states = [state for state in STATE_STYLES if width >= WIDE_COLUMNS or getattr(total, state)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     times = [duration(row.elapsed(now)) for row in (total, *(row for _, row in rows))]
     widths = {state: max(len(state), len(str(getattr(total, state)))) for state in states}
@@ -364,7 +366,7 @@ def _table(tally: Tally, width: int, height: int) -> Table:
         cells = []
         for state in states:
             count = getattr(row, state)
-            cells.append(Text(f"{count}", STYLES[state] if count else "dim"))
+            cells.append(Text(f"{count}", STATE_STYLES[state] if count else "dim"))
         table.add_row(label, *cells, Text(duration(row.elapsed(now))))
 
     for name, row in rows:

@@ -1,4 +1,4 @@
-"""Counts of tasks by name and state, from events; its size follows the names, not the tasks."""
+"""Counts of tasks by name and state; memory grows with the names, not with the tasks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Failure", "Row", "Tally"]
 PENDING, READY, SUBMITTED = TaskState.PENDING, TaskState.READY, TaskState.SUBMITTED
 RUNNING, DONE, FAILED = TaskState.RUNNING, TaskState.DONE, TaskState.FAILED
 
-NAMES = 500
-"""So many names have a row of their own; later ones share one."""
+MAX_NAMES = 500
+"""The most names that have a row of their own; further names share one."""
 
-FAILURES = 20
-"""So many failures are described; later ones are counted."""
+MAX_FAILURES = 20
+"""The most failures that are described; further ones are only counted."""
 
 
 class Failure(NamedTuple):
-    """A task that failed, and why, in one line."""
+    """A task that failed, with its error in one line."""
 
     name: str
     task_id: int
@@ -39,7 +39,7 @@ class Row:
     """The tasks of one name.
 
     Attributes:
-        began, latest: when its first and its latest event came.
+        began, latest: the times of the first and of the latest event.
     """
 
     __slots__ = ("began", "cancelled", "done", "failed", "latest", "retried", "running", "total")
@@ -57,12 +57,12 @@ class Row:
         return self.unfinished - self.running
 
     def elapsed(self, now: float) -> float:
-        """Seconds from the first event to the last, or to *now* while tasks are unfinished."""
+        """Return the seconds from the first event to the last, or to *now* while tasks run."""
         return (now if self.unfinished else self.latest) - self.began
 
     @classmethod
     def sum(cls, rows: Sequence[Row]) -> Row:
-        """One row for all of *rows*, of which there is at least one."""
+        """Add up *rows*, of which there is at least one."""
         result = cls(min(row.began for row in rows))
         result.latest = max(row.latest for row in rows)
         for row in rows:
@@ -76,13 +76,13 @@ class Row:
 
 
 class Tally:
-    """The tasks of one or several engines.
+    """The counts of all tasks of one or several engines.
 
     Attributes:
         rows: by name, in the order in which the names appeared.
-        others: the tasks of further names, if there were too many.
-        skipped: how many failed only because a dependency did.
-        unlisted: how many failures are not among those that `take` returned.
+        others: the row of all further names, if there are too many.
+        skipped: the number of tasks that failed only because a dependency did.
+        listed, unlisted: the number of failures that `take` described, and did not.
     """
 
     def __init__(self) -> None:
@@ -93,11 +93,11 @@ class Tally:
         self.unlisted = 0
 
     def all(self) -> list[Row]:
-        """Every row."""
+        """Return every row."""
         return [*self.rows.values(), *([self.others] if self.others else [])]
 
     def begin(self, name: str, now: float, *, running: bool = False) -> None:
-        """Count a task whose beginning was not observed."""
+        """Count a task whose call was not observed."""
         row = self._row(name, now)
         row.total += 1
         row.running += running
@@ -106,8 +106,8 @@ class Tally:
         """Count *events* of one engine; *running* holds the ids of its running tasks.
 
         Returns:
-            The failures to be described.  What failed because of a dependency is not
-            among them: the dependency is.
+            The failures to describe.  A task that failed because of a dependency is not
+            among them, but the dependency is.
         """
         rows = self.rows
         failures: list[Failure] = []
@@ -144,7 +144,7 @@ class Tally:
 
     def _row(self, name: str, now: float) -> Row:
         row = self.rows.get(name)
-        if row is None and len(self.rows) < NAMES:
+        if row is None and len(self.rows) < MAX_NAMES:
             row = self.rows[name] = Row(now)
         elif row is None:
             row = self.others = self.others or Row(now)
@@ -154,7 +154,7 @@ class Tally:
         error = event.error
         if isinstance(error, DependencyFailureError):
             self.skipped += 1
-        elif self.listed < FAILURES:
+        elif self.listed < MAX_FAILURES:
             self.listed += 1
             text = "failed" if error is None else error_line(error)
             failures.append(Failure(event.name, event.task_id, text))

@@ -25,7 +25,7 @@ class _Backend(Protocol):
 
 
 class _Numbered(Protocol):
-    number: int
+    _number: int
 
 
 class PlanRecorder:
@@ -60,7 +60,7 @@ class PlanRecorder:
             self._firsts.append(number)
         if dependencies is not None:
             for other in dependencies:
-                self._sources.append(other.number)
+                self._sources.append(other._number)
                 self._targets.append(number)
 
     def plan(self, count: int) -> Plan:

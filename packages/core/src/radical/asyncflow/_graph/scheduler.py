@@ -35,56 +35,57 @@ class Node:
     """One task of the growing graph, as the scheduler sees it.
 
     A subclass has ``Node.FIELDS`` as slots (this class has none, so that it can be
-    combined with a C type), and *lane*, *native*, *origin* and *spec* in a way of its own.
+    combined with a C type), and *_lane*, *_native*, *_origin* and *_spec* in a way of its own.
+    The underscores are for users, whose futures are nodes: the engine reads these names.
 
     Attributes:
-        number: the task's id in its engine, in the order of the calls from 1.
-        lane: where it runs; the scheduler only compares it.
-        native: its lane orders it by itself, among others that are native there: they
+        _number: the task's id in its engine, in the order of the calls from 1.
+        _lane: where it runs; the scheduler only compares it.
+        _native: its lane orders it by itself, among others that are native there: they
             may be sent while what they depend on is unfinished.
-        blockers: how many dependencies (and holds of the engine) are open.
-        dependents: those waiting for it, once for each time that they name it: None, the
+        _blockers: how many dependencies (and holds of the engine) are open.
+        _dependents: those waiting for it, once for each time that they name it: None, the
             only one, or a list of several.
-        followers: those on the same lane that were sent before it finished.
-        stage: its state; `check_transition` guards it.
-        attempt: number of the current attempt; the first is 1.
-        origin: after a failure: name of the task at its root, and that one's error.
+        _followers: those on the same lane that were sent before it finished.
+        _stage: its state; `check_transition` guards it.
+        _attempt: number of the current attempt; the first is 1.
+        _origin: after a failure: name of the task at its root, and that one's error.
     """
 
     if not TYPE_CHECKING:  # a checker would take the emptiness for the subclass's too
         __slots__ = ()
     FIELDS: ClassVar[tuple[str, ...]] = (
-        "args",
-        "attempt",
-        "blockers",
-        "dependents",
-        "followers",
-        "kwargs",
-        "number",
-        "stage",
+        "_args",
+        "_attempt",
+        "_blockers",
+        "_dependents",
+        "_followers",
+        "_kwargs",
+        "_number",
+        "_stage",
     )
 
-    number: int
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    blockers: int
-    dependents: Node | list[Node] | None
-    followers: list[Node] | None
-    stage: TaskState
-    attempt: int
+    _number: int
+    _args: tuple[Any, ...]
+    _kwargs: Mapping[str, Any]
+    _blockers: int
+    _dependents: Node | list[Node] | None
+    _followers: list[Node] | None
+    _stage: TaskState
+    _attempt: int
 
     if TYPE_CHECKING:
 
         @property
-        def spec(self) -> TaskSpec: ...
+        def _spec(self) -> TaskSpec: ...
         @property
-        def lane(self) -> Any: ...
+        def _lane(self) -> Any: ...
         @property
-        def native(self) -> bool: ...
+        def _native(self) -> bool: ...
         @property
-        def origin(self) -> tuple[str, BaseException] | None: ...
-        @origin.setter
-        def origin(self, origin: tuple[str, BaseException] | None) -> None: ...
+        def _origin(self) -> tuple[str, BaseException] | None: ...
+        @_origin.setter
+        def _origin(self, origin: tuple[str, BaseException] | None) -> None: ...
 
 
 class Resolution(NamedTuple):
@@ -127,43 +128,43 @@ class Scheduler:
         A dependency that failed or was cancelled before ends the node at once.
         """
         if dependencies is None and not holds:
-            node.blockers = 0
-            node.stage = READY
+            node._blockers = 0
+            node._stage = READY
             self.ready.append(node)
             return ()
-        self.tasks[node.number] = node
-        node.stage = PENDING
+        self.tasks[node._number] = node
+        node._stage = PENDING
         dependencies = dependencies or ()
         blockers = holds + len(dependencies)
         for other in dependencies:
-            stage = other.stage
+            stage = other._stage
             if stage is not PENDING and stage is not READY:
                 if stage is DONE:
                     blockers -= 1
                     continue
                 if stage is not SUBMITTED and stage is not RUNNING:
-                    node.blockers = blockers
+                    node._blockers = blockers
                     if stage is FAILED:
                         return self.fail(node, self._blame(node))
                     return self.cancel(node)
-                if other.native and node.native and other.lane is node.lane:
-                    followers = other.followers
+                if other._native and node._native and other._lane is node._lane:
+                    followers = other._followers
                     if followers is None:
-                        other.followers = [node]
+                        other._followers = [node]
                     else:
                         followers.append(node)
                     blockers -= 1
                     continue
-            dependents = other.dependents
+            dependents = other._dependents
             if dependents is None:
-                other.dependents = node
+                other._dependents = node
             elif isinstance(dependents, list):
                 dependents.append(node)
             else:
-                other.dependents = [dependents, node]
-        node.blockers = blockers
+                other._dependents = [dependents, node]
+        node._blockers = blockers
         if not blockers:
-            node.stage = READY
+            node._stage = READY
             self.ready.append(node)
         return ()
 
@@ -175,8 +176,8 @@ class Scheduler:
     def unfinished(self) -> list[Node]:
         """The unfinished tasks, in the order of their calls."""
         tasks = self.tasks
-        fresh = [node for node in self.ready if node.stage is READY and node.number not in tasks]
-        return sorted((*tasks.values(), *fresh), key=lambda node: node.number)
+        fresh = [node for node in self.ready if node._stage is READY and node._number not in tasks]
+        return sorted((*tasks.values(), *fresh), key=lambda node: node._number)
 
     def has_room(self, limit: int) -> bool:
         """Whether fewer than *limit* tasks are unfinished."""
@@ -193,78 +194,78 @@ class Scheduler:
         """
         dependencies = list(dependencies)
         self._check_cycle(node, dependencies)
-        check_transition(node.stage, PENDING)
+        check_transition(node._stage, PENDING)
         return self.add(node, dependencies, holds)
 
     def release(self, node: Node) -> None:
         """One of *node*'s holds is gone."""
-        node.blockers -= 1
-        if not node.blockers and node.stage is PENDING:
-            node.stage = READY
+        node._blockers -= 1
+        if not node._blockers and node._stage is PENDING:
+            node._stage = READY
             self.ready.append(node)
 
     def submitted(self, node: Node) -> None:
         """*node* was sent; dependents that its backend can order itself may follow at once."""
-        node.stage = SUBMITTED
-        if node.dependents is not None and node.native:
+        node._stage = SUBMITTED
+        if node._dependents is not None and node._native:
             followers: list[Node] = []
             others: list[Node] = []
             for other in waiting_for(node):
-                native = other.native and other.lane is node.lane
+                native = other._native and other._lane is node._lane
                 (followers if native else others).append(other)
             if followers:
-                node.dependents = others or None
-                node.followers = followers
+                node._dependents = others or None
+                node._followers = followers
                 for other in followers:
                     self.release(other)
 
-    def followed(self, node: Node, heir: Node) -> None:
-        """*heir*, which waited for *node* alone, was sent right behind it."""
-        node.followers, node.dependents = [heir], None
-        heir.blockers = 0
-        heir.stage = SUBMITTED
+    def followed(self, node: Node, dependent: Node) -> None:
+        """*dependent*, which waited for *node* alone, was sent right behind it."""
+        node._followers, node._dependents = [dependent], None
+        dependent._blockers = 0
+        dependent._stage = SUBMITTED
 
     def running(self, node: Node) -> bool:
         """A worker began with *node*; False if that is no news."""
-        if node.stage is not SUBMITTED:
+        if node._stage is not SUBMITTED:
             return False
-        node.stage = RUNNING
+        node._stage = RUNNING
         return True
 
     def retry(self, node: Node, *, now: bool) -> None:
         """*node*'s attempt failed and it may have another: at once, or when `requeue` says."""
         self._enter(node, READY)
-        node.attempt += 1
+        node._attempt += 1
         if now:
             self.ready.append(node)
 
     def requeue(self, node: Node) -> None:
         """The wait before a retry of *node* is over."""
-        if node.stage is READY:
+        if node._stage is READY:
             self.ready.append(node)
 
     def succeed(self, node: Node) -> None:
         """*node* is done; dependents without another blocker become ready."""
-        if node.stage is not RUNNING and node.stage is not SUBMITTED:
-            check_transition(node.stage, DONE)
-        node.stage = DONE
+        if node._stage is not RUNNING and node._stage is not SUBMITTED:
+            check_transition(node._stage, DONE)
+        node._stage = DONE
         tasks = self.tasks
-        if tasks.pop(node.number, None) is not None and not tasks:
+        if tasks.pop(node._number, None) is not None and not tasks:
             tasks.clear()
-        node.followers = None
-        dependents = node.dependents
+        node._followers = None
+        dependents = node._dependents
         if dependents is not None:
-            node.dependents = None
+            node._dependents = None
             ready = self.ready
             for other in dependents if isinstance(dependents, list) else (dependents,):
-                other.blockers -= 1
-                if not other.blockers and other.stage is PENDING:
-                    other.stage = READY
+                other._blockers -= 1
+                if not other._blockers and other._stage is PENDING:
+                    other._stage = READY
                     ready.append(other)
 
     def fail(self, node: Node, error: BaseException) -> list[Resolution]:
         """*node* failed for good; so does, without running, all that depends on it."""
-        origin = (node.spec.name, error)
+        origin = (node._spec.name, error)
         if isinstance(error, DependencyFailureError) and error.__cause__ is not None:
             origin = (error.root, error.__cause__)
         return self._end(node, FAILED, error, origin)
@@ -280,16 +281,16 @@ class Scheduler:
         error: BaseException | None,
         origin: tuple[str, BaseException] | None,
     ) -> list[Resolution]:
-        check_transition(node.stage, state)
+        check_transition(node._stage, state)
         queue: list[tuple[Node, BaseException | None]] = [(node, error)]
         ended = []
         # The queue grows while it is walked: breadth first, and no recursion however
         # long the chain of dependents is.
         for current, reason in queue:
             orphans = self._orphans(current)
-            ended.append(Resolution(current, state, reason, current.stage, bool(orphans)))
-            current.stage = state
-            current.origin = origin
+            ended.append(Resolution(current, state, reason, current._stage, bool(orphans)))
+            current._stage = state
+            current._origin = origin
             self._forget(current)
             queue.extend(
                 (other, self._blame(other, current) if origin else None) for other in orphans
@@ -298,64 +299,64 @@ class Scheduler:
 
     def _orphans(self, node: Node) -> list[Node]:
         """Unfinished tasks that wait for *node*, each once, and claimed by this call."""
-        waiting = (*waiting_for(node), *(node.followers or ()))
-        node.dependents = node.followers = None
+        waiting = (*waiting_for(node), *(node._followers or ()))
+        node._dependents = node._followers = None
         orphans = []
         for other in waiting:
-            if other.stage < DONE and other.blockers >= 0:
-                other.blockers = -1
+            if other._stage < DONE and other._blockers >= 0:
+                other._blockers = -1
                 orphans.append(other)
         return orphans
 
     def _check_cycle(self, node: Node, dependencies: Iterable[Node]) -> None:
         """Raise CycleError if one of *dependencies* waits for *node*."""
-        targets = {other.number for other in dependencies}
-        seen = {node.number}
+        targets = {other._number for other in dependencies}
+        seen = {node._number}
         waiting = [node]
         for current in waiting:
-            if current.number in targets:
-                names = repr(node.spec.name)
+            if current._number in targets:
+                names = repr(node._spec.name)
                 if current is not node:
-                    names += f", which {current.spec.name!r} waits for,"
-                raise CycleError(f"task {names} would wait for {current.spec.name!r}")
-            for other in (*waiting_for(current), *(current.followers or ())):
-                if other.number not in seen and other.stage < DONE:
-                    seen.add(other.number)
+                    names += f", which {current._spec.name!r} waits for,"
+                raise CycleError(f"task {names} would wait for {current._spec.name!r}")
+            for other in (*waiting_for(current), *(current._followers or ())):
+                if other._number not in seen and other._stage < DONE:
+                    seen.add(other._number)
                     waiting.append(other)
 
     def _blame(self, node: Node, failed: Node | None = None) -> DependencyFailureError:
         """The error of *node*, whose dependency *failed* (or one among its arguments) failed."""
-        names: dict[int, Node] = {} if failed is None else {failed.number: failed}
+        names: dict[int, Node] = {} if failed is None else {failed._number: failed}
 
         def look(leaf: Any) -> Any:
-            if isinstance(leaf, Node) and leaf.stage is FAILED:
-                names[leaf.number] = leaf
+            if isinstance(leaf, Node) and leaf._stage is FAILED:
+                names[leaf._number] = leaf
             return leaf
 
-        rewrite_call(node.args, node.kwargs, look)
+        rewrite_call(node._args, node._kwargs, look)
         first = failed or next(iter(names.values()))
-        root, cause = first.origin or ("", RuntimeError("unknown"))
+        root, cause = first._origin or ("", RuntimeError("unknown"))
         error = DependencyFailureError(
-            node.spec.name, [other.spec.name for other in names.values()], root, cause
+            node._spec.name, [other._spec.name for other in names.values()], root, cause
         )
         error.__cause__ = cause
         return error
 
     def _enter(self, node: Node, state: TaskState) -> None:
-        check_transition(node.stage, state)
-        node.stage = state
+        check_transition(node._stage, state)
+        node._stage = state
 
     def _forget(self, node: Node) -> None:
         # It is not there if a KeyboardInterrupt came between a call and its place in the graph.
         # An empty dict keeps the table of its largest day; clear() gives it back.
         tasks = self.tasks
-        if tasks.pop(node.number, None) is not None and not tasks:
+        if tasks.pop(node._number, None) is not None and not tasks:
             tasks.clear()
 
 
 def waiting_for(node: Node) -> Sequence[Node]:
     """The dependents of *node*."""
-    dependents = node.dependents
+    dependents = node._dependents
     if dependents is None:
         return ()
     return dependents if isinstance(dependents, list) else (dependents,)

@@ -16,7 +16,7 @@ __all__ = ["Bodies", "Body"]
 
 
 class Body(NamedTuple):
-    """A function of this run.
+    """A function of this run, as the journal knows it.
 
     Attributes:
         number: what the journal's tasks name it by.
@@ -30,14 +30,14 @@ class Body(NamedTuple):
 
 
 class Bodies:
-    """Gives each function its number and the part of the identity that its calls share."""
+    """The bodies of one run, each with a number and what the identities of its calls share."""
 
     def __init__(self, append: Callable[[bytes], object]) -> None:
         self._append = append
         self._known: dict[TaskSpec, Body] = {}
 
-    def of(self, spec: TaskSpec) -> Body:
-        """The body of *spec*; the first time, the journal is told of it."""
+    def register_body(self, spec: TaskSpec) -> Body:
+        """Return the body of *spec*; the first time, write of it to the journal."""
         body = self._known.get(spec)
         if body is None:
             body = self._known[spec] = self._new(spec)

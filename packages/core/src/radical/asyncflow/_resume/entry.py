@@ -15,8 +15,8 @@ class Entry:
 
     Attributes:
         body: its function.
-        place: the block that called it, as `Occurrences` names it; "" for none.
-        inside: of a block: the place of those that it calls.
+        scope: the block that called it, as `Occurrences` names it; "" for none.
+        inner_scope: of a block: the scope of those that it calls.
         after: numbers of the tasks among its arguments.
         arguments: as a text, where the journal is to have them.
         key: its identity as it stands in the file; None if it has none.
@@ -32,12 +32,12 @@ class Entry:
         "after",
         "arguments",
         "body",
-        "inside",
+        "inner_scope",
         "key",
         "known",
-        "place",
         "ready",
         "reused",
+        "scope",
         "started",
         "stored",
         "waiting",
@@ -45,10 +45,10 @@ class Entry:
         "worker",
     )
 
-    def __init__(self, body: Body, added: float, after: tuple[int, ...], place: str) -> None:
+    def __init__(self, body: Body, added: float, after: tuple[int, ...], scope: str) -> None:
         self.body = body
-        self.place = place
-        self.inside = ""
+        self.scope = scope
+        self.inner_scope = ""
         self.arguments: str | None = None
         self.added = added
         self.after = after

@@ -1,8 +1,8 @@
-"""Telling equal calls of one run apart, so that each finds its own earlier result.
+"""Tell equal calls of one run apart, so that each finds its own earlier result.
 
-They are numbered in their order.  Where blocks run at the same time that order is another in
-each run; so a call prefers what was recorded for its own block, and leaves alone what belongs
-to another block of this run.
+They are numbered in the order of the calls.  Where blocks run at the same time, that order
+differs from run to run; so a call prefers what was recorded in its own scope, the block that
+makes it, and leaves alone what belongs to another block of this run.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ class Occurrences:
         self._recall = recall
         self._calls: dict[bytes, int] = {}
         self._blocks: dict[bytes, int] = {}
-        self._places: set[str] = set()
+        self._scopes: set[str] = set()
         self._left: dict[bytes, dict[int, str]] = {}
 
-    def enter(self, place: str, name: str, arguments: bytes) -> str:
-        """The place of a block that is called at *place*; its calls are told apart by it."""
-        call = blake2b(repr((place, name, arguments)).encode(), digest_size=8).digest()
+    def open_scope(self, scope: str, name: str, arguments: bytes) -> str:
+        """Return the scope of the calls that a block makes, which is itself called in *scope*."""
+        call = blake2b(repr((scope, name, arguments)).encode(), digest_size=8).digest()
         number = self._blocks.get(call, 0)
         self._blocks[call] = number + 1
-        inside = f"{call.hex()}.{number}" if number else call.hex()
-        self._places.add(inside)
-        return inside
+        opened = f"{call.hex()}.{number}" if number else call.hex()
+        self._scopes.add(opened)
+        return opened
 
-    def key(self, digest: bytes, place: str) -> str:
-        """The key of the next call with the identity *digest*, made at *place*."""
+    def key_of(self, digest: bytes, scope: str) -> str:
+        """Return the key of the next call with the identity *digest*, made in *scope*."""
         number = self._calls.get(digest, 0)
-        if self._places:
+        if self._scopes:
             left = self._left.get(digest)
             if left is None:
                 left = self._recorded(digest, number)
             # Where no equal call was ever made, the result is whoever's makes this one.
-            mine = self._choose(left, place, alone=not number and left.keys() == {0})
+            mine = self._choose(left, scope, alone=not number and left.keys() == {0})
             if mine is not None:
                 del left[mine]
             if left:
@@ -67,7 +67,7 @@ class Occurrences:
         return _key(digest, number)
 
     def _recorded(self, digest: bytes, number: int) -> dict[int, str]:
-        """Where those from *number* on were called whose results are recorded."""
+        """Return the scopes of the recorded calls from *number* on, by number."""
         found: dict[int, str] = {}
         missing = 0
         while missing < GAP:
@@ -80,12 +80,12 @@ class Occurrences:
             number += 1
         return found
 
-    def _choose(self, left: dict[int, str], place: str, *, alone: bool) -> int | None:
+    def _choose(self, left: dict[int, str], scope: str, *, alone: bool) -> int | None:
         for number, other in left.items():
-            if other == place:
+            if other == scope:
                 return number
         for number, other in left.items():
-            if alone or other not in self._places:  # of a block that is no more, or of none
+            if alone or other not in self._scopes:  # of a block that is no more, or of none
                 return number
         return None
 

@@ -9,8 +9,12 @@ from .._discovery.settings import JOURNAL
 from ..errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from .._dispatch.dispatcher import Dispatcher
+    from .._dispatch.background import Background
+    from .._dispatch.outbox import Outbox
+    from .._dispatch.outcomes import Outcomes
+    from .._dispatch.run import Run
     from ..journal import Journal
+    from .recorder import Recorder
 
 __all__ = ["journal_of", "open_journal"]
 
@@ -33,15 +37,18 @@ def journal_of(given: object) -> Journal | None:
     raise ConfigurationError(f"journal must be a path or a Journal, not {given!r}")
 
 
-async def open_journal(dispatcher: Dispatcher, journal: Journal) -> None:
-    """Have *dispatcher* write *journal*, and look its tasks up in it.
+async def open_journal(
+    run: Run, background: Background, outcomes: Outcomes, outbox: Outbox, journal: Journal
+) -> Recorder:
+    """Have *run* write *journal*, and look its tasks up in it.
 
     Raises:
         JournalError: it cannot be used.
     """
     from .recorder import Recorder
 
-    recorder = Recorder(dispatcher, journal)
+    recorder = Recorder(run, background, outcomes, outbox, journal)
     await recorder.open()
-    dispatcher.journal = recorder
-    dispatcher.gates = (dispatcher.journal.meet,)
+    run.journal = recorder
+    run.recall = recorder.look_up
+    return recorder

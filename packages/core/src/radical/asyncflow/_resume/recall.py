@@ -10,11 +10,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._dispatch.background import Background
+from .._dispatch.outbox import Outbox
+from .._dispatch.run import Run
 from .._dispatch.values import StillOpen, substitute
 from .._files.declared import InputFile, OutputFile
 from .._graph.arguments import rewrite_call
 from .._task.function import TaskFunction
-from .._task.future import TaskFuture, aux_of
+from .._task.future import Activity, TaskFuture, extras_of, outside_awaitables
 from .._text import safe_str
 from ..aside import in_thread
 from ..errors import JournalError
@@ -25,7 +28,6 @@ from .identity import LARGE, Unidentified, call_content, content, large, plain_c
 from .occurrences import Occurrences
 
 if TYPE_CHECKING:
-    from .._dispatch.dispatcher import Dispatcher
     from ..journal import JournalWriter
     from .entry import Entry
 
@@ -48,9 +50,17 @@ class Recall:
     """
 
     def __init__(
-        self, dispatcher: Dispatcher, writer: JournalWriter, bodies: Bodies, reuse: Reuse
+        self,
+        run: Run,
+        background: Background,
+        outbox: Outbox,
+        writer: JournalWriter,
+        bodies: Bodies,
+        reuse: Reuse,
     ) -> None:
-        self._dispatcher = dispatcher
+        self._run = run
+        self._background = background
+        self._outbox = outbox
         self._writer = writer
         self._bodies = bodies
         self._reuse = reuse
@@ -59,12 +69,14 @@ class Recall:
         self._turn: asyncio.Future[None] | None = None
         self._room = asyncio.Semaphore(ASIDE)
 
-    def meet(self, node: TaskFuture[Any], entry: Entry) -> bool:
-        """*node* is ready: whether it is not to be sent (now).
+    def look_up(self, node: TaskFuture[Any], entry: Entry) -> bool:
+        """Look up *node*, which is ready.
 
-        Its result is there already, or it takes a thread to find out.
+        Returns:
+            Whether it is not to be sent, or not now: its result is there already, or it takes
+            a thread to find out.
         """
-        spec, lane = node.call.spec, node.call.lane
+        spec, lane = node._call.spec, node._call.lane
         body = entry.body
         if body.why is not None or lane is None or not lane.executes:
             entry.known = True
@@ -72,8 +84,8 @@ class Recall:
                 self._enter(node, entry)
             entry.why = body.why
             return False
-        aux = node.aux
-        if (aux is not None and aux.files is not None) or large(node.args, node.kwargs):
+        extras = node._extras
+        if (extras is not None and extras.files is not None) or large(node._args, node._kwargs):
             try:
                 substitute(node)
             except StillOpen:
@@ -91,10 +103,10 @@ class Recall:
         entry.known = True
         entry.key = self._numbered(node, digest)
         if spec.cache == "always" and (first := self._first(node, entry.key)) is not None:
-            if first.stage < TaskState.DONE:
+            if first._stage < TaskState.DONE:
                 entry.known = False
-                self._dispatcher.scheduler.wait_more(node, (), holds=1)
-                first.add_done_callback(lambda _: self._dispatcher.release(node))
+                self._run.scheduler.wait_more(node, (), holds=1)
+                first.add_done_callback(lambda _: self._outbox.release(node))
             else:
                 self._share(node, first)
             return True
@@ -116,24 +128,23 @@ class Recall:
     def _first(self, node: TaskFuture[Any], key: str) -> TaskFuture[Any] | None:
         """The equal call of this run whose result *node* is to be given; None if it is itself."""
         first = self._same.get(key)
-        if first is None or first is node or first.stage > TaskState.DONE:
+        if first is None or first is node or first._stage > TaskState.DONE:
             self._same[key] = node
             return None
         return first
 
     def _share(self, node: TaskFuture[Any], first: TaskFuture[Any]) -> None:
-        node.entry.stored = first.entry.stored
-        task = f"{self._dispatcher.uid}/{first.number}"
+        node._entry.stored = first._entry.stored
+        task = f"{self._run.uid}/{first._number}"
         self._reuse(node, task, first.result(), first.stderr or "")
 
     # ------------------------------------------------------- beside the loop
 
     def _look_aside(self, node: TaskFuture[Any], entry: Entry, body: Body) -> None:
-        """As `meet`, for what would hold the loop too long."""
-        dispatcher = self._dispatcher
-        aux = aux_of(node)
+        """As `look_up`, for what would hold the loop too long."""
+        run = self._run
         entry.known = True
-        before, mine = self._turn, dispatcher.loop.create_future()
+        before, mine = self._turn, run.loop.create_future()
         self._turn = mine
 
         async def look() -> None:
@@ -166,40 +177,44 @@ class Recall:
                     _set(mine)
                 else:
                     before.add_done_callback(lambda _: _set(mine))
-            aux.preparing = None
+            extras_of(node).finish()
             if reuse is None:
-                dispatcher.scheduler.requeue(node)
-            elif node.stage is TaskState.READY:
+                run.scheduler.requeue(node)
+            elif node._stage is TaskState.READY:
                 reuse()
-            dispatcher.wake()
+            run.wake()
 
-        aux.preparing = dispatcher.preparer.spawn(look())
+        self._background.work_for(node, Activity.LOOK_UP, look())
 
     async def _digest(self, node: TaskFuture[Any], body: Body) -> bytes:
         digests: dict[int, bytes] = {}
-        files = node.aux.files if node.aux is not None else None
+        files = node._extras.files if node._extras is not None else None
         for item in files.inputs if files is not None else ():
             if isinstance(item.source, str):
                 digests[id(item)] = await in_thread(digest, item.source)
         return await in_thread(self._identity, node, body, digests)
 
     async def _find(self, node: TaskFuture[Any], key: str) -> Callable[[], None] | None:
-        outputs = node.aux is not None and node.aux.files is not None and node.aux.files.outputs
-        if node.spec.cache == "always" and not outputs:
+        outputs = (
+            node._extras is not None
+            and node._extras.files is not None
+            and node._extras.files.outputs
+        )
+        if node._spec.cache == "always" and not outputs:
             while (first := self._first(node, key)) is not None:
-                if first.stage is TaskState.DONE and first.done():
+                if first._stage is TaskState.DONE and first.done():
                     return partial(self._share, node, first)
                 await asyncio.wait([first])
         found = self._writer.recall(key)
         if found is None:
             return None
         if found.files:
-            folder = self._dispatcher.preparer.folder(node)
+            folder = self._run.folder(node)
             await in_thread(restore, found.files, folder)
         value = await in_thread(found.load)
-        if node.spec.capture_stdio and not await in_thread(Path(value).exists):
+        if node._spec.capture_stdio and not await in_thread(Path(value).exists):
             raise Unidentified(f"its output file {value} is gone")
-        node.entry.stored = True
+        node._entry.stored = True
         return partial(self._reuse, node, found.task, value, found.stderr)
 
     def _unreadable(self, node: TaskFuture[Any], entry: Entry, error: JournalError) -> None:
@@ -210,23 +225,23 @@ class Recall:
 
     def _numbered(self, node: TaskFuture[Any], digest: bytes) -> str:
         """The key of a call: equal calls of one run are told apart by their order."""
-        if node.spec.cache == "always":
+        if node._spec.cache == "always":
             return digest.hex()
-        return self._occurrences.key(digest, node.entry.place)
+        return self._occurrences.key_of(digest, node._entry.scope)
 
     def _enter(self, node: TaskFuture[Any], entry: Entry) -> None:
         """*node* is a block: its calls are told from equal ones of other blocks."""
         try:
-            arguments = b"" if large(node.args, node.kwargs) else self._arguments(node, {})
+            arguments = b"" if large(node._args, node._kwargs) else self._arguments(node, {})
         except (StillOpen, Unidentified):
             arguments = b""
-        entry.inside = self._occurrences.enter(entry.place, node.spec.name, arguments)
+        entry.inner_scope = self._occurrences.open_scope(entry.scope, node._spec.name, arguments)
 
     def _identity(self, node: TaskFuture[Any], body: Body, files: dict[int, bytes]) -> bytes:
         """The hash of what makes *node* the call that it is; as `_arguments`."""
         arguments = None
-        if node.spec.cache_key is None:
-            arguments = plain_content(node.args, node.kwargs)
+        if node._spec.cache_key is None:
+            arguments = plain_content(node._args, node._kwargs)
         if arguments is None:
             arguments = self._arguments(node, files)
         return blake2b(body.prefix + arguments, digest_size=16).digest()
@@ -243,7 +258,7 @@ class Recall:
         """
 
         def leaf(value: Any) -> bytes | None:
-            if isinstance(value, TaskFuture) and value.dispatcher is self._dispatcher:
+            if isinstance(value, TaskFuture) and value._owner is node._owner:
                 return self._of_future(value)
             if isinstance(value, InputFile):
                 if isinstance(value.source, TaskFuture):
@@ -252,14 +267,14 @@ class Recall:
             if isinstance(value, OutputFile):
                 return b"output" + value.name.encode()
             if isinstance(value, TaskFunction):
-                return b"task" + self._bodies.of(value.spec).prefix
-            return self._of_foreign(node, value)
+                return b"task" + self._bodies.register_body(value.spec).prefix
+            return self._of_outside(node, value)
 
-        chosen = node.spec.cache_key
+        chosen = node._spec.cache_key
         if chosen is None:
-            return call_content(node.args, node.kwargs, leaf)
+            return call_content(node._args, node._kwargs, leaf)
         if callable(chosen):
-            args, kwargs = rewrite_call(node.args, node.kwargs, self._plain(node))
+            args, kwargs = rewrite_call(node._args, node._kwargs, self._plain(node))
             try:
                 chosen = chosen(*args, **kwargs)
             except KeyboardInterrupt:
@@ -270,29 +285,29 @@ class Recall:
 
     def _of_future(self, future: TaskFuture[Any]) -> bytes:
         """What stands for *future*: its identity, or the content of a result without one."""
-        if future.stage is not TaskState.DONE or not future.done():
+        if future._stage is not TaskState.DONE or not future.done():
             raise StillOpen([future])
-        entry = future.entry
+        entry: Entry = future._entry
         if entry.key is not None and entry.stored:
             return b"key" + entry.key.encode()
         return b"value" + content(future.result())
 
-    def _of_foreign(self, node: TaskFuture[Any], value: Any) -> bytes | None:
-        foreign = node.aux.foreign if node.aux is not None else None
-        if foreign is None or id(value) not in foreign:
+    def _of_outside(self, node: TaskFuture[Any], value: Any) -> bytes | None:
+        outside = outside_awaitables(node)
+        if id(value) not in outside:
             return None
-        return b"value" + content(foreign[id(value)].result())
+        return b"value" + content(outside[id(value)].result())
 
     def _plain(self, node: TaskFuture[Any]) -> Callable[[Any], Any]:
         """What a user's cache_key gets in place of a future: its result."""
-        foreign = (node.aux.foreign if node.aux is not None else None) or {}
+        outside = outside_awaitables(node)
 
         def value_of(leaf: Any) -> Any:
-            if isinstance(leaf, TaskFuture) and leaf.dispatcher is self._dispatcher:
-                if leaf.stage is not TaskState.DONE or not leaf.done():
+            if isinstance(leaf, TaskFuture) and leaf._owner is node._owner:
+                if leaf._stage is not TaskState.DONE or not leaf.done():
                     raise StillOpen([leaf])
                 return leaf.result()
-            awaited = foreign.get(id(leaf))
+            awaited = outside.get(id(leaf))
             return leaf if awaited is None else awaited.result()
 
         return value_of

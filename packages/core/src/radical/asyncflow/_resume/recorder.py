@@ -10,10 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
-import reprlib
 import sys
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,21 +20,26 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 from .. import journal
+from .._dispatch.background import Background
 from .._dispatch.halt import halt
-from .._task.future import TaskFuture, aux_of
+from .._dispatch.outbox import Outbox
+from .._dispatch.outcomes import Outcomes
+from .._dispatch.run import Run
+from .._task.future import Activity, RemoteTaskFuture, TaskFuture, extras_of
 from .._task.scope import SCOPE
-from .._text import cut_middle, safe_message, safe_str
+from .._text import safe_str
 from ..aside import in_thread
-from ..errors import ExecutableError, JournalError
-from ..journal import ErrorRecord, Journal, JournalWriter, Record
+from ..backend import RemoteValue
+from ..errors import JournalError
+from ..journal import Journal, JournalWriter, Record
 from ..model import ExecutableResult, TaskKind, TaskState
 from .bodies import Bodies
 from .entry import Entry
 from .files import describe
+from .lines import arguments_text, done_line, ended_line, error_record, reused_line, started_line
 from .recall import Recall
 
 if TYPE_CHECKING:
-    from .._dispatch.dispatcher import Dispatcher
     from .._files.declared import OutputFile
     from ..backend import ExecutionBackend
 
@@ -47,30 +49,35 @@ log = logging.getLogger("radical.asyncflow")
 
 DONE, FAILED = TaskState.DONE, TaskState.FAILED
 
-NEWS = 0.25
+RUNNING_DELAY_S = 0.25
 """Seconds that a task has run before the journal says that it runs."""
-
-TAIL = 4000
-"""Characters that are kept of an executable's output, and of a traceback."""
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 200
 
 _Pending = tuple[int, TaskFuture[Any], Entry, Any]
 
 
 class Recorder:
-    """Writes the journal of one engine, and has results of earlier runs reused."""
+    """Writes the journal of one run, and has results of earlier runs reused.
 
-    def __init__(self, dispatcher: Dispatcher, settings: Journal) -> None:
-        self._dispatcher = dispatcher
-        self._writer = writer = JournalWriter(settings, run=dispatcher.uid)
+    It is the `Journaling` of its `Run`: see there what its methods are told, and when.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        background: Background,
+        outcomes: Outcomes,
+        outbox: Outbox,
+        settings: Journal,
+    ) -> None:
+        self._run = run
+        self._background = background
+        self._outcomes = outcomes
+        self._writer = writer = JournalWriter(settings, run=run.uid)
         self._arguments = settings.arguments
         self._fail = settings.on_error == "fail"
-        self._loop = dispatcher.loop
         self._began = monotonic()
         self._bodies = Bodies(self._append)
-        self._recall = Recall(dispatcher, writer, self._bodies, self._reuse)
+        self._recall = Recall(run, background, outbox, writer, self._bodies, self._reuse)
         self._buffer: list[Record] = []
         self._batches = 0
         self._pending: deque[_Pending] = deque()
@@ -78,36 +85,39 @@ class Recorder:
         self._settling = False
         self._running: dict[int, TaskFuture[Any]] = {}
         self._told: set[int] = set()
-        self._news: asyncio.TimerHandle | None = None
+        self._tell_timer: asyncio.TimerHandle | None = None
         writer.on_written = self._on_written
         writer.on_failed = self._on_failed
 
     # ------------------------------------------------------------- on its way
 
-    def added(self, node: TaskFuture[Any], linked: list[TaskFuture[Any]] | None) -> None:
-        """*node* was called."""
-        body = self._bodies.of(node.spec)  # the file tells of a function before its first task
-        after = () if linked is None else tuple([other.number for other in linked])
+    def added(self, node: TaskFuture[Any], dependencies: list[TaskFuture[Any]] | None) -> None:
+        """Note that *node* was called."""
+        body = self._bodies.register_body(
+            node._spec
+        )  # the file tells of a function before its first task
+        after = () if dependencies is None else tuple([other._number for other in dependencies])
         scope = SCOPE.get()
         block = None
-        if scope is not None and scope.engine == self._dispatcher.uid:
+        if scope is not None and scope.engine == self._run.uid:
             block = scope.block
-        place = "" if block is None else block.entry.inside
-        node.entry = entry = Entry(body, monotonic() - self._began, after, place)
+        scope_key = "" if block is None else block._entry.inner_scope
+        node._entry = entry = Entry(body, monotonic() - self._began, after, scope_key)
         if self._arguments:
-            entry.arguments = _written(node)
+            entry.arguments = arguments_text(node)
 
-    def meet(self, node: TaskFuture[Any]) -> bool:
-        """*node* is ready: whether it is not to be sent, or not now.
+    def look_up(self, node: TaskFuture[Any]) -> bool:
+        """Find an earlier result of *node*, which is ready.
 
-        That is so where an earlier result stands for it, or where it takes a thread to
-        find out.
+        Returns:
+            Whether it is not to be sent, or not now: an earlier result stands for it, or it
+            takes a thread to find out.
         """
-        entry = node.entry
+        entry: Entry = node._entry
         if entry.ready is None:
             entry.ready = monotonic() - self._began
         try:
-            return not entry.known and self._recall.meet(node, entry)
+            return not entry.known and self._recall.look_up(node, entry)
         except KeyboardInterrupt:
             raise  # of whoever wants the program to end
         except BaseException as error:  # of a class among the arguments: the task runs all the same
@@ -116,59 +126,79 @@ class Recorder:
             log.warning("task %s %r could not be identified", node.id, node.name, exc_info=True)
             return False
 
-    def started(self, node: TaskFuture[Any], worker: str | None) -> None:
-        """A worker began with *node*."""
-        entry = node.entry
-        entry.started = (self._dispatcher.observers.when or monotonic()) - self._began
+    def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
+        """Note that a worker began with *node*."""
+        entry: Entry = node._entry
+        entry.started = self._since(when)
         entry.worker = worker
-        self._running[node.number] = node
-        if self._news is None:
-            self._news = self._loop.call_later(NEWS, self._tell_running)
+        self._running[node._number] = node
+        if self._tell_timer is None:
+            self._tell_timer = self._run.loop.call_later(RUNNING_DELAY_S, self._tell_running)
 
     def _tell_running(self) -> None:
         """Write of those that run and have not ended yet, each once for each attempt."""
-        self._news = None
-        late = monotonic() - self._began - NEWS
+        self._tell_timer = None
+        late = monotonic() - self._began - RUNNING_DELAY_S
         for number, node in self._running.items():
-            started = node.entry.started
+            started = node._entry.started
             if number in self._told or started is None or started > late:
                 continue
             self._told.add(number)
-            self._append(self._started_line(node))
+            self._append(started_line(node))
         if len(self._told) < len(self._running):
-            self._news = self._loop.call_later(NEWS, self._tell_running)
+            self._tell_timer = self._run.loop.call_later(RUNNING_DELAY_S, self._tell_running)
 
     # -------------------------------------------------------------------- ends
 
-    def commit(self, node: TaskFuture[Any], value: Any) -> bool:
-        """*node* is done with *value*: whether it is to wait until that is written."""
-        entry = node.entry
-        lane = node.call.lane
-        ended = (self._dispatcher.observers.when or monotonic()) - self._began
+    def record_result(self, node: TaskFuture[Any], value: Any, when: float | None) -> bool:
+        """Record that *node* is done with *value*.
+
+        Returns:
+            Whether it is to wait until that is written, or until the value was brought here.
+        """
+        if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
+            self._background.work_for(node, Activity.FETCH, self._bring(node, value))
+            return True
+        entry: Entry = node._entry
+        lane = node._call.lane
+        ended = self._since(when)
         self._forget(node)
         if entry.key is None or (lane is not None and not lane.executes):
-            self._append(self._ended_line(node, DONE, ended))
+            self._append(ended_line(node, DONE, ended))
             return False
-        aux = node.aux
-        outputs = aux.files.outputs if aux is not None and aux.files is not None else ()
+        extras = node._extras
+        outputs = extras.files.outputs if extras is not None and extras.files is not None else ()
         scalar = None if outputs else journal.scalar(value)
         if scalar is not None:
             entry.stored = True
-            number = self._append(self._done_line(node, entry, ended, scalar))
+            number = self._append(done_line(node, entry, ended, scalar))
         else:
             number = self._append(self._lasting_line(node, value, ended, outputs))
-        if aux is not None and aux.timer is not None:
-            aux.timer.cancel()
-            aux.timer = None
+        if extras is not None:
+            extras.stop_timer()
         entry.waiting = True
         self._pending.append((number, node, entry, value))
         return True
 
+    async def _bring(self, node: RemoteTaskFuture[Any], remote: RemoteValue) -> None:
+        """Bring a value here that the journal is to have, and leave it there for tasks there."""
+        try:
+            value = await remote.fetch()
+        except Exception as error:
+            extras_of(node).finish()
+            remote.release()
+            self._outcomes.attempt_failed(node, error)
+            return
+        extras_of(node).finish()
+        node._remote = remote
+        node._wanted = True  # it is here
+        self._outcomes.complete(node, value)
+
     def _lasting_line(
         self, node: TaskFuture[Any], value: Any, ended: float, outputs: Sequence[OutputFile]
     ) -> Record:
-        """What makes the line of *node* in the writer's thread, where it may take its time."""
-        folder = self._dispatcher.preparer.folder(node) if outputs else Path()
+        """Make the line of *node* in the writer's thread, where it may take its time."""
+        folder = self._run.folder(node) if outputs else Path()
         names = [output.name for output in outputs]
 
         def line() -> bytes:
@@ -178,18 +208,18 @@ class Recorder:
                 result = self._writer.store(value)
             except BaseException as error:
                 result = journal.unstored(safe_str(error))
-            node.entry.stored = not result.startswith('"unstored"')
-            return self._ended_line(node, DONE, ended, result=result, files=files)
+            node._entry.stored = not result.startswith('"unstored"')
+            return ended_line(node, DONE, ended, result=result, files=files)
 
         return line
 
     def _on_written(self, number: int) -> None:
-        """All that was appended up to *number* is in the file; in the writer's thread."""
+        """Have what was appended up to *number* settled: it is in the file.  In any thread."""
         self._written = number
         if self._pending and not self._settling:
             self._settling = True
             try:
-                self._loop.call_soon_threadsafe(self._settle)
+                self._run.loop.call_soon_threadsafe(self._settle)
             except RuntimeError:
                 log.debug("a result was written after the event loop was closed")
 
@@ -197,162 +227,85 @@ class Recorder:
         self._settling = False
         written = self._written
         pending = self._pending
-        outcomes = self._dispatcher.outcomes
+        outcomes = self._outcomes
         while pending and pending[0][0] <= written:
             _, node, entry, value = pending.popleft()
             entry.waiting = False
-            if node.stage < DONE:
-                outcomes.settle(node, value)
-        self._dispatcher.wake()
+            if node._stage < DONE:
+                outcomes.guard(node, outcomes.settle, node, value)
+        self._run.wake()
 
-    def attempt_failed(self, node: TaskFuture[Any], error: BaseException) -> None:
-        """An attempt of *node* failed, and another will follow."""
-        entry = node.entry
-        attempt = node.attempt
-        started, ended = entry.started, self._moment()
+    def attempt_failed(
+        self, node: TaskFuture[Any], error: BaseException, when: float | None
+    ) -> None:
+        """Note that an attempt of *node* failed, and that another will follow."""
+        entry: Entry = node._entry
+        attempt = node._attempt
+        started, ended = entry.started, self._since(when)
         worker = entry.worker
-        function = node.entry.body.number
+        function = entry.body.number
         arguments = self._arguments
         self._forget(node)
         entry.started = entry.worker = None
 
         def line() -> bytes:
             return journal.attempt_failed(
-                node.number,
+                node._number,
                 function,
                 started,
                 ended,
-                _error_record(error, arguments),
+                error_record(error, arguments=arguments),
                 attempt=attempt,
                 worker=worker,
             )
 
         self._append(line)
 
-    def ended(self, node: TaskFuture[Any], state: TaskState, error: BaseException | None) -> None:
-        """*node* failed for good, or was cancelled."""
-        # What a dependency's failure ends may have been called after that happened.
-        time = max(self._moment(), node.entry.added)
-        self._forget(node)
-        self._append(lambda: self._ended_line(node, state, time, error=error))
-
-    def _reuse(self, node: TaskFuture[Any], task: str, value: Any, stderr: str) -> None:
-        """*node* gets the *value* of *task*, ``"RUN/NUMBER"``."""
-        entry = node.entry
-        entry.reused = task
-        if node.spec.kind is TaskKind.EXECUTABLE:
-            aux_of(node).result = ExecutableResult(0, value, stderr)
-        ended = monotonic() - self._began
-        plain = node.aux is None and not entry.after and entry.arguments is None
-        if plain and entry.key is not None:
-            line = journal.task_reused(
-                node.number,
-                entry.body.number,
-                entry.added,
-                ended if entry.ready is None else entry.ready,
-                ended,
-                key=entry.key,
-                reused=task,
-                backend=node.lane.name,
-            )
-        else:
-            line = self._ended_line(node, DONE, ended)
-        self._append(line)
-        self._dispatcher.scheduler.submitted(node)
-        self._dispatcher.outcomes.settle(node, value)
-
-    # ------------------------------------------------------------------- lines
-
-    def _moment(self) -> float:
-        """When that happened which is being taken in, where its report says so, or now."""
-        return (self._dispatcher.observers.when or monotonic()) - self._began
-
-    def _forget(self, node: TaskFuture[Any]) -> None:
-        if self._running.pop(node.number, None) is not None:
-            self._told.discard(node.number)
-
-    def _started_line(self, node: TaskFuture[Any]) -> bytes:
-        entry = node.entry
-        return journal.task_started(
-            node.number,
-            node.entry.body.number,
-            (entry.added, entry.ready, entry.started),
-            attempt=node.attempt,
-            backend="" if node.lane is None else node.lane.name,
-            worker=entry.worker,
-            after=entry.after,
-            workflow=node.workflow_id,
-        )
-
-    def _done_line(self, node: TaskFuture[Any], entry: Entry, ended: float, result: str) -> bytes:
-        """As `_ended_line`, quickly where there is no more to it, as with most tasks."""
-        ready, started, worker = entry.ready, entry.started, entry.worker
-        if (
-            node.aux is not None
-            or node.attempt != 1
-            or ready is None
-            or started is None
-            or worker is None
-            or entry.key is None
-            or entry.after
-            or entry.place
-            or entry.arguments is not None
-            or entry.why is not None
-        ):
-            return self._ended_line(node, DONE, ended, result=result)
-        return journal.task_done(
-            node.number,
-            entry.body.number,
-            (entry.added, ready, started, ended),
-            key=entry.key,
-            result=result,
-            backend=node.lane.name,
-            worker=worker,
-        )
-
-    def _ended_line(
+    def ended(
         self,
         node: TaskFuture[Any],
         state: TaskState,
-        time: float,
-        *,
-        result: str = "",
-        error: BaseException | None = None,
-        files: Any = (),
-    ) -> bytes:
-        """The line of a task that ended; in any thread."""
-        entry = node.entry
-        executed = None if node.aux is None else node.aux.result
-        printed = executed is not None and not node.spec.capture_stdio
-        return journal.task_ended(
-            node.number,
-            node.entry.body.number,
-            state.name,
-            (entry.added, entry.ready, entry.started, time),
-            key=entry.key,
-            result=result,
-            attempt=node.attempt,
-            backend="" if node.lane is None else node.lane.name,
-            worker=entry.worker,
-            after=entry.after,
-            workflow=node.workflow_id,
-            place=entry.place,
-            arguments=entry.arguments,
-            reused=entry.reused,
-            why=entry.why,
-            error=None if error is None else _error_record(error, self._arguments),
-            exit_code=None if executed is None else executed.exit_code,
-            stdout=executed.stdout[-TAIL:] if executed is not None and printed else None,
-            stderr=executed.stderr[-TAIL:] if executed is not None else None,
-            files=files,
-        )
+        error: BaseException | None,
+        when: float | None,
+    ) -> None:
+        """Note that *node* failed for good, or was cancelled."""
+        # What a dependency's failure ends may have been called after that happened.
+        time = max(self._since(when), node._entry.added)
+        arguments = self._arguments
+        self._forget(node)
+
+        def line() -> bytes:
+            told = None if error is None else error_record(error, arguments=arguments)
+            return ended_line(node, state, time, error=told)
+
+        self._append(line)
+
+    def _reuse(self, node: TaskFuture[Any], task: str, value: Any, stderr: str) -> None:
+        """Give *node* the *value* of *task*, ``"RUN/NUMBER"``."""
+        entry: Entry = node._entry
+        entry.reused = task
+        if node._spec.kind is TaskKind.EXECUTABLE:
+            extras_of(node).result = ExecutableResult(0, value, stderr)
+        self._append(reused_line(node, entry, monotonic() - self._began))
+        self._run.scheduler.submitted(node)
+        self._outcomes.settle(node, value)
+
+    # ------------------------------------------------------------------- lines
+
+    def _since(self, when: float | None) -> float:
+        """Return *when*, or now, in seconds since the run began."""
+        return (monotonic() if when is None else when) - self._began
+
+    def _forget(self, node: TaskFuture[Any]) -> None:
+        if self._running.pop(node._number, None) is not None:
+            self._told.discard(node._number)
 
     def _append(self, record: Record) -> int:
-        """Have *record* written with all others of this turn; returns the batch's number."""
+        """Have *record* written with all others of this turn; return the batch's number."""
         buffer = self._buffer
         buffer.append(record)
         if len(buffer) == 1:
-            self._dispatcher.wake()
+            self._run.wake()
         return self._batches + 1
 
     def flush(self) -> None:
@@ -371,9 +324,9 @@ class Recorder:
         """
         await in_thread(self._writer.open)
         self._began = monotonic()
-        self._dispatcher.observers.keep_time()
+        self._run.observers.keep_time()
         python = ".".join(map(str, sys.version_info[:3]))
-        uid = self._dispatcher.uid
+        uid = self._run.uid
         line = journal.run_begun(uid, time(), gethostname(), os.getpid(), python, sys.argv)
         self._append(line)
 
@@ -383,11 +336,11 @@ class Recorder:
         self._append(up)
 
     def _on_failed(self, error: JournalError) -> None:
-        """Nothing can be written any more; in the writer's thread."""
+        """Note that nothing can be written any more; in the writer's thread."""
         log.error("%s", error)
         if self._fail:
             with suppress(RuntimeError):  # the loop was closed
-                self._loop.call_soon_threadsafe(self._halt, error)
+                self._run.loop.call_soon_threadsafe(self._halt, error)
 
     def _halt(self, error: JournalError) -> None:
         def why(node: TaskFuture[Any]) -> JournalError:
@@ -395,53 +348,22 @@ class Recorder:
             failure.__cause__ = error
             return failure
 
-        halt(self._dispatcher, why)
+        halt(self._run, self._outcomes, why)
 
     async def close(self, outcome: str) -> None:
         """Write that the run ended, and let go of the file."""
-        if self._news is not None:
-            self._news.cancel()
+        if self._tell_timer is not None:
+            self._tell_timer.cancel()
         now = monotonic() - self._began
         with suppress(JournalError):  # it could not be opened, or is closed
-            for name in self._dispatcher.lanes:
+            for name in self._run.lanes:
                 self._append(journal.backend_down(name, now))
             self._append(journal.run_ended(now, outcome))
             self.flush()
         await in_thread(self._writer.close)
 
 
-def _written(node: TaskFuture[Any]) -> str:
-    """The arguments of *node* as Python writes them, shortened."""
-    words = map(_SHORT.repr, node.args)
-    named = (f"{name}={_SHORT.repr(value)}" for name, value in node.kwargs.items())
-    return ", ".join((*words, *named))[:TAIL]
-
-
-def _error_record(error: BaseException, arguments: bool) -> ErrorRecord:
-    """What the journal keeps of *error*; without *arguments* no command line, which has them."""
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ != "builtins":
-        name = f"{kind.__module__}.{name}"
-    text = safe_message(error)
-    try:
-        trace = "".join(traceback.format_exception(error))
-    except BaseException:  # foreign code
-        trace = ""
-    if not arguments:
-        for failed in (error, error.__cause__):
-            if isinstance(failed, ExecutableError):
-                text, trace = _without_command(failed, text), _without_command(failed, trace)
-    return ErrorRecord(name, text[: 2 * TAIL], cut_middle(trace, 2 * TAIL))
-
-
-def _without_command(error: ExecutableError, text: str) -> str:
-    """*text*, which tells of *error*, without the command, or the beginning of it, in it."""
-    text = text.replace(f"{error.summary}: {error.command}", error.summary)
-    return re.sub(f"({re.escape(error.summary)}): .*", r"\1", text)
-
-
 def _version(backend: ExecutionBackend) -> str:
-    """Version of the distribution that *backend*'s class comes from; "" if from none."""
+    """Return the version of the distribution that *backend*'s class comes from; "" if none."""
     module = sys.modules.get(type(backend).__module__.partition(".")[0])
     return str(getattr(module, "__version__", ""))

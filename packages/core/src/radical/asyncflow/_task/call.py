@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ..backend._lane import Lane
 from ..model import DEFAULT_RESOURCES, TaskKind, TaskSpec
-
-if TYPE_CHECKING:
-    from .._dispatch.dispatcher import Dispatcher
-    from ..backend._lane import Lane
+from .owner import Owner
 
 __all__ = ["Call"]
 
@@ -17,23 +13,26 @@ class Call:
     """A task of one engine, on the backend that runs it.
 
     Attributes:
+        owner: the machinery of its engine.
         lane: where it runs; None for a block.
         native: its lane can order its calls among others by itself.
         remote: its lane may keep its results.
         plain: it is a function, so that no body has to run in the loop.
-        link: it is one that asks for nothing, so that it may go on where another ended.
-        leads: and others may go on behind it: it has one attempt.
+        may_follow: it is one that asks for nothing, so that it may go on where the only
+            task that it waits for ended.
+        may_chain: and others may go on behind it: it has one attempt.
     """
 
-    __slots__ = ("dispatcher", "lane", "leads", "link", "native", "plain", "remote", "spec")
+    __slots__ = ("lane", "may_chain", "may_follow", "native", "owner", "plain", "remote", "spec")
 
-    def __init__(self, dispatcher: Dispatcher, spec: TaskSpec, lane: Lane | None) -> None:
-        self.dispatcher = dispatcher
+    def __init__(self, owner: Owner, spec: TaskSpec, lane: Lane | None, *, recorded: bool) -> None:
+        """With *recorded* the run has a journal."""
+        self.owner = owner
         self.spec = spec
         self.lane = lane
         self.plain = spec.kind is TaskKind.FUNCTION
-        self.link = self.plain and spec.resources == DEFAULT_RESOURCES
-        self.leads = self.link and spec.retries is None
+        self.may_follow = self.plain and spec.resources == DEFAULT_RESOURCES
+        self.may_chain = self.may_follow and spec.retries is None
         self.remote = lane is not None and lane.remote
         # With a journal a result is to be in the file before anything counts on it.
         self.native = (
@@ -41,5 +40,5 @@ class Call:
             and lane.native
             and self.plain
             and spec.retries is None
-            and dispatcher.journal is None
+            and not recorded
         )

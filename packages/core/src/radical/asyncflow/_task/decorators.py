@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
-from .._dispatch.dispatcher import Dispatcher
 from ..model import TaskKind
 from .function import TaskFunction
 from .options import TaskOptions, check_options, make_spec
+from .owner import Owner
 
 __all__ = ["TaskDecorators"]
 
@@ -42,8 +42,8 @@ class BlockTask(Protocol):
 class TaskDecorators:
     """Each bare, ``@flow.function_task``, or with options, ``@flow.function_task(retries=3)``."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
 
     @overload
     def function_task(self, function: Async[P, R], /) -> TaskFunction[P, R]: ...
@@ -93,7 +93,7 @@ class TaskDecorators:
 
     def _decorate(self, kind: TaskKind, function: Any, options: Mapping[str, Any]) -> Any:
         def decorate(body: Callable[..., Any]) -> TaskFunction[..., Any]:
-            return TaskFunction(self._dispatcher, make_spec(body, kind, options))
+            return TaskFunction(self._owner, make_spec(body, kind, options))
 
         if function is None:
             check_options(options, kind)  # wrong options are wrong here and now

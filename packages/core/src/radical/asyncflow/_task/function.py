@@ -6,18 +6,14 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
 
 from .._public import public
-from .._text import closest
-from ..model import TaskKind, TaskSpec
+from ..model import TaskSpec
 from .call import Call
 from .future import TaskFuture
 from .options import TaskOptions, change_spec
-
-if TYPE_CHECKING:
-    from .._dispatch.dispatcher import Dispatcher
-    from ..backend._lane import Lane
+from .owner import Owner
 
 __all__ = ["TaskFunction"]
 
@@ -33,9 +29,9 @@ class TaskFunction(Generic[P, R]):
     the arguments is done.  Each parameter takes a value or a future of it.
     """
 
-    def __init__(self, dispatcher: Dispatcher, spec: TaskSpec) -> None:
+    def __init__(self, owner: Owner, spec: TaskSpec) -> None:
         functools.update_wrapper(self, spec.function)
-        self._dispatcher = dispatcher
+        self._owner = owner
         self._spec = spec
         self._call: Call | None = None
         self._signature = _signature(spec.function)
@@ -61,7 +57,7 @@ class TaskFunction(Generic[P, R]):
         Raises:
             ConfigurationError: all that is wrong with them, in one message.
         """
-        return TaskFunction(self._dispatcher, change_spec(self._spec, options))
+        return TaskFunction(self._owner, change_spec(self._spec, options))
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
@@ -90,27 +86,9 @@ class TaskFunction(Generic[P, R]):
             raise self._misfit(error) from None
         call = self._call
         if call is None:
-            call = self._call = Call(self._dispatcher, self._spec, self._find_lane())
-        return call.dispatcher.register(call, args, kwargs, workflow_id)
-
-    def _find_lane(self) -> Lane | None:
-        spec = self._spec
-        if spec.kind is TaskKind.BLOCK:
-            return None
-        lanes = self._dispatcher.lanes
-        name = spec.backend or next(iter(lanes))
-        lane = lanes.get(name)
-        if lane is None:
-            from ..errors import ConfigurationError
-
-            raise ConfigurationError(
-                f"task {spec.name!r}: this engine has no backend {name!r}{closest(name, lanes)} "
-                f"(it has: {', '.join(lanes)})"
-            )
-        lane.check(spec)
-        if spec.timeout is not None:
-            self._dispatcher.want_running()
-        return lane
+            call = self._call = self._owner.bind(self._spec)
+        future: TaskFuture[R] = call.owner.register(call, args, kwargs, workflow_id)
+        return future
 
     def _misfit(self, error: TypeError) -> TypeError:
         """*error* about the arguments, with the name of the task."""

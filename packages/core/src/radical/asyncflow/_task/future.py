@@ -1,25 +1,41 @@
-"""The future of a task, which is the task itself as far as the engine is concerned."""
+"""The future of a task, which is the task itself as far as the engine is concerned.
+
+Its documented attributes are public; what the engine keeps in it has an underscore.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+import enum
+from collections.abc import Callable, Generator, Mapping
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from weakref import WeakSet
 
 from .._graph.scheduler import Node
 from .._public import public
+from .._text import task_id_text
 from ..backend import ExecutableResult, RemoteValue
 from ..model import TaskSpec, TaskState
 
 if TYPE_CHECKING:
-    from .._dispatch.dispatcher import Dispatcher
     from .._files.declared import FileSet
-    from .._resume.entry import Entry
     from .call import Call
+    from .owner import Owner
 
-__all__ = ["NO_KWARGS", "Aux", "RemoteTaskFuture", "TaskFuture", "aux_of", "clear"]
+__all__ = [
+    "NO_KWARGS",
+    "Activity",
+    "Arguments",
+    "EndReason",
+    "Ending",
+    "Extras",
+    "RemoteTaskFuture",
+    "TaskFuture",
+    "clear",
+    "extras_of",
+    "outside_awaitables",
+]
 
 T = TypeVar("T")
 
@@ -29,57 +45,95 @@ NO_KWARGS: dict[str, Any] = {}
 """Stands for no keyword arguments; shared, and never written to."""
 
 
-class Aux:
+class EndReason(enum.Enum):
+    """Why the engine ends a task's running work."""
+
+    CANCEL = enum.auto()
+    TIMEOUT = enum.auto()
+    HALT = enum.auto()
+
+
+class Ending(NamedTuple):
+    """How a task is being ended: why, and what was given to ``cancel``."""
+
+    reason: EndReason
+    message: Any = None
+
+
+class Activity(enum.Enum):
+    """What the engine itself does for a task in its loop; no report counts meanwhile."""
+
+    LOOK_UP = "its result is looked up in the journal"
+    PREPARE = "its files are staged, or the body that returns its command runs"
+    BLOCK = "its body runs"
+    CHECK_OUTPUTS = "its output files are checked"
+    FETCH = "its value is brought here for the journal"
+
+
+class Arguments:
+    """What was found inside of a call's arguments, beside plain values.
+
+    Attributes:
+        outside_awaitables: futures that are no tasks of this engine, by the id of the
+            argument that each stands for.
+        pinned: those arguments, so that their ids stay unique.
+        dependencies: numbers of the tasks that it waits for or follows, where more may be
+            put into its arguments after the call and its backend takes references.
+    """
+
+    __slots__ = ("dependencies", "outside_awaitables", "pinned")
+
+    def __init__(self) -> None:
+        self.outside_awaitables: dict[int, asyncio.Future[Any]] = {}
+        self.pinned: list[Any] = []
+        self.dependencies: set[int] | None = None
+
+
+class Extras:
     """What only some tasks need; a plain function task has none.
 
     Attributes:
-        ending: why its running work is being ended: "cancel", "timeout", "halt" or None.
-        message: what was given to ``cancel``.
+        activity: what the engine does for it just now, if anything, and
+        work: the asyncio task that does it.
+        ending: how it is being ended, if it is.
         timer: the pending timeout, retry or patience.
-        foreign: futures of others among the arguments, by the id of what was passed.
-        keep: what was passed, so that those ids stay unique.
-        linked: numbers of the tasks that it waits for or follows, where more may be put
-            into its arguments after the call and its backend takes references.
+        arguments: what was found inside of its arguments, where there is more to say.
         command: what an executable's body returned.
         files: declared inputs and outputs.
-        preparing: the asyncio task that stages files and runs the body, or that checks
-            the outputs; no report counts meanwhile.
         context: where a block's or an executable's body runs.
         headers: what plugins send along.
         members: the unfinished tasks of a block.
         result: how an executable ended.
+        worker: who runs it.
+        workflow_id: the workflow that it belongs to.
         origin: after a failure, the name of the task at its root and that one's error.
     """
 
     __slots__ = (
+        "activity",
+        "arguments",
         "command",
         "context",
         "ending",
         "files",
-        "foreign",
         "headers",
-        "keep",
-        "linked",
         "members",
-        "message",
         "origin",
-        "preparing",
         "result",
         "timer",
+        "work",
         "worker",
         "workflow_id",
     )
 
     def __init__(self) -> None:
+        self.activity: Activity | None = None
+        self.work: asyncio.Task[Any] | None = None
         self.command: object = None
-        self.ending: str | None = None
-        self.message: Any = None
+        self.ending: Ending | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.foreign: dict[int, asyncio.Future[Any]] | None = None
-        self.keep: list[Any] | None = None
-        self.linked: set[int] | None = None
+        self.arguments: Arguments | None = None
         self.files: FileSet | None = None
-        self.preparing: asyncio.Task[Any] | None = None
         self.context: Context | None = None
         self.headers: tuple[Any, ...] | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
@@ -87,6 +141,26 @@ class Aux:
         self.worker: str | None = None
         self.workflow_id: str | None = None
         self.origin: tuple[str, BaseException] | None = None
+
+    def begin(self, activity: Activity, work: asyncio.Task[Any]) -> None:
+        """Note that *work* does *activity* for the task."""
+        self.activity = activity
+        self.work = work
+
+    def finish(self) -> None:
+        """Note that nothing is done for the task in the loop any more."""
+        self.activity = self.work = None
+
+    def stop_work(self) -> None:
+        """Cancel what is done for the task in the loop."""
+        if self.work is not None:
+            self.work.cancel()
+
+    def stop_timer(self) -> None:
+        """Let go of the pending timeout, retry or patience."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 @public("radical.asyncflow")
@@ -98,79 +172,79 @@ class TaskFuture(Node, asyncio.Future[T]):
     the work as far as the backend's capabilities say.
     """
 
-    __slots__ = (*Node.FIELDS, "aux", "binding", "call", "entry")
+    __slots__ = (*Node.FIELDS, "_binding", "_call", "_entry", "_extras")
 
-    aux: Aux | None
-    binding: int
-    call: Call
-    entry: Entry  # set, and looked at, only by an engine with a journal
+    _extras: Extras | None
+    _binding: int
+    _call: Call
+    _entry: Any  # the journal's; set, and looked at, only by an engine that has one
 
     @property
-    def spec(self) -> TaskSpec:
+    def _spec(self) -> TaskSpec:
         """What all calls of the task share."""
-        return self.call.spec
+        return self._call.spec
 
     @property
-    def lane(self) -> Any:
+    def _lane(self) -> Any:
         """The backend that runs it, as the engine holds it; None for a block."""
-        return self.call.lane
+        return self._call.lane
 
     @property
-    def native(self) -> bool:
+    def _native(self) -> bool:
         """Its backend orders it among others, unless files have to be staged before."""
-        return self.call.native and (self.aux is None or self.aux.files is None)
+        return self._call.native and (self._extras is None or self._extras.files is None)
 
     @property
-    def dispatcher(self) -> Dispatcher:
+    def _owner(self) -> Owner:
         """The machinery of its engine."""
-        return self.call.dispatcher
+        return self._call.owner
 
     @property
-    def origin(self) -> tuple[str, BaseException] | None:
+    def _origin(self) -> tuple[str, BaseException] | None:
         """After a failure: the task at its root, by name, and that one's error."""
-        return None if self.aux is None else self.aux.origin
+        return None if self._extras is None else self._extras.origin
 
-    @origin.setter
-    def origin(self, origin: tuple[str, BaseException] | None) -> None:
-        if self.aux is None:
+    @_origin.setter
+    def _origin(self, origin: tuple[str, BaseException] | None) -> None:
+        if self._extras is None:
             if origin is None:
                 return
-            self.aux = Aux()
-        self.aux.origin = origin
+            self._extras = Extras()
+        self._extras.origin = origin
 
     @property
     def id(self) -> str:
         """Name of this call, unique in its engine: ``"task.000001"``."""
-        return f"task.{self.number:06d}"
+        return task_id_text(self._number)
 
     @property
     def name(self) -> str:
         """Name of the task: the function's, unless it was given one."""
-        return self.spec.name
+        return self._spec.name
 
     @property
     def state(self) -> str:
         """PENDING, RUNNING, DONE, FAILED or CANCELLED."""
-        if self.stage < TaskState.DONE:
-            self.dispatcher.absorb()
-        return self.stage.public
+        if self._stage < TaskState.DONE:
+            self._call.owner.take_reports()
+        return self._stage.public
 
     @property
     def backend(self) -> str | None:
         """Name of the backend that runs it; None for a block."""
-        lane = self.call.lane
+        lane = self._call.lane
         return None if lane is None else lane.name
 
     @property
     def attempts(self) -> int:
         """How many times it was tried."""
-        sent = self.stage is not TaskState.PENDING and self.stage is not TaskState.READY
-        return self.attempt if sent else self.attempt - 1
+        sent = self._stage is not TaskState.PENDING and self._stage is not TaskState.READY
+        return self._attempt if sent else self._attempt - 1
 
     @property
     def workflow_id(self) -> str | None:
         """The workflow that it belongs to, if any."""
-        return None if self.aux is None else self.aux.workflow_id
+        return None if self._extras is None else self._extras.workflow_id
 
     @property
     def exit_code(self) -> int | None:
@@ -191,7 +265,7 @@ class TaskFuture(Node, asyncio.Future[T]):
         return None if result is None else result.stderr
 
     def _executed(self) -> ExecutableResult | None:
-        return None if self.aux is None else self.aux.result
+        return None if self._extras is None else self._extras.result
 
     def cancel(self, msg: Any | None = None) -> bool:
         """End the task.
@@ -206,7 +280,7 @@ class TaskFuture(Node, asyncio.Future[T]):
         """
         if self.done():
             return False
-        self.dispatcher.outcomes.end(self, "cancel", msg)
+        self._call.owner.cancel(self, msg)
         # Its result may have waited in the inbox.  Whoever awaits it must then cancel
         # himself: a True here would swallow the cancellation of his scope.
         return not self.done() or self.cancelled()
@@ -224,8 +298,8 @@ class TaskFuture(Node, asyncio.Future[T]):
         raise RuntimeError("the future of a task does not support set_exception")
 
     def __await__(self) -> Generator[Any, None, T]:
-        if self.stage < TaskState.SUBMITTED:
-            self.dispatcher.hurry()
+        if self._stage < TaskState.SUBMITTED:
+            self._call.owner.request_pump()
         return _await(self)
 
     __iter__ = __await__
@@ -238,7 +312,7 @@ class TaskFuture(Node, asyncio.Future[T]):
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.name!r} {self.stage.public}>"
+        return f"<{type(self).__name__} {self.id} {self.name!r} {self._stage.public}>"
 
 
 class RemoteTaskFuture(TaskFuture[T]):
@@ -248,15 +322,15 @@ class RemoteTaskFuture(TaskFuture[T]):
     task on the same backend does not.
     """
 
-    __slots__ = ("remote", "wanted")
+    __slots__ = ("_remote", "_wanted")
 
-    remote: RemoteValue | None
-    wanted: bool
+    _remote: RemoteValue | None
+    _wanted: bool
 
     @property
     def state(self) -> str:
         """As for any future; CANCELLED or FAILED too if the value could not be brought here."""
-        if self.stage is TaskState.DONE and self.done():
+        if self._stage is TaskState.DONE and self.done():
             if self.cancelled():
                 return TaskState.CANCELLED.public
             if super().exception() is not None:
@@ -264,10 +338,10 @@ class RemoteTaskFuture(TaskFuture[T]):
         return super().state
 
     def _want(self) -> None:
-        if not self.wanted:
-            self.wanted = True
-            if self.remote is not None:
-                self.dispatcher.outcomes.fetch(self)
+        if not self._wanted:
+            self._wanted = True
+            if self._remote is not None:
+                self._call.owner.fetch(self)
 
     def add_done_callback(
         self, fn: Callable[[Any], object], /, *, context: Context | None = None
@@ -290,27 +364,33 @@ class RemoteTaskFuture(TaskFuture[T]):
         return super().exception()
 
     def __del__(self) -> None:
-        if self.remote is not None:
-            self.remote.release()
+        if self._remote is not None:
+            self._remote.release()
         super().__del__()
 
 
-def aux_of(node: TaskFuture[Any]) -> Aux:
-    """The rarer attributes of *node*, made on first use."""
-    if node.aux is None:
-        node.aux = Aux()
-    return node.aux
+def extras_of(future: TaskFuture[Any]) -> Extras:
+    """Return the rarer attributes of *future*, made on first use."""
+    if future._extras is None:
+        future._extras = Extras()
+    return future._extras
 
 
-def clear(node: TaskFuture[Any]) -> None:
+def clear(future: TaskFuture[Any]) -> None:
     """Let go of what only an unfinished task needs."""
-    node.args = ()
-    node.kwargs = NO_KWARGS
-    aux = node.aux
-    if aux is not None:
-        if aux.timer is not None:
-            aux.timer.cancel()
-            aux.timer = None
-        aux.members = None
-        aux.foreign = aux.keep = aux.linked = None
-        aux.files = aux.preparing = aux.context = aux.command = aux.headers = None
+    future._args = ()
+    future._kwargs = NO_KWARGS
+    extras = future._extras
+    if extras is not None:
+        extras.stop_timer()
+        extras.finish()
+        extras.arguments = extras.members = None
+        extras.files = extras.context = extras.command = extras.headers = None
+
+
+def outside_awaitables(future: TaskFuture[Any]) -> Mapping[int, asyncio.Future[Any]]:
+    """Return the futures of others among *future*'s arguments, by the id of the argument."""
+    extras = future._extras
+    if extras is None or extras.arguments is None:
+        return {}
+    return extras.arguments.outside_awaitables

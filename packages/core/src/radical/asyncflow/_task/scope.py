@@ -29,8 +29,8 @@ class Scope:
 
     def add_member(self, future: TaskFuture[Any]) -> None:
         """*future* was made in this scope: it ends with the block."""
-        if self.block is not None and self.block.aux is not None:
-            members = self.block.aux.members
+        if self.block is not None and self.block._extras is not None:
+            members = self.block._extras.members
             if members is not None:
                 members.add(future)
 

@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from .._task.future import aux_of
+from .._task.future import extras_of
 from ..hookspecs import Carrier
 from ..model import Command, TaskKind, TaskSpec
 from ..worker import Carried, Entered, carried
 
 if TYPE_CHECKING:
-    from .._task.future import Aux, TaskFuture
+    from .._task.future import Extras, TaskFuture
 
 __all__ = ["Carriage"]
 
@@ -45,20 +45,20 @@ class Carriage:
         """*node* was called just now, in this context: ask what goes with it."""
         headers = tuple(
             [
-                self._ask(place, "carry", node.spec, node.number)
+                self._ask(place, "carry", node._spec, node._number)
                 for place in range(len(self._carriers))
             ]
         )
         if any(item is not None for item in headers):
-            aux_of(node).headers = headers
+            extras_of(node).headers = headers
 
     def pack(
         self, node: TaskFuture[Any], args: tuple[Any, ...]
     ) -> tuple[TaskSpec, tuple[Any, ...]]:
         """The spec and the arguments with which a function task is sent."""
-        spec: TaskSpec = node.spec
-        headers = None if node.aux is None else node.aux.headers
-        if headers is None or spec.kind is not TaskKind.FUNCTION or not node.lane.executes:
+        spec: TaskSpec = node._spec
+        headers = None if node._extras is None else node._extras.headers
+        if headers is None or spec.kind is not TaskKind.FUNCTION or not node._lane.executes:
             return spec, args
         return self._specs.get(spec) or self._wrap(spec), (headers, *args)
 
@@ -70,16 +70,16 @@ class Carriage:
         made = self._specs[spec] = dataclasses.replace(spec, function=function)
         return made
 
-    def around(self, aux: Aux) -> AbstractContextManager[object]:
+    def around(self, extras: Extras) -> AbstractContextManager[object]:
         """What is entered around a body that runs in the engine's loop."""
-        return nullcontext() if aux.headers is None else Entered(self._enters, aux.headers)
+        return nullcontext() if extras.headers is None else Entered(self._enters, extras.headers)
 
-    def equip(self, aux: Aux, command: Command | Any) -> Command | Any:
+    def equip(self, extras: Extras, command: Command | Any) -> Command | Any:
         """*command* with the variables that go with it; what the task sets itself stays."""
-        if aux.headers is None or not isinstance(command, Command):
+        if extras.headers is None or not isinstance(command, Command):
             return command
         env: dict[str, str | None] = {}
-        for place, headers in enumerate(aux.headers):
+        for place, headers in enumerate(extras.headers):
             if headers is not None:
                 env.update(self._ask(place, "environment", headers) or {})
         env.update(command.env or {})

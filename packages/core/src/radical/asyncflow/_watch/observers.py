@@ -45,7 +45,6 @@ class Observers:
         clock: what the times are read from.
         events: what they have not been told yet; None while nobody watches, so that an
             event then costs the engine one comparison.
-        when: when that happened which is being taken in, if its report says so.
     """
 
     __slots__ = (
@@ -59,7 +58,6 @@ class Observers:
         "_watching",
         "clock",
         "events",
-        "when",
     )  # fmt: skip
 
     def __init__(self, run: str, inbox: Inbox) -> None:
@@ -73,7 +71,6 @@ class Observers:
         self._began = self.clock()
         self._timed = False
         self.events: list[Event] | None = None
-        self.when: float | None = None
 
     def add(self, observer: Observer) -> Callable[[], None]:
         """Tell *observer* from now on, in the loop.  Returns the function that ends it."""
@@ -111,15 +108,17 @@ class Observers:
     def add_task(
         self,
         node: TaskFuture[Any],
-        linked: Iterable[TaskFuture[Any]] | None,
+        dependencies: Iterable[TaskFuture[Any]] | None,
         scope: Scope | None,
     ) -> None:
         """Note that *node* was called; only while `events` is not None."""
-        depends_on = () if linked is None else tuple({other.number: None for other in linked})
+        depends_on = (
+            () if dependencies is None else tuple({other._number: None for other in dependencies})
+        )
         block = None
         if scope is not None and scope.engine == self._run:
             block = scope.block
-        self.tell(node, PENDING, None, None, depends_on, None if block is None else block.number)
+        self.tell(node, PENDING, None, None, depends_on, None if block is None else block._number)
 
     def tell(
         self,
@@ -132,25 +131,25 @@ class Observers:
     ) -> None:
         """Note that *node* entered *state*; only while `events` is not None."""
         if when is None:
-            when = self.when or self.clock()
-        spec = node.spec
-        aux = node.aux
+            when = self.clock()
+        spec = node._spec
+        extras = node._extras
         worker = workflow_id = None
-        if aux is not None:
-            workflow_id = aux.workflow_id
+        if extras is not None:
+            workflow_id = extras.workflow_id
             if state >= RUNNING or error is not None:
-                worker = aux.worker
+                worker = extras.worker
         self._note(
             _new(
                 TaskEvent,
                 (
                     when,
-                    node.number,
+                    node._number,
                     spec.name,
                     spec.kind,
                     state,
-                    node.attempt,
-                    "" if node.lane is None else node.lane.name,
+                    node._attempt,
+                    "" if node._lane is None else node._lane.name,
                     worker,
                     error,
                     when + self._to_wall,
@@ -163,9 +162,10 @@ class Observers:
             )
         )
 
-    def tell_down(self, lane: Lane, error: BaseException | None) -> None:
+    def tell_down(self, lane: Lane, error: BaseException | None, when: float | None = None) -> None:
         """Note that *lane*'s backend is down; only while `events` is not None."""
-        when = self.when or self.clock()
+        if when is None:
+            when = self.clock()
         self._note(BackendEvent(when, lane.name, "down", error, *self._of(when)))
 
     def _note(self, event: Event) -> None:

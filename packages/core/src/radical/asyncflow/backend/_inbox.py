@@ -48,6 +48,11 @@ class Inbox:
         self.eager = False
         self.clock: Callable[[], float] | None = None
 
+    def take_reports(self) -> None:
+        """Have the engine look now, if something was reported; a no-op in other threads."""
+        if self.reports and get_ident() == self._thread:
+            self._look()
+
     def wake(self) -> None:
         """Have the engine look soon; from any thread."""
         if self.awake:

@@ -11,6 +11,7 @@ from . import _launch
 if TYPE_CHECKING:
     from .._dispatch.dispatcher import Dispatcher
     from .._files.work_dir import WorkDir
+    from .._resume.recorder import Recorder
     from ._preemption import Preemption
 
 __all__ = ["Ending"]
@@ -26,6 +27,7 @@ class Ending:
 
     Attributes:
         preemption: may ask for it before the tasks are done.
+        recorder: writes the journal, if there is one.
         failed: an exception left the engine's ``async with``, or the task that made it.
         error: that exception, where it is known.
     """
@@ -33,6 +35,7 @@ class Ending:
     def __init__(self, dispatcher: Dispatcher, work_dir: WorkDir) -> None:
         self._dispatcher = dispatcher
         self._work_dir = work_dir
+        self.recorder: Recorder | None = None
         self.preemption: Preemption | None = None
         self.failed = False
         self.error: BaseException | None = None
@@ -56,7 +59,7 @@ class Ending:
 
     def cancel_all(self) -> None:
         """Cancel what is unfinished."""
-        self._cancelled |= not self._dispatcher.scheduler.idle
+        self._cancelled |= not self._dispatcher.run.scheduler.idle
         self._dispatcher.outcomes.cancel_all()
 
     async def come(self, cancel: bool) -> None:
@@ -68,8 +71,8 @@ class Ending:
         dispatcher = self._dispatcher
         if not cancel:
             await dispatcher.wait_idle()
-            await dispatcher.preparer.settle()
-        dispatcher.closed = True
+            await dispatcher.background.settle()
+        dispatcher.run.closed = True
         try:
             self.cancel_all()
             try:
@@ -77,22 +80,22 @@ class Ending:
                     await dispatcher.wait_idle()
             except TimeoutError:
                 log.warning("some tasks did not end within %g s of the shutdown", GRACE)
-            lanes = dispatcher.lanes.values()
+            lanes = dispatcher.run.lanes.values()
             ends = await asyncio.gather(
                 *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True
             )
             dispatcher.pump()
             dispatcher.outcomes.abandon()
-            await dispatcher.preparer.close()
-            await dispatcher.observers.close(
+            await dispatcher.background.close()
+            await dispatcher.run.observers.close(
                 zip(lanes, ends, strict=True), self.outcome, self.error
             )
         finally:
             if self.preemption is not None:
                 self.preemption.close()
             await self._work_dir.remove()
-            if dispatcher.journal is not None:
-                await dispatcher.journal.close(self.outcome)
+            if self.recorder is not None:
+                await self.recorder.close(self.outcome)
         errors = [error for error in ends if isinstance(error, BaseException)]
         if errors:
             raise errors[0]

@@ -35,6 +35,7 @@ from .._task.scope import SCOPE, Scope
 from ..backend import ExecutionBackend
 from ..errors import ConfigurationError
 from ..events import Event
+from ..model import TaskState
 from . import _launch
 from ._ending import Ending
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from .._display.progress import Progress
+    from .._display.watched import UnfinishedTask
+    from .._resume.recorder import Recorder
     from .._task.function import TaskFunction
     from ..journal import Journal
     from ._preemption import Preemption
@@ -81,14 +84,15 @@ class WorkflowEngine(TaskDecorators):
         if not isinstance(dispatcher, Dispatcher) or work_dir is None:
             raise TypeError(HOW_TO_MAKE)
         super().__init__(dispatcher)
+        self._dispatcher = dispatcher
         self._work_dir = work_dir
         self._closing: asyncio.Task[None] | None = None
         self._lifeline: AsyncGenerator[None, None] | None = None
         self._interrupted = True
         self._ending = Ending(dispatcher, work_dir)
-        self._owner = asyncio.current_task()
-        if self._owner is not None:
-            self._owner.add_done_callback(self._owner_ended)
+        self._creator = asyncio.current_task()
+        if self._creator is not None:
+            self._creator.add_done_callback(self._creator_ended)
 
     @classmethod
     def create(
@@ -180,24 +184,32 @@ class WorkflowEngine(TaskDecorators):
         from ._watchers import introduce
 
         backends = _launch.choose(backend, config, dry_run, profile)
-        recorder = PlanRecorder(None if dry_run else PLAN_LIMIT, backends)
+        plan_recorder = PlanRecorder(None if dry_run else PLAN_LIMIT, backends)
         if dry_run:
             backends = [_launch.stand_in(instance) for instance in backends]
         uid = uid or f"run.{os.urandom(4).hex()}"
         place = WorkDir(uid, work_dir)
-        dispatcher = Dispatcher(uid, place, max_pending=max_pending, recorder=recorder)
+        dispatcher = Dispatcher(uid, place, max_pending=max_pending, plan_recorder=plan_recorder)
         engine = cls(dispatcher, place)
         started: list[ExecutionBackend] = []
+        recorder: Recorder | None = None
         try:
             if journal is not None:
-                await open_journal(dispatcher, journal)
+                recorder = await open_journal(
+                    dispatcher.run,
+                    dispatcher.background,
+                    dispatcher.outcomes,
+                    dispatcher.outbox,
+                    journal,
+                )
+                engine._ending.recorder = recorder
             for instance in backends:
                 lane, sink = dispatcher.add_lane(instance)
                 started.append(instance)
                 await _launch.start(instance, sink)
                 lane.refresh()
-                if dispatcher.journal is not None:
-                    dispatcher.journal.backend_up(instance)
+                if recorder is not None:
+                    recorder.backend_up(instance)
             if preemption is not None:
                 engine._ending.preemption = preemption(dispatcher)
         except BaseException:
@@ -206,8 +218,8 @@ class WorkflowEngine(TaskDecorators):
             ends = (_launch.end(instance) for instance in started)
             await asyncio.gather(*ends, return_exceptions=True)
             await place.remove()
-            if dispatcher.journal is not None:
-                await dispatcher.journal.close("failed")
+            if recorder is not None:
+                await recorder.close("failed")
             raise
         engine._lifeline = _lifeline(engine)
         _LIFELINES.add(engine._lifeline)
@@ -220,7 +232,7 @@ class WorkflowEngine(TaskDecorators):
     @property
     def uid(self) -> str:
         """Name of this run."""
-        return self._dispatcher.uid
+        return self._dispatcher.run.uid
 
     @property
     def backend(self) -> ExecutionBackend:
@@ -230,7 +242,7 @@ class WorkflowEngine(TaskDecorators):
     @property
     def backends(self) -> Mapping[str, ExecutionBackend]:
         """``{name: backend}``, the default one first."""
-        lanes = self._dispatcher.lanes
+        lanes = self._dispatcher.run.lanes
         return MappingProxyType({name: lane.backend for name, lane in lanes.items()})
 
     @property
@@ -246,7 +258,7 @@ class WorkflowEngine(TaskDecorators):
     @property
     def closed(self) -> bool:
         """Whether the shutdown has begun."""
-        return self._dispatcher.closed
+        return self._dispatcher.run.closed
 
     def plan(self) -> Plan:
         """The graph so far, and what the backends ask for: every call and its dependencies.
@@ -254,7 +266,7 @@ class WorkflowEngine(TaskDecorators):
         A dry run remembers all of it; a real run its first 20,000 tasks, and the plan
         says by ``complete`` whether that was all.
         """
-        return self._dispatcher.recorder.plan(self._dispatcher.number)
+        return self._dispatcher.plan_recorder.plan(self._dispatcher.number)
 
     def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
         """Have *callback* called, in the loop, with batches of events as they happen.
@@ -272,6 +284,21 @@ class WorkflowEngine(TaskDecorators):
         from .._display.progress import Progress
 
         return Progress(self, **options)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return self._dispatcher.run.loop
+
+    def _deliver_events(self) -> None:
+        self._dispatcher.run.observers.deliver()
+
+    def _unfinished_tasks(self) -> list[UnfinishedTask]:
+        from .._display.watched import UnfinishedTask
+
+        return [
+            UnfinishedTask(node._number, node._spec.name, node._stage is TaskState.RUNNING)
+            for node in self._dispatcher.run.scheduler.unfinished()
+        ]
 
     # ------------------------------------------------------------------- tasks
 
@@ -322,7 +349,7 @@ class WorkflowEngine(TaskDecorators):
                     f"block {scope.block.name!r} cannot shut down the engine that runs it"
                 )
             self._closing = asyncio.create_task(self._shutdown(cancel))
-        elif cancel and not self._dispatcher.closed:
+        elif cancel and not self._dispatcher.run.closed:
             # A shutdown that waits for tasks is under way; this one will not.
             self._ending.cancel_all()
         await asyncio.shield(self._closing)
@@ -331,9 +358,9 @@ class WorkflowEngine(TaskDecorators):
         try:
             await self._ending.come(cancel)
         finally:
-            if self._owner is not None:
-                self._owner.remove_done_callback(self._owner_ended)
-                self._owner = None
+            if self._creator is not None:
+                self._creator.remove_done_callback(self._creator_ended)
+                self._creator = None
             if self._lifeline is not None:
                 lifeline, self._lifeline = self._lifeline, None
                 _LIFELINES.discard(lifeline)
@@ -356,9 +383,9 @@ class WorkflowEngine(TaskDecorators):
         self._ending.failed = self._interrupted
         await self.shutdown(cancel=self._interrupted)
 
-    def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
+    def _creator_ended(self, owner: asyncio.Task[Any]) -> None:
         """The task that made the engine came to its end, without a shutdown so far."""
-        self._owner = None
+        self._creator = None
         self._interrupted = owner.cancelled() or owner.exception() is not None
 
     async def __aenter__(self) -> Self:
@@ -391,8 +418,8 @@ class WorkflowEngine(TaskDecorators):
         )
 
     def __repr__(self) -> str:
-        names = ", ".join(self._dispatcher.lanes)
-        unfinished = len(self._dispatcher.scheduler.unfinished())
+        names = ", ".join(self._dispatcher.run.lanes)
+        unfinished = len(self._dispatcher.run.scheduler.unfinished())
         state = "closed" if self.closed else f"{unfinished} unfinished"
         return f"<WorkflowEngine {self.uid} on {names}: {state}>"
 

@@ -116,7 +116,7 @@ class Preemption:
         self, dispatcher: Dispatcher, *, left: float | None, grace: float, sigterm: bool
     ) -> None:
         self._dispatcher = dispatcher
-        self._loop = dispatcher.loop
+        self._loop = dispatcher.run.loop
         self._grace = grace
         self._unknown = grace if left is None else min(grace, left / 10)
         self._expected: dict[str, _Expectation] = {}
@@ -126,7 +126,7 @@ class Preemption:
         self._sigterm = sigterm
         self._stop: float | None = None
         self.reason: str | None = None
-        dispatcher.gates += (self.holds,)
+        dispatcher.run.hold_back = self.hold_back
         self._forget = dispatcher.observe(self._learn)
         if left is not None:
             self._until(left - min(MARGIN, left / 10), "its walltime is nearly over")
@@ -139,9 +139,9 @@ class Preemption:
                     f"signals: {error}"
                 ) from error
 
-    def holds(self, node: TaskFuture[Any]) -> bool:
-        """Whether *node*, which is ready, is not to be started any more."""
-        if self._stop is None or node.lane is None:
+    def hold_back(self, node: TaskFuture[Any]) -> bool:
+        """Tell whether *node*, which is ready, is not to be started any more."""
+        if self._stop is None or node._lane is None:
             return False
         expected = self._expected.get(node.name)
         need = self._unknown if expected is None else expected.seconds
@@ -179,9 +179,9 @@ class Preemption:
     def _look(self) -> None:
         """If nothing runs any more that could still finish, the run is over."""
         held = {id(node) for node in self._held}
-        for node in self._dispatcher.scheduler.unfinished():
-            if node.lane is not None and (
-                node.stage > READY or (node.stage is READY and id(node) not in held)
+        for node in self._dispatcher.run.scheduler.unfinished():
+            if node._lane is not None and (
+                node._stage > READY or (node._stage is READY and id(node) not in held)
             ):
                 self._timers.append(self._loop.call_later(LOOK, self._look))
                 return
@@ -194,16 +194,16 @@ class Preemption:
             timer.cancel()
         self._timers.clear()
         self._held.clear()
-        unfinished = len(self._dispatcher.scheduler.unfinished())
+        unfinished = len(self._dispatcher.run.scheduler.unfinished())
         log.warning(
-            "run %s stops, %s: %d tasks unfinished", self._dispatcher.uid, reason, unfinished
+            "run %s stops, %s: %d tasks unfinished", self._dispatcher.run.uid, reason, unfinished
         )
 
         def why(node: TaskFuture[Any]) -> PreemptedError:
-            how = "ended" if node.stage > READY else "not started"
+            how = "ended" if node._stage > READY else "not started"
             return PreemptedError(f"task {node.name!r} was {how}: the run stops, {reason}")
 
-        halt(self._dispatcher, why)
+        halt(self._dispatcher.run, self._dispatcher.outcomes, why)
 
     def _learn(self, events: Sequence[Event]) -> None:
         """Learn how long tasks of a name take."""

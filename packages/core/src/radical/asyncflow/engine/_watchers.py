@@ -1,4 +1,4 @@
-"""Who is told of every new engine: plugins that observe runs, and ``asyncflow run``."""
+"""The observers of every new engine: plugins that observe runs, and ``asyncflow run``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .._watch.listener import Listener
 from ..hookspecs import Carrier
 
 if TYPE_CHECKING:
+    from .._display.watched import Watched
     from ..events import Event
     from . import WorkflowEngine
 
@@ -20,12 +21,12 @@ __all__ = ["introduce", "watchers"]
 
 log = logging.getLogger("radical.asyncflow")
 
-watchers: list[Callable[[WorkflowEngine], object]] = []
+watchers: list[Callable[[Watched], object]] = []
 """Called with each engine once its backends have started, in its loop."""
 
 
 def introduce(engine: WorkflowEngine) -> None:
-    """Show *engine* to all of them; one that raises is logged and harms nobody."""
+    """Show *engine* to plugins and watchers; log one that raises, and go on."""
     dispatcher = engine._dispatcher
     carriers = list(_carriers(engine.uid))
     listeners = [
@@ -36,10 +37,10 @@ def introduce(engine: WorkflowEngine) -> None:
         if type(carrier).events is not Carrier.events:
             listeners.append(Listener(plugin, carrier.events))
     if carriers:
-        dispatcher.carriage = Carriage(carriers)
+        dispatcher.run.carriage = Carriage(carriers)
     if listeners:
         dispatcher.want_running()
-        dispatcher.observers.listen(listeners, dispatcher.by_index)
+        dispatcher.run.observers.listen(listeners, dispatcher.run.lanes.values())
     for watch in watchers.copy():
         try:
             watch(engine)

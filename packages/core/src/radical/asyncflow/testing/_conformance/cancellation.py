@@ -1,19 +1,23 @@
-"""Checks: a cancelled task ends, its work with it where the backend says so."""
+"""Checks: a cancelled task ends, and its work with it where the backend says so."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ...engine import WorkflowEngine
+from ...events import Event, TaskEvent
 from ...model import TaskState
 from .. import _functions as functions
 from .._calls import WatchedId, calls
 from .bare import Bare
-from .suite import Suite, appears, falls_still, needs, open_gate, until
+from .needs import needs
+from .suite import Suite
+from .waiting import appears, falls_still, open_gate, until
 
 
 class Cancellation(Suite):
@@ -46,9 +50,8 @@ class Cancellation(Suite):
     ) -> None:
         assert self.slots is not None
         busy = await self._fill(flow, folder)
-        queued = flow.function_task(functions.hold_blocking)(folder, "queued")
-        # The engine has handed it over once the loop has turned.
-        await asyncio.sleep(0.05)
+        queued = flow.function_task(name="queued")(functions.hold_blocking)(folder, "queued")
+        await self._is_submitted(flow, "queued")
         assert queued.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(queued, self.patience)
@@ -56,6 +59,20 @@ class Cancellation(Suite):
         open_gate(folder)
         assert await asyncio.gather(*busy) == list(range(self.slots))
         assert not (Path(folder) / "began-queued").exists()
+
+    async def _is_submitted(self, flow: WorkflowEngine, name: str) -> None:
+        """Wait until the backend has the task of that name."""
+        sought = (name, TaskState.SUBMITTED)
+        submitted = asyncio.Event()
+
+        def watch(events: Sequence[Event]) -> None:
+            for event in events:
+                if isinstance(event, TaskEvent) and (event.name, event.state) == sought:
+                    submitted.set()
+
+        stop = flow.observe(watch)
+        await asyncio.wait_for(submitted.wait(), self.patience)
+        stop()
 
     @needs("function", "executes", "kills functions")
     async def test_the_work_of_a_running_async_function_stops(
@@ -117,7 +134,7 @@ class Cancellation(Suite):
         assert again == list(range(self.slots))
 
     async def _fill(self, flow: WorkflowEngine, folder: str) -> list[Any]:
-        """As many functions as there are slots, all of which have begun."""
+        """Start as many functions as there are slots, and wait until all have begun."""
         hold = flow.function_task(functions.hold_blocking)
         busy = [hold(folder, at) for at in range(self.slots or 0)]
         for at in range(len(busy)):
@@ -173,7 +190,7 @@ class Cancellation(Suite):
         assert more < 3 * fewer  # four times as much if each cancel looks at all the others
 
     async def _cost_of_cancelling(self, bare: Bare, number: int) -> int:
-        """What it takes to cancel so many queued tasks, in calls; the last one first."""
+        """Count the calls that it takes to cancel *number* queued tasks, the last one first."""
         queued = [
             request._replace(task_id=WatchedId(request.task_id))
             for request in (bare.request(functions.identity, at) for at in range(number))

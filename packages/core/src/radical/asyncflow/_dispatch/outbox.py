@@ -1,0 +1,93 @@
+"""What goes with the next batch of its backend, and what has to wait after all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from .._task.future import TaskFuture
+from ..backend import Report, TaskRequest
+from ..backend._lane import Lane
+from ..errors import BackendError, CycleError
+from ..model import TaskState
+from .outcomes import Outcomes
+from .run import Run
+
+__all__ = ["Outbox"]
+
+PENDING, SUBMITTED = TaskState.PENDING, TaskState.SUBMITTED
+DONE, FAILED = TaskState.DONE, TaskState.FAILED
+
+
+class Outbox:
+    """Ready tasks of one run on their way to a batch, where that takes more than a plain one."""
+
+    def __init__(self, run: Run, outcomes: Outcomes) -> None:
+        self._run = run
+        self._outcomes = outcomes
+        self._scheduler = run.scheduler
+
+    def enqueue(
+        self,
+        node: TaskFuture[Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        command: Any = None,
+        refs: tuple[int, ...] = (),
+    ) -> None:
+        """Put *node*, which was prepared, into the next batch of its backend."""
+        run = self._run
+        lane: Lane = node._lane
+        run.wake()
+        if lane.lost is not None:
+            self._outcomes.attempt_failed(node, lane.lost)
+            return
+        spec = node._spec
+        if run.carriage is not None and command is None:
+            spec, args = run.carriage.pack(node, args)
+        request = TaskRequest(node._number, node._attempt, spec, args, kwargs, command, refs)
+        if not lane.batch:
+            run.full.append(lane)
+        lane.batch.append(request)
+        self._scheduler.submitted(node)
+        if run.observers.events is not None:
+            run.observers.tell(node, SUBMITTED)
+
+    def refused(self, lane: Lane, batch: Sequence[TaskRequest], cause: Exception) -> None:
+        """Report every task of *batch* failed: the backend raised instead of taking it."""
+        error = BackendError(f"backend {lane.name!r} refused the task: {cause}")
+        error.__cause__ = cause
+        self._run.report(
+            Report(request.task_id, request.attempt, FAILED, error) for request in batch
+        )
+
+    def wait_more(self, node: TaskFuture[Any], late: Iterable[TaskFuture[Any]]) -> None:
+        """Let *node* wait again for *late*, which were found unfinished as it was to be sent."""
+        here = [future for future in late if future._stage is not DONE]
+        arguments = None if node._extras is None else node._extras.arguments
+        if arguments is not None and arguments.dependencies is not None:
+            arguments.dependencies.update(future._number for future in here)
+        away = [future for future in late if future._stage is DONE]
+        try:
+            ended = self._scheduler.wait_more(node, here, holds=len(away))
+        except CycleError as error:
+            self._outcomes.resolve(self._scheduler.fail(node, error))
+            return
+        self._outcomes.resolve(ended)
+        for future in away:
+            # The value is on another backend: it is fetched, and then the task goes on.
+            future.add_done_callback(lambda _: self._outcomes.guard(node, self.release, node))
+
+    def release(self, node: TaskFuture[Any]) -> None:
+        """Let *node* go on: something that it waited for beside tasks is there."""
+        if node._stage is PENDING:
+            self._scheduler.release(node)
+            self._run.wake()
+
+    def unbound(self, node: TaskFuture[Any], error: BaseException) -> None:
+        """End *node*, whose arguments cannot be had, as a dependency's value could not be."""
+        if isinstance(error, asyncio.CancelledError):
+            self._outcomes.resolve(self._scheduler.cancel(node))
+        else:
+            self._outcomes.resolve(self._scheduler.fail(node, error))

@@ -1,0 +1,159 @@
+"""The lines that the journal gets about tasks: what of a task is kept, and how much of it."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from .. import journal
+from .._task.future import TaskFuture
+from .._text import cut_middle, safe_message
+from ..errors import ExecutableError
+from ..journal import ErrorRecord
+from ..model import TaskState
+from .entry import Entry
+
+__all__ = [
+    "arguments_text",
+    "done_line",
+    "ended_line",
+    "error_record",
+    "reused_line",
+    "started_line",
+]
+
+TAIL_CHARS = 4000
+"""Characters that are kept of an executable's output, and of a traceback."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+
+
+def started_line(node: TaskFuture[Any]) -> bytes:
+    """Return the line of a task that runs."""
+    entry: Entry = node._entry
+    return journal.task_started(
+        node._number,
+        entry.body.number,
+        (entry.added, entry.ready, entry.started),
+        attempt=node._attempt,
+        backend="" if node._lane is None else node._lane.name,
+        worker=entry.worker,
+        after=entry.after,
+        workflow=node.workflow_id,
+    )
+
+
+def done_line(node: TaskFuture[Any], entry: Entry, ended: float, result: str) -> bytes:
+    """As `ended_line` for DONE, quickly where there is no more to it, as with most tasks."""
+    ready, started, worker = entry.ready, entry.started, entry.worker
+    if (
+        node._extras is not None
+        or node._attempt != 1
+        or ready is None
+        or started is None
+        or worker is None
+        or entry.key is None
+        or entry.after
+        or entry.scope
+        or entry.arguments is not None
+        or entry.why is not None
+    ):
+        return ended_line(node, TaskState.DONE, ended, result=result)
+    return journal.task_done(
+        node._number,
+        entry.body.number,
+        (entry.added, ready, started, ended),
+        key=entry.key,
+        result=result,
+        backend=node._lane.name,
+        worker=worker,
+    )
+
+
+def reused_line(node: TaskFuture[Any], entry: Entry, ended: float) -> bytes:
+    """As `ended_line` for a result of an earlier run, quickly where there is no more to it."""
+    plain = node._extras is None and not entry.after and entry.arguments is None
+    if not plain or entry.key is None or entry.reused is None:
+        return ended_line(node, TaskState.DONE, ended)
+    return journal.task_reused(
+        node._number,
+        entry.body.number,
+        entry.added,
+        ended if entry.ready is None else entry.ready,
+        ended,
+        key=entry.key,
+        reused=entry.reused,
+        backend=node._lane.name,
+    )
+
+
+def ended_line(
+    node: TaskFuture[Any],
+    state: TaskState,
+    time: float,
+    *,
+    result: str = "",
+    error: ErrorRecord | None = None,
+    files: Sequence[Any] = (),
+) -> bytes:
+    """Return the line of a task that ended *time* seconds after the run began; in any thread."""
+    entry: Entry = node._entry
+    executed = None if node._extras is None else node._extras.result
+    printed = executed is not None and not node._spec.capture_stdio
+    return journal.task_ended(
+        node._number,
+        entry.body.number,
+        state.name,
+        (entry.added, entry.ready, entry.started, time),
+        key=entry.key,
+        result=result,
+        attempt=node._attempt,
+        backend="" if node._lane is None else node._lane.name,
+        worker=entry.worker,
+        after=entry.after,
+        workflow=node.workflow_id,
+        place=entry.scope,
+        arguments=entry.arguments,
+        reused=entry.reused,
+        why=entry.why,
+        error=error,
+        exit_code=None if executed is None else executed.exit_code,
+        stdout=executed.stdout[-TAIL_CHARS:] if executed is not None and printed else None,
+        stderr=executed.stderr[-TAIL_CHARS:] if executed is not None else None,
+        files=files,
+    )
+
+
+def arguments_text(node: TaskFuture[Any]) -> str:
+    """Return the arguments of *node* as Python writes them, shortened."""
+    words = map(_SHORT.repr, node._args)
+    named = (f"{name}={_SHORT.repr(value)}" for name, value in node._kwargs.items())
+    return ", ".join((*words, *named))[:TAIL_CHARS]
+
+
+def error_record(error: BaseException, *, arguments: bool) -> ErrorRecord:
+    """Return what the journal keeps of *error*; without *arguments*, no command line."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
+    text = safe_message(error)
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except BaseException:  # foreign code
+        trace = ""
+    if not arguments:
+        for failed in (error, error.__cause__):
+            if isinstance(failed, ExecutableError):
+                text, trace = _without_command(failed, text), _without_command(failed, trace)
+    return ErrorRecord(name, text[: 2 * TAIL_CHARS], cut_middle(trace, 2 * TAIL_CHARS))
+
+
+def _without_command(error: ExecutableError, text: str) -> str:
+    """Take the command of *error*, or the beginning of it, out of *text*, which tells of it."""
+    text = text.replace(f"{error.summary}: {error.command}", error.summary)
+    return re.sub(f"({re.escape(error.summary)}): .*", r"\1", text)

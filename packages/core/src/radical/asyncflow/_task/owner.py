@@ -1,0 +1,46 @@
+"""What a task's handle asks of the machinery that owns it.
+
+The dispatcher of an engine is the one owner there is; the handles name only this, so
+that nothing below `_dispatch` imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from .._graph.scheduler import Node
+from ..model import TaskSpec
+
+__all__ = ["Owner"]
+
+
+class Owner(Protocol):
+    """The machinery of one engine, as the tasks of that engine see it."""
+
+    def bind(self, spec: TaskSpec) -> Any:
+        """Choose the backend of *spec*, and return the `Call` that all its calls share.
+
+        Raises:
+            ConfigurationError: there is no such backend, or it cannot honour an option.
+        """
+
+    def register(
+        self, call: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], workflow_id: str | None
+    ) -> Any:
+        """Make a task of *call* and return its `TaskFuture`."""
+
+    def request_pump(self) -> None:
+        """Send what is ready now, because somebody is about to wait."""
+
+    def take_reports(self) -> None:
+        """Take in what was reported, so that a look at a state sees the present."""
+
+    def cancel(self, future: Node, message: Any = None) -> None:
+        """End the task of *future*."""
+
+    def fetch(self, future: Node) -> None:
+        """Bring the value of *future* here from where it was made."""
+
+    def want_running(self) -> None:
+        """Have RUNNING reports wake the loop from now on: somebody counts from them."""
