@@ -245,7 +245,7 @@ async def test_what_cannot_be_entered_harms_no_task(
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             task = flow.function_task(len)
             assert [await task("abc") for _ in range(5)] == [3] * 5
-    assert caplog.text.count(f"{enter} raised around a task") == 1
+    assert caplog.text.count(f"{enter} raised an error around a task") == 1
 
 
 @pytest.mark.parametrize("value", ["'text'", "1 / 0"])
@@ -282,10 +282,10 @@ def test_a_change_of_what_the_function_refers_to_is_seen() -> None:
         return value * factor
 
     codes, wrapped = Codes(), carried(scaled, ())
-    before = codes.of(wrapped)
-    assert codes.of(wrapped) is before
+    before = codes.code_of(wrapped)
+    assert codes.code_of(wrapped) is before
     factor = 2
-    assert codes.of(wrapped) is not before
+    assert codes.code_of(wrapped) is not before
 
 
 def test_a_function_of_a_script_is_sent_with_it(guest: Any, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ Start = Callable[..., Child]
 
 @pytest.fixture(params=[False, True], ids=["Popen", "posix_spawn"])
 def begin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Start:
-    monkeypatch.setattr(_child, "_able", request.param and _child._able)
+    monkeypatch.setattr(_child, "_supported", request.param and _child._supported)
 
     def begin(*args: str, env: dict[bytes, bytes] | None = None, cwd: str | None = None) -> Child:
         env = dict(os.environb) if env is None else env
@@ -37,7 +37,7 @@ def result(child: Child) -> tuple[int, bytes, bytes]:
 
 
 def test_this_system_can_spawn() -> None:
-    assert _child._able == (sys.platform == "linux")
+    assert _child._supported == (sys.platform == "linux")
 
 
 def test_arguments_streams_and_exit_code_arrive(begin: Start) -> None:

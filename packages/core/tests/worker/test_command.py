@@ -61,7 +61,7 @@ def test_a_missing_working_directory_is_named(make: Make) -> None:
 
 
 def test_too_long_arguments_are_an_error_that_says_what_to_do(make: Make) -> None:
-    with pytest.raises(OSError, match="stdin or by a file"):
+    with pytest.raises(OSError, match="stdin or in a file"):
         make(["/bin/echo", "x" * 10_000_000]).run()
 
 
@@ -81,7 +81,7 @@ def test_what_a_daemon_says_soon_after_is_still_read(make: Make) -> None:
 def test_a_daemon_that_never_stops_talking_is_not_waited_for(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("radical.asyncflow.worker._command._LONGEST", 0.3)
+    monkeypatch.setattr("radical.asyncflow.worker._command._OUTPUT_LIMIT_S", 0.3)
     result = make("yes & exit 5", memory_limit=1000).run()
     assert result.exit_code == 5
 

@@ -155,7 +155,7 @@ def test_broken_bytes_become_a_remote_error() -> None:
 
 def test_a_str_method_that_raises_does_not_stop_it() -> None:
     failure = Failure.pack(raised(LoudError("x")))
-    assert failure.message == "<its __str__ raised SystemExit>"
+    assert failure.message == "(its text cannot be read: SystemExit)"
     assert type(failure.rebuild()) is LoudError
 
 

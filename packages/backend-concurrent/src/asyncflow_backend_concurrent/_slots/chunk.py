@@ -33,7 +33,7 @@ class Picker:
         Half of what would be this slot's share, so that all slots end together; more of it
         where that is little work, because a chunk costs as much as fifty short tasks do.
         """
-        expected = self._codes.expect(request.spec.function)
+        expected = self._codes.expected_seconds(request.spec.function)
         share = self._slots.backlog()
         if expected is None or expected * share > _LITTLE:
             return int(share / 2)
@@ -61,7 +61,7 @@ class Picker:
             while True:
                 if request.spec is not spec:
                     spec = request.spec
-                    expected = self._codes.expect(spec.function)
+                    expected = self._codes.expected_seconds(spec.function)
                     cost = _CHUNK_SECONDS if expected is None else expected
                 task_id = request.task_id
                 claimed = claim(task_id, None)
@@ -131,7 +131,7 @@ class Picker:
     def _takes_less(self, request: TaskRequest, seconds: float) -> bool:
         if request.spec.kind is not _FUNCTION:
             return False
-        expected = self._codes.expect(request.spec.function)
+        expected = self._codes.expected_seconds(request.spec.function)
         return expected is not None and expected <= seconds
 
     def gather_ahead(self, place: int) -> list[TaskRequest]:

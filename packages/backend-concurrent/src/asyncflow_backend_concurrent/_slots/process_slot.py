@@ -229,7 +229,7 @@ class ProcessSlot(Slot):
 
         def code_of(request: TaskRequest) -> Code | None:
             try:
-                code = self._codes.of(request.spec.function)
+                code = self._codes.code_of(request.spec.function)
             except SerializationError as exc:
                 for at, other in enumerate(chunk):
                     if other.spec is request.spec:

@@ -100,7 +100,7 @@ class Bag:
             number = str(next(self._numbers))
             spec = request.spec
             try:
-                code = self._codes.of(spec.function).pickled
+                code = self._codes.code_of(spec.function).pickled
                 values = _dump_arguments(request)
             except SerializationError as error:
                 failed.append(Report(request.task_id, request.attempt, TaskState.FAILED, error))

@@ -113,6 +113,7 @@ def shorten(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+@public("radical.asyncflow.worker")
 def file_stem(name: str) -> str:
     """Return *name* as the beginning of a file's name, safe in a shell's double quotes."""
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:80] or "task"

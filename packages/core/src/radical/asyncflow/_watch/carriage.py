@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from .._task.future import extras_of
 from ..hookspecs import Carrier
 from ..model import Command, TaskKind, TaskSpec
-from ..worker import Carried, Entered, carried
+from ..worker import Carried, PluginContexts, carried
 
 if TYPE_CHECKING:
     from .._task.future import Extras, TaskFuture
@@ -72,7 +72,7 @@ class Carriage:
 
     def around(self, extras: Extras) -> AbstractContextManager[object]:
         """What is entered around a body that runs in the engine's loop."""
-        return nullcontext() if extras.headers is None else Entered(self._enters, extras.headers)
+        return nullcontext() if extras.headers is None else PluginContexts(self._enters, extras.headers)
 
     def equip(self, extras: Extras, command: Command | Any) -> Command | Any:
         """*command* with the variables that go with it; what the task sets itself stays."""

@@ -1,28 +1,49 @@
 """What a backend needs on the side where a task really runs.
 
-Nothing here knows the engine or asyncio's side of it: the functions are called in
-a worker's thread or process.
+These functions are called in a worker's thread or process, or by whoever starts one.
+They know neither the engine nor its event loop: this room imports the leaves and
+`radical.asyncflow.model`, and nothing else of the core.
 
-=======================  ===========================================================
-running a function
-`call`                   its result, whether it is sync or async
-`close_loop`             at the end of a thread that called `call`
-`TaskContext`            makes a task current, and tells it that it was cancelled
-`current_task`           the context of the code that asks
-`cancelled`              whether that was cancelled
-`carried`, `Carried`     a function with what plugins send along
-`Entered`                what they enter around a body
-`Failure`                an exception as bytes, and back
-`safe_str`               an exception as text, even if its own methods raise
-running a command
-`Execution`              a `Command`, from its start to the end of its process tree
-`Output`                 the beginning of a long stream, with the path of the whole
-processes of one's own
-`guard`, `Guard`         ends what the program leaves behind when it is killed
-`child_environment`      what marks a child as the program's, and as one of its own
-`signal_group`           a signal to a process group
-`kill_tree`              the end of a process group, and of those who left it
-=======================  ===========================================================
+========================  ==========================================================
+run a function
+`call`                    call a function, sync or async, and return its result
+`close_loop`              at the end of a thread that called `call`
+`TaskContext`             makes a task current, and tells it that it was cancelled
+`current_task`            the context of the code that asks
+`cancelled`               whether that was cancelled
+`carried`, `Carried`      a function with what plugins send along
+`PluginContexts`          what is entered around the body of a task
+send it to another process
+`Codes`, `Code`           the functions of a backend, each pickled once
+`dump_function`           a function as bytes
+`dump_arguments`          its arguments as bytes
+`dump`                    any value as bytes
+`keep_apart`              what a pickler needs to leave large buffers out
+`by_value`                what a worker cannot import is copied meanwhile
+`import_path`             what a worker can import
+`answer`                  call a function; the outcome as bytes
+`answer_pickled`          the same of a function and arguments that are bytes
+`open_answer`             the value or the error that an answer holds
+`Failure`                 an exception as bytes, and back
+`safe_str`                an exception as text, even if its own methods raise
+`unsendable`, `unsent`    the error, and the answer, for what cannot travel
+run a command
+`Execution`               a `Command`, from its start to the end of its process tree
+`Output`                  the beginning of a long output, with the path of all of it
+`file_stem`               a task's name as the beginning of a file's name
+start and end processes
+`start_guarded`           a process that ends with the program
+`guard`, `Guard`          ends what the program leaves behind when it is killed
+`child_environment`       marks a child as the program's, and as one of its own
+`signal_group`            a signal to a process group
+`kill_tree`               ends a process group, and those who left it
+`end_all`                 ends processes until there are none
+`marked_processes`        the processes that carry a token in their environment
+assign GPUs
+`visible_gpus`            those that this process sees
+`FreeGpus`                those that no task has
+`set_visible_gpus`        lets a process see those of its task
+========================  ==========================================================
 
 Everything but the context is imported on first use, because the face of the package
 needs the context alone.
@@ -36,25 +57,47 @@ from ..lazy import lazy_names
 from ._context import TaskContext, cancelled, current_task
 
 if TYPE_CHECKING:
+    from .._text import file_stem, safe_str
+    from ._answer import FAILURE, UNSENT, VALUE, answer, answer_pickled, open_answer, unsent
     from ._call import call, close_loop
-    from ._carried import Carried, Entered, carried
-    from ._code import Code, Codes, by_value, dump_function, safe_str, unsendable
+    from ._carried import Carried, PluginContexts, carried
+    from ._code import Code, Codes
     from ._command import Execution
     from ._failure import Failure
-    from ._guard import Guard, child_environment, guard
+    from ._gpus import GPU_VARIABLE, FreeGpus, set_visible_gpus, visible_gpus
+    from ._guard import Guard, child_environment, guard, start_guarded
+    from ._importing import by_value, import_path
     from ._output import Output
-    from ._processes import kill_tree, signal_group
+    from ._pickling import (
+        ATOMS,
+        Buffer,
+        dump,
+        dump_arguments,
+        dump_function,
+        keep_apart,
+        unsendable,
+    )
+    from ._processes import end_all, kill_tree, marked_processes, signal_group
 
 __all__ = [
+    "ATOMS",
+    "FAILURE",
+    "GPU_VARIABLE",
+    "UNSENT",
+    "VALUE",
+    "Buffer",
     "Carried",
     "Code",
     "Codes",
-    "Entered",
     "Execution",
     "Failure",
+    "FreeGpus",
     "Guard",
     "Output",
+    "PluginContexts",
     "TaskContext",
+    "answer",
+    "answer_pickled",
     "by_value",
     "call",
     "cancelled",
@@ -62,34 +105,67 @@ __all__ = [
     "child_environment",
     "close_loop",
     "current_task",
+    "dump",
+    "dump_arguments",
     "dump_function",
+    "end_all",
+    "file_stem",
     "guard",
+    "import_path",
+    "keep_apart",
     "kill_tree",
+    "marked_processes",
+    "open_answer",
     "safe_str",
+    "set_visible_gpus",
     "signal_group",
+    "start_guarded",
     "unsendable",
+    "unsent",
+    "visible_gpus",
 ]
 
 _HOMES = {
+    "ATOMS": "_pickling",
+    "Buffer": "_pickling",
     "Carried": "_carried",
     "Code": "_code",
     "Codes": "_code",
-    "Entered": "_carried",
     "Execution": "_command",
+    "FAILURE": "_answer",
     "Failure": "_failure",
+    "FreeGpus": "_gpus",
+    "GPU_VARIABLE": "_gpus",
     "Guard": "_guard",
     "Output": "_output",
-    "by_value": "_code",
+    "PluginContexts": "_carried",
+    "UNSENT": "_answer",
+    "VALUE": "_answer",
+    "answer": "_answer",
+    "answer_pickled": "_answer",
+    "by_value": "_importing",
     "call": "_call",
     "carried": "_carried",
     "child_environment": "_guard",
     "close_loop": "_call",
-    "dump_function": "_code",
+    "dump": "_pickling",
+    "dump_arguments": "_pickling",
+    "dump_function": "_pickling",
+    "end_all": "_processes",
+    "file_stem": "._text",
     "guard": "_guard",
+    "import_path": "_importing",
+    "keep_apart": "_pickling",
     "kill_tree": "_processes",
-    "safe_str": "_code",
+    "marked_processes": "_processes",
+    "open_answer": "_answer",
+    "safe_str": "._text",
+    "set_visible_gpus": "_gpus",
     "signal_group": "_processes",
-    "unsendable": "_code",
+    "start_guarded": "_guard",
+    "unsendable": "_pickling",
+    "unsent": "_answer",
+    "visible_gpus": "_gpus",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,8 +1,8 @@
-"""Run a function of either kind, sync or async, to its end in this thread.
+"""Run a function, sync or async, to its end in this thread.
 
 A thread keeps one event loop for all async functions that it runs.  `asyncio.run`
-would make a new one for each call and, on closing it, scan every asyncio task of
-the process.
+would make a new loop for each call and, to close it, look through every asyncio task
+of the process.
 """
 
 from __future__ import annotations
@@ -17,24 +17,30 @@ from typing import Any
 from .._public import public
 from ._context import TaskContext, current_task
 
-_GRACE = 5.0  # seconds for left-over asyncio tasks to obey their cancellation
+__all__ = ["call", "close_loop"]
 
-# Types that are not awaitable, found faster than by a look for `__await__`.
-_COMMON = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
+_CANCEL_LIMIT_S = 5.0  # for asyncio tasks that were left behind to obey their cancellation
+
+# Types that are not awaitable; faster than a look for `__await__`.
+_NOT_AWAITABLE = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
 
 _log = logging.getLogger("radical.asyncflow.worker")
 
 
 @public("radical.asyncflow.worker")
 def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """The function's result; if that is awaitable, what it comes to on this thread's loop.
+    """Call *function* and return its result; await an awaitable one on this thread's loop.
 
     Asyncio tasks that the function leaves behind are cancelled before this returns.
     If a `TaskContext` is current, cancelling it cancels the asyncio task that runs the
-    function; `asyncio.CancelledError` comes out of here unless the function handles it.
+    function.
+
+    Raises:
+        asyncio.CancelledError: it was cancelled and did not handle that.
+        BaseException: whatever the function raises.
     """
     result = function(*args, **kwargs)
-    if type(result) in _COMMON:
+    if type(result) in _NOT_AWAITABLE:
         return result
     if type(result) is CoroutineType or hasattr(type(result), "__await__"):
         return _runner().run(result)
@@ -43,7 +49,7 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
 
 @public("radical.asyncflow.worker")
 def close_loop() -> None:
-    """End this thread's loop, if it has one; call it when the thread ends."""
+    """Close this thread's loop, if it has one; call this when the thread ends."""
     runner = getattr(_thread, "runner", None)
     if runner is not None:
         del _thread.runner
@@ -51,7 +57,7 @@ def close_loop() -> None:
 
 
 class _Runner:
-    """A loop and the asyncio tasks that were begun on it."""
+    """A loop and the asyncio tasks that were started on it."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -92,7 +98,7 @@ class _Runner:
         told = False
 
         def tell() -> None:
-            # In the loop's thread; only once, so that a handler's own awaits are not hit.
+            # In the loop's thread.  Only once, so that no await of a handler is cancelled.
             nonlocal told
             if not told:
                 told = True
@@ -102,7 +108,7 @@ class _Runner:
             try:
                 loop.call_soon_threadsafe(tell)
             except RuntimeError:
-                if not loop.is_closed():  # then the task has ended, too
+                if not loop.is_closed():  # if it is, the task has ended as well
                     raise
 
         context.on_cancel = on_cancel
@@ -110,8 +116,8 @@ class _Runner:
             on_cancel()
 
     def _cancel_left_over(self) -> None:
-        # Set at once: a task that begins another while it is cancelled gets several rounds.
-        deadline = self.loop.time() + _GRACE
+        # One deadline for all rounds: a task may start another while it is cancelled.
+        deadline = self.loop.time() + _CANCEL_LIMIT_S
         while self._tasks and self.loop.time() < deadline:
             for task in self._tasks:
                 task.cancel()
@@ -120,10 +126,10 @@ class _Runner:
             )
         if self._tasks:
             _log.warning(
-                "%d asyncio tasks that a task left behind ignored their cancellation for %g s; "
+                "a task left %d asyncio tasks behind, which ignored their cancellation for %g s; "
                 "their event loop is given up",
                 len(self._tasks),
-                _GRACE,
+                _CANCEL_LIMIT_S,
             )
             self._tasks.clear()
             close_loop()

@@ -1,4 +1,4 @@
-"""A function with what plugins send along: entered around its body, wherever that runs."""
+"""A function with what plugins send along, which is entered around its body where it runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import Any
 from .._public import public
 from .._reference import load_reference
 
-__all__ = ["Carried", "Entered", "carried"]
+__all__ = ["Carried", "PluginContexts", "carried"]
 
 log = logging.getLogger("radical.asyncflow.worker")
 
 
 @public("radical.asyncflow.worker")
 class Carried:
-    """Takes the headers in front of the function's own arguments.
+    """A function that takes plugins' headers in front of its own arguments.
 
     Attributes:
         function: what the user wrote; name, module and signature are its own.
-        enters: for each header, the reference of what makes a context manager of it.
+        enters: for each header the reference, ``"module:function"``, of what turns the
+            header into a context manager; None if there is nothing to enter.
     """
 
     def __init__(self, function: Callable[..., Any], enters: Sequence[str | None]) -> None:
@@ -35,29 +36,29 @@ class Carried:
         return type(self), (self.function, self.enters)
 
     def __call__(self, headers: Sequence[Any], /, *args: Any, **kwargs: Any) -> Any:
-        with Entered(self.enters, headers):
+        with PluginContexts(self.enters, headers):
             result = self.function(*args, **kwargs)
         if hasattr(type(result), "__await__"):
-            # It is not known to be a coroutine function; what it does is yet to come.
+            # Not known as a coroutine function: it runs only when this is awaited.
             return self._wait(headers, result)
         return result
 
     async def _wait(self, headers: Sequence[Any], result: Any) -> Any:
-        with Entered(self.enters, headers):
+        with PluginContexts(self.enters, headers):
             return await result
 
 
 class CarriedCoroutine(Carried):
-    """The same of a coroutine function."""
+    """A `Carried` that is a coroutine function."""
 
     async def __call__(self, headers: Sequence[Any], /, *args: Any, **kwargs: Any) -> Any:
-        with Entered(self.enters, headers):
+        with PluginContexts(self.enters, headers):
             return await self.function(*args, **kwargs)
 
 
 @public("radical.asyncflow.worker")
 def carried(function: Callable[..., Any], enters: Sequence[str | None]) -> Carried:
-    """*function* as one that takes headers, and is a coroutine function if that is."""
+    """Return *function* as one that takes headers; a coroutine function stays one."""
     inner = getattr(function, "func", function)  # a functools.partial
     if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
         getattr(inner, "__call__", None)  # noqa: B004 - an object whose call is async
@@ -67,8 +68,11 @@ def carried(function: Callable[..., Any], enters: Sequence[str | None]) -> Carri
 
 
 @public("radical.asyncflow.worker")
-class Entered:
-    """The context managers of plugins around one body; their errors harm no task."""
+class PluginContexts:
+    """The context managers of plugins around one body; their errors harm no task.
+
+    A reference that raised is not tried again in this process.
+    """
 
     __slots__ = ("_enters", "_headers", "_open")
 
@@ -98,14 +102,14 @@ class Entered:
 
 
 _broken: set[str] = set()
-"""References that could not be loaded, or raised: not tried again in this process."""
+"""References that could not be loaded, or raised."""
 
 
 def _report(reference: str, error: Exception) -> None:
     if reference not in _broken:
         _broken.add(reference)
         log.warning(
-            "%s raised around a task and is left out from now on; the task goes on",
+            "%s raised an error around a task and is left out from now on; the task goes on",
             reference,
             exc_info=error,
         )

@@ -1,8 +1,8 @@
 """Start a program in a process group of its own, and hold the near ends of its pipes.
 
-`subprocess.Popen` does this as well, and is used where the C library cannot do all of
-it.  But it keeps the interpreter's lock until the program has been loaded, so that two
-threads cannot start programs at the same time, and takes twice the time of its own.
+`subprocess.Popen` can do this, and does it where the C library lacks a part.  But it
+holds the interpreter's lock until the program is loaded, so that two threads cannot
+start programs at the same time, and costs twice as much itself.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Child:
         self.stdin = self.stdout = self.stderr = -1
 
     def wait(self) -> int:
-        """Its exit code, or minus the number of the signal that ended it; once only."""
+        """Wait for the end; return the exit code, or minus the signal's number.  Once only."""
         try:
             _, status = os.waitpid(self.pid, 0)
         except ChildProcessError:
-            return 0  # somebody else collected it
+            return 0  # something else in this program collected it
         return os.waitstatus_to_exitcode(status)
 
 
@@ -63,14 +63,14 @@ def start(
     stdout: int | None,
     stderr: int | None,
 ) -> Child:
-    """Start the program *args*, which sees no descriptor but its first three.
+    """Start the program *args*, which sees no descriptors but its first three.
 
     Args:
         feed: make a pipe for stdin, which is empty otherwise.
         stdout, stderr: descriptors to write to; None for a pipe.
 
     Raises:
-        OSError: with the program's name if that cannot be executed, or *cwd* not
+        OSError: with the program's name if that cannot be executed or *cwd* cannot be
             entered; without a name if the system has no room.
         ValueError: an argument or a variable holds a null byte.
     """
@@ -91,8 +91,8 @@ def start(
                 theirs.append(end)
         used = iter(theirs[1:])
         three = [theirs[0], *(next(used) if it is None else it for it in (stdout, stderr))]
-        # With standard streams of ours closed, the new ones stand in each other's way.
-        launch = _spawn if _able and min(three) > 2 else _popen
+        # If standard streams of ours are closed, the new ones get in each other's way.
+        launch = _spawn if _supported and min(three) > 2 else _popen
         pid = launch(args, env, cwd, three)
     except BaseException:
         for descriptor in mine:
@@ -108,7 +108,7 @@ def _popen(
     args: Sequence[str], env: Mapping[bytes, bytes], cwd: str | None, three: Sequence[int]
 ) -> int:
     stdin, stdout, stderr = three
-    # No preexec_fn and no change of user: so that subprocess takes vfork.
+    # No preexec_fn and no change of user, so that subprocess uses vfork.
     process = subprocess.Popen(
         args,
         stdin=stdin,
@@ -131,7 +131,7 @@ def _spawn(
         raise ValueError("embedded null byte")
     programs = _candidates(words[0], env)
     sys.audit("os.posix_spawn", args[0], args, env)
-    actions = ctypes.create_string_buffer(_ROOM)
+    actions = ctypes.create_string_buffer(_STRUCTURE_BYTES)
     _check(_libc.posix_spawn_file_actions_init(actions))
     try:
         for number, descriptor in enumerate(three):
@@ -144,7 +144,7 @@ def _spawn(
         pid = ctypes.c_int()
         problem = 0
         for program in programs:
-            # Gives the interpreter's lock away until the program is there, or is not.
+            # ctypes releases the interpreter's lock until the program is loaded or refused.
             code = _libc.posix_spawn(ctypes.byref(pid), program, actions, _attributes(), argv, envp)
             if code == 0:
                 return pid.value
@@ -159,12 +159,12 @@ def _spawn(
 
 
 def _candidates(name: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
-    """Where to look for a program, as its own environment says."""
+    """Return where to look for a program, as its own environment says."""
     if b"/" in name:
         return [name]
     path = env.get(b"PATH", os.fsencode(os.defpath))
     places = [os.path.join(place, name) for place in path.split(b":")]  # noqa: PTH118
-    # A try costs far more than a look; a relative place is not seen from this folder.
+    # To look costs far less than to try.  A relative place counts from another folder.
     return [place for place in places if place[:1] != b"/" or os.path.exists(place)]  # noqa: PTH110
 
 
@@ -174,25 +174,29 @@ def _check(code: int) -> None:
 
 
 _NO_ROOM = (errno.EAGAIN, errno.ENOMEM)
-_ROOM = 1024  # bytes; more than any C library takes for these structures
-_SETPGROUP, _SETSIGDEF = 2, 4  # as Linux's C libraries have them
+_STRUCTURE_BYTES = 1024  # more than any C library needs for these structures
+_SETPGROUP, _SETSIGDEF = 2, 4  # as Linux's C libraries define them
 _libc = ctypes.CDLL(None)
-_able = sys.platform == "linux" and all(
+_supported = sys.platform == "linux" and all(
     hasattr(_libc, f"posix_spawn_file_actions_{name}_np") for name in ("addclosefrom", "addchdir")
 )
-if _able:
+if _supported:
     _libc.posix_spawn.argtypes = (
-        *(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p),
-        *(ctypes.c_void_p, ctypes.c_void_p),
+        ctypes.c_void_p,
+        ctypes.c_char_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
     )
 _made: list[ctypes.Array[ctypes.c_char]] = []
 
 
 def _attributes() -> ctypes.Array[ctypes.c_char]:
-    """A group of its own, and the signals that Python ignores as they are elsewhere."""
+    """Return what asks for a group of its own, and for the signals that Python ignores."""
     if not _made:
-        attributes = ctypes.create_string_buffer(_ROOM)
-        signals = ctypes.create_string_buffer(_ROOM)
+        attributes = ctypes.create_string_buffer(_STRUCTURE_BYTES)
+        signals = ctypes.create_string_buffer(_STRUCTURE_BYTES)
         _check(_libc.posix_spawnattr_init(attributes))
         _libc.sigemptyset(signals)
         for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ"):

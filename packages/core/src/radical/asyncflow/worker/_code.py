@@ -1,36 +1,26 @@
-"""Functions on their way to workers: pickled once, sent to each worker once.
-
-A function travels by value if a worker could not import it: it is defined in
-``__main__``, inside of another function, or in a module that exists in this process
-alone (a test module, a notebook, one made by ``exec``).
-"""
+"""The functions of a backend: each is pickled once and known to workers by a number."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import sys
 import threading
 import types
 import weakref
-from collections import ChainMap
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, ClassVar
-
-import cloudpickle  # type: ignore[import-untyped]
+from typing import Any
 
 from .._public import public
-from .._text import safe_str
-from ..errors import SerializationError
 from ._carried import Carried
+from ._importing import is_importable
+from ._pickling import dump_function
 
-__all__ = ["Code", "Codes", "by_value", "dump_function", "safe_str", "unsendable"]
+__all__ = ["Code", "Codes"]
 
+_MOST_SURROUNDINGS = 50  # functions that are followed from one to the next
 _MISSING = object()
-_NO_FILE = "<dynamic-code>"
-_registering = threading.Lock()
 
 
 @public("radical.asyncflow.worker")
@@ -40,7 +30,7 @@ class Code:
     Attributes:
         number: what workers know it by.
         pickled: the function.
-        seconds: what a run of it takes, as learnt so far; None before the first.
+        seconds: how long a run takes, as far as runs have shown; None before the first.
     """
 
     __slots__ = ("__weakref__", "_seen", "number", "pickled", "seconds")
@@ -51,23 +41,28 @@ class Code:
         self._seen = list(_surroundings(function))
         self.pickled = dump_function(function)
 
-    def current(self) -> bool:
-        """Whether what the function refers to is still what was pickled.
+    def is_current(self) -> bool:
+        """Return whether what the function refers to is still what was pickled.
 
-        A closure's variable or a global function may have been bound anew since, as
-        when a notebook's cell is run again.  A change inside of an object is not seen.
+        A closure's variable or a global function may have been bound anew since, for
+        example when a notebook's cell is run again.  A change inside an object is not
+        seen.
         """
         return all(look() is value for look, value in self._seen)
 
     def learn(self, seconds: float) -> None:
-        """A run took that long; a short one counts for more, as a busy machine makes none."""
+        """Take into account that a run took *seconds*.
+
+        A shorter time than before counts in full, a longer one by half: a busy machine
+        makes runs longer, and none shorter.
+        """
         known = self.seconds
         self.seconds = seconds if known is None or seconds < known else (known + seconds) / 2
 
 
 @public("radical.asyncflow.worker")
 class Codes:
-    """The functions of one backend, for as long as they are alive.
+    """The functions of one backend, for as long as they are alive; for any thread.
 
     Attributes:
         alive: their numbers; workers may forget any other.
@@ -79,32 +74,32 @@ class Codes:
         self._numbers = count(1)
         self.alive: set[int] = set()
 
-    def of(self, function: Any) -> Code:
-        """The code of *function*; from any thread.
+    def code_of(self, function: Any) -> Code:
+        """Return the code of *function*, which is pickled if it is new or has changed.
 
         Raises:
             SerializationError: it cannot be pickled.
         """
         entry = self._known.get(id(function))
-        if entry is not None and entry[0]() is function and entry[1].current():
+        if entry is not None and entry[0]() is function and entry[1].is_current():
             return entry[1]
         with self._lock:
             entry = self._known.get(id(function))
-            if entry is not None and entry[0]() is function and entry[1].current():
+            if entry is not None and entry[0]() is function and entry[1].is_current():
                 return entry[1]
             code = Code(next(self._numbers), function)
             if entry is not None:
                 code.seconds = entry[1].seconds
                 self.alive.discard(entry[1].number)
             key = id(function)
-            # A callable without weak references is pickled anew for each chunk.
+            # A callable without weak references is pickled anew each time.
             with contextlib.suppress(TypeError):
                 self._known[key] = weakref.ref(function, functools.partial(self._forget, key)), code
                 self.alive.add(code.number)
             return code
 
-    def expect(self, function: Any) -> float | None:
-        """Seconds that a run of *function* takes, if that is known."""
+    def expected_seconds(self, function: Any) -> float | None:
+        """Return how long a run of *function* takes; None if no run has shown it."""
         entry = self._known.get(id(function))
         return None if entry is None else entry[1].seconds
 
@@ -115,121 +110,22 @@ class Codes:
             self.alive.discard(entry[1].number)
 
 
-def _reduce_code(code: types.CodeType) -> tuple[Any, tuple[Any, ...]]:
-    make, args = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
-    return make, tuple(code.co_filename if item == _NO_FILE else item for item in args)
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Keeps the names of files, so that a traceback from a worker tells where it failed.
-
-    cloudpickle puts another in their place, in order that equal functions give equal
-    bytes; nobody here compares them.
-    """
-
-    dispatch_table: ClassVar = ChainMap(
-        {types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
-    )
-
-
-@public("radical.asyncflow.worker")
-def dump_function(function: Any) -> bytes:
-    """*function* as bytes.
-
-    Raises:
-        SerializationError: it cannot be pickled.
-    """
-    try:
-        with by_value(function):
-            file = io.BytesIO()
-            _Pickler(file, protocol=5).dump(function)
-        return file.getvalue()
-    except BaseException as exc:  # whatever a captured object's __reduce__ raises
-        raise unsendable("function", exc) from exc
-
-
-@public("radical.asyncflow.worker")
-def unsendable(what: str, exc: BaseException) -> SerializationError:
-    """The error for a *what* that *exc* kept from being sent."""
-    error = SerializationError(what, safe_str(exc))
-    error.__cause__ = exc
-    return error
-
-
-@public("radical.asyncflow.worker")
-@contextlib.contextmanager
-def by_value(function: Any) -> Iterator[None]:
-    """While this is open, cloudpickle copies what belongs to *function*'s module, if it must."""
-    name = getattr(function, "__module__", None)
-    module = sys.modules.get(name) if name else None
-    if module is None or name == "__main__" or _importable(module):
-        yield
-        return
-    with _registering:
-        mine = module.__name__ not in cloudpickle.list_registry_pickle_by_value()
-        if mine:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            yield
-        finally:
-            if mine:
-                cloudpickle.unregister_pickle_by_value(module)
-
-
-_verdicts: weakref.WeakKeyDictionary[types.ModuleType, tuple[tuple[str, ...], bool]] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def _importable(module: types.ModuleType) -> bool:
-    """Whether an import in a fresh interpreter with this ``sys.path`` finds this module."""
-    path = tuple(sys.path)
-    known = _verdicts.get(module)
-    if known is None or known[0] != path:
-        known = _verdicts[module] = path, _find(module)
-    return known[1]
-
-
-def _find(module: types.ModuleType) -> bool:
-    file = getattr(module, "__file__", None)
-    names = module.__name__.split(".")
-    if file is None and names[0] in sys.builtin_module_names:
-        return True
-    path: Any = None
-    for end in range(1, len(names) + 1):
-        name = ".".join(names[:end])
-        spec = None
-        for finder in sys.meta_path:
-            find = getattr(finder, "find_spec", None)
-            spec = find(name, path) if find is not None else None
-            if spec is not None:
-                break
-        if spec is None:
-            return False
-        path = spec.submodule_search_locations
-    return spec is not None and (file is None or spec.origin in (file, "frozen"))
-
-
 def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
-    """What a function that travels by value takes along, as (how to look, what is there)."""
+    """Yield what is pickled along with *function*, as (how to look it up, what is there)."""
     todo = [function.function if isinstance(function, Carried) else function]
     seen: set[int] = set()
     while todo:
         item = todo.pop()
-        if not isinstance(item, types.FunctionType) or id(item) in seen or len(seen) > 50:
+        if not isinstance(item, types.FunctionType) or id(item) in seen:
             continue
+        if len(seen) > _MOST_SURROUNDINGS:
+            return
         seen.add(id(item))
-        module = sys.modules.get(item.__module__ or "")
         for cell in item.__closure__ or ():
-            look = functools.partial(_cell, cell)
+            look = functools.partial(_content, cell)
             yield look, look()
             todo.append(look())
-        if (
-            "<locals>" in item.__qualname__
-            or module is None
-            or item.__module__ == "__main__"
-            or not _importable(module)
-        ):
+        if _travels_by_value(item):
             for name in _global_names(item.__code__):
                 if name in item.__globals__:
                     value = item.__globals__[name]
@@ -237,7 +133,17 @@ def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
                     todo.append(value)
 
 
-def _cell(cell: types.CellType) -> Any:
+def _travels_by_value(function: types.FunctionType) -> bool:
+    module = sys.modules.get(function.__module__ or "")
+    return (
+        module is None
+        or function.__module__ == "__main__"
+        or "<locals>" in function.__qualname__
+        or not is_importable(module)
+    )
+
+
+def _content(cell: types.CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not bound yet

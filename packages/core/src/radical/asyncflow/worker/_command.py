@@ -1,38 +1,38 @@
-"""One command in a process group of its own, from its start to the end of its group."""
+"""A command in a process group of its own, from its start to the end of the group."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-import re
 import secrets
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from .._public import public
+from .._text import file_stem
 from ..model import Command, ExecutableResult
 from ._child import Child
 from ._exchange import Exchange
+from ._gpus import GPU_VARIABLE, gpu_list
 from ._guard import guard, new_mark
+from ._guardian import PROGRAM_VARIABLE
 from ._output import Output, Stream
-from ._processes import (
-    BETWEEN,
-    LOOKS,
-    STUBBORN,
-    signal_group,
-    signal_processes,
-    survivors,
-)
+from ._processes import STUBBORN_S, end_all, kill_in_group, signal_group, survivors
 from ._shell import plain_words
 from ._spawning import finished, spawn
 
-_LINGER = 1.0  # seconds of silence after which a daemon's hold on our pipes is ignored
-_LONGEST = 10.0  # seconds after which it is ignored although the daemon is not silent
-_LIMIT = 16 * 1024 * 1024  # bytes of a stream that stay in memory
+__all__ = ["Execution"]
+
+# How long a daemon that holds our pipes keeps a command from ending:
+_SILENCE_LIMIT_S = 1.0  # if it writes nothing
+_OUTPUT_LIMIT_S = 10.0  # even if it does
+_MEMORY_LIMIT_BYTES = 16 * 1024 * 1024  # of a stream
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 _log = logging.getLogger("radical.asyncflow.worker")
 
@@ -42,8 +42,8 @@ class Execution:
     """A command that `run` executes in the calling thread and `cancel` ends from any other.
 
     Attributes:
-        command, name: what was given.
-        cancelled: `cancel` came before the command had ended.
+        command, name: as given.
+        cancelled: whether `cancel` came before the command had ended.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Execution:
         gpus: tuple[int, ...] = (),
         env: Mapping[str, str] | None = None,
         grace: float = 5.0,
-        memory_limit: int = _LIMIT,
+        memory_limit: int = _MEMORY_LIMIT_BYTES,
     ) -> None:
-        """Prepare; nothing is started.
+        """Prepare the execution; nothing is started.
 
         Args:
             name: of the task, for file names and messages.
-            work_dir: gives the folder for files; called when one is needed.
+            work_dir: returns the folder for files; called when one is needed.
             capture_stdio: write stdout and stderr to files, whose paths are the result.
             gpus: what the command sees as its GPUs.
             env: added to the worker's environment; the command's own goes on top.
@@ -85,11 +85,11 @@ class Execution:
         self._exchange: Exchange | None = None
 
     def cancel(self) -> None:
-        """SIGTERM to the whole group, SIGKILL after the grace to what remains of it.
+        """End the whole group: by SIGTERM, and what remains after the grace by SIGKILL.
 
-        Returns at once; `run` returns when the group is gone, or without having
-        started anything.  From any thread, at any moment, any number of times; does
-        nothing once the command has ended.
+        This returns at once; `run` returns when the group is gone, or without having
+        started anything.  Call it from any thread, at any moment, any number of times;
+        once the command has ended it does nothing.
         """
         with self._lock:
             if self._ended or self.cancelled:
@@ -103,14 +103,15 @@ class Execution:
     def run(self) -> ExecutableResult:
         """Execute the command and wait for its end; once only.
 
-        It ends when the process itself has ended and its output is closed.  A daemon
-        that it leaves behind with our pipes open is not waited for beyond 1 s of
-        silence, or 10 s in all; it lives on until the guard ends.
+        The command ends when the process itself has ended and its output is closed.  A
+        daemon that it leaves behind with our pipes open delays this by up to 1 s of
+        silence, or 10 s in all, and lives on until the guard ends.
 
         Raises:
             OSError: there is no such working directory, the arguments are too long, or
                 the system has no room for another process.  A program that cannot be
-                executed is a result with exit code 126 or 127 instead, as in a shell.
+                executed is no error but a result with exit code 126 or 127, as in a
+                shell.
         """
         stdin = self.command.stdin
         data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -147,7 +148,11 @@ class Execution:
                 _log.warning(
                     "task %r wrote %d bytes to %s, more than the %d that are kept in memory; "
                     "all of it is in %s",
-                    *(self.name, text.size, kind, self._memory_limit, text.path),
+                    self.name,
+                    text.size,
+                    kind,
+                    self._memory_limit,
+                    text.path,
                 )
         return ExecutableResult(outcome, stdout, stderr)
 
@@ -161,8 +166,8 @@ class Execution:
         return ExecutableResult(outcome, str(paths[0]), str(paths[1]))
 
     def _new_path(self, kind: str) -> Path:
-        stem = re.sub(r"[^\w.-]", "_", self.name)[:80] or "task"
-        return self._work_dir().absolute() / f"{stem}.{secrets.token_hex(6)}.{kind}"
+        unique = f"{file_stem(self.name)}.{secrets.token_hex(6)}.{kind}"
+        return self._work_dir().absolute() / unique
 
     def _execute(
         self,
@@ -171,7 +176,7 @@ class Execution:
         stderr: int | None,
         streams: list[Stream],
     ) -> int | ExecutableResult:
-        """The exit code, or a whole result if the program could not be executed."""
+        """Return the exit code, or a whole result if the program could not be executed."""
         mark = new_mark()
         process = self._start(mark, data is not None, stdout, stderr)
         if isinstance(process, ExecutableResult):
@@ -183,11 +188,11 @@ class Execution:
                 self._exchange = exchange
                 if self.cancelled:
                     signal_group(process.pid, signal.SIGTERM)
-            exchange.run(lambda: self.cancelled, _LINGER, _LONGEST)
+            exchange.run(lambda: self.cancelled, _SILENCE_LIMIT_S, _OUTPUT_LIMIT_S)
             if self.cancelled:
                 self._end_group(process.pid, mark, exchange)
         except BaseException:
-            # Above all KeyboardInterrupt, and a full disk under a spilled stream.
+            # Above all KeyboardInterrupt, or a full disk under a stream's file.
             signal_group(process.pid, signal.SIGKILL)
             raise
         finally:
@@ -207,18 +212,18 @@ class Execution:
         env = self._environment(mark)
         args = self.command.args
         if isinstance(args, tuple):
-            return self._try(args, env, feed, stdout, stderr)
+            return self._start_program(args, env, feed, stdout, stderr)
         words = plain_words(args, env)
         if words is not None:
-            started = self._try(tuple(words), self._with_pwd(env), feed, stdout, stderr)
+            started = self._start_program(tuple(words), self._with_pwd(env), feed, stdout, stderr)
             if not isinstance(started, ExecutableResult) or self.cancelled:
                 return started
-            # Let the shell say it in its own words, or run a file without "#!".
-        # A line that begins with "-" would be an option of the shell.
+            # The shell says why in its own words, or runs a file without "#!".
+        # The shell would take a line that begins with "-" or "+" for an option.
         line = f" {args}" if args[0] in "-+" else args
-        return self._try(("/bin/sh", "-c", line), env, feed, stdout, stderr)
+        return self._start_program(("/bin/sh", "-c", line), env, feed, stdout, stderr)
 
-    def _try(
+    def _start_program(
         self,
         program: tuple[str, ...],
         env: dict[bytes, bytes],
@@ -226,7 +231,7 @@ class Execution:
         stdout: int | None,
         stderr: int | None,
     ) -> Child | ExecutableResult:
-        """The process, or what a shell says if *program* cannot be executed."""
+        """Start *program*; if it cannot be executed, return what a shell would say."""
         try:
             process = spawn(
                 program,
@@ -251,7 +256,7 @@ class Execution:
             raise OSError(
                 errno.E2BIG,
                 f"the command of task {self.name!r} is too long for the system ({size} bytes of "
-                "arguments, beside the environment): pass the data by stdin or by a file",
+                "arguments, not counting the environment): pass the data by stdin or in a file",
             ) from exc
         if exc.filename is None or exc.errno in (errno.ENOMEM, errno.EAGAIN, *_NO_DESCRIPTORS):
             exc.add_note(f"while starting the command of task {self.name!r}")
@@ -267,7 +272,7 @@ class Execution:
         for key, value in (self._env or {}).items():
             env[os.fsencode(key)] = os.fsencode(value)
         if self._gpus:
-            env[b"CUDA_VISIBLE_DEVICES"] = ",".join(map(str, self._gpus)).encode()
+            env[GPU_VARIABLE.encode()] = gpu_list(self._gpus).encode()
         for key, setting in (self.command.env or {}).items():
             if setting is None:
                 env.pop(os.fsencode(key), None)
@@ -275,11 +280,11 @@ class Execution:
                 env[os.fsencode(key)] = os.fsencode(setting)
         variable, _, own = mark.partition(b"=")
         env[variable] = own
-        env[b"ASYNCFLOW_PROGRAM"] = guard().token.encode()
+        env[PROGRAM_VARIABLE.encode()] = guard().token.encode()
         return env
 
     def _with_pwd(self, env: dict[bytes, bytes]) -> dict[bytes, bytes]:
-        """What a shell would do: PWD names the working directory."""
+        """Return *env* with PWD as a shell would set it: the working directory."""
         cwd = self.command.cwd
         try:
             here = os.fsencode(os.getcwd() if cwd is None else os.path.abspath(cwd))  # noqa: PTH100, PTH109
@@ -291,46 +296,29 @@ class Execution:
         return {**env, b"PWD": here}
 
     def _end_group(self, pgid: int, mark: bytes, exchange: Exchange) -> None:
-        """See to it that nobody of the group, or started by it, is left."""
-        deadline = time.monotonic() + self._grace
-        asked: frozenset[int] = frozenset()
-        killing = False
-        pause = 0.004
-        clean = 0
-        while True:
-            left = survivors(pgid, mark)
-            clean = 0 if left else clean + 1
-            if clean == LOOKS:
-                break
-            now = time.monotonic()
-            if left and now >= deadline:
-                if killing:
-                    _log.error("task %r: processes %s survive SIGKILL", self.name, sorted(left))
-                    return
-                killing = True
-                deadline = now + STUBBORN
-            if killing:
-                signal_group(pgid, signal.SIGKILL)
-                signal_processes(left, signal.SIGKILL)
-            else:
-                # The group has its signal; those who left it get theirs now.
-                outside = frozenset(pid for pid in left if _group(pid) != pgid)
-                signal_processes(outside - asked, signal.SIGTERM)
-                asked |= outside
+        """End everybody of the group, and everybody that it started."""
+        asked: set[int] = set()
+
+        def ask(pid: int) -> None:
+            # The group has its signal; those who left it get theirs now.
+            if pid not in asked and _group(pid) != pgid:
+                asked.add(pid)
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGTERM)
+
+        find = partial(survivors, pgid, mark)
+        if end_all(find, seconds=self._grace, end=ask, pause=exchange.pump):
+            kill = partial(kill_in_group, pgid=pgid)
+            left = end_all(find, seconds=STUBBORN_S, end=kill, pause=exchange.pump)
             if left:
-                exchange.pump(min(pause, max(deadline - now, 0.0)))
-                pause = min(pause * 1.5, 0.1)
-            else:
-                exchange.pump(BETWEEN)
+                _log.error("task %r: processes %s survive SIGKILL", self.name, sorted(left))
+                return
         exchange.drain()
 
 
-_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
-
-
 def _inherited() -> dict[bytes, bytes]:
-    """A copy of the program's environment."""
-    # os.environb decodes and encodes each name on the way, 30 µs in all for every command.
+    """Return a copy of the program's environment."""
+    # os.environb decodes and encodes each name on the way: 30 µs for every command.
     return dict(getattr(os.environb, "_data", os.environb))
 
 

@@ -1,4 +1,4 @@
-"""The task that runs here, and whether somebody has cancelled it."""
+"""The task that runs here, and whether it was cancelled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextvars import ContextVar, Token
 
 from .._public import public
 
+__all__ = ["TaskContext", "cancelled", "current_task"]
+
 _current: ContextVar[TaskContext | None] = ContextVar("asyncflow_task", default=None)
 
 
@@ -14,14 +16,15 @@ _current: ContextVar[TaskContext | None] = ContextVar("asyncflow_task", default=
 class TaskContext:
     """One attempt at one task, as its own code can see it; enter it to make it current.
 
-    Made and entered on the hot path of thread workers: no lock, no event.
-
     Attributes:
         name, task_id, attempt: as in the request.
-        gpus: indices of the GPUs that were assigned to it.
-        on_cancel: called by `cancel`, in the thread that cancels; whoever runs the
+        gpus: indices of the GPUs that were assigned to the task.
+        cancelled: whether `cancel` was called.
+        on_cancel: called by `cancel`, in the thread that cancels.  Whoever runs the
             task sets it, and looks at `cancelled` once afterwards.
     """
+
+    # Thread workers make and enter one for each task: no lock, no event.
 
     __slots__ = ("_token", "attempt", "cancelled", "gpus", "name", "on_cancel", "task_id")
 
@@ -50,7 +53,7 @@ class TaskContext:
         _current.reset(self._token)
 
     def take_over(self) -> None:
-        """Be current in this thread until another is; for a thread that runs only tasks."""
+        """Make it current until another one is; for a thread that runs nothing but tasks."""
         _current.set(self)
 
     def __repr__(self) -> str:
@@ -60,12 +63,12 @@ class TaskContext:
 
 @public("radical.asyncflow")
 def current_task() -> TaskContext | None:
-    """The task whose code calls this; None outside of tasks and in threads of its own."""
+    """Return the task whose code calls this; None outside a task, or in a thread of its own."""
     return _current.get()
 
 
 @public("radical.asyncflow")
 def cancelled() -> bool:
-    """Whether the task whose code calls this has been cancelled; False outside of tasks."""
+    """Return whether the task whose code calls this was cancelled; False outside a task."""
     context = _current.get()
     return context is not None and context.cancelled

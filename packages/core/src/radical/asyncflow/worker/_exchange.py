@@ -1,4 +1,4 @@
-"""Talk to a running process: feed it, read it, see its end, all in one thread."""
+"""Feed a running process, read what it writes and see its end, all in one thread."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from contextlib import suppress
 from ._child import Child
 from ._output import Stream
 
-_CHUNK = 65536  # bytes: what a pipe holds
-_FIRST = 50  # milliseconds: how long a wait is bounded before it gets descriptors of its own
-_SLICE = 10  # milliseconds: the same where such descriptors cannot be had
+__all__ = ["Exchange"]
+
+_CHUNK_BYTES = 65536  # what a pipe holds
+_SHORT_WAIT_MS = 50  # after which a wait gets descriptors of its own
+_POLL_MS = 10  # between two looks where no such descriptors are left
 
 
 class Exchange:
     """The pipes of one process, and news of its end; `wake` is for other threads.
 
-    Short commands are the many, so the descriptors that make a long wait free of
-    polling (one for the process, one to be woken by) are made when a wait gets long.
+    Most commands are short.  So the two descriptors that free a long wait of polling,
+    one for the process and one to be woken by, are made when a wait gets long.
     """
 
     def __init__(self, process: Child, data: bytes | None, streams: Sequence[Stream]) -> None:
@@ -42,14 +44,15 @@ class Exchange:
         self._ended = False
 
     def run(self, stopped: Callable[[], bool], linger: float, longest: float) -> None:
-        """Until the process has ended and its output with it, or *stopped* (see `wake`).
+        """Exchange until the process and its output have ended, or *stopped* (see `wake`).
 
-        After its end the output may be silent for *linger* seconds, and go on for
-        *longest*.
+        Args:
+            linger: seconds for which the output may be silent after the process's end.
+            longest: seconds for which it may go on in all.
         """
-        timeout: float | None = _FIRST
+        timeout: float | None = _SHORT_WAIT_MS
         deadline: float | None = None
-        extend_at = time.monotonic() + _FIRST / 1000
+        extend_at = time.monotonic() + _SHORT_WAIT_MS / 1000
         while True:
             if not self._streams and not self._look():
                 timeout = self._extend()
@@ -65,14 +68,14 @@ class Exchange:
             if not news and self._ended:
                 return
             self._handle(news)
-            # A stream that never pauses must not hide the end of the process either.
+            # A stream that never pauses must not hide the end of the process.
             if not news or (not self._ended and time.monotonic() >= extend_at):
                 timeout = self._extend()
                 if timeout is not None:
                     self._look()
 
     def pump(self, duration: float) -> None:
-        """Exchange whatever there is for *duration* seconds."""
+        """Exchange for *duration* seconds, whatever ends meanwhile."""
         for descriptor in (self._end, self._wake):
             if descriptor != -1:
                 self._leave(descriptor)
@@ -91,9 +94,9 @@ class Exchange:
             self._handle(news)
 
     def wake(self) -> None:
-        """Make `run` look whether it is stopped, in 50 ms at most; from any thread.
+        """Make `run` look whether it is stopped, within 50 ms; from any thread.
 
-        The caller sees to it that `close` does not run at the same time.
+        The caller makes sure that `close` does not run at the same time.
         """
         if self._wake != -1:
             os.eventfd_write(self._wake, 1)
@@ -111,7 +114,7 @@ class Exchange:
             if descriptor == self._stdin:
                 self._feed()
             elif descriptor in self._streams:
-                chunk = os.read(descriptor, _CHUNK)
+                chunk = os.read(descriptor, _CHUNK_BYTES)
                 if chunk:
                     self._streams[descriptor].write(chunk)
                 else:
@@ -123,7 +126,7 @@ class Exchange:
 
     def _feed(self) -> None:
         try:
-            written = os.write(self._stdin, self._data[:_CHUNK])
+            written = os.write(self._stdin, self._data[:_CHUNK_BYTES])
         except BlockingIOError:
             return
         except BrokenPipeError:
@@ -135,21 +138,21 @@ class Exchange:
             self._process.close_stdin()
 
     def _look(self) -> bool:
-        """Whether the process has ended; it is left for `Child.wait` to collect."""
+        """Return whether the process has ended; `Child.wait` still has to collect it."""
         if not self._ended:
             flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
             try:
                 self._ended = os.waitid(os.P_PID, self._process.pid, flags) is not None
             except ChildProcessError as exc:
                 exc.add_note(
-                    "the exit code of a command was taken away: something in this program ignores "
-                    "SIGCHLD or waits for any child"
+                    "the exit code of a command is lost: something in this program ignores "
+                    "SIGCHLD, or waits for any child"
                 )
                 raise
         return self._ended
 
     def _extend(self) -> float | None:
-        """Get descriptors for the end and for `wake`; the timeout for the waits to come."""
+        """Get descriptors for the end and for `wake`; return the timeout of the next waits."""
         if not self._extended:
             self._extended = True
             if hasattr(os, "pidfd_open"):
@@ -159,7 +162,7 @@ class Exchange:
                     wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
                     self._poll.register(wake, select.POLLIN)
                     self._wake = wake
-        return _SLICE if self._wake == -1 else None
+        return _POLL_MS if self._wake == -1 else None
 
     def _leave(self, descriptor: int) -> None:
         with suppress(KeyError):

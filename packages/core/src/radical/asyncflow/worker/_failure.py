@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._public import public
+from .._text import cut_middle, safe_message, safe_str
 from ..errors import RemoteError, RemoteTraceback
 
-_TEXT_LIMIT = 64 * 1024  # characters of a traceback; head and tail are kept
-_CAUSES = 20
+__all__ = ["Failure"]
+
+_TEXT_LIMIT = 64 * 1024  # characters of a message or a traceback; both ends are kept
+_REASON_LIMIT = 500  # characters of why an exception could not be rebuilt
+_MOST_CAUSES = 20
 
 
 @public("radical.asyncflow.worker")
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception as bytes, with its text beside them in case they cannot be read.
+    """An exception as bytes, and as text in case the bytes cannot be read.
 
     Attributes:
         type_name: qualified name of its type.
@@ -33,17 +37,18 @@ class Failure:
 
     @classmethod
     def pack(cls, exc: BaseException) -> Failure:
-        """Everything of *exc* that can travel; never raises, whatever its methods do."""
+        """Pack everything of *exc* that can travel; never raises, whatever its methods do."""
         kind = type(exc)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         name = f"{module}{kind.__qualname__}"
-        return cls(name, _message(exc), _traceback(exc, name), _pickle(exc))
+        message = cut_middle(safe_message(exc), _TEXT_LIMIT)
+        return cls(name, message, _traceback(exc, name), _pickle(exc))
 
     def rebuild(self) -> BaseException:
-        """The exception, or a `RemoteError` that stands in for it; never raises.
+        """Return the exception, or a `RemoteError` in its place; never raises.
 
-        ``__cause__`` is a `RemoteTraceback`.  An exception that was raised from
-        another one keeps that as its cause, as far as it can be rebuilt too; the
+        Its ``__cause__`` is a `RemoteTraceback`.  An exception that was raised from
+        another one keeps that as its cause if it can be rebuilt as well; the
         `RemoteTraceback` then stands at the end of the chain.
         """
         end = RemoteTraceback(self.traceback)
@@ -52,49 +57,34 @@ class Failure:
             try:
                 return _unpickle(self.pickled, end)
             except BaseException as exc:  # unpickling runs foreign code, which may even exit
-                reason = f"it could not be rebuilt here: {type(exc).__name__}: {_message(exc)}"
+                reason = f"it could not be rebuilt here: {safe_str(exc)}"
         error = RemoteError(self.type_name, self.message)
-        error.add_note(f"({self.type_name} is replaced by RemoteError: {_cut(reason, 500)})")
+        error.add_note(
+            f"({self.type_name} is replaced by RemoteError: {cut_middle(reason, _REASON_LIMIT)})"
+        )
         error.__cause__ = end
         return error
 
 
-def _message(exc: BaseException) -> str:
-    try:
-        return _cut(str(exc), _TEXT_LIMIT)
-    except BaseException as error:  # foreign code
-        return f"<its __str__ raised {type(error).__name__}>"
-
-
 def _traceback(exc: BaseException, name: str) -> str:
     try:
-        return _cut("".join(tracebacks.format_exception(exc)), _TEXT_LIMIT)
+        return cut_middle("".join(tracebacks.format_exception(exc)), _TEXT_LIMIT)
     except BaseException as error:  # foreign code, or a recursion too deep to be formatted
         return f"{name}: its traceback could not be formatted ({type(error).__name__})\n"
 
 
-def _cut(text: str, limit: int) -> str:
-    # An exact str: a subclass from the task's code might not travel.
-    text = "".join(text)
-    if len(text) <= limit:
-        return text
-    gap = f"\n... {len(text) - limit} characters left out ...\n"
-    half = (limit - len(gap)) // 2
-    return text[:half] + gap + text[-half:]
-
-
 def _pickle(exc: BaseException) -> bytes | None:
-    """A list of (pickled exception, notes): *exc* and then its causes.
+    """Pickle a list of (pickled exception, notes): *exc* and then its causes.
 
-    One by one, so that a cause that cannot be pickled costs no more than itself.
-    The notes go apart, because a ``__reduce__`` may forget them.
+    They are pickled one by one, so that a cause which cannot be pickled costs no more
+    than itself.  The notes go apart, because a ``__reduce__`` may forget them.
     """
     import cloudpickle  # type: ignore[import-untyped]  # slow, and rarely needed
 
     chain: list[tuple[bytes, list[str]]] = []
     link: BaseException | None = exc
     seen: set[int] = set()
-    while link is not None and len(chain) < _CAUSES and id(link) not in seen:
+    while link is not None and len(chain) < _MOST_CAUSES and id(link) not in seen:
         seen.add(id(link))
         try:
             notes = [str(note) for note in getattr(link, "__notes__", ())]

@@ -1,9 +1,9 @@
 """The guard: a small process that outlives the program and ends what it started.
 
 A program that is killed cannot clean up.  The guard holds one end of a pipe whose
-other end only the program has; when that closes, it kills every process group that it
-was told to watch and, on Linux, every process that carries the program's token in its
-environment, which also finds those that left their group.
+other end only the program has.  When that closes, the guard kills every process group
+that it was told to watch and, on Linux, every process that carries the program's token
+in its environment, which also finds those that left their group.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .._public import public
-from ._processes import MARK
+from ._guardian import PROGRAM_VARIABLE
+from ._processes import EXECUTION_VARIABLE
 
-_PATIENCE = 5.0  # seconds for the guard to end what is left and itself
+__all__ = ["Guard", "child_environment", "guard", "new_mark", "start_guarded"]
+
+_END_LIMIT_S = 5.0  # for the guard to end what is left, and itself
 
 _numbers = itertools.count()
 _log = logging.getLogger("radical.asyncflow.worker")
@@ -32,7 +37,10 @@ _log = logging.getLogger("radical.asyncflow.worker")
 class Guard:
     """Handle on the guard process; every method may be called from any thread.
 
-    The process is started by the first `start` or `watch`, and again if it was killed.
+    The first `start` or `watch` starts the process, and starts it again if it was killed.
+
+    Attributes:
+        token: what marks the program's children, and theirs, in their environment.
     """
 
     def __init__(self) -> None:
@@ -48,7 +56,7 @@ class Guard:
 
     @property
     def pid(self) -> int | None:
-        """Of the guard process, or None while there is none."""
+        """The id of the guard process; None while there is none."""
         process = self._process
         return None if process is None else process.pid
 
@@ -58,10 +66,13 @@ class Guard:
             self._holders += 1
 
     def release(self) -> None:
-        """The opposite of `acquire`.
+        """Undo one `acquire`.
 
-        The last one ends the guard, and the guard what is left of everything that was
-        started.  That takes some 10 ms, for which it blocks: not for an event loop.
+        The last one ends the guard, and the guard ends what is left of everything that
+        was started.  That blocks for some 10 ms: do not call it in an event loop.
+
+        Raises:
+            RuntimeError: there was no such `acquire`.
         """
         with self._lock:
             if self._holders == 0:
@@ -71,20 +82,20 @@ class Guard:
                 self._end()
 
     def start(self) -> None:
-        """Make sure that a guard process is there; call it before starting a child."""
+        """Make sure that a guard process is there; call it before you start a child."""
         if self._process is None:
             with self._lock:
                 if self._process is None:
                     self._begin()
 
     def watch(self, pgid: int) -> None:
-        """From now on *pgid* dies with the program."""
+        """Have the process group *pgid* die with the program."""
         with self._lock:
             self._groups.add(pgid)
             self._tell(b"+%d\n" % pgid)
 
     def forget(self, pgid: int) -> None:
-        """*pgid* is about to end: call it while its number cannot be given to another."""
+        """Stop watching *pgid*; call it while its number cannot be given to another group."""
         with self._lock:
             self._groups.discard(pgid)
             if self._process is not None:
@@ -103,13 +114,11 @@ class Guard:
     def _begin(self) -> None:
         if not sys.executable:
             raise RuntimeError("cannot start the guard process: sys.executable is not set")
+        script = str(Path(__file__).with_name("_guardian.py"))
         read, write = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", str(Path(__file__).with_name("_guardian.py"))),
-                    *(self.token, str(os.getpid())),
-                ],
+                [sys.executable, "-I", "-S", script, self.token, str(os.getpid())],
                 stdin=read,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -146,7 +155,7 @@ class Guard:
             _log.warning("the guard process was lost before its end (%s)", exc)
         os.close(self._pipe)
         try:
-            process.wait(_PATIENCE)
+            process.wait(_END_LIMIT_S)
         except subprocess.TimeoutExpired:
             _log.warning("the guard process does not end; killing it")
             process.send_signal(signal.SIGKILL)
@@ -157,8 +166,8 @@ class Guard:
             self._end()
 
     def _in_fork(self) -> None:
-        # The fork has a guard of its own, if it needs one; this one is its parent's, and
-        # must not take the fork for the program.
+        # The fork starts a guard of its own if it needs one.  This one is its parent's,
+        # and must not take the fork for the program.
         process = self._process
         if process is not None:
             os.close(self._pipe)
@@ -173,24 +182,49 @@ os.register_at_fork(after_in_child=_guard._in_fork)
 
 @public("radical.asyncflow.worker")
 def guard() -> Guard:
-    """The guard of this process."""
+    """Return the guard of this process."""
     return _guard
 
 
+@public("radical.asyncflow.worker")
+def start_guarded(
+    args: Sequence[str], *, watched: bool = True, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own; the guard ends it with the program.
+
+    Call ``guard().forget`` with its id before you wait for it.
+
+    Args:
+        watched: False for a process that outlives the program, and ends by itself.
+        options: as for `subprocess.Popen`; *env* holds a `child_environment`.
+    """
+    _guard.start()
+    process: subprocess.Popen[bytes] = subprocess.Popen(args, start_new_session=True, **options)
+    if watched:
+        try:
+            _guard.watch(process.pid)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    return process
+
+
 def new_mark() -> bytes:
-    """A variable of the environment, ``NAME=value``, that nobody else has."""
-    return MARK + f"{_guard.token}.{next(_numbers)}".encode()
+    """Return a variable of the environment, ``NAME=value``, that nobody else has."""
+    return f"{EXECUTION_VARIABLE}={_guard.token}.{next(_numbers)}".encode()
 
 
 @public("radical.asyncflow.worker")
 def child_environment() -> dict[str, str]:
-    """Variables that mark a child as this program's, and as one of its own; new each time.
+    """Return the variables that mark a new child; they differ from call to call.
 
-    By the first the guard knows it, by the second `kill_tree` knows what it started.
-    They are no whole environment: ``env={**os.environ, **child_environment()}``.
+    By the first the guard knows the child as the program's, by the second `kill_tree`
+    knows what the child started.  They are not a whole environment:
+    ``env={**os.environ, **child_environment()}``.
     """
     name, _, value = new_mark().decode().partition("=")
-    return {"ASYNCFLOW_PROGRAM": _guard.token, name: value}
+    return {PROGRAM_VARIABLE: _guard.token, name: value}
 
 
 def _bare_environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a command wrote: bounded in memory, whole in a file."""
+"""The output of a command: the beginning in memory, all of a long one in a file."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from typing import IO
 
 from .._public import public
 
-_PIECE = 1024 * 1024  # bytes that are decoded at a time
+__all__ = ["Output", "Stream"]
+
+_PIECE_BYTES = 1024 * 1024  # that are decoded at a time
+_MOST_EXPANSION = 1.5  # of text in memory over the limit in bytes
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 
 
 @public("radical.asyncflow.worker")
 class Output(str):
-    """The beginning of a stream that was too long for memory; the whole is in a file.
+    """The beginning of an output that was too long for memory; all of it is in a file.
 
-    A shorter stream is a plain `str`.
+    A shorter output is a plain `str`.
 
     Attributes:
-        path: the file, as the command wrote it.
+        path: the file, which holds what the command wrote.
         size: bytes in total.
-        truncated: whether this string is less than all of it.
+        truncated: whether this string is not all of the output.
     """
 
     path: Path | None
@@ -41,7 +44,7 @@ class Output(str):
 
 
 class Stream:
-    """Takes the bytes of one stream; used by one thread.
+    """Stdout or stderr of a command as it arrives; used by one thread.
 
     Attributes:
         size: bytes so far.
@@ -50,7 +53,7 @@ class Stream:
     __slots__ = ("_file", "_held", "_limit", "_path", "_place", "size")
 
     def __init__(self, limit: int, place: Callable[[], Path]) -> None:
-        """Hold up to *limit* bytes; *place* gives the name of the file for more."""
+        """Make a stream that holds up to *limit* bytes; *place* names the file for more."""
         self._limit = limit
         self._place = place
         self._held: bytes | bytearray = b""
@@ -59,6 +62,7 @@ class Stream:
         self.size = 0
 
     def write(self, chunk: bytes) -> None:
+        """Add *chunk*; from the limit on, move everything to the file."""
         self.size += len(chunk)
         if self._file is not None:
             self._file.write(chunk)
@@ -83,42 +87,42 @@ class Stream:
         self._held = b""
 
     def close(self) -> None:
-        """Close the file, if there is one; it is kept."""
+        """Close the file, if there is one; the file stays."""
         if self._file is not None:
             self._file.close()
 
     def text(self) -> str:
-        """What came, decoded; an `Output` if it did not fit.  Call `close` before."""
+        """Return what came, decoded; an `Output` if it did not fit.  Call `close` before."""
         if self._path is None:
             return self._held.decode("utf-8", "replace")
         text = self._head(self._path)
         return Output(text, self._path, self.size, truncated=True)
 
     def _head(self, path: Path) -> str:
-        """The first bytes, decoded; fewer where text takes far more memory than its bytes.
+        """Return the first bytes, decoded; fewer if the text takes far more memory than them.
 
-        One character outside of the basic plane makes Python spend four bytes on each,
-        and arbitrary bytes hold some.
+        A single character outside the basic plane makes Python spend four bytes on each
+        character of a text, and arbitrary bytes hold such characters.
         """
-        # Incremental, so that a character which the limit cuts in two is left out.
+        # Incremental, so that a character that the limit cuts in two is left out.
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pieces: list[str] = []
         length, width = 0, 1
         left = self._limit
         with path.open("rb") as file:
-            while data := file.read(min(left, _PIECE)):
+            while data := file.read(min(left, _PIECE_BYTES)):
                 left -= len(data)
                 piece = decoder.decode(data)
                 length += len(piece)
                 width = max(width, _width(piece))
-                if pieces and length * width > 1.5 * self._limit:
+                if pieces and length * width > _MOST_EXPANSION * self._limit:
                     break
                 pieces.append(piece)
         return "".join(pieces)
 
 
 def _width(text: str) -> int:
-    """Bytes that Python spends on each character of *text*."""
+    """Return how many bytes Python spends on each character of *text*."""
     if text.isascii():
         return 1
     return 4 if _ASTRAL.search(text) else 2

@@ -1,4 +1,4 @@
-"""Process groups: signalling them, and finding out who is left of them."""
+"""Processes that are to end: signals for them, and a look at who is left."""
 
 from __future__ import annotations
 
@@ -8,32 +8,38 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from .._public import public
+from ._guardian import PROGRAM_VARIABLE, end_all, kill, marked
 
-MARK = b"ASYNCFLOW_EXECUTION="
+__all__ = [
+    "EXECUTION_VARIABLE",
+    "STUBBORN_S",
+    "end_all",
+    "kill_in_group",
+    "kill_tree",
+    "marked_processes",
+    "signal_group",
+    "survivors",
+]
+
+EXECUTION_VARIABLE = "ASYNCFLOW_EXECUTION"
 """Environment variable that tells which execution a process belongs to."""
 
-LOOKS = 3
-"""That find nobody, before it is believed.
-
-One look can miss a process that forks or executes at that moment: its environment is
-empty for an instant.
-"""
-BETWEEN = 0.01
-"""Seconds between such looks."""
-STUBBORN = 10.0
+STUBBORN_S = 10.0
 """Seconds after SIGKILL until nobody waits any longer (uninterruptible sleep)."""
 
 _log = logging.getLogger("radical.asyncflow.worker")
+_MARK = f"{EXECUTION_VARIABLE}=".encode()
 _PROC = Path("/proc/self/environ").exists()
+
+public("radical.asyncflow.worker")(end_all)  # written where nothing can be imported
 
 
 @public("radical.asyncflow.worker")
 def signal_group(pgid: int, sig: int) -> bool:
-    """Send *sig* to every process of the group; False if there is none.
+    """Send *sig* to every process of the group; return False if there is none.
 
     A process that we may not signal (it changed its user) counts as being there.
     """
@@ -46,42 +52,46 @@ def signal_group(pgid: int, sig: int) -> bool:
     return True
 
 
-def signal_processes(pids: frozenset[int], sig: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, sig)
-
-
 @public("radical.asyncflow.worker")
 def kill_tree(pgid: int, environment: Mapping[str, str]) -> None:
-    """SIGKILL to the group, and on Linux to whoever left it, until nobody is there.
+    """Kill the group and, on Linux, whoever left it, until nobody is there.
 
     Those who left it, for a session of their own, are known by the mark that they
-    inherited.  Blocks for some 20 ms, or up to 10 s if somebody survives SIGKILL; call it
-    before the leader of the group is waited for, while its number is its own.
+    inherited.  This blocks for some 20 ms, or up to 10 s if somebody survives SIGKILL.
+    Call it before the leader of the group is waited for: until then its number is its
+    own.
 
     Args:
         environment: what `child_environment` gave for the leader.
     """
-    name = MARK.decode().rstrip("=")
-    mark = MARK + environment[name].encode()
-    deadline = time.monotonic() + STUBBORN
-    clean = 0
-    while True:
+    mark = _MARK + environment[EXECUTION_VARIABLE].encode()
+    signal_group(pgid, signal.SIGKILL)
+    left = end_all(
+        lambda: survivors(pgid, mark), seconds=STUBBORN_S, end=lambda pid: kill_in_group(pid, pgid)
+    )
+    if left:
+        _log.error("processes %s survive SIGKILL", sorted(left))
+
+
+def kill_in_group(pid: int, pgid: int) -> None:
+    """Send SIGKILL to *pid*; to all of the group if that is who is meant (see `survivors`)."""
+    if pid == pgid:
         signal_group(pgid, signal.SIGKILL)
-        left = survivors(pgid, mark)
-        clean = 0 if left else clean + 1
-        if clean == LOOKS:
-            return
-        if left and time.monotonic() > deadline:
-            _log.error("processes %s survive SIGKILL", sorted(left))
-            return
-        signal_processes(left, signal.SIGKILL)
-        time.sleep(BETWEEN)
+    else:
+        kill(pid)
+
+
+@public("radical.asyncflow.worker")
+def marked_processes(token: str) -> list[int]:
+    """Return the ids of other processes that carry *token*, a guard's or the like (Linux).
+
+    It is read from the environment with which each was started.
+    """
+    return list(marked(f"{PROGRAM_VARIABLE}={token}".encode()))
 
 
 def survivors(pgid: int, mark: bytes) -> frozenset[int]:
-    """Ids of living processes of the group, and of those started with *mark* (Linux).
+    """Return the ids of living processes of the group, and of those with *mark* (Linux).
 
     Without ``/proc``: the group's id itself, as long as anybody is in the group.
     """
@@ -91,7 +101,7 @@ def survivors(pgid: int, mark: bytes) -> frozenset[int]:
 
 
 class _Census:
-    """All living processes by group and by mark; callers at one time share one count."""
+    """All living processes by group and by mark; those who ask at one time share a count."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -128,7 +138,7 @@ class _Census:
                     variables = file.read()
             except OSError:
                 continue  # it has ended, or belongs to another user
-            start = variables.find(MARK)
+            start = variables.find(_MARK)
             if start != -1:
                 mark = variables[start:].partition(b"\0")[0]
                 self._marks.setdefault(mark, set()).add(pid)

@@ -1,13 +1,15 @@
-"""Which command lines need no shell to mean what they mean."""
+"""Command lines that mean the same with and without a shell."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
+__all__ = ["plain_words"]
+
 _PLAIN = re.compile(r"[ \t]*[\w@%+:,./=-]+(?:[ \t]+[\w@%+:,./=-]+)*[ \t]*", re.ASCII)
 
-# Reserved words and builtins of sh, dash, bash, ksh and zsh: whatever one of them
+# Reserved words and builtins of sh, dash, bash, ksh and zsh: every word that one of them
 # might not look up in PATH.
 _SHELL_WORDS = """
 . : alias autoload bg bind bindkey break builtin bye caller case cd chdir command compgen
@@ -23,12 +25,12 @@ _NOT_PROGRAMS = frozenset(_SHELL_WORDS.split())
 
 
 def plain_words(line: str, env: Mapping[bytes, bytes]) -> list[str] | None:
-    """The words of *line* if executing them directly is the same as ``sh -c``, else None.
+    """Return the words of *line* if they can be executed as ``sh -c`` would, else None.
 
-    True of a line that has no metacharacter, quote, glob, tilde or newline, and whose
-    first word is neither an assignment, a job, a reserved word, a builtin, nor a function
-    that bash would import from *env* (as ``module`` is on many clusters).  Nothing is
-    assumed of characters outside of ASCII.
+    They can if the line has no metacharacter, quote, glob, tilde or newline, and if its
+    first word is no assignment, job, reserved word or builtin, and no function that
+    bash would import from *env* (``module`` is one on many clusters).  A line with a
+    character outside ASCII is left to the shell.
     """
     if not _PLAIN.fullmatch(line):
         return None

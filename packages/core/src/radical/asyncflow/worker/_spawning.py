@@ -1,4 +1,4 @@
-"""Start a process, and wait for room if the system has none just now."""
+"""Start a process, and wait while the system has no room for another one."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 
 from ._child import Child, start
 from ._guard import guard
 
+__all__ = ["finished", "spawn"]
+
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN)
-_PAUSE = 0.05  # seconds between two looks, if nobody tells of room
-_PATIENCE = 5.0  # seconds of retries while no other execution runs that could make room
+_RETRY_PAUSE_S = 0.05  # between two tries, if no execution ends meanwhile
+_RETRY_LIMIT_S = 5.0  # while no other execution runs that could make room
 
 _room = threading.Condition()
 _turn = threading.Lock()
-_running = 0  # processes that were started and have not called `finished`
-_waiting = 0
+_running = 0  # processes that were started, and for which `finished` was not called yet
+_waiting = 0  # calls of `spawn` that found no room
 
 
 def spawn(
@@ -33,43 +34,33 @@ def spawn(
     stderr: int | None,
     give_up: Callable[[], bool],
 ) -> Child | None:
-    """A process in a group of its own, watched by the guard; None if told to give up.
+    """Start a process in a group of its own, watched by the guard.
 
-    While descriptors or process numbers are used up it waits for other executions to
-    end.  Call `finished` when the process and its pipes are gone.
+    While descriptors or process numbers are used up, wait for other executions to end.
+    Call `finished` when the process and its pipes are gone.
+
+    Args:
+        give_up: asked while there is no room.
+
+    Returns:
+        The process; None if told to give up.
     """
-    global _running, _waiting
-    begun = time.monotonic()
-    waited = False
+    global _running
+
+    def attempt() -> Child:
+        guard().start()
+        return start(args, env, cwd, feed=feed, stdout=stdout, stderr=stderr)
+
+    process: Child | None = None
     try:
-        while True:
-            try:
-                guard().start()
-                # Those that found no room try one after the other: all at once, each would
-                # take some of the few descriptors and none would get as many as it needs.
-                with _turn if waited else nullcontext():
-                    process = start(args, env, cwd, feed=feed, stdout=stdout, stderr=stderr)
-            except OSError as exc:
-                if exc.errno not in _NO_ROOM or (
-                    _running == 0 and time.monotonic() - begun > _PATIENCE
-                ):
-                    raise
-            else:
-                break
-            with _room:
-                _waiting += not waited
-                waited = True
-                if give_up():
-                    return None
-                if _running:
-                    begun = time.monotonic()
-                _room.wait(_PAUSE)
-                if give_up():
-                    return None
-    finally:
-        if waited:
-            with _room:
-                _waiting -= 1
+        process = attempt()
+    except OSError as exc:
+        if exc.errno not in _NO_ROOM:
+            raise
+    if process is None:
+        process = _retry(attempt, give_up)
+        if process is None:
+            return None
     with _room:
         _running += 1
     try:
@@ -83,8 +74,38 @@ def spawn(
     return process
 
 
+def _retry(attempt: Callable[[], Child], give_up: Callable[[], bool]) -> Child | None:
+    """Make further attempts at a start that found no room; return None if told to give up."""
+    global _waiting
+    with _room:
+        _waiting += 1
+    try:
+        deadline = time.monotonic() + _RETRY_LIMIT_S
+        while True:
+            with _room:
+                if give_up():
+                    return None
+                if _running:
+                    deadline = time.monotonic() + _RETRY_LIMIT_S
+                _room.wait(_RETRY_PAUSE_S)
+                if give_up():
+                    return None
+            try:
+                # One after the other: all at once, each would take some of the few
+                # descriptors and none would get as many as it needs.
+                with _turn:
+                    return attempt()
+            except OSError as exc:
+                alone = _running == 0
+                if exc.errno not in _NO_ROOM or (alone and time.monotonic() > deadline):
+                    raise
+    finally:
+        with _room:
+            _waiting -= 1
+
+
 def finished() -> None:
-    """A process that `spawn` started is gone, and its descriptors are closed."""
+    """Note that a process of `spawn` is gone, and its descriptors are closed."""
     global _running
     with _room:
         _running -= 1
