@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from radical.asyncflow import ConfigurationError, PreemptedError, WorkflowEngine
+from radical.asyncflow import ConfigurationError, PreemptedError, Preemption, WorkflowEngine
 from radical.asyncflow.engine._launch import BACKEND_GRACE
 from radical.asyncflow.journal import read
 from radical.asyncflow.testing import ScriptedBackend
@@ -36,39 +37,118 @@ def square(x: int) -> int:
     return x * x
 
 
+def seconds_left(flow: WorkflowEngine) -> float:
+    """Seconds until the engine stops everything."""
+    stop = flow._ending.stop
+    assert stop is not None
+    assert stop._stop is not None
+    return stop._stop - asyncio.get_running_loop().time()
+
+
 # -------------------------------------------------------------------- the settings
 
 
-@pytest.mark.parametrize("walltime", [0, -1, "", "soon", True, "1:2:3:4", float("nan"), "inf", [1]])
-async def test_a_walltime_that_says_no_time_is_refused(walltime: Any) -> None:
-    with pytest.raises(ConfigurationError, match="walltime must be seconds above 0, or a text"):
-        await WorkflowEngine.create(ScriptedBackend(), walltime=walltime)
+BOUNDS = [3600, "1:00:00", "60:00", "0-01:00:00", "3600", 1e9, datetime.timedelta(hours=1)]
 
 
-@pytest.mark.parametrize("walltime", [3600, "1:00:00", "60:00", "0-1:00:00", "3600", 1e9])
-async def test_a_walltime_is_seconds_or_a_clock(walltime: Any) -> None:
+@pytest.mark.parametrize("walltime", BOUNDS)
+async def test_a_walltime_is_seconds_a_clock_or_a_timedelta(walltime: Any) -> None:
     async with WorkflowEngine.create(ScriptedBackend(), walltime=walltime) as flow:
         assert await flow.function_task(square)(3) == 9
         assert flow.preempted is None
+        assert 60 < seconds_left(flow) <= (3600 if walltime != 1e9 else 1e9) - BACKEND_GRACE
 
 
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"deadline": "12:00"}, "deadline must be a datetime, not '12:00'"),
-        ({"deadline": datetime.datetime(2020, 1, 1)}, "deadline 2020-01-01 00:00:00 has passed"),
-        ({"walltime": 9, "grace": -1}, "grace must be seconds, 0 or more, not -1"),
-        ({"walltime": 9, "grace": "long"}, "grace must be seconds, 0 or more, not 'long'"),
-    ],
-)
-async def test_wrong_times_are_named(options: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigurationError, match=text):
-        await WorkflowEngine.create(ScriptedBackend(), **options)
+@pytest.mark.parametrize("walltime", [-1, "", "soon", True, "1:2:3:4", float("nan"), "inf", [1]])
+async def test_a_walltime_that_is_no_time_is_refused(walltime: Any) -> None:
+    with pytest.raises(ConfigurationError, match="walltime: not a duration: "):
+        await WorkflowEngine.create(ScriptedBackend(), walltime=walltime)
+
+
+@pytest.mark.parametrize("nothing", [0, 0.0, "0", "0:00:00", datetime.timedelta()])
+def test_a_walltime_of_nothing_is_refused(nothing: Any) -> None:
+    with pytest.raises(ConfigurationError, match="walltime must be longer than 0 seconds"):
+        Preemption(walltime=nothing)
+
+
+def test_everything_wrong_with_a_preemption_is_in_one_error() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Preemption(walltime="soon", grace=-1, deadline="12:00", stop_on_sigterm=1)  # type: ignore[arg-type]
+    assert [part.partition(" (")[0] for part in str(caught.value).split("; ")] == [
+        "grace: not a duration: -1",
+        "walltime: not a duration: 'soon'",
+        "deadline must be a datetime, not '12:00'",
+        "stop_on_sigterm must be True or False, not 1",
+    ]
+
+
+@pytest.mark.parametrize("grace", [None, "long", float("inf")])
+def test_a_grace_that_is_no_time_is_refused(grace: Any) -> None:
+    with pytest.raises(ConfigurationError, match="grace: not a duration"):
+        Preemption(walltime=9, grace=grace)
+
+
+async def test_a_deadline_that_has_passed_is_refused() -> None:
+    preemption = Preemption(deadline=datetime.datetime(2020, 1, 1))
+    with pytest.raises(ConfigurationError, match="deadline 2020-01-01 00:00:00 has passed"):
+        await WorkflowEngine.create(ScriptedBackend(), preemption=preemption)
+
+
+async def test_the_walltime_is_given_once() -> None:
+    with pytest.raises(ConfigurationError, match=r"walltime= is short for preemption=Preemption"):
+        await WorkflowEngine.create(ScriptedBackend(), walltime=9, preemption=Preemption(grace=5))
+
+
+async def test_a_preemption_is_one() -> None:
+    with pytest.raises(ConfigurationError, match="preemption must be a Preemption, not 60"):
+        await WorkflowEngine.create(ScriptedBackend(), preemption=60)  # type: ignore[arg-type]
+
+
+def test_a_preemption_is_a_value() -> None:
+    one = Preemption(walltime="1:00:00", stop_on_sigterm=True)
+    assert one == Preemption("1:00:00", stop_on_sigterm=True)
+    assert pickle.loads(pickle.dumps(one)) == one
+
+
+# ------------------------------------------------------------------ the environment
+
+
+async def test_the_environment_says_the_walltime_of_an_engine_that_is_given_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASYNCFLOW_WALLTIME", "1:00:00")
+    for options in ({}, {"preemption": Preemption(grace=5)}):
+        async with WorkflowEngine.create(ScriptedBackend(), **options) as flow:
+            assert 3000 < seconds_left(flow) <= 3600
+
+
+async def test_a_deadline_counts_instead_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASYNCFLOW_WALLTIME", "1:00:00")
+    tomorrow = datetime.datetime.now() + datetime.timedelta(days=1)
+    preemption = Preemption(deadline=tomorrow)
+    async with WorkflowEngine.create(ScriptedBackend(), preemption=preemption) as flow:
+        assert seconds_left(flow) > 3600
+
+
+async def test_a_wrong_walltime_of_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASYNCFLOW_WALLTIME", "soon")
+    with pytest.raises(ConfigurationError, match="ASYNCFLOW_WALLTIME: walltime: not a duration"):
+        await WorkflowEngine.create(ScriptedBackend())
+
+
+async def test_an_engine_that_nothing_ends_early_has_no_end() -> None:
+    async with WorkflowEngine.create(ScriptedBackend(), preemption=Preemption(grace=5)) as flow:
+        assert flow._ending.stop is None
 
 
 async def test_a_signal_needs_the_main_thread() -> None:
     async def create() -> None:
-        await WorkflowEngine.create(ScriptedBackend(), stop_on_sigterm=True)
+        preemption = Preemption(stop_on_sigterm=True)
+        await WorkflowEngine.create(ScriptedBackend(), preemption=preemption)
 
     with pytest.raises(ConfigurationError, match="stop_on_sigterm needs an event loop in the main"):
         await asyncio.to_thread(asyncio.run, create())
@@ -85,7 +165,7 @@ async def test_what_would_not_finish_is_not_started(program: Program) -> None:
         return await asyncio.gather(*futures, return_exceptions=True)
 
     # The end is at 7.2 s; "long" is expected to take 3 + 4 * 1.5 s.
-    ran = await program.run(main, walltime=8, grace=0.1)
+    ran = await program.run(main, preemption=Preemption(8, grace=0.1))
     assert ran == ["short", "long", "short"]
     error, value = program.result
     assert value == 0.02
@@ -103,7 +183,7 @@ async def test_what_runs_at_the_end_is_ended(program: Program) -> None:
         future = flow.function_task(nap)(30)
         return await asyncio.gather(future, return_exceptions=True)
 
-    await program.run(main, walltime=1, grace=0)
+    await program.run(main, preemption=Preemption(1, grace=0))
     (error,) = program.result
     assert isinstance(error, PreemptedError)
     assert str(error) == "task 'nap' was ended: the run stops, its walltime is nearly over"
@@ -111,11 +191,7 @@ async def test_what_runs_at_the_end_is_ended(program: Program) -> None:
 
 async def test_the_end_of_a_backend_has_its_time_before_the_end_of_the_walltime() -> None:
     async with WorkflowEngine.create(ScriptedBackend(), walltime=3600) as flow:
-        preemption = flow._ending.preemption
-        assert preemption is not None
-        assert preemption._stop is not None
-        left = preemption._stop - flow._dispatcher.loop.time()
-    assert left <= 3600 - BACKEND_GRACE
+        assert 3000 < seconds_left(flow) <= 3600 - BACKEND_GRACE
 
 
 async def test_a_deadline_is_a_walltime(program: Program) -> None:
@@ -124,7 +200,7 @@ async def test_a_deadline_is_a_walltime(program: Program) -> None:
     async def main(flow: WorkflowEngine) -> Any:
         return await asyncio.gather(flow.function_task(nap)(30), return_exceptions=True)
 
-    await program.run(main, deadline=soon, walltime="1:00:00", grace=0)
+    await program.run(main, preemption=Preemption("1:00:00", deadline=soon, grace=0))
     assert isinstance(program.result[0], PreemptedError)
 
 
@@ -140,7 +216,7 @@ async def test_reused_results_come_also_after_the_end(program: Program) -> None:
             *[flow.function_task(square)(x) for x in (3, 4, 5)], return_exceptions=True
         )
 
-    await program.run(late, walltime=0.5, grace=0)
+    await program.run(late, preemption=Preemption(0.5, grace=0))
     assert program.result[:2] == [9, 16]
     assert isinstance(program.result[2], PreemptedError)
 
@@ -154,7 +230,7 @@ async def test_a_walltime_shorter_than_the_start_of_the_backend(program: Program
     async def main(flow: WorkflowEngine) -> Any:
         return await asyncio.gather(flow.function_task(square)(3), return_exceptions=True)
 
-    assert await program.run(main, Late(), walltime=0.1, grace=0) == []
+    assert await program.run(main, Late(), preemption=Preemption(0.1, grace=0)) == []
     assert isinstance(program.result[0], PreemptedError)
     assert await program.run(main) == ["square"]
 
@@ -173,7 +249,7 @@ async def test_a_block_sees_how_its_tasks_ended(program: Program) -> None:
 
         return await outer()
 
-    await program.run(main, walltime=1, grace=0)
+    await program.run(main, preemption=Preemption(1, grace=0))
     assert len(seen) == 1
     assert program.result == "tidied up"
 
@@ -186,7 +262,7 @@ async def test_a_block_that_waits_for_something_else_is_ended(program: Program) 
 
         return await asyncio.gather(outer(), return_exceptions=True)
 
-    await program.run(main, walltime=1, grace=0)
+    await program.run(main, preemption=Preemption(1, grace=0))
     assert isinstance(program.result[0], PreemptedError)
 
 
@@ -197,7 +273,7 @@ async def test_dependents_are_preempted_too(program: Program) -> None:
             futures.append(flow.function_task(square)(futures[-1]))
         return await asyncio.gather(*futures, return_exceptions=True)
 
-    await program.run(main, walltime=1, grace=0)
+    await program.run(main, preemption=Preemption(1, grace=0))
     assert [type(error) for error in program.result] == [PreemptedError] * 4
 
 
@@ -208,7 +284,7 @@ async def test_whoever_caught_the_error_goes_on(program: Program) -> None:
         except PreemptedError:
             return flow.preempted
 
-    await program.run(main, walltime=1, grace=0)
+    await program.run(main, preemption=Preemption(1, grace=0))
     assert program.result == "its walltime is nearly over"
 
 
@@ -225,7 +301,7 @@ async def test_the_error_ends_the_block_with_an_exit_code(program: Program, grou
         return await future
 
     with pytest.raises(SystemExit) as caught:
-        await program.run(main, walltime=1, grace=0)
+        await program.run(main, preemption=Preemption(1, grace=0))
     assert caught.value.code == 75
     assert [run.outcome for run in read(program.path)] == ["preempted"]
 
@@ -236,14 +312,13 @@ async def test_another_error_is_not_hidden(program: Program) -> None:
         raise ValueError("a bug")
 
     with pytest.raises(ValueError, match="a bug"):
-        await program.run(main, walltime=1, grace=0)
+        await program.run(main, preemption=Preemption(1, grace=0))
 
 
 async def test_a_shutdown_lets_go_of_timers_and_signals() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    async with WorkflowEngine.create(
-        ScriptedBackend(), walltime="1:00:00", stop_on_sigterm=True
-    ) as flow:
+    preemption = Preemption("1:00:00", stop_on_sigterm=True)
+    async with WorkflowEngine.create(ScriptedBackend(), preemption=preemption) as flow:
         await flow.function_task(square)(3)
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
@@ -253,7 +328,7 @@ async def test_a_shutdown_lets_go_of_timers_and_signals() -> None:
 
 PROGRAM = """
     import asyncio, sys, time
-    from radical.asyncflow import WorkflowEngine
+    from radical.asyncflow import Preemption, WorkflowEngine
 
     def body(x):
         return x * x
@@ -306,7 +381,7 @@ def outcomes(path: Path) -> list[str]:
 
 def test_a_program_whose_walltime_is_over_exits_with_75_and_is_resumed(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    first = start(path, "{'walltime': 3, 'grace': 0}", "60")
+    first = start(path, "{'preemption': Preemption(3, grace=0)}", "60")
     out, err = first.communicate(timeout=60)
     assert first.returncode == 75, err
     assert "Traceback" not in err
@@ -321,7 +396,7 @@ def test_a_program_whose_walltime_is_over_exits_with_75_and_is_resumed(tmp_path:
 
 def test_sigterm_gives_what_runs_its_grace(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    program = start(path, "{'stop_on_sigterm': True, 'grace': 60}", "5")
+    program = start(path, "{'preemption': Preemption(stop_on_sigterm=True, grace=60)}", "5")
     wait_until_underway(program, path)
     program.terminate()
     out, err = program.communicate(timeout=60)
@@ -332,7 +407,7 @@ def test_sigterm_gives_what_runs_its_grace(tmp_path: Path) -> None:
 
 def test_sigterm_ends_what_takes_longer(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    program = start(path, "{'stop_on_sigterm': True, 'grace': 0.5}", "60")
+    program = start(path, "{'preemption': Preemption(stop_on_sigterm=True, grace=0.5)}", "60")
     wait_until_underway(program, path)
     program.terminate()
     out, err = program.communicate(timeout=60)

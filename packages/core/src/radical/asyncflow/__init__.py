@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         WorkerLostError,
     )
     from .events import BackendEvent, RunEvent, TaskEvent
-    from .model import Command, Prompt, Resources, RetryPolicy
+    from .model import Command, Preemption, Prompt, Resources, RetryPolicy
     from .worker import cancelled, current_task
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "Plan",
     "PlanTask",
     "PreemptedError",
+    "Preemption",
     "Prompt",
     "RemoteError",
     "ResourceError",
@@ -134,6 +135,7 @@ _HOMES = {
     "OutputFile": "_files.declared",
     "Plan": "_graph.plan",
     "PlanTask": "_graph.plan",
+    "Preemption": "model",
     "Prompt": "model",
     "Resources": "model",
     "RetryPolicy": "model",

@@ -94,8 +94,11 @@ def run(
     the options, the environment or asyncflow.toml say.  Options stand before SCRIPT or
     directly behind it; what follows, and whatever stands behind --, is the script's.
     """
+    from ..model import Preemption
     from ._script import Script
 
+    if walltime is not None:
+        Preemption(walltime=walltime)  # a wrong one is refused before the script begins
     set_environment(
         backend=backend,
         profile=profile,

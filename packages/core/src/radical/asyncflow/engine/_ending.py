@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .._dispatch.dispatcher import Dispatcher
     from .._files.work_dir import WorkDir
     from .._resume.recorder import Recorder
-    from ._preemption import Preemption
+    from ._preemption import OrderlyStop
 
 __all__ = ["Ending"]
 
@@ -26,7 +26,7 @@ class Ending:
     """The end of one engine.
 
     Attributes:
-        preemption: may ask for it before the tasks are done.
+        stop: may ask for it before the tasks are done.
         recorder: writes the journal, if there is one.
         failed: an exception left the engine's ``async with``, or the task that made it.
         error: that exception, where it is known.
@@ -36,7 +36,7 @@ class Ending:
         self._dispatcher = dispatcher
         self._work_dir = work_dir
         self.recorder: Recorder | None = None
-        self.preemption: Preemption | None = None
+        self.stop: OrderlyStop | None = None
         self.failed = False
         self.error: BaseException | None = None
         self._cancelled = False
@@ -44,7 +44,7 @@ class Ending:
     @property
     def preempted(self) -> str | None:
         """Why the run is stopping before its tasks are done; None while it is not."""
-        return None if self.preemption is None else self.preemption.reason
+        return None if self.stop is None else self.stop.reason
 
     @property
     def outcome(self) -> str:
@@ -91,8 +91,8 @@ class Ending:
                 zip(lanes, ends, strict=True), self.outcome, self.error
             )
         finally:
-            if self.preemption is not None:
-                self.preemption.close()
+            if self.stop is not None:
+                self.stop.close()
             await self._work_dir.remove()
             if self.recorder is not None:
                 await self.recorder.close(self.outcome)

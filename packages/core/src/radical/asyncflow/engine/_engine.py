@@ -40,14 +40,15 @@ from . import _launch
 from ._ending import Ending
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import timedelta
 
     from .._display.progress import Progress
     from .._display.watched import UnfinishedTask
     from .._resume.recorder import Recorder
     from .._task.function import TaskFunction
     from ..journal import Journal
-    from ._preemption import Preemption
+    from ..model import Preemption
+    from ._preemption import OrderlyStop
 
 __all__ = ["WorkflowEngine"]
 
@@ -106,10 +107,8 @@ class WorkflowEngine(TaskDecorators):
         profile: str | None = None,
         max_pending: int | None = None,
         journal: str | os.PathLike[str] | Journal | None = None,
-        walltime: float | str | None = None,
-        deadline: datetime | None = None,
-        grace: float = 20.0,
-        stop_on_sigterm: bool = False,
+        walltime: float | str | timedelta | None = None,
+        preemption: Preemption | None = None,
     ) -> _Creation:
         """An engine with its backends started: await it, or enter it with ``async with``.
 
@@ -129,15 +128,11 @@ class WorkflowEngine(TaskDecorators):
             journal: a file that keeps what was done: run again with it, the program gets
                 the results that are still valid from there and does the rest.  None:
                 what ``ASYNCFLOW_JOURNAL`` says, else none.
-            walltime: seconds, or ``"HH:MM:SS"``, that the run may take.  In time before
-                its end nothing starts that would not finish; then what is left fails
-                with PreemptedError, and ``async with`` ends the program with exit code 75.
-                None: what ``ASYNCFLOW_WALLTIME`` says, else none.
-            deadline: the same as a point in time; the earlier of the two counts.
-            grace: seconds that a task of unknown length needs to be started before that
-                end, and that running ones get after SIGTERM.
-            stop_on_sigterm: have SIGTERM, as a batch system sends it, stop the run in the
-                same way.
+            walltime: how long the run may take: seconds, ``"HH:MM:SS"`` or a timedelta.  In
+                time before its end nothing starts that would not finish; then what is left
+                fails with PreemptedError, and ``async with`` ends the program with exit
+                code 75.  None: what ``ASYNCFLOW_WALLTIME`` says, else no end.
+            preemption: the same with more to say: a deadline, a grace, SIGTERM.
 
         Raises:
             BackendNotFoundError: no such backend, or it is not installed.
@@ -153,18 +148,16 @@ class WorkflowEngine(TaskDecorators):
             raise ConfigurationError(
                 "config is for a backend given by name; this one was made with its own"
             )
-        preemption = None
-        if walltime is None and deadline is None:
-            walltime = os.environ.get(WALLTIME) or None
-        if walltime is not None or deadline is not None or stop_on_sigterm:
+        make_stop = None
+        if walltime is not None or preemption is not None or os.environ.get(WALLTIME):
             from ._preemption import prepare
 
-            preemption = prepare(walltime, deadline, grace, stop_on_sigterm)
+            make_stop = prepare(walltime, preemption)
         return _Creation(
             cls._create(
                 *(backend, config, dry_run, uid, work_dir, profile, max_pending),
                 journal_of(journal),
-                preemption,
+                make_stop,
             )
         )
 
@@ -179,7 +172,7 @@ class WorkflowEngine(TaskDecorators):
         profile: str | None,
         max_pending: int | None,
         journal: Journal | None,
-        preemption: Callable[[Dispatcher], Preemption] | None,
+        make_stop: Callable[[Dispatcher], OrderlyStop] | None,
     ) -> Self:
         from ._watchers import introduce
 
@@ -210,8 +203,8 @@ class WorkflowEngine(TaskDecorators):
                 lane.refresh()
                 if recorder is not None:
                     recorder.backend_up(instance)
-            if preemption is not None:
-                engine._ending.preemption = preemption(dispatcher)
+            if make_stop is not None:
+                engine._ending.stop = make_stop(dispatcher)
         except BaseException:
             # What is told is why the start failed, whatever the end of the others says;
             # each of those that fail is logged.

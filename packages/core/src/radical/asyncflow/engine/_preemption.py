@@ -9,99 +9,107 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import re
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import datetime
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .._discovery.settings import WALLTIME
 from .._dispatch.halt import halt
 from .._task.future import TaskFuture
 from ..errors import ConfigurationError, PreemptedError
 from ..events import Event, TaskEvent
-from ..model import TaskState
+from ..model import Preemption, TaskState, parse_duration
 from ._launch import BACKEND_GRACE
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from .._dispatch.dispatcher import Dispatcher
 
-__all__ = ["EXIT_CODE", "Preemption", "is_preemption", "prepare"]
+__all__ = ["EXIT_CODE", "OrderlyStop", "is_preemption", "prepare"]
 
 log = logging.getLogger("radical.asyncflow")
 
 EXIT_CODE = 75
 """Of a program that was preempted and is to be run again: EX_TEMPFAIL of sysexits.h."""
 
-MARGIN = BACKEND_GRACE
-"""Seconds before the end at which nothing runs any more: the shutdown may take the rest."""
+MARGIN_S = BACKEND_GRACE
+"""How long before the end everything is stopped: the shutdown may take the rest."""
 
-LOOK = 0.1
-"""Seconds between looks whether anything runs still that held tasks could wait for."""
+LOOK_INTERVAL_S = 0.1
+"""Between looks whether anything still runs that held tasks could wait for."""
 
 RUNNING, DONE, READY = TaskState.RUNNING, TaskState.DONE, TaskState.READY
 
-_CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)")
-
 
 def prepare(
-    walltime: float | str | None, deadline: datetime | None, grace: float, sigterm: bool
-) -> Callable[[Dispatcher], Preemption]:
-    """What makes the `Preemption` of an engine; the time runs from now.
+    walltime: float | str | timedelta | None, preemption: Preemption | None
+) -> Callable[[Dispatcher], OrderlyStop] | None:
+    """Return what makes the `OrderlyStop` of an engine; its time runs from now.
+
+    *walltime* is the short form of a `Preemption` with nothing else.  Without an end in
+    either the environment may set one; None if nothing does.
 
     Raises:
-        ConfigurationError: one of the settings says no time, or a time in the past.
+        ConfigurationError: both are given, one says no time, or a time in the past.
     """
-    if isinstance(grace, bool) or not isinstance(grace, int | float) or grace < 0:
-        raise ConfigurationError(f"grace must be seconds, 0 or more, not {grace!r}")
+    settings = _settings(walltime, preemption)
     now = time.monotonic()
     ends = []
-    if walltime is not None:
-        ends.append(_seconds(walltime))
-    if deadline is not None:
-        if not isinstance(deadline, datetime):
-            raise ConfigurationError(f"deadline must be a datetime, not {deadline!r}")
-        ends.append(deadline.timestamp() - time.time())
+    if settings.walltime is not None:
+        ends.append(parse_duration(settings.walltime))
+    if settings.deadline is not None:
+        ends.append(settings.deadline.timestamp() - time.time())
         if ends[-1] <= 0:
-            raise ConfigurationError(f"deadline {deadline} has passed")
+            raise ConfigurationError(f"deadline {settings.deadline} has passed")
+    if not ends and not settings.stop_on_sigterm:
+        return None
     left = min(ends, default=None)
+    grace = parse_duration(settings.grace)
 
-    def make(dispatcher: Dispatcher) -> Preemption:
+    def make(dispatcher: Dispatcher) -> OrderlyStop:
         spent = time.monotonic() - now  # the backends took it to start
         remaining = None if left is None else max(left - spent, 0.0)
-        return Preemption(dispatcher, left=remaining, grace=grace, sigterm=sigterm)
+        return OrderlyStop(
+            dispatcher, left=remaining, grace=grace, sigterm=settings.stop_on_sigterm
+        )
 
     return make
 
 
-def _seconds(walltime: float | str) -> float:
-    seconds: object = walltime
-    if isinstance(walltime, str):
-        if match := _CLOCK.fullmatch(walltime.strip()):
-            days, hours, minutes, rest = (float(part or 0) for part in match.groups())
-            seconds = ((days * 24 + hours) * 60 + minutes) * 60 + rest
-        else:
-            with suppress(ValueError):
-                seconds = float(walltime)
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not (number and 0 < seconds < math.inf):  # type: ignore[operator]
-        raise ConfigurationError(
-            f'walltime must be seconds above 0, or a text such as "1:30:00", not {walltime!r}'
-        )
-    return float(seconds)  # type: ignore[arg-type]
+def _settings(
+    walltime: float | str | timedelta | None, preemption: Preemption | None
+) -> Preemption:
+    if preemption is not None and not isinstance(preemption, Preemption):
+        raise ConfigurationError(f"preemption must be a Preemption, not {preemption!r}")
+    if walltime is not None:
+        if preemption is not None:
+            raise ConfigurationError(
+                "walltime= is short for preemption=Preemption(walltime=...): give one of them"
+            )
+        return Preemption(walltime=walltime)
+    settings = preemption or Preemption()
+    inherited = os.environ.get(WALLTIME)
+    if inherited and settings.walltime is None and settings.deadline is None:
+        try:
+            return replace(settings, walltime=inherited)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{WALLTIME}: {error}") from None
+    return settings
 
 
 def is_preemption(error: BaseException) -> bool:
-    """Whether *error*, or each that it groups, is there because of a preemption."""
+    """Tell whether *error*, or each error that it groups, comes from a preemption."""
     if isinstance(error, BaseExceptionGroup):
         return all(is_preemption(one) for one in error.exceptions)
     return isinstance(error, PreemptedError) or isinstance(error.__cause__, PreemptedError)
 
 
-class Preemption:
-    """Sees to it that one engine stops in time.
+class OrderlyStop:
+    """The end of one engine's time, in which it stops in order.
 
     Args:
         left: seconds from now to the end; None if only a signal says when.
@@ -129,7 +137,7 @@ class Preemption:
         dispatcher.run.hold_back = self.hold_back
         self._forget = dispatcher.observe(self._learn)
         if left is not None:
-            self._until(left - min(MARGIN, left / 10), "its walltime is nearly over")
+            self._until(left - min(MARGIN_S, left / 10), "its walltime is nearly over")
         if sigterm:
             try:
                 self._loop.add_signal_handler(signal.SIGTERM, self._told_to_stop)
@@ -150,7 +158,7 @@ class Preemption:
         self._held.append(node)
         if len(self._held) == 1:
             log.info("%r is not started: it would not finish before the end", node.name)
-            self._timers.append(self._loop.call_later(LOOK, self._look))
+            self._timers.append(self._loop.call_later(LOOK_INTERVAL_S, self._look))
         return True
 
     def close(self) -> None:
@@ -174,7 +182,7 @@ class Preemption:
             end = self._loop.time() + self._grace
             if self._stop is None or end < self._stop:
                 self._until(self._grace, "SIGTERM")
-            self._timers.append(self._loop.call_later(LOOK, self._look))
+            self._timers.append(self._loop.call_later(LOOK_INTERVAL_S, self._look))
 
     def _look(self) -> None:
         """If nothing runs any more that could still finish, the run is over."""
@@ -183,7 +191,7 @@ class Preemption:
             if node._lane is not None and (
                 node._stage > READY or (node._stage is READY and id(node) not in held)
             ):
-                self._timers.append(self._loop.call_later(LOOK, self._look))
+                self._timers.append(self._loop.call_later(LOOK_INTERVAL_S, self._look))
                 return
         if self._held or self.reason is not None:
             self._halt(self.reason or "the rest would not finish before its walltime is over")

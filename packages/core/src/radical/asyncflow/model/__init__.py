@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from ._command import Command, ExecutableResult, Prompt
 from ._durations import parse_duration
+from ._preemption import Preemption
 from ._resources import DEFAULT_RESOURCES, Resources, parse_size
 from ._retry import RetryPolicy
 from ._spec import TaskKind, TaskSpec
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT_RESOURCES",
     "Command",
     "ExecutableResult",
+    "Preemption",
     "Prompt",
     "Resources",
     "RetryPolicy",
