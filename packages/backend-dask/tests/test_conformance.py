@@ -12,7 +12,7 @@ class TestProcesses(BackendConformance):
     travel = 1.0
     backend_scope = "class"
     expected_skips = frozenset(
-        {"prompt", "markers", "kills functions", "shares memory", "cores", "chains"}
+        {"prompt", "markers", "kills functions", "shares memory", "cores", "chains", "plugin"}
     )
 
     def make_backend(self) -> DaskExecutionBackend:
@@ -27,7 +27,7 @@ class TestThreads(BackendConformance):
     travel = 1.0
     backend_scope = "class"
     expected_skips = frozenset(
-        {"prompt", "markers", "kills functions", "shares memory", "isolates", "chains"}
+        {"prompt", "markers", "kills functions", "shares memory", "isolates", "chains", "plugin"}
     )
 
     def make_backend(self) -> DaskExecutionBackend:

@@ -9,11 +9,13 @@ from radical.asyncflow.testing import BackendConformance
 class TestLocalPilot(BackendConformance):
     slots = 8
     load = 50
+    travel = 0.2
     backend_scope = "class"
     expected_skips = frozenset(
         {
             "prompt",
             "markers",
+            "plugin",
             "chains",
             "native dependencies",
             "remote results",

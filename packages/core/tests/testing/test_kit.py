@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import radical.asyncflow.testing as testing
 from radical.asyncflow.testing import BackendConformance
+from radical.asyncflow.testing._conformance.needs import needs
 from radical.asyncflow.testing._conformance.processes import Processes
-from radical.asyncflow.testing._conformance.suite import needs
 
 BROKEN = Path(__file__).with_name("broken_backends.py")
 
@@ -44,33 +44,82 @@ CAUGHT = {
     "TestTrustsTheIdle": "test_the_death_of_an_idle_worker_costs_no_task",
     "TestHasAPluginThatBoasts": "test_the_plugin_declares_what_its_backend_can_do",
     "TestHasSettingsThatItDoesNotTake": "test_the_factory_takes_the_settings_and_a_name",
-    "TestSkipsMoreThanItSays": "test_the_skipped_checks_are_the_expected_ones",
+    "TestSkipsMoreThanItSays": "test_expected_skips_names_the_needs_that_are_not_met",
 }
 SOUND = "TestProcessesAsTheyShouldBe"
 """What the broken backends with processes are made from, each by one fault."""
 PROCESSES = [name for name in vars(Processes) if name.startswith("test_")]
 
 
-@pytest.fixture(scope="module")
-def failures() -> set[tuple[str, str]]:
-    """Which check failed, or found a leak after it, in a run of all the broken backends."""
-    nodes = [f"{BROKEN.name}::{name}::{check}" for name, check in CAUGHT.items()]
-    nodes += [f"{BROKEN.name}::{SOUND}::{check}" for check in PROCESSES]
-    options = "-q -rfE --noconftest --import-mode=importlib -p no:cacheprovider -p no:randomly"
+THIRD_PARTY = """
+from radical.asyncflow.testing import BackendConformance, ScriptedBackend
+
+class _Mine(BackendConformance):
+    slots = None
+    inline = True
+
+    async def make_backend(self):
+        return ScriptedBackend(isolates=False)
+
+class TestNames(_Mine):
+    expected_skips = {"prompt", "isolates"}
+
+class TestNamesNothing(_Mine):
+    pass
+
+class TestNamesLate(_Mine):
+    expected_skips = property(lambda self: {"prompt"})
+"""
+"""Tests of a backend whose capabilities are known only when a loop runs."""
+
+
+def _pytest(folder: Path, *arguments: str) -> str:
+    """Run pytest in *folder* without any configuration, and return what it says."""
+    options = "--noconftest --import-mode=importlib -p no:cacheprovider -p no:randomly"
     loop_scope = "asyncio_default_fixture_loop_scope=function"
-    bare = ["-c", os.devnull, "--rootdir", str(BROKEN.parent), "-o", loop_scope]
+    bare = ["-c", os.devnull, "--rootdir", str(folder), "-o", loop_scope]
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", *options.split(), *bare, *nodes],
-        cwd=BROKEN.parent,
+        [sys.executable, "-m", "pytest", *options.split(), *bare, *arguments],
+        cwd=folder,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=500,
         check=False,
     )
-    found = re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)::(\w+)", ended.stdout, re.MULTILINE)
-    assert found, ended.stdout[-3000:] + ended.stderr[-3000:]
+    return ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def failures() -> set[tuple[str, str]]:
+    """List which check failed, or found a leak after it, in a run of all the broken backends."""
+    nodes = [f"{BROKEN.name}::{name}::{check}" for name, check in CAUGHT.items()]
+    nodes += [f"{BROKEN.name}::{SOUND}::{check}" for check in PROCESSES]
+    output = _pytest(BROKEN.parent, "-q", "-rfE", *nodes)
+    found = re.findall(r"^(?:FAILED|ERROR) \S+::(\w+)::(\w+)", output, re.MULTILINE)
+    assert found, output[-5000:]
     return set(found)
+
+
+@pytest.fixture(scope="module")
+def third_party(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the output of pytest for two checks of each class of `THIRD_PARTY`."""
+    folder = tmp_path_factory.mktemp("third-party")
+    (folder / "test_mine.py").write_text(THIRD_PARTY)
+    return _pytest(folder, "-v", "-rs", "-k", "a_prompt_is_answered or a_lambda_runs")
+
+
+def test_a_check_whose_need_is_named_is_deselected(third_party: str) -> None:
+    assert "TestNames::test_a_lambda_runs PASSED" in third_party
+    assert "TestNames::test_a_prompt_is_answered" not in third_party
+    assert re.search(r"3 passed, 2 skipped, \d{3} deselected", third_party)
+
+
+@pytest.mark.parametrize("name", ["TestNamesNothing", "TestNamesLate"])
+def test_a_check_whose_need_nobody_named_is_skipped(third_party: str, name: str) -> None:
+    assert f"{name}::test_a_lambda_runs PASSED" in third_party
+    assert f"{name}::test_a_prompt_is_answered SKIPPED" in third_party
+    assert "the backend does not meet: prompt" in third_party
 
 
 @pytest.mark.slow

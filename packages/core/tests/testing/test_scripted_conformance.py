@@ -5,7 +5,7 @@ from __future__ import annotations
 from radical.asyncflow.backend import TaskKind
 from radical.asyncflow.testing import BackendConformance, ScriptedBackend
 
-_INLINE = {"markers", "cores", "pickles", "slots", "workers", "spares functions"}
+_INLINE = {"plugin", "markers", "cores", "pickles", "slots", "workers", "spares functions"}
 
 
 class TestScripted(BackendConformance):

@@ -238,11 +238,13 @@ def fork_and_return() -> bool:
     return child != 0
 
 
-def die_soon(folder: str) -> None:
-    """Returns, and has its idle process killed a moment later."""
-    line = f"sleep 0.1; kill -KILL {os.getpid()}; touch killed"
+def die_at_the_gate(folder: str) -> int:
+    """Return the number of this process, which is killed when the gate opens."""
+    me = os.getpid()
+    line = f"until [ -e gate ]; do kill -0 {me} || exit; sleep 0.02; done; kill -KILL {me}"
     killer = subprocess.Popen(["/bin/sh", "-c", line], cwd=folder, start_new_session=True)
     killer.returncode = 0  # nobody here will wait for it
+    return me
 
 
 def _fork() -> int:

@@ -1,4 +1,8 @@
-"""The contract of a backend as a test class; one module for each theme."""
+"""The contract of a backend as a test class: `BackendConformance`.
+
+Each theme of checks is a module with one class.  `suite` has the fixtures that all share,
+`needs` says which checks a backend has to pass, and `waiting` how a check waits for a task.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,9 @@ class BackendConformance(
     Lifecycle,
     Plugin,
 ):
-    """Subclass it under a name that pytest collects, and say how a backend is made::
+    """The checks that every backend has to pass, as a test class.
+
+    Subclass it under a name that pytest collects, and say how a backend is made::
 
         class TestMyBackend(BackendConformance):
             expected_skips = {"prompt", "markers", "spares functions"}
@@ -48,28 +54,33 @@ class BackendConformance(
             def make_backend(self):
                 return MyBackend(max_workers=4)
 
-    `make_backend` may be ``async``; it is called for each new engine.  Checks are
-    skipped by what the backend's `Capabilities` declare, never by its name, and the
-    whole of what is skipped must be what `expected_skips` says.
+    `make_backend` returns a backend that was not started; it may be ``async``.
+
+    A check may need something of the backend, such as a kind of task.  Whether the backend
+    meets that need follows from its `Capabilities` and the attributes below, never from its
+    name.  `expected_skips` names the needs that are not met: pytest deselects the checks
+    that have them.  One check compares `expected_skips` with the backend, so that none goes
+    missing unseen.
 
     Attributes:
-        expected_skips: the needs of checks that this backend does not meet, by the
-            words in the skip messages; leave it out once to be told.
-        slots: how many functions run at once; None if nothing bounds them.
+        expected_skips: the needs that this backend does not meet.  Leave it out once: then
+            nothing is deselected, and a failing check tells you the set.
+        slots: how many functions run at once; None if nothing limits them.
         inline: True if functions run in the engine's own loop and block it.
         load: how many tasks the big bag has; others have a tenth.
         patience: seconds that one step may take before it counts as hanging; a whole
             check may take four times as long.
-        travel: seconds that a cancellation may be on its way to where tasks wait: more
-            than none where they wait on other machines, whose workers may come first.
+        travel: seconds that news may be on its way between the backend and its workers:
+            a cancellation, or the death of a worker.  Leave it at 0 where the backend
+            knows at once.
         backend_scope: ``"test"`` gives every check a backend of its own; ``"class"``
             shares one, for what is slow to start.  Checks of the start and of the
             end always make their own.
         backend_name: the name under which the plugin is installed; then its `BackendSpec`
-            is compared with the backend.  That is not checked if it is None.
+            is compared with the backend.  None leaves these checks out.
     """
 
-    # Here, and not in the base: so that help() shows them before some two hundred checks.
+    # They stand here, so that help() shows them before some two hundred checks.
     expected_skips: ClassVar[Collection[str] | None] = None
     slots: ClassVar[int | None] = 4
     inline: ClassVar[bool] = False
@@ -80,7 +91,7 @@ class BackendConformance(
     backend_name: ClassVar[str | None] = None
 
     def make_backend(self) -> ExecutionBackend | Awaitable[ExecutionBackend]:
-        """A new backend, not started."""
+        """Return a new backend that was not started."""
         raise NotImplementedError(
             f"{type(self).__name__} must define make_backend(self), which returns a new backend"
         )

@@ -9,7 +9,8 @@ import pytest
 from ...engine import WorkflowEngine
 from ...errors import DependencyFailureError
 from .. import _functions as functions
-from .suite import Suite, needs
+from .needs import needs
+from .suite import Suite
 
 
 class Dependencies(Suite):

@@ -14,7 +14,9 @@ from ...engine import WorkflowEngine
 from ...errors import ExecutableError, TaskTimeoutError
 from ...model import Command
 from .. import _functions as functions
-from .suite import Suite, appears, marked, needs, open_gate, until
+from .needs import needs
+from .suite import Suite
+from .waiting import appears, marked, open_gate, until
 
 
 class Executables(Suite):

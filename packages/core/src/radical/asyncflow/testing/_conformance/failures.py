@@ -10,7 +10,8 @@ import pytest
 from ...engine import WorkflowEngine
 from ...errors import TaskExitError, WorkerLostError
 from .. import _functions as functions
-from .suite import Suite, needs
+from .needs import needs
+from .suite import Suite
 
 _EXITS = ["SystemExit", "KeyboardInterrupt", "CancelledError", "GeneratorExit", "StopIteration"]
 

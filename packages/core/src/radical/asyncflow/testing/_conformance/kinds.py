@@ -13,7 +13,8 @@ from ...engine import WorkflowEngine
 from ...errors import ConfigurationError
 from ...model import TaskKind
 from .. import _functions as functions
-from .suite import Suite, needs
+from .needs import needs
+from .suite import Suite
 
 
 class Kinds(Suite):

@@ -1,4 +1,4 @@
-"""Checks: many tasks, in every shape, on a loop that goes on turning."""
+"""Checks: many tasks end, in whatever shape they depend on each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 
 from ...engine import WorkflowEngine
 from .. import _functions as functions
-from .suite import Suite, needs
+from .needs import needs
+from .suite import Suite
 
 
 class Load(Suite):

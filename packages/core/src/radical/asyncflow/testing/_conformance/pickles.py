@@ -11,7 +11,8 @@ import pytest
 from ...engine import WorkflowEngine
 from ...errors import RemoteError, SerializationError
 from .. import _functions as functions
-from .suite import Suite, needs
+from .needs import needs
+from .suite import Suite
 
 
 class Pickles(Suite):

@@ -16,14 +16,16 @@ from ...errors import WorkerLostError
 from ...model import TaskState
 from .. import _functions as functions
 from .bare import Bare
+from .needs import needs
 from .protocol import ends, quiet
-from .suite import Suite, appears, marked, needs, open_gate, until
+from .suite import Suite
+from .waiting import appears, lives, marked, open_gate, until
 
 _STUBBORN = "trap '' TERM; "
 
 
 class Processes(Suite):
-    """All about functions that run in processes of their own, as ``pickles`` says."""
+    """These are about functions that run in other processes, as ``pickles`` says."""
 
     @needs("function", "executes", "pickles", "kills functions")
     @pytest.mark.parametrize("first", ["", _STUBBORN], ids=["polite", "stubborn"])
@@ -89,9 +91,10 @@ class Processes(Suite):
     async def test_the_death_of_an_idle_worker_costs_no_task(
         self, flow: WorkflowEngine, folder: str
     ) -> None:
-        await flow.function_task(functions.die_soon)(folder)
-        await appears(folder, "killed")
-        await asyncio.sleep(0.2)  # where workers are far away, it takes a moment to be known
+        worker = await flow.function_task(functions.die_at_the_gate)(folder)
+        open_gate(folder)
+        await until(lambda: not lives(worker), "the idle worker dies", self.patience)
+        await asyncio.sleep(self.travel)
         value = flow.function_task(functions.identity)
         count = 4 * (self.slots or 1)
         assert await asyncio.gather(*map(value, range(count))) == list(range(count))

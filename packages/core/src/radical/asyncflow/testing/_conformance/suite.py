@@ -1,71 +1,25 @@
-"""What all checks share: the settings, the fixtures, what is skipped and why."""
+"""What all checks share: the attributes that a subclass sets, and the fixtures."""
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterator
 from contextlib import chdir
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal
 
 import pytest
 import pytest_asyncio
 
 from ...backend import Capabilities, ExecutionBackend
 from ...engine import WorkflowEngine
-from ...model import TaskKind
-from .. import _functions as functions
 from .._leaks import LeakGuard
 from .bare import Bare
-
-_Check = TypeVar("_Check", bound=Callable[..., Any])
-
-_NEEDS: dict[str, Callable[[Suite, Capabilities], bool]] = {
-    "function": lambda _, able: TaskKind.FUNCTION in able.kinds,
-    "executable": lambda _, able: TaskKind.EXECUTABLE in able.kinds,
-    "prompt": lambda _, able: TaskKind.PROMPT in able.kinds,
-    "executes": lambda _, able: able.executes,
-    "markers": lambda _, able: not able.executes,
-    "kills functions": lambda _, able: TaskKind.FUNCTION in able.kills_running,
-    "spares functions": lambda _, able: TaskKind.FUNCTION not in able.kills_running,
-    "kills executables": lambda _, able: TaskKind.EXECUTABLE in able.kills_running,
-    "cores": lambda _, able: "cores" in able.resources,
-    "pickles": lambda _, able: able.pickles,
-    "shares memory": lambda _, able: not able.pickles,
-    "isolates": lambda _, able: able.isolates,
-    "native dependencies": lambda _, able: able.native_dependencies,
-    "chains": lambda _, able: able.chains,
-    "remote results": lambda _, able: able.remote_results,
-    "slots": lambda suite, _: suite.slots is not None,
-    "workers": lambda suite, _: not suite.inline,
-}
-"""What a check may need, and how to tell; these words stand in `expected_skips`."""
-
-
-def needs(*words: str) -> Callable[[_Check], _Check]:
-    """Mark a check as one that only a backend with all of these has to pass."""
-    unknown = set(words) - _NEEDS.keys()
-    if unknown:
-        raise ValueError(f"unknown needs: {sorted(unknown)}")
-
-    def mark(check: _Check) -> _Check:
-        @functools.wraps(check)
-        async def bounded(self: Suite, *args: Any, **kwargs: Any) -> None:
-            # A backend that loses a task shall fail the check, not hang the run.
-            async with asyncio.timeout(4 * self.patience):
-                await check(self, *args, **kwargs)
-
-        bounded._needs = words  # type: ignore[attr-defined]
-        return cast(_Check, bounded)
-
-    return mark
+from .needs import DECLARED, Deselection, needs_of
 
 
 class _Shared:
-    """What the checks of one class have in common with ``backend_scope = "class"``."""
+    """What the checks of one class share with ``backend_scope = "class"``."""
 
     def __init__(self) -> None:
         self.flow: WorkflowEngine | None = None
@@ -74,7 +28,7 @@ class _Shared:
 
 @pytest.mark.asyncio(loop_scope="class")
 class Suite:
-    """Base of the themes; see `BackendConformance` for what a subclass sets."""
+    """The base of the themes; see `BackendConformance` for what a subclass sets."""
 
     slots: ClassVar[int | None]
     inline: ClassVar[bool]
@@ -84,6 +38,14 @@ class Suite:
     backend_scope: ClassVar[Literal["test", "class"]]
     backend_name: ClassVar[str | None]
     expected_skips: ClassVar[Collection[str] | None]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Deselect the checks that are not used.
+
+        This is the one hook that pytest calls on a class: so it works for whoever subclasses
+        the kit, without a ``conftest.py``.
+        """
+        Deselection.register(metafunc.config)
 
     def make_backend(self) -> ExecutionBackend | Awaitable[ExecutionBackend]:
         raise NotImplementedError
@@ -95,10 +57,23 @@ class Suite:
     async def new_flow(self, **options: Any) -> WorkflowEngine:
         return await WorkflowEngine.create(await self.new_backend(), **options)
 
+    async def capabilities(self) -> Capabilities:
+        """Return those of a new backend, which is made once for each class."""
+        cls = type(self)
+        if "_capabilities" not in cls.__dict__:
+            backend = await self.new_backend()
+            cls._capabilities = backend.capabilities  # type: ignore[attr-defined]
+            await backend.shutdown()
+        return cls._capabilities  # type: ignore[attr-defined, no-any-return]
+
     async def unmet(self) -> set[str]:
-        """Which needs of the kit's checks this backend does not meet, by what it declares."""
-        able = await self.capabilities()
-        return {word for word, is_met in _NEEDS.items() if not is_met(self, able)}
+        """Return the needs that this backend does not meet."""
+        declared = await self.capabilities()
+        met = {word: is_met(declared) for word, is_met in DECLARED.items()}
+        met["slots"] = self.slots is not None
+        met["workers"] = not self.inline
+        met["plugin"] = self.backend_name is not None
+        return {word for word, is_met in met.items() if not is_met}
 
     # Autouse, so that the loop of the class is there before any guard of a single check.
     @pytest_asyncio.fixture(scope="class", loop_scope="class", autouse=True)
@@ -114,33 +89,24 @@ class Suite:
 
     @pytest_asyncio.fixture(loop_scope="class", autouse=True)
     async def _declared(self, request: pytest.FixtureRequest) -> None:
-        """Skips what the backend does not declare."""
-        words = getattr(request.function, "_needs", ())
-        if not words:
-            return
-        missing = (await self.unmet()).intersection(words)
-        if missing:
-            pytest.skip(f"the backend does not meet: {', '.join(sorted(missing))}")
-
-    async def capabilities(self) -> Capabilities:
-        """Those of a new backend; asked once for each class."""
-        cls = type(self)
-        if "_capabilities" not in cls.__dict__:
-            backend = await self.new_backend()
-            cls._capabilities = backend.capabilities  # type: ignore[attr-defined]
-            await backend.shutdown()
-        return cls._capabilities  # type: ignore[attr-defined, no-any-return]
+        """Skip a check that needs more than the backend declares, and was not deselected."""
+        words = needs_of(request.function)
+        if words and (missing := words & await self.unmet()):
+            pytest.skip(
+                f"the backend does not meet: {', '.join(sorted(missing))}; put that into "
+                "expected_skips, which deselects the check"
+            )
 
     @pytest.fixture(scope="class")
     @classmethod
     def _home(cls) -> Iterator[str]:
-        """A folder that is there as long as what the checks of the class share."""
+        """Make a folder that is there as long as what the checks of the class share."""
         with tempfile.TemporaryDirectory() as folder:
             yield folder
 
     @pytest.fixture(autouse=True)
     def _elsewhere(self, _home: str) -> Iterator[None]:
-        """An empty current folder, in which a file that the backend left is seen.
+        """Run the check in an empty folder, where a file that the backend left is noticed.
 
         The workers of a shared backend stay in the folder in which they were started, so
         that one is there for as long as they are.
@@ -151,7 +117,7 @@ class Suite:
 
     @pytest_asyncio.fixture(loop_scope="class")
     async def guard(self, _declared: None, _elsewhere: None) -> AsyncIterator[None]:
-        """Nothing is left after the check, where each has a backend of its own."""
+        """Fail if the check leaves anything, where each check has a backend of its own."""
         if self.backend_scope == "class":
             yield
         else:
@@ -164,7 +130,7 @@ class Suite:
         guard: None,  # noqa: ARG002 - it surrounds the engine
         _shared: _Shared,
     ) -> AsyncIterator[WorkflowEngine]:
-        """An engine on the backend; of the class or of this check, see `backend_scope`."""
+        """Give an engine on the backend; `backend_scope` says whose it is."""
         if self.backend_scope == "class":
             if _shared.flow is None:
                 _shared.flow = await self.new_flow()
@@ -181,7 +147,7 @@ class Suite:
         _shared: _Shared,
         tmp_path_factory: pytest.TempPathFactory,
     ) -> AsyncIterator[Bare]:
-        """The backend without an engine; afterwards the contract was kept."""
+        """Give the backend without an engine; fail if it broke the contract."""
         if self.backend_scope == "class":
             if _shared.bare is None:
                 folder = tmp_path_factory.mktemp("run")
@@ -197,55 +163,5 @@ class Suite:
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> str:
-        """Where tasks and checks leave each other files; the workers must see it too."""
+        """Name the folder in which tasks and checks leave files for each other."""
         return str(tmp_path)
-
-
-async def until(condition: Callable[[], bool], what: str, deadline: float = 30.0) -> None:
-    """Poll until *condition* holds; fail after *deadline* seconds, naming *what*."""
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, f"not within {deadline:g} s: {what}"
-        await asyncio.sleep(0.01)
-
-
-async def appears(folder: str, name: str, deadline: float = 30.0) -> None:
-    """Wait for a file that a task makes."""
-    path = Path(folder) / name
-    await until(path.exists, f"{name} in {sorted(p.name for p in path.parent.iterdir())}", deadline)
-
-
-async def falls_still(folder: str, deadline: float = 30.0) -> None:
-    """Wait until the file of `functions.beat` has not grown for half a second."""
-    end = time.monotonic() + deadline
-    before = -1
-    while before != (size := _beats(folder)):
-        assert time.monotonic() < end, f"the work goes on after {deadline:g} s"
-        before = size
-        await asyncio.sleep(0.5)
-
-
-def _beats(folder: str) -> int:
-    file = Path(folder) / "beats"
-    return file.stat().st_size if file.exists() else 0
-
-
-def open_gate(folder: str) -> None:
-    """Let every task that waits in *folder* go on."""
-    (Path(folder) / "gate").touch()
-
-
-def marked(mark: str) -> list[str]:
-    """The live processes that carry *mark* in their environment."""
-    import psutil  # type: ignore[import-untyped]
-
-    found = []
-    for process in psutil.process_iter():
-        try:
-            zombie = process.status() == psutil.STATUS_ZOMBIE
-            if not zombie and process.environ().get(functions.MARK) == mark:
-                found.append(f"{process.pid} {process.cmdline()}")
-        except psutil.Error:
-            # It ended meanwhile, or belongs to somebody else.
-            continue
-    return found

@@ -10,7 +10,9 @@ from ...engine import WorkflowEngine
 from ...errors import TaskTimeoutError
 from ...model import RetryPolicy
 from .. import _functions as functions
-from .suite import Suite, appears, falls_still, needs, open_gate
+from .needs import needs
+from .suite import Suite
+from .waiting import appears, falls_still, open_gate
 
 
 class TimeoutsRetries(Suite):
