@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from radical.asyncflow import WorkflowEngine
-from radical.asyncflow.journal import Journal, JournalWriter, run_begun, task_done
+from radical.asyncflow.journal import Journal
+from radical.asyncflow.journal._format import run_begun, task_done
+from radical.asyncflow.journal._writer import JournalWriter
 
 from .. import _executor, _ours
 from .._measure import COST, CPU, WARM, Run, Side, contest, interleave, rows

@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.errors import JournalError
-from radical.asyncflow.journal import (
-    FunctionRecord,
-    Journal,
-    JournalWriter,
-    Record,
-    function_used,
-    run_begun,
-    task_ended,
-)
+from radical.asyncflow.journal import FunctionRecord, Journal
+from radical.asyncflow.journal._format import function_used, run_begun, task_ended
+from radical.asyncflow.journal._writer import JournalWriter, Record
 
 FUNCTION = FunctionRecord(1, "work", "function", "abc123")
 SOON = 30.0

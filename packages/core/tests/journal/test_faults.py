@@ -21,7 +21,8 @@ FILL = """
 from pathlib import Path
 import resource, sys
 from hashlib import blake2b
-from radical.asyncflow.journal import Journal, JournalWriter, run_begun, task_ended
+from radical.asyncflow.journal._format import run_begun, task_ended
+from radical.asyncflow.journal._writer import Journal, JournalWriter
 path, limit = sys.argv[1], int(sys.argv[2])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -270,7 +271,7 @@ import os, sys
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 from radical.asyncflow.errors import JournalError
-from radical.asyncflow.journal import Journal, JournalWriter
+from radical.asyncflow.journal._writer import Journal, JournalWriter
 try:
     JournalWriter(Journal(sys.argv[1]), run="r").open()
 except JournalError as error:

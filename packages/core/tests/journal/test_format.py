@@ -16,11 +16,15 @@ from radical.asyncflow.journal import (
     FunctionRecord,
     RunRecord,
     TaskRecord,
+    read,
+)
+from radical.asyncflow.journal._format import (
     attempt_failed,
     backend_down,
     backend_up,
     function_used,
-    read,
+    intact,
+    parse,
     run_begun,
     run_ended,
     scalar,
@@ -30,7 +34,6 @@ from radical.asyncflow.journal import (
     task_started,
     unstored,
 )
-from radical.asyncflow.journal._format import intact, parse
 
 from .journals import begin, key_of, writing
 

@@ -17,7 +17,9 @@ from .journals import key_of, recalled, writing
 WRITE = """
 import os, sys, time
 from hashlib import blake2b
-from radical.asyncflow.journal import *
+from radical.asyncflow.journal import FunctionRecord, Journal
+from radical.asyncflow.journal._format import function_used, run_begun, task_ended
+from radical.asyncflow.journal._writer import JournalWriter
 writer = JournalWriter(Journal(sys.argv[1], inline_limit=2000, sync_seconds=0.01), run=sys.argv[2])
 first = int(sys.argv[3])
 ends = {}

@@ -22,7 +22,8 @@ from .journals import begin, make, recalled, writing
 
 HOLD = """
 import os, sys, time
-from radical.asyncflow.journal import Journal, JournalWriter, run_begun
+from radical.asyncflow.journal._format import run_begun
+from radical.asyncflow.journal._writer import Journal, JournalWriter
 writer = JournalWriter(Journal(sys.argv[1]), run="holder.7")
 writer.open()
 if len(sys.argv) > 2 and not os.fork():

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from radical.asyncflow.errors import JournalError
-from radical.asyncflow.journal import Recalled, read
+from radical.asyncflow.journal import read
+from radical.asyncflow.journal._recalled import Recalled
 
 from .journals import begin, done, key_of, writing
 
@@ -197,7 +198,7 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
 
 
 def test_what_stands_beside_a_result_comes_back(tmp_path: Path) -> None:
-    from radical.asyncflow.journal import task_ended
+    from radical.asyncflow.journal._format import task_ended
 
     times = (0.0, 0.0, 0.0, 0.0)
     files = [{"name": "out.txt", "sha256": "ab"}, "x"]

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 from radical.asyncflow.errors import ConfigurationError, JournalError
-from radical.asyncflow.journal import Journal, JournalWriter, read
+from radical.asyncflow.journal import Journal, read
+from radical.asyncflow.journal._writer import JournalWriter
 
 from .journals import Watched, begin, done, key_of, make, recalled, writing
 
 PROGRAM = """
 import os, sys
-from radical.asyncflow.journal import Journal, JournalWriter, run_begun
+from radical.asyncflow.journal._format import run_begun
+from radical.asyncflow.journal._writer import Journal, JournalWriter
 writer = JournalWriter(Journal(sys.argv[1]), run="r")
 writer.open()
 writer.append([run_begun("r", 1.0, "h", 1, "3", [])])

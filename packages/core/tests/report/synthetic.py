@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from radical.asyncflow import journal
 from radical.asyncflow.journal import (
     AttemptRecord,
     ErrorRecord,
     FunctionRecord,
     RunRecord,
     TaskRecord,
+    _format,
 )
 from radical.asyncflow.journal._format import HEADER
 
@@ -241,24 +241,24 @@ def write_journal(path: Path, *runs: RunRecord) -> Path:
 
 
 def _lines(run: RunRecord) -> Iterator[bytes]:
-    yield journal.run_begun(run.uid, run.begun, run.host, run.pid, run.python, run.program)
+    yield _format.run_begun(run.uid, run.begun, run.host, run.pid, run.python, run.program)
     for name, facts in run.backends.items():
-        yield journal.backend_up(name, str(facts["version"]), float(str(facts["up"])))
+        yield _format.backend_up(name, str(facts["version"]), float(str(facts["up"])))
     for function in run.functions.values():
-        yield journal.function_used(function)
+        yield _format.function_used(function)
     for task in run.tasks.values():
         yield from _task_lines(task)
     for name, facts in run.backends.items():
         if facts.get("down") is not None:
-            yield journal.backend_down(name, float(str(facts["down"])))
+            yield _format.backend_down(name, float(str(facts["down"])))
     if run.ended is not None:
-        yield journal.run_ended(run.ended, run.outcome)
+        yield _format.run_ended(run.ended, run.outcome)
 
 
 def _task_lines(task: TaskRecord) -> Iterator[bytes]:
     function = task.function.number
     for failed in task.failed:
-        yield journal.attempt_failed(
+        yield _format.attempt_failed(
             *(task.number, function, failed.started, failed.ended, failed.error),
             attempt=failed.attempt,
             worker=failed.worker,
@@ -272,10 +272,10 @@ def _task_lines(task: TaskRecord) -> Iterator[bytes]:
     }
     times = (task.added, task.ready, task.started)
     if task.state == "RUNNING":
-        yield journal.task_started(task.number, function, times, **shared)
+        yield _format.task_started(task.number, function, times, **shared)
     elif task.state != "PENDING":
-        result = "" if task.unstored is None else journal.unstored(task.unstored)
-        yield journal.task_ended(
+        result = "" if task.unstored is None else _format.unstored(task.unstored)
+        yield _format.task_ended(
             *(task.number, function, task.state, (*times, task.ended)),
             key=task.key,
             result=result or ('"value":1' if task.result_bytes is not None else ""),

@@ -7,7 +7,8 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from .._text import safe_str
-from ..journal import FunctionRecord, function_used
+from ..journal import FunctionRecord
+from ..journal._format import function_used
 from ..model import DEFAULT_RESOURCES, TaskKind, TaskSpec
 from .identity import Unidentified, content
 from .source import source_hash

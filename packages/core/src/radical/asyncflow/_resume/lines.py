@@ -8,11 +8,10 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from .. import journal
 from .._task.future import TaskFuture
 from .._text import cut_middle, safe_message
 from ..errors import ExecutableError
-from ..journal import ErrorRecord
+from ..journal import ErrorRecord, _format
 from ..model import TaskState
 from .entry import Entry
 
@@ -35,7 +34,7 @@ _SHORT.maxstring = _SHORT.maxother = 200
 def started_line(node: TaskFuture[Any]) -> bytes:
     """Return the line of a task that runs."""
     entry: Entry = node._entry
-    return journal.task_started(
+    return _format.task_started(
         node._number,
         entry.body.number,
         (entry.added, entry.ready, entry.started),
@@ -63,7 +62,7 @@ def done_line(node: TaskFuture[Any], entry: Entry, ended: float, result: str) ->
         or entry.why is not None
     ):
         return ended_line(node, TaskState.DONE, ended, result=result)
-    return journal.task_done(
+    return _format.task_done(
         node._number,
         entry.body.number,
         (entry.added, ready, started, ended),
@@ -79,7 +78,7 @@ def reused_line(node: TaskFuture[Any], entry: Entry, ended: float) -> bytes:
     plain = node._extras is None and not entry.after and entry.arguments is None
     if not plain or entry.key is None or entry.reused is None:
         return ended_line(node, TaskState.DONE, ended)
-    return journal.task_reused(
+    return _format.task_reused(
         node._number,
         entry.body.number,
         entry.added,
@@ -104,7 +103,7 @@ def ended_line(
     entry: Entry = node._entry
     executed = None if node._extras is None else node._extras.result
     printed = executed is not None and not node._spec.capture_stdio
-    return journal.task_ended(
+    return _format.task_ended(
         node._number,
         entry.body.number,
         state.name,

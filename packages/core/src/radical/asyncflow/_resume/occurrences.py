@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..journal import Recalled
+    from ..journal._recalled import Recalled
 
 __all__ = ["Occurrences"]
 

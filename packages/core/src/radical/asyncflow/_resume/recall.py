@@ -28,7 +28,7 @@ from .identity import LARGE, Unidentified, call_content, content, large, plain_c
 from .occurrences import Occurrences
 
 if TYPE_CHECKING:
-    from ..journal import JournalWriter
+    from ..journal._writer import JournalWriter
     from .entry import Entry
 
 __all__ = ["Recall"]

@@ -19,7 +19,6 @@ from socket import gethostname
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from .. import journal
 from .._dispatch.background import Background
 from .._dispatch.halt import halt
 from .._dispatch.outbox import Outbox
@@ -31,7 +30,8 @@ from .._text import safe_str
 from ..aside import in_thread
 from ..backend import RemoteValue
 from ..errors import JournalError
-from ..journal import Journal, JournalWriter, Record
+from ..journal import Journal, _format
+from ..journal._writer import JournalWriter, Record
 from ..model import ExecutableResult, TaskKind, TaskState
 from .bodies import Bodies
 from .entry import Entry
@@ -168,7 +168,7 @@ class Recorder:
             return False
         extras = node._extras
         outputs = extras.files.outputs if extras is not None and extras.files is not None else ()
-        scalar = None if outputs else journal.scalar(value)
+        scalar = None if outputs else _format.scalar(value)
         if scalar is not None:
             entry.stored = True
             number = self._append(done_line(node, entry, ended, scalar))
@@ -207,7 +207,7 @@ class Recorder:
                 files = describe(names, folder)
                 result = self._writer.store(value)
             except BaseException as error:
-                result = journal.unstored(safe_str(error))
+                result = _format.unstored(safe_str(error))
             node._entry.stored = not result.startswith('"unstored"')
             return ended_line(node, DONE, ended, result=result, files=files)
 
@@ -249,7 +249,7 @@ class Recorder:
         entry.started = entry.worker = None
 
         def line() -> bytes:
-            return journal.attempt_failed(
+            return _format.attempt_failed(
                 node._number,
                 function,
                 started,
@@ -327,12 +327,12 @@ class Recorder:
         self._run.observers.keep_time()
         python = ".".join(map(str, sys.version_info[:3]))
         uid = self._run.uid
-        line = journal.run_begun(uid, time(), gethostname(), os.getpid(), python, sys.argv)
+        line = _format.run_begun(uid, time(), gethostname(), os.getpid(), python, sys.argv)
         self._append(line)
 
     def backend_up(self, backend: ExecutionBackend) -> None:
         """Write that *backend* started."""
-        up = journal.backend_up(backend.name, _version(backend), monotonic() - self._began)
+        up = _format.backend_up(backend.name, _version(backend), monotonic() - self._began)
         self._append(up)
 
     def _on_failed(self, error: JournalError) -> None:
@@ -357,8 +357,8 @@ class Recorder:
         now = monotonic() - self._began
         with suppress(JournalError):  # it could not be opened, or is closed
             for name in self._run.lanes:
-                self._append(journal.backend_down(name, now))
-            self._append(journal.run_ended(now, outcome))
+                self._append(_format.backend_down(name, now))
+            self._append(_format.run_ended(now, outcome))
             self.flush()
         await in_thread(self._writer.close)
 
