@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ._task.future import TaskFuture
     from ._task.options import TaskOptions
     from .backend import BackendSpec, Capabilities, ExecutionBackend, hookimpl
+    from .deprecation import AsyncFlowDeprecationWarning
     from .engine import WorkflowEngine
     from .errors import (
         AsyncFlowError,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from .worker import cancelled, current_task
 
 __all__ = [
+    "AsyncFlowDeprecationWarning",
     "AsyncFlowError",
     "BackendBrokenError",
     "BackendError",
@@ -126,6 +128,7 @@ _MODULES = ("errors", "factory", "registry")
 
 _HOMES = {
     **{name: "errors" for name in __all__ if name.endswith("Error")},
+    "AsyncFlowDeprecationWarning": "deprecation",
     "BackendEvent": "events",
     "BackendSpec": "backend",
     "Capabilities": "backend",
