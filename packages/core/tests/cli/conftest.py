@@ -59,7 +59,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
             return CliRunner().invoke(command, args, prog_name="asyncflow")
         finally:
             command.commands = before
-            command._looked = False  # type: ignore[attr-defined]
+            command._plugins_added = False  # type: ignore[attr-defined]
             log.handlers[:], log.propagate = handlers, propagate
 
     return call

@@ -1,4 +1,4 @@
-"""Version, errors, plugins: what all verbs share."""
+"""Version, errors and plugins: what all commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from .conftest import Install, Invoke, Run
 
 PLUGINS = "radical.asyncflow.plugins"
-VERB = """
+COMMAND = """
     import click
     from radical.asyncflow import hookimpl
 
@@ -59,7 +59,7 @@ def test_version_imports_nothing_heavy() -> None:
         (["doctor", "nopo"], "Closest known names: noop"),
         (["doctor", "noop", "--set", "nonsense"], "not of the form key=value"),
         (["doctor", "noop", "--set", "a=1"], "it takes no settings"),
-        (["doctor", "--set", "a=1"], "name it"),
+        (["doctor", "--set", "a=1"], "needs a backend"),
         (["doctor", "--config", "no-such-file.toml"], "'no-such-file.toml' does not exist"),
     ],
 )
@@ -78,13 +78,13 @@ def test_debug_shows_the_traceback(invoke: Invoke) -> None:
     assert "Traceback" in result.stderr
 
 
-def test_plugin_adds_a_verb(invoke: Invoke, install: Install) -> None:
-    install(PLUGINS, "greeter", VERB)
+def test_plugin_adds_a_command(invoke: Invoke, install: Install) -> None:
+    install(PLUGINS, "greeter", COMMAND)
     assert invoke("greet").stdout == "hello from a plugin\n"
 
 
-def test_help_lists_the_verbs_of_plugins(invoke: Invoke, install: Install) -> None:
-    install(PLUGINS, "greeter", VERB)
+def test_help_lists_the_commands_of_plugins(invoke: Invoke, install: Install) -> None:
+    install(PLUGINS, "greeter", COMMAND)
     assert "Say hello." in invoke("--help").stdout
 
 
@@ -92,7 +92,7 @@ def test_help_lists_the_verbs_of_plugins(invoke: Invoke, install: Install) -> No
     ("code", "reason"),
     [
         ("raise OSError('no disk')", "no disk"),
-        (VERB + "        raise KeyError('half-way')\n", "half-way"),
+        (COMMAND + "        raise KeyError('half-way')\n", "half-way"),
     ],
     ids=["at import", "in its hook"],
 )
@@ -107,15 +107,15 @@ def test_broken_plugin_is_named_and_adds_nothing(
     assert "greet" not in result.stdout
 
 
-def test_plugin_cannot_take_a_verb_of_ours(invoke: Invoke, install: Install) -> None:
-    install(PLUGINS, "thief", VERB.replace("def greet", "def doctor"))
+def test_plugin_cannot_take_a_command_of_ours(invoke: Invoke, install: Install) -> None:
+    install(PLUGINS, "thief", COMMAND.replace("def greet", "def doctor"))
     result = invoke("--help")
-    assert "the verb 'doctor' of plugin thief" in result.stderr
+    assert "the command 'doctor' of plugin thief" in result.stderr
     assert "Say hello." not in result.stdout
 
 
-def test_error_of_a_plugin_verb_is_one_message(invoke: Invoke, install: Install) -> None:
-    install(PLUGINS, "greeter", VERB.replace('click.echo("hello from a plugin")', "1 / 0"))
+def test_error_of_a_plugin_command_is_one_message(invoke: Invoke, install: Install) -> None:
+    install(PLUGINS, "greeter", COMMAND.replace('click.echo("hello from a plugin")', "1 / 0"))
     result = invoke("greet")
     assert result.exit_code == 2
     assert "Error: ZeroDivisionError: division by zero" in result.stderr

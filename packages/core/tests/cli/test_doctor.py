@@ -21,7 +21,7 @@ class NoStart(ScriptedBackend):
 
 
 class Mute(ScriptedBackend):
-    """Takes tasks and never answers."""
+    """A backend that takes tasks and never answers."""
 
     def submit(self, batch: Any) -> None:
         pass
@@ -32,7 +32,7 @@ class Mute(ScriptedBackend):
 
 
 class Optimist(ScriptedBackend):
-    """Says that everything went well."""
+    """A backend that reports every task as done."""
 
     def submit(self, batch: Any) -> None:
         request: TaskRequest
@@ -47,7 +47,7 @@ class Asking(NoStart):
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The class that the test is parametrized with, registered for it alone."""
+    """Register the class that the test is parametrized with, for this test alone."""
     capabilities = ScriptedBackend(kinds=(TaskKind.FUNCTION,)).capabilities
     registry.register_backend("odd", request.param, capabilities=capabilities)
     yield "odd"
@@ -59,9 +59,9 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     [["noop"], ["concurrent"], ["concurrent", "--set", "executor_type=process"]],
     ids=" ".join,
 )
-def test_local_backends_are_well(invoke: Invoke, args: list[str]) -> None:
+def test_local_backends_have_no_problems(invoke: Invoke, args: list[str]) -> None:
     result = invoke("doctor", *args)
-    assert "All is well." in result.stdout
+    assert "No problems found." in result.stdout
     assert result.exit_code == 0
 
 
@@ -85,14 +85,14 @@ def test_backend_that_does_not_start_fails_with_its_reason(invoke: Invoke, backe
     result = invoke("doctor", backend)
     assert result.exit_code == 1
     assert "the head node does not answer" in result.stdout
-    assert "mend:" in result.stdout
+    assert "fix:" in result.stdout
 
 
 @pytest.mark.parametrize("backend", [Mute], indirect=True)
 def test_backend_that_never_answers_fails_in_time(invoke: Invoke, backend: str) -> None:
     result = invoke("doctor", backend, "--timeout", "0.2")
     assert result.exit_code == 1
-    assert "nothing came within 0.2 s" in result.stdout
+    assert "it was not done within 0.2 s" in result.stdout
 
 
 @pytest.mark.parametrize("backend", [Optimist], indirect=True)
@@ -120,7 +120,7 @@ def test_config_file_is_what_the_backend_starts_with(invoke: Invoke, tmp_path: P
     assert "did you mean 'max_workers'" in result.stderr
 
 
-def test_environment_is_well_without_a_file(invoke: Invoke) -> None:
+def test_environment_needs_no_file(invoke: Invoke) -> None:
     result = invoke("doctor")
     assert result.exit_code == 0
     assert "no asyncflow.toml" in result.stdout

@@ -52,7 +52,7 @@ def test_runs_as_json_count_the_states(invoke: Invoke, journal: Path) -> None:
 
 def test_a_journal_without_runs_says_so(invoke: Invoke, tmp_path: Path) -> None:
     path = write_journal(tmp_path / "empty")
-    assert "holds no run yet" in invoke("runs", "--journal", str(path)).stdout
+    assert "holds no runs yet" in invoke("runs", "--journal", str(path)).stdout
 
 
 def test_the_option_counts_for_more_than_the_environment(
@@ -88,7 +88,7 @@ def test_what_is_damaged_is_warned_of_and_the_rest_is_shown(invoke: Invoke, jour
     journal.write_bytes(b"".join(lines))
     result = invoke("runs")
     assert result.exit_code == 0
-    assert "is damaged, and line 21" in result.stderr
+    assert "is damaged: line 21" in result.stderr
     assert "run.aabb0002" in result.stdout
 
 
@@ -159,7 +159,7 @@ def test_logs_of_a_name_that_many_tasks_have_asks_for_a_number(
 ) -> None:
     result = invoke("logs", "aaaa", "prepare")
     assert result.exit_code == 2
-    assert "name one by number: " in result.stderr
+    assert "give a number; " in result.stderr
 
 
 def test_an_unknown_task_is_refused_with_the_names_there_are(invoke: Invoke, journal: Path) -> None:

@@ -123,14 +123,14 @@ def test_thousands_of_names_become_a_few_boxes_and_rows(page: Page, save: Save) 
 
 def test_a_run_without_tasks_opens(page: Page, save: Save) -> None:
     page.open(save(RunRecord("run.0", 0.0)))
-    assert "called no task" in page.text("#summary")
+    assert "called no tasks" in page.text("#summary")
     assert page.errors == []
 
 
 def test_a_killed_run_shows_what_ran_when_it_died(page: Page, save: Save) -> None:
     run = synthetic(200, seed=3, killed=0.5)
     page.open(save(run))
-    assert "killed, or running still" in page.text("h1")
+    assert "killed, or still running" in page.text("h1")
     running = sum(task.state == "RUNNING" for task in run.tasks.values())
     assert running
     assert f"{running} running" in page.text("#summary .legend")

@@ -91,7 +91,7 @@ def test_retries_and_failures_are_instant_events() -> None:
 
 
 def test_arrows_pair_up_and_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_trace, "FLOWS", 7)
+    monkeypatch.setattr(_trace, "MAX_ARROWS", 7)
     run = synthetic(200, seed=6)
     arrows = [event for event in events(run) if event["ph"] in "sf"]
     assert Counter(event["ph"] for event in arrows) == {"s": 7, "f": 7}

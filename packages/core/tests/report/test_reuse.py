@@ -38,7 +38,7 @@ def reasons(earlier: RunRecord | None, *tasks: TaskRecord) -> tuple[str, ...]:
 
 def test_a_reused_task_names_where_its_result_is_from() -> None:
     assert reasons(before(), REUSED) == (
-        "the same call, task.000001 of run.a, had its result in the journal already",
+        "the journal already had the result of the same call, task.000001 of run.a",
     )
 
 
@@ -80,7 +80,7 @@ def test_changed_arguments_are_what_remains() -> None:
 
 def test_a_key_of_the_user_s_own_is_named() -> None:
     (reason,) = reasons(before(), REUSED, done(2, FIT._replace(cache="key"), "k3", 1))
-    assert reason == "its cache_key gives another key than in run.a"
+    assert reason == "its cache_key differs from that in run.a"
 
 
 def test_cache_false_is_named() -> None:
@@ -96,7 +96,7 @@ def test_a_block_always_runs() -> None:
 def test_a_changed_dependency_is_named_with_its_own_reason() -> None:
     load = done(1, LOAD._replace(source="dd" * 16), "k8")
     assert reasons(before(), load, done(2, FIT, "k9", 1)) == (
-        "it depends on task.000001 (load), which ran anew: "
+        "it depends on task.000001 (load), which ran again: "
         "its source changed since run.a (aaaaaaaa → dddddddd)",
     )
 
@@ -106,7 +106,7 @@ def test_the_root_of_a_chain_of_changes_is_named() -> None:
     load = LOAD._replace(version="7")
     tasks = [done(1, load, "c1"), done(2, LOAD, "c2", 1), done(3, LOAD, "c3", 2)]
     (reason,) = reasons(earlier, *tasks)
-    assert reason.startswith("it depends on task.000002 (load), which is another than before")
+    assert reason.startswith("it depends on task.000002 (load), which changed because of")
     assert "because of task.000001 (load): its declared version changed" in reason
 
 
@@ -157,4 +157,6 @@ def test_arguments_that_have_no_content_are_told() -> None:
 def test_a_task_that_never_ran_because_of_another_says_so() -> None:
     error = ErrorRecord("radical.asyncflow.errors.DependencyFailureError", "task 1 failed")
     task = done(2, FIT, None, 1)._replace(state="FAILED", error=error)
-    assert reasons(before(), REUSED, task) == ("it was not run: a task that it depends on failed",)
+    assert reasons(before(), REUSED, task) == (
+        "it did not run, because a task that it depends on failed",
+    )

@@ -86,4 +86,4 @@ def asyncflow_carrier(run: str) -> Carrier | None:
 
 @hookspec
 def asyncflow_cli(group: click.Group) -> None:
-    """Add verbs to the ``asyncflow`` command."""
+    """Add commands to ``asyncflow``."""

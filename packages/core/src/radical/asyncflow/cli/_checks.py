@@ -1,4 +1,4 @@
-"""Checks and their outcomes; those of a backend run one task of each kind on it."""
+"""The checks of ``asyncflow doctor``; those of a backend run one task of each kind on it."""
 
 from __future__ import annotations
 
@@ -28,38 +28,40 @@ __all__ = ["Checks", "examine"]
 
 
 class CheckError(Exception):
-    """A check came out wrong: *args* are what is wrong, and how to mend it."""
+    """A failed check: *args* are the reason, and how to fix it."""
 
 
 class Checks:
-    """Outcomes, shown one by one.
+    """The outcomes of checks, each shown as soon as it is there.
 
     Attributes:
-        failed: how many were not well.
+        failed: the number of failed checks.
     """
 
     def __init__(self) -> None:
         self.failed = 0
 
     def ok(self, what: str, detail: str = "") -> None:
+        """Show a check that passed."""
         self._show("ok", "green", what, detail)
 
     def note(self, what: str, detail: str = "") -> None:
-        """Something to know, neither good nor bad."""
+        """Show a fact that is neither good nor bad."""
         self._show("-", "", what, detail)
 
-    def fail(self, what: str, wrong: str, mend: str = "") -> None:
+    def fail(self, what: str, why: str, fix: str = "") -> None:
+        """Show a check that failed, why it did, and how to fix that."""
         self.failed += 1
         self._show("failed", "red", what, "")
-        for title, text in (("what", wrong), ("mend", mend)):
+        for title, text in (("why", why), ("fix", fix)):
             for place, line in enumerate(filter(str.strip, text.splitlines())):
                 head = "" if place else f"{title}:"
                 click.echo(f"          {head:<6}{printable(line)}")
 
     def conclude(self) -> None:
-        """Say how it went."""
+        """Show the sum of all outcomes."""
         if not self.failed:
-            click.secho("\nAll is well.", fg="green")
+            click.secho("\nNo problems found.", fg="green")
         else:
             checks = "check" if self.failed == 1 else "checks"
             click.secho(f"\n{self.failed} {checks} failed.", fg="red")
@@ -77,7 +79,7 @@ async def examine(backend: ExecutionBackend, checks: Checks, limit: float) -> No
     """Start *backend*, run the checks that its capabilities allow, and shut it down.
 
     Args:
-        limit: seconds that each check may take.
+        limit: the most seconds that each check may take.
     """
     engines: list[WorkflowEngine] = []
 
@@ -97,35 +99,39 @@ async def examine(backend: ExecutionBackend, checks: Checks, limit: float) -> No
 def _plan(
     flow: WorkflowEngine, backend: ExecutionBackend
 ) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-    """What there is to check, with the words for it."""
-    able = backend.capabilities
-    tasks = _Tasks(flow, really=able.executes)
+    """Return the checks that the capabilities of *backend* allow, each with its title."""
+    supported = backend.capabilities
+    tasks = _Tasks(flow, executes=supported.executes)
     plan: list[tuple[str, Callable[[], Awaitable[None]]]] = []
-    if TaskKind.FUNCTION in able.kinds:
+    if TaskKind.FUNCTION in supported.kinds:
         plan += [("runs a function", tasks.function), ("runs an async function", tasks.coroutine)]
-        if able.executes:
+        if supported.executes:
             plan += [
                 ("reports a function's failure", tasks.failure),
                 ("cancels a function", tasks.cancelled_function),
             ]
-    if TaskKind.EXECUTABLE in able.kinds:
+    if TaskKind.EXECUTABLE in supported.kinds:
         plan.append(("runs an executable", tasks.executable))
-        if able.executes:
+        if supported.executes:
             plan += [
                 ("reports an executable's failure", tasks.exit_code),
                 ("cancels an executable", tasks.cancelled_executable),
             ]
-    if TaskKind.PROMPT in able.kinds:
+    if TaskKind.PROMPT in supported.kinds:
         plan.append(("answers a prompt", tasks.prompt))
     return plan
 
 
 class _Tasks:
-    """One task each; each raises CheckError if it ends in another way than it must."""
+    """The checks that run one task each, and raise CheckError if it does not end as it must.
 
-    def __init__(self, flow: WorkflowEngine, *, really: bool) -> None:
+    Args:
+        executes: the backend runs tasks, so that their results can be compared.
+    """
+
+    def __init__(self, flow: WorkflowEngine, *, executes: bool) -> None:
         self._flow = flow
-        self._really = really
+        self._executes = executes
 
     async def function(self) -> None:
         self._expect(await self._flow.function_task(_probes.add)(40, 2), 42)
@@ -138,7 +144,8 @@ class _Tasks:
             await self._flow.function_task(_probes.fail)()
         except ValueError as error:
             if str(error) != _probes.FAILURE:
-                raise CheckError(f"the exception's text became {str(error)!r}", _REPORT) from error
+                text = f"the text of the exception became {str(error)!r}"
+                raise CheckError(text, _REPORT) from error
         else:
             raise CheckError("a function that raises was reported as done", _REPORT)
 
@@ -153,10 +160,10 @@ class _Tasks:
                 text = f"exit code 3 became {error.exit_code}"
                 raise CheckError(text, _REPORT) from error
         else:
-            raise CheckError("a command that ends with exit code 3 was reported as done", _REPORT)
+            raise CheckError("a command with the exit code 3 was reported as done", _REPORT)
 
     async def prompt(self) -> None:
-        await self._flow.prompt_task(name="prompt")(_say(_probes.PROMPT))()
+        await self._flow.prompt_task(name="prompt")(_returning(_probes.PROMPT))()
 
     async def cancelled_function(self) -> None:
         await self._cancelled(self._flow.function_task(_probes.wait)())
@@ -165,12 +172,12 @@ class _Tasks:
         await self._cancelled(self._command(_probes.PATIENT_COMMAND)())
 
     def _command(self, line: str) -> Callable[[], Any]:
-        return self._flow.executable_task(name="executable")(_say(line))
+        return self._flow.executable_task(name="executable")(_returning(line))
 
     async def _cancelled(self, future: Any) -> None:
-        """Cancel *future* when it runs, or after two seconds if nobody says that it does."""
+        """Cancel *future* when it runs, or after two seconds if no backend says that it runs."""
         running = asyncio.Event()
-        stop = self._flow.observe(lambda events: _notice(events, running))
+        stop = self._flow.observe(lambda events: _set_if_running(events, running))
         try:
             async with asyncio.timeout(2):
                 await running.wait()
@@ -181,19 +188,19 @@ class _Tasks:
         future.cancel()
         await asyncio.wait([future])
         if not future.cancelled():
-            raise CheckError(f"a task that was cancelled ended as {future.state}", _REPORT)
+            raise CheckError(f"a cancelled task ended as {future.state}", _REPORT)
 
     def _expect(self, value: object, expected: object) -> None:
-        if self._really and value != expected:
+        if self._executes and value != expected:
             raise CheckError(f"the result is {value!r}, not {expected!r}", _REPORT)
 
 
-def _notice(events: Sequence[Event], running: asyncio.Event) -> None:
+def _set_if_running(events: Sequence[Event], running: asyncio.Event) -> None:
     if any(event.state is TaskState.RUNNING for event in events):
         running.set()
 
 
-def _say(text: str) -> Callable[[], Awaitable[str]]:
+def _returning(text: str) -> Callable[[], Awaitable[str]]:
     async def body() -> str:
         return text
 
@@ -220,24 +227,27 @@ _REPORT = "The backend breaks its contract: report this to its authors."
 
 
 def _diagnosis(error: Exception, limit: float, took: float) -> tuple[str, str]:
-    """What is wrong, and how to mend it."""
+    """Return why the check failed, and how to fix it."""
     if isinstance(error, CheckError):
         return str(error.args[0]), str(error.args[1])
     if isinstance(error, TimeoutError) and took >= limit:
         return (
-            f"nothing came within {limit:g} s",
-            "See whether it has free workers, and whether they can reach this machine; "
-            "or allow it more time: --timeout SECONDS.",
+            f"it was not done within {limit:g} s",
+            "Check that it has free workers and that they can reach this machine, "
+            "or give it more time with --timeout SECONDS.",
         )
     text = str(error) if isinstance(error, AsyncFlowError) else safe_str(error)
     if error.__cause__ is not None and safe_message(error.__cause__) not in text:
-        text += f"\nbecause {safe_str(error.__cause__)}"
+        text += f"\ncaused by {safe_str(error.__cause__)}"
     if isinstance(error, BackendStartError):
-        return text, "Check the settings (asyncflow backends show), with --set or --config."
+        return text, "Correct its settings (asyncflow backends show NAME) with --set or --config."
     if isinstance(error, SerializationError):
-        return text, "Use the same versions of Python, radical.asyncflow and cloudpickle there."
+        return (
+            text,
+            "Use the same Python, radical.asyncflow and cloudpickle on the workers as here.",
+        )
     if isinstance(error, WorkerLostError):
-        return text, "See the worker's own log; often it was short of memory."
+        return text, "Read the log of the worker; often it ran out of memory."
     if isinstance(error, ImportError):
-        return text, "Install on the workers what is installed here."
+        return text, "Install the same packages on the workers as here."
     return text, "--debug shows where it was raised."

@@ -1,4 +1,4 @@
-"""The group of verbs, and what becomes of errors: one message, exit code 2."""
+"""The group of all commands; it turns errors into one message and the exit code 2."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .runs import runs, show
 __all__ = ["command", "main"]
 
 
-class Verbs(click.Group):
-    """Verbs of ours, and those of plugins, which are loaded when they can matter."""
+class Commands(click.Group):
+    """Our own commands, and those of plugins, which are loaded only where they can matter."""
 
-    _looked = False
+    _plugins_added = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._add_plugins()
@@ -39,25 +39,25 @@ class Verbs(click.Group):
         return super().get_command(ctx, cmd_name)
 
     def _add_plugins(self) -> None:
-        if self._looked:
+        if self._plugins_added:
             return
-        self._looked = True
+        self._plugins_added = True
         from .._discovery.registry import registry
 
         show_log()
         for plugin, hook in registry.hooks("asyncflow_cli"):
-            # A group of its own, so that a plugin that fails half-way adds nothing.
-            verbs = click.Group(plugin)
+            # Each has a group of its own: a plugin that fails half-way must add nothing.
+            group = click.Group(plugin)
             try:
-                hook(group=verbs)
+                hook(group=group)
             except Exception as error:
-                warn(f"the verbs of plugin {plugin} are left out", error)
+                warn(f"the commands of plugin {plugin} are left out", error)
                 continue
-            for name, verb in verbs.commands.items():
+            for name, added in group.commands.items():
                 if name in self.commands:
-                    warn(f"the verb {name!r} of plugin {plugin} is left out: there is one")
+                    warn(f"the command {name!r} of plugin {plugin} is left out: the name is taken")
                 else:
-                    self.add_command(verb, name)
+                    self.add_command(added, name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -78,11 +78,11 @@ class Verbs(click.Group):
             ctx.exit(WRONG)
 
 
-@click.group("asyncflow", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("asyncflow", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="asyncflow %(version)s")
 @debug_option
 def command() -> None:
-    """Run workflows, and see what they can run on."""
+    """Run workflows, look at their runs, and find the backends that can run them."""
 
 
 command.add_command(backends)
@@ -97,5 +97,5 @@ command.add_command(report)
 
 @public("radical.asyncflow.cli")
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command with *args* (those of the process by default); ends the program."""
+    """Run the command with *args*, by default those of the process, and end the program."""
     command.main(args, prog_name="asyncflow")

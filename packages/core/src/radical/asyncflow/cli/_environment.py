@@ -1,4 +1,4 @@
-"""Options that choose backends, passed on as the environment that an engine reads."""
+"""The options that choose backends; engines read them from the environment."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def choice_options(function: F) -> F:
             "settings",
             multiple=True,
             metavar="KEY=VALUE",
-            help="A setting of the backend; may be given several times.",
+            help="A setting of the backend; may be repeated.",
         ),
-        click.option("--profile", metavar="NAME", help="A profile of asyncflow.toml."),
+        click.option("--profile", metavar="NAME", help="A profile in asyncflow.toml."),
         click.option(
             "--config",
             metavar="FILE",
             type=click.Path(exists=True, dir_okay=False, readable=True),
-            help="A file of profiles, instead of the nearest asyncflow.toml.",
+            help="A file of profiles to read instead of the nearest asyncflow.toml.",
         ),
     ):
         function = option(function)
@@ -43,9 +43,9 @@ def set_environment(
     journal: str | None = None,
     walltime: str | None = None,
 ) -> None:
-    """Let every engine of this process that is given no backend follow the options.
+    """Have every engine of this process that names no backend follow these options.
 
-    They count for more than what the environment says already.
+    They override what the environment says already.
 
     Raises:
         ConfigurationError: a setting is not of the form key=value.
@@ -66,6 +66,6 @@ def set_environment(
     if SET in variables:
         variables[SET] = json.dumps(overlay(inherited(), json.loads(variables[SET])))
     if profile is not None and backend is None:
-        # A backend by name counts for more than a profile, wherever each comes from.
+        # A backend that is named overrides any profile, so the inherited name must go.
         os.environ.pop(BACKEND, None)
     os.environ.update(variables)

@@ -1,4 +1,4 @@
-"""What all verbs share: tables, messages, exit codes, the log on stderr."""
+"""The output that all commands share: tables, messages, exit codes, the log on stderr."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 FAILED = 1
-"""Exit code: something that was checked is not well."""
+"""The exit code when a check failed."""
 
 WRONG = 2
-"""Exit code: the command could not do what it was asked to."""
+"""The exit code when the command could not do what it was told to."""
 
 INTERRUPTED = 130
-"""Exit code: Ctrl-C, as a shell reports it."""
+"""The exit code after Ctrl-C, as a shell reports it."""
 
 STYLES = {"available": "green", "not-installed": "dim", "ok": "green"}
 
@@ -41,7 +41,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def debug_option(function: F) -> F:
-    """Add ``--debug``, which may stand behind ``asyncflow`` and behind the verb."""
+    """Add ``--debug``, which may follow ``asyncflow`` or the name of the command."""
 
     def note(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.meta[_DEBUG] = value or ctx.meta.get(_DEBUG, False)
@@ -51,18 +51,18 @@ def debug_option(function: F) -> F:
         is_flag=True,
         expose_value=False,
         callback=note,
-        help="Show tracebacks of errors.",
+        help="Show the tracebacks of errors.",
     )(function)
 
 
 def debugging() -> bool:
-    """Whether ``--debug`` was given."""
+    """Tell whether ``--debug`` was given."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(_DEBUG, False))
 
 
 def warn(text: str, error: BaseException | None = None) -> None:
-    """One line on stderr; with ``--debug`` the traceback of *error* too."""
+    """Write *text* and *error* as one line to stderr; with ``--debug`` add the traceback."""
     if error is not None:
         text += f": {safe_str(error)}"
     click.echo(f"{click.style('Warning:', fg='yellow')} {text}", err=True)
@@ -71,7 +71,7 @@ def warn(text: str, error: BaseException | None = None) -> None:
 
 
 class _Log(logging.Handler):
-    """The project's log as one-line warnings."""
+    """The log of the project, as warnings of one line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -81,7 +81,7 @@ class _Log(logging.Handler):
 
 
 def show_log() -> None:
-    """Show what the project's log warns of in our own way, once."""
+    """Show warnings of the project's log in our own way; further calls do nothing."""
     log = logging.getLogger("radical.asyncflow")
     if not any(isinstance(handler, _Log) for handler in log.handlers):
         log.addHandler(_Log(logging.WARNING))
@@ -89,16 +89,16 @@ def show_log() -> None:
 
 
 def print_json(value: Any) -> None:
-    """*value* on stdout."""
+    """Write *value* to stdout."""
     import json
 
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> None:
-    """A table that fits a terminal; in a pipe or a file aligned text, one line a row.
+    """Print a table that fits the terminal; into a pipe or a file, one aligned line for each row.
 
-    The last column takes what room there is, and is folded there on a terminal.
+    On a terminal the last column gets the room that is left, and its text is folded.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
@@ -133,7 +133,7 @@ def _print_rich(heads: Sequence[str], cells: list[list[str]], indent: int) -> No
 
 
 def _widths(heads: Sequence[str], cells: list[list[str]], room: int) -> list[int]:
-    """Of each column what it needs, as long as the last has 30; the widest gives way."""
+    """Give each column what it needs; shorten the widest until 30 are left for the last one."""
     from rich.cells import cell_len
 
     widths = [max(map(cell_len, column)) for column in zip(heads, *cells, strict=True)]

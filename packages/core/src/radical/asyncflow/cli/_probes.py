@@ -1,4 +1,4 @@
-"""What ``asyncflow doctor`` has a backend run; apart, so that a worker imports nothing else."""
+"""The tasks that ``asyncflow doctor`` runs; in a module that a worker can import alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fail() -> None:
 
 
 def wait() -> None:
-    """Until it is cancelled, or ten minutes are over."""
+    """Wait to be cancelled, ten minutes at most."""
     end = time.monotonic() + 600
     while not cancelled() and time.monotonic() < end:
         time.sleep(0.02)

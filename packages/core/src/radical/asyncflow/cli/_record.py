@@ -1,4 +1,4 @@
-"""What the verbs that read a journal share: which journal, which run, which task."""
+"""The journal, the run and the task that a user names: shared by all commands that read them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LAST", "find_journal", "find_run", "find_tasks", "journal_option", "load", "one_task"]
 
-JOURNAL = "ASYNCFLOW_JOURNAL"
-DEFAULT = "asyncflow.journal"
+JOURNAL_VARIABLE = "ASYNCFLOW_JOURNAL"
+DEFAULT_JOURNAL = "asyncflow.journal"
 
 LAST = "last"
 """What a user writes for the run that began last."""
 
-SHOWN = 5
+MAX_NAMED = 5
+"""The most runs, tasks or lines that a message names."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,51 +34,51 @@ def journal_option(function: F) -> F:
     return click.option(
         "--journal",
         metavar="PATH",
-        help=f"The journal; by default what {JOURNAL} names, or ./{DEFAULT}.",
+        help=f"The journal; by default that of {JOURNAL_VARIABLE}, or ./{DEFAULT_JOURNAL}.",
     )(function)
 
 
 def find_journal(given: str | None) -> str:
-    """Path of the journal to read.
+    """Return the path of the journal to read.
 
     Raises:
         ConfigurationError: there is none.
     """
-    path = given or os.environ.get(JOURNAL) or DEFAULT
+    path = given or os.environ.get(JOURNAL_VARIABLE) or DEFAULT_JOURNAL
     if not Path(path).exists():
         raise ConfigurationError(
-            f"there is no journal {path}: name one with --journal PATH or {JOURNAL}; "
-            "asyncflow run --journal PATH SCRIPT writes one"
+            f"there is no journal {path}: name one with --journal PATH or {JOURNAL_VARIABLE}, "
+            "or write one with asyncflow run --journal PATH SCRIPT"
         )
     return path
 
 
 def load(path: str) -> tuple[RunRecord, ...]:
-    """The runs in the journal, the oldest first; what is damaged in it is warned of.
+    """Return the runs in the journal, the oldest first, and warn of damaged lines.
 
     Raises:
-        JournalError: it cannot be read.
+        JournalError: the journal cannot be read.
     """
     from ..journal import read
 
     damage: list[Damage] = []
     runs = read(path, damage=damage)
     if damage:
-        lines = ", ".join(f"{each.line} ({each.reason})" for each in damage[:SHOWN])
-        more = f" and {len(damage) - SHOWN} more" if len(damage) > SHOWN else ""
+        lines = ", ".join(f"{each.line} ({each.reason})" for each in damage[:MAX_NAMED])
+        more = f" and {len(damage) - MAX_NAMED} more" if len(damage) > MAX_NAMED else ""
         word = "line" if len(damage) == 1 else "lines"
-        warn(f"journal {path} is damaged, and {word} {lines}{more} left out")
+        warn(f"journal {path} is damaged: {word} {lines}{more} left out")
     return runs
 
 
 def find_run(given: str, journal: str | None) -> tuple[tuple[RunRecord, ...], RunRecord]:
-    """All runs of the journal, and the one that is meant.
+    """Return all runs of the journal, and the one that *given* names.
 
     Args:
-        given: a run's uid, the beginning of one, ``last``, or a journal's path.
+        given: the uid of a run or its beginning, ``last``, or the path of a journal.
 
     Raises:
-        ConfigurationError: no run is meant, or several.
+        ConfigurationError: it names no run, or several.
         JournalError: the journal cannot be read.
     """
     if journal is None and given != LAST and Path(given).is_file():
@@ -85,7 +86,7 @@ def find_run(given: str, journal: str | None) -> tuple[tuple[RunRecord, ...], Ru
     path = find_journal(journal)
     runs = load(path)
     if not runs:
-        raise ConfigurationError(f"journal {path} holds no run yet")
+        raise ConfigurationError(f"journal {path} holds no runs yet")
     if given == LAST:
         return runs, runs[-1]
     exact = [run for run in runs if run.uid == given]
@@ -97,21 +98,21 @@ def find_run(given: str, journal: str | None) -> tuple[tuple[RunRecord, ...], Ru
         return runs, alike[0]
     if alike:
         raise ConfigurationError(
-            f"{given!r} may mean several runs: {_some([run.uid for run in alike])}"
+            f"{given!r} is the beginning of several runs: {_sample([run.uid for run in alike])}"
         )
     raise ConfigurationError(
-        f"journal {path} has no run {given!r}; it has {_some([run.uid for run in runs])}"
+        f"journal {path} has no run {given!r}; it has {_sample([run.uid for run in runs])}"
     )
 
 
 def find_tasks(run: RunRecord, given: str) -> list[TaskRecord]:
-    """The task of that number, or all of that name.
+    """Return the task with the number *given*, or all tasks of that name.
 
     Args:
         given: ``task.000012``, ``12``, or a name.
 
     Raises:
-        ConfigurationError: there is none.
+        ConfigurationError: the run has no such task.
     """
     named = [task for task in run.tasks.values() if task.name == given]
     digits = given.removeprefix("task.")
@@ -119,36 +120,36 @@ def find_tasks(run: RunRecord, given: str) -> list[TaskRecord]:
         task = run.tasks.get(int(digits))
         if task is None:
             raise ConfigurationError(
-                f"run {run.uid} has no task {given}; the journal has {len(run.tasks):,} of them"
+                f"run {run.uid} has no task {given}; the journal has {len(run.tasks):,} tasks of it"
             )
         return [task]
     if not named:
         names = dict.fromkeys(task.name for task in run.tasks.values())
         raise ConfigurationError(
-            f"run {run.uid} has no task named {given!r}; its tasks are {_some([*names])}"
+            f"run {run.uid} has no task named {given!r}; its tasks are {_sample([*names])}"
         )
     return named
 
 
 def one_task(run: RunRecord, given: str) -> TaskRecord:
-    """The only task that *given* names; of several the only one that failed.
+    """Return the only task that *given* names, or the only one of them that failed.
 
     Raises:
-        ConfigurationError: there is none, or it may be several.
+        ConfigurationError: there is no such task, or there are several.
     """
     tasks = find_tasks(run, given)
     failed = [task for task in tasks if task.state == "FAILED"]
     for choice in (tasks, failed):
         if len(choice) == 1:
             return choice[0]
-    ids = _some([task.id for task in failed or tasks])
-    what = f"{len(failed)} of them failed: {ids}" if failed else ids
-    raise ConfigurationError(f"{len(tasks)} tasks are named {given!r}; name one by number: {what}")
+    ids = _sample([task.id for task in failed or tasks])
+    known = f"{len(failed)} of them failed: {ids}" if failed else ids
+    raise ConfigurationError(f"{len(tasks)} tasks are named {given!r}: give a number; {known}")
 
 
-def _some(words: Sequence[str]) -> str:
-    """The last few of *words*."""
+def _sample(words: Sequence[str]) -> str:
+    """Return the last few of *words*, and how many there are besides."""
     if not words:
         return "none"
-    shown = ", ".join(words[-SHOWN:])
-    return f"{shown} and {len(words) - SHOWN} more" if len(words) > SHOWN else shown
+    shown = ", ".join(words[-MAX_NAMED:])
+    return f"{shown} and {len(words) - MAX_NAMED} more" if len(words) > MAX_NAMED else shown

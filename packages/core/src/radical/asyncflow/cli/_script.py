@@ -25,7 +25,7 @@ from ._output import INTERRUPTED, WRONG
 
 __all__ = ["Script"]
 
-SETTINGS = (
+CLEAR_ERRORS = (
     ConfigurationError,
     BackendNotFoundError,
     BackendBrokenError,
@@ -33,14 +33,13 @@ SETTINGS = (
     BackendStartError,
     JournalError,
 )
-"""Errors that say all there is to say: where they were raised is of no interest."""
+"""Errors whose message is enough: nobody needs to see where they were raised."""
 
-
-HERE = Path(__file__).parent
+OWN_FOLDER = Path(__file__).parent
 
 
 class Script:
-    """The program *path* (``-`` for stdin) and its arguments."""
+    """The program *path* (``-`` is stdin) and its arguments."""
 
     def __init__(self, path: str, args: Sequence[str]) -> None:
         self._path = path
@@ -49,15 +48,18 @@ class Script:
         self._name = "<stdin>" if self._stdin else os.path.abspath(path)  # noqa: PTH100
 
     def run(self) -> None:
-        """Run it to its end; afterwards this process is that program's.  Raises what it raises."""
+        """Run the program to its end, and let its errors through.
+
+        Afterwards ``__main__`` and ``sys.argv`` of this process are those of the program.
+        """
         source = self._source()
         self._become_main()
         code = compile(source, self._name, "exec", dont_inherit=True)
         exec(code, sys.modules["__main__"].__dict__)
 
     def report(self, error: BaseException, *, debug: bool) -> int:
-        """Tell the user of the *error* that ended it.  Returns the exit code."""
-        from ..engine._preemption import EXIT_CODE, is_preemption  # here: few programs get to this
+        """Tell the user which *error* ended the program, and return the exit code."""
+        from ..engine._preemption import EXIT_CODE, is_preemption  # here: few programs end so
 
         if isinstance(error, KeyboardInterrupt):
             if debug:
@@ -69,7 +71,7 @@ class Script:
                 self._show(error)
             click.echo(f"Stopped: {_first(error)}", err=True)
             return EXIT_CODE
-        if isinstance(error, SETTINGS):
+        if isinstance(error, CLEAR_ERRORS):
             if debug:
                 self._show(error)
             else:
@@ -98,14 +100,14 @@ class Script:
             sys.path[0] = folder
 
     def _show(self, error: BaseException) -> None:
-        """As the interpreter shows an error that nobody caught, without our own frames."""
+        """Show *error* as the interpreter shows one that nobody caught, without our own frames."""
         trace = error.__traceback__
-        while trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == HERE:
+        while trace is not None and Path(trace.tb_frame.f_code.co_filename).parent == OWN_FOLDER:
             trace = trace.tb_next
         sys.excepthook(type(error), error.with_traceback(trace), trace)
 
     def _where(self, error: BaseException) -> str:
-        """The line of the script that led to *error*."""
+        """Return the line of the script that led to *error*."""
         lines = [
             line
             for frame, line in traceback.walk_tb(error.__traceback__)
@@ -115,7 +117,7 @@ class Script:
 
 
 def _first(error: BaseException) -> BaseException:
-    """The first of those that *error* groups, or itself."""
+    """Return the first error in the group *error*, or *error* itself if it is no group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""``asyncflow backends``: which there are, and what one of them takes and can do."""
+"""``asyncflow backends``: the list of backends, and the settings and capabilities of one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._output import debug_option, print_json, print_table, show_log
 
 __all__ = ["backends"]
 
-_JSON = {
+_PYTHON_TYPES = {
     "integer": "int",
     "number": "float",
     "string": "str",
@@ -21,30 +21,30 @@ _JSON = {
     "object": "dict",
     "array": "list",
 }
-_ABILITIES = {
+_CAPABILITY_TITLES = {
     "kinds": "runs",
     "resources": "honours",
-    "kills_running": "can stop running",
+    "kills_running": "stops running tasks",
     "native_dependencies": "orders tasks itself",
-    "chains": "goes on with chains",
+    "chains": "runs chains of tasks",
     "remote_results": "keeps results remote",
-    "pickles": "pickles what it runs",
+    "pickles": "pickles functions",
     "isolates": "survives a dead worker",
     "service": "runs services",
-    "executes": "executes",
+    "executes": "executes tasks",
 }
 
 
 @click.group()
 def backends() -> None:
-    """See which backends there are."""
+    """List the backends, or show one of them."""
 
 
 @backends.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print the listing as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @debug_option
 def list_backends(as_json: bool) -> None:
-    """List the backends, and how to get those that are missing."""
+    """List the backends, and say how to install those that are missing."""
     from .._discovery.registry import registry
 
     show_log()
@@ -74,7 +74,7 @@ def list_backends(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @debug_option
 def show(name: str, as_json: bool) -> None:
-    """Show the settings, the capabilities and the versions of the backend NAME."""
+    """Show the settings, capabilities and versions of the backend NAME."""
     from .._discovery.registry import registry
 
     show_log()
@@ -87,14 +87,14 @@ def show(name: str, as_json: bool) -> None:
     print_table(("", ""), list(_facts(facts)))
     if "capabilities" in facts:
         click.secho("\nCapabilities", bold=True)
-        print_table(("", ""), list(_abilities(facts["capabilities"])), indent=2)
+        print_table(("", ""), list(_capabilities(facts["capabilities"])), indent=2)
     if "config_schema" in facts:
         click.secho("\nSettings", bold=True)
         rows = list(_settings(facts["config_schema"] or {}))
         if rows:
             print_table(("KEY", "TYPE", "DEFAULT", "DESCRIPTION"), rows, indent=2)
         else:
-            click.echo("  It takes none.")
+            click.echo("  This backend has no settings.")
 
 
 def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -106,14 +106,14 @@ def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if facts["distribution"]:
         yield "distribution", f"{facts['distribution']} {facts['version'] or ''}".rstrip()
     if "api_version" in facts:
-        yield "contract", f"{facts['api_version']} (the core's: {facts['core_api_version']})"
+        yield "contract", f"{facts['api_version']} (of the core: {facts['core_api_version']})"
     yield "core", facts["core_version"]
     if facts.get("requirements"):
         yield "requires", ", ".join(facts["requirements"])
 
 
-def _abilities(capabilities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, title in _ABILITIES.items():
+def _capabilities(capabilities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, title in _CAPABILITY_TITLES.items():
         value = capabilities[key]
         if isinstance(value, bool):
             yield title, "yes" if value else "no"
@@ -130,7 +130,7 @@ def _settings(schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 def _fields(
     schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, above: tuple[str, ...]
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Key, type, default and description of each setting; those of a section as ``a.b``."""
+    """Yield key, type, default and description of each setting; keys in a section as ``a.b``."""
     required = schema.get("required", ())
     for key, field in schema.get("properties", {}).items():
         default = "(required)" if key in required else _literal(field.get("default"))
@@ -142,7 +142,7 @@ def _fields(
 
 
 def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """A type as Python writes it, with the bounds: ``int >= 1 | None``."""
+    """Return a type as Python writes it, with its bounds: ``int >= 1 | None``."""
     choices = field.get("anyOf") or field.get("oneOf")
     if choices:
         return " | ".join(dict.fromkeys(_type(choice, definitions) for choice in choices))
@@ -154,7 +154,7 @@ def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "enum" in field:
         return " | ".join(map(_literal, field["enum"]))
     kind = field.get("type")
-    name = _JSON.get(str(kind), str(kind or "object"))
+    name = _PYTHON_TYPES.get(str(kind), str(kind or "object"))
     if kind == "array" and field.get("items"):
         name = f"list[{_type(field['items'], definitions)}]"
     for key, sign in (("minimum", ">="), ("exclusiveMinimum", ">")):

@@ -1,4 +1,4 @@
-"""``asyncflow doctor``: is all well here, and if not, how to mend it."""
+"""``asyncflow doctor``: check the environment or a backend, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["doctor"]
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long each check of a backend may take.",
+    help="The time that each check of a backend may take.",
 )
 @click.option(
     "--plan",
     is_flag=True,
-    help="Start nothing: show what the backend would ask for, as the pilot that it submits.",
+    help="Start nothing: show the resources that the backend would ask for, such as its pilot.",
 )
 @debug_option
 def doctor(
@@ -42,18 +42,19 @@ def doctor(
     timeout: float,
     plan: bool,
 ) -> None:
-    """Check this environment, or the backend NAME by running tasks on it.
+    """Check this environment, or check the backend NAME by running tasks on it.
 
-    With --plan the settings are checked alone, of NAME or of what an engine would use that
-    names no backend.
+    With --plan only the settings are checked: those of NAME, or else those of the backends
+    that an engine uses if it names none.
 
-    Exit code 0 if all is well, 1 if a check failed, 2 if there was nothing to check.
+    The exit code is 0 if there is no problem, 1 if a check failed, and 2 if nothing could
+    be checked.
     """
     from ._checks import Checks
 
     show_log()
     if settings and name is None:
-        raise click.UsageError("--set is for a backend: name it, as in 'asyncflow doctor NAME'")
+        raise click.UsageError("--set needs a backend: asyncflow doctor NAME --set KEY=VALUE")
     set_environment(backend=name, profile=profile, config=config, settings=settings)
     if plan:
         _show_plans()
@@ -82,7 +83,7 @@ def _check_backend(checks: Checks, timeout: float) -> None:
 
 
 def _show_plans() -> None:
-    """What each of the chosen backends would ask for; none is started."""
+    """Show what each of the chosen backends would ask for, without starting one."""
     from .._discovery import profiles
     from .._discovery.registry import registry
     from .._graph.plan import flattened
@@ -103,7 +104,7 @@ def _title(choice: Choice) -> str:
 
 
 def _default_profile() -> str | None:
-    """The default profile of the file that ``--config`` named."""
+    """Return the default profile of the file that ``--config`` names."""
     import os
 
     from .._discovery import profiles
@@ -145,13 +146,13 @@ def _check_plugins(checks: Checks) -> None:
         else:
             checks.fail(
                 f"plugin {title}",
-                "it does not load; the warning above says why",
+                "it could not be loaded; the warning above says why",
                 f"Try: pip install --upgrade '{declaration.distribution}'",
             )
 
 
 def _check_loads(name: str, checks: Checks) -> None:
-    """Whether the backend *name* loads, if it is installed."""
+    """Check that the backend *name* can be loaded, if it is installed."""
     from .._discovery.registry import registry
     from ..errors import BackendError
 
@@ -184,7 +185,9 @@ def _check_profiles(checks: Checks) -> None:
     for file in files:
         checks.ok(file)
     if not files:
-        checks.note(f"no {profiles.FILE}", "from this folder upwards, or of the user's own")
+        checks.note(
+            f"no {profiles.FILE}", "here, in a folder above, or in the user's configuration"
+        )
     for profile in known.profiles.values():
         title = "the profile" if profile.name == profile.source else f"profile {profile.name}"
         for choice in profile.choices:
@@ -192,7 +195,8 @@ def _check_profiles(checks: Checks) -> None:
     try:
         choices = profiles.resolve()
     except ConfigurationError as error:
-        checks.fail("an engine without a backend", str(error), "Correct the name or the setting.")
+        title = "an engine that names no backend"
+        checks.fail(title, str(error), "Correct the name or the setting.")
     else:
         names = ", ".join(choice.instance for choice in choices)
         checks.note("an engine that names no backend uses", names)
@@ -210,7 +214,7 @@ def _check_choice(title: str, choice: Choice, checks: Checks) -> None:
     except BackendError as error:
         info = registry.list_available_backends().get(choice.name)
         if info is not None and info["status"] == "not-installed":
-            # A file may well hold profiles of other machines.
+            # A file may hold profiles for other machines.
             checks.note(title, f"{choice.name} is not installed here")
         else:
             checks.fail(title, str(error))

@@ -1,4 +1,4 @@
-"""``asyncflow explain``: why a task was given an earlier result, or was not."""
+"""``asyncflow explain``: why a task reused an earlier result, or ran."""
 
 from __future__ import annotations
 
@@ -13,84 +13,86 @@ from ._output import debug_option, print_json
 from ._record import LAST, find_run, find_tasks
 
 if TYPE_CHECKING:
-    from ..report import Verdict
+    from ..report import Explanation
 
 __all__ = ["explain"]
 
-EXAMPLES = 3
-REASONS = 20
+MAX_EXAMPLES = 3
+MAX_REASONS = 20
 
 _TASK = re.compile(r"task\.\d{6,}")
 
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[JOURNAL] TASK")
-@click.option("--run", "run", metavar="RUN", default=LAST, help="A run other than the last.")
+@click.option(
+    "--run", "run", metavar="RUN", default=LAST, help="The run of TASK; by default the last."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
 @debug_option
 def explain(words: tuple[str, ...], run: str, as_json: bool) -> None:
-    """Say why TASK was given a result that JOURNAL had already, or was not.
+    """Say why TASK reused a result in JOURNAL, or why it ran.
 
-    TASK is a number (12, task.000012) or a name; the tasks of one name are told together.
+    TASK is a number (12, task.000012) or a name, which stands for all tasks of that name.
     """
     from ..report import Reuse
 
     if len(words) > 2:
-        raise ConfigurationError(f"one JOURNAL and one TASK, not {len(words)} words")
+        raise ConfigurationError(f"give one JOURNAL and one TASK, not {len(words)} words")
     runs, chosen = find_run(run, words[0] if len(words) == 2 else None)
     reuse = Reuse(runs, chosen)
-    verdicts = [reuse.explain(task) for task in find_tasks(chosen, words[-1])]
+    explanations = [reuse.explain(task) for task in find_tasks(chosen, words[-1])]
     if as_json:
         print_json(
             [
                 {
-                    "task": verdict.task.id,
-                    "name": verdict.task.name,
+                    "task": explanation.task.id,
+                    "name": explanation.task.name,
                     "run": chosen.uid,
-                    "reused": verdict.reused,
-                    "reasons": list(verdict.reasons),
+                    "reused": explanation.reused,
+                    "reasons": list(explanation.reasons),
                 }
-                for verdict in verdicts
+                for explanation in explanations
             ]
         )
-    elif len(verdicts) == 1:
-        _print_one(verdicts[0], chosen.uid)
+    elif len(explanations) == 1:
+        _print_one(explanations[0], chosen.uid)
     else:
-        _print_many(verdicts, chosen.uid)
+        _print_many(explanations, chosen.uid)
 
 
-def _print_one(verdict: Verdict, run: str) -> None:
-    task = verdict.task
-    click.secho(f"{task.id} ({printable(task.name)}) of {run} {_became(verdict)}", bold=True)
-    for reason in verdict.reasons:
+def _print_one(explanation: Explanation, run: str) -> None:
+    task = explanation.task
+    click.secho(f"{task.id} ({printable(task.name)}) of {run} {_outcome(explanation)}", bold=True)
+    for reason in explanation.reasons:
         click.echo(f"  {printable(reason)}.")
 
 
-def _became(verdict: Verdict) -> str:
-    if verdict.reused is not None:
-        return f"was reused from {verdict.reused}"
+def _outcome(explanation: Explanation) -> str:
+    if explanation.reused is not None:
+        return f"was reused from {explanation.reused}"
     return "was not reused"
 
 
-def _print_many(verdicts: list[Verdict], run: str) -> None:
-    """Equal reasons together, the most frequent first."""
-    reused = sum(verdict.reused is not None for verdict in verdicts)
-    name = printable(verdicts[0].task.name)
+def _print_many(explanations: list[Explanation], run: str) -> None:
+    """Print the explanations with the same reasons together, the most frequent first."""
+    reused = sum(explanation.reused is not None for explanation in explanations)
+    name = printable(explanations[0].task.name)
     click.secho(
-        f"{len(verdicts):,} tasks named {name} of {run}: {reused:,} reused, "
-        f"{len(verdicts) - reused:,} not",
+        f"{len(explanations):,} tasks named {name} of {run}: {reused:,} reused, "
+        f"{len(explanations) - reused:,} not",
         bold=True,
     )
-    groups: dict[tuple[str, ...], list[Verdict]] = {}
-    for verdict in verdicts:
-        alike = tuple(_TASK.sub("task.*", reason) for reason in verdict.reasons)
-        groups.setdefault(alike, []).append(verdict)
+    groups: dict[tuple[str, ...], list[Explanation]] = {}
+    for explanation in explanations:
+        alike = tuple(_TASK.sub("task.*", reason) for reason in explanation.reasons)
+        groups.setdefault(alike, []).append(explanation)
     ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
-    for reasons, same in ordered[:REASONS]:
-        ids = ", ".join(verdict.task.id for verdict in same[:EXAMPLES])
-        more = ", ..." if len(same) > EXAMPLES else ""
+    for reasons, same in ordered[:MAX_REASONS]:
+        ids = ", ".join(explanation.task.id for explanation in same[:MAX_EXAMPLES])
+        more = ", ..." if len(same) > MAX_EXAMPLES else ""
         click.echo(f"\n  {len(same):,}: {ids}{more}")
         for reason in reasons if len(same) > 1 else same[0].reasons:
             click.echo(f"    {printable(reason)}.")
-    if len(ordered) > REASONS:
-        click.echo(f"\n  and {len(ordered) - REASONS:,} more reasons; --json has them all")
+    if len(ordered) > MAX_REASONS:
+        click.echo(f"\n  and {len(ordered) - MAX_REASONS:,} more reasons; --json has them all")

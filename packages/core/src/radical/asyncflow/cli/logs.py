@@ -1,4 +1,4 @@
-"""``asyncflow logs``: what one task printed, and what went wrong with it."""
+"""``asyncflow logs``: the output and the errors of one task."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["logs"]
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[RUN] TASK")
 @journal_option
-@click.option("--stdout", "stream", flag_value="stdout", help="Print only what it wrote to stdout.")
-@click.option("--stderr", "stream", flag_value="stderr", help="Print only what it wrote to stderr.")
+@click.option("--stdout", "stream", flag_value="stdout", help="Print only the stdout of TASK.")
+@click.option("--stderr", "stream", flag_value="stderr", help="Print only the stderr of TASK.")
 @debug_option
 def logs(words: tuple[str, ...], journal: str | None, stream: str | None) -> None:
-    """Show output and errors of TASK of RUN (by default the last).
+    """Show the output and the errors of TASK in RUN (by default the last run).
 
-    TASK is a number (12, task.000012) or a name that only one task has, or only one that
-    failed.  --stdout and --stderr print what the journal has of a stream, unchanged unless
-    to a terminal.
+    TASK is a number (12, task.000012) or a name.  A name must belong to one task only, or
+    to one failed task only.  --stdout and --stderr print what the journal has of that stream,
+    unchanged unless stdout is a terminal.
     """
     if len(words) > 2:
-        raise ConfigurationError(f"one RUN and one TASK, not {len(words)} words")
+        raise ConfigurationError(f"give one RUN and one TASK, not {len(words)} words")
     run = words[0] if len(words) == 2 else LAST
     task = one_task(find_run(run, journal)[1], words[-1])
     if stream is None:
@@ -42,7 +42,7 @@ def logs(words: tuple[str, ...], journal: str | None, stream: str | None) -> Non
     if text is None:
         raise ConfigurationError(f"the journal has no {stream} of {task.id} ({task.name})")
     if sys.stdout.isatty():
-        text = _shown(text)
+        text = _printable(text)
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
@@ -59,31 +59,31 @@ def _print_all(task: TaskRecord) -> None:
     click.secho(f"{task.id}: {', '.join(about)}", bold=True)
     for failed in task.failed:
         where = f" on {printable(failed.worker)}" if failed.worker else ""
-        _head(f"attempt {failed.attempt} failed{where}")
+        _print_title(f"attempt {failed.attempt} failed{where}")
         _print_error(failed.error)
     if task.error is not None:
-        _head(f"attempt {task.attempt} failed" if task.failed else "error")
+        _print_title(f"attempt {task.attempt} failed" if task.failed else "error")
         _print_error(task.error)
     if task.exit_code is not None:
-        _head(f"exit code {task.exit_code}")
+        _print_title(f"exit code {task.exit_code}")
     for title, text in (("stdout", task.stdout), ("stderr", task.stderr)):
         if text:
-            _head(f"{title} (the end of it, as the journal has it)")
-            click.echo(_shown(text).rstrip("\n"))
+            _print_title(f"{title} (the last part, as the journal has it)")
+            click.echo(_printable(text).rstrip("\n"))
     if not (task.failed or task.error or task.stdout or task.stderr):
-        click.echo("The journal has no output of it and no error.")
+        click.echo("The journal has neither output nor an error of this task.")
 
 
-def _head(text: str) -> None:
+def _print_title(text: str) -> None:
     click.secho(f"\n{text}", dim=True)
 
 
 def _print_error(error: ErrorRecord) -> None:
     text = error.traceback or ": ".join(filter(None, (error.type, error.text)))
-    click.echo(_shown(text).rstrip("\n"))
+    click.echo(_printable(text).rstrip("\n"))
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     from ..report.words import block
 
     return block(text)

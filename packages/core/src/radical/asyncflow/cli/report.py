@@ -22,57 +22,69 @@ if TYPE_CHECKING:
 
 __all__ = ["report"]
 
-SUFFIXES = {".html": "html", ".htm": "html", ".csv": "csv", ".json": "trace"}
-ENDINGS = {"html": ".html", "csv": ".csv", "trace": ".trace.json"}
+FORMATS_BY_SUFFIX = {".html": "html", ".htm": "html", ".csv": "csv", ".json": "trace"}
+SUFFIXES = {"html": ".html", "csv": ".csv", "trace": ".trace.json"}
 
 
 @click.command()
 @click.argument("run", default=LAST)
 @journal_option
-@click.option("-o", "--output", metavar="FILE", help="Where to; - for stdout.")
+@click.option("-o", "--output", metavar="FILE", help="The file to write; - for stdout.")
 @click.option(
     "--format",
     "kind",
-    type=click.Choice([*ENDINGS]),
-    help="A page (the default), a table, or a trace for Perfetto; else FILE's ending says it.",
+    type=click.Choice([*SUFFIXES]),
+    help="A page, a table, or a trace for Perfetto; by default as FILE's suffix says, or a page.",
 )
 @debug_option
 def report(run: str, journal: str | None, output: str | None, kind: str | None) -> None:
-    """Report RUN: a run's uid or its beginning, "last" (the default), or a journal.
+    """Write a report of RUN: the uid of a run or its beginning, "last" (the default), or a journal.
 
-    The page is one file that loads nothing from anywhere.  Without -o it is called after
-    the run, in the current folder.
+    The page is one file that needs no others.  Without -o the report gets the name of the
+    run, in the current folder.
     """
     from .. import report as reports
 
     if kind is None:
-        kind = SUFFIXES.get(Path(output).suffix.lower()) if output not in (None, "-") else "html"
-        if kind is None:
-            raise ConfigurationError(
-                f"the ending of {output} says nothing of a format: add --format html, csv or trace"
-            )
+        kind = _format_of(output)
     _, chosen = find_run(run, journal)
     render: Callable[[RunRecord], str] = {
         "html": reports.render_html,
         "csv": reports.render_csv,
         "trace": reports.render_trace,
     }[kind]
-    # Half of a surrogate pair, as odd file names bring along, has no UTF-8.
+    # Half of a surrogate pair, as it occurs in odd file names, cannot be written as UTF-8.
     data = render(chosen).encode("utf-8", "backslashreplace")
     if output == "-":
         sys.stdout.buffer.write(data)
         return
     if output is None:
-        output = re.sub(r"[^\w.-]+", "_", chosen.uid).lstrip(".") + ENDINGS[kind]
+        output = re.sub(r"[^\w.-]+", "_", chosen.uid).lstrip(".") + SUFFIXES[kind]
     _write(Path(output), data)
     click.echo(output)
 
 
-def _write(path: Path, data: bytes) -> None:
-    """All of it or nothing.
+def _format_of(output: str | None) -> str:
+    """Return the format that the name of the file *output* asks for.
 
     Raises:
-        ConfigurationError: it cannot be written there.
+        ConfigurationError: it asks for none.
+    """
+    if output in (None, "-"):
+        return "html"
+    found = FORMATS_BY_SUFFIX.get(Path(output).suffix.lower())
+    if found is None:
+        raise ConfigurationError(
+            f"the name {output} does not tell the format: add --format html, csv or trace"
+        )
+    return found
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write *data* to *path*, all of it or nothing.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
     """
     try:
         if path.exists() and not path.is_file():  # a pipe, or /dev/stdout

@@ -1,22 +1,26 @@
-"""``asyncflow run``: a script, on the backends that the options name."""
+"""``asyncflow run``: run a script on the backends that the options name."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from ._environment import choice_options, set_environment
 from ._output import debug_option, debugging, warn
 
+if TYPE_CHECKING:
+    from .._display.watched import Watched
+
 __all__ = ["run"]
 
-JOURNAL = "asyncflow.journal"
-"""The file that ``--journal`` means where it names none."""
+DEFAULT_JOURNAL = "asyncflow.journal"
+"""The file that ``--journal`` means if it names none."""
 
 
 class _Run(click.Command):
-    """Options may also follow SCRIPT directly; from then on every word is the script's.
+    """The command that takes options on both sides of SCRIPT, and hands the rest to the script.
 
     The word behind ``--journal`` is its file, unless it is an option or a Python program.
     """
@@ -37,7 +41,7 @@ class _Run(click.Command):
             if word == "--journal":
                 del rest[0]
                 named = rest and not rest[0].startswith("-") and not rest[0].endswith(".py")
-                options.append(f"--journal={rest.pop(0) if named else JOURNAL}")
+                options.append(f"--journal={rest.pop(0) if named else DEFAULT_JOURNAL}")
                 continue
             if word == "--":
                 del rest[0]
@@ -51,7 +55,7 @@ class _Run(click.Command):
             elif script:
                 break
             elif word.startswith("-") and word != "-":
-                options.append(rest.pop(0))  # --help, or an error for click to tell
+                options.append(rest.pop(0))  # --help, or an error that click reports
             else:
                 script = [rest.pop(0)]
         return super().parse_args(ctx, [*options, "--", *script, *rest])
@@ -63,19 +67,19 @@ class _Run(click.Command):
     type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
 )
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@click.option("--backend", metavar="NAME", help="The backend of engines that are given none.")
+@click.option("--backend", metavar="NAME", help="The backend for engines that name none.")
 @choice_options
 @click.option(
     "--journal",
     metavar="[PATH]",
-    help=f"Keep what is done in a file ({JOURNAL}), and reuse what it holds.",
+    help=f"Record results in a file ({DEFAULT_JOURNAL}), and reuse those that it has.",
 )
 @click.option(
     "--walltime",
     metavar="TIME",
-    help="Seconds or HH:MM:SS; in time before that nothing more starts, and the exit code is 75.",
+    help="Seconds or HH:MM:SS; the run stops in time before that, with the exit code 75.",
 )
-@click.option("--no-progress", is_flag=True, help="Show no live table of the tasks.")
+@click.option("--no-progress", is_flag=True, help="Do not show the live table of tasks.")
 @debug_option
 def run(
     script: str,
@@ -90,9 +94,9 @@ def run(
 ) -> None:
     """Run the Python program SCRIPT (- for stdin) with ARGS.
 
-    Every engine that the script creates without naming a backend uses the one that
-    the options, the environment or asyncflow.toml say.  Options stand before SCRIPT or
-    directly behind it; what follows, and whatever stands behind --, is the script's.
+    An engine that names no backend uses the one that the options, the environment or
+    asyncflow.toml name.  Options stand before SCRIPT or directly behind it.  The first word
+    that is no option, and everything behind --, goes to the script.
     """
     from ..model import Preemption
     from ._script import Script
@@ -107,7 +111,7 @@ def run(
         journal=journal,
         walltime=walltime,
     )
-    wanted = _wanted() if backend or profile or config or settings else []
+    wanted = _backends_to_use() if backend or profile or config or settings else []
     engines: list[list[str]] = []
     close = _watch(engines, progress=not no_progress)
     program = Script(script, args)
@@ -119,16 +123,16 @@ def run(
     except BaseException as error:
         failure = error
     finally:
-        close()  # before anything is said: what is on the screen is the display's until then
+        close()  # before any message: the display owns the screen until then
         if engines and wanted and wanted not in engines:
             names = ", ".join(wanted)
-            warn(f"the backend that was asked for ({names}) was not used: the script names its own")
+            warn(f"the script names its own backend, so the options for {names} were not used")
     if failure is not None:
         raise SystemExit(program.report(failure, debug=debugging()))
 
 
-def _wanted() -> list[str]:
-    """Names of the backends that an engine will have, by the environment.
+def _backends_to_use() -> list[str]:
+    """Return the names of the backends that an engine will have, by the environment.
 
     Raises:
         ConfigurationError: a file, a profile or a setting is wrong; better now than late.
@@ -138,16 +142,16 @@ def _wanted() -> list[str]:
     return [choice.instance for choice in profiles.resolve()]
 
 
-def _watch(engines: list[list[str]], *, progress: bool) -> Any:
-    """Note the backends of every engine to come, and show its progress if that can be seen.
+def _watch(engines: list[list[str]], *, progress: bool) -> Callable[[], None]:
+    """Add the backends of every engine to *engines*, and show its progress on a terminal.
 
     Returns:
-        The function that ends it.
+        The function that ends this.
     """
     from .._display.progress import Board, on_terminal
     from ..engine._watchers import watchers
 
-    def note(engine: Any) -> None:
+    def note(engine: Watched) -> None:
         names = [*engine.backends]
         if names not in engines:
             engines.append(names)

@@ -1,4 +1,4 @@
-"""``asyncflow runs`` and ``asyncflow show``: which runs a journal has, and how one went."""
+"""``asyncflow runs`` and ``asyncflow show``: the runs in a journal, and the facts of one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._text import printable, shorten, task_id_text
+from .._text import count, printable, shorten, task_id_text
 from ._output import debug_option, print_json, print_table
 from ._record import LAST, find_journal, find_run, find_tasks, journal_option, load
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["runs", "show"]
 
-FAILURES = 10
-FUNCTIONS = 40
+MAX_FAILURES = 10
+MAX_FUNCTIONS = 40
 
 
 @click.command()
@@ -27,7 +27,7 @@ FUNCTIONS = 40
 @click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
 @debug_option
 def runs(journal: str | None, as_json: bool) -> None:
-    """List the runs in a journal, the last one last."""
+    """List the runs in a journal, the oldest first."""
     from ..report import Facts
     from ..report.words import moment, seconds
 
@@ -36,7 +36,7 @@ def runs(journal: str | None, as_json: bool) -> None:
         print_json([_summary(facts) for facts in found])
         return
     if not found:
-        click.echo("The journal holds no run yet.")
+        click.echo("The journal holds no runs yet.")
         return
     print_table(
         ("RUN", "BEGUN", "TIME", "OUTCOME", "TASKS", "FAILED", "REUSED", "PROGRAM"),
@@ -59,19 +59,19 @@ def runs(journal: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("run", default=LAST)
 @journal_option
-@click.option("--tasks", "each", is_flag=True, help="List the tasks one by one.")
-@click.option("--task", "task", metavar="TASK", help="List this task only, by number or name.")
+@click.option("--tasks", "each", is_flag=True, help="List the tasks.")
+@click.option("--task", "task", metavar="TASK", help="List only tasks with this number or name.")
 @click.option(
     "--state",
     type=click.Choice(["done", "failed", "cancelled", "running", "pending"], case_sensitive=False),
-    help="List the tasks in this state.",
+    help="List only the tasks in this state.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @debug_option
 def show(
     run: str, journal: str | None, each: bool, task: str | None, state: str | None, as_json: bool
 ) -> None:
-    """Show how RUN went: a run's uid or its beginning, "last" (the default), or a journal."""
+    """Show RUN: the uid of a run or its beginning, "last" (the default), or a journal."""
     from ..report import Facts
 
     _, chosen = find_run(run, journal)
@@ -92,52 +92,67 @@ def show(
 
 
 def _print_run(facts: Facts) -> None:
-    from ..report.words import seconds, share
-
-    run = facts.run
-    click.secho(printable(run.uid), bold=True)
+    click.secho(printable(facts.run.uid), bold=True)
     print_table(("", ""), list(_about(facts)), indent=2)
     if facts.functions:
-        click.secho("\nTasks", bold=True)
-        print_table(
-            ("NAME", "TASKS", "DONE", "FAILED", "REUSED", "RETRIES", "TIME", "MEAN", "LONGEST"),
-            [
-                (
-                    one.name,
-                    f"{one.tasks:,}",
-                    *(f"{many:,}" for many in (one.states["DONE"], one.states["FAILED"])),
-                    *(f"{many:,}" for many in (one.reused, one.retries)),
-                    *(seconds(one.seconds), seconds(one.mean)),
-                    "–" if one.longest is None else seconds(one.longest_seconds),
-                )
-                for one in facts.functions[:FUNCTIONS]
-            ],
-            indent=2,
-        )
-        if len(facts.functions) > FUNCTIONS:
-            click.echo(f"  and {len(facts.functions) - FUNCTIONS:,} more names")
+        _print_functions(facts)
     if facts.backends:
-        click.secho("\nBackends", bold=True)
-        print_table(
-            ("NAME", "VERSION", "TASKS", "WORKERS", "SLOTS", "UTILISATION"),
-            [
-                (
-                    *(one.name, one.version or "-", f"{one.tasks:,}"),
-                    *(f"{one.workers:,}" if one.workers else "-", f"{one.slots:,}"),
-                    share(min(one.busy, one.capacity), one.capacity),
-                )
-                for one in facts.backends
-            ],
-            indent=2,
-        )
+        _print_backends(facts)
     _print_failures(facts)
 
 
+def _print_functions(facts: Facts) -> None:
+    from ..report.words import seconds
+
+    click.secho("\nTasks", bold=True)
+    print_table(
+        ("NAME", "TASKS", "DONE", "FAILED", "REUSED", "RETRIES", "TIME", "MEAN", "LONGEST"),
+        [
+            (
+                one.name,
+                f"{one.tasks:,}",
+                f"{one.states['DONE']:,}",
+                f"{one.states['FAILED']:,}",
+                f"{one.reused:,}",
+                f"{one.retries:,}",
+                seconds(one.seconds),
+                seconds(one.mean),
+                "–" if one.longest is None else seconds(one.longest_seconds),
+            )
+            for one in facts.functions[:MAX_FUNCTIONS]
+        ],
+        indent=2,
+    )
+    if len(facts.functions) > MAX_FUNCTIONS:
+        click.echo(f"  and {len(facts.functions) - MAX_FUNCTIONS:,} more names")
+
+
+def _print_backends(facts: Facts) -> None:
+    from ..report.words import share
+
+    click.secho("\nBackends", bold=True)
+    print_table(
+        ("NAME", "VERSION", "TASKS", "WORKERS", "SLOTS", "UTILISATION"),
+        [
+            (
+                one.name,
+                one.version or "-",
+                f"{one.tasks:,}",
+                f"{one.workers:,}" if one.workers else "-",
+                f"{one.slots:,}",
+                share(min(one.busy, one.capacity), one.capacity),
+            )
+            for one in facts.backends
+        ],
+        indent=2,
+    )
+
+
 def _about(facts: Facts) -> Iterator[tuple[str, str]]:
-    from ..report.words import count, moment, seconds, share
+    from ..report.words import moment, seconds, share
 
     run = facts.run
-    yield "outcome", run.outcome or "unfinished: it was killed, or runs still"
+    yield "outcome", run.outcome or "unfinished: it was killed, or is still running"
     if run.program:
         yield "program", shlex.join(run.program)
     yield "begun", moment(run.begun)
@@ -166,16 +181,16 @@ def _print_failures(facts: Facts) -> None:
         ("TASK", "NAME", "TIMES", "ERROR"),
         [
             (failure.tasks[0].id, failure.name, f"{len(failure.tasks):,}", _line(failure.error))
-            for failure in facts.failures[:FAILURES]
+            for failure in facts.failures[:MAX_FAILURES]
         ],
         indent=2,
     )
-    more = len(facts.failures) - FAILURES
+    more = len(facts.failures) - MAX_FAILURES
     if more > 0:
         click.echo(f"  and {more:,} more: asyncflow show {facts.run.uid} --state failed")
     if facts.consequences:
-        tasks = "task" if len(facts.consequences) == 1 else "tasks"
-        click.echo(f"  {len(facts.consequences):,} more {tasks} failed because a dependency did.")
+        tasks = count(len(facts.consequences), "more task")
+        click.echo(f"  {tasks} failed because a dependency failed.")
     if facts.failures:
         first = facts.failures[0].tasks[0]
         click.echo(f"\n  asyncflow logs {facts.run.uid} {first.number}   shows the first in full")
@@ -186,15 +201,20 @@ def _print_tasks(tasks: list[TaskRecord]) -> None:
     from ..report.words import seconds
 
     if not tasks:
-        click.echo("No task is like that.")
+        click.echo("No task matches.")
         return
     print_table(
         ("TASK", "NAME", "STATE", "BACKEND", "WORKER", "ATTEMPT", "TIME", "ERROR"),
         [
             (
-                *(task.id, task.name, "reused" if task.reused else task.state.lower()),
-                *(task.backend or "-", task.worker or "-", str(task.attempt)),
-                *(seconds(busy_seconds(task)), _line(task.error)),
+                task.id,
+                task.name,
+                "reused" if task.reused else task.state.lower(),
+                task.backend or "-",
+                task.worker or "-",
+                str(task.attempt),
+                seconds(busy_seconds(task)),
+                _line(task.error),
             )
             for task in tasks
         ],

@@ -1,6 +1,7 @@
-"""What a run's record tells, as a page, a table, a trace, or an answer.
+"""The record of a run as a page, a table, a trace, or figures to compute with.
 
-Everything here reads a `RunRecord` and writes text; nothing reads a journal or a clock.
+Everything here takes a `RunRecord` and returns text or values; nothing reads a file or a
+clock.  The room imports only the leaves of the core and the records of `journal`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from ._csv import render_csv
 from ._facts import BackendFacts, Facts, Failure, FunctionFacts
 from ._lanes import busy_seconds
 from ._page import render_html
-from ._reuse import Reuse, Verdict
+from ._reuse import Explanation, Reuse
 from ._trace import render_trace
 
 __all__ = [
     "BackendFacts",
+    "Explanation",
     "Facts",
     "Failure",
     "FunctionFacts",
     "Reuse",
-    "Verdict",
     "busy_seconds",
     "render_csv",
     "render_html",

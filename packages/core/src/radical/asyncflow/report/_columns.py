@@ -1,8 +1,9 @@
-"""A run as the page's script wants it: columns, each value of many tasks named once.
+"""The data of a page: one column for each property of the tasks.
 
-A column is a list with an item for each task, in the order of the calls; one whose items
-are all equal is that item alone.  Times count from what comes before them (added from
-the task before, ready from added, ...), in *unit* seconds; null is "not known".
+A column is a list with one item for each task, in the order of the calls; if all items
+are equal, it is that item alone.  Names are listed once, and columns hold their places in
+the list.  A time counts from the time before it (added from that of the task before, ready
+from added, and so on), in ticks of *unit* seconds; null means that it is not known.
 """
 
 from __future__ import annotations
@@ -18,94 +19,131 @@ from ._facts import STATES, Facts
 from ._lanes import start_of
 from .words import block
 
-__all__ = ["OUTPUT", "columns", "embedded"]
+__all__ = ["MAX_OUTPUT", "columns", "embedded"]
 
-OUTPUT = 8 << 20
-"""Characters of output and tracebacks that a page carries; of failures first."""
+MAX_OUTPUT = 8 << 20
+"""The most characters of output and tracebacks in a page; those of failures come first."""
 
-_TEXT = 4_000
-"""Characters of one text; of a longer one the end."""
+_MAX_TEXT = 4_000
+"""The most characters of one text; a longer one loses its beginning."""
 
 T = TypeVar("T", bound=Hashable)
 
 
 def embedded(value: Any) -> str:
-    """*value* as JSON that can stand in a ``<script>`` whatever its texts say."""
+    """Return *value* as JSON that is safe in a ``<script>``, whatever its texts say."""
     text = json.dumps(value, separators=(",", ":"))  # ASCII: U+2028 and lone halves are escaped
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def columns(facts: Facts) -> dict[str, Any]:
-    """All that the script draws and lists."""
+    """Return everything that the script of the page draws and lists."""
     run = facts.run
     tasks = list(run.tasks.values())
     unit = _unit(run.length)
-    backends, workers, workflows = _Names(), _Names(), _Names()
-    functions = _Names()
-    texts = _Texts(OUTPUT)
-    for task in tasks:  # failures first: where room is short, they are what one looks for
-        if task.state != "DONE":
-            texts.keep(task)
-    data: dict[str, Any] = {
+    names = _Lists()
+    return {
         "unit": unit,
         "length": round(run.length / unit),
         "states": STATES,
-        "number": _numbers(tasks),
-        "function": _even([functions.place((t.name, t.kind)) for t in tasks]),
-        "state": _even([STATES.index(t.state) for t in tasks]),
-        "backend": _even([backends.place(t.backend) for t in tasks]),
-        "worker": _even([workers.place(t.worker) for t in tasks]),
-        "workflow": _even([workflows.place(t.workflow) for t in tasks]),
-        "attempt": _even([t.attempt for t in tasks]),
+        "critical": [task.number for task in facts.critical_path],
+        **_tasks(tasks, names),
         **_times(tasks, unit),
-        **_links(tasks),
-        "reused": _some((t.number, t.reused and printable(t.reused)) for t in tasks),
-        "why": _some((t.number, t.why and printable(t.why)) for t in tasks),
-        "bytes": _even([t.result_bytes for t in tasks]),
-        "exit": _some((t.number, t.exit_code) for t in tasks),
+        **_dependencies(tasks),
+        **_attempts(facts, unit, names),
+        **names.listed,
     }
+
+
+def _tasks(tasks: Sequence[TaskRecord], names: _Lists) -> dict[str, Any]:
+    return {
+        "number": _numbers(tasks),
+        "function": _column([names.functions.place((task.name, task.kind)) for task in tasks]),
+        "state": _column([STATES.index(task.state) for task in tasks]),
+        "backend": _column([names.backends.place(task.backend) for task in tasks]),
+        "worker": _column([names.workers.place(task.worker) for task in tasks]),
+        "workflow": _column([names.workflows.place(task.workflow) for task in tasks]),
+        "attempt": _column([task.attempt for task in tasks]),
+        "bytes": _column([task.result_bytes for task in tasks]),
+        "reused": _known((task.number, task.reused and printable(task.reused)) for task in tasks),
+        "why": _known((task.number, task.why and printable(task.why)) for task in tasks),
+        "exit": _known((task.number, task.exit_code) for task in tasks),
+    }
+
+
+def _attempts(facts: Facts, unit: float, names: _Lists) -> dict[str, Any]:
+    """Return the lanes, what runs on them, and the texts that attempts left."""
+    tasks = list(facts.run.tasks.values())
+    lanes = _lane_places(facts)
+    texts = _Texts(MAX_OUTPUT)
+    for task in tasks:  # failures first: if room is short, they are what the reader needs
+        if task.state != "DONE":
+            texts.keep(task)
     for task in tasks:
         texts.keep(task)
-    places = _places(facts)
-    data |= {
-        "error": texts.errors,
-        "out": texts.out,
-        "err": texts.err,
-        "lane": _even([places.get((t.number, t.attempt)) for t in tasks]),
-        "failed": [
-            [
-                *(t.number, f.attempt, places.get((t.number, f.attempt))),
-                *(_tick(f.started, unit), _tick(f.ended, unit), texts.error(f.error)),
-            ]
-            for t in facts.retried
-            for f in t.failed
-        ],
-        "texts": texts.listed,
-        "dropped": texts.dropped,
+    failed = [
+        [
+            task.number,
+            attempt.attempt,
+            lanes.get((task.number, attempt.attempt)),
+            _tick(attempt.started, unit),
+            _tick(attempt.ended, unit),
+            texts.error(attempt.error),
+        ]
+        for task in facts.retried
+        for attempt in task.failed
+    ]
+    return {
+        "lane": _column([lanes.get((task.number, task.attempt)) for task in tasks]),
         "lanes": [
-            [backends.place(lane.backend), workers.place(lane.worker), lane.place]
+            [names.backends.place(lane.backend), names.workers.place(lane.worker), lane.place]
             for lane in facts.lanes
         ],
         "slots": [
-            [backends.place(b.name), b.slots, round(b.up / unit), round(b.down / unit)]
-            for b in facts.backends
+            [
+                names.backends.place(backend.name),
+                backend.slots,
+                round(backend.up / unit),
+                round(backend.down / unit),
+            ]
+            for backend in facts.backends
         ],
-        "critical": [task.number for task in facts.critical_path],
-        "functions": functions.listed,
-        "backends": backends.listed,
-        "workers": workers.listed,
-        "workflows": workflows.listed,
+        "failed": failed,
+        "error": texts.errors,
+        "out": texts.out,
+        "err": texts.err,
+        "texts": texts.listed,
+        "dropped": texts.dropped,
     }
-    return data
+
+
+class _Lists:
+    """The names of a page that columns refer to."""
+
+    def __init__(self) -> None:
+        self.functions = _Names()
+        self.backends = _Names()
+        self.workers = _Names()
+        self.workflows = _Names()
+
+    @property
+    def listed(self) -> dict[str, list[Any]]:
+        return {
+            "functions": self.functions.listed,
+            "backends": self.backends.listed,
+            "workers": self.workers.listed,
+            "workflows": self.workflows.listed,
+        }
 
 
 class _Names:
-    """Values, each with a place of its own."""
+    """Names in a list, each once."""
 
     def __init__(self) -> None:
         self._places: dict[Any, int] = {}
 
     def place(self, name: Hashable) -> int | None:
+        """Return the place of *name* in the list; None for no name."""
         if name is None or name == "":
             return None
         return self._places.setdefault(name, len(self._places))
@@ -119,11 +157,12 @@ class _Names:
 
 
 class _Texts:
-    """Long texts, each once, as long as there is room.
+    """Long texts in a list, each once, as long as there is room.
 
     Attributes:
-        errors, out, err: ``{task: place of its text}``.
-        dropped: how many tasks have a text that found no room.
+        errors: what `error` returned, by the number of the task.
+        out, err: the places of stdout and stderr, by the number of the task.
+        dropped: the number of tasks with a text for which there was no room.
     """
 
     def __init__(self, room: int) -> None:
@@ -136,7 +175,7 @@ class _Texts:
         self.dropped = 0
 
     def keep(self, task: TaskRecord) -> None:
-        """Note all texts of *task*; a second time does nothing."""
+        """Add all texts of *task*, unless they are there already."""
         if task.number in self._seen:
             return
         self._seen.add(task.number)
@@ -154,13 +193,13 @@ class _Texts:
         self.dropped += not room
 
     def error(self, error: ErrorRecord) -> list[Any]:
-        """Type, text and traceback; the texts by place, None without one (or without room)."""
+        """Return the type of *error* and the places of its text and traceback, None for none."""
         return [printable(error.type), self._place(error.text), self._place(error.traceback)]
 
     def _place(self, text: str) -> int | None:
         if not text:
             return None
-        text = cut_middle(text, _TEXT, head=0)
+        text = cut_middle(text, _MAX_TEXT, head=0)
         if text not in self._places:
             if self._room < len(text):
                 return None
@@ -174,12 +213,12 @@ class _Texts:
 
 
 def _unit(length: float) -> float:
-    """Seconds of a tick: a ten-millionth of the run, but no less than a microsecond."""
+    """Return the seconds of a tick: a ten-millionth of the run, at least a microsecond."""
     return 10.0 ** max(-6, math.ceil(math.log10(max(length, 1e-6))) - 8)
 
 
-def _even(values: list[T]) -> list[T] | T:
-    """*values*, or the one value that all of them are."""
+def _column(values: list[T]) -> list[T] | T:
+    """Return *values*, or the one value that all of them are."""
     if values and all(value == values[0] for value in values):
         return values[0]
     return values
@@ -189,12 +228,13 @@ def _tick(time: float | None, unit: float) -> int | None:
     return None if time is None else round(time / unit)
 
 
-def _some(pairs: Iterable[tuple[int, Any]]) -> dict[int, Any]:
+def _known(pairs: Iterable[tuple[int, Any]]) -> dict[int, Any]:
+    """Return the *pairs* that have a value."""
     return {number: value for number, value in pairs if value is not None and value != ""}
 
 
 def _numbers(tasks: Sequence[TaskRecord]) -> list[int] | int:
-    """The numbers; how many there are if they are 1, 2, 3, ..."""
+    """Return the numbers of *tasks*; if they are 1, 2, 3, ... how many there are."""
     numbers = [task.number for task in tasks]
     return len(numbers) if numbers == [*range(1, len(numbers) + 1)] else numbers
 
@@ -216,19 +256,19 @@ def _times(tasks: Sequence[TaskRecord], unit: float) -> dict[str, Any]:
             before = tick
             if name == "added":
                 last = tick
-    return {name: _even(values) for name, values in found.items()}
+    return {name: _column(values) for name, values in found.items()}
 
 
-def _links(tasks: Sequence[TaskRecord]) -> dict[str, Any]:
-    """``links``: how many each task has; ``after``: how far back each of them is."""
+def _dependencies(tasks: Sequence[TaskRecord]) -> dict[str, Any]:
+    """Return how many dependencies each task has, and how far before it each of them is."""
     return {
-        "links": _even([len(task.after) for task in tasks]),
+        "dependencies": _column([len(task.after) for task in tasks]),
         "after": [task.number - other for task in tasks for other in task.after],
     }
 
 
-def _places(facts: Facts) -> dict[tuple[int, int], int]:
-    """The lane of each attempt, by number of task and of attempt."""
+def _lane_places(facts: Facts) -> dict[tuple[int, int], int]:
+    """Return the place of the lane of each attempt, by the numbers of task and attempt."""
     return {
         (bar.task.number, bar.attempt): place
         for place, lane in enumerate(facts.lanes)

@@ -1,4 +1,4 @@
-"""A run's tasks as CSV, one row each."""
+"""The tasks of a run as CSV, one row for each."""
 
 from __future__ import annotations
 
@@ -14,21 +14,41 @@ from ._lanes import busy_seconds
 __all__ = ["COLUMNS", "render_csv"]
 
 COLUMNS = (
-    *("run", "task", "name", "kind", "state", "backend", "worker", "workflow"),
-    *("attempt", "added", "ready", "started", "ended", "seconds", "after", "key", "reused"),
-    *("why", "error", "message", "exit_code", "result_bytes"),
+    "run",
+    "task",
+    "name",
+    "kind",
+    "state",
+    "backend",
+    "worker",
+    "workflow",
+    "attempt",
+    "added",
+    "ready",
+    "started",
+    "ended",
+    "seconds",
+    "after",
+    "key",
+    "reused",
+    "why",
+    "error",
+    "message",
+    "exit_code",
+    "result_bytes",
 )
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @public("radical.asyncflow.report")
 def render_csv(run: RunRecord) -> str:
-    """The table, with a head.
+    """Return the tasks of *run* as a table with a header line.
 
-    Times are seconds since the run began; *seconds* is what all attempts took.  Text that a
-    spreadsheet would take for a formula (it begins with ``=``, ``+``, ``-``, ``@``, or with
-    white space that hides one of these) gets an apostrophe before it.
+    Times are seconds since the run began; ``seconds`` is the time of all attempts of a
+    task together.  A text that a spreadsheet would take for a formula gets an apostrophe
+    before it: one that begins with ``=``, ``+``, ``-`` or ``@``, or with white space that
+    may hide one of these.
     """
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")
@@ -51,6 +71,6 @@ def _row(run: RunRecord, task: TaskRecord) -> Iterator[object]:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return f"'{value}"
     return value

@@ -1,4 +1,4 @@
-"""What a run's record adds up to."""
+"""The figures of a run, computed from its record."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STATES = ("DONE", "FAILED", "CANCELLED", "RUNNING", "PENDING")
 
 @public("radical.asyncflow.report")
 class BackendFacts(NamedTuple):
-    """What a backend did.
+    """The figures of one backend.
 
     Attributes:
-        slots: tasks that its workers were seen to run at once, added up.
-        busy: seconds that its slots ran tasks.
-        up, down: seconds after the run's begin.
+        slots: the most tasks that each worker was seen to run at once, added up.
+        busy: the seconds for which its slots ran tasks, added up.
+        up, down: seconds after the run began.
     """
 
     name: str
@@ -39,17 +39,19 @@ class BackendFacts(NamedTuple):
 
     @property
     def capacity(self) -> float:
-        """Seconds that its slots could have run tasks."""
+        """The seconds for which its slots could have run tasks, added up."""
         return self.slots * max(self.down - self.up, 0.0)
 
 
 @public("radical.asyncflow.report")
 @dataclass(slots=True)
 class FunctionFacts:
-    """What the tasks of one name did.
+    """The figures of all tasks of one name.
 
     Attributes:
-        states: how many tasks ended so; reused ones among DONE.
+        states: the number of tasks in each state; reused tasks are DONE.
+        seconds: the time of all attempts together.
+        ran: the number of tasks that ran.
         longest: the task whose attempts took longest; None if none ran.
     """
 
@@ -66,13 +68,13 @@ class FunctionFacts:
 
     @property
     def mean(self) -> float | None:
-        """Seconds that a task of these took, of those that ran."""
+        """The mean seconds of the tasks that ran; None if none did."""
         return self.seconds / self.ran if self.ran else None
 
 
 @public("radical.asyncflow.report")
 class Failure(NamedTuple):
-    """Tasks of one name that failed with the same error."""
+    """The tasks of one name that failed with the same error."""
 
     name: str
     error: ErrorRecord
@@ -82,42 +84,42 @@ class Failure(NamedTuple):
 @public("radical.asyncflow.report")
 @dataclass(frozen=True)
 class Facts:
-    """Figures of *run*, each made when it is first asked for."""
+    """The figures of *run*; each is computed on first use."""
 
     run: RunRecord
 
     @cached_property
     def states(self) -> Counter[str]:
-        """How many tasks are in each state."""
+        """The number of tasks in each state."""
         return Counter(task.state for task in self.run.tasks.values())
 
     @cached_property
     def reused(self) -> int:
-        """How many tasks were given an earlier result."""
+        """The number of tasks that reused an earlier result."""
         return sum(task.reused is not None for task in self.run.tasks.values())
 
     @cached_property
     def retried(self) -> tuple[TaskRecord, ...]:
-        """Tasks with more than one attempt."""
+        """The tasks with more than one attempt."""
         return tuple(task for task in self.run.tasks.values() if task.failed)
 
     @cached_property
     def retries(self) -> int:
-        """How many attempts failed and were followed by another."""
+        """The number of failed attempts that another one followed."""
         return sum(len(task.failed) for task in self.retried)
 
     @cached_property
     def task_seconds(self) -> float:
-        """What all attempts took together; blocks, which wait for theirs, left out."""
+        """The time of all attempts together, without blocks, which only wait for their tasks."""
         return sum(busy_seconds(task) for task in self._working())
 
     @cached_property
     def critical_path(self) -> tuple[TaskRecord, ...]:
-        """The chain of dependencies that took longest, first task first; blocks count nothing."""
+        """The chain of dependencies that took longest, in order; blocks count as no time."""
         tasks = self.run.tasks
         best: dict[int, float] = {}
         before: dict[int, int] = {}
-        # A task can only depend on those called before it: the order is topological.
+        # A task depends only on tasks that were called before it: the order is topological.
         for number, task in sorted(tasks.items()):
             above = [other for other in task.after if other in best]
             best[number] = 0.0 if task.kind == "block" else busy_seconds(task)
@@ -136,17 +138,17 @@ class Facts:
 
     @cached_property
     def critical_seconds(self) -> float:
-        """What the tasks on the critical path took together."""
+        """The time of the tasks on the critical path together."""
         return sum(busy_seconds(task) for task in self.critical_path if task.kind != "block")
 
     @cached_property
     def lanes(self) -> tuple[Lane, ...]:
-        """All attempts that started, by worker."""
+        """All attempts that started, on lanes by worker."""
         return tuple(arrange(bars(self.run)))
 
     @cached_property
     def backends(self) -> tuple[BackendFacts, ...]:
-        """Every backend that came up or ran something."""
+        """The figures of every backend that came up or ran a task."""
         length = self.run.length
         tasks = Counter(task.backend for task in self._working() if task.reused is None)
         lanes: dict[str, list[Lane]] = {}
@@ -175,7 +177,7 @@ class Facts:
 
     @cached_property
     def utilisation(self) -> float | None:
-        """Part of the time that slots were busy, 0 to 1; None if nothing ran."""
+        """The part of the time for which slots were busy, 0 to 1; None if nothing ran."""
         capacity = sum(backend.capacity for backend in self.backends)
         if capacity <= 0:
             return None
@@ -183,7 +185,7 @@ class Facts:
 
     @cached_property
     def functions(self) -> tuple[FunctionFacts, ...]:
-        """By name, those that took longest first."""
+        """The figures of the tasks by name, those that took longest first."""
         found: dict[tuple[str, str], FunctionFacts] = {}
         for task in self.run.tasks.values():
             facts = found.get((task.name, task.kind))
@@ -205,19 +207,19 @@ class Facts:
         return tuple(sorted(found.values(), key=lambda facts: -facts.seconds))
 
     def slowest(self, limit: int = 20) -> list[tuple[TaskRecord, float]]:
-        """The tasks whose attempts took longest, with the seconds; no blocks."""
+        """Return the tasks whose attempts took longest, with their seconds; blocks left out."""
         took = ((busy_seconds(task), -task.number, task) for task in self._working())
         longest = heapq.nlargest(limit, (entry for entry in took if entry[0] > 0))
         return [(task, seconds) for seconds, _, task in longest]
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
-        """What failed of its own, equal failures together, the first one first."""
+        """The failures that no other task caused, equal ones together, in order."""
         alike: dict[tuple[str, ErrorRecord], list[TaskRecord]] = {}
         for task in self.run.tasks.values():
             if task.state == "FAILED" and not is_consequence(task.error):
                 error = task.error or ErrorRecord("", "no error was recorded")
-                # Tracebacks differ by what they passed through; the first one stands for all.
+                # Equal errors may differ in their tracebacks: that of the first is shown.
                 alike.setdefault((task.name, error._replace(traceback="")), []).append(task)
         return tuple(
             Failure(name, tasks[0].error or error, tasks) for (name, error), tasks in alike.items()
@@ -225,7 +227,7 @@ class Facts:
 
     @cached_property
     def consequences(self) -> tuple[TaskRecord, ...]:
-        """Tasks that failed because one that they depend on did."""
+        """The tasks that failed because a dependency failed."""
         return tuple(
             task
             for task in self.run.tasks.values()
@@ -237,7 +239,7 @@ class Facts:
 
 
 def is_consequence(error: ErrorRecord | None) -> bool:
-    """Whether *error* says no more than that a dependency failed."""
+    """Tell whether *error* only says that a dependency failed."""
     return error is not None and error.type.rpartition(".")[2] == "DependencyFailureError"
 
 

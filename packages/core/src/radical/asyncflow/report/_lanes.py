@@ -1,4 +1,4 @@
-"""Who ran what when: each attempt as a bar, and bars on lanes where none overlaps another."""
+"""The attempts of a run as bars, and the bars on lanes on which none overlaps another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..journal import ErrorRecord, RunRecord, TaskRecord
 __all__ = ["BLOCKS", "Bar", "Lane", "arrange", "bars", "busy_seconds", "start_of"]
 
 BLOCKS = "blocks"
-"""What stands in place of a backend for blocks, which run in the program itself."""
+"""The name that stands for a backend at blocks, which run in the program itself."""
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -22,8 +22,9 @@ class Bar(NamedTuple):
     """One attempt that ran.
 
     Attributes:
-        ended: of one that runs still, or whose run was killed, the end of what is known.
-        error: why another attempt followed; None of the last attempt.
+        ended: its end; if that is not known, because the run goes on or was killed, the end
+            of the record.
+        error: why another attempt followed; None for the last attempt.
     """
 
     started: float
@@ -39,10 +40,10 @@ class Bar(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A place where one task runs at a time: the worker, or the *place*-th on it.
+    """A place that runs one task at a time: a worker, or its slot number *place*.
 
     Attributes:
-        bars: by their start.
+        bars: in the order of their starts.
     """
 
     backend: str
@@ -52,7 +53,7 @@ class Lane(NamedTuple):
 
 
 def bars(run: RunRecord) -> list[Bar]:
-    """All attempts that started, in the order of the tasks."""
+    """Return all attempts that started, in the order of the tasks."""
     end = run.length
     found = []
     for task in run.tasks.values():
@@ -70,14 +71,14 @@ def bars(run: RunRecord) -> list[Bar]:
 
 
 def arrange(found: Sequence[Bar]) -> list[Lane]:
-    """*found* on as few lanes as each worker needs, ordered by backend and worker."""
+    """Put *found* on as few lanes as each worker needs, ordered by backend and worker."""
     workers: dict[tuple[str, str | None], list[Bar]] = {}
     for bar in found:
         workers.setdefault((bar.backend, bar.worker), []).append(bar)
     lanes = []
     for (backend, worker), theirs in sorted(workers.items(), key=_order):
         theirs.sort(key=lambda bar: (bar.started, bar.ended))
-        # Free places by number, so that a worker of one slot has a single lane.
+        # The first free place is taken, so that a worker with one slot has a single lane.
         free: list[int] = []
         running: list[tuple[float, int]] = []
         places: list[list[Bar]] = []
@@ -97,7 +98,7 @@ def arrange(found: Sequence[Bar]) -> list[Lane]:
 
 @public("radical.asyncflow.report")
 def busy_seconds(task: TaskRecord) -> float:
-    """What all attempts of *task* took together; 0 if it was reused, or never ended."""
+    """Return the seconds of all attempts of *task*; 0 if it was reused or never ended."""
     total = sum(
         max(failed.ended - failed.started, 0.0)
         for failed in task.failed
@@ -110,9 +111,9 @@ def busy_seconds(task: TaskRecord) -> float:
 
 
 def start_of(task: TaskRecord) -> float | None:
-    """When the last attempt of *task* began; None if it never ran, or was reused.
+    """Return when the last attempt of *task* began; None if it never ran or was reused.
 
-    Where a backend does not say when a task starts, it is taken to start when it is ready.
+    If a backend does not say when a task starts, it counts as started when it is ready.
     """
     if task.reused is not None:
         return None
@@ -122,7 +123,7 @@ def start_of(task: TaskRecord) -> float | None:
 
 
 def _order(item: tuple[tuple[str, str | None], object]) -> tuple[object, ...]:
-    """By name, w2 before w10; blocks, of which there may be many, last."""
+    """Return a key that sorts by name, w2 before w10, and blocks last."""
     backend, worker = item[0]
     parts = _DIGITS.split(worker or "")
     natural = [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -1,7 +1,7 @@
-"""A run as one page of HTML that asks nobody for anything.
+"""A run as one page of HTML that loads nothing from anywhere.
 
-What can be read without scripts is written here; timeline, graph and table are drawn by
-the page's own script, from the columns that stand in it.
+This module writes everything that can be read without scripts.  The script of the page
+draws the timeline, the graph and the table of tasks from the columns that the page holds.
 """
 
 from __future__ import annotations
@@ -14,43 +14,47 @@ from collections.abc import Iterable, Sequence
 from string import Template
 
 from .._public import public
-from .._text import cut_middle
+from .._text import count, cut_middle
 from ..journal import RunRecord, TaskRecord
 from ..version import __version__
 from ._columns import columns, embedded
 from ._facts import STATES, Facts, Failure, FunctionFacts
 from ._html import Markup, cell, link, number, table, tag
-from .words import block, brief, count, moment, seconds, share
+from .words import block, brief, moment, seconds, share
 
 __all__ = ["SCRIPTS", "render_html"]
 
 SCRIPTS = ("record.js", "time.js", "timeline.js", "usage.js", "graph.js", "tasks.js", "page.js")
-"""The parts of the script, in the order in which they need each other."""
+"""The parts of the script, each after those that it needs."""
 
-FAILURES = 50
-"""At most so many kinds of failure are written out."""
+MAX_FAILURES = 50
+"""The most failures that are shown; equal ones count as one."""
 
-NAMED = 12
-"""At most so many tasks of a failure are named."""
+OPEN_FAILURES = 3
+"""The number of failures that are open when the page is."""
 
-FUNCTIONS = 60
-"""At most so many functions are listed."""
+MAX_NAMED = 12
+"""The most tasks of a failure that are named."""
 
-LISTED = 25
-"""At most so many retries are listed."""
+MAX_FUNCTIONS = 60
+"""The most functions that are listed."""
 
-BRIEF = 200
-"""Characters of an error in one line."""
+MAX_RETRIES = 25
+"""The most retries that are listed."""
 
-OUTPUT = 20_000
-"""Characters of a traceback or of what a command printed."""
+MAX_SLOWEST = 20
+"""The most tasks in the list of the slowest."""
 
-SLOWEST = 20
+MAX_LINE = 200
+"""The most characters of an error in one line."""
+
+MAX_OUTPUT = 20_000
+"""The most characters of a traceback, or of the output of a command."""
 
 
 @public("radical.asyncflow.report")
 def render_html(run: RunRecord) -> str:
-    """The page; its size goes with the number of tasks, some 40 bytes each."""
+    """Return *run* as one page, which grows by some 60 bytes with each task."""
     facts = Facts(run)
     data = columns(facts)
     style = _asset("style.css")
@@ -83,7 +87,7 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a content security policy knows an inline element by."""
+    """Return the hash by which a content security policy allows an inline element."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
@@ -91,12 +95,12 @@ def _hash(text: str) -> str:
 def _head(facts: Facts) -> Markup:
     run = facts.run
     outcome = run.outcome or "unfinished"
-    words = {
+    titles = {
         "done": "done",
         "failed": "failed",
-        "cancelled": "cancelled: its end was not waited for",
+        "cancelled": "cancelled before its end",
         "preempted": "preempted: its time was over",
-        "unfinished": "no end: killed, or running still",
+        "unfinished": "unfinished: killed, or still running",
     }
     line: list[Markup] = []
     if run.program:
@@ -106,12 +110,12 @@ def _head(facts: Facts) -> Markup:
         about.append(f"on {run.host}" + (f", process {run.pid}" if run.pid else ""))
     if run.python:
         about.append(f"Python {run.python}")
-    return Markup.of(
+    return Markup.concat(
         tag(
             "h1",
-            Markup.of(
+            Markup.concat(
                 tag("span", run.uid, css="uid"),
-                tag("span", words.get(outcome, outcome), css=f"outcome is-{_word(outcome)}"),
+                tag("span", titles.get(outcome, outcome), css=f"outcome is-{_css_name(outcome)}"),
             ),
         ),
         *line,
@@ -119,7 +123,7 @@ def _head(facts: Facts) -> Markup:
     )
 
 
-def _word(text: str) -> str:
+def _css_name(text: str) -> str:
     return text if text.isalpha() and text.isascii() else "other"
 
 
@@ -137,12 +141,12 @@ def _nav(facts: Facts) -> Markup:
     ]
     items = []
     for anchor, title, many in entries:
-        parts = [Markup.text(title)]
+        parts = [Markup.escape(title)]
         if many:
             css = "many bad" if anchor == "failures" else "many"
             parts.append(tag("span", f"{many:,}", css=css))
-        items.append(tag("li", tag("a", Markup.of(*parts, sep=" "), href=f"#{anchor}")))
-    return tag("ul", Markup.of(*items))
+        items.append(tag("li", tag("a", Markup.concat(*parts, sep=" "), href=f"#{anchor}")))
+    return tag("ul", Markup.concat(*items))
 
 
 def _figures(facts: Facts) -> Markup:
@@ -150,7 +154,11 @@ def _figures(facts: Facts) -> Markup:
     used = "–" if facts.utilisation is None else share(facts.utilisation, 1)
     slots = sum(backend.slots for backend in facts.backends)
     figures = [
-        ("Wall time", seconds(run.length), "from begin to end" if run.ended else "as far as known"),
+        (
+            "Wall time",
+            seconds(run.length),
+            "to the end" if run.ended else "to the last record",
+        ),
         ("Tasks", f"{len(run.tasks):,}", count(len(facts.functions), "function")),
         ("Task time", seconds(facts.task_seconds), "all attempts together"),
         (
@@ -158,21 +166,23 @@ def _figures(facts: Facts) -> Markup:
             seconds(facts.critical_seconds),
             f"longest chain: {count(len(facts.critical_path), 'task')}",
         ),
-        ("Utilisation", used, f"of {count(slots, 'slot')} seen at work"),
+        ("Utilisation", used, f"of {count(slots, 'slot')} that were used"),
         ("Failed", f"{facts.states['FAILED']:,}", count(len(facts.failures), "cause")),
-        ("Cache hits", f"{facts.reused:,}", share(facts.reused, len(run.tasks)) + " of the tasks"),
+        ("Cache hits", f"{facts.reused:,}", share(facts.reused, len(run.tasks)) + " of all tasks"),
         ("Retries", f"{facts.retries:,}", f"in {count(len(facts.retried), 'task')}"),
     ]
-    return Markup.of(
+    return Markup.concat(
         *(
-            tag("div", Markup.of(tag("dt", name), tag("dd", value), tag("dd", note, css="note")))
+            tag(
+                "div", Markup.concat(tag("dt", name), tag("dd", value), tag("dd", note, css="note"))
+            )
             for name, value, note in figures
         )
     )
 
 
 def _states(facts: Facts) -> Markup:
-    """A bar of the states' shares, with its legend."""
+    """Return a bar with the share of each state, and its legend."""
     total = len(facts.run.tasks)
     parts = [(state.lower(), facts.states[state]) for state in STATES]
     parts[0] = ("done", facts.states["DONE"] - facts.reused)
@@ -191,25 +201,25 @@ def _states(facts: Facts) -> Markup:
         legend.append(
             tag(
                 "li",
-                Markup.of(
+                Markup.concat(
                     tag("span", "", css=f"mark is-{name}"),
                     tag("b", f"{many:,}"),
-                    Markup.text(f" {name} "),
+                    Markup.escape(f" {name} "),
                     tag("span", share(many, total), css="note"),
                 ),
             )
         )
     if not parts:
-        return tag("p", "The run called no task.", css="note")
+        return tag("p", "The run called no tasks.", css="note")
     bar = tag(
         "svg",
-        Markup.of(*bars),
+        Markup.concat(*bars),
         css="shares",
         viewBox="0 0 1000 10",
         preserveAspectRatio="none",
         aria_hidden="true",
     )
-    return Markup.of(bar, tag("ul", Markup.of(*legend), css="legend"))
+    return Markup.concat(bar, tag("ul", Markup.concat(*legend), css="legend"))
 
 
 def _functions(functions: Sequence[FunctionFacts]) -> Markup:
@@ -225,23 +235,23 @@ def _functions(functions: Sequence[FunctionFacts]) -> Markup:
             number(seconds(each.mean)),
             number(_longest(each)),
         )
-        for each in functions[:FUNCTIONS]
+        for each in functions[:MAX_FUNCTIONS]
     ]
-    heads = ("Function", "Kind", "#Tasks", "#Failed", "#Reused", "#Retries", "#Time in all")
+    heads = ("Function", "Kind", "#Tasks", "#Failed", "#Reused", "#Retries", "#Total time")
     listing = table("Functions", (*heads, "#Mean", "#Longest"), rows)
-    return Markup.of(listing, _further(len(functions) - len(rows)))
+    return Markup.concat(listing, _left_out(len(functions) - len(rows)))
 
 
-def _further(many: int) -> Markup:
-    """What stands below a list of functions that leaves out so many."""
+def _left_out(many: int) -> Markup:
+    """Return the note below a list of functions that leaves out so many."""
     if many <= 0:
         return Markup()
-    return tag("p", f"{count(many, 'further function')}: see the table of tasks.", css="note")
+    return tag("p", f"{count(many, 'more function')} in the table of tasks.", css="note")
 
 
 def _longest(each: FunctionFacts) -> Markup:
     if each.longest is None:
-        return Markup.text("–")
+        return Markup.escape("–")
     return link(each.longest.number, seconds(each.longest_seconds))
 
 
@@ -264,7 +274,7 @@ def _backends(facts: Facts) -> Markup:
 
 
 def _slowest(facts: Facts) -> Markup:
-    slowest = facts.slowest(SLOWEST)
+    slowest = facts.slowest(MAX_SLOWEST)
     worst = slowest[0][1] if slowest else 0.0
     rows = [
         (
@@ -289,43 +299,43 @@ def _gauge(part: float, whole: float) -> Markup:
 
 def _state(task: TaskRecord) -> Markup:
     word = "reused" if task.reused is not None else task.state.lower()
-    return tag("span", word, css=f"state is-{_word(word)}")
+    return tag("span", word, css=f"state is-{_css_name(word)}")
 
 
 def _failures(facts: Facts, dropped: int) -> Markup:
-    """What failed, and of how many tasks the page has no room for a text (*dropped*)."""
+    """Return all failures; *dropped* is the number of tasks whose texts found no room."""
     if not facts.states["FAILED"]:
         return tag("p", "No task failed.", css="empty")
-    shown = facts.failures[:FAILURES]
-    parts = [_failure(failure, opened=place < 3) for place, failure in enumerate(shown)]
+    shown = facts.failures[:MAX_FAILURES]
+    parts = [_failure(failure, opened=place < OPEN_FAILURES) for place, failure in enumerate(shown)]
     if len(facts.failures) > len(shown):
         more = facts.failures[len(shown) :]
         tasks = sum(len(failure.tasks) for failure in more)
-        text = f"{count(len(more), 'further cause')} ({count(tasks, 'task')}): see the table below."
+        text = f"{count(len(more), 'more cause')} ({count(tasks, 'task')}) in the table of tasks."
         parts.append(tag("p", text, css="note"))
     if facts.consequences:
-        waiting = count(len(facts.consequences), "further task")
+        waiting = count(len(facts.consequences), "more task")
         parts.append(
             tag(
                 "p",
-                Markup.of(
-                    Markup.text(f"{waiting} failed because a dependency did: "),
+                Markup.concat(
+                    Markup.escape(f"{waiting} failed because a dependency failed: "),
                     _named(facts.consequences),
                 ),
                 css="note",
             )
         )
     if dropped:
-        text = f"For output or traceback of {count(dropped, 'task')} the page has no room"
-        parts.append(tag("p", f"{text}: asyncflow logs shows it.", css="note"))
-    return Markup.of(*parts)
+        text = f"The page has no room for the output or traceback of {count(dropped, 'task')}"
+        parts.append(tag("p", f"{text}; asyncflow logs shows it.", css="note"))
+    return Markup.concat(*parts)
 
 
 def _failure(failure: Failure, *, opened: bool) -> Markup:
     first = failure.tasks[0]
-    head = Markup.of(
+    head = Markup.concat(
         tag("span", failure.name, css="name"),
-        tag("span", brief(failure.error)[:BRIEF], css="what"),
+        tag("span", brief(failure.error)[:MAX_LINE], css="what"),
         tag("span", f"×{len(failure.tasks):,}", css="many bad") if len(failure.tasks) > 1 else "",
     )
     body = [tag("p", _named(failure.tasks), css="note")]
@@ -339,32 +349,32 @@ def _failure(failure: Failure, *, opened: bool) -> Markup:
         body.append(_output(f"stderr of {first.id}", first.stderr))
     return tag(
         "details",
-        Markup.of(tag("summary", head), *body),
+        Markup.concat(tag("summary", head), *body),
         css="failure",
         **({"open": ""} if opened else {}),
     )
 
 
 def _output(title: str, text: str) -> Markup:
-    text = cut_middle(block(text), OUTPUT, head=0.2)
+    text = cut_middle(block(text), MAX_OUTPUT, head=0.2)
     pre = tag("pre", text, tabindex="0", role="region", aria_label=title)
-    return Markup.of(tag("h4", title), pre)
+    return Markup.concat(tag("h4", title), pre)
 
 
 def _named(tasks: Sequence[TaskRecord]) -> Markup:
-    links = [link(task.number, task.id) for task in tasks[:NAMED]]
-    if len(tasks) > NAMED:
-        links.append(Markup.text(f"and {len(tasks) - NAMED:,} more"))
-    return Markup.of(*links, sep=", ")
+    links = [link(task.number, task.id) for task in tasks[:MAX_NAMED]]
+    if len(tasks) > MAX_NAMED:
+        links.append(Markup.escape(f"and {len(tasks) - MAX_NAMED:,} more"))
+    return Markup.concat(*links, sep=", ")
 
 
 def _retries(facts: Facts) -> Markup:
     if not facts.retries:
-        return tag("p", "No task was tried twice.", css="empty")
+        return tag("p", "No task was retried.", css="empty")
     rows: list[Iterable[Markup | str]] = []
     for task in facts.retried:
         for failed in task.failed:
-            if len(rows) < LISTED:
+            if len(rows) < MAX_RETRIES:
                 last = failed is task.failed[-1]
                 rows.append(
                     (
@@ -372,17 +382,15 @@ def _retries(facts: Facts) -> Markup:
                         tag("span", task.name, css="name"),
                         number(str(failed.attempt)),
                         cell(failed.worker or ""),
-                        tag("span", brief(failed.error)[:BRIEF], css="what"),
-                        _state(task) if last else tag("span", "tried again", css="note"),
+                        tag("span", brief(failed.error)[:MAX_LINE], css="what"),
+                        _state(task) if last else tag("span", "retried", css="note"),
                     )
                 )
-    parts = [
-        table("Retries", ("Task", "Name", "#Attempt", "Worker", "What went wrong", "Then"), rows)
-    ]
+    parts = [table("Retries", ("Task", "Name", "#Attempt", "Worker", "Error", "Then"), rows)]
     if facts.retries > len(rows):
-        rest = count(facts.retries - len(rows), "further retry", "further retries")
-        parts.append(tag("p", f"{rest}: the table of tasks has a filter for them.", css="note"))
-    return Markup.of(*parts)
+        rest = count(facts.retries - len(rows), "more retry", "more retries")
+        parts.append(tag("p", f"{rest}; the table of tasks can be filtered for them.", css="note"))
+    return Markup.concat(*parts)
 
 
 def _cache(facts: Facts) -> Markup:
@@ -404,9 +412,9 @@ def _cache(facts: Facts) -> Markup:
             _gauge(each.reused, each.tasks),
             number(f"{each.ran:,}"),
         )
-        for each in functions[:FUNCTIONS]
+        for each in functions[:MAX_FUNCTIONS]
     ]
     heads = ("Function", "#Tasks", "#Reused", "#Share", "", "#Ran")
     saved = f"{count(facts.reused, 'result')} reused: {sources}."
     listing = table("Reuse by function", heads, rows)
-    return Markup.of(tag("p", saved), listing, _further(len(functions) - len(rows)))
+    return Markup.concat(tag("p", saved), listing, _left_out(len(functions) - len(rows)))

@@ -1,4 +1,4 @@
-"""Why a task was given an earlier result, or was not."""
+"""Why a task reused an earlier result, or ran."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .._public import public
-from .._text import task_id_text
+from .._text import count, task_id_text
 from ..journal import RunRecord, TaskRecord
 from ._facts import is_consequence
-from .words import count, size
+from .words import size
 
-__all__ = ["Reuse", "Verdict"]
+__all__ = ["Explanation", "Reuse"]
 
-_ROOTS = 3
-"""Of so many changed dependencies it is said what is behind them."""
+_MAX_ROOTS = 3
+"""The most changed dependencies whose own reason is given."""
 
 
 @public("radical.asyncflow.report")
-class Verdict(NamedTuple):
-    """What became of one task, and why.
+class Explanation(NamedTuple):
+    """Why one task reused an earlier result, or ran.
 
     Attributes:
-        reused: ``"RUN/NUMBER"`` of the task whose result it was given, or None.
-        reasons: one sentence each, without a full stop; at least one.
+        reused: ``"RUN/NUMBER"`` of the task whose result it reused, or None.
+        reasons: at least one sentence, each without a full stop.
     """
 
     task: TaskRecord
@@ -34,10 +34,10 @@ class Verdict(NamedTuple):
 
 @public("radical.asyncflow.report")
 class Reuse:
-    """What the journal knows of *run* and of the runs before it, to explain its tasks by.
+    """A run and the runs before it, compared to explain which results it reused.
 
     Args:
-        runs: all of the journal, oldest first; *run* is one of them.
+        runs: all runs of the journal, the oldest first; *run* is one of them.
     """
 
     def __init__(self, runs: Sequence[RunRecord], run: RunRecord) -> None:
@@ -45,7 +45,8 @@ class Reuse:
         self._run = run
         self._first = place == 0
         self._keys: dict[str, tuple[RunRecord, TaskRecord]] = {}
-        # Of each name the tasks of the last run that has any: what a resumed run is held against.
+        # For each name the tasks of the last run that has any: they are what a task of the
+        # resumed run is compared with.
         self._names: dict[str, tuple[RunRecord, list[TaskRecord]]] = {}
         for one in runs[:place]:
             for task in one.tasks.values():
@@ -61,21 +62,21 @@ class Reuse:
             seen[task.name] += 1
         self._roots: dict[int, TaskRecord] = {}
 
-    def explain(self, task: TaskRecord) -> Verdict:
-        """Why *task*, which is one of the run's, was reused or not."""
-        return Verdict(task, task.reused, tuple(self._reasons(task)))
+    def explain(self, task: TaskRecord) -> Explanation:
+        """Explain why *task*, which is one of the run, reused a result or ran."""
+        return Explanation(task, task.reused, tuple(self._reasons(task)))
 
     def _reasons(self, task: TaskRecord) -> Iterator[str]:
         if task.reused is not None:
             yield self._origin(task)
         elif task.kind == "block":
-            yield "a block always runs: the tasks that it calls are reused one by one"
+            yield "a block always runs; only the tasks that it calls are reused"
         elif is_consequence(task.error):
-            yield "it was not run: a task that it depends on failed"
+            yield "it did not run, because a task that it depends on failed"
         elif task.function.cache == "no":
             yield "it is declared with cache=False"
         elif task.name not in self._names:
-            yield self._nothing(task)
+            yield self._nothing_earlier(task)
         elif task.key is not None and task.key in self._keys:
             yield self._same(task, *self._keys[task.key])
         else:
@@ -85,16 +86,16 @@ class Reuse:
         uid, _, number = str(task.reused).rpartition("/")
         place = task_id_text(int(number)) if number.isdecimal() else number
         if uid == self._run.uid:
-            return f'an equal call of this run, {place}, had its result already (cache="always")'
-        return f"the same call, {place} of {uid}, had its result in the journal already"
+            return f'an equal call of this run, {place}, already had a result (cache="always")'
+        return f"the journal already had the result of the same call, {place} of {uid}"
 
-    def _nothing(self, task: TaskRecord) -> str:
+    def _nothing_earlier(self, task: TaskRecord) -> str:
         if self._first:
             return "this is the first run in the journal"
         return f"no earlier run in the journal has a task named {task.name}"
 
     def _same(self, task: TaskRecord, run: RunRecord, other: TaskRecord) -> str:
-        """Why an equal call was no help."""
+        """Return why the result of an equal call was not reused."""
         which = f"the same call, {other.id} of {run.uid},"
         if other.state == "FAILED":
             kind = "" if other.error is None else f" with {other.error.type.rpartition('.')[2]}"
@@ -102,14 +103,14 @@ class Reuse:
         if other.state == "CANCELLED":
             return f"{which} was cancelled"
         if other.state != "DONE":
-            return f"{which} had not ended when that run did"
+            return f"{which} had not ended when that run ended"
         if other.result_bytes is None and other.reused is None:
             why = f": {other.unstored}" if other.unstored else ""
             return f"the result of {which} was not stored{why}"
         if task.why:
             return task.why
         stored = f" ({size(other.result_bytes)})" if other.result_bytes is not None else ""
-        return f"{which} has a result{stored}, but the record does not say why it was not used"
+        return f"{which} has a result{stored}, but the journal does not say why it was not reused"
 
     def _changes(self, task: TaskRecord) -> Iterator[str]:
         run, others = self._names[task.name]
@@ -137,23 +138,23 @@ class Reuse:
         if found:
             return
         if task.key is None:
-            yield "it ended before it was known which call it is"
+            yield "it ended before the engine could identify the call"
         elif task.function.cache == "key":
-            yield f"its cache_key gives another key than in {run.uid}"
+            yield f"its cache_key differs from that in {run.uid}"
         else:
             yield (
                 f"its arguments changed: none of the {count(len(others), 'call')} of "
-                f"{task.name} in {run.uid} has the same"
+                f"{task.name} in {run.uid} has the same arguments"
                 if len(others) > 1
                 else f"its arguments changed since {before}"
             )
 
     def _counterpart(self, task: TaskRecord, others: Sequence[TaskRecord]) -> TaskRecord:
-        """The call of the earlier run that stands where *task* stands in its own."""
+        """Return the call of the earlier run at the same place as *task* in its own."""
         return others[min(self._ordinals[task.number], len(others) - 1)]
 
     def _changed(self, task: TaskRecord) -> list[TaskRecord]:
-        """Its dependencies that no earlier run has, and that so gave it a new identity."""
+        """Return its dependencies that no earlier run has; they gave it a new identity."""
         tasks = self._run.tasks
         above = (tasks[number] for number in task.after if number in tasks)
         return [one for one in above if one.kind != "block" and self._new(one)]
@@ -162,22 +163,22 @@ class Reuse:
         return task.reused is None and (task.key is None or task.key not in self._keys)
 
     def _dependencies(self, changed: Sequence[TaskRecord]) -> Iterator[str]:
-        for one in changed[:_ROOTS]:
+        for one in changed[:_MAX_ROOTS]:
             root = self._root(one)
             reason = next(self._reasons(root))
             if root is not one:
                 yield (
-                    f"it depends on {one.id} ({one.name}), which is another than before "
+                    f"it depends on {one.id} ({one.name}), which changed "
                     f"because of {root.id} ({root.name}): {reason}"
                 )
             else:
-                yield f"it depends on {one.id} ({one.name}), which ran anew: {reason}"
-        if len(changed) > _ROOTS:
-            more = count(len(changed) - _ROOTS, "more dependency", "more dependencies")
+                yield f"it depends on {one.id} ({one.name}), which ran again: {reason}"
+        if len(changed) > _MAX_ROOTS:
+            more = count(len(changed) - _MAX_ROOTS, "more dependency", "more dependencies")
             yield f"{more} changed"
 
     def _root(self, task: TaskRecord) -> TaskRecord:
-        """Where, in *task* or above it, the change began."""
+        """Return the task, *task* itself or one above it, at which the change began."""
         way = []
         # A dependency has a smaller number than what depends on it: this ends.
         while task.number not in self._roots:

@@ -1,4 +1,4 @@
-"""A run in the trace event format that chrome://tracing and Perfetto read."""
+"""A run in the trace event format, which Perfetto and chrome://tracing read."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ._facts import Facts
 from ._lanes import Bar, Lane
 from .words import block
 
-__all__ = ["FLOWS", "render_trace"]
+__all__ = ["MAX_ARROWS", "render_trace"]
 
-FLOWS = 20_000
-"""At most so many dependencies are drawn as arrows."""
+MAX_ARROWS = 20_000
+"""The most dependencies that are drawn as arrows."""
 
-_MICRO = 1e6
+_MICROSECONDS = 1e6
 
 Event = dict[str, Any]
 
 
 @public("radical.asyncflow.report")
 def render_trace(run: RunRecord) -> str:
-    """Processes are backends, threads are workers; times are microseconds.
+    """Return *run* as a trace: its processes are backends, its threads are workers.
 
-    Attempts are complete events; attempts that failed have an instant event at their end;
-    dependencies, at most `FLOWS`, are flow events.
+    Attempts are complete events, the ends of failed attempts are instant events, and
+    dependencies (at most `MAX_ARROWS`) are flow events.  Times are microseconds.
     """
     facts = Facts(run)
-    drawn = list(_flows(run, facts.lanes))
-    events = [*_names(facts.lanes), *_attempts(facts.lanes), *drawn]
+    arrows = list(_arrows(run, facts.lanes))
+    events = [*_names(facts.lanes), *_attempts(facts.lanes), *arrows]
     trace = {
         "traceEvents": events,
         "displayTimeUnit": "ms",
@@ -41,7 +41,7 @@ def render_trace(run: RunRecord) -> str:
             "host": run.host,
             "begun": run.begun,
             "program": list(run.program),
-            "dependencies drawn": len(drawn) // 2,
+            "dependencies drawn": len(arrows) // 2,
             "dependencies": sum(len(task.after) for task in run.tasks.values()),
         },
     }
@@ -49,7 +49,7 @@ def render_trace(run: RunRecord) -> str:
 
 
 def _place(lanes: tuple[Lane, ...]) -> Iterator[tuple[int, int, Lane]]:
-    """Process, thread, and the lane."""
+    """Yield the numbers of process and thread for each lane, and the lane."""
     processes: dict[str, int] = {}
     for thread, lane in enumerate(lanes, start=1):
         yield processes.setdefault(lane.backend, len(processes) + 1), thread, lane
@@ -115,8 +115,8 @@ def _args(bar: Bar) -> Event:
     return args
 
 
-def _flows(run: RunRecord, lanes: tuple[Lane, ...]) -> Iterator[Event]:
-    """Arrows from the end of a task's last attempt to the start of the next task's first."""
+def _arrows(run: RunRecord, lanes: tuple[Lane, ...]) -> Iterator[Event]:
+    """Yield an arrow from the last attempt of each dependency to the first of its task."""
     first: dict[int, tuple[int, int, Bar]] = {}
     last: dict[int, tuple[int, int, Bar]] = {}
     for pid, tid, lane in _place(lanes):
@@ -129,7 +129,7 @@ def _flows(run: RunRecord, lanes: tuple[Lane, ...]) -> Iterator[Event]:
     arrow = 0
     for task in run.tasks.values():
         for source in task.after:
-            if arrow == FLOWS:
+            if arrow == MAX_ARROWS:
                 return
             if source in last and task.number in first:
                 arrow += 1
@@ -148,4 +148,4 @@ def _flows(run: RunRecord, lanes: tuple[Lane, ...]) -> Iterator[Event]:
 
 
 def _micro(value: float) -> int:
-    return round(value * _MICRO)
+    return round(value * _MICROSECONDS)

@@ -1,17 +1,20 @@
-"""Times, sizes and counts as people read them; foreign text as a page may show it."""
+"""Times, sizes and shares as people read them; foreign text as a page may show it."""
 
 from __future__ import annotations
 
 import time
 
-from .._text import count, first_line, printable
+from .._text import first_line, printable
 from ..journal import ErrorRecord
 
-__all__ = ["block", "brief", "count", "moment", "seconds", "share", "size"]
+__all__ = ["block", "brief", "moment", "seconds", "share", "size"]
 
 
 def seconds(value: float | None) -> str:
-    """``850 µs``, ``12.3 ms``, ``4.21 s``, ``3:07 min``, ``1:02:33 h``, ``2 d 03:10 h``."""
+    """Return a time in the unit that fits it.
+
+    ``850 µs``, ``12.3 ms``, ``4.21 s``, ``3:07 min``, ``1:02:33 h`` or ``2 d 03:10 h``.
+    """
     if value is None:
         return "–"
     value = max(value, 0.0)
@@ -33,7 +36,7 @@ def seconds(value: float | None) -> str:
 
 
 def moment(epoch: float) -> str:
-    """Seconds since the epoch as date and time of this machine's zone."""
+    """Return date and time of *epoch* seconds, in the time zone of this machine."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
     except (OverflowError, ValueError, OSError):
@@ -41,7 +44,7 @@ def moment(epoch: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """*part* of *whole* in per cent; – where there is no whole."""
+    """Return *part* of *whole* in per cent, or – if there is no whole."""
     if whole <= 0:
         return "–"
     percent = 100 * part / whole
@@ -49,7 +52,7 @@ def share(part: float, whole: float) -> str:
 
 
 def size(octets: int | None) -> str:
-    """``512 B``, ``3.4 KiB``, ``1.2 GiB``."""
+    """Return a number of bytes in the unit that fits it: ``512 B``, ``3.4 KiB``, ``1.2 GiB``."""
     if octets is None:
         return "–"
     value = float(octets)
@@ -66,7 +69,7 @@ def brief(error: ErrorRecord) -> str:
 
 
 def block(text: str) -> str:
-    """Several lines, each made printable; tabs stay."""
+    """Return *text* with each of its lines made printable; tabs stay."""
     if text.isprintable():
         return text
     lines = text.replace("\r\n", "\n").split("\n")

@@ -1,4 +1,4 @@
-// The graph, from left to right: tasks one by one where they are few, else by function.
+// The graph, from left to right: single tasks if they are few, else tasks by function.
 
 const graph = (() => {
 	const FEW = 120;
@@ -6,7 +6,7 @@ const graph = (() => {
 	const BOX = { width: 168, height: 40, right: 64, below: 14 };
 	const host = document.querySelector('#graph .drawn');
 	const single = size <= FEW;
-	// Tasks by name; of many names those that differ in digits only are one, and so are the rare ones.
+	// Tasks by name; of many names, those that differ only in digits become one, as do rare ones.
 	const [labels, functions] = (() => {
 		let names = data.functions.map(([name]) => name);
 		const collect = () => {
@@ -29,11 +29,11 @@ const graph = (() => {
 		return [found.map(([name]) => name), found.map(([, places]) => places)];
 	})();
 	const critical = new Set(data.critical.map(placeOf));
-	const shown = new Map(); // function: how many of its tasks stand for themselves
+	const shown = new Map(); // by function: how many of its tasks have a box of their own
 	let scale = 0;
 	let area = { width: 0, height: 0 };
 
-	// What one wants to see first: what failed, the critical path, what took long.
+	// Failures first, then the critical path, then those that took longest.
 	function interesting(places) {
 		const rank = (place) => (stateOf(place) === 'failed' ? 2 : 0) + (critical.has(place) ? 1 : 0);
 		return [...places].sort((a, b) => rank(b) - rank(a) || took[b] - took[a] || a - b);
@@ -70,8 +70,8 @@ const graph = (() => {
 		return { found, hot };
 	}
 
-	// A task comes after those that it waits for: an edge to an earlier node is one of a cycle
-	// that only grouping has made, and does not count for the columns.
+	// A task comes after those that it waits for. An edge to an earlier node belongs to a cycle
+	// that only the grouping made: it does not count.
 	function layOut(found) {
 		const order = found.map((_, place) => place).sort((a, b) => found[a].first - found[b].first);
 		const forward = (from, to) => found[from].first < found[to].first;
@@ -160,8 +160,8 @@ const graph = (() => {
 		});
 		box.addEventListener('pointermove', (event) => {
 			const lines = [title, sub, ...(node.single ? [] : [seconds(time), ...states.map(([state, count]) => `${grouped(count)} ${state}`)])];
-			if (node.loop) lines.push(`${plural(node.loop, 'dependency', 'dependencies')} among themselves`);
-			if (!node.single) lines.push('a click shows single tasks');
+			if (node.loop) lines.push(`${plural(node.loop, 'dependency', 'dependencies')} among these tasks`);
+			if (!node.single) lines.push('click to show single tasks');
 			showTip(lines.join('\n'), event.clientX, event.clientY);
 		});
 		if (!node.single)
@@ -236,7 +236,7 @@ const graph = (() => {
 	function draw(fresh) {
 		hideTip();
 		if (!size) {
-			host.replaceChildren(make('p', { class: 'empty' }, 'The run called no task.'));
+			host.replaceChildren(make('p', { class: 'empty' }, 'The run called no tasks.'));
 			return;
 		}
 		const { found, hot } = nodes();
@@ -248,22 +248,22 @@ const graph = (() => {
 			make('path', { d: 'M0 0L8 4L0 8z' }),
 		);
 		svg.append(make('defs', {}, arrow));
-		let links = 0;
+		let total = 0;
 		found.forEach((node, from) =>
 			node.out.forEach((many, to) => {
-				links += many;
+				total += many;
 				svg.append(drawEdge(node, found[to], many, hot.has(`${from} ${to}`)));
 			}),
 		);
 		found.forEach((node) => {
-			links += node.loop ?? 0;
+			total += node.loop ?? 0;
 			svg.append(drawNode(node));
 		});
 		net.replaceChildren(svg);
 		close.hidden = !shown.size;
-		count.textContent = `${plural(size, 'task')}, ${plural(links, 'dependency', 'dependencies')}; outlined: the critical path`;
+		count.textContent = `${plural(size, 'task')}, ${plural(total, 'dependency', 'dependencies')}; the critical path is outlined`;
 		resize(fresh || !scale ? clamp(fitting(), 0.6, 1) : scale);
-		// What a tall column depends on stands beside its middle.
+		// The dependencies of a tall column stand beside its middle.
 		if (!fresh) net.scrollTop = (net.scrollHeight - net.clientHeight) / 2;
 	}
 

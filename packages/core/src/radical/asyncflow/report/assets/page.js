@@ -1,4 +1,4 @@
-// The panel of one task, and what holds all together.
+// The panel of one task, and the start of the page.
 
 const panel = (() => {
 	const host = document.getElementById('panel');
@@ -32,7 +32,7 @@ const panel = (() => {
 			['Workflow', workflowOf(place)],
 			...['added', 'ready', 'started', 'ended'].map((name) => [
 				name[0].toUpperCase() + name.slice(1),
-				known(times[name][place]) && `${seconds(times[name][place])} after the begin`,
+				known(times[name][place]) && `${seconds(times[name][place])} after the beginning`,
 			]),
 			['Time', took[place] > 0 && seconds(took[place])],
 			['Attempt', at(data.attempt, place) > 1 && String(at(data.attempt, place))],
@@ -101,7 +101,7 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
 	drawAll();
 });
 
-// Which section one is in.
+// Mark the section that is in view.
 const marks = new Map([...document.querySelectorAll('nav a')].map((link) => [link.hash.slice(1), link]));
 const seen = new Set();
 const watch = new IntersectionObserver(
@@ -118,7 +118,7 @@ const watch = new IntersectionObserver(
 );
 for (const id of marks.keys()) watch.observe(document.getElementById(id));
 
-// The first picture first; what is farther down when there is time.
+// Draw the top of the page first, the rest when there is time.
 drawAll();
 setTimeout(() => {
 	graph.build();

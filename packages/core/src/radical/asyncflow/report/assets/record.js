@@ -1,4 +1,4 @@
-// What the page's data says: columns come back to life, and answer questions about a task.
+// The data of the page: it unpacks the columns, and answers questions about a task.
 
 const data = JSON.parse(document.getElementById('data').textContent);
 const size = typeof data.number === 'number' ? data.number : data.number.length;
@@ -13,7 +13,7 @@ const placeOf = (number) =>
 const NEVER = -1e15;
 const known = (time) => time > NEVER / 2;
 
-// Times, in seconds since the run began; NEVER where they are not known.
+// Times in seconds since the run began; NEVER if they are not known.
 const times = (() => {
 	const found = {};
 	const names = ['added', 'ready', 'started', 'ended'];
@@ -40,7 +40,7 @@ const edges = (() => {
 	let seen = 0;
 	for (let place = 0; place < size; place++) {
 		first[place] = after.length;
-		for (let left = at(data.links, place); left > 0; left--) {
+		for (let left = at(data.dependencies, place); left > 0; left--) {
 			const source = placeOf(numberOf(place) - data.after[seen++]);
 			if (source !== undefined) after.push(source);
 		}
@@ -51,7 +51,7 @@ const edges = (() => {
 
 const above = (place) => edges.after.slice(edges.first[place], edges.first[place + 1]);
 
-// The other direction, made when somebody asks.
+// The other direction, computed on first use.
 let followers = null;
 function below(place) {
 	if (!followers) {
@@ -84,7 +84,7 @@ const workerOf = (place) => listed(data.workers, at(data.worker, place));
 const workflowOf = (place) => listed(data.workflows, at(data.workflow, place));
 const text = (place) => (place === null || place === undefined ? '' : data.texts[place]);
 
-// Seconds that all attempts took; 0 of one that never ran, or was reused.
+// The seconds of all attempts; 0 for a task that never ran or was reused.
 const took = (() => {
 	const found = new Float64Array(size);
 	for (let place = 0; place < size; place++) {

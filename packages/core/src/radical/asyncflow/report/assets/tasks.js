@@ -1,4 +1,4 @@
-// The table of all tasks: search, filters, order, fifty rows at a time.
+// The table of all tasks, with search, filters and sorting, fifty rows at a time.
 
 const tasks = (() => {
 	const PAGE = 50;
@@ -12,7 +12,7 @@ const tasks = (() => {
 		return `${error[0].split('.').pop()}${first ? ': ' + first : ''}`;
 	};
 	const tries = (place) => failedOf(place).length;
-	// Head, what to sort by, what to show, class.
+	// The head, what to sort by, what to show, the class.
 	const columns = [
 		['Task', numberOf, idOf, ''],
 		['Name', nameOf, nameOf, 'long'],
@@ -35,7 +35,7 @@ const tasks = (() => {
 		make('select', { 'aria-label': label }, make('option', { value: '' }, label), ...options.map(([value, words]) => make('option', { value }, words)));
 	const states = new Map();
 	for (let place = 0; place < size; place++) states.set(stateOf(place), (states.get(stateOf(place)) ?? 0) + 1);
-	const state = choice('All states', [...[...states].map(([name, many]) => [name, `${name} (${grouped(many)})`]), ...(data.failed.length ? [['retried', 'tried again']] : [])]);
+	const state = choice('All states', [...[...states].map(([name, many]) => [name, `${name} (${grouped(many)})`]), ...(data.failed.length ? [['retried', 'retried']] : [])]);
 	const name = choice('All functions', data.functions.map(([words], index) => [String(index), words]));
 	const backend = choice('All backends', data.backends.map((words, index) => [String(index), words]));
 	const count = make('span', { class: 'note window', 'aria-live': 'polite' });
@@ -121,7 +121,7 @@ const tasks = (() => {
 				return row;
 			}),
 		);
-		if (!rows.length) body.append(make('tr', {}, make('td', { colspan: columns.length, class: 'empty' }, 'No task is like that.')));
+		if (!rows.length) body.append(make('tr', {}, make('td', { colspan: columns.length, class: 'empty' }, 'No task matches.')));
 		back.disabled = page === 0;
 		next.disabled = page >= pages - 1;
 		where.textContent = `Page ${grouped(page + 1)} of ${grouped(pages)}`;

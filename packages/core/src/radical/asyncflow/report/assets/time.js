@@ -1,6 +1,6 @@
-// Small things that all parts use: elements, words for times, colours, the window of time.
+// What all parts use: elements, times as text, colours, the period shown.
 
-// Text goes in as text nodes only: nothing of the data is ever parsed as HTML.
+// Text becomes text nodes only: nothing in the data is ever parsed as HTML.
 function make(name, attributes = {}, ...children) {
 	const svg = ['svg', 'g', 'rect', 'path', 'text', 'defs', 'marker', 'title'].includes(name);
 	const element = svg
@@ -35,7 +35,7 @@ const grouped = (number) => number.toLocaleString('en');
 const plural = (number, one, many = one + 's') => `${grouped(number)} ${number === 1 ? one : many}`;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-// Colours as the style sheet has them, read again when light turns to dark.
+// The colours of the style sheet, read again when light turns to dark.
 let palette = {};
 function readPalette() {
 	const style = getComputedStyle(document.documentElement);
@@ -52,7 +52,7 @@ const colourOf = (place, by) => {
 	return palette[`c${functionOf(place) % 8}`];
 };
 
-// The stretch of time that timeline and utilisation show; who draws it listens.
+// The period that the timeline and the utilisation show; both listen to its changes.
 const view = {
 	from: 0,
 	to: runLength || 1,
@@ -90,7 +90,7 @@ const view = {
 	},
 };
 
-// Round steps for an axis: some eight of them in *span*.
+// Return a round step for an axis, with some eight of them in *span*.
 function step(span, about = 8) {
 	const raw = span / about;
 	const minutes = [60, 120, 300, 600, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
@@ -114,7 +114,7 @@ function tickText(value, width) {
 	return `${value.toFixed(digits)} s`;
 }
 
-// A canvas as large as *width* × *height* on the screen, cleared; gives its pen.
+// Give *canvas* the size *width* × *height* on the screen, clear it, and return its pen.
 function prepare(canvas, width, height) {
 	const ratio = window.devicePixelRatio || 1;
 	if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -147,7 +147,7 @@ function axis(pen, left, right, y, bottom) {
 	pen.textAlign = 'left';
 }
 
-// How many of the sorted things count as *before*.
+// How many of the sorted items are *before*.
 function search(many, before) {
 	let low = 0;
 	let high = many;
@@ -159,7 +159,7 @@ function search(many, before) {
 	return low;
 }
 
-// One line that fits *room*, with an ellipsis where it does not.
+// Return *line*, cut with an ellipsis if it does not fit into *room*.
 function fit(pen, line, room) {
 	if (pen.measureText(line).width <= room) return line;
 	const fits = (end) => pen.measureText(line.slice(0, end + 1) + '…').width <= room;

@@ -1,9 +1,9 @@
-// The timeline: each lane's attempts as bars; only what can be seen is drawn.
+// The timeline: the attempts on each lane as bars; only those in view are drawn.
 
 const LANE = 18;
 const HEAD = 24;
 
-// The bars of each lane in the order of time; none overlaps another.
+// The bars of each lane in order of time; none overlaps another.
 const bars = (() => {
 	const found = data.lanes.map(() => []);
 	for (let place = 0; place < size; place++) {
@@ -119,7 +119,7 @@ const timeline = (() => {
 			const bad = bar.failed !== null || stateOf(bar.place) === 'failed';
 			let x = Math.max(xOf(bar.start), left);
 			let end = Math.min(xOf(bar.end), right);
-			// Bars of one pixel are drawn once; a failure is never hidden.
+			// Of several bars in one pixel the first is drawn, and any failure.
 			if (end <= edge && (worst || !bad)) continue;
 			if (end - x < 1) {
 				x = Math.floor(x);
@@ -192,7 +192,7 @@ const timeline = (() => {
 			if (data.functions.length > 8) items.push(make('li', { class: 'note' }, `and ${plural(data.functions.length - 8, 'more function')}`));
 			mark(palette.failed, 'failed');
 		}
-		if (data.failed.length) mark(palette.failed, 'tried again', 'none');
+		if (data.failed.length) mark(palette.failed, 'retried', 'none');
 		legend.replaceChildren(...items);
 	}
 
@@ -289,7 +289,7 @@ const timeline = (() => {
 	fillLegend();
 	view.listeners.push(draw);
 
-	// Bring the bar of a task into the window.
+	// Bring the bar of a task into view.
 	function reveal(place) {
 		const lane = at(data.lane, place);
 		if (lane === null) return;

@@ -1,11 +1,11 @@
-// Utilisation: how many slots of each backend were busy, over the window of time.
+// Utilisation: how many slots of each backend were busy in the period shown.
 
 const usage = (() => {
 	const HEIGHT = 92;
 	const rows = data.slots
 		.filter(([, slots]) => slots > 0)
 		.map(([backend, slots, up, down]) => {
-			// Starts and ends in order, and how many run after each: sums over any stretch follow.
+			// Starts and ends in order, and how many run after each; from them follows any sum.
 			const edgesOfTime = [];
 			data.lanes.forEach(([owner], lane) => {
 				if (owner !== backend) return;
@@ -25,7 +25,7 @@ const usage = (() => {
 			return { name: listed(data.backends, backend), slots, moments, running, total, up: up * data.unit, down: down * data.unit };
 		});
 
-	// Busy seconds from the run's begin to *time*.
+	// Return the busy seconds from the beginning of the run to *time*.
 	function until(row, time) {
 		const low = search(row.moments.length, (index) => row.moments[index] <= time);
 		if (!low) return 0;
@@ -77,7 +77,7 @@ const usage = (() => {
 			const part = lasted ? (until(row, there[1]) - until(row, there[0])) / lasted : 0;
 			mean.textContent =
 				`${Math.round(100 * clamp(part, 0, 1))} % of ${plural(row.slots, 'slot')} ` +
-				(view.whole ? 'while it was up' : 'in this window');
+				(view.whole ? 'while it was up' : 'in this period');
 		}
 	}
 
