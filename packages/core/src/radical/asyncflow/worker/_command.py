@@ -308,6 +308,8 @@ class Execution:
 
         find = partial(survivors, pgid, mark)
         if end_all(find, seconds=self._grace, end=ask, pause=exchange.pump):
+            # All at once: a shell that outlives its child would report the death of it.
+            signal_group(pgid, signal.SIGKILL)
             kill = partial(kill_in_group, pgid=pgid)
             left = end_all(find, seconds=STUBBORN_S, end=kill, pause=exchange.pump)
             if left:
