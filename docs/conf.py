@@ -17,6 +17,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "public_sources",
     "state_diagram",
 ]
 exclude_patterns = ["_build"]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import radical.asyncflow
 
 PAGES = Path(__file__).parents[1] / "docs/reference"
-DIRECTIVE = re.compile(r"^\.\. auto(\w+):: (\S+)\n((?:   :.*\n)*)", re.MULTILINE)
+DIRECTIVE = re.compile(r"^\.\. (?:auto|py:)(\w+):: (\S+)\n((?:   :.*\n)*)", re.MULTILINE)
 EXCLUDED = re.compile(r":exclude-members: (.*)")
-# Modules of which every name is for users; what the engine writes a journal with is not.
-PUBLIC = (
-    *("", "aside", "backend", "config", "errors", "events", "factory", "hookspecs", "registry"),
-    *("testing", "worker"),
-)
+# Every module of the core but the command line, which has a page of its own.
+PUBLIC = [
+    "",
+    *(
+        module.name
+        for module in pkgutil.iter_modules(radical.asyncflow.__path__)
+        if not module.name.startswith("_") and module.name not in ("cli", "version")
+    ),
+]
 BACKENDS = ("concurrent", "dask", "noop", "radical")
 # Modules, which have pages of their own, and the union of the events, each of which is shown.
 NO_ENTRY = {"__version__", "errors", "factory", "registry", "Event"}

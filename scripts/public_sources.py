@@ -1,0 +1,54 @@
+"""Let Sphinx find the source of public names, which are written in private modules.
+
+autodoc takes the order of members, and the texts below attributes, from the source of the
+module that a class names.  This extension adds to what Sphinx knows of a public module
+what stands in the private ones whose names it offers.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import Any
+
+import radical.asyncflow
+from radical.asyncflow._public import WRITTEN_IN
+from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
+
+__all__ = ["setup"]
+
+PARTS = ("annotations", "attr_docs", "finals", "overloads", "tagorder", "tags")
+"""What an analyzer knows of a module: mappings, and one list."""
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.connect("builder-inited", lambda _: _merge_sources())
+    return {"parallel_read_safe": True}
+
+
+def _merge_sources() -> None:
+    _import_public_names()
+    for module, written_in in {
+        (name.rpartition(".")[0], real) for name, real in WRITTEN_IN.items()
+    }:
+        public = ModuleAnalyzer.for_module(module)
+        private = ModuleAnalyzer.for_module(written_in)
+        public.analyze()
+        private.analyze()
+        for part in PARTS:
+            known, more = getattr(public, part), getattr(private, part)
+            if isinstance(known, dict):
+                known.update(more)
+            else:
+                known.extend(more)
+
+
+def _import_public_names() -> None:
+    names = ["", *(found.name for found in pkgutil.iter_modules(radical.asyncflow.__path__))]
+    for name in names:
+        if not name.startswith("_"):
+            module = import_module(f"radical.asyncflow.{name}".rstrip("."))
+            for public in getattr(module, "__all__", ()):
+                getattr(module, public)
