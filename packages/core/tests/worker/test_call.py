@@ -93,8 +93,12 @@ def test_closing_the_loop_leaves_the_thread_ready_for_another() -> None:
 
 
 def test_closing_without_a_loop_is_harmless() -> None:
+    async def answer() -> int:
+        return 42
+
     close_loop()
     close_loop()
+    assert call(answer, (), {}) == 42
 
 
 def test_closing_shuts_down_async_generators() -> None:

@@ -292,8 +292,8 @@ def test_cancel_at_any_moment_of_the_start_ends_it(
             running.set()
             return execution.run()
 
-        in_thread(run)
-        running.wait(30)
+        in_thread(run)  # whose end is asserted after the test
+        assert running.wait(30)
         for _ in range(delay * 200):  # a busy wait far finer than a sleep
             pass
         execution.cancel()
