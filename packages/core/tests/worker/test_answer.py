@@ -96,7 +96,7 @@ def test_a_function_and_arguments_that_are_bytes_are_rebuilt_and_called() -> Non
 def test_what_cannot_be_rebuilt_in_the_worker_is_named(what: str) -> None:
     packed = {"function": dump_function(len), "arguments": dump_arguments(len, ("four",), {})}
     packed[what] = pickle.dumps(Bomb(late=True))
-    code, body = answer_pickled(**packed)
+    code, body = answer_pickled(packed["function"], packed["arguments"])
     assert code == UNSENT
     _, error = open_answer(code, body)
     assert isinstance(error, SerializationError)
