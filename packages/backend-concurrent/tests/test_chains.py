@@ -1,4 +1,4 @@
-"""Chains on threads: a slot goes on with the next link, and nothing else suffers by it."""
+"""Chains on threads: a slot goes on with the next member, and nothing else suffers by it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 import threading
 import time
 import weakref
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
@@ -20,19 +21,19 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 
 
 def behind(driver: Any, first: TaskRequest, *bodies: Callable[[Any], Any]) -> list[TaskRequest]:
-    """*first* and a link for each of *bodies*, which is called with the value before it."""
+    """*first* and a member for each of *bodies*, which is called with the value before it."""
     chain = [first]
     for body in bodies:
         number = chain[-1].task_id
-        link = driver.function(body, TaskRef(number))
-        chain.append(link._replace(dependencies=(number,)))
+        member = driver.function(body, TaskRef(number))
+        chain.append(member._replace(dependencies=(number,)))
     return chain
 
 
 def left(driver: Any) -> list[Any]:
     """What the slots still hold of any task."""
     slots = driver.backend._slots
-    return [*slots.waiting, *slots.behind, *slots.given, *slots.queue]
+    return [*slots.waiting, *slots.behind, *slots.values, *slots.queue]
 
 
 async def gone(reference: weakref.ref[Any]) -> None:
@@ -52,13 +53,13 @@ async def test_a_chain_needs_no_turn_of_the_loop(start: Any) -> None:
     threads: list[str] = []
     ended = threading.Event()
 
-    def link(value: int) -> int:
+    def member(value: int) -> int:
         threads.append(threading.current_thread().name)
         if value == 98:
             ended.set()
         return value + 1
 
-    chain = behind(driver, driver.function(link, 0), *[link] * 98)
+    chain = behind(driver, driver.function(member, 0), *[member] * 98)
     driver.submit(*chain)
     assert ended.wait(20)  # the loop stands still meanwhile
     reports = await driver.sink.outcomes(chain)
@@ -66,7 +67,16 @@ async def test_a_chain_needs_no_turn_of_the_loop(start: Any) -> None:
     assert len(set(threads)) == 1
 
 
-async def test_what_waits_for_a_slot_comes_before_the_next_link(start: Any) -> None:
+@pytest.mark.parametrize("kind", ["thread", "process"])
+async def test_fields_that_a_later_contract_adds_are_ignored(start: Any, kind: str) -> None:
+    later: Any = namedtuple("later", [*TaskRequest._fields, "more"])
+    driver = await start(executor_type=kind)
+    chain = behind(driver, driver.function(int, 1), *[float] * 3)
+    reports = await driver.run(*(later(*request, "more") for request in chain))
+    assert [report.value for report in reports] == [1, 1.0, 1.0, 1.0]
+
+
+async def test_what_waits_for_a_slot_comes_before_the_next_member(start: Any) -> None:
     driver = await start(max_workers=1)
     gate = threading.Event()
     order: list[str] = []
@@ -86,7 +96,7 @@ async def test_what_waits_for_a_slot_comes_before_the_next_link(start: Any) -> N
     assert left(driver) == []
 
 
-async def test_a_link_that_went_into_the_queue_can_be_cancelled_there(start: Any) -> None:
+async def test_a_member_that_went_into_the_queue_can_be_cancelled_there(start: Any) -> None:
     driver = await start(max_workers=1)
     gates = threading.Event(), threading.Event()
     first = driver.function(gates[0].wait)
@@ -105,21 +115,21 @@ async def test_a_link_that_went_into_the_queue_can_be_cancelled_there(start: Any
     assert left(driver) == []
 
 
-async def test_a_cancelled_link_lets_go_of_its_arguments_at_once(start: Any) -> None:
+async def test_a_cancelled_member_lets_go_of_its_arguments_at_once(start: Any) -> None:
     driver = await start()
     gate = threading.Event()
     thing = Thing()
     watch = weakref.ref(thing)
     first = driver.function(gate.wait)
-    link = driver.function(lambda *_: None, TaskRef(first.task_id), thing)
-    link = link._replace(dependencies=(first.task_id,))
+    member = driver.function(lambda *_: None, TaskRef(first.task_id), thing)
+    member = member._replace(dependencies=(first.task_id,))
     del thing
     # Not by the sink, which remembers every request.
-    driver.sink._expected[link.task_id, 1] = link._replace(args=())
+    driver.sink._expected[member.task_id, 1] = member._replace(args=())
     driver.sink.expect([first])
-    driver.backend.submit([first, link])
-    number = link.task_id
-    del link
+    driver.backend.submit([first, member])
+    number = member.task_id
+    del member
     await driver.begun(first)
     assert watch() is not None
     driver.backend.cancel([number])
@@ -129,7 +139,7 @@ async def test_a_cancelled_link_lets_go_of_its_arguments_at_once(start: Any) -> 
     assert left(driver) == []
 
 
-async def test_a_value_is_let_go_when_its_link_is_done(start: Any) -> None:
+async def test_a_value_is_let_go_when_its_member_is_done(start: Any) -> None:
     driver = await start(max_workers=1)
     tell = driver.sink.done
     # The sink remembers every value that it hears of.
@@ -147,7 +157,9 @@ async def test_a_value_is_let_go_when_its_link_is_done(start: Any) -> None:
     await driver.begun(chain[2])
     await gone(watches[0])
     gate.set()
-    await driver.sink.outcomes(chain)
+    reports = await driver.sink.outcomes(chain)
+    assert [report.state for report in reports] == [DONE] * 3
+    assert left(driver) == []
 
 
 async def test_a_wide_task_gets_the_slots_of_a_chain(start: Any) -> None:
@@ -156,19 +168,19 @@ async def test_a_wide_task_gets_the_slots_of_a_chain(start: Any) -> None:
     order: list[str] = []
     wide = driver.function(lambda: order.append("wide"), resources=Resources(cores=2))
     first = driver.function(gate.wait)
-    links = [lambda _: order.append("link")] * 5
-    chain = behind(driver, first, *links)
+    members = [lambda _: order.append("member")] * 5
+    chain = behind(driver, first, *members)
     driver.submit(*chain)
     await driver.begun(first)
     driver.submit(wide)
     gate.set()
     await driver.sink.outcomes([*chain, wide])
-    assert sorted(order) == ["link"] * 5 + ["wide"]
-    assert order.index("wide") <= 1  # it was called before all but the first link
+    assert sorted(order) == ["member"] * 5 + ["wide"]
+    assert order.index("wide") <= 1  # it was called before all but the first member
     assert left(driver) == []
 
 
-async def test_a_shutdown_that_cancels_ends_a_chain_behind_its_first_link(start: Any) -> None:
+async def test_a_shutdown_that_cancels_ends_a_chain_behind_its_first_member(start: Any) -> None:
     driver = await start()
     gate = threading.Event()
     ran: list[Any] = []
@@ -207,7 +219,7 @@ async def test_a_shutdown_that_waits_finishes_the_chain_and_lets_idle_slots_go(
     assert [report.value for report in reports] == [True, "second", "third"]
 
 
-async def test_a_long_link_does_not_hold_back_the_result_before_it() -> None:
+async def test_a_long_member_does_not_hold_back_the_result_before_it() -> None:
     async with WorkflowEngine.create("concurrent", {"max_workers": 1}) as flow:
         gate = threading.Event()
         first = flow.function_task(lambda: 7)()
@@ -288,5 +300,5 @@ async def test_random_graphs_come_to_what_they_come_to_one_by_one(seed: int) -> 
         assert slots is not None
         async with asyncio.timeout(20):
             # Functions whose futures were cancelled may still run in the threads.
-            while any([slots.waiting, slots.behind, slots.given, slots.queue]):  # noqa: ASYNC110
+            while any([slots.waiting, slots.behind, slots.values, slots.queue]):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from asyncflow_backend_concurrent import ConcurrentExecutionBackend, plugin
+from asyncflow_backend_concurrent.backend import _Settings
+from asyncflow_backend_concurrent.config import ConcurrentConfig
 from radical.asyncflow.backend import TaskKind
 from radical.asyncflow.errors import ConfigurationError
 
@@ -35,6 +37,23 @@ def test_an_executor_and_a_type_contradict_each_other() -> None:
         ConcurrentExecutionBackend(executor, executor_type="process")
 
 
+def test_validated_settings_are_taken_as_they_are() -> None:
+    settings = ConcurrentConfig(max_workers=3, executor_type="process")
+    backend = ConcurrentExecutionBackend.from_settings(settings, name="pool")
+    assert (backend.name, backend.max_workers, backend.capabilities.pickles) == ("pool", 3, True)
+    with pytest.raises(ConfigurationError, match="'grace' given beside settings"):
+        ConcurrentExecutionBackend(settings, grace=1.0)
+
+
+def test_a_keyword_that_is_none_has_its_default() -> None:
+    given = {"executor_type": None, "max_workers": 1}
+    assert ConcurrentExecutionBackend(**given).capabilities.quick
+
+
+def test_the_keywords_of_the_constructor_are_the_settings() -> None:
+    assert {"executor", *_Settings.__annotations__} == ConcurrentConfig.model_fields.keys()
+
+
 async def test_it_is_made_by_await_as_older_programs_do() -> None:
     async with await ConcurrentExecutionBackend(ThreadPoolExecutor(), name="old") as backend:
         assert (backend.name, TaskKind.FUNCTION in backend.capabilities.kinds) == ("old", True)
@@ -53,9 +72,10 @@ def test_the_plugin_declares_the_default_configuration() -> None:
 
 def test_gpus_are_counted_or_named_or_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert ConcurrentExecutionBackend()._ledger.gpus == (3, 5)
-    assert ConcurrentExecutionBackend(gpus=1)._ledger.gpus == (3,)
-    assert ConcurrentExecutionBackend(gpus=[7])._ledger.gpus == (7,)
+    assert ConcurrentExecutionBackend()._resources.gpus == (3, 5)
+    assert ConcurrentExecutionBackend(gpus=1)._resources.gpus == (3,)
+    assert ConcurrentExecutionBackend(gpus=[7])._resources.gpus == (7,)
+    assert ConcurrentExecutionBackend(gpus=range(2, 4))._resources.gpus == (2, 3)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert ConcurrentExecutionBackend(gpus=2)._ledger.gpus == (0, 1)
-    assert ConcurrentExecutionBackend()._ledger.gpus == ()
+    assert ConcurrentExecutionBackend(gpus=2)._resources.gpus == (0, 1)
+    assert ConcurrentExecutionBackend()._resources.gpus == ()

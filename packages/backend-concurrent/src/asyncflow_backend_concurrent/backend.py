@@ -19,9 +19,9 @@ from radical.asyncflow.backend import (
 from radical.asyncflow.config import validate
 from radical.asyncflow.worker import Codes, guard
 
-from ._executors.given import ForeignExecutor, runs_here
+from ._executors.given import GivenExecutor, runs_here
 from ._slots.process_slot import ProcessSlot
-from ._slots.resources import Ledger, machine_cores, machine_memory, visible_gpus
+from ._slots.resources import MachineResources, machine_cores, machine_memory, visible_gpus
 from ._slots.slot import Slot
 from ._slots.slots import Slots
 from .capabilities import executor_capabilities, local_capabilities
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConcurrentExecutionBackend"]
 
-_PATIENCE = 3.0  # seconds beyond the grace until what does not end is abandoned
+_ABANDON_S = 3.0  # beyond the grace, until work that does not end is abandoned
 
 
 class _Settings(TypedDict, total=False):
@@ -48,13 +48,13 @@ class _Settings(TypedDict, total=False):
 class ConcurrentExecutionBackend(ExecutionBackend):
     """Runs tasks on this machine: in threads, in processes, or on a given executor.
 
-    Executables run in process groups of their own; ``max_workers`` bounds them and the
-    functions together.
+    Each executable runs in a process group of its own; ``max_workers`` limits executables
+    and functions together.
 
     Args:
-        executor: a `concurrent.futures.Executor` for the functions.  It is used as it
-            is, and shut down with the backend unless ``shutdown_executor=False``.  Or all
-            settings as one ``ConcurrentConfig``, as a factory has them.
+        executor: a `concurrent.futures.Executor` for the functions, used as it is and
+            shut down with the backend unless ``shutdown_executor=False``.  Or a
+            ``ConcurrentConfig`` with all settings.
         name: how tasks ask for this backend.
         **settings: the other settings of ``ConcurrentConfig``, which describes them; one
             that is None has its default.
@@ -90,22 +90,23 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         else:
             self.capabilities = local_capabilities(config.executor_type)
         memory = config.memory or machine_memory()
-        self._ledger = Ledger(slots or machine_cores(), memory, _gpu_ids(config.gpus))
+        self._resources = MachineResources(slots or machine_cores(), memory, _gpu_ids(config.gpus))
         self._slots: Slots | None = None
-        self._foreign: ForeignExecutor | None = None
+        self._given: GivenExecutor | None = None
         self._lock = threading.Lock()
         self._released = False
 
     @property
     def max_workers(self) -> int:
-        return self._ledger.slots
+        """How many tasks run at once."""
+        return self._resources.slots
 
     async def start(self, sink: ReportSink) -> None:
         await super().start(sink)
         guard().acquire()
-        self._slots = Slots(self._ledger, sink, self._slot_maker())
+        self._slots = Slots(self._resources, sink, self._slot_maker())
         if self._executor is not None:
-            self._foreign = ForeignExecutor(self._executor, sink)
+            self._given = GivenExecutor(self._executor, sink)
 
     def _slot_maker(self) -> Callable[[Slots, int], Slot]:
         name, grace = self.name, self._grace
@@ -118,41 +119,41 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         _ = self.sink  # raises before the start and after the end
         slots = self._slots
         assert slots is not None
-        foreign = self._foreign
-        if foreign is None:
+        given = self._given
+        if given is None:
             slots.submit(batch)
             return
         commands: list[TaskRequest] = []
         for request in batch:
             if request.spec.kind is TaskKind.FUNCTION:
-                foreign.submit(request)
+                given.submit(request)
             else:
                 commands.append(request)
         if commands:
             slots.submit(commands)
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
-        if self._foreign is not None:
-            self._foreign.cancel(task_ids)
+        if self._given is not None:
+            self._given.cancel(task_ids)
         if self._slots is not None:
             self._slots.cancel(task_ids)
 
     def check(self, spec: TaskSpec) -> None:
         super().check(spec)
-        self._ledger.check(spec.name, spec.resources)
+        self._resources.check(spec.name, spec.resources)
 
     async def shutdown(self, *, cancel: bool = True) -> None:
-        """End; a function that does not return within the grace and 3 s is abandoned."""
+        """End; abandon a function that does not return within the grace and 3 s more."""
         await super().shutdown(cancel=cancel)
         if self._slots is not None:
             self._slots.close(cancel=cancel)
         await in_thread(self._finish, cancel)
 
     def _finish(self, cancel: bool) -> None:
-        patience = self._grace + _PATIENCE if cancel else None
+        patience = self._grace + _ABANDON_S if cancel else None
         try:
-            if self._foreign is not None:
-                self._foreign.wait(cancel=cancel, shutdown=self._shuts_executor, patience=patience)
+            if self._given is not None:
+                self._given.wait(cancel=cancel, shutdown=self._shuts_executor, patience=patience)
             elif self._executor is not None and self._shuts_executor:
                 self._executor.shutdown()
         finally:

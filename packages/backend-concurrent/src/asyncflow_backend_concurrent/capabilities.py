@@ -14,7 +14,7 @@ _RANKS = (
 
 
 def local_capabilities(executor_type: str) -> Capabilities:
-    """With workers of our own: ``"thread"`` or ``"process"``."""
+    """Return those of the backend's own workers: ``"thread"`` or ``"process"``."""
     processes = executor_type == "process"
     limits = (
         ("a function that changes the state of its module changes that of one worker",)
@@ -38,7 +38,7 @@ def local_capabilities(executor_type: str) -> Capabilities:
 
 
 def executor_capabilities(*, threads: bool) -> Capabilities:
-    """With an executor that was given; *threads* if it runs functions in this process."""
+    """Return those with a given executor; *threads* if it runs functions in this process."""
     return Capabilities(
         kinds=_KINDS,
         kills_running=(TaskKind.EXECUTABLE,),
@@ -46,7 +46,7 @@ def executor_capabilities(*, threads: bool) -> Capabilities:
         isolates=False,
         limits=(
             "a function that runs on a given executor cannot be stopped",
-            "functions are as many at once as the executor allows; max_workers bounds executables",
+            "the executor limits how many functions run at once; max_workers limits executables",
             "the death of a worker may break the whole executor, with every task that it holds",
         ),
     )

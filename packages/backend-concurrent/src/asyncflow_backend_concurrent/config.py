@@ -26,7 +26,7 @@ def _list(value: Any) -> Any:
 
 
 class ConcurrentConfig(BaseModel):
-    """What ``create_backend("concurrent", config=...)`` takes."""
+    """The settings of ``create_backend("concurrent", config=...)``."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=True)
 

@@ -1,4 +1,4 @@
-"""Functions on an executor that somebody else made."""
+"""Functions on an executor that the user gives."""
 
 from __future__ import annotations
 
@@ -25,24 +25,26 @@ from radical.asyncflow.worker import (
 from .._process.arguments import dump_arguments
 from .._process.wire import FAILURE, UNSENT, VALUE, Part
 
-__all__ = ["ForeignExecutor", "runs_here"]
+__all__ = ["GivenExecutor", "runs_here"]
 
 _log = logging.getLogger("radical.asyncflow.concurrent")
 
 
 def runs_here(executor: Executor) -> bool:
-    """Whether *executor* is known to run functions in threads of this process."""
+    """Tell whether *executor* is known to run functions in threads of this process."""
     return isinstance(executor, ThreadPoolExecutor)
 
 
 class _Held(NamedTuple):
+    """A task that the executor has."""
+
     request: TaskRequest
     job: TaskContext
     future: Future[Any]
 
 
-class ForeignExecutor:
-    """Hands functions to *executor* and reports what becomes of its futures."""
+class GivenExecutor:
+    """Hands functions to *executor* and reports the outcomes of its futures."""
 
     def __init__(self, executor: Executor, sink: ReportSink) -> None:
         self._executor = executor
@@ -51,7 +53,7 @@ class ForeignExecutor:
         self._held: dict[TaskId, _Held] = {}
 
     def submit(self, request: TaskRequest) -> None:
-        """Hand it over; a failure to do so is the failure of this task."""
+        """Hand over a function.  If that fails, the task fails."""
         spec = request.spec
         job = TaskContext(spec.name, request.task_id, request.attempt)
         try:
@@ -73,11 +75,12 @@ class ForeignExecutor:
             return
         self._held[request.task_id] = _Held(request, job, future)
         if not self._here:
-            # The executor does not tell when it begins; a timeout needs some start.
+            # An executor does not tell when a function begins, and a timeout needs a start.
             self._sink.running(request.task_id, request.attempt)
         future.add_done_callback(functools.partial(self._done, request, job))
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
+        """Cancel those that wait; ask those that run, in threads of this process, to stop."""
         for task_id in task_ids:
             held = self._held.get(task_id)
             if held is not None:
@@ -85,7 +88,7 @@ class ForeignExecutor:
                 held.future.cancel()  # if it waits: its callback reports before this returns
 
     def wait(self, *, cancel: bool, shutdown: bool, patience: float | None) -> None:
-        """Until all functions have ended; after *patience* seconds they are abandoned."""
+        """Wait until all functions have ended; abandon them after *patience* seconds."""
         deadline = None if patience is None else time.monotonic() + patience
         if cancel:
             self.cancel(tuple(self._held))
@@ -101,12 +104,12 @@ class ForeignExecutor:
                 )
                 if self._held.pop(item.request.task_id, None) is not None:
                     self._sink.cancelled(item.request.task_id, item.request.attempt)
-        # A future is done before its callbacks have run; those take no time to speak of.
+        # A future is done before its callbacks have run, which takes hardly any time.
         while self._held and (deadline is None or time.monotonic() < deadline):
             time.sleep(0.001)
 
     def _done(self, request: TaskRequest, job: TaskContext, future: Future[Any]) -> None:
-        """The future's callback: in whichever thread ended it."""
+        """Report the outcome of *future*; called in the thread that ended it."""
         try:
             if future.cancelled() or job.cancelled:
                 self._sink.cancelled(request.task_id, request.attempt)
@@ -164,7 +167,7 @@ def _pack(request: TaskRequest) -> tuple[bytes, bytes, list[Part]]:
 def _run_there(
     packed: tuple[bytes, bytes, list[Part]], task: tuple[str, int, int]
 ) -> tuple[int, bytes]:
-    """In the executor's worker; only bytes go there and back."""
+    """Run a function in the executor's worker; only bytes go there and back."""
     pickled, arguments, buffers = packed
     what = "function"
     try:

@@ -1,12 +1,12 @@
 """Memory that a worker and its parent share, for large buffers on their way.
 
 It is a file that has no name and lives in memory, so nothing of it is left once both
-processes are gone, however they went.  Each end writes to a half of its own.  The other
-end maps what it was told of and, when the last object that looks at the mapping is
-gone, gives the pages back: a few to be written again, which saves the system to find
-and clear others, the rest to the system.  The mapping is private: what one side changes
-in its array the other never sees.  A fork would see what happens to the file, though,
-so nothing that was mapped before one is ever given back by itself.
+processes are gone, however they ended.  Each end writes to a half of its own.  The other
+end maps what it is told of and gives the pages back when the last object that uses the
+mapping is gone: a few pages to be written again, which saves the system finding and
+clearing others, and the rest to the system.  The mapping is private: what one side changes
+in its array the other never sees.  A fork would see changes of the file, though, so
+pages that were mapped before a fork are given back only with the whole file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import weakref
 __all__ = ["Arena", "make_arena"]
 
 _HALF = 1 << 42
-_SPARE = 16 * 1024 * 1024  # bytes that are kept at each end to be written again
+_SPARE_BYTES = 16 * 1024 * 1024  # kept at each end to be written again
 _END = (1 << 63) - 1 - mmap.PAGESIZE  # the largest file, rounded to a page
 _PUNCH = 1 | 2  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
 _MADV_REMOVE = 9
@@ -37,20 +37,21 @@ class Arena:
         self._next = _HALF if upper else 0
         self._pid = os.getpid()
         self._forks = _forks
-        self._spare: dict[int, list[int]] = {}  # to be written again: offsets by size
+        self._spare: dict[int, list[int]] = {}  # offsets to be written again, by size
         self._spared = 0  # bytes of those
         # Guards what follows.  The collector may free memory while this thread holds it.
         self._lock = threading.RLock()
         self._held: dict[int, int] = {}  # what is mapped here: offsets and sizes
-        self._handles: dict[int, int] = {}  # once it is retired: by what pages are given back
+        self._handles: dict[int, int] = {}  # mappings to give pages back by, once it is retired
         self._freed: list[tuple[int, int]] = []  # what the other end may write again
         self._freeing = 0  # bytes of those
 
     def fileno(self) -> int:
+        """Return the descriptor of the file."""
         return self._descriptor
 
     def put(self, buffer: memoryview) -> int | None:
-        """Copy *buffer* to where the other end can `get` it; None if there is no room."""
+        """Copy *buffer* and return the offset for the other end; None if there is no room."""
         size = buffer.nbytes
         room = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         spare = self._spare.get(room)
@@ -70,7 +71,7 @@ class Arena:
         return offset
 
     def freed(self) -> list[tuple[int, int]]:
-        """Offsets and sizes that the other end should `reuse`."""
+        """Return offsets and sizes that the other end should `reuse`."""
         if not self._freed:
             return []
         with self._lock:
@@ -79,16 +80,16 @@ class Arena:
             return freed
 
     def reuse(self, offset: int, size: int) -> None:
-        """Nobody looks any more at what this end put there."""
+        """Note that the other end no longer uses what this end put there."""
         room = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        if self._spared + room > _SPARE:
+        if self._spared + room > _SPARE_BYTES:
             self._punch(offset, room)
         else:
             self._spared += room
             self._spare.setdefault(room, []).append(offset)
 
     def get(self, offset: int, size: int) -> memoryview | bytearray:
-        """What the other end put there, writable; to be had once."""
+        """Return what the other end put there, writable; only once for each offset."""
         address = _map(self._descriptor, offset, size, mmap.MAP_PRIVATE)
         if address is None:
             copy = bytearray(size)
@@ -100,12 +101,12 @@ class Arena:
             return copy
         self._held[offset] = size
         memory = (ctypes.c_char * size).from_address(address)
-        # Whatever looks at the memory keeps this object, and so the mapping.
+        # Every object that uses the memory keeps this one alive, and so the mapping.
         weakref.finalize(memory, self._free, offset, address, size, _forks).atexit = False
         return pickle.PickleBuffer(memory).raw()
 
     def retire(self) -> None:
-        """The other end is gone: give back all but what is mapped here, and the descriptor."""
+        """Give back all but what is mapped here, and the descriptor: the other end is gone."""
         with self._lock:
             edge = 0
             for offset, size in sorted(self._held.items()):
@@ -126,7 +127,7 @@ class Arena:
     def _free(self, offset: int, address: int, size: int, forks: int) -> None:
         _libc.munmap(address, size)
         if os.getpid() != self._pid:
-            return  # in a fork: the file is not its own
+            return  # in a fork, to which the file does not belong
         with self._lock:
             del self._held[offset]
             handle = self._handles.pop(offset, None)
@@ -135,7 +136,7 @@ class Arena:
                     _libc.madvise(handle, size, _MADV_REMOVE)
                 _libc.munmap(handle, size)
             elif forks == _forks and self._descriptor >= 0:
-                if self._freeing + size <= _SPARE:
+                if self._freeing + size <= _SPARE_BYTES:
                     self._freeing += size
                     self._freed.append((offset, size))
                 else:
@@ -147,7 +148,7 @@ class Arena:
 
 
 def make_arena() -> Arena | None:
-    """The parent's end of a new arena; None where the system has no such thing."""
+    """Make the parent's end of a new arena; return None where the system has no such files."""
     if not hasattr(os, "memfd_create"):
         return None
     try:
@@ -158,7 +159,7 @@ def make_arena() -> Arena | None:
 
 
 def _map(descriptor: int, offset: int, size: int, kind: int) -> int | None:
-    """The address of a new mapping; None if there are too many."""
+    """Make a mapping and return its address; None if there are too many."""
     access = mmap.PROT_READ | mmap.PROT_WRITE
     address: int = _libc.mmap(None, size, access, kind, descriptor, offset)
     return None if address == _FAILED else address

@@ -1,42 +1,49 @@
-"""Tasks on their way to a worker: many as one pickle, but nothing that two could share."""
+"""The tasks of a chunk as their worker gets them: in one pickle, with nothing shared."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from radical.asyncflow.backend import TaskRef, TaskRequest
 from radical.asyncflow.worker import Code, by_value, unsendable
 
-from .child import Batch, Parcel, Previous
+from .child import FunctionGroup, PackedArguments, Previous
 from .wire import ATOMS, Part, dump, plain
 
-__all__ = ["batches", "dump_arguments"]
+__all__ = ["dump_arguments", "group_by_function"]
+
+# By their places, which is faster than by their names.  A later version of the contract may add
+# fields behind the seven.
+_NEEDED = ("task_id", "attempt", "spec", "args", "kwargs", "dependencies")
+_needed = itemgetter(*map(TaskRequest._fields.index, _NEEDED))
 
 
-def batches(
+def group_by_function(
     chunk: Sequence[TaskRequest],
     gpus: tuple[int, ...],
     buffers: list[Part],
     code_of: Callable[[TaskRequest], Code | None],
     fail: Callable[[int, BaseException], None],
-) -> list[Batch]:
-    """The tasks of *chunk* in order, by their functions; large buffers go to *buffers*.
+) -> list[FunctionGroup]:
+    """Group *chunk*, in its order, by function; append large buffers to *buffers*.
 
     Args:
-        code_of: gives the function of a task; None if it cannot be sent.
-        fail: is called with the position of a task that cannot be sent, and why.
+        code_of: returns the function of a task, or None if it cannot be sent.
+        fail: called with the position of a task that cannot be sent, and why.
     """
-    result: list[Batch] = []
+    groups: list[FunctionGroup] = []
     spec = None
-    for at, (task_id, attempt, its_spec, args, kwargs, _, needs) in enumerate(chunk):
+    for at, (task_id, attempt, its_spec, args, kwargs, needs) in enumerate(map(_needed, chunk)):
         if its_spec is not spec:
             spec = its_spec
             code = code_of(chunk[at])
-            batch: Batch = (code.number if code is not None else 0, spec.name, gpus, [], [], [])
-            result.append(batch)
-            ids, attempts, arguments = batch[3:]
+            number = code.number if code is not None else 0
+            group: FunctionGroup = (number, spec.name, gpus, [], [], [])
+            groups.append(group)
+            ids, attempts, arguments = group[3:]
         ids.append(task_id)
         attempts.append(attempt)
         if needs:
@@ -52,20 +59,20 @@ def batches(
                 arguments.append(args)
                 continue
         first = len(buffers)
-        parcel: Parcel | None = None
+        packed: PackedArguments | None = None
         try:
-            parcel = [dump_arguments(its_spec.function, args, kwargs, buffers), first, len(buffers)]
+            packed = [dump_arguments(its_spec.function, args, kwargs, buffers), first, len(buffers)]
         except BaseException as exc:  # whatever the arguments' own methods raise
             del buffers[first:]
             fail(at, unsendable("arguments", exc))
-        arguments.append(parcel)
-    return result
+        arguments.append(packed)
+    return groups
 
 
 def dump_arguments(
     function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], buffers: list[Part]
 ) -> bytes:
-    """Both kinds of arguments as a pickle, their large buffers appended to *buffers*.
+    """Pickle both kinds of arguments; append their large buffers to *buffers*.
 
     Raises:
         BaseException: whatever the arguments' own methods raise.

@@ -1,10 +1,10 @@
-"""What a worker process runs: receive a chunk of tasks, run each, send each result.
+"""The worker process's end: receive a chunk of tasks, run each, send each result.
 
-Before a task begins, its token is read from a pipe that the parent reads from as
-well: whoever gets the token has the task.  So the parent can take back whatever has
-not begun, and knows after a death what had.  A result is sent as soon as it is there,
-without waking the parent; the bell wakes it at the end of a chunk, or when a result
-does not fit into the pipe.
+Before a task begins, the worker reads the task's token from a pipe that the parent reads
+from as well: the one that gets the token has the task.  So the parent can take back what
+has not begun, and knows after a death what had begun.  A result is sent as soon as it is
+there, without waking the parent.  The *bell*, a few bytes on the socket that the tasks
+came by, wakes it at the end of a chunk, or when a result does not fit into the pipe.
 """
 
 from __future__ import annotations
@@ -23,30 +23,39 @@ from radical.asyncflow.worker import Failure, TaskContext, call, close_loop
 from .arena import Arena
 from .wire import FAILURE, UNSENT, VALUE, Inlet, Outlet, Part, dump
 
-__all__ = ["BELL", "READY", "RUN", "SKIP", "Batch", "Parcel", "Previous", "main"]
+__all__ = [
+    "BELL",
+    "READY",
+    "RUN",
+    "SKIP",
+    "FunctionGroup",
+    "PackedArguments",
+    "Previous",
+    "main",
+]
 
 RUN = b"."
 """The token of a task."""
 SKIP = b"-"
 """The token of a task that the parent took back."""
 READY = (1 << 64) - 1
-"""The place of the message that says: this worker is up."""
+"""The place of the message that says that this worker is up."""
 BELL = struct.Struct("<di")
-"""What wakes the parent: seconds that the chunk took and how many tasks ran; -1 if it goes on."""
+"""Seconds that a chunk took and how many of its tasks ran; -1 if the chunk is not at its end."""
 
-Parcel = list[Any]
-"""Arguments that are pickled apart: ``[pickle, first buffer, end of the buffers]``."""
+PackedArguments = list[Any]
+"""Arguments with a pickle of their own: ``[pickle, first buffer, end of the buffers]``."""
 
 
 class Previous:
-    """Stands among the arguments for the result of the task before."""
+    """The place, among the arguments, of the result of the task before."""
 
 
-Batch = tuple[
-    int, str, tuple[int, ...], list[int], list[int], list[tuple[Any, ...] | Parcel | None]
+FunctionGroup = tuple[
+    int, str, tuple[int, ...], list[int], list[int], list[tuple[Any, ...] | PackedArguments | None]
 ]
-"""Tasks of a chunk that run one function: its number, their name and GPUs, and the ids,
-attempts and arguments, None where those could not be pickled."""
+"""Tasks of a chunk that run one function: its number, their name and GPUs, and their ids,
+attempts and arguments (None where those could not be pickled)."""
 
 
 def main(data: int, results: int, tokens: int, arena: int = -1) -> None:
@@ -55,7 +64,7 @@ def main(data: int, results: int, tokens: int, arena: int = -1) -> None:
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
     for output in (sys.stdout, sys.stderr):
-        # What a task prints is seen at once, and not lost when its worker is killed.
+        # So that what a task prints is seen at once, and is not lost when its worker is killed.
         if output is not None:
             output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
@@ -67,6 +76,8 @@ def main(data: int, results: int, tokens: int, arena: int = -1) -> None:
 
 
 class _Child:
+    """A worker that serves its parent."""
+
     def __init__(self, data: int, results: int, tokens: int, arena: Arena | None) -> None:
         self._data = data
         self._results = results
@@ -78,7 +89,7 @@ class _Child:
         self._gpus: tuple[int, ...] = ()
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._pid = os.getpid()
-        self._kept: tuple[bytes, Sequence[Part]] | None = None  # what `Previous` stands for
+        self._kept: tuple[bytes, Sequence[Part]] | None = None  # the result for `Previous`
 
     def _wait_for_room(self, event: int) -> None:
         self._ring(0.0, -1)  # the parent has to make room
@@ -88,11 +99,12 @@ class _Child:
         os.write(self._data, BELL.pack(seconds, ran))
 
     def serve(self) -> None:
+        """Run chunks until the parent closes its end; then raise EOFError."""
         self._outlet.send(READY, VALUE, b"")
         first = 0
         while True:
             message = self._inlet.receive_one()
-            codes, forgotten, path, batches, links = pickle.loads(message.body)
+            codes, forgotten, path, groups, chained = pickle.loads(message.body)
             if path is not None:
                 sys.path[:] = path
             for number in forgotten:
@@ -103,16 +115,16 @@ class _Child:
             del message
             begun = monotonic()
             ran = 0
-            for batch in batches:
-                ran += self._serve_batch(first, batch, buffers, links)
-                first += len(batch[3])
+            for group in groups:
+                ran += self._run_group(first, group, buffers, chained)
+                first += len(group[3])
             self._ring(monotonic() - begun, ran)
 
-    def _serve_batch(
-        self, place: int, batch: Batch, buffers: list[Part], links: Collection[int]
+    def _run_group(
+        self, place: int, group: FunctionGroup, buffers: list[Part], chained: Collection[int]
     ) -> int:
-        """Run those whose tokens are there; how many that were."""
-        number, name, gpus, ids, attempts, arguments = batch
+        """Run those whose tokens are there; return how many that were."""
+        number, name, gpus, ids, attempts, arguments = group
         if gpus != self._gpus:
             self._assign(gpus)
         send = self._outlet.send
@@ -124,7 +136,7 @@ class _Child:
             if not self._may_begin():
                 continue
             here = place + at
-            if here not in links:
+            if here not in chained:
                 kept = None
             elif kept is None:
                 continue  # the task before failed, and the parent knows that
@@ -133,15 +145,16 @@ class _Child:
             with TaskContext(name, task_id, attempts[at], gpus):
                 code, body, parts = self._run(number, given, buffers, kept)
             if os.getpid() != self._pid:
-                # The task forked, and this is its child: not the one to answer.
+                # The task forked, and this is its child, which must not answer.
                 os._exit(0)
             send(here, code, body, parts, began, monotonic())
-            if code == VALUE and here + 1 in links:
+            if code == VALUE and here + 1 in chained:
                 self._kept = body, parts
             del given, kept, parts
         return ran
 
     def _may_begin(self) -> bool:
+        """Read the token of the next task; return False if the parent took the task back."""
         while True:
             try:
                 token = os.read(self._tokens, 1)
@@ -155,11 +168,11 @@ class _Child:
     def _run(
         self,
         number: int,
-        given: tuple[Any, ...] | Parcel | None,
+        given: tuple[Any, ...] | PackedArguments | None,
         buffers: list[Part],
         kept: tuple[bytes, Sequence[Part]] | None,
     ) -> tuple[int, bytes, Sequence[Part]]:
-        """Run one task, whatever it is made of; what to send as its result."""
+        """Run one task; return what to send as its result.  Nothing that it raises escapes."""
         kwargs: dict[str, Any] = {}
         what = "function"
         try:
@@ -173,7 +186,7 @@ class _Child:
                 assert given is not None
                 args, kwargs = self._open(given, buffers)
             if kept is not None:
-                args, kwargs = _fill_in(args, kwargs, *kept)
+                args, kwargs = _with_previous(args, kwargs, *kept)
         except BaseException as exc:  # foreign code
             return UNSENT, pickle.dumps((what, _reason(exc))), ()
         try:
@@ -186,8 +199,10 @@ class _Child:
         except BaseException as exc:  # foreign code
             return UNSENT, pickle.dumps(("result", _reason(exc))), ()
 
-    def _open(self, parcel: Parcel, buffers: list[Part]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        pickled, first, end = parcel
+    def _open(
+        self, packed: PackedArguments, buffers: list[Part]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        pickled, first, end = packed
         opened: tuple[tuple[Any, ...], dict[str, Any]]
         opened = pickle.loads(pickled, buffers=buffers[first:end])
         # The chunk's own references would keep a large array alive for too long.
@@ -195,6 +210,7 @@ class _Child:
         return opened
 
     def _assign(self, gpus: tuple[int, ...]) -> None:
+        """Let what runs next see these GPUs alone; without any, those that the program sees."""
         self._gpus = gpus
         visible = ",".join(map(str, gpus)) if gpus else self._visible
         if visible is None:
@@ -203,10 +219,11 @@ class _Child:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
-def _fill_in(
+def _with_previous(
     args: tuple[Any, ...], kwargs: dict[str, Any], body: bytes, parts: Sequence[Part]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    # A copy, as if it had made the way to the parent and back.
+    """Put the result of the task before in the place of `Previous`."""
+    # A copy, as if it had gone to the parent and back.
     value = pickle.loads(body, buffers=[bytearray(part) for part in parts])
     args = tuple([value if item is Previous else item for item in args])
     if kwargs:

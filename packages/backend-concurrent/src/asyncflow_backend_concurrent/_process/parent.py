@@ -1,8 +1,8 @@
-"""One worker process as its parent sees it: start, feed, listen, take back, end.
+"""The parent's end of one worker process: start it, send tasks, collect results, end it.
 
-The child leads a session and process group of its own, so a Ctrl-C in the terminal
-does not reach it, and everything that its tasks start can be ended with it.  Except
-where said, a method is for the one thread that owns the worker.
+The child leads a session and process group of its own.  So a Ctrl-C in the terminal does
+not reach it, and everything that its tasks start can be ended with it.  A method is for
+the one thread that owns the worker, except where its docstring says otherwise.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ sys.argv[:] = json.loads(sys.argv[3])
 from asyncflow_backend_concurrent._process.child import main
 main(*descriptors)
 """
-_LEAVE = 2.0  # seconds for a worker that is told to end, before it is killed
+_LEAVE_S = 2.0  # for a worker that is told to end, before it is killed
 
 
 class WorkerGoneError(Exception):
@@ -42,7 +42,7 @@ class WorkerGoneError(Exception):
 
     Attributes:
         signal: the signal that ended it, or None.
-        detail: in words, how it ended otherwise.
+        detail: in words, how it ended if not by a signal.
     """
 
     def __init__(self, code: int, detail: str = "") -> None:
@@ -54,14 +54,14 @@ class WorkerGoneError(Exception):
 class WorkerProcess:
     """A started worker.
 
-    Tasks are numbered from 0 in the order in which they are offered to it: their places.
+    Its tasks are numbered from 0, in the order in which they are offered; such a number is
+    the *place* of a task.
 
     Attributes:
         gpus: those that its tasks saw first; a GPU library reads them only once.
         known: numbers of the functions that it was sent.
         offered: how many tasks it was offered.
-        clock: seconds that its chunks took and how many tasks ran, in order, as it says it
-            with each bell; less than none if the chunk was not at its end.
+        clock: what each `BELL` said, in order.
         condemned: `kill` was called.
     """
 
@@ -77,7 +77,7 @@ class WorkerProcess:
         self._environment = child_environment()
         self._token_lock = threading.Lock()
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
-            # Tasks one way, and a byte the other way to say that there are results.
+            # Tasks go one way, and the other way the bell that tells of results.
             self._data, data = socket.socketpair()
             undo.callback(self._data.close)
             theirs.callback(data.close)
@@ -122,7 +122,7 @@ class WorkerProcess:
         return process
 
     def _wait(self, event: int) -> None:
-        """Until there is room for tasks, or results can be read; for the middle of a message."""
+        """Wait, in the middle of a message, for room for tasks or for more of the results."""
         poll = select.poll()
         poll.register(self._results, select.POLLIN)
         poll.register(self._data, select.POLLIN | (event & select.POLLOUT))
@@ -130,33 +130,33 @@ class WorkerProcess:
             poll.register(self._pidfd, select.POLLIN)
         ready = dict(poll.poll())
         if event == select.POLLOUT and ready.get(self._results):
-            # It may have to be rid of results before it looks at tasks again.
+            # It may have to send results before it looks at tasks again.
             self._early += self._inlet.receive()
         elif ready.get(self._results, 0) & select.POLLIN:
             return
         elif self._pidfd in ready:
             raise EOFError
         elif ready.get(self._data.fileno(), 0) & ~select.POLLOUT:
-            self._hear()
+            self._read_bell()
 
-    def _hear(self) -> None:
-        """Take in the bell.
+    def _read_bell(self) -> None:
+        """Add what the bell says to `clock`.
 
         Raises:
-            EOFError: the worker is gone, or to go.
+            EOFError: the worker is gone, or is being killed.
         """
         try:
-            heard = self._data.recv(341 * BELL.size)
+            rung = self._data.recv(341 * BELL.size)
         except BlockingIOError:
             return
         except ConnectionResetError:  # it ended without reading what it was sent
-            heard = b""
-        if not heard or self.condemned:
+            rung = b""
+        if not rung or self.condemned:
             raise EOFError
-        self.clock += BELL.iter_unpack(heard)
+        self.clock += BELL.iter_unpack(rung)
 
     def wait_ready(self) -> None:
-        """Until the child has started.
+        """Wait until the child has started.
 
         Raises:
             WorkerGoneError: it did not come up, or was killed meanwhile.
@@ -168,19 +168,19 @@ class WorkerProcess:
         assert message.place == READY
 
     def offer(self, run: Sequence[bool]) -> None:
-        """Write the tokens of a chunk, False for a task that is not to run; then `send` it."""
+        """Write the tokens of a chunk, before `send`; False stands for a task not to run."""
         tokens = RUN * len(run) if all(run) else b"".join([RUN if it else SKIP for it in run])
         with self._token_lock:
             self.offered += len(run)
             os.write(self._tokens, tokens)
 
     def send(self, body: bytes, parts: Sequence[Part]) -> None:
-        """Hand over the chunk.  If the child is gone, `collect` says so."""
+        """Send the chunk.  If the child is gone, `collect` raises."""
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
             self._outlet.send(0, 0, body, parts)
 
-    def news_of_path(self) -> list[str] | None:
-        """``sys.path``, if it has changed since the child last heard of it."""
+    def changed_path(self) -> list[str] | None:
+        """Return ``sys.path`` if it has changed since it was last sent, else None."""
         path = [entry for entry in sys.path if isinstance(entry, str)]
         if path == self._path:
             return None
@@ -188,10 +188,10 @@ class WorkerProcess:
         return path
 
     def collect(self, timeout: float | None) -> list[Message] | None:
-        """Results that came; waits for the bell, or *timeout* seconds, then maybe None.
+        """Wait for the bell, and return the results that came; None after *timeout* seconds.
 
         Raises:
-            WorkerGoneError: the process is gone, with nothing left of it; every result
+            WorkerGoneError: the process is gone, and nothing is left of it; every result
                 that it had sent was returned before.
         """
         messages, self._early = self._early, []
@@ -204,7 +204,7 @@ class WorkerProcess:
                 gone = True
             else:
                 try:
-                    self._hear()
+                    self._read_bell()
                 except EOFError:
                     gone = True
         if self.condemned:
@@ -219,10 +219,10 @@ class WorkerProcess:
         return messages if messages or news else None
 
     def take_back(self, wanted: Collection[int] | None = None) -> list[int]:
-        """The places of those tasks that had not begun and now never will.
+        """Take back tasks that have not begun, which then never will; return their places.
 
-        Of all tasks; or of the *wanted* ones, unless one of them has begun: then of all.
-        From any thread.  Once the process is gone it tells which tasks had not begun.
+        It takes back the *wanted* ones; or all, if none are named or one of them has begun.
+        Any thread may call it.  Once the process is gone, it tells which tasks had not begun.
         """
         with self._token_lock:
             tokens = b""
@@ -245,24 +245,23 @@ class WorkerProcess:
             return back
 
     def kill(self) -> None:
-        """SIGTERM to the group; the owner's `collect` sees to the rest.  From any thread."""
+        """Send SIGTERM to the group; the owner's `collect` does the rest.  For any thread."""
         with self._token_lock:
             if self.condemned or self._process.returncode is not None:
                 return
             self.condemned = True
             signal_group(self.pid, signal.SIGTERM)
             with contextlib.suppress(OSError):  # it has just closed its end
-                self._data.shutdown(socket.SHUT_RD)  # wakes whoever waits there
+                self._data.shutdown(socket.SHUT_RD)  # wakes the owner, if it waits there
 
     def close(self) -> None:
-        """End the process: it leaves when its socket closes, or is killed after 2 s."""
+        """End the process, which leaves when its socket closes, or is killed after 2 s."""
         if self._process.returncode is None:
             with contextlib.suppress(OSError):
                 self._data.shutdown(socket.SHUT_WR)
-            if not self._gone_within(_LEAVE):
+            if not self._gone_within(_LEAVE_S):
                 signal_group(self.pid, signal.SIGTERM)
-            # It comes here when there is no more to do: daemons of tasks may stay until
-            # the guard ends.
+            # There is no more to do here, so daemons of tasks may stay until the guard ends.
             self._end(whole=self.condemned)
         self._data.close()
         for descriptor in (self._results, self._tokens, self._their_tokens, self._pidfd):
@@ -272,14 +271,15 @@ class WorkerProcess:
             self._arena.retire()
 
     def _end(self, *, whole: bool = True) -> int:
-        """See to it that nobody of the group is left; the exit code.
+        """End all processes of the group, with *whole* also those that left it.
 
-        Nor, with *whole*, anybody who left it.
+        Returns:
+            The exit code of the worker.
         """
         if self._process.returncode is None:
             if self.condemned:
                 self._gone_within(self._grace)
-            # Before the zombie is reaped its number cannot be another group's.
+            # Until the zombie is reaped its number cannot be that of another group.
             if whole:
                 kill_tree(self.pid, self._environment)
             else:
@@ -290,11 +290,12 @@ class WorkerProcess:
         return self._process.returncode
 
     def _gone_within(self, seconds: float) -> bool:
+        """Wait for the end of the process; return whether it came in time."""
         if self._pidfd is not None:
             poll = select.poll()
             poll.register(self._pidfd, select.POLLIN)
             return bool(poll.poll(seconds * 1000))
-        # A look at the socket, because to wait for the process would reap it.
+        # It watches the socket, because waiting for the process would reap it.
         with contextlib.suppress(OSError):
             self._data.settimeout(seconds)
             while self._data.recv(1 << 16):
@@ -304,7 +305,7 @@ class WorkerProcess:
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
-    """A pipe that blocks at neither end; each end is closed by a stack."""
+    """Make a pipe that blocks at neither end; each end is closed by a stack."""
     read, write = os.pipe()
     reader.callback(os.close, read)
     writer.callback(os.close, write)
@@ -314,7 +315,7 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
 
 
 def _pidfd(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends (Linux), or None."""
+    """Return a descriptor that becomes readable when the process ends (Linux), or None."""
     if not hasattr(os, "pidfd_open"):
         return None
     try:

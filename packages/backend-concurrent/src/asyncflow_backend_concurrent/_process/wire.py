@@ -1,10 +1,10 @@
 """Messages over a pipe or a socket, and values as the parts of a message.
 
 A message is two small numbers, a body and any number of parts.  Mostly the body is a
-pickle and the parts are its large buffers: they go through shared memory or, smaller
-or where there is none, are sent from where they lie and received into memory that
-nobody else has.  Either way an array arrives writable.  Both ends of a worker, parent
-and child, use this module.
+pickle and the parts are its large buffers.  These go through shared memory; smaller ones,
+and all where there is no shared memory, are sent from where they lie and received into
+fresh memory.  Either way an array arrives writable.  Both ends of a worker, parent and
+child, use this module.
 """
 
 from __future__ import annotations
@@ -34,34 +34,35 @@ __all__ = [
 ]
 
 VALUE, FAILURE, UNSENT = range(3)
-"""What a result's body holds: the value, a `Failure`, why neither could be sent."""
+"""What the body of a result holds: the value, a `Failure`, or why neither could be sent."""
 
 Part = bytes | bytearray | memoryview
 
 _HEAD = struct.Struct("<QQHHdd")  # place, size of the body, code, number of parts, times
-_PART = struct.Struct("<qQ")  # where it lies in the shared memory, or one of these; its size
+_PART = struct.Struct("<qQ")  # its offset in the shared memory, or one of these; its size
 _INLINE = -1  # it is not there, but follows
 _FREED = -2  # and below: no part, but memory that may be written again
-_SMALL = 32 * 1024  # bytes; below it one copy is cheaper than a vectored call
-_APART = 16 * 1024  # bytes; a smaller buffer stays inside of its pickle
-_SHARED = 256 * 1024  # bytes; a smaller buffer is not worth a mapping
-_PARTS = 1000  # most parts of a message
-_VECTOR = 512  # most parts of one system call; the limit of POSIX systems is 1024 or so
+_COPIED_BYTES = 32 * 1024  # below it one copy is cheaper than a vectored call
+_PART_BYTES = 16 * 1024  # a smaller buffer stays inside its pickle
+_SHARED_BYTES = 256 * 1024  # a smaller buffer is not worth a mapping
+_MAX_PARTS = 1000  # of a message
+_MAX_VECTOR = 512  # parts in one system call; the limit of POSIX systems is 1024 or so
 ATOMS = frozenset({int, float, complex, bool, str, bytes, type(None)})
 """Exact types of values that any number of tasks may share."""
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 Wait = Callable[[int], object]
-"""Called with POLLIN or POLLOUT; returns when a new try is due, or raises to give up."""
+"""Called with POLLIN or POLLOUT; returns when it is time to try again, or raises to give up."""
 
 
 class Message(NamedTuple):
-    """What `Inlet.receive` returns; the meaning of the numbers is the caller's.
+    """What `Inlet.receive` returns.
 
     Attributes:
-        began, ended: of a task, in seconds of `time.monotonic`, which is one clock for
-            all processes of a machine.
+        place, code: two numbers, whose meaning is the caller's.
+        began, ended: when the task ran, in seconds of `time.monotonic`, which is one clock
+            for all processes of a machine.
     """
 
     place: int
@@ -92,9 +93,13 @@ class Outlet:
         began: float = 0.0,
         ended: float = 0.0,
     ) -> None:
-        """Raises BrokenPipeError or ConnectionResetError if nobody listens."""
+        """Send a message.
+
+        Raises:
+            BrokenPipeError, ConnectionResetError: the other end is closed.
+        """
         head = _HEAD.pack(place, len(body), code, len(parts), began, ended)
-        if not parts and len(body) < _SMALL:
+        if not parts and len(body) < _COPIED_BYTES:
             data = head + body
             try:
                 sent = os.write(self._descriptor, data)
@@ -108,21 +113,22 @@ class Outlet:
         for part in parts:
             size = len(part)
             offset = None
-            if size >= _SHARED and self._arena is not None:
+            if size >= _SHARED_BYTES and self._arena is not None:
                 offset = self._arena.put(memoryview(part))
             if offset is None:
                 inline.append(part)
             places.append(_PART.pack(_INLINE if offset is None else offset, size))
         if self._arena is not None and parts:
-            # Whoever shares memory soon shares more: it rides along.
+            # The other end soon shares more memory, so this goes along now.
             places += [_PART.pack(_FREED - offset, size) for offset, size in self._arena.freed()]
             head = _HEAD.pack(place, len(body), code, len(places), began, ended)
         self._push([b"".join((head, *places)), body, *inline])
 
     def _push(self, rest: list[Part]) -> None:
+        """Write all of *rest*, with a wait where the descriptor takes no more."""
         while rest:
             try:
-                sent = os.writev(self._descriptor, rest[:_VECTOR])
+                sent = os.writev(self._descriptor, rest[:_MAX_VECTOR])
             except BlockingIOError:
                 self._wait(POLLOUT)
                 continue
@@ -151,7 +157,7 @@ class Inlet:
         self._start = self._end = 0
 
     def receive(self) -> list[Message]:
-        """The messages that are there, and all of one that has begun to arrive.
+        """Return the messages that are there, with the rest of one that has begun to arrive.
 
         Raises:
             EOFError: there is none, and the other end is closed.
@@ -170,7 +176,7 @@ class Inlet:
             raise
 
     def _take_small(self, messages: list[Message]) -> None:
-        """Add those at the front of the buffer that are there as a whole and have no parts."""
+        """Take messages from the front of the buffer that are complete and have no parts."""
         buffer = self._buffer
         start, end = self._start, self._end
         while end - start >= _HEAD.size:
@@ -183,7 +189,7 @@ class Inlet:
         self._start = start
 
     def receive_one(self) -> Message:
-        """The next message, however long it takes.
+        """Return the next message, however long it takes.
 
         Raises:
             EOFError: the other end is closed.
@@ -212,7 +218,7 @@ class Inlet:
         return Message(place, code, body, parts, began, ended)
 
     def _fill(self, *, block: bool) -> bool:
-        """Read more into the buffer; False if there is nothing, and *block* is false."""
+        """Read more into the buffer; return False if there is nothing and *block* is false."""
         if self._start == self._end:
             self._start = self._end = 0
         elif self._end == len(self._buffer):
@@ -255,21 +261,21 @@ class Inlet:
 
 
 def dump(value: Any, parts: list[Part], *, by_value: bool) -> bytes:
-    """*value* as a pickle, its large buffers appended to *parts*.
+    """Pickle *value*; append its large buffers to *parts*.
 
     Args:
-        by_value: use cloudpickle at once, because the plain pickler could name a
-            thing that only this process has.
+        by_value: use cloudpickle at once, because the plain pickler could refer by name
+            to something that only this process has.
 
     Raises:
         BaseException: whatever the value's own methods raise.
     """
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        if len(parts) >= _PARTS:
+        if len(parts) >= _MAX_PARTS:
             return True
         view = buffer.raw()
-        if view.nbytes < _APART:
+        if view.nbytes < _PART_BYTES:
             return True
         parts.append(view)
         return False
@@ -278,16 +284,16 @@ def dump(value: Any, parts: list[Part], *, by_value: bool) -> bytes:
     if not by_value:
         try:
             return pickle.dumps(value, 5, buffer_callback=keep_inside)
-        except Exception:  # cloudpickle can do more, and says better what it cannot
+        except Exception:  # cloudpickle takes more, and says better what it does not take
             del parts[begun:]
     pickled: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=keep_inside)
     return pickled
 
 
 def plain(value: Any, depth: int) -> bool:
-    """Whether the plain pickler can take *value* as it is.
+    """Tell whether the plain pickler can take *value* as it is.
 
-    True of numbers, texts and the like, and of small containers of them, up to *depth*
+    It can take numbers, texts and the like, and small containers of them, up to *depth*
     within each other.
     """
     kind = type(value)

@@ -1,12 +1,12 @@
 """A slot whose functions run in a worker process of its own.
 
-Short tasks travel several at a time, and the next chunk is sent while the worker still
-has one, so that it need not wait.  How many follows from the backlog and from what a
-run of the function took before, so that a chunk is worth some 2 ms of work; if one
-takes longer than it should, whatever has not begun is taken back for other slots.
+Short tasks travel several at a time, as a chunk, and the next chunk is sent while the
+worker still has one, so that it need not wait.  The backlog and the time that earlier runs
+of the function took decide how many, so that a chunk is some 2 ms of work.  If one takes
+longer than it should, what has not begun is taken back for other slots.
 
-A task that came behind the one it waits for travels right behind it, too: a *link*.  The
-worker hands the value on.  One that is taken back goes where it came from.
+A task that came behind the one it waits for travels right behind it, too: it is *chained*
+to it, and the worker hands the value on.  If it is taken back, it goes where it came from.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any
 
 from radical.asyncflow.backend import (
     AnyReport,
-    Report,
     TaskId,
     TaskKind,
     TaskRequest,
@@ -28,20 +27,20 @@ from radical.asyncflow.backend import (
 from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
 
-from .._process.arguments import batches
+from .._process.arguments import group_by_function
 from .._process.parent import WorkerGoneError, WorkerProcess
 from .._process.wire import FAILURE, UNSENT, VALUE, Message, Part
-from .chunk import Picker
-from .flight import Failed, Flight, report
+from .chunk import ChunkPicker
+from .flight import Failed, InFlight, report
+from .seats import Seats
 from .slot import Slot
-from .slots import Slots
 
 __all__ = ["ProcessSlot"]
 
-_AHEAD = 2  # chunks that a worker may have
-_PATIENCE = 0.010  # seconds after which a chunk is too slow
-_FORGET = 64  # functions that a worker may know in vain
-_STARTS = 3  # workers that may fail to start before a task is charged with it
+_MAX_CHUNKS = 2  # that a worker may have at once
+_SLOW_CHUNK_S = 0.010
+_MAX_UNUSED_FUNCTIONS = 64  # that a worker keeps
+_MAX_STARTS = 3  # of a worker, before a task is charged with the failure
 _FUNCTION = TaskKind.FUNCTION
 _RUNNING, _DONE, _CANCELLED = TaskState.RUNNING, TaskState.DONE, TaskState.CANCELLED
 
@@ -49,25 +48,25 @@ _RUNNING, _DONE, _CANCELLED = TaskState.RUNNING, TaskState.DONE, TaskState.CANCE
 class ProcessSlot(Slot):
     """Runs functions in a worker process, which it starts when it needs one."""
 
-    def __init__(self, slots: Slots, number: int, *, name: str, grace: float, codes: Codes) -> None:
+    def __init__(self, slots: Seats, number: int, *, name: str, grace: float, codes: Codes) -> None:
         super().__init__(slots, number, name=name, grace=grace)
         self._codes = codes
-        self._chunks: deque[list[Code]] = deque()  # for each that the worker has: what it runs
-        self._announced = -1  # place of the last task that was said to run
+        self._chunks: deque[list[Code]] = deque()  # the functions of each that the worker has
+        self._announced = -1  # place of the last task that was reported RUNNING
         self._lock = threading.Lock()  # guards what follows
         self._worker: WorkerProcess | None = None
-        self._flight = Flight(slots)
-        self._picker = Picker(slots, self._flight, codes, self._lock)
+        self._flight = InFlight(slots)
+        self._picker = ChunkPicker(slots, self._flight, codes, self._lock)
         self._next: TaskRequest | None = None  # to be run here at once
 
     # ------------------------------------------------------- from any thread
 
-    def cancel(self, task_ids: Collection[TaskId]) -> Iterable[Report]:
+    def cancel(self, task_ids: Collection[TaskId]) -> Iterable[AnyReport]:
         slots, flight = self.slots, self._flight
         with self._lock:
             reports = list(super().cancel(task_ids))
             for task_id in task_ids:
-                # It was put back since it was looked for among those that wait.
+                # It may have been put back since `Slots.cancel` looked for it there.
                 request = slots.waiting.pop(task_id, None)
                 if request is not None:
                     if request.dependencies:
@@ -80,24 +79,27 @@ class ProcessSlot(Slot):
                 reports += self._withdraw(chosen)
         return reports
 
-    def _withdraw(self, chosen: set[int]) -> list[Report]:
-        """Reports of those that will not begin; if one of the others runs, its worker ends."""
+    def _withdraw(self, chosen: set[int]) -> list[AnyReport]:
+        """Give up those that have not begun, and return their reports.
+
+        If one of the others runs, its worker is killed.
+        """
         worker, flight = self._worker, self._flight
         wanted = set() if worker is None else {place for place in chosen if place < worker.offered}
         if worker is None or not wanted:
             return flight.withdraw(chosen)
-        # What is behind one of them must not be left there without it.
-        linked = any(flight.requests[place].task_id in flight.links for place in chosen)
-        back = set(worker.take_back(None if linked else wanted))
+        # What is chained to one of them must not stay there without it.
+        chained = any(flight.requests[place].task_id in flight.chained for place in chosen)
+        back = set(worker.take_back(None if chained else wanted))
         flight.stopped |= wanted - back
         begun = [place for place in flight.requests if place < worker.offered and place not in back]
-        # They begin in order: the last that has begun runs, the others are done.  Nothing
-        # that was not cancelled can begin any more and be hit by the signal.
+        # They begin in order: the last that has begun runs, and the others are done.  So
+        # no task that was not cancelled can begin any more and be hit by the signal.
         if begun and max(begun) in wanted:
             worker.kill()
         gone = [flight.leave(place) for place in sorted((chosen - wanted) | (back & wanted))]
         flight.put_back(back - wanted)
-        reports = [report(request, _CANCELLED) for request in gone]
+        reports: list[AnyReport] = [report(request, _CANCELLED) for request in gone]
         for request in gone:
             reports += flight.abort(request.task_id)
         return reports
@@ -145,11 +147,11 @@ class ProcessSlot(Slot):
             follower, self._next = self._next, None
 
     def _ready(self, gpus: tuple[int, ...]) -> WorkerProcess | WorkerGoneError:
-        """The worker, or why there is none."""
+        """Return the worker, started if there is none; or why it does not start."""
         worker = self._worker
         if worker is not None and (worker.condemned or (gpus and worker.gpus not in ((), gpus))):
             self._replace()
-        for _ in range(_STARTS):
+        for _ in range(_MAX_STARTS):
             if self._worker is not None:
                 break
             gone: WorkerGoneError
@@ -168,7 +170,7 @@ class ProcessSlot(Slot):
         return self._worker
 
     def _replace(self) -> None:
-        """Be rid of the worker; the next function gets another."""
+        """End the worker, if there is one; the next function gets another."""
         with self._lock:
             worker, self._worker = self._worker, None
         self._chunks.clear()
@@ -179,21 +181,21 @@ class ProcessSlot(Slot):
     # -- a chunk: there and back
 
     def _run(self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]) -> None:
-        """Until all that the worker has, or gets meanwhile, has an outcome or was put back."""
+        """Have *chunk* run, until all that the worker has has an outcome or was put back."""
         hurried = len(chunk) > 1
         self._hand_over(worker, chunk, gpus)
         del chunk
         while self._flight.requests:
             if (
                 hurried
-                and len(self._chunks) < _AHEAD
+                and len(self._chunks) < _MAX_CHUNKS
                 and (more := self._picker.gather_ahead(worker.offered))
             ):
                 self._hand_over(worker, more, ())
                 del more
             self._announce()
             try:
-                messages = worker.collect(_PATIENCE if hurried else None)
+                messages = worker.collect(_SLOW_CHUNK_S if hurried else None)
             except WorkerGoneError as gone:
                 self._bury(gone)
                 return
@@ -209,21 +211,23 @@ class ProcessSlot(Slot):
     def _hand_over(
         self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
     ) -> None:
+        """Send *chunk* to the worker, with the places that come next."""
         place = worker.offered
         body, parts = self._pack(worker, chunk, gpus)
         places = range(place, place + len(chunk))
         with self._lock:
             if worker.condemned:
-                # It was still running something, and that was cancelled.
+                # A task that it was still running was cancelled.
                 self._flight.put_back(places)
                 return
-            # One that was cancelled or has failed by now keeps its place.
+            # A task that was cancelled or has failed by now keeps its place.
             worker.offer([place in self._flight.requests for place in places])
         worker.send(body, parts)
 
     def _pack(
         self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
     ) -> tuple[bytes, list[Part]]:
+        """Pickle what the worker needs to run *chunk*."""
         first = worker.offered
         used: dict[int, Code] = {}
 
@@ -242,23 +246,23 @@ class ProcessSlot(Slot):
             self._finish(first + at, error)
 
         parts: list[Part] = []
-        tasks = batches(chunk, gpus, parts, code_of, fail)
+        groups = group_by_function(chunk, gpus, parts, code_of, fail)
         self._chunks.append(list(used.values()))
         codes = {
             number: code.pickled for number, code in used.items() if number not in worker.known
         }
         worker.known |= codes.keys()
         forgotten: set[int] = set()
-        if len(worker.known) > 2 * len(self._codes.alive) + _FORGET:
+        if len(worker.known) > 2 * len(self._codes.alive) + _MAX_UNUSED_FUNCTIONS:
             forgotten = worker.known - self._codes.alive - used.keys()
             worker.known -= forgotten
-        links = {first + at for at, request in enumerate(chunk) if request.dependencies}
+        chained = {first + at for at, request in enumerate(chunk) if request.dependencies}
         if chunk[-1].task_id in self.slots.behind:
-            links.add(first + len(chunk))  # it may follow while the worker has this chunk
-        return pickle.dumps((codes, forgotten, worker.news_of_path(), tasks, links), 5), parts
+            chained.add(first + len(chunk))  # it may follow while the worker has this chunk
+        return pickle.dumps((codes, forgotten, worker.changed_path(), groups, chained), 5), parts
 
     def _announce(self) -> None:
-        """Say of the first without an outcome that it runs, if it was not said."""
+        """Report the first task without an outcome as RUNNING, unless that was done."""
         with self._lock:
             place = next(iter(self._flight.requests), -1)
             if place <= self._announced:
@@ -268,7 +272,7 @@ class ProcessSlot(Slot):
         self.slots.sink.running(request.task_id, request.attempt, self.name)
 
     def _learn(self, worker: WorkerProcess) -> None:
-        """How long the tasks of those chunks took that are done."""
+        """Note how long the tasks took of the chunks that are done."""
         clock, worker.clock = worker.clock, []
         for seconds, ran in clock:
             if ran >= 0:
@@ -277,6 +281,7 @@ class ProcessSlot(Slot):
                         code.learn(seconds / ran)
 
     def _deliver(self, messages: Sequence[Message]) -> None:
+        """Report the results in *messages*, and let the tasks behind them go on."""
         reports: list[AnyReport] = []
         values = [
             _load(body) if code == VALUE and not parts else _decode(code, body, parts)
@@ -286,8 +291,8 @@ class ProcessSlot(Slot):
         slots, flight = self.slots, self._flight
         watched = slots.sink.watched
         with self._lock:
-            # Nothing hangs on any of them: as most often.
-            plain = not (watched or flight.stopped or flight.links or slots.behind)
+            # Mostly no other task depends on them.
+            plain = not (watched or flight.stopped or flight.chained or slots.behind)
             for message, value in zip(messages, values, strict=True):
                 place, _, _, _, began, ended = message
                 request = flight.requests.get(place)
@@ -302,7 +307,7 @@ class ProcessSlot(Slot):
                 if watched:
                     if place != self._announced:
                         reports.append(report(request, _RUNNING, self.name, began))
-                    settled[0] = settled[0]._replace(time=ended)
+                    settled[0] = (*settled[0][:4], ended)
                 reports += settled
                 if slots.behind and done:
                     follower = slots.behind.pop(request.task_id, None)
@@ -312,20 +317,20 @@ class ProcessSlot(Slot):
             if self._next is None and not flight.requests:
                 self._next = slots.follow(follower, value)
             else:
-                slots.given[follower.task_id] = value
+                slots.values[follower.task_id] = value
                 slots.queue.append(follower)
                 slots.wake(1)
         if not flight.requests and self._next is None:
-            self.look()
+            self.will_look()
         slots.sink.report(reports)
 
     def _put_back(self) -> None:
-        """Back into the queue with all that has not begun; the lock is held."""
+        """Put back all that has not begun; called with the lock held."""
         if self._worker is not None:
             self._flight.put_back(self._worker.take_back())
 
     def _bury(self, gone: WorkerGoneError) -> None:
-        """The worker died: charge what had begun, put back the rest."""
+        """Charge the death of the worker to what had begun, and put back the rest."""
         with self._lock:
             self._put_back()
             begun = list(self._flight.requests)
@@ -333,6 +338,7 @@ class ProcessSlot(Slot):
         self._lose(begun, gone)
 
     def _lose(self, places: Iterable[int], gone: WorkerGoneError, detail: str = "") -> None:
+        """Fail the tasks of *places*, because their worker is gone."""
         detail += gone.detail
         for place in places:
             request = self._flight.requests.get(place)
@@ -342,7 +348,7 @@ class ProcessSlot(Slot):
                 self._finish(place, error)
 
     def _finish(self, place: int, error: BaseException) -> None:
-        """It failed on this side of the border."""
+        """Report a task that failed on this side, not in the worker."""
         with self._lock:
             reports = self._flight.fail(place, error)
         if reports:

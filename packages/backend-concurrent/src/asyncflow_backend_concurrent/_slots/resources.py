@@ -1,4 +1,4 @@
-"""What of this machine is free: memory and GPUs.  Cores are the slots themselves."""
+"""The memory and the GPUs of this machine that are free.  Cores are the slots themselves."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from radical.asyncflow.errors import ResourceError
 from radical.asyncflow.model import Resources
 
-__all__ = ["Ledger", "machine_cores", "machine_memory", "visible_gpus"]
+__all__ = ["MachineResources", "machine_cores", "machine_memory", "visible_gpus"]
 
 
-class Ledger:
-    """Books of the memory (bytes) and the GPUs (by id); not safe across threads."""
+class MachineResources:
+    """What a backend may use, and which memory (bytes) and GPUs (ids) of it are free.
+
+    Not safe across threads.
+    """
 
     def __init__(self, slots: int, memory: int, gpus: Sequence[int]) -> None:
         self.slots = slots
@@ -39,34 +42,36 @@ class Ledger:
             )
 
     def fits(self, asked: Resources) -> bool:
+        """Tell whether what is *asked* is free now."""
         return asked.total_memory <= self._free_memory and asked.total_gpus <= len(self._free_gpus)
 
     def take(self, asked: Resources) -> tuple[int, ...]:
-        """Book it; the ids of the GPUs."""
+        """Take what is *asked*; return the ids of the GPUs."""
         self._free_memory -= asked.total_memory
         count = asked.total_gpus
         gpus, self._free_gpus = tuple(self._free_gpus[:count]), self._free_gpus[count:]
         return gpus
 
     def give_back(self, asked: Resources, gpus: tuple[int, ...]) -> None:
+        """Undo `take`."""
         self._free_memory += asked.total_memory
-        # Lowest first, so that a worker that has used a GPU meets it again.
+        # Lowest first, so that a worker that has used a GPU gets the same one again.
         self._free_gpus = sorted((*self._free_gpus, *gpus))
 
 
 def machine_cores() -> int:
-    """Processor cores that this process may use."""
+    """Return how many processor cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def machine_memory() -> int:
-    """Bytes of physical memory."""
+    """Return the bytes of physical memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def visible_gpus() -> tuple[int, ...]:
-    """The GPUs that ``CUDA_VISIBLE_DEVICES`` names by number; none if it is unset."""
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` names by number; none if it is unset."""
     entries = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return tuple(int(entry) for entry in entries if entry.strip().isdigit())

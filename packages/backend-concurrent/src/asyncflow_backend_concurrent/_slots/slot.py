@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable
 
-from radical.asyncflow.backend import Command, Report, TaskId, TaskKind, TaskRequest
+from radical.asyncflow.backend import AnyReport, Command, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.worker import Execution, TaskContext, call, close_loop
 
-from .references import refer
-from .slots import Slots
+from .seats import Seats
+from .values import with_value
 
 __all__ = ["Slot"]
 
@@ -17,14 +17,15 @@ _EXECUTABLE = TaskKind.EXECUTABLE
 
 
 class Slot:
-    """Runs functions in its own thread.
+    """Runs tasks, one after the other, in its own thread.
 
     Attributes:
+        slots: where its tasks come from.
         wake: a lock that the thread waits for while it stands still.
         grace: seconds between SIGTERM and SIGKILL.
     """
 
-    def __init__(self, slots: Slots, number: int, *, name: str, grace: float) -> None:
+    def __init__(self, slots: Seats, number: int, *, name: str, grace: float) -> None:
         self.slots = slots
         self.name = f"{name}-{number}"
         self.grace = grace
@@ -37,20 +38,20 @@ class Slot:
 
     # ------------------------------------------------------- from any thread
 
-    def cancel(self, task_ids: Collection[TaskId]) -> Iterable[Report]:
-        """Have those of the tasks that it runs stopped; reports of what that ended."""
+    def cancel(self, task_ids: Collection[TaskId]) -> Iterable[AnyReport]:
+        """Stop those of the tasks that it runs; return the reports of what that ended."""
         job = self._job
         if job is not None and job.task_id in task_ids:
             job.cancel()
         return ()
 
     def holds(self) -> Iterable[TaskId]:
-        """The tasks that it has taken."""
+        """Return the tasks that it has taken."""
         job = self._job
         return () if job is None else (job.task_id,)
 
     def abandon(self) -> list[TaskContext]:
-        """Never report again; what it had to report on."""
+        """Never report again; return the tasks that it would have reported."""
         self._abandoned = True
         job, self._job = self._job, None
         return [] if job is None else [job]
@@ -61,22 +62,22 @@ class Slot:
         try:
             self._serve()
         finally:
-            self.look_away()
+            self.has_looked()
             self.close()
             self.slots.left()
 
     def close(self) -> None:
-        """The thread is about to end."""
+        """Release what the thread has; called in it, before it ends."""
         close_loop()
 
-    def look(self) -> None:
-        """Say that it will look into the queue; before the report that may fill it."""
+    def will_look(self) -> None:
+        """Note that it will look into the queue, before the report that may fill the queue."""
         if not self._looking:
             self._looking = True
             self.slots.looking.append(None)
 
-    def look_away(self) -> None:
-        """It has looked; whoever comes later has to wake it."""
+    def has_looked(self) -> None:
+        """Note that it has looked: for a task that comes later it has to be woken."""
         if self._looking:
             self._looking = False
             self.slots.looking.pop()
@@ -89,7 +90,7 @@ class Slot:
             if slots.specials:
                 admission = slots.admit(self)
                 if admission is not None:
-                    self.look_away()
+                    self.has_looked()
                     try:
                         self._take(admission.request, admission.gpus)
                     finally:
@@ -103,7 +104,7 @@ class Slot:
                     return
                 continue
             if self._looking:
-                self.look_away()
+                self.has_looked()
             if slots.idle and queue:
                 # Whoever takes a task and leaves another wakes the next slot.
                 slots.wake(1)
@@ -111,7 +112,7 @@ class Slot:
             del request  # a slot that waits keeps no argument alive
 
     def _take(self, request: TaskRequest, gpus: tuple[int, ...] = ()) -> None:
-        """Run it, unless it was cancelled, and then what may follow at once."""
+        """Run *request*, unless it was cancelled, and then what may follow at once."""
         slots = self.slots
         follower: TaskRequest | None = request
         while follower is not None:
@@ -123,19 +124,19 @@ class Slot:
             claimed = slots.waiting.pop(request.task_id, None)
             full = request
             if request.dependencies:
-                full = refer(request, slots.given.pop(request.task_id, None))
+                full = with_value(request, slots.values.pop(request.task_id, None))
             if claimed is request:
                 if spec.kind is _EXECUTABLE:
                     self._execute(full, job)
                 else:
                     follower = self._call(full, job)
             elif claimed is not None:
-                # An attempt that was cancelled while it waited, and the next one is here.
+                # This attempt was cancelled while it waited, and the next one is here.
                 slots.requeue((claimed,))
         self._job = None
 
     def _call(self, request: TaskRequest, job: TaskContext) -> TaskRequest | None:
-        """Run a function; what may follow it at once on this slot."""
+        """Run a function; return the task that may follow it at once on this slot."""
         slots = self.slots
         sink = slots.sink
         task_id = request.task_id
@@ -151,7 +152,7 @@ class Slot:
             return None
         follower = slots.behind.pop(task_id, None) if slots.behind else None
         if follower is None:
-            self.look()
+            self.will_look()
             sink.done(task_id, request.attempt, value)
             return None
         sink.done(task_id, request.attempt, value)

@@ -4,19 +4,19 @@ A slot is one core.  It runs a function itself or on a worker process of its own
 waits for an executable; whatever it does, it does one thing at a time, so
 ``max_workers`` bounds all kinds of work together.
 
-There is no lock on the way of an ordinary task.  `Slots.waiting` says who may have it:
-the slot that pops it from there runs it, and `cancel` pops it to report it CANCELLED;
-the queue may hold entries that are no longer waiting, and slots pass over them.
+An ordinary task meets no lock on its way.  `Slots.waiting` decides who has it: the slot
+that pops it from there runs it, and `cancel` pops it to report it CANCELLED.  The queue
+may hold tasks that are no longer waiting; slots pass over them.
 
 A task that asks for more than one core, for memory or for GPUs is *special*: it stands
-in `Slots.specials` and is admitted, in the order of the ids, under a lock.  The first
-one whose memory and GPUs are free but whose cores are not makes slots wait for it as
-they come, so narrow tasks cannot starve it; one that waits for memory or GPUs holds up
-nobody but later ones that want the same.
+in `Slots.specials` and is admitted, in the order of the ids, under a lock.  If the memory
+and the GPUs of the first one are free but not its cores, slots stand still for it as they
+come free, so narrow tasks cannot starve it.  One that waits for memory or GPUs holds up
+only later ones that want the same.
 
-A task that came behind the one it waits for stands in `waiting` like any other, and in
-`Slots.behind` instead of the queue.  The slot that has done the first goes on with it
-if nothing else waits for a slot; otherwise it comes last in the queue.
+A task that came in the same batch as the one it waits for stands in `waiting` like any
+other, and in `Slots.behind` instead of the queue.  The slot that has done the first goes
+on with it if nothing else waits for a slot; otherwise it comes last in the queue.
 """
 
 from __future__ import annotations
@@ -28,88 +28,71 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest, TaskState
+from radical.asyncflow.backend import AnyReport, Report, ReportSink, TaskId, TaskRequest, TaskState
 from radical.asyncflow.model import DEFAULT_RESOURCES
 
-from .resources import Ledger
+from .resources import MachineResources
+from .seats import Admission, Sleeper
+from .slot import Slot
 
-if TYPE_CHECKING:
-    from .slot import Slot
-
-__all__ = ["Admission", "Slots"]
+__all__ = ["Slots"]
 
 _CANCELLED = TaskState.CANCELLED
 
 _log = logging.getLogger("radical.asyncflow.concurrent")
 
 
-class Admission(NamedTuple):
-    """A special task that may run now; hand it back to `Slots.release`.
-
-    Attributes:
-        gpus: the ids of its GPUs.
-        lent: the slots that stand still for it.
-    """
-
-    request: TaskRequest
-    gpus: tuple[int, ...]
-    lent: list[Slot]
-
-
 class Slots:
-    """Up to *ledger.slots* threads, started as they are needed.
+    """As many slots as *resources* has, each started when it is needed.
 
     Attributes:
+        sink: where slots report.
         queue: ordinary tasks, the next one first.
         waiting: every task that no slot has, by id.
-        behind: those of them that wait for another task, by the id of that.
-        given: what the other came to, by the id of one that was behind it.
-        specials: tasks that ask for more than one core, in order.
+        behind: those of them that wait for another task, by the id of that one.
+        values: the value of the other task, by the id of the one that was behind it.
+        specials: tasks that ask for more than one core, for memory or for GPUs, in order.
         idle: slots that wait for work.
         changes: counts what may make a special task admissible.
-        looking: one entry for each slot that is about to look into the queue of its own
-            accord: it need not be woken, which would cost more than a short task does.
+        looking: one entry for each slot that is about to look into the queue by itself.
+            It need not be woken, which would cost more than a short task does.
         closing: no further task is taken; slots leave when nothing waits.
     """
 
     def __init__(
-        self, ledger: Ledger, sink: ReportSink, make_slot: Callable[[Slots, int], Slot]
+        self, resources: MachineResources, sink: ReportSink, make_slot: Callable[[Slots, int], Slot]
     ) -> None:
-        self.ledger = ledger
         self.sink = sink
         self.queue: deque[TaskRequest] = deque()
         self.waiting: dict[TaskId, TaskRequest] = {}
         self.behind: dict[TaskId, TaskRequest] = {}
-        self.given: dict[TaskId, Any] = {}
+        self.values: dict[TaskId, Any] = {}
         self.specials: list[TaskRequest] = []
         self.changes = 0
         self.looking: list[None] = []
         self.closing = False
+        self._resources = resources
         self._make_slot = make_slot
-        self._size = ledger.slots
+        self._size = resources.slots
         self._mutex = threading.Lock()
         self._slots: list[Slot] = []
-        self.idle: list[Slot] = []
-        self._reserved: list[Slot] = []
+        self.idle: list[Sleeper] = []
+        self._reserved: list[Sleeper] = []
         self._running = 0  # threads that have not ended
         self._ended = threading.Event()
         self._ended.set()
         atexit.register(self._at_exit)
 
-    @property
-    def size(self) -> int:
-        return self._size
-
     def backlog(self) -> float:
-        """Tasks in the queue for each slot."""
+        """Return how many tasks of the queue there are for each slot."""
         return len(self.queue) / self._size
 
     # ------------------------------------------------ from the backend's side
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
-        """Take the tasks; from one thread at a time.
+        """Take the tasks; called from one thread at a time.
 
         Raises:
             RuntimeError: not even one thread can be started; no task was taken.
@@ -131,12 +114,12 @@ class Slots:
             else:
                 self._add_special(request)
         self.queue.extend(ordinary)
-        # Whoever takes a task and leaves another wakes the next slot.
+        # Every slot that takes a task and leaves another wakes the next slot.
         self.wake(ready - len(self.looking))
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
-        """Report those that wait as CANCELLED, and have those that run stopped."""
-        gone: list[Report] = []
+        """Report those that wait as CANCELLED, and stop those that run."""
+        gone: list[AnyReport] = []
         rest: set[TaskId] = set()
         for task_id in task_ids:
             request = self.waiting.pop(task_id, None)
@@ -157,7 +140,7 @@ class Slots:
             self._stir()
 
     def close(self, *, cancel: bool) -> None:
-        """Take nothing more, and let the slots leave; does not wait for them."""
+        """Take nothing more and let the slots leave, without waiting for them."""
         self.closing = True
         if cancel:
             running = {task_id for slot in tuple(self._slots) for task_id in slot.holds()}
@@ -165,9 +148,9 @@ class Slots:
         self._stir()
 
     def wait(self, patience: float | None) -> None:
-        """Until all slots have left; after *patience* seconds they are abandoned.
+        """Wait until all slots have left; abandon them after *patience* seconds.
 
-        A thread cannot be ended from outside: one whose function does not return stays,
+        A thread cannot be ended from outside.  One whose function does not return stays
         as a daemon, and its task is reported CANCELLED.
         """
         deadline = None if patience is None else time.monotonic() + patience
@@ -177,7 +160,7 @@ class Slots:
             slot.thread.join(1.0 if self._ended.is_set() else left)
             if slot.thread.is_alive():
                 self._abandon(slot)
-        self._ended.set()  # whoever waits without a limit need not wait for the abandoned
+        self._ended.set()  # a wait without a limit need not last for the abandoned
         atexit.unregister(self._at_exit)
 
     def _abandon(self, slot: Slot) -> None:
@@ -190,7 +173,7 @@ class Slots:
         self.sink.report([Report(job.task_id, job.attempt, _CANCELLED) for job in held])
 
     def _at_exit(self) -> None:
-        """The program forgot to shut down: finish what it submitted, unless it failed."""
+        """Finish what a program submitted that did not shut down, unless it failed."""
         failed = getattr(sys, "last_type", None) is not None
         self.close(cancel=failed)
         self.wait(2 * max((slot.grace for slot in self._slots), default=0.0) if failed else None)
@@ -198,7 +181,7 @@ class Slots:
     # --------------------------------------------------- from the slots' side
 
     def withdraw(self, task_id: TaskId) -> list[Report]:
-        """Reports of the tasks behind one that will not be done: they are CANCELLED."""
+        """Give up the tasks behind one that will not be done; return their reports."""
         gone: list[Report] = []
         while (request := self.behind.pop(task_id, None)) is not None:
             task_id = request.task_id
@@ -207,8 +190,8 @@ class Slots:
         return gone
 
     def follow(self, request: TaskRequest, value: Any) -> TaskRequest | None:
-        """*request*'s turn has come, with *value*: itself if the slot may run it at once."""
-        self.given[request.task_id] = value
+        """Let *request* run now that it has *value*; return it if this slot may run it."""
+        self.values[request.task_id] = value
         if not self.queue and not self.specials:
             return request
         self.queue.append(request)
@@ -225,27 +208,27 @@ class Slots:
                 self._add_special(request)
         self.wake(len(back))
 
-    def park(self, slot: Slot, seen: int) -> bool:
-        """Wait for work; False if the slot is to leave.
+    def park(self, slot: Sleeper, seen: int) -> bool:
+        """Wait for work; return False if the slot is to leave.
 
         *seen* is what `changes` was before the slot last looked for a special task.
         """
         self.idle.append(slot)
-        slot.look_away()
+        slot.has_looked()
         if self.queue or self.closing or seen != self.changes:
-            # Whoever adds work looks at the idle slots afterwards: this one is seen
-            # there, or sees the work here.
+            # A thread that adds work looks at the idle slots afterwards.  So either it
+            # sees this slot there, or this slot sees the work here.
             try:
                 self.idle.remove(slot)
             except ValueError:
-                slot.wake.acquire()  # somebody has woken it already
-            # What is behind another task is left to the slot that runs that one.
+                slot.wake.acquire()  # it was woken already
+            # A task behind another is left to the slot that runs the other.
             return not self.closing or bool(self.queue or self.specials)
         slot.wake.acquire()
         return True
 
     def wake(self, count: int) -> None:
-        """Have so many of the idle slots look for work."""
+        """Have *count* of the idle slots look for work."""
         idle = self.idle
         while count > 0:
             try:
@@ -256,17 +239,17 @@ class Slots:
             count -= 1
 
     def left(self) -> None:
-        """A slot's thread is about to end."""
+        """Note that the thread of a slot is about to end."""
         with self._mutex:
             self._running -= 1
             if not self._running:
                 self._ended.set()
         self._stir()
 
-    def admit(self, slot: Slot) -> Admission | None:
-        """A special task for *slot* to run now, or None.
+    def admit(self, slot: Sleeper) -> Admission | None:
+        """Return a special task for *slot* to run now, or None.
 
-        *slot* may be made to stand still meanwhile, for a task that needs many.
+        If a task needs several slots, *slot* may have to stand still for it first.
         """
         with self._mutex:
             request = self._next_special()
@@ -279,11 +262,11 @@ class Slots:
                         break
                 if len(self._reserved) >= needed:
                     self.specials.remove(request)
-                    gpus = self.ledger.take(request.spec.resources)
+                    gpus = self._resources.take(request.spec.resources)
                     lent, self._reserved = self._reserved[:needed], self._reserved[needed:]
                     admission = Admission(request, gpus, lent)
                 else:
-                    slot.look_away()
+                    slot.has_looked()
                     self._reserved.append(slot)
                     admission = None
             if request is None:
@@ -299,7 +282,7 @@ class Slots:
         return admission
 
     def _next_special(self) -> TaskRequest | None:
-        """The first one whose memory and GPUs are free, if its turn has come."""
+        """Return the first one whose memory and GPUs are free, if its turn has come."""
         try:
             oldest: float = self.queue[0].task_id
         except IndexError:
@@ -311,16 +294,16 @@ class Slots:
         for request in self.specials:
             asked = request.spec.resources
             wants = {name for name in ("memory", "gpus") if getattr(asked, name)}
-            if wants & scarce or not self.ledger.fits(asked):
+            if wants & scarce or not self._resources.fits(asked):
                 scarce |= wants
             else:
                 return request if request.task_id < oldest else None
         return None
 
     def release(self, admission: Admission) -> None:
-        """A special task is done."""
+        """Give back what a special task had, now that it has ended."""
         with self._mutex:
-            self.ledger.give_back(admission.request.spec.resources, admission.gpus)
+            self._resources.give_back(admission.request.spec.resources, admission.gpus)
             self.changes += 1
         for slot in admission.lent:
             slot.wake.release()
@@ -336,7 +319,7 @@ class Slots:
             self.changes += 1
 
     def _sweep(self) -> None:
-        """Let go of what stands in the queue and was cancelled."""
+        """Drop from the queue what was cancelled."""
         queue = self.queue
         for _ in range(len(queue)):
             try:
@@ -344,11 +327,11 @@ class Slots:
             except IndexError:
                 return
             if self.waiting.get(request.task_id) is request:
-                # A slot put it there meanwhile.
+                # It came there meanwhile.
                 queue.append(request)
                 self.wake(1)
             elif request.dependencies:
-                self.given.pop(request.task_id, None)
+                self.values.pop(request.task_id, None)
 
     def _start(self, wanted: int) -> None:
         """Start threads, so that *wanted* are free or all are there."""

@@ -1,4 +1,4 @@
-"""Chains in worker processes: a link gets the value where it was made."""
+"""Chains in worker processes: a member of one gets the value where it was made."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def die(number: int) -> int:
 
 
 def chain(flow: WorkflowEngine, length: int, odd: int = -1, body: Any = add, **more: Any) -> Any:
-    """The futures of a chain, whose link at *odd* calls *body*."""
+    """The futures of a chain, whose member at *odd* calls *body*."""
     plain, other = flow.function_task(add), flow.function_task(body)
     futures = [plain(0)]
     for at in range(1, length):
@@ -60,14 +60,14 @@ async def test_a_long_chain_has_every_value(flow: WorkflowEngine) -> None:
     assert await asyncio.gather(*chain(flow, 2000)) == list(range(1, 2001))
 
 
-async def test_a_slow_link_holds_up_its_own_chain_alone(flow: WorkflowEngine) -> None:
+async def test_a_slow_member_holds_up_its_own_chain_alone(flow: WorkflowEngine) -> None:
     await warm(flow)
     slow = chain(flow, 300, 150, seconds=0.2)
     others = [chain(flow, 300) for _ in range(5)]
     assert [await futures[-1] for futures in (slow, *others)] == [300] * 6
 
 
-async def test_a_link_that_fails_fails_what_is_behind_it(flow: WorkflowEngine) -> None:
+async def test_a_member_that_fails_fails_what_is_behind_it(flow: WorkflowEngine) -> None:
     await warm(flow)
     results = await asyncio.gather(*chain(flow, 300, 100, refuse), return_exceptions=True)
     assert results[:100] == list(range(1, 101))
@@ -75,7 +75,7 @@ async def test_a_link_that_fails_fails_what_is_behind_it(flow: WorkflowEngine) -
     assert {type(result) for result in results[101:]} == {DependencyFailureError}
 
 
-async def test_a_link_that_kills_its_worker_is_charged_alone(flow: WorkflowEngine) -> None:
+async def test_a_member_that_kills_its_worker_is_charged_alone(flow: WorkflowEngine) -> None:
     await warm(flow)
     results = await asyncio.gather(*chain(flow, 300, 100, die), return_exceptions=True)
     assert results[:100] == list(range(1, 101))
@@ -83,7 +83,7 @@ async def test_a_link_that_kills_its_worker_is_charged_alone(flow: WorkflowEngin
     assert {type(result) for result in results[101:]} == {DependencyFailureError}
 
 
-async def test_a_link_gets_a_copy_of_a_value_that_its_worker_keeps(flow: WorkflowEngine) -> None:
+async def test_a_member_gets_a_copy_of_a_value_that_its_worker_keeps(flow: WorkflowEngine) -> None:
     def make() -> Any:
         make.kept = [np.zeros(100_000), [1]]  # type: ignore[attr-defined]
         return make.kept  # type: ignore[attr-defined]
