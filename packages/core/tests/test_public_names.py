@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import pickle
 import pkgutil
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,12 +15,13 @@ import typing
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 import radical.asyncflow
-from radical.asyncflow import Resources, RetryPolicy
+from radical.asyncflow import Resources, RetryPolicy, TaskFuture
 from radical.asyncflow._public import WRITTEN_IN, public
 
 PACKAGES = [
@@ -27,6 +30,7 @@ PACKAGES = [
         module.name for module in pkgutil.iter_modules() if module.name.startswith("asyncflow_")
     ),
 ]
+TASKS_PAGE = Path(__file__).parents[3] / "docs/reference/tasks.md"
 NEEDS = {"asyncflow_backend_dask": "distributed"}
 
 
@@ -180,3 +184,15 @@ def test_a_hint_that_cannot_be_had_stays_a_text() -> None:
 
 def test_the_real_module_is_kept_for_the_documentation() -> None:
     assert WRITTEN_IN["textwrap.Frozen"] == Frozen.__init__.__module__ == __name__
+
+
+# --------------------------------------------------------- the attributes of futures
+
+
+def test_a_future_shows_the_documented_attributes_and_those_of_asyncio() -> None:
+    own = {name for name in dir(TaskFuture) if not name.startswith("_")} - {*dir(asyncio.Future)}
+    documented = re.search(
+        r"public attributes of a task's future:(.*?)\.\n", TASKS_PAGE.read_text(), re.DOTALL
+    )
+    assert documented
+    assert own == set(re.findall(r"`(\w+)`", documented[1]))

@@ -17,7 +17,7 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 
 
 class PlainNode(Node):
-    __slots__ = (*Node.FIELDS, "_lane", "_native", "_origin", "_spec")
+    __slots__ = (*Node._FIELDS, "_lane", "_native", "_origin", "_spec")
 
     def __init__(self, number: int, *args: Any, lane: Any = "here", native: bool = False) -> None:
         self._number = number

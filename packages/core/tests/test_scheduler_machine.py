@@ -22,7 +22,7 @@ class WatchedNode(Node):
     """A node that checks each step of its own state."""
 
     __slots__ = (
-        *(name for name in Node.FIELDS if name != "_stage"),
+        *(name for name in Node._FIELDS if name != "_stage"),
         *("_current", "_lane", "_native", "_origin", "_spec"),
     )
 

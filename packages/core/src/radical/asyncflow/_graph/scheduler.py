@@ -34,7 +34,7 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 class Node:
     """One task of the growing graph, as the scheduler sees it.
 
-    A subclass has ``Node.FIELDS`` as slots (this class has none, so that it can be
+    A subclass has ``Node._FIELDS`` as slots (this class has none, so that it can be
     combined with a C type), and *_lane*, *_native*, *_origin* and *_spec* in a way of its own.
     The underscores are for users, whose futures are nodes: the engine reads these names.
 
@@ -54,7 +54,7 @@ class Node:
 
     if not TYPE_CHECKING:  # a checker would take the emptiness for the subclass's too
         __slots__ = ()
-    FIELDS: ClassVar[tuple[str, ...]] = (
+    _FIELDS: ClassVar[tuple[str, ...]] = (
         "_args",
         "_attempt",
         "_blockers",

@@ -172,7 +172,7 @@ class TaskFuture(Node, asyncio.Future[T]):
     the work as far as the backend's capabilities say.
     """
 
-    __slots__ = (*Node.FIELDS, "_binding", "_call", "_entry", "_extras")
+    __slots__ = (*Node._FIELDS, "_binding", "_call", "_entry", "_extras")
 
     _extras: Extras | None
     _binding: int
