@@ -15,9 +15,9 @@ from radical.asyncflow._discovery.metadata import (
     Declaration,
     Status,
     _allows,
+    check_distribution,
+    check_requirements,
     is_disabled,
-    judge,
-    judge_requirements,
     scan,
 )
 from radical.asyncflow._reference import load_reference
@@ -129,26 +129,26 @@ def test_no_metadata_breaks_scanning_and_judging(install, text, headers):
     (folder / "entry_points.txt").write_bytes(body)
     head = f"Name: fuzz\nRequires-Dist: {headers}\n{headers}".encode(errors="replace")
     (folder / "METADATA").write_bytes(head)
-    assert all(judge(one).status in Status for one in scan(GROUP))
+    assert all(check_distribution(one).status in Status for one in scan(GROUP))
 
 
 def test_a_fitting_distribution_is_available():
     fitting = declared(requires=("radical.asyncflow>=1.0,<2", "pytest"), requires_python=">=3.8")
-    assert judge(fitting).status is Status.AVAILABLE
+    assert check_distribution(fitting).status is Status.AVAILABLE
 
 
 def test_a_missing_requirement_is_named_with_its_import_error():
-    verdict = judge(declared(requires=("no-such-thing>=3", "pytest>=1")))
-    assert verdict.status is Status.MISSING_DEPENDENCY
-    assert verdict.reason == "mine-dist 1.0 needs no-such-thing>=3, which is not installed"
-    assert verdict.hint == "Try: pip install 'no-such-thing>=3'"
-    assert isinstance(verdict.cause, ImportError)
+    availability = check_distribution(declared(requires=("no-such-thing>=3", "pytest>=1")))
+    assert availability.status is Status.MISSING_DEPENDENCY
+    assert availability.reason == "mine-dist 1.0 needs no-such-thing>=3, which is not installed"
+    assert availability.hint == "Try: pip install 'no-such-thing>=3'"
+    assert isinstance(availability.cause, ImportError)
 
 
 def test_a_requirement_in_the_wrong_version_counts_as_missing():
-    verdict = judge(declared(requires=("pytest>=9999",)))
-    assert verdict.status is Status.MISSING_DEPENDENCY
-    assert "pytest>=9999, which is installed as" in verdict.reason
+    availability = check_distribution(declared(requires=("pytest>=9999",)))
+    assert availability.status is Status.MISSING_DEPENDENCY
+    assert "pytest>=9999, which is installed as" in availability.reason
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,14 @@ def test_a_requirement_in_the_wrong_version_counts_as_missing():
     ],
 )
 def test_a_requirement_that_does_not_apply_is_not_missing(requirement):
-    assert judge(declared(requires=(requirement,))).status is Status.AVAILABLE
+    assert check_distribution(declared(requires=(requirement,))).status is Status.AVAILABLE
 
 
 def test_an_official_distribution_is_mended_by_its_extra():
     dask = declared(
         "dask", distribution="asyncflow_backend_dask", requires=("no-such-dask[distributed]",)
     )
-    assert judge(dask).hint == "Try: pip install 'radical.asyncflow[dask]'"
+    assert check_distribution(dask).hint == "Try: pip install 'radical.asyncflow[dask]'"
 
 
 def test_an_installed_release_candidate_counts():
@@ -176,30 +176,30 @@ def test_an_installed_release_candidate_counts():
 
 
 def test_another_core_makes_it_incompatible():
-    verdict = judge(declared(requires=("Radical_AsyncFlow>=2",)))
-    assert verdict.status is Status.INCOMPATIBLE
-    assert verdict.hint == "Try: pip install 'Radical_AsyncFlow>=2'"
+    availability = check_distribution(declared(requires=("Radical_AsyncFlow>=2",)))
+    assert availability.status is Status.INCOMPATIBLE
+    assert availability.hint == "Try: pip install 'Radical_AsyncFlow>=2'"
 
 
 def test_another_python_makes_it_incompatible():
-    verdict = judge(declared(requires_python=">=4"))
-    assert verdict.status is Status.INCOMPATIBLE
-    assert "needs Python >=4" in verdict.reason
+    availability = check_distribution(declared(requires_python=">=4"))
+    assert availability.status is Status.INCOMPATIBLE
+    assert "needs Python >=4" in availability.reason
 
 
 @pytest.mark.parametrize("value", ["", "not a module", "a..b", "1x", "a:b:c", "a/b", "os; rm"])
 def test_a_value_that_names_no_module_is_broken(value):
-    assert judge(declared(value=value)).status is Status.BROKEN
+    assert check_distribution(declared(value=value)).status is Status.BROKEN
 
 
 @pytest.mark.parametrize("value", ["a", "a.b", "a.b:C", "a:C.d", "a.b [gpu]"])
-def test_a_value_that_names_a_module_is_not_judged_by_its_form(value):
-    assert judge(declared(value=value)).status is Status.AVAILABLE
+def test_a_value_that_names_a_module_is_not_checked_by_its_form(value):
+    assert check_distribution(declared(value=value)).status is Status.AVAILABLE
 
 
 def test_every_missing_requirement_is_named():
-    verdict = judge_requirements(["no-such-a", "no-such-b>2"], "it")
-    assert verdict.hint == "Try: pip install 'no-such-a' 'no-such-b>2'"
+    availability = check_requirements(["no-such-a", "no-such-b>2"], "it")
+    assert availability.hint == "Try: pip install 'no-such-a' 'no-such-b>2'"
 
 
 @pytest.mark.parametrize(

@@ -184,20 +184,20 @@ def test_an_unknown_profile_gets_the_closest(write):
         resolve(profile="clutser")
 
 
-def test_an_error_in_a_file_is_told_with_file_and_line(write):
+def test_an_error_in_a_file_names_the_file_and_the_line(write):
     path = write("default = 'x'\n[profiles.x\n")
     with pytest.raises(ConfigurationError, match=r"line 2") as caught:
         load()
     assert str(caught.value).startswith(str(path))
 
 
-def test_a_named_file_that_is_missing_is_told(write, monkeypatch):
+def test_a_named_file_that_is_missing_is_an_error(write, monkeypatch):
     monkeypatch.setenv("ASYNCFLOW_CONFIG", "nowhere.toml")
     with pytest.raises(ConfigurationError, match=r"nowhere\.toml cannot be read: No such file"):
         resolve()
 
 
-def test_everything_wrong_in_a_file_is_told_at_once(write):
+def test_one_error_names_every_problem_in_a_file(write):
     write(
         """
         defualt = "a"
@@ -216,9 +216,9 @@ def test_everything_wrong_in_a_file_is_told_at_once(write):
     assert "unknown key 'defualt'; did you mean 'default'?" in text
     assert "unknown key 'profiles.a.bakend'; did you mean 'backend'?" in text
     assert "profiles.a.backend is missing" in text
-    assert "profiles.b.backend must be the name of one, not 3" in text
+    assert "profiles.b.backend must be the name of a backend, not 3" in text
     assert "profiles.b.config must be a table, not str" in text
-    assert "two are named 'noop'" in text
+    assert "two backends are named 'noop'" in text
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_what_is_no_setting_is_refused(text):
         parse_setting(text)
 
 
-def test_all_wrong_settings_are_told_at_once():
+def test_one_error_names_every_wrong_setting():
     with pytest.raises(ConfigurationError, match=r"'a'[^$]*'b'"):
         parse_settings(["a", "c=1", "b"])
 

@@ -1,4 +1,4 @@
-"""What users are told of a backend: one line of the listing, or why they cannot have it."""
+"""The facts about a backend that users see: its line of the list, or why it is missing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..errors import (
     BackendNotFoundError,
 )
 from .declared import Registration
-from .metadata import OFFICIAL, Declaration, Status, Verdict, is_local
+from .metadata import OFFICIAL, Availability, Declaration, Status, is_local
 
-__all__ = ["BackendInfo", "Entry", "broken", "unavailable"]
+__all__ = ["BackendInfo", "ListedBackend", "broken", "unavailable"]
 
 _ERRORS: Mapping[Status, type[BackendError]] = {
     Status.NOT_INSTALLED: BackendNotFoundError,
@@ -28,15 +28,15 @@ _ERRORS: Mapping[Status, type[BackendError]] = {
 
 @public("radical.asyncflow.registry")
 class BackendInfo(TypedDict):
-    """One backend of the listing: a plain `dict` of what JSON knows.
+    """One backend of the list, as a plain `dict` of JSON values.
 
     Attributes:
-        available: whether it can be asked for, as far as is known without loading it.
-        installation_hint: what would make it available; empty where it is.
+        available: whether it can be used, as far as is known without loading it.
+        installation_hint: how to make it available; empty if it is.
         status: ``"available"``, ``"not-installed"``, ``"missing-dependency"``,
             ``"incompatible"`` or ``"broken"``.
-        distribution: None where nothing is installed, or this program registered it.
-        version: of the distribution; None where there is none.
+        distribution: None if nothing is installed, or if this program registered it.
+        version: of the distribution; None if there is none.
         summary: one line.
         failure_reason: None unless something is wrong.
     """
@@ -50,17 +50,17 @@ class BackendInfo(TypedDict):
     failure_reason: str | None
 
 
-class Entry(NamedTuple):
-    """A name, what stands behind it (None if nothing does), and what can be said of it."""
+class ListedBackend(NamedTuple):
+    """The name of a backend, where it comes from (None if from nowhere), and its availability."""
 
     name: str
     source: Declaration | Registration | None
-    verdict: Verdict
+    availability: Availability
 
     @property
     def is_available(self) -> bool:
-        """Whether it can be asked for, as far as is known without loading it."""
-        return self.verdict.status is Status.AVAILABLE
+        """Whether it can be used, as far as is known without loading it."""
+        return self.availability.status is Status.AVAILABLE
 
     @property
     def is_known(self) -> bool:
@@ -68,27 +68,29 @@ class Entry(NamedTuple):
         return self.source is not None or self.name in OFFICIAL
 
     def info(self) -> BackendInfo:
-        """Its line of the listing."""
+        """Return its line of the list."""
         installed = self.source if isinstance(self.source, Declaration) else None
         summary = self.source.summary if self.source else ""
         return BackendInfo(
             available=self.is_available,
-            installation_hint=self.verdict.hint,
-            status=self.verdict.status.value,
+            installation_hint=self.availability.hint,
+            status=self.availability.status.value,
             distribution=installed.distribution if installed else None,
             version=installed.version if installed else None,
             summary=summary or (OFFICIAL[self.name].summary if self.name in OFFICIAL else ""),
-            failure_reason=self.verdict.reason or None,
+            failure_reason=self.availability.reason or None,
         )
 
 
-def broken(source: Declaration | Registration, error: BaseException, what: str = "") -> Verdict:
-    """The verdict on a backend whose code raised *error* while it was loaded.
+def broken(
+    source: Declaration | Registration, error: BaseException, what: str = ""
+) -> Availability:
+    """Return the availability of a backend whose code raised *error* while it was loaded.
 
-    To install it anew helps who has it from an index, not the author who has it on disk.
+    The hint to install it again helps users, but not its author who has it in a folder.
 
     Args:
-        what: which part of it was being loaded.
+        what: the part of it that was being loaded.
     """
     hint = ""
     if isinstance(source, Declaration):
@@ -100,22 +102,22 @@ def broken(source: Declaration | Registration, error: BaseException, what: str =
     reason = safe_str(error)
     if what:
         reason += f" ({what})"
-    return Verdict(Status.BROKEN, reason, hint, error)
+    return Availability(Status.BROKEN, reason, hint, error)
 
 
-def unavailable(entry: Entry, entries: Iterable[Entry]) -> BackendError:
-    """The error for asking for *entry*; *entries* is the whole listing."""
-    status, reason, hint, cause = entry.verdict
-    entries = list(entries)
-    usable = ", ".join(one.name for one in entries if one.is_available)
-    lines = [f"Backend {entry.name!r} is not available."]
+def unavailable(wanted: ListedBackend, known: Iterable[ListedBackend]) -> BackendError:
+    """Return the error for using *wanted*; *known* is the whole list."""
+    status, reason, hint, cause = wanted.availability
+    known = list(known)
+    usable = ", ".join(one.name for one in known if one.is_available)
+    lines = [f"Backend {wanted.name!r} is not available."]
     if reason:
         lines.append(f"Reason: {reason}")
     lines.append(f"Available backends: {usable or 'none'}")
     if hint:
         lines.append(f"Installation hint: {hint}")
-    elif not entry.is_known:
-        near = close_matches(entry.name, [one.name for one in entries])
+    elif not wanted.is_known:
+        near = close_matches(wanted.name, [one.name for one in known])
         lines.append(f"Closest known names: {', '.join(near) or 'none'}")
     error = _ERRORS[status]("\n".join(lines))
     error.__cause__ = cause

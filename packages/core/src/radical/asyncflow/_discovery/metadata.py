@@ -1,8 +1,8 @@
-"""What is installed: entry points and their distributions, read from metadata alone.
+"""The installed entry points and their distributions, read from metadata alone.
 
-Nothing here imports a plugin.  Entry points are read one distribution at a time,
-because the standard library's `entry_points` raises for all of them when one
-``entry_points.txt`` on the path has a line it cannot parse.
+Nothing here imports a plugin.  Entry points are read one distribution at a time, because
+`importlib.metadata.entry_points` raises for all of them if one ``entry_points.txt`` on
+the path has a line that it cannot parse.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ __all__ = [
     "CORE",
     "DISABLE",
     "OFFICIAL",
+    "Availability",
     "Declaration",
     "Official",
     "Status",
-    "Verdict",
     "canonical",
+    "check_distribution",
+    "check_requirements",
     "is_disabled",
     "is_local",
-    "judge",
-    "judge_requirements",
     "scan",
 ]
 
@@ -47,7 +47,7 @@ _log = logging.getLogger("radical.asyncflow")
 
 
 class Official(NamedTuple):
-    """A backend of our own, so that it can be listed before it is installed."""
+    """A backend of this project, which can be listed before it is installed."""
 
     distribution: str
     extra: str
@@ -55,24 +55,26 @@ class Official(NamedTuple):
 
     @property
     def hint(self) -> str:
-        """How to install it."""
+        """The command that installs it."""
         return f"Try: pip install '{CORE}[{self.extra}]'"
 
 
 OFFICIAL = {
-    "noop": Official("asyncflow-backend-noop", "noop", "Runs nothing: dry runs and tests"),
+    "noop": Official("asyncflow-backend-noop", "noop", "Runs nothing, for dry runs and tests"),
     "concurrent": Official(
         "asyncflow-backend-concurrent", "concurrent", "Threads and processes of this machine"
     ),
     "dask": Official("asyncflow-backend-dask", "dask", "Workers of a Dask cluster"),
     "radical_pilot": Official(
-        "asyncflow-backend-radical", "radicalpilot", "Nodes of an HPC machine, by RADICAL-Pilot"
+        "asyncflow-backend-radical",
+        "radicalpilot",
+        "Nodes of an HPC machine, through RADICAL-Pilot",
     ),
 }
 
 
 class Status(enum.StrEnum):
-    """What can be said of a backend."""
+    """The state of a backend on this machine."""
 
     AVAILABLE = "available"
     MISSING_DEPENDENCY = "missing-dependency"
@@ -81,8 +83,8 @@ class Status(enum.StrEnum):
     BROKEN = "broken"
 
 
-class Verdict(NamedTuple):
-    """A status, and unless it is AVAILABLE: why, what would mend it, and the real error."""
+class Availability(NamedTuple):
+    """A status; unless it is AVAILABLE also the reason, how to fix it, and the original error."""
 
     status: Status
     reason: str = ""
@@ -90,12 +92,12 @@ class Verdict(NamedTuple):
     cause: BaseException | None = None
 
 
-AVAILABLE = Verdict(Status.AVAILABLE)
+AVAILABLE = Availability(Status.AVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One line of an ``entry_points.txt``, with what its distribution says of itself."""
+    """One line of an ``entry_points.txt``, with the metadata of its distribution."""
 
     name: str
     value: str
@@ -107,26 +109,26 @@ class Declaration:
 
     @property
     def is_official(self) -> bool:
-        """Whether the distribution is the one that we publish under this name."""
+        """Whether this project publishes the distribution."""
         ours = OFFICIAL.get(self.name)
         return ours is not None and canonical(self.distribution) == ours.distribution
 
     @property
     def label(self) -> str:
-        """Distribution and version, for messages."""
+        """The distribution and its version, for messages."""
         return f"{self.distribution} {self.version}".rstrip()
 
 
 def canonical(distribution: str) -> str:
-    """The name of a distribution as PEP 503 normalizes it."""
+    """Return the name of a distribution as PEP 503 normalizes it."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def scan(group: str) -> list[Declaration]:
-    """Every entry point of *group*, disabled and invalid ones included.
+    """Return every entry point of *group*, also those that are disabled or invalid.
 
-    A distribution that is shadowed by one of the same name, earlier on ``sys.path``,
-    is left out.  Not cached: what was installed a moment ago is found.
+    Of two distributions with the same name only the first on ``sys.path`` counts.  Nothing
+    is cached, so a distribution that was installed a moment ago is found.
     """
     from importlib.metadata import distributions
 
@@ -151,7 +153,7 @@ def scan(group: str) -> list[Declaration]:
 
 
 def _section(text: str, group: str) -> Iterator[tuple[str, str]]:
-    """Names and values below ``[group]``; the value is "" where a line has none."""
+    """Yield the names and values below ``[group]``; a value is "" if its line has none."""
     inside = False
     for raw in text.splitlines():
         line = raw.strip()
@@ -169,7 +171,8 @@ def _facts(distribution: Distribution) -> tuple[str, str, str, str, tuple[str, .
     try:
         fields = distribution.metadata
         facts = [fields[key] or "" for key in ("Name", "Version", "Summary", "Requires-Python")]
-        # `Distribution.requires` reads it all once more; an egg has them in a file of their own.
+        # `Distribution.requires` would parse the metadata again; only an egg needs it, which
+        # has its requirements in a file of their own.
         requires = tuple(fields.get_all("Requires-Dist") or distribution.requires or ())
     except Exception as error:
         _log.debug("metadata of %r cannot be read: %s", distribution, error)
@@ -179,10 +182,10 @@ def _facts(distribution: Distribution) -> tuple[str, str, str, str, tuple[str, .
 
 
 def is_disabled(declaration: Declaration) -> bool:
-    """Whether ``ASYNCFLOW_DISABLE_PLUGINS`` switches it off.
+    """Tell whether ``ASYNCFLOW_DISABLE_PLUGINS`` switches *declaration* off.
 
-    ``1`` or ``all`` is every third party's; otherwise a comma-separated list of names
-    of entry points and distributions.
+    ``1`` or ``all`` switches everything off that this project does not publish.  Any other
+    value is a list of entry points and distributions, separated by commas.
     """
     setting = os.environ.get(DISABLE, "").strip()
     if setting.lower() in {"1", "all", "true", "yes"}:
@@ -194,7 +197,7 @@ def is_disabled(declaration: Declaration) -> bool:
 
 
 def is_local(distribution: str) -> bool:
-    """Whether it was installed from a folder of this machine (PEP 610), not from an index."""
+    """Tell whether *distribution* was installed from a folder (PEP 610), not from an index."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import distribution as find
 
@@ -206,33 +209,37 @@ def is_local(distribution: str) -> bool:
     return '"dir_info"' in text
 
 
-def judge(declaration: Declaration) -> Verdict:
-    """Whether the distribution fits this core, this Python and what else is installed."""
+def check_distribution(declaration: Declaration) -> Availability:
+    """Check that *declaration* fits this core, this Python and the installed packages."""
     if not is_reference(declaration.value):
-        reason = f"{declaration.label} declares the entry point {declaration.value!r}, "
-        return Verdict(
-            Status.BROKEN, reason + "which names no module", _upgrade(declaration.distribution)
+        return Availability(
+            Status.BROKEN,
+            f"{declaration.label} declares the entry point {declaration.value!r}, "
+            "which names no module",
+            _upgrade(declaration.distribution),
         )
     python = ".".join(map(str, sys.version_info[:3]))
     if not _allows(declaration.requires_python, python):
         need = declaration.requires_python
-        return Verdict(
+        return Availability(
             Status.INCOMPATIBLE,
             f"{declaration.label} needs Python {need}; this is {python}",
-            f"Try: a Python {need}",
+            f"Try: Python {need}",
         )
     official = OFFICIAL[declaration.name].hint if declaration.is_official else ""
-    return judge_requirements(declaration.requires, declaration.label, hint=official)
+    return check_requirements(declaration.requires, declaration.label, hint=official)
 
 
 def _upgrade(distribution: str) -> str:
     return f"Try: pip install --upgrade '{distribution}'"
 
 
-def judge_requirements(requirements: Iterable[str], who: str, *, hint: str = "") -> Verdict:
-    """AVAILABLE if every requirement that applies here is installed in a version that fits.
+def check_requirements(requirements: Iterable[str], who: str, *, hint: str = "") -> Availability:
+    """Check that every requirement that applies here is installed in a version that fits.
 
-    *hint* replaces the one that would name the missing requirements.
+    Args:
+        who: what has the requirements, for the reason.
+        hint: replaces the hint that would name the missing requirements.
     """
     from importlib.metadata import PackageNotFoundError
 
@@ -245,7 +252,7 @@ def judge_requirements(requirements: Iterable[str], who: str, *, hint: str = "")
         wanted = f"{need.name}{need.specifier}"
         if canonical(need.name) == canonical(CORE):
             if not _allows(str(need.specifier), __version__):
-                return Verdict(
+                return Availability(
                     Status.INCOMPATIBLE,
                     f"{who} needs {wanted}; this is {__version__}",
                     f"Try: pip install '{wanted}'",
@@ -263,7 +270,7 @@ def judge_requirements(requirements: Iterable[str], who: str, *, hint: str = "")
         return AVAILABLE
     names = " ".join(f"'{wanted}'" for wanted, _ in missing)
     reason = "; ".join(f"{wanted}, which {how}" for wanted, how in missing)
-    return Verdict(
+    return Availability(
         Status.MISSING_DEPENDENCY,
         f"{who} needs {reason}",
         hint or f"Try: pip install {names}",
@@ -272,7 +279,7 @@ def judge_requirements(requirements: Iterable[str], who: str, *, hint: str = "")
 
 
 def _installed(name: str) -> str:
-    """Version of an installed distribution; "" if its metadata does not say.
+    """Return the version of an installed distribution; "" if its metadata has none.
 
     Raises:
         PackageNotFoundError: it is not installed.
@@ -283,9 +290,10 @@ def _installed(name: str) -> str:
 
 
 def _applicable(text: str) -> Requirement | None:
-    """*text* parsed, or None if its marker is false here or it cannot be read.
+    """Parse a requirement; return None if it cannot be read or does not apply here.
 
-    What no tool can read is not held against the plugin: its import will tell.
+    A requirement that nobody can read does not count against the plugin: its import will
+    show whether it works.
     """
     from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
     from packaging.requirements import InvalidRequirement, Requirement
@@ -300,7 +308,7 @@ def _applicable(text: str) -> Requirement | None:
 
 
 def _allows(specifier: str, version: str) -> bool:
-    """Whether *version* fits; True where either of the two cannot be read."""
+    """Tell whether *version* fits *specifier*; True if either of them cannot be read."""
     if not specifier:
         return True
     from packaging.specifiers import InvalidSpecifier, SpecifierSet

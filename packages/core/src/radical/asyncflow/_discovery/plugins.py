@@ -1,4 +1,4 @@
-"""Plugins and the hooks they implement: loaded one at a time, each inside a guard."""
+"""The plugins and their hooks, loaded one by one so that none can stop the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pluggy
 from .. import hookspecs
 from .._hookmarkers import PROJECT
 from .._reference import load_reference
-from .metadata import Declaration, Status, is_disabled, judge, scan
+from .._text import safe_str
+from .metadata import Declaration, Status, check_distribution, is_disabled, scan
 
 __all__ = ["Plugins"]
 
@@ -19,10 +20,10 @@ _log = logging.getLogger("radical.asyncflow")
 
 
 class Plugins:
-    """A pluggy manager that no plugin can bring down.
+    """A pluggy manager that no broken plugin can stop.
 
-    pluggy's own ``load_setuptools_entrypoints`` imports every plugin, and the first
-    that raises stops the rest.
+    pluggy's own ``load_setuptools_entrypoints`` imports all plugins, and the first that
+    raises keeps the rest from being loaded.
     """
 
     def __init__(self) -> None:
@@ -31,9 +32,9 @@ class Plugins:
         self._loaded = False
 
     def load(self) -> pluggy.PluginManager:
-        """Load the group ``radical.asyncflow.plugins``, once.
+        """Load the group ``radical.asyncflow.plugins`` on the first call.
 
-        A plugin that does not load is logged as a warning and left out.
+        A plugin that cannot be loaded is left out, with a warning in the log.
         """
         if not self._loaded:
             self._loaded = True
@@ -43,14 +44,14 @@ class Plugins:
         return self._manager
 
     def hooks(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
-        """The implementations of *hook*, each with its plugin's name."""
+        """Return the implementations of *hook*, each with the name of its plugin."""
         caller: pluggy.HookCaller = getattr(self.load().hook, hook)
         return [(impl.plugin_name, impl.function) for impl in caller.get_hookimpls()]
 
     def backend(self, title: str, plugin: Any) -> Any:
-        """What *plugin*'s own ``asyncflow_backend`` returns; None if it has no such hook.
+        """Return what ``asyncflow_backend`` of *plugin* returns; None if it has no such hook.
 
-        Raises whatever the plugin raises, and then leaves nothing of it behind.
+        This raises what the plugin raises; such a plugin is not kept.
         """
         known = self._manager.is_registered(plugin)
         self._register(title, plugin)
@@ -70,16 +71,16 @@ class Plugins:
             manager.register(plugin, name=title)
             manager.check_pending()
         except BaseException:
-            # pluggy keeps a plugin that it found to be invalid.
+            # pluggy keeps even a plugin that it found invalid.
             if manager.is_registered(plugin):
                 manager.unregister(plugin)
             raise
 
     def _load(self, declaration: Declaration) -> None:
         title = f"{declaration.name} of {declaration.label}"
-        verdict = judge(declaration)
-        if verdict.status is not Status.AVAILABLE:
-            _log.warning("plugin %s is left out: %s", title, verdict.reason)
+        availability = check_distribution(declaration)
+        if availability.status is not Status.AVAILABLE:
+            _log.warning("plugin %s is left out: %s", title, availability.reason)
             return
         try:
             self._register(title, load_reference(declaration.value))
@@ -87,6 +88,6 @@ class Plugins:
             raise
         except BaseException as error:
             # SystemExit at import is a failure of the plugin too; only Ctrl-C is not.
-            # One line for the user; where it was raised is of use to the plugin's author.
-            _log.warning("plugin %s is left out: %r", title, error)
-            _log.debug("plugin %s was left out for this error", title, exc_info=error)
+            # Users get one line; the author of the plugin gets the traceback.
+            _log.warning("plugin %s is left out: %s", title, safe_str(error))
+            _log.debug("plugin %s was left out because of this error", title, exc_info=error)

@@ -1,9 +1,9 @@
-"""Profiles: which backends, with which settings, when the program names none.
+"""Profiles: the backends, with their settings, for a program that names none.
 
-They stand in ``asyncflow.toml``, the nearest from the current folder upwards (or the
-file that ``ASYNCFLOW_CONFIG`` names), then in the user's own
-``$XDG_CONFIG_HOME/asyncflow/asyncflow.toml``, then in plugins (site profiles); of
-two with one name the first counts::
+Profiles are read from the nearest ``asyncflow.toml``, in the current folder or above it
+(or from the file that ``ASYNCFLOW_CONFIG`` names), then from the user's own
+``$XDG_CONFIG_HOME/asyncflow/asyncflow.toml``, then from plugins (profiles of a site).
+Of two profiles with one name the first counts::
 
     default = "laptop"
 
@@ -17,8 +17,8 @@ two with one name the first counts::
         { backend = "concurrent", name = "local" },
     ]
 
-A file that is a single profile may leave out the frame: ``backend`` and ``config``
-stand at its top, and it is the default.
+A file with a single profile may have ``backend`` and ``config`` at its top; that profile is
+the default.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .settings import BACKEND, CONFIG, PROFILE, inherited, overlay, parse_settin
 __all__ = ["Choice", "Profile", "Profiles", "files", "load", "resolve"]
 
 FILE = "asyncflow.toml"
-FALLBACK = "concurrent"
+FALLBACK_BACKEND = "concurrent"
 
 _log = logging.getLogger("radical.asyncflow")
 
@@ -52,34 +52,34 @@ class Choice(NamedTuple):
 
     @property
     def instance(self) -> str:
-        """The name that tasks ask for it by."""
+        """The name by which tasks ask for it."""
         return str(self.config.get("name", self.name))
 
 
 class Profile(NamedTuple):
-    """A named choice of backends; the first is the engine's default."""
+    """A named choice of backends; the first is the default of the engine."""
 
     name: str
     choices: tuple[Choice, ...]
     source: str
-    """The file or the plugin that it comes from."""
+    """The file or plugin that it comes from."""
 
 
 @dataclass
 class Profiles:
-    """Every profile that can be seen from here."""
+    """All profiles that are visible from the current folder."""
 
     default: str | None = None
     profiles: dict[str, Profile] = field(default_factory=dict)
 
     def add(self, default: str | None, profiles: Iterable[Profile]) -> None:
-        """Add what comes from one source; what is there already counts."""
+        """Add the profiles of one source; earlier profiles with the same name stay."""
         self.default = self.default or default
         for profile in profiles:
             self.profiles.setdefault(profile.name, profile)
 
     def add_site(self) -> None:
-        """Add the profiles of plugins; one that is wrong is logged and left out."""
+        """Add the profiles of plugins; those that are wrong are left out, with a warning."""
         for plugin, hook in registry.hooks("asyncflow_profiles"):
             source = f"plugin {plugin}"
             try:
@@ -88,11 +88,15 @@ class Profiles:
                 _log.warning("profiles of %s are left out: %s", source, error, exc_info=error)
 
     def __getitem__(self, name: str) -> Profile:
-        """Raises ConfigurationError if there is no such profile."""
+        """Return the profile *name*.
+
+        Raises:
+            ConfigurationError: there is no such profile.
+        """
         if name not in self.profiles:
             self.add_site()
         if name not in self.profiles:
-            known = ", ".join(self.profiles) or f"none; they stand in {FILE}"
+            known = ", ".join(self.profiles) or f"none; write them into {FILE}"
             raise ConfigurationError(
                 f"no profile {name!r}{closest(name, self.profiles)} (known: {known})"
             )
@@ -100,11 +104,11 @@ class Profiles:
 
 
 def load() -> Profiles:
-    """The profiles of the files; those of plugins are added when a name is not among them.
+    """Return the profiles of the files; those of plugins are added when a name is missing.
 
     Raises:
-        ConfigurationError: a file cannot be read, is not TOML (with its line), or holds
-            something that no profile can; names all that is wrong in it.
+        ConfigurationError: a file cannot be read, is not TOML, or has mistakes, which the
+            message names all.
     """
     profiles = Profiles()
     for path in files():
@@ -119,7 +123,7 @@ def load() -> Profiles:
 
 
 def files() -> list[Path]:
-    """The files that hold profiles, the nearest first."""
+    """Return the files that hold profiles, the nearest first."""
     named = os.environ.get(CONFIG)
     if named:
         files = [Path(named)]
@@ -135,7 +139,7 @@ def files() -> list[Path]:
 
 
 def _read(document: Mapping[str, Any], source: str) -> tuple[str | None, list[Profile]]:
-    """The default's name and the profiles of one document."""
+    """Return the name of the default and the profiles of one document."""
     problems: list[str] = []
     _check_keys(document, ("default", "profiles", "backend", "backends", "config"), "", problems)
     default = document.get("default")
@@ -146,12 +150,12 @@ def _read(document: Mapping[str, Any], source: str) -> tuple[str | None, list[Pr
         problems.append(f"profiles must be a table of profiles, not {tables!r}")
         tables = {}
     tables = {str(name): table for name, table in tables.items()}
-    frameless = {key: document[key] for key in ("backend", "backends", "config") if key in document}
-    if frameless:
+    single = {key: document[key] for key in ("backend", "backends", "config") if key in document}
+    if single:
         if default is not None:
-            problems.append("default and a backend at the top of the file exclude each other")
+            problems.append("a file with a backend at its top cannot have a default too")
         default = source
-        tables[source] = frameless
+        tables[source] = single
     profiles = [
         Profile(
             name, _choices(table, "" if name == source else f"profiles.{name}", problems), source
@@ -182,14 +186,14 @@ def _choices(table: Any, where: str, problems: list[str]) -> tuple[Choice, ...]:
     ]
     names = [choice.instance for choice in choices]
     problems += (
-        f"{_at(where, 'backends')}: two are named {name!r}; give one a name"
+        f"{_at(where, 'backends')}: two backends are named {name!r}: give one of them a name"
         for name in sorted({name for name in names if names.count(name) > 1})
     )
     return tuple(choices)
 
 
 def _choice(table: Any, where: str, problems: list[str]) -> list[Choice]:
-    """A list of one, or of none if the table is wrong."""
+    """Return the choice of *table* in a list, which is empty if the table is wrong."""
     if not isinstance(table, Mapping):
         problems.append(f"{where} must be a table, not {table!r}")
         return []
@@ -197,10 +201,11 @@ def _choice(table: Any, where: str, problems: list[str]) -> list[Choice]:
     _check_keys(table, ("backend", "name", "config"), where, problems)
     backend, name, config = table.get("backend"), table.get("name"), table.get("config", {})
     if not isinstance(backend, str) or not backend:
-        given = f"must be the name of one, not {backend!r}" if "backend" in table else "is missing"
-        problems.append(f"{_at(where, 'backend')} {given}")
+        missing = "backend" not in table
+        wrong = "is missing" if missing else f"must be the name of a backend, not {backend!r}"
+        problems.append(f"{_at(where, 'backend')} {wrong}")
     if name is not None and (not isinstance(name, str) or not name):
-        problems.append(f"{_at(where, 'name')} must be a text, not {name!r}")
+        problems.append(f"{_at(where, 'name')} must be a string, not {name!r}")
     if not isinstance(config, Mapping):
         problems.append(f"{_at(where, 'config')} must be a table, not {type(config).__name__}")
     if len(problems) > before:
@@ -228,14 +233,15 @@ def resolve(
     profile: str | None = None,
     overrides: Iterable[str] = (),
 ) -> list[Choice]:
-    """Which backends to create; the first is the default one.
+    """Return the backends to create; the first is the default.
 
-    *backend*, else ``ASYNCFLOW_BACKEND``, else the profile (*profile*, else
-    ``ASYNCFLOW_PROFILE``, else the default of the files), else ``concurrent``.  A
-    backend chosen by name takes its settings from the profile that was asked for, if
-    that one has it.  Over them lie *config*, then ``ASYNCFLOW_SET`` unless *backend* is
-    given, then *overrides*, texts as for `parse_settings`.  Where a profile holds
-    several backends, the first key of a setting is the name of one.
+    The first of these that is given decides: *backend*, ``ASYNCFLOW_BACKEND``, *profile*,
+    ``ASYNCFLOW_PROFILE``, the default of the files, and at last ``concurrent``.  A backend
+    that is chosen by name takes its settings from the chosen profile, if it is part of it.
+
+    These override the settings, each the one before: *config*, ``ASYNCFLOW_SET`` (unless
+    *backend* is given), and *overrides*, which are texts as for `parse_settings`.  If a
+    profile has several backends, the first key of such a setting is the name of one.
 
     Raises:
         ConfigurationError: a file, a profile or a setting is wrong.
@@ -247,20 +253,20 @@ def resolve(
     else:
         profiles = load()
         asked = asked or profiles.default
-        choices = list(profiles[asked].choices) if asked else [Choice(FALLBACK, {})]
+        choices = list(profiles[asked].choices) if asked else [Choice(FALLBACK_BACKEND, {})]
     settings = parse_settings(overrides)
     outer = inherited()
     if backend is None:
         settings = overlay(outer, settings)
     elif outer:
-        _log.warning("the settings %s do not apply: the program names its backend", [*outer])
+        _log.warning("the settings %s are ignored: the program names its backend", [*outer])
     if len(choices) == 1:
         only = choices[0]
         return [Choice(only.name, overlay({**only.config, **(config or {})}, settings))]
     if config:
         raise ConfigurationError(
-            f"config= is for one backend, but profile {asked!r} has {len(choices)}; "
-            "name the backend or put the settings into the profile"
+            f"config= is for one backend, but profile {asked!r} has {len(choices)}: "
+            "name a backend, or write the settings into the profile"
         )
     return _spread(choices, settings)
 
@@ -273,7 +279,7 @@ def _named(backend: str, profile: Profile | None) -> Choice:
 
 
 def _spread(choices: Sequence[Choice], settings: Mapping[str, Any]) -> list[Choice]:
-    """*choices*, each with the part of *settings* below its own name."""
+    """Return *choices*, each with the *settings* below its own name."""
     names = [choice.instance for choice in choices]
     for key, value in settings.items():
         if key not in names or not isinstance(value, Mapping):

@@ -25,17 +25,17 @@ from ..errors import (
 from ..hookspecs import BACKEND_GROUP
 from ..version import __version__
 from .declared import ContractError, Registration, check_declared, check_factory, make, plain
-from .listing import BackendInfo, Entry, broken, unavailable
+from .listing import BackendInfo, ListedBackend, broken, unavailable
 from .metadata import (
     AVAILABLE,
     DISABLE,
     OFFICIAL,
+    Availability,
     Declaration,
     Status,
-    Verdict,
+    check_distribution,
+    check_requirements,
     is_disabled,
-    judge,
-    judge_requirements,
     scan,
 )
 from .plugins import Plugins
@@ -62,7 +62,7 @@ class Registry:
             importlib.invalidate_caches()
             self._plugins = Plugins()
             self._specs: dict[Declaration | Registration, BackendSpec] = {}
-            self._failures: dict[Declaration | Registration, Verdict] = {}
+            self._failures: dict[Declaration | Registration, Availability] = {}
 
     def register_backend(
         self,
@@ -114,7 +114,7 @@ class Registry:
         Made from metadata alone: nothing is imported, and nothing that is wrong with a
         plugin raises here.
         """
-        return {entry.name: entry.info() for entry in self._entries()}
+        return {listed.name: listed.info() for listed in self._all_listed()}
 
     def get_backend_spec(self, name: str) -> BackendSpec:
         """What the backend *name* declares; loads its plugin, but not its class.
@@ -197,12 +197,12 @@ class Registry:
                 "config_schema": schema(model) if model else None,
             }
         except BackendError:
-            # Known, but out of order: the entry below says why.
-            if not self._entry(name).is_known:
+            # It is known, but does not load: its line of the list says why.
+            if not self._listed(name).is_known:
                 raise
         return {
             "name": name,
-            **self._entry(name).info(),
+            **self._listed(name).info(),
             **details,
             "core_version": __version__,
             "core_api_version": _dotted(API_VERSION),
@@ -224,56 +224,56 @@ class Registry:
         with self._lock:
             return self._plugins.hooks(hook)
 
-    def _entries(self) -> list[Entry]:
+    def _all_listed(self) -> list[ListedBackend]:
         with self._lock:
             found = _declarations()
             others = sorted({*found, *self._registered} - {*OFFICIAL})
-            entries = [self._judge(name, found.get(name, [])) for name in (*OFFICIAL, *others)]
-            return [entry for entry in entries if entry.is_known]
+            listed = [self._look_up(name, found.get(name, [])) for name in (*OFFICIAL, *others)]
+            return [one for one in listed if one.is_known]
 
-    def _entry(self, name: str) -> Entry:
+    def _listed(self, name: str) -> ListedBackend:
         with self._lock:
             found = [] if name in self._registered else _declarations().get(name, [])
-            return self._judge(name, found)
+            return self._look_up(name, found)
 
-    def _judge(self, name: str, found: list[Declaration]) -> Entry:
+    def _look_up(self, name: str, found: list[Declaration]) -> ListedBackend:
         registered = self._registered.get(name)
         if registered is not None:
-            return Entry(name, registered, self._verdict(registered))
+            return ListedBackend(name, registered, self._availability(registered))
         enabled = [one for one in found if not is_disabled(one)]
         enabled = [one for one in enabled if one.is_official] or enabled
         if len(enabled) == 1:
-            return Entry(name, enabled[0], self._verdict(enabled[0]))
+            return ListedBackend(name, enabled[0], self._availability(enabled[0]))
         if enabled:
             labels = " and ".join(one.label for one in enabled)
             reason = f"{labels} both declare a backend {name!r}"
             hint = f"Uninstall one of them, or name it in {DISABLE}"
-            return Entry(name, enabled[0], Verdict(Status.BROKEN, reason, hint))
+            return ListedBackend(name, enabled[0], Availability(Status.BROKEN, reason, hint))
         reason, hint = "", OFFICIAL[name].hint if name in OFFICIAL else ""
         if found:
             reason = f"{found[0].label} is disabled"
             hint = f"Take it out of {DISABLE}"
-        return Entry(name, None, Verdict(Status.NOT_INSTALLED, reason, hint))
+        return ListedBackend(name, None, Availability(Status.NOT_INSTALLED, reason, hint))
 
-    def _verdict(self, source: Declaration | Registration) -> Verdict:
+    def _availability(self, source: Declaration | Registration) -> Availability:
         if source in self._failures:
             return self._failures[source]
-        verdict = judge(source) if isinstance(source, Declaration) else AVAILABLE
+        availability = check_distribution(source) if isinstance(source, Declaration) else AVAILABLE
         spec = self._specs.get(source)
-        if spec is None or verdict.status is not Status.AVAILABLE:
-            return verdict
-        return judge_requirements(spec.requirements, f"backend {source.name!r}")
+        if spec is None or availability.status is not Status.AVAILABLE:
+            return availability
+        return check_requirements(spec.requirements, f"backend {source.name!r}")
 
     def _find(self, name: str) -> tuple[Declaration | Registration, BackendSpec]:
         _check_name(name)
         with self._lock:
-            source, verdict = self._entry(name)[1:]
-            if source is not None and source not in self._specs and verdict == AVAILABLE:
+            source, availability = self._listed(name)[1:]
+            if source is not None and source not in self._specs and availability == AVAILABLE:
                 with self._guard(source):
                     self._specs[source] = self._declared(source)
-                verdict = self._verdict(source)
-            if source is None or verdict.status is not Status.AVAILABLE:
-                raise unavailable(Entry(name, source, verdict), self._entries())
+                availability = self._availability(source)
+            if source is None or availability.status is not Status.AVAILABLE:
+                raise unavailable(ListedBackend(name, source, availability), self._all_listed())
             return source, self._specs[source]
 
     def _declared(self, source: Declaration | Registration) -> BackendSpec:
@@ -309,13 +309,13 @@ class Registry:
         except KeyboardInterrupt:
             raise
         except ContractError as error:
-            verdict = Verdict(Status.INCOMPATIBLE, str(error), error.hint)
+            availability = Availability(Status.INCOMPATIBLE, str(error), error.hint)
         except BaseException as error:
-            verdict = broken(source, error, what)
+            availability = broken(source, error, what)
         else:
             return
-        self._failures[source] = verdict
-        raise unavailable(Entry(source.name, source, verdict), self._entries())
+        self._failures[source] = availability
+        raise unavailable(ListedBackend(source.name, source, availability), self._all_listed())
 
 
 def _declarations() -> dict[str, list[Declaration]]:

@@ -1,15 +1,15 @@
-"""Settings from outside the program: ``key=value`` texts and the environment.
+"""Settings from outside the program: ``key=value`` texts and environment variables.
 
-``asyncflow run`` starts the script with these variables, which a user may also set
-by hand; `radical.asyncflow._discovery.profiles.resolve` reads them in the script's process:
+``asyncflow run`` sets these variables for the script; users may also set them by hand, and
+`profiles.resolve` reads them:
 
 =====================  ==========================================================
-``ASYNCFLOW_BACKEND``  name of a backend
-``ASYNCFLOW_PROFILE``  name of a profile
+``ASYNCFLOW_BACKEND``  name of the backend
+``ASYNCFLOW_PROFILE``  name of the profile
 ``ASYNCFLOW_CONFIG``   a file of profiles, read instead of the nearest asyncflow.toml
-``ASYNCFLOW_SET``      JSON object: settings laid over the chosen backend's config
-``ASYNCFLOW_JOURNAL``  file of the journal, for an engine that is given none
-``ASYNCFLOW_WALLTIME`` seconds, or ``HH:MM:SS``, for an engine that is given no end
+``ASYNCFLOW_SET``      JSON object: settings that override those of the backend
+``ASYNCFLOW_JOURNAL``  file of the journal, for an engine that names none
+``ASYNCFLOW_WALLTIME`` seconds or ``HH:MM:SS``, for an engine that names no end
 =====================  ==========================================================
 """
 
@@ -47,10 +47,10 @@ WALLTIME = "ASYNCFLOW_WALLTIME"
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """``"a.b=3"`` as ``{"a": {"b": 3}}``.
+    """Parse one setting: ``"a.b=3"`` becomes ``{"a": {"b": 3}}``.
 
-    The value is a TOML literal (``true``, ``2.5``, ``[1, 2]``, ``"3"``); what is none,
-    or is a date or a time there (a walltime ``12:30:00``), is a plain text.
+    The value is a TOML literal, such as ``true``, ``2.5``, ``[1, 2]`` or ``"3"``.  Anything
+    else is taken as text, and so are dates and times, such as the walltime ``12:30:00``.
 
     Raises:
         ConfigurationError: there is no ``=``, or a key is empty.
@@ -59,7 +59,7 @@ def parse_setting(text: str) -> dict[str, Any]:
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise ConfigurationError(
-            f"setting {text!r} is not of the form key=value, or section.key=value"
+            f"setting {text!r} is not of the form key=value or section.key=value"
         )
     result: Any = _literal(value.strip())
     for key in reversed(keys):
@@ -78,10 +78,10 @@ def _literal(text: str) -> Any:
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Several settings as one mapping; of two for one key the later counts.
+    """Parse several settings into one mapping; a later setting overrides an earlier one.
 
     Raises:
-        ConfigurationError: names every text that is not a setting.
+        ConfigurationError: some are no settings; the message names them all.
     """
     settings: dict[str, Any] = {}
     problems: list[str] = []
@@ -96,7 +96,7 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """*below* with *above* laid over it, mapping by mapping; neither is changed."""
+    """Return *below* with every key of *above* overriding it, also in nested mappings."""
     result = dict(below)
     for key, value in above.items():
         lower = result.get(key)
@@ -115,10 +115,10 @@ def environment(
     journal: str | os.PathLike[str] | None = None,
     walltime: str | None = None,
 ) -> dict[str, str]:
-    """The variables that pass the options of ``asyncflow run`` on to the script.
+    """Return the variables that pass the options of ``asyncflow run`` on to the script.
 
     Raises:
-        ConfigurationError: as `parse_settings`.
+        ConfigurationError: as for `parse_settings`.
     """
     values = parse_settings(settings)
     variables = {
@@ -133,7 +133,7 @@ def environment(
 
 
 def inherited() -> dict[str, Any]:
-    """What ``ASYNCFLOW_SET`` holds.
+    """Return the settings in ``ASYNCFLOW_SET``.
 
     Raises:
         ConfigurationError: it is not a JSON object.
