@@ -226,13 +226,13 @@ async def test_a_span_that_is_not_sampled_is_carried_and_not_kept(
     made = _tracing.RunTrace("mine")
     headers = made.begin(TaskSpec("t", TaskKind.BLOCK, identity), 1)
     assert headers["context"]["traceparent"].endswith("-0000000000000002-00")
-    assert (made._spans, _tracing.LIVE) == ({}, {})
+    assert (made._spans, _tracing.LOCAL_SPANS) == ({}, {})
 
 
 async def test_nothing_of_finished_tasks_is_kept_but_a_bounded_memory(
     spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_tracing, "REMEMBERED", 10)
+    monkeypatch.setattr(_tracing, "MAX_REMEMBERED", 10)
     made: list[Any] = []
     init = _tracing.RunTrace.__init__
 
@@ -242,4 +242,4 @@ async def test_nothing_of_finished_tasks_is_kept_but_a_bounded_memory(
 
     monkeypatch.setattr(_tracing.RunTrace, "__init__", note)
     await run(*[lambda flow: flow.function_task(identity)()] * 100)
-    assert (len(made[0]._spans), len(made[0]._finished), _tracing.LIVE) == (0, 10, {})
+    assert (len(made[0]._spans), len(made[0]._finished), _tracing.LOCAL_SPANS) == (0, 10, {})

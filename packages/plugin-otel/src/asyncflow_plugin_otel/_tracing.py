@@ -1,7 +1,7 @@
 """The spans of one run: the run itself, its blocks and its tasks.
 
-A span begins at the call, in the caller's thread and context; all else about it comes
-with the events, in the plugin's thread.
+A span begins at the call, in the caller's thread and context; everything else about it
+comes with the events, in the plugin's thread.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from radical.asyncflow.errors import ExecutableError
 from radical.asyncflow.events import BackendEvent, Event, RunEvent, TaskEvent
 from radical.asyncflow.model import TaskKind, TaskSpec, TaskState
+from radical.asyncflow.worker import safe_str
 
 from .version import __version__
-from .worker import LIVE
+from .worker import LOCAL_SPANS
 
 __all__ = ["RunTrace"]
 
 READY = TaskState.READY
 DONE, FAILED = TaskState.DONE, TaskState.FAILED
 
-REMEMBERED = 10_000
-"""Finished tasks that a later one may still be linked to."""
+MAX_REMEMBERED = 10_000
+"""Finished tasks to which the span of a later one can still be linked."""
 
-_NAMES = {
+_EVENT_NAMES = {
     TaskState.SUBMITTED: "submitted",
     TaskState.RUNNING: "started",
 }
@@ -49,11 +50,11 @@ class RunTrace:
     # ---------------------------------------------- in the caller's context
 
     def begin(self, spec: TaskSpec, task_id: int) -> Mapping[str, Any]:
-        """The span of a task that is called just now; returns what travels with it."""
+        """Begin the span of a task that is being called; return what travels with the task."""
         here = contexts.get_current()
         caller = trace.get_current_span().get_span_context()
         if not caller.is_valid or caller == self._outside:
-            # The run lies between its own caller and what is called there.
+            # Called where the run itself was begun: the span of the run lies between.
             parent = trace.set_span_in_context(self._run, here)
         else:
             parent = here
@@ -81,13 +82,13 @@ class RunTrace:
             headers["execute"] = spec.name
         elif span.is_recording():
             # Its body runs in this process, where the span itself can be current.
-            LIVE[span.get_span_context().span_id] = span
+            LOCAL_SPANS[span.get_span_context().span_id] = span
         return headers
 
     # -------------------------------------------------- in the plugin's thread
 
     def take(self, event: Event) -> None:
-        """What *event* means for the spans."""
+        """Change the spans as *event* says."""
         if isinstance(event, TaskEvent):
             span = self._spans.get(event.task_id)
             if span is not None:
@@ -114,12 +115,12 @@ class RunTrace:
             attributes: dict[str, Any] = {"asyncflow.task.attempt": event.attempt}
             if event.worker is not None:
                 attributes["asyncflow.worker"] = event.worker
-            span.add_event(_NAMES[state], attributes, when)
+            span.add_event(_EVENT_NAMES[state], attributes, when)
         else:
             self._end(span, event)
 
     def _describe(self, span: trace.Span, event: TaskEvent) -> None:
-        """What only the engine knows of a call."""
+        """Add what only the engine knows about a call."""
         if event.backend:
             span.set_attribute("asyncflow.backend", event.backend)
         if event.workflow_id is not None:
@@ -133,9 +134,9 @@ class RunTrace:
     def _end(self, span: trace.Span, event: TaskEvent) -> None:
         del self._spans[event.task_id]
         context = span.get_span_context()
-        LIVE.pop(context.span_id, None)
+        LOCAL_SPANS.pop(context.span_id, None)
         self._finished[event.task_id] = context
-        if len(self._finished) > REMEMBERED:
+        if len(self._finished) > MAX_REMEMBERED:
             self._finished.popitem(last=False)
         attributes: dict[str, Any] = {
             "asyncflow.task.state": event.state.name,
@@ -149,9 +150,9 @@ class RunTrace:
         span.end(_nanoseconds(event.wall))
 
     def _end_run(self, event: RunEvent) -> None:
-        # Only of a run that was told less than all can there be any.
+        # There are open ones only if some events were left out.
         for span in self._spans.values():
-            LIVE.pop(span.get_span_context().span_id, None)
+            LOCAL_SPANS.pop(span.get_span_context().span_id, None)
             span.end(_nanoseconds(event.wall))
         self._spans.clear()
         self._run.set_attribute("asyncflow.run.outcome", event.outcome)
@@ -165,22 +166,22 @@ def _fail(span: trace.Span, error: BaseException, wall: float) -> None:
     if isinstance(error, ExecutableError):
         span.set_attribute("process.exit.code", error.exit_code)
     _record(span, error, wall)
-    span.set_status(trace.Status(trace.StatusCode.ERROR, _text(error)))
+    span.set_status(trace.Status(trace.StatusCode.ERROR, _summary(error)))
 
 
 def _record(span: trace.Span, error: BaseException, wall: float) -> None:
     attributes = None
     if isinstance(error, ExecutableError):
-        # Its own text ends with what the command printed, and begins with its arguments.
-        attributes = {"exception.message": _text(error), "exception.stacktrace": ""}
+        # Its own text begins with the command's arguments and ends with what it printed.
+        attributes = {"exception.message": _summary(error), "exception.stacktrace": ""}
     span.record_exception(error, attributes, _nanoseconds(wall))
 
 
-def _text(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     if isinstance(error, ExecutableError):
         code = error.exit_code
         return f"exit code {code}" if code >= 0 else f"signal {-code}"
-    return f"{type(error).__name__}: {error}"
+    return safe_str(error)
 
 
 def _function_name(spec: TaskSpec) -> str:

@@ -1,4 +1,4 @@
-"""How radical.asyncflow finds this plugin; it imports nothing until it has something to do."""
+"""How radical.asyncflow finds this plugin, which loads OpenTelemetry only where it is used."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from radical.asyncflow.hookspecs import Carrier, hookimpl
 
 __all__ = ["asyncflow_carrier"]
 
-_SIGNS = ("OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER")
+_PROVIDER_VARIABLES = ("OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER")
 
 
 @hookimpl
 def asyncflow_carrier(run: str) -> Carrier | None:
-    """What traces and measures this run; None where OpenTelemetry is not set up."""
+    """Return what traces and measures this run; None if OpenTelemetry is not set up."""
     loaded = "opentelemetry.trace" in sys.modules or "opentelemetry.metrics" in sys.modules
-    if not loaded and not any(sign in os.environ for sign in _SIGNS):
+    if not loaded and not any(name in os.environ for name in _PROVIDER_VARIABLES):
         return None  # nobody can have set a provider
     from ._telemetry import Telemetry, is_set_up
 

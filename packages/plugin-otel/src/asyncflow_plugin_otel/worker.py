@@ -1,4 +1,4 @@
-"""What is entered around a task's body, in the process where that runs."""
+"""The trace around a task's body, in the process where the body runs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from radical.asyncflow import current_task
 
 from .version import __version__
 
-__all__ = ["LIVE", "enter"]
+__all__ = ["LOCAL_SPANS", "enter"]
 
-LIVE: dict[int, trace.Span] = {}
-"""Spans of this process whose bodies run in the engine's loop, by their ids."""
+LOCAL_SPANS: dict[int, trace.Span] = {}
+"""Spans of unfinished tasks whose bodies run in the engine's own process, by span id."""
 
 _tracer = trace.get_tracer("asyncflow_plugin_otel", __version__)
 
 
 @contextmanager
 def enter(headers: Mapping[str, Any]) -> Iterator[None]:
-    """Have the trace be current, and around a function's body a span of its own.
+    """Make the trace current, and open a span of its own around a function's body.
 
-    Where no provider is set, that span is none, and what the body starts or injects
-    belongs to the task's.
+    In a process without a provider that span does nothing, and what the body starts or
+    injects belongs to the span of the task.
     """
     context = propagate.extract(headers["context"])
-    live = LIVE.get(trace.get_current_span(context).get_span_context().span_id)
-    if live is not None:
-        context = trace.set_span_in_context(live, context)
+    local = LOCAL_SPANS.get(trace.get_current_span(context).get_span_context().span_id)
+    if local is not None:
+        context = trace.set_span_in_context(local, context)
     token = contexts.attach(context)
     try:
         name = headers.get("execute")
