@@ -158,6 +158,16 @@ async def test_the_signature_is_the_functions(flow: WorkflowEngine) -> None:
     assert (task.__name__, task.__wrapped__) == ("double", double)  # type: ignore[attr-defined]
 
 
+async def test_a_task_shows_its_documented_attributes_alone(flow: WorkflowEngine) -> None:
+    task = flow.function_task(double)
+    assert await task(1) == 2
+    assert {name for name in dir(task) if name[0] != "_"} == {"name", "options", "spec"}
+
+
+async def test_a_parameter_may_be_named_self(flow: WorkflowEngine) -> None:
+    assert await flow.function_task(lambda *, self: self)(self=3) == 3
+
+
 @pytest.mark.parametrize(("args", "kwargs"), [((), {}), ((1, 2), {}), ((1,), {"more": 2})])
 async def test_wrong_arguments_are_an_error_at_the_call(
     flow: WorkflowEngine, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._public import public
 from ..errors import ConfigurationError
 from .sources import check_name, check_targets, is_url, locate, name_of, show
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 __all__ = ["FileSet", "InputFile", "OutputFile"]
 
@@ -44,6 +47,10 @@ class InputFile:
     """
 
     __slots__ = ("link", "name", "source", "timeout")
+
+    if TYPE_CHECKING:  # checkers accept it wherever a call may have the future of a path
+
+        def __await__(self) -> Generator[Any, Any, str]: ...
 
     def __init__(
         self,
@@ -82,6 +89,10 @@ class OutputFile:
     """
 
     __slots__ = ("name",)
+
+    if TYPE_CHECKING:  # checkers accept it wherever a call may have the future of a path
+
+        def __await__(self) -> Generator[Any, Any, str]: ...
 
     def __init__(self, name: str) -> None:
         self.name = check_name(name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, ParamSpec, Protocol, SupportsFloat, TypeVar, Unpack, cast, overload
 
 from ..model import TaskKind
 from .function import TaskFunction
@@ -17,10 +17,19 @@ R = TypeVar("R")
 
 Async = Callable[P, Coroutine[Any, Any, R]]
 
+Data = TypeVar("Data", bound=SupportsFloat | complex | Iterable[Any] | None)
+"""A result that is certainly no coroutine.
+
+Overloads that take any body try it first: mypy would else read the ``T`` that
+``def identity(value: T) -> T`` returns as a coroutine, and take the body for an async one.
+"""
+
 
 class AnyTask(Protocol):
-    """A decorator that was given its options: an async body's result is what it returns."""
+    """A decorator with its options; it takes a body of either kind, sync or async."""
 
+    @overload
+    def __call__(self, function: Callable[P, Data], /) -> TaskFunction[P, Data]: ...
     @overload
     def __call__(self, function: Async[P, R], /) -> TaskFunction[P, R]: ...
     @overload
@@ -28,23 +37,29 @@ class AnyTask(Protocol):
 
 
 class TextTask(Protocol):
-    """A decorator whose tasks result in text, whatever their bodies return."""
+    """A decorator with its options; the result of its tasks is text, whatever a body returns."""
 
     def __call__(self, function: Callable[P, Any], /) -> TaskFunction[P, str]: ...
 
 
 class BlockTask(Protocol):
-    """A decorator for async functions alone."""
+    """A decorator with its options; it takes async functions only."""
 
     def __call__(self, function: Async[P, R], /) -> TaskFunction[P, R]: ...
 
 
 class TaskDecorators:
-    """Each bare, ``@flow.function_task``, or with options, ``@flow.function_task(retries=3)``."""
+    """The decorators that make tasks of functions.
+
+    Use each of them bare, ``@flow.function_task``, or with options,
+    ``@flow.function_task(retries=3)``; `TaskOptions` lists these.
+    """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
 
+    @overload
+    def function_task(self, function: Callable[P, Data], /) -> TaskFunction[P, Data]: ...
     @overload
     def function_task(self, function: Async[P, R], /) -> TaskFunction[P, R]: ...
     @overload
@@ -54,7 +69,12 @@ class TaskDecorators:
         self, function: None = None, /, **options: Unpack[TaskOptions]
     ) -> AnyTask: ...
     def function_task(self, function: Any = None, /, **options: Any) -> Any:
-        """The body, a sync or async function, runs on the backend; its value is the result."""
+        """Make a task of a sync or async function: it runs on the backend, and returns the result.
+
+        Raises:
+            ConfigurationError: an option is wrong; the message has every problem.
+            TypeError: *function* is no function.
+        """
         return self._decorate(TaskKind.FUNCTION, function, options)
 
     @overload
@@ -64,11 +84,16 @@ class TaskDecorators:
         self, function: None = None, /, **options: Unpack[TaskOptions]
     ) -> TextTask: ...
     def executable_task(self, function: Any = None, /, **options: Any) -> Any:
-        """The body returns a command, and the backend runs that; the result is its stdout.
+        """Make a task of a function that returns a command: its result is what that prints.
 
-        The body runs in the engine's loop once its arguments are there.  A `str` is a
-        command line for the shell, a list of strings is executed without one, a `Command`
-        adds environment, folder and input.  A non-zero exit code raises ExecutableError.
+        The function, sync or async, runs in the engine's loop once its arguments are there;
+        the backend runs the command.  A `str` is a command line for the shell, a list of
+        strings is executed without a shell, and a `Command` adds environment, folder and
+        input.  A non-zero exit code raises ExecutableError.
+
+        Raises:
+            ConfigurationError: an option is wrong; the message has every problem.
+            TypeError: *function* is no function.
         """
         return self._decorate(TaskKind.EXECUTABLE, function, options)
 
@@ -77,7 +102,15 @@ class TaskDecorators:
     @overload
     def prompt_task(self, function: None = None, /, **options: Unpack[TaskOptions]) -> TextTask: ...
     def prompt_task(self, function: Any = None, /, **options: Any) -> Any:
-        """The body returns a prompt, for a backend that answers prompts."""
+        """Make a task of a function that returns a prompt: its result is the backend's answer.
+
+        The function runs in the engine's loop once its arguments are there.  It returns a
+        `str` or a `Prompt`.
+
+        Raises:
+            ConfigurationError: an option is wrong; the message has every problem.
+            TypeError: *function* is no function.
+        """
         return self._decorate(TaskKind.PROMPT, function, options)
 
     @overload
@@ -85,9 +118,13 @@ class TaskDecorators:
     @overload
     def block(self, function: None = None, /, **options: Unpack[TaskOptions]) -> BlockTask: ...
     def block(self, function: Any = None, /, **options: Any) -> Any:
-        """The body, an async function, runs in the engine's loop and may call tasks.
+        """Make a task of an async function that calls tasks; it runs in the engine's loop.
 
         The tasks that it called are its members: they are cancelled with it.
+
+        Raises:
+            ConfigurationError: an option is wrong; the message has every problem.
+            TypeError: *function* is no async function.
         """
         return self._decorate(TaskKind.BLOCK, function, options)
 

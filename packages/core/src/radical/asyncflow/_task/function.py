@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
 
 from .._public import public
 from ..model import TaskSpec
@@ -14,6 +14,26 @@ from .call import Call
 from .future import TaskFuture
 from .options import TaskOptions, change_spec
 from .owner import Owner
+
+if TYPE_CHECKING:
+    from .parameters import (
+        A,
+        B,
+        C,
+        D,
+        DictOf,
+        E,
+        Given,
+        K,
+        ListOf,
+        Q,
+        Takes0,
+        Takes1,
+        Takes2,
+        Takes3,
+        Takes4,
+        Takes5,
+    )
 
 __all__ = ["TaskFunction"]
 
@@ -23,11 +43,30 @@ R = TypeVar("R")
 
 @public("radical.asyncflow")
 class TaskFunction(Generic[P, R]):
-    """What the engine's decorators return.
+    """A function whose calls are tasks: what the decorators of an engine return.
 
-    Calling it returns a `TaskFuture` at once; the body runs when every future among
-    the arguments is done.  Each parameter takes a value or a future of it.
+    A call returns its `TaskFuture` at once; the body runs when every future among the
+    arguments is done.
+
+    For a parameter of type ``T``, type checkers accept a ``T`` or an awaitable of a ``T``,
+    such as a ``TaskFuture[T]``.  They refuse a wrong type, a wrong name and a wrong number
+    of arguments.  The engine itself takes futures anywhere; checkers have these limits:
+
+    - A future is accepted as one of the first five positional arguments.  A list that
+      holds futures is accepted as one of the first three, a dict as one of the first two.
+    - A future by name is accepted where the body can be called without that argument, and
+      where no plain value is given by name.  Neither its name nor its type is checked.
+    - With ``workflow_id=``, only the types of the first two positional arguments are
+      checked.  Calls inside ``flow.workflow_scope()`` are checked in full.
+    - The task of a generic body takes plain values.  For futures, state its types:
+      ``same: TaskFunction[[int], int] = flow.function_task(identity)``.
     """
+
+    if TYPE_CHECKING:  # update_wrapper sets it, on the instance
+
+        @property
+        def __wrapped__(self) -> Callable[P, Any]:
+            """The body itself: a call of it runs it here and now."""
 
     def __init__(self, owner: Owner, spec: TaskSpec) -> None:
         functools.update_wrapper(self, spec.function)
@@ -43,55 +82,24 @@ class TaskFunction(Generic[P, R]):
 
     @property
     def name(self) -> str:
-        """Name of the task."""
+        """The name of the task, as users and dashboards see it."""
         return self._spec.name
 
     @property
     def spec(self) -> TaskSpec:
-        """What all calls of this task share."""
+        """What all calls of this task share: its body, its kind and its options."""
         return self._spec
 
     def options(self, **options: Unpack[TaskOptions]) -> TaskFunction[P, R]:
-        """The same task with other options; this one stays as it is.
+        """Return the same task with other options; this one stays as it is.
 
         Raises:
-            ConfigurationError: all that is wrong with them, in one message.
+            ConfigurationError: an option is wrong; the message has every problem.
         """
         return TaskFunction(self._owner, change_spec(self._spec, options))
 
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
-    @overload
-    def __call__(self, *args: Any, workflow_id: str, **kwargs: Any) -> TaskFuture[R]: ...
-    @overload
-    def __call__(self, *args: Any, **kwargs: Any) -> TaskFuture[R]: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> TaskFuture[R]:
-        """Make a task.  Arguments may be futures, or hold futures in containers.
-
-        Raises:
-            EngineClosedError: the engine was shut down.
-            TypeError: the body does not take these arguments.
-            ConfigurationError: no such backend, or it cannot honour an option.
-        """
-        workflow_id = None
-        try:
-            if kwargs:
-                if not self._takes_workflow:
-                    workflow_id = kwargs.pop("workflow_id", None)
-                if self._signature is not None:
-                    self._signature.bind(*args, **kwargs)
-            elif not self._least <= len(args) <= self._most and self._signature is not None:
-                self._signature.bind(*args)
-        except TypeError as error:
-            raise self._misfit(error) from None
-        call = self._call
-        if call is None:
-            call = self._call = self._owner.bind(self._spec)
-        future: TaskFuture[R] = call.owner.register(call, args, kwargs, workflow_id)
-        return future
-
     def _misfit(self, error: TypeError) -> TypeError:
-        """*error* about the arguments, with the name of the task."""
+        """Name the task in *error*, which is about the arguments of a call."""
         hint = ""
         if self._signature is not None and next(iter(self._signature.parameters), "") == "self":
             hint = (
@@ -110,6 +118,200 @@ class TaskFunction(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<{self._spec.kind} task {self._spec.name!r}>"
 
+    # What a checker shows first: plain values, by position or by name.
+    @overload
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+    # Futures among the first five arguments.
+    @overload
+    def __call__(
+        self: Takes1[A, Q], a: Given[A], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes2[A, B, Q], a: Given[A], b: Given[B], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes3[A, B, C, Q],
+        a: Given[A],
+        b: Given[B],
+        c: Given[C],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes4[A, B, C, D, Q],
+        a: Given[A],
+        b: Given[B],
+        c: Given[C],
+        d: Given[D],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes5[A, B, C, D, E, Q],
+        a: Given[A],
+        b: Given[B],
+        c: Given[C],
+        d: Given[D],
+        e: Given[E],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    # A list or a dict that holds futures.
+    @overload
+    def __call__(
+        self: Takes1[list[A], Q], a: ListOf[A], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes2[list[A], B, Q], a: ListOf[A], b: Given[B], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes2[A, list[B], Q], a: Given[A], b: ListOf[B], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes2[list[A], list[B], Q],
+        a: ListOf[A],
+        b: ListOf[B],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes3[list[A], B, C, Q],
+        a: ListOf[A],
+        b: Given[B],
+        c: Given[C],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes3[A, list[B], C, Q],
+        a: Given[A],
+        b: ListOf[B],
+        c: Given[C],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes3[A, B, list[C], Q],
+        a: Given[A],
+        b: Given[B],
+        c: ListOf[C],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes1[dict[K, A], Q], a: DictOf[K, A], /, *args: Q.args, **kwargs: Q.kwargs
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes2[dict[K, A], B, Q],
+        a: DictOf[K, A],
+        b: Given[B],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes2[A, dict[K, B], Q],
+        a: Given[A],
+        b: DictOf[K, B],
+        /,
+        *args: Q.args,
+        **kwargs: Q.kwargs,
+    ) -> TaskFuture[R]: ...
+    # Futures by name, where the body can be called without them.
+    @overload
+    def __call__(self: Takes0[[]], /, **futures: Awaitable[Any]) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes1[A, []], a: Given[A], /, **futures: Awaitable[Any]
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes2[A, B, []], a: Given[A], b: Given[B], /, **futures: Awaitable[Any]
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes3[A, B, C, []],
+        a: Given[A],
+        b: Given[B],
+        c: Given[C],
+        /,
+        **futures: Awaitable[Any],
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes1[list[A], []], a: ListOf[A], /, **futures: Awaitable[Any]
+    ) -> TaskFuture[R]: ...
+    # A workflow's id: beside a name of its own, an overload cannot have those of a ParamSpec.
+    @overload
+    def __call__(self, /, *, workflow_id: str, **keywords: Any) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes1[A, ...],
+        a: Given[A] | list[Any] | dict[Any, Any],
+        /,
+        *,
+        workflow_id: str,
+        **keywords: Any,
+    ) -> TaskFuture[R]: ...
+    @overload
+    def __call__(
+        self: Takes2[A, B, ...],
+        a: Given[A] | list[Any] | dict[Any, Any],
+        b: Given[B] | list[Any] | dict[Any, Any],
+        /,
+        *rest: Any,
+        workflow_id: str,
+        **keywords: Any,
+    ) -> TaskFuture[R]: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> TaskFuture[R]:
+        """Make a task.  Arguments may be futures, or hold futures in containers.
+
+        Args:
+            workflow_id: the workflow that the task belongs to, unless the body has a
+                parameter of that name; that of the enclosing ``workflow_scope`` by default.
+
+        Raises:
+            EngineClosedError: the engine was shut down.
+            TypeError: the body does not take these arguments.
+            ConfigurationError: there is no such backend, or it cannot honour an option.
+        """
+        workflow_id = None
+        try:
+            if kwargs:
+                if not self._takes_workflow:
+                    workflow_id = kwargs.pop("workflow_id", None)
+                if self._signature is not None:
+                    self._signature.bind(*args, **kwargs)
+            elif not self._least <= len(args) <= self._most and self._signature is not None:
+                self._signature.bind(*args)
+        except TypeError as error:
+            raise self._misfit(error) from None
+        call = self._call
+        if call is None:
+            call = self._call = self._owner.bind(self._spec)
+        future: TaskFuture[R] = call.owner.register(call, args, kwargs, workflow_id)
+        return future
+
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
@@ -119,7 +321,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
 
 
 def _arity(signature: inspect.Signature | None) -> tuple[int, int]:
-    """The fewest and the most positional arguments that need no closer look."""
+    """Return the fewest and the most positional arguments that need no closer look."""
     if signature is None:
         return 0, sys.maxsize
     least = most = 0

@@ -88,7 +88,7 @@ class Failures(Suite):
     @needs("function", "executes")
     async def test_arguments_that_do_not_fit_fail_the_task(self, flow: WorkflowEngine) -> None:
         with pytest.raises(TypeError):
-            await flow.function_task(functions.add)(1, 2, 3)
+            await flow.function_task(functions.add)(1, 2, 3)  # type: ignore[call-overload]
 
     @needs("function", "executes")
     @pytest.mark.parametrize("name", _EXITS)
