@@ -1,4 +1,4 @@
-"""``flow.map``: one task for each item, with a bounded number alive at a time."""
+"""``flow.map``: one task for each item, and a limit on how many of them are unfinished."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ..errors import ConfigurationError
 from .future import TaskFuture
 
 __all__ = ["check_limit", "map_tasks"]
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 
 def check_limit(limit: object) -> None:
-    """Raise ConfigurationError unless *limit* is a number of tasks."""
+    """Raise ConfigurationError unless *limit* can be a number of tasks."""
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise ConfigurationError(f"limit must be a whole number of at least 1, not {limit!r}")
 
 
 async def map_tasks(
-    call: Callable[[Any], TaskFuture[T]],
-    items: Iterable[Any] | AsyncIterable[Any],
+    call: Callable[[Item], TaskFuture[T]],
+    items: Iterable[Item] | AsyncIterable[Item],
     limit: int,
     ordered: bool,
 ) -> AsyncIterator[T]:
-    """Results of ``call(item)``; at most *limit* of the tasks are unfinished or unread.
+    """Yield the results of ``call(item)``; at most *limit* tasks are unfinished or unread.
 
-    Whatever is still alive when the iteration ends early, or by a failure, is cancelled.
+    If the iteration ends early or with a failure, the tasks that are unfinished then are
+    cancelled.
     """
     window: _Ordered[T] | _Completed[T] = _Ordered() if ordered else _Completed()
     if isinstance(items, AsyncIterable):
@@ -51,7 +53,8 @@ async def map_tasks(
         window.cancel()
 
 
-def _called(call: Callable[[Any], TaskFuture[T]], item: Any) -> TaskFuture[T]:
+def _start(call: Callable[[Item], TaskFuture[T]], item: Item) -> TaskFuture[T]:
+    """Return the future of ``call(item)``, after a check that it is one."""
     future = call(item)
     if not isinstance(future, asyncio.Future):
         raise TypeError(
@@ -62,18 +65,18 @@ def _called(call: Callable[[Any], TaskFuture[T]], item: Any) -> TaskFuture[T]:
 
 
 async def _from_items(
-    call: Callable[[Any], TaskFuture[T]],
-    items: Iterator[Any],
+    call: Callable[[Item], TaskFuture[T]],
+    items: Iterator[Item],
     limit: int,
     window: _Ordered[T] | _Completed[T],
 ) -> AsyncGenerator[T, None]:
     more = True
     while True:
-        # A slot that is free is filled at once; the new calls of one turn of the
-        # loop leave in one batch, because the engine sends once for each turn.
+        # Fill every free place at once: the engine sends once for each turn of the loop,
+        # so that these calls leave in one batch.
         while more and len(window) < limit:
             for item in items:
-                window.add(_called(call, item))
+                window.add(_start(call, item))
                 break
             else:
                 more = False
@@ -83,14 +86,14 @@ async def _from_items(
 
 
 async def _from_stream(
-    call: Callable[[Any], TaskFuture[T]],
-    items: AsyncIterable[Any],
+    call: Callable[[Item], TaskFuture[T]],
+    items: AsyncIterable[Item],
     limit: int,
     window: _Ordered[T] | _Completed[T],
 ) -> AsyncGenerator[T, None]:
-    """Items may be long in coming, and may depend on results: both are waited for at once."""
+    """Wait for items and for results at once: an item may be slow, or depend on a result."""
     source = aiter(items)
-    room, news = asyncio.Event(), asyncio.Event()
+    room, change = asyncio.Event(), asyncio.Event()
 
     async def feed() -> None:
         try:
@@ -102,10 +105,10 @@ async def _from_stream(
                     item = await anext(source)
                 except StopAsyncIteration:
                     return
-                window.add(_called(call, item))
-                news.set()
+                window.add(_start(call, item))
+                change.set()
         finally:
-            news.set()
+            change.set()
 
     feeder = asyncio.create_task(feed())
     try:
@@ -118,8 +121,8 @@ async def _from_stream(
                 await feeder
                 return
             else:
-                news.clear()
-                await news.wait()
+                change.clear()
+                await change.wait()
     finally:
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
@@ -129,7 +132,7 @@ async def _from_stream(
 
 
 class _Ordered(Generic[T]):
-    """Futures in the order of their items."""
+    """The futures of a map, in the order of their items."""
 
     def __init__(self) -> None:
         self._futures: deque[TaskFuture[T]] = deque()
@@ -149,7 +152,7 @@ class _Ordered(Generic[T]):
 
 
 class _Completed(Generic[T]):
-    """Futures in the order in which they end."""
+    """The futures of a map, in the order in which they end."""
 
     def __init__(self) -> None:
         self._alive: set[TaskFuture[T]] = set()

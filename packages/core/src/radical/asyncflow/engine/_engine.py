@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .._display.progress import Progress
     from .._display.watched import UnfinishedTask
     from .._resume.recorder import Recorder
-    from .._task.function import TaskFunction
+    from .._task.future import TaskFuture
     from ..journal import Journal
     from ..model import Preemption
     from ._preemption import OrderlyStop
@@ -54,6 +54,7 @@ __all__ = ["WorkflowEngine"]
 
 log = logging.getLogger("radical.asyncflow")
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 PLAN_LIMIT = 20_000
@@ -297,18 +298,22 @@ class WorkflowEngine(TaskDecorators):
 
     def map(
         self,
-        task: TaskFunction[Any, T],
-        items: Iterable[Any] | AsyncIterable[Any],
+        task: Callable[[Item], TaskFuture[T]],
+        items: Iterable[Item] | AsyncIterable[Item],
         *,
         limit: int = 1000,
         ordered: bool = True,
     ) -> AsyncIterator[T]:
-        """Results of ``task(item)`` for each of *items*, as an asynchronous iterator.
+        """Return an asynchronous iterator over the results of ``task(item)`` for each item.
 
         At most *limit* of the tasks are unfinished or unread, so *items* may be endless.
-        *ordered*: in the order of the items, else as they come.  A failure is raised
-        where its result would have stood, and ends the iteration; what is then alive is
-        cancelled.
+        Results come in the order of the items, or, with ``ordered=False``, as the tasks
+        end.  A failure is raised where its result would have stood, and ends the iteration;
+        the tasks that are unfinished then are cancelled.
+
+        Args:
+            task: a task, or a function that calls one and returns its future.
+            items: what to call it with, one by one; an iterable or an asynchronous one.
         """
         check_limit(limit)
         return map_tasks(task, items, limit, ordered)
