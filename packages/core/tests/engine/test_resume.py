@@ -403,7 +403,7 @@ async def test_a_cache_key_that_raises_has_its_task_run(program: Program) -> Non
     [
         ({"cache": "never"}, "cache must be True, False or \"always\", not 'never'"),
         ({"cache_key": [1]}, "cache_key must be a plain value or a function of the arguments"),
-        ({"version": [1]}, "version must be a text or a number, not [1]"),
+        ({"version": [1]}, "version must be a string or a number, not [1]"),
     ],
 )
 async def test_a_wrong_option_is_named(

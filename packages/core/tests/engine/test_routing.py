@@ -104,12 +104,12 @@ async def test_the_description_reaches_the_backend_untouched() -> None:
         ({"timeout": 0}, "timeout must be seconds above 0"),
         ({"timeout": "5"}, "timeout must be seconds"),
         ({"retries": -1}, "retries must be a whole number"),
-        ({"name": ""}, "name must be a text"),
+        ({"name": ""}, "name must be a string"),
         ({"resources": {"core": 1}}, "did you mean 'cores'"),
         ({"capture_stdio": True}, "capture_stdio is for executable tasks"),
         ({"service": 1}, "service must be True or False"),
         ({"task_description": 3}, "task_description must map names"),
-        ({"backend": 3}, "backend must be a text"),
+        ({"backend": 3}, "backend must be a string"),
     ],
 )
 async def test_a_wrong_option_is_refused_where_it_is_given(

@@ -1,4 +1,4 @@
-"""The options of a task: checked once, where they are given."""
+"""The options of a task, which are checked once, where they are given."""
 
 from __future__ import annotations
 
@@ -17,22 +17,33 @@ __all__ = ["TaskOptions", "change_spec", "check_options", "make_spec"]
 
 @public("radical.asyncflow")
 class TaskOptions(TypedDict, total=False):
-    """What a decorator and ``task.options`` take.
+    """The options of a task, as decorators and ``task.options()`` take them.
 
     Attributes:
-        name: what users and dashboards see; the function's name by default.
-        backend: name of the backend to run on; the engine's first by default.
-        resources: a `Resources`, or a mapping such as ``{"cores": 2, "gpus": 1}``.
-        retries: how many more attempts after a failed one, or a `RetryPolicy`.
-        timeout: seconds that a run may take, from its start.
-        capture_stdio: an executable's result is the path of its output file.
-        service: run until the workflow ends, where a backend can.
-        task_description: handed to the backend untouched, after it checked it.
-        version: of the body, a text or a number: another one makes a journal's results void.
-        cache: with a journal, whether an earlier result may stand for a run: True, that of
-            the same call in an earlier run; ``"always"``, that of any equal call; False, none.
-        cache_key: instead of the arguments' content: a value, or a function that is called
-            with the arguments.
+        name: the name that users and dashboards see; by default that of the function.
+        backend: the name of the backend to run on; by default, and with None, the first
+            of the engine.
+        resources: what the task occupies while it runs: a `Resources`, or a mapping such
+            as ``{"cores": 2, "gpus": 1, "memory": "4GB"}``, with *memory* in bytes or as
+            text with a unit.  By default one core.
+        retries: how many times to run the task again after a failure, without a wait, or
+            a `RetryPolicy`, whose waits are in seconds.  By default 0.
+        timeout: seconds that one run may take, counted from its start; by default, and
+            with None, as long as it needs.
+        capture_stdio: write the output of an executable to files; the result is the path
+            of the file that holds its stdout.  By default False.
+        service: keep the task running until the workflow ends, on a backend that can.  By
+            default False.
+        task_description: settings that reach the backend as they are, after it has
+            checked them.  By default none.
+        version: the version of the body, a string or a number; results of another version
+            in the journal are not used.  By default none.
+        cache: which result in the journal may stand for a run: True for that of the same
+            call in an earlier run, ``"always"`` for that of any equal call, False for
+            none.  By default True.
+        cache_key: what identifies a call in the journal in place of the content of its
+            arguments: a value, or a function that is called with the arguments and
+            returns one.  By default None, the content.
     """
 
     name: str
@@ -52,10 +63,10 @@ _KNOWN = tuple(TaskOptions.__annotations__)
 
 
 def make_spec(function: Callable[..., Any], kind: TaskKind, options: Mapping[str, Any]) -> TaskSpec:
-    """The spec of a task.
+    """Return the spec of the task that has *function* as its body.
 
     Raises:
-        ConfigurationError: all that is wrong with the options, in one message.
+        ConfigurationError: an option is wrong; the message has every problem.
         TypeError: *function* cannot be the body of such a task.
     """
     if not callable(function):
@@ -69,22 +80,22 @@ def make_spec(function: Callable[..., Any], kind: TaskKind, options: Mapping[str
 
 
 def change_spec(spec: TaskSpec, options: Mapping[str, Any]) -> TaskSpec:
-    """*spec* with *options* instead of its own.
+    """Return *spec* with *options* in place of its own.
 
     Raises:
-        ConfigurationError: all that is wrong with them, in one message.
+        ConfigurationError: an option is wrong; the message has every problem.
     """
     values = _values(options, spec.kind, f"task {spec.name!r}")
     return dataclasses.replace(spec, **values) if values else spec
 
 
 def check_options(options: Mapping[str, Any], kind: TaskKind) -> None:
-    """Raise ConfigurationError if no *kind* of task can have them; as `change_spec` does."""
+    """Raise what `change_spec` raises, if no task of this *kind* can have *options*."""
     _values(options, kind, "block" if kind is TaskKind.BLOCK else f"{kind}_task")
 
 
 def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, Any]:
-    """*options* as fields of a `TaskSpec`."""
+    """Check *options*, and return them as fields of a `TaskSpec`."""
     wrong = [
         f"unknown option {key!r}{closest(key, _KNOWN)}" for key in options if key not in _KNOWN
     ]
@@ -103,6 +114,7 @@ def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, A
 
 
 def _checked(key: str, value: Any, kind: TaskKind) -> Any:
+    """Return the *value* of the option *key* as a spec has it, or raise ConfigurationError."""
     if key == "resources":
         return Resources.of(value)
     if key == "retries":
@@ -120,13 +132,15 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
         return value
     if key == "version":
         if not isinstance(value, str | int | float):
-            raise ConfigurationError(f"version must be a text or a number, not {value!r}")
+            raise ConfigurationError(f"version must be a string or a number, not {value!r}")
         return str(value)
     if key == "cache":
         if not isinstance(value, bool) and value != "always":
             raise ConfigurationError(f'cache must be True, False or "always", not {value!r}')
         if kind is TaskKind.BLOCK and value is not False:
-            raise ConfigurationError("a block is not reused, the tasks that it calls are")
+            raise ConfigurationError(
+                "the result of a block is not reused, those of the tasks that it calls are"
+            )
         return value
     if key == "cache_key":
         if value is not None and not callable(value) and type(value).__hash__ is None:
@@ -145,7 +159,7 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
     if kind is TaskKind.BLOCK and key == "backend":
         raise ConfigurationError("a block runs in the engine's loop and takes no backend")
     if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{key} must be a text, not {value!r}")
+        raise ConfigurationError(f"{key} must be a string that is not empty, not {value!r}")
     return value
 
 
