@@ -80,7 +80,7 @@ def types(session: nox.Session) -> None:
     """Check the types of all sources, and what they promise to users (tests/typing)."""
     install(session, "types")
     session.install("--no-build-isolation", "-r", "requirements/dask.txt")
-    session.run("mypy", "--strict", *SOURCES, "dev.py", "examples", "scripts")
+    session.run("mypy", "--strict", *SOURCES, "dev.py", "examples", "scripts", "benchmarks")
     session.run("pytest", "tests/typing", *session.posargs)
 
 

@@ -19,7 +19,7 @@ import radical.pilot as rp  # type: ignore[import-untyped]
 CORES = 8
 
 
-@rp.pythontask  # type: ignore[misc]
+@rp.pythontask  # type: ignore[untyped-decorator]
 def double(number: int) -> int:
     return 2 * number
 

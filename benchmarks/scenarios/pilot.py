@@ -85,7 +85,10 @@ async def _contest(
                 result = await work(flow, size)
                 return time.perf_counter() - began, result
 
-            sides = {OURS: ours, BY_HAND: lambda: _tell(process, what, size)}
+            sides: dict[str, Callable[[], Awaitable[Measured]]] = {
+                OURS: ours,
+                BY_HAND: lambda: _tell(process, what, size),
+            }
             for turn in range(repeat + 1):
                 results: dict[str, object] = {}
                 for side, measure in sides.items():

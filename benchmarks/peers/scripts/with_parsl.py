@@ -19,7 +19,7 @@ def main() -> None:
         )
     apps = {body: parsl.python_app(body) for body in BODIES}
 
-    @parsl.bash_app
+    @parsl.bash_app  # type: ignore[untyped-decorator]
     def true(**_: object) -> str:
         return "/bin/true"  # it travels without its globals
 
