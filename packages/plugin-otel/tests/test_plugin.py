@@ -39,8 +39,8 @@ def test_it_uses_public_names_alone(path: Path) -> None:
 
 async def test_without_a_provider_nobody_watches_and_nothing_is_carried() -> None:
     async with WorkflowEngine.create(ScriptedBackend()) as flow:
-        assert flow._dispatcher.observers.events is None
-        assert flow._dispatcher.carriage is None
+        assert flow._dispatcher.run.observers.events is None
+        assert flow._dispatcher.run.carriage is None
 
 
 async def test_a_provider_that_does_nothing_counts_as_none(
@@ -49,7 +49,7 @@ async def test_a_provider_that_does_nothing_counts_as_none(
     monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
     monkeypatch.setattr(metrics, "get_meter_provider", metrics.NoOpMeterProvider)
     async with WorkflowEngine.create(ScriptedBackend()) as flow:
-        assert flow._dispatcher.observers.events is None
+        assert flow._dispatcher.run.observers.events is None
 
 
 def test_a_program_without_opentelemetry_does_not_import_it() -> None:
