@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ WORK: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 IMPORT = "import radical.asyncflow"
 IMPORT_CODE = f"""
-import time
 began = time.perf_counter()
 {IMPORT}
 print((time.perf_counter() - began) * 1e3)

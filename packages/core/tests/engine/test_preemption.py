@@ -39,7 +39,7 @@ def square(x: int) -> int:
 
 def seconds_left(flow: WorkflowEngine) -> float:
     """Seconds until the engine stops everything."""
-    stop = flow._ending.stop
+    stop = flow._end.stop
     assert stop is not None
     assert stop._stop is not None
     return stop._stop - asyncio.get_running_loop().time()
@@ -142,7 +142,7 @@ async def test_a_wrong_walltime_of_the_environment_is_named(
 
 async def test_an_engine_that_nothing_ends_early_has_no_end() -> None:
     async with WorkflowEngine.create(ScriptedBackend(), preemption=Preemption(grace=5)) as flow:
-        assert flow._ending.stop is None
+        assert flow._end.stop is None
 
 
 async def test_a_signal_needs_the_main_thread() -> None:

@@ -95,7 +95,7 @@ class Staging:
             source = item.source
             if not isinstance(source, str):
                 result = _Result(source, resolve(source), folder_of(source), item.name)
-                source = await _apart(result.locate)
+                source = await _in_own_thread(result.locate)
             name = item.name or name_of(source)
             found.append((name, source))
             # One that is also wanted as a copy is copied: that one may be changed.
@@ -112,13 +112,13 @@ class Staging:
             failure = several.exceptions[0]
         if failure is not None:
             raise failure  # out here, so that it keeps its own cause
-        await _apart(lambda _: self._make_room(files, list(inputs)))
+        await _in_own_thread(lambda _: self._make_room(files, list(inputs)))
         paths |= {id(item): str(self._folder / item.name) for item in files.outputs}
         return paths
 
     async def check(self, files: FileSet) -> None:
         """See `check_outputs`."""
-        await _apart(lambda _: self._check(files))
+        await _in_own_thread(lambda _: self._check(files))
 
     def _check(self, files: FileSet) -> None:
         names = dict.fromkeys(item.name for item in files.outputs)
@@ -154,7 +154,7 @@ class Staging:
         slots = _slots.setdefault(id(asyncio.get_running_loop()), asyncio.Semaphore(_AT_ONCE))
         async with slots:
             try:
-                await _apart(work, timeout, lambda: remove(part))
+                await _in_own_thread(work, timeout, lambda: remove(part))
             except StoppedError:
                 raise FileError(
                     f"input {name!r}: staging {show(source)} took longer than {timeout:g} s"
@@ -202,12 +202,12 @@ def _reachable(source: str) -> bool:
     return is_url(source) or Path(source).exists()
 
 
-async def _apart(
+async def _in_own_thread(
     work: Callable[[Check], T],
     timeout: float | None = None,
     left_behind: Callable[[], None] | None = None,
 ) -> T:
-    """The result of *work* in a daemon thread of its own.
+    """Return the result of *work*, which runs in a daemon thread of its own.
 
     On cancel, and after *timeout* seconds (then it raises `StoppedError`), the work is
     stopped; if it does not even notice that, *left_behind* tidies up for it.

@@ -12,7 +12,7 @@ __all__ = ["Lane"]
 
 
 class Lane:
-    """A backend, its batch of the current turn and what the engine knows of it.
+    """One backend of an engine: its batch of the current turn, and what the engine knows of it.
 
     Attributes:
         chains: a task may be sent with the only one that it waits for.
@@ -60,10 +60,10 @@ class Lane:
             UnsupportedOptionError: it cannot honour the kind or an option.
             ResourceError: the resources can never be free.
         """
-        able = self.capabilities
+        supported = self.capabilities
         where = f"task {spec.name!r}: backend {self.name!r}"
-        if spec.kind not in able.kinds:
-            kinds = ", ".join(sorted(able.kinds))
+        if spec.kind not in supported.kinds:
+            kinds = ", ".join(sorted(supported.kinds))
             raise UnsupportedOptionError(
                 f"{where} runs no {spec.kind} tasks (it runs: {kinds}); "
                 "give the task another backend="
@@ -73,14 +73,14 @@ class Lane:
             for name in ("cores", "gpus", "memory", "ranks")
             if getattr(spec.resources, name) != getattr(DEFAULT_RESOURCES, name)
         ]
-        beyond = [name for name in asked if name not in able.resources]
+        beyond = [name for name in asked if name not in supported.resources]
         if beyond:
-            honoured = ", ".join(sorted(able.resources)) or "none"
+            honoured = ", ".join(sorted(supported.resources)) or "none"
             raise UnsupportedOptionError(
                 f"{where} does not honour resources {', '.join(beyond)} (it honours: {honoured}); "
                 "leave them out, or give the task another backend="
             )
-        if spec.service and not able.service:
+        if spec.service and not supported.service:
             raise UnsupportedOptionError(f"{where} runs no service tasks")
         self.backend.check(spec)
 

@@ -37,7 +37,7 @@ from ..errors import ConfigurationError
 from ..events import Event
 from ..model import TaskState
 from . import _launch
-from ._ending import Ending
+from ._shutdown import Shutdown
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -91,7 +91,7 @@ class WorkflowEngine(TaskDecorators):
         self._closing: asyncio.Task[None] | None = None
         self._lifeline: AsyncGenerator[None, None] | None = None
         self._interrupted = True
-        self._ending = Ending(dispatcher, work_dir)
+        self._end = Shutdown(dispatcher, work_dir)
         self._creator = asyncio.current_task()
         if self._creator is not None:
             self._creator.add_done_callback(self._creator_ended)
@@ -196,7 +196,7 @@ class WorkflowEngine(TaskDecorators):
                     dispatcher.outbox,
                     journal,
                 )
-                engine._ending.recorder = recorder
+                engine._end.recorder = recorder
             for instance in backends:
                 lane, sink = dispatcher.add_lane(instance)
                 started.append(instance)
@@ -205,7 +205,7 @@ class WorkflowEngine(TaskDecorators):
                 if recorder is not None:
                     recorder.backend_up(instance)
             if make_stop is not None:
-                engine._ending.stop = make_stop(dispatcher)
+                engine._end.stop = make_stop(dispatcher)
         except BaseException:
             # What is told is why the start failed, whatever the end of the others says;
             # each of those that fail is logged.
@@ -247,7 +247,7 @@ class WorkflowEngine(TaskDecorators):
     @property
     def preempted(self) -> str | None:
         """Why the run is stopping before its tasks are done; None while it is not."""
-        return self._ending.preempted
+        return self._end.preempted
 
     @property
     def closed(self) -> bool:
@@ -349,12 +349,12 @@ class WorkflowEngine(TaskDecorators):
             self._closing = asyncio.create_task(self._shutdown(cancel))
         elif cancel and not self._dispatcher.run.closed:
             # A shutdown that waits for tasks is under way; this one will not.
-            self._ending.cancel_all()
+            self._end.cancel_all()
         await asyncio.shield(self._closing)
 
     async def _shutdown(self, cancel: bool) -> None:
         try:
-            await self._ending.come(cancel)
+            await self._end.run(cancel)
         finally:
             if self._creator is not None:
                 self._creator.remove_done_callback(self._creator_ended)
@@ -378,7 +378,7 @@ class WorkflowEngine(TaskDecorators):
         _LIFELINES.discard(self._lifeline)
         self._lifeline = None
         log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
-        self._ending.failed = self._interrupted
+        self._end.failed = self._interrupted
         await self.shutdown(cancel=self._interrupted)
 
     def _creator_ended(self, owner: asyncio.Task[Any]) -> None:
@@ -400,8 +400,8 @@ class WorkflowEngine(TaskDecorators):
         Raises:
             SystemExit: the run was preempted, and its tasks' PreemptedError ends the block.
         """
-        self._ending.failed = exc is not None
-        self._ending.error = exc
+        self._end.failed = exc is not None
+        self._end.error = exc
         await self.shutdown(cancel=exc is not None)
         if exc is not None and self.preempted:
             from ._preemption import EXIT_CODE, is_preemption

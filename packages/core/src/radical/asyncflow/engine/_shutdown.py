@@ -1,4 +1,4 @@
-"""How a run ends: its tasks, then its backends, then its files; and what is told of it."""
+"""Shut a run down: its tasks, then its backends, then its files; and report how it ended."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from .._resume.recorder import Recorder
     from ._preemption import OrderlyStop
 
-__all__ = ["Ending"]
+__all__ = ["Shutdown"]
 
 log = logging.getLogger("radical.asyncflow")
 
-GRACE = 12.0
+GRACE_S = 12.0
 """Seconds that cancelled work has to end at shutdown (executables get 5 of SIGTERM)."""
 
 
-class Ending:
-    """The end of one engine.
+class Shutdown:
+    """The shutdown of one engine.
 
     Attributes:
-        stop: may ask for it before the tasks are done.
+        stop: asks for it before the tasks are done, if the run has limited time.
         recorder: writes the journal, if there is one.
         failed: an exception left the engine's ``async with``, or the task that made it.
         error: that exception, where it is known.
@@ -48,7 +48,7 @@ class Ending:
 
     @property
     def outcome(self) -> str:
-        """That of the `RunEvent`, and of the run in the journal."""
+        """How the run ended, for its `RunEvent` and its journal."""
         if self.preempted:
             return "preempted"
         if self.error is not None and not isinstance(self.error, Exception):
@@ -62,8 +62,8 @@ class Ending:
         self._cancelled |= not self._dispatcher.run.scheduler.idle
         self._dispatcher.outcomes.cancel_all()
 
-    async def come(self, cancel: bool) -> None:
-        """End the tasks, by cancelling or by waiting, and everything that ran them.
+    async def run(self, cancel: bool) -> None:
+        """Cancel the tasks or wait for them, then end everything that ran them.
 
         Raises:
             BackendError: a backend could not shut down cleanly; the others did.
@@ -76,10 +76,10 @@ class Ending:
         try:
             self.cancel_all()
             try:
-                async with asyncio.timeout(GRACE):
+                async with asyncio.timeout(GRACE_S):
                     await dispatcher.wait_idle()
             except TimeoutError:
-                log.warning("some tasks did not end within %g s of the shutdown", GRACE)
+                log.warning("some tasks did not end within %g s of the shutdown", GRACE_S)
             lanes = dispatcher.run.lanes.values()
             ends = await asyncio.gather(
                 *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True
