@@ -216,6 +216,28 @@ async def containers(flow: WorkflowEngine) -> None:
     table({"x": first}, first)  # error
 
 
+async def limits(flow: WorkflowEngine) -> None:
+    """Calls that are right, and that checkers refuse all the same: see `TaskFunction`."""
+
+    @flow.function_task
+    def double(number: int) -> int:
+        return 2 * number
+
+    @flow.function_task
+    def mean(numbers: Sequence[float], digits: int = 2) -> float:
+        return round(sum(numbers) / len(numbers), digits)
+
+    @flow.function_task
+    def table(rows: Mapping[str, Sequence[float]]) -> str:
+        return f"{rows}"
+
+    first = double(1)
+    double(number=first)  # error
+    mean((first, first))  # error
+    mean(numbers=[1.5], digits=first)  # error
+    table({"x": [first]})  # error
+
+
 async def kinds(flow: WorkflowEngine) -> None:
     @flow.executable_task
     async def echo(number: int) -> str:

@@ -52,10 +52,13 @@ class TaskFunction(Generic[P, R]):
     such as a ``TaskFuture[T]``.  They refuse a wrong type, a wrong name and a wrong number
     of arguments.  The engine itself takes futures anywhere; checkers have these limits:
 
-    - A future is accepted as one of the first five positional arguments.  A list that
-      holds futures is accepted as one of the first three, a dict as one of the first two.
-    - A future by name is accepted where the body can be called without that argument, and
-      where no plain value is given by name.  Neither its name nor its type is checked.
+    - A future is accepted as one of the first five positional arguments.  A list of futures
+      is accepted as one of the first three, or two lists as the first two; a dict of
+      futures as one of the first two.  Tuples, sets and nested containers of futures are
+      refused.
+    - A future by name is accepted where the body can be called without that argument,
+      beside three positional arguments at most and no plain value by name.  Neither its
+      name nor its type is checked.
     - With ``workflow_id=``, only the types of the first two positional arguments are
       checked.  Calls inside ``flow.workflow_scope()`` are checked in full.
     - The task of a generic body takes plain values.  For futures, state its types:
