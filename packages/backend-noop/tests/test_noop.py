@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import pytest
 from asyncflow_backend_noop import DryRunResult, NoopExecutionBackend, plugin
+from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec, TaskState
 from radical.asyncflow.testing import RecordingSink
 
@@ -24,9 +25,10 @@ async def test_every_kind_of_task_is_done_when_submit_returns(kind: TaskKind) ->
     assert repr(report.value) == f"<DryRunResult of {kind} task 'simulate' #7>"
 
 
-def test_a_description_for_another_backend_is_accepted() -> None:
-    spec = TaskSpec("a", TaskKind.FUNCTION, print, description={"queue": "debug"})
-    NoopExecutionBackend().check(spec)
+async def test_a_description_for_another_backend_is_accepted() -> None:
+    async with WorkflowEngine.create(NoopExecutionBackend()) as flow:
+        result = await flow.function_task(print, task_description={"queue": "debug"})()
+    assert isinstance(result, DryRunResult)
 
 
 async def test_fields_that_a_later_contract_adds_are_ignored() -> None:

@@ -193,7 +193,7 @@ async def test_a_linked_input_is_the_original(data: Path, folder: Path) -> None:
 
 async def test_what_is_also_wanted_as_a_copy_is_copied(data: Path, folder: Path) -> None:
     path, _ = await staged(folder, InputFile(data), InputFile(data, link=True))
-    assert not Path(path).is_symlink()
+    assert (Path(path).is_symlink(), Path(path).read_text()) == (False, "1,2\n")
 
 
 async def test_a_missing_original_cannot_be_linked(tmp_path: Path, folder: Path) -> None:
@@ -210,7 +210,7 @@ async def test_the_copy_of_a_link_is_a_file_of_its_own(data: Path, folder: Path)
     link = data.with_name("link.csv")
     link.symlink_to(data)
     (path,) = await staged(folder, InputFile(link))
-    assert not Path(path).is_symlink()
+    assert (Path(path).is_symlink(), Path(path).read_text()) == (False, "1,2\n")
     assert not Path(path).samefile(data)
 
 
@@ -575,6 +575,10 @@ async def test_outputs_that_are_there_pass(folder: Path) -> None:
     (folder / "set").mkdir(parents=True)
     (folder / "out.txt").touch()
     await check_outputs(files, folder)
+    assert below(folder) == ["out.txt", "set"]
+    (folder / "out.txt").unlink()
+    with pytest.raises(FileError, match=r"not written: 'out\.txt'"):
+        await check_outputs(files, folder)
 
 
 async def test_missing_outputs_are_named_with_what_is_there(folder: Path) -> None:

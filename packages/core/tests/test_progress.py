@@ -1,4 +1,4 @@
-"""The live display, its counts, and who is told of an engine."""
+"""The live display, its counts, and the watchers of an engine."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class TestProgress:
                 for _ in range(200):
                     await quick()
         # The first, and those of leaving the block.
-        assert _text(console).count("pending") <= 4
+        assert 1 <= _text(console).count("pending") <= 4
 
     async def test_nothing_happens_where_there_is_no_terminal(self) -> None:
         async with WorkflowEngine.create(ScriptedBackend()) as flow:

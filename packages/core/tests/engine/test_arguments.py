@@ -143,6 +143,7 @@ async def test_cancelling_a_task_leaves_the_foreign_future_alone(flow: WorkflowE
     future = flow.function_task(identity)(foreign)
     future.cancel()
     await turns()
+    assert future.cancelled()
     assert not foreign.done()
 
 

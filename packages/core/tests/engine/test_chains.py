@@ -13,7 +13,7 @@ from radical.asyncflow.errors import TaskTimeoutError
 from radical.asyncflow.events import Event, TaskEvent
 from radical.asyncflow.testing import ScriptedBackend
 
-from .waiting import turns, until
+from .waiting import in_virtual_time, turns, until
 
 
 def identity(value: Any = None, other: Any = None) -> Any:
@@ -193,20 +193,23 @@ async def test_a_cancel_in_the_middle_takes_the_rest_along(
     assert await first == 7
 
 
-async def test_a_timeout_counts_from_the_start_of_its_own_link(
-    flow: WorkflowEngine, chaining: ScriptedBackend
-) -> None:
-    chaining.hold()
-    first = flow.function_task(identity)(7)
-    second = flow.function_task(name="second", timeout=0.01)(identity)(first)
-    assert await sent(chaining) == [1, 2]
-    chaining.start_task(1)
-    await asyncio.sleep(0.05)
-    assert (first.state, second.state) == ("RUNNING", "PENDING")
-    chaining.finish(1, 7)
-    chaining.start_task("second")
-    with pytest.raises(TaskTimeoutError):
-        await second
+def test_a_timeout_counts_from_the_start_of_its_own_link(chaining: ScriptedBackend) -> None:
+    async def main() -> float:
+        async with WorkflowEngine.create(chaining) as flow:
+            chaining.hold()
+            first = flow.function_task(identity)(7)
+            second = flow.function_task(name="second", timeout=2.0)(identity)(first)
+            assert await sent(chaining) == [1, 2]
+            chaining.start_task(1)
+            await asyncio.sleep(50.0)
+            assert (first.state, second.state) == ("RUNNING", "PENDING")
+            chaining.finish(1, 7)
+            chaining.start_task("second")
+            with pytest.raises(TaskTimeoutError):
+                await second
+            return asyncio.get_running_loop().time()
+
+    assert in_virtual_time(main()) == 52.0
 
 
 async def test_a_dependent_that_is_called_later_goes_by_the_loop(

@@ -205,8 +205,11 @@ async def later(value):
     await asyncio.sleep(0.2)
     print("ran", value, flush=True)
 
+begun = asyncio.Event()
+
 async def forever():
     print("started", flush=True)
+    begun.set()
     try:
         await asyncio.get_running_loop().create_future()
     finally:
@@ -252,7 +255,7 @@ def test_a_program_that_fails_ends_with_its_own_error() -> None:
         async def main():
             flow = await WorkflowEngine.create(ScriptedBackend())
             flow.function_task(forever)()
-            await asyncio.sleep(0.05)
+            await begun.wait()
             raise ValueError("my own error")
 
         asyncio.run(main())

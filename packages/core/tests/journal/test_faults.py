@@ -1,4 +1,4 @@
-"""What goes wrong outside: each fault has one outcome, and the journal survives it."""
+"""Faults of the system: each has one outcome, and the journal survives it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ print(len(failures), failures[0], written[-1] == last, writer.error is failures[
 
 
 def fill(path: Path, limit: int = 0) -> list[str]:
-    """Write more than there is room for, in a process of its own."""
+    """Write more than there is room for, in a process of its own, and return what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", FILL, path, str(limit)],
         check=True,
@@ -55,19 +55,20 @@ def fill(path: Path, limit: int = 0) -> list[str]:
 
 
 def check_full(path: Path, outcome: list[str], words: str) -> None:
-    """The run went on, was told once, and what is in the file is good."""
+    """Check that the run went on, got one error, and left a file of whole records."""
     failures, text, counted, remembered = outcome
     assert (failures, counted, remembered) == ("1", "True", "True")
     assert words in text
     assert path.read_bytes().endswith(b"\n")
     (run,) = read(path)
+    assert len(run.tasks) > 100
     assert list(run.tasks) == list(range(1, len(run.tasks) + 1))
     assert not path.with_name("journal.lock").exists()
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 KiB; where mounting is not permitted, what a quota does to a file."""
+    """Mount a disk of 64 KiB; if that is not permitted, a limit of the file's size replaces it."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
@@ -128,6 +129,7 @@ def test_after_a_full_disk_the_next_run_finds_what_was_written(small_disk: Path)
     copy.chmod(0o600)
     with writing(copy, "later") as writer:
         found = [writer.recall(key_of(number)) for number in run.tasks]
+    assert len(found) > 100
     assert all(found)
 
 
@@ -280,7 +282,7 @@ except JournalError as error:
 
 
 def as_nobody(path: Path) -> str:
-    """What opening says to a user who has no rights of root's."""
+    """Return what a user without the rights of root is told when opening *path*."""
     preload = "import radical.asyncflow.journal\n"
     done = subprocess.run(
         [sys.executable, "-c", preload + OPEN, path],

@@ -1,4 +1,4 @@
-"""The writer: what it promised to have written is there, and it never harms the run."""
+"""The writer: everything that it reports as written is in the file, and no fault stops the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from radical.asyncflow.errors import ConfigurationError, JournalError
 from radical.asyncflow.journal import Journal, read
 from radical.asyncflow.journal._writer import JournalWriter
 
-from .journals import Watched, begin, done, key_of, make, recalled, writing
+from .journals import RecordingWriter, begin, done, key_of, make, recalled, writing
 
 PROGRAM = """
 import os, sys
@@ -192,8 +192,11 @@ def test_a_fault_of_the_writer_itself_does_not_keep_the_run_waiting(
 
 def test_close_can_be_called_again(tmp_path: Path) -> None:
     with writing(tmp_path / "journal") as writer:
+        writer.append(begin())
         writer.close()
         writer.close()
+    assert (writer.error, writer.failures) == (None, [])
+    assert [run.uid for run in read(tmp_path / "journal")] == ["run.1"]
 
 
 def test_a_closed_journal_takes_nothing(tmp_path: Path) -> None:
@@ -222,7 +225,7 @@ def test_close_does_not_wait_for_ever(tmp_path: Path) -> None:
         held.wait()
         return done(1)
 
-    writer = Watched(Journal(tmp_path / "journal"), run="r")
+    writer = RecordingWriter(Journal(tmp_path / "journal"), run="r")
     writer.open()
     writer.append([*begin(), hang])
     writer.close(timeout=0.05)
@@ -266,6 +269,7 @@ def test_a_copy_of_the_descriptor_as_a_fork_has_it_does_not_keep_the_lock(tmp_pa
         make(tmp_path / "journal", 1)
     finally:
         os.close(copy)
+    assert recalled(tmp_path / "journal") == {1: 1}
 
 
 def test_two_journals_at_once_do_not_mix(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def ten_thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def middle(page: Page, selector: str) -> tuple[float, float]:
-    """Where the middle of the first such element is on the screen, when it is scrolled to."""
+    """Scroll to the first such element, and return where its middle is on the screen."""
     x, y = page.run(
         f"""(() => {{
             const element = document.querySelector({json.dumps(selector)});
@@ -41,7 +41,7 @@ def middle(page: Page, selector: str) -> tuple[float, float]:
 
 
 def lane(page: Page, name: str) -> float:
-    """The height, on the screen, of the timeline's row of 18 pixels after the head."""
+    """Return the height on the screen of the timeline's row of 18 pixels after the head."""
     top = page.run("document.querySelector('.lanes canvas').getBoundingClientRect().top")
     rows = page.run("JSON.parse(document.getElementById('data').textContent)")
     for place, (_, worker, _) in enumerate(rows["lanes"]):
@@ -168,8 +168,10 @@ def test_the_wheel_with_control_zooms_and_a_button_shows_the_whole_run(
     x, y = middle(page, ".lanes canvas")
     page.mouse("mouseWheel", x, y, deltaX=0, deltaY=-300, modifiers=2)
     page.until("document.querySelector('#timeline .window').textContent.includes(' to ')")
+    assert page.text("#timeline .window") != whole
     page.click(*middle(page, "[data-zoom=all]"))
     page.until(f"document.querySelector('#timeline .window').textContent === {json.dumps(whole)}")
+    assert page.errors == []
 
 
 def test_dragging_pans_the_timeline(page: Page, ten_thousand: Path) -> None:
@@ -243,7 +245,7 @@ def test_a_task_links_to_what_it_waited_for(page: Page, save: Save) -> None:
 
 
 def nasty_run() -> RunRecord:
-    """Every text that a user's program can put into a journal is an attack."""
+    """Try an attack with every text that a program can put into a journal."""
     run = synthetic(30, seed=4)
     nasty = FunctionRecord(9, NASTY, "executable", NASTY, NASTY)
     text = f"{NASTY}\n\x1b[31m\u202e\x00\ud800"

@@ -66,6 +66,7 @@ def test_slices_of_a_thread_do_not_overlap() -> None:
     for event in events(synthetic(400, seed=3)):
         if event["ph"] == "X":
             threads.setdefault(event["tid"], []).append(event)
+    assert len(threads) > 1
     for slices in threads.values():
         slices.sort(key=lambda event: event["ts"])
         for before, after in itertools.pairwise(slices):

@@ -149,6 +149,13 @@ class TestNeverShutsDown(_Suite):
                 await asyncio.sleep(3)
 
 
+class TestDoesNotWaitForWork(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        async def shutdown(self, *, cancel: bool = True) -> None:
+            if cancel:
+                await super().shutdown(cancel=cancel)
+
+
 class TestLeavesAThread(_Suite):
     class backend(ScriptedBackend):  # noqa: N801
         async def start(self, sink: ReportSink) -> None:

@@ -26,6 +26,7 @@ CAUGHT = {
     "TestAnswersInSubmit": "test_submit_returns_while_the_work_is_still_to_do",
     "TestBlocksInShutdown": "test_shutdown_right_after_the_start",
     "TestNeverShutsDown": "test_shutdown_twice",
+    "TestDoesNotWaitForWork": "test_shutdown_without_cancel_waits_for_running_work",
     "TestLeavesAThread": "test_shutdown_after_work",
     "TestLeavesAFile": "test_a_lambda_runs",
     "TestTakesWorkAfterTheEnd": "test_submitting_after_the_end_is_refused",
