@@ -90,7 +90,7 @@ class TaskFunction(Generic[P, R]):
 
     @property
     def spec(self) -> TaskSpec:
-        """What all calls of this task share: its body, its kind and its options."""
+        """Everything that the calls of this task share, such as its body and its options."""
         return self._spec
 
     def options(self, **options: Unpack[TaskOptions]) -> TaskFunction[P, R]:
