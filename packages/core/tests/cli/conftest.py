@@ -30,9 +30,9 @@ Install = Callable[[str, str, str], None]
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No profile of the user's, and whatever the command sets is taken back."""
+    """Hide the profiles of the user, and undo whatever the command sets."""
     for variable in VARIABLES:
-        # Set first, so that monkeypatch also takes back what was not there before.
+        # Set first, so that monkeypatch also removes what was not there before.
         monkeypatch.setenv(f"ASYNCFLOW_{variable}", "")
         monkeypatch.delenv(f"ASYNCFLOW_{variable}")
     for variable in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES"):
@@ -45,7 +45,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 @pytest.fixture
 def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """The command in this process, with a fresh look at the plugins."""
+    """Return a function that runs the command in this process, with the plugins read anew."""
     import logging
 
     from radical.asyncflow.cli._command import command
@@ -67,7 +67,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
 
 @pytest.fixture
 def run() -> Run:
-    """The command in a process of its own, without a terminal."""
+    """Return a function that runs the command in a process of its own, without a terminal."""
 
     def call(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -79,7 +79,7 @@ def run() -> Run:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    """Write a program; gives its path."""
+    """Return a function that writes a program and returns its path."""
 
     def write(text: str) -> str:
         path = tmp_path / "scripts" / "program.py"
@@ -120,7 +120,7 @@ class Terminal:
     _bytes: bytearray = field(default_factory=bytearray)
 
     def read(self, until: str = "") -> str:
-        """All output so far; up to *until*, or to the end of the process."""
+        """Read and return the output up to *until*, or to the end of the process."""
         while not until or until not in self.output:
             try:
                 data = os.read(self.master, 65536)
@@ -140,7 +140,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal() -> Iterator[Callable[..., Terminal]]:
-    """Start the command on a terminal of some columns; a test's timeout bounds the reading."""
+    """Start the command on a terminal of so many columns; the test's timeout bounds the reading."""
     started: list[Terminal] = []
 
     def start(*args: str, columns: int = 80, stdout: Any = None) -> Terminal:

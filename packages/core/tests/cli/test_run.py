@@ -90,7 +90,7 @@ def test_setting_reaches_the_backend(run: Run, script: Script) -> None:
     assert result.stdout == "mine\n"
 
 
-def test_unused_backend_option_is_told(run: Run, script: Script) -> None:
+def test_unused_backend_options_are_warned_of(run: Run, script: Script) -> None:
     result = run("run", script(ENGINE.replace("GIVEN", "'concurrent'")), "--backend", "noop")
     assert result.returncode == 0
     assert "the options for noop were not used" in result.stderr

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -16,45 +15,45 @@ from radical.asyncflow.journal._format import function_used, run_begun, task_end
 from radical.asyncflow.journal._writer import JournalWriter, Record
 
 FUNCTION = FunctionRecord(1, "work", "function", "abc123")
-SOON = 30.0
+LIMIT_S = 30.0
 
 
-class Watched(JournalWriter):
-    """A writer that remembers what it called back."""
+class RecordingWriter(JournalWriter):
+    """A writer that remembers its callbacks."""
 
     def __init__(self, journal: Journal, *, run: str) -> None:
         super().__init__(journal, run=run)
         self.written = 0
         self.failures: list[JournalError] = []
-        self.news = threading.Condition()
+        self.changed = threading.Condition()
         self.on_written = self._see_written
         self.on_failed = self._see_failed
 
     def _see_written(self, number: int) -> None:
-        with self.news:
+        with self.changed:
             self.written = number
-            self.news.notify_all()
+            self.changed.notify_all()
 
     def _see_failed(self, error: JournalError) -> None:
-        with self.news:
+        with self.changed:
             self.failures.append(error)
-            self.news.notify_all()
+            self.changed.notify_all()
 
     def commit(self, records: Sequence[Record]) -> None:
-        """Append, and wait until it is written."""
+        """Append *records*, and wait until they are written."""
         number = self.append(records)
-        with self.news:
-            assert self.news.wait_for(lambda: self.written >= number, SOON)
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.written >= number, LIMIT_S)
 
     def wait_for_failure(self) -> JournalError:
-        with self.news:
-            assert self.news.wait_for(lambda: self.failures, SOON)
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.failures, LIMIT_S)
         return self.failures[0]
 
 
 @contextmanager
-def writing(path: Path, run: str = "run.1", **options: Any) -> Iterator[Watched]:
-    writer = Watched(Journal(path, **options), run=run)
+def writing(path: Path, run: str = "run.1", **options: Any) -> Iterator[RecordingWriter]:
+    writer = RecordingWriter(Journal(path, **options), run=run)
     writer.open()
     try:
         yield writer
@@ -71,13 +70,13 @@ def key_of(number: int) -> str:
 
 
 def done(number: int, result: str = '"value":null', key: str | None = None) -> bytes:
-    """The line of a task that is done."""
+    """Make the line of a task that is done."""
     times = (number + 0.1, number + 0.2, number + 0.3, number + 0.4)
     return task_ended(number, 1, "DONE", times, key=key or key_of(number), result=result)
 
 
 def make(path: Path, tasks: int = 5, run: str = "run.1", **options: Any) -> Path:
-    """A run of *tasks* in the journal *path*, whose results are their numbers."""
+    """Write a run of *tasks* tasks, whose results are their numbers, into the journal *path*."""
     with writing(path, run, **options) as writer:
         writer.append(begin(run))
         writer.append([done(number, writer.store(number)) for number in range(1, tasks + 1)])
@@ -85,12 +84,12 @@ def make(path: Path, tasks: int = 5, run: str = "run.1", **options: Any) -> Path
 
 
 def everything(tasks: int) -> dict[int, int]:
-    """What `recalled` finds after `make` with so many tasks."""
+    """Return what `recalled` finds after `make` with so many tasks."""
     return {number: number for number in range(1, tasks + 1)}
 
 
 def recalled(path: Path, tasks: int = 5) -> dict[int, Any]:
-    """The results that a next run finds, by number."""
+    """Return the results that the next run finds, by number."""
     found = {}
     with writing(path, "later") as writer:
         for number in range(1, tasks + 1):
@@ -98,10 +97,3 @@ def recalled(path: Path, tasks: int = 5) -> dict[int, Any]:
             if result is not None:
                 found[number] = result.load()
     return found
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""The lines: what is made of a value is read as that value, whatever stands in it."""
+"""The lines: a value that is written is read back as it was, whatever it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program that is killed at any moment has in its journal all that it had seen written."""
+"""Whenever a program is killed, its journal has everything that it had seen written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ while True:
 
 
 def seen_before_death(path: Path, run: str, first: int, delay: float) -> int:
-    """The last task that the killed program saw written; less than *first* if none."""
+    """Return the last task that the killed program saw written; less than *first* if none."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITE, path, run, str(first)], stdout=subprocess.PIPE
     ) as process:

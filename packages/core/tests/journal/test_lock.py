@@ -38,7 +38,7 @@ writer.close()
 
 @contextmanager
 def held(path: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process holds the journal."""
+    """Have another process hold the journal."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, path, *more],
         stdin=subprocess.PIPE,
@@ -52,7 +52,7 @@ def held(path: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture(params=["flock", "file"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With flock, and on a file system that does not have it."""
+    """Run the test with flock, and as on a file system without it."""
     if request.param == "file":
         monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOLCK))
     return str(request.param)
@@ -71,7 +71,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pretend(path: Path, **changes: object) -> Path:
-    """A lock file as another holder left it."""
+    """Write a lock file as another holder would leave it."""
     file = path.with_name(f"{path.name}.lock")
     holder = {"run": "far.3", "pid": 4, "host": "elsewhere", "born": "1", **changes}
     file.write_text(json.dumps(holder))
@@ -122,7 +122,7 @@ def test_a_fork_of_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> Non
     ) as holder:
         assert holder.stdout is not None
         holder.stdout.read(1)
-        # The child has closed its end of stdout, so it runs, and has let the journal go.
+        # The child has closed its stdout: so it runs, and it has let go of the journal.
         holder.send_signal(signal.SIGKILL)
         holder.stdout.read()
         holder.wait()

@@ -1,4 +1,4 @@
-"""Reading and repairing: any truncation is a prefix, any damage is named."""
+"""Reading and repair: a truncated journal is a shorter one, and all damage is named."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def lines_of(path: Path) -> list[bytes]:
 
 
 def flipped(path: Path, place: int, bit: int = 1) -> bytes:
-    """Damages one byte; returns what was there."""
+    """Damage one byte, and return what was there."""
     data = path.read_bytes()
     bad = bytearray(data)
     bad[place] ^= bit
@@ -67,7 +67,7 @@ def test_any_changed_byte_is_seen_and_its_line_named(path: Path) -> None:
         start = data.rfind(b"\n", 0, place) + 1
         with pytest.raises(JournalCorruptError) as caught:
             read(path)
-        # A byte that became a newline is seen in the first of the two lines that it made.
+        # A byte that became a newline is found in the first of the two lines that it made.
         assert f"{path} is damaged in line {bad_line}, at byte {start}:" in str(caught.value)
         path.write_bytes(data)
 
@@ -219,7 +219,7 @@ def test_a_repair_of_whatever_damage_gives_a_good_journal(
     path = make(tmp_path_factory.mktemp("j") / "journal", 4)
     lines = lines_of(path)
     content = bytearray(b"".join(lines))
-    # Without the newline between them two lines are one that is damaged.
+    # Without the newline between them, two lines become one damaged line.
     places = [place for place, byte in enumerate(content) if byte != 10 and place >= len(HEADER)]
     for place in data.draw(st.lists(st.sampled_from(places), max_size=5)):
         content[place] = data.draw(st.integers(0, 255))

@@ -31,7 +31,7 @@ class Point(collections.namedtuple("Point", "x y")):
 
 
 class Vanishing:
-    """Can be stored, and cannot be rebuilt."""
+    """A value that can be stored, but not rebuilt."""
 
     def __reduce__(self) -> Any:
         return (_refuse, ())

@@ -1,4 +1,4 @@
-"""Chromium, headless, driven over its DevTools protocol through a pair of pipes."""
+"""A headless Chromium, driven by its DevTools protocol through a pair of pipes."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ os.dup2(ends[0], 3)
 os.dup2(ends[1], 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-"""Starts Chromium, which reads its orders from descriptor 3 and answers on 4."""
+"""Starts Chromium, which reads orders from descriptor 3 and answers on 4."""
 
 
 class BrowserError(Exception):
-    """The browser answered with an error, or the page's own script raised one."""
+    """An error that the browser answered, or that the script of the page raised."""
 
 
 def find_browser() -> str | None:
-    """Path of a Chromium, or None."""
+    """Return the path of a Chromium, or None."""
     for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
         if (path := shutil.which(name)) is not None:
             return path
@@ -94,14 +94,14 @@ class Page:
     def open(
         self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False
     ) -> float:
-        """Load the file; gives the seconds until all of its parts are built."""
+        """Load the file, and return the seconds until all of its parts are built."""
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         began = time.monotonic()
         self.send("Page.navigate", url=path.as_uri())
         self.until("document.documentElement?.dataset.ready === 'true'")
-        # Two frames later what was drawn last has been seen.
+        # After two frames, everything that was drawn is on the screen.
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return time.monotonic() - began
 
@@ -115,7 +115,7 @@ class Page:
         )
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page; that of a promise is waited for."""
+        """Return the value of an expression in the page, and wait for that of a promise."""
         answer = self.send(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -132,7 +132,7 @@ class Page:
             time.sleep(0.01)
 
     def text(self, selector: str) -> str:
-        """What a reader sees of the first element that matches."""
+        """Return the visible text of the first element that matches."""
         return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
@@ -188,7 +188,7 @@ class Page:
 
 @contextmanager
 def browse(browser: str) -> Iterator[Page]:
-    """A browser with a profile of its own; it ends, with all its processes, at the exit."""
+    """Start a browser with a profile of its own, and end all its processes at the exit."""
     their_orders, our_orders = os.pipe()
     our_answers, their_answers = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:

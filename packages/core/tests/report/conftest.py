@@ -1,4 +1,4 @@
-"""A page, in a browser of its own for each test that looks at one."""
+"""A page in a browser, a new one for each test that needs one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Save = Callable[[RunRecord], Path]
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A browser; without one the test is skipped, but not in CI, which has to have one."""
+    """Start a browser; without one skip the test, but fail in CI, which must have one."""
     browser = find_browser()
     if browser is None:
         text = "no Chromium: install the package chromium, or put a Chromium on the PATH"
@@ -30,7 +30,7 @@ def page() -> Iterator[Page]:
 
 @pytest.fixture
 def save(tmp_path: Path) -> Save:
-    """Write a run's page; gives its path."""
+    """Write the page of a run, and return its path."""
 
     def write(run: RunRecord) -> Path:
         path = tmp_path / "report.html"

@@ -1,4 +1,4 @@
-"""Runs that never happened: seeded, with failures, retries, cache hits, several backends."""
+"""Invented runs from a seed, with failures, retries, cache hits and several backends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ValueError: matrix is singular
 
 
 def synthetic(tasks: int, seed: int = 0, **options: Any) -> RunRecord:
-    """A campaign of *tasks* tasks: prepare, simulate, analyse in chains, reduced by twenties.
+    """Make a campaign of *tasks* tasks: chains of prepare, simulate, analyse; twenty are reduced.
 
     Args:
         killed: part of the run after which it was killed, or None.
@@ -99,7 +99,7 @@ class _Campaign:
         return run if self._killed is None else self._cut(run, self._killed * length)
 
     def _call(self) -> None:
-        """All tasks, as they are called."""
+        """Make all tasks in the order of their calls."""
         number = 1
         self._add(number, CAMPAIGN, ())
         waiting: list[int] = []
@@ -136,7 +136,7 @@ class _Campaign:
         )
 
     def _simulate(self) -> None:
-        """Run what is ready, the first ready first."""
+        """Run the tasks that are ready, in the order in which they became so."""
         below: dict[int, list[int]] = {}
         left = {}
         for task in self._tasks.values():
@@ -218,7 +218,7 @@ class _Campaign:
         return task
 
     def _cut(self, run: RunRecord, when: float) -> RunRecord:
-        """*run* as its journal stands if it was killed at *when*."""
+        """Return *run* as its journal has it if it was killed at *when*."""
         tasks = {}
         for number, task in run.tasks.items():
             if (task.ended is not None and task.ended > when) or number == 1:
@@ -234,7 +234,7 @@ class _Campaign:
 
 
 def write_journal(path: Path, *runs: RunRecord) -> Path:
-    """*runs* as a journal."""
+    """Write *runs* into a journal."""
     path.write_bytes(HEADER + b"".join(line for run in runs for line in _lines(run)))
     path.chmod(0o600)
     return path

@@ -1,4 +1,4 @@
-"""What a run adds up to, and who ran what when."""
+"""The figures of a run, and its attempts on lanes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .synthetic import CAMPAIGN, PREPARE, REDUCE, SIMULATE, synthetic
 
 
 def task(number: int, start: float | None, end: float | None, *after: int) -> TaskRecord:
-    """A task of the backend "b" on its worker "w"."""
+    """Make a task that the worker "w" of the backend "b" ran."""
     done = TaskRecord(number, PREPARE, "DONE", after, backend="b", worker="w")
     return done._replace(added=0.0, ready=start, started=start, ended=end)
 

@@ -1,4 +1,4 @@
-"""Why a task was reused or was not, from records alone."""
+"""Why a task reused a result or ran, from records alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(uid: str, *tasks: TaskRecord) -> RunRecord:
 
 
 def before(**fields: Any) -> RunRecord:
-    """A run of a load and a fit, the latter with *fields*."""
+    """Make a run of a load and a fit, the latter with *fields*."""
     return run("run.a", done(1, LOAD, "k1"), done(2, FIT, "k2", 1)._replace(**fields))
 
 
@@ -30,7 +30,7 @@ REUSED = done(1, LOAD, "k1")._replace(reused="run.a/1")
 
 
 def reasons(earlier: RunRecord | None, *tasks: TaskRecord) -> tuple[str, ...]:
-    """Why the last of *tasks*, in a run after *earlier*, became what it is."""
+    """Explain the last of *tasks* in a run after *earlier*."""
     now = run("run.b", *tasks)
     runs = (now,) if earlier is None else (earlier, now)
     return Reuse(runs, now).explain(tasks[-1]).reasons
@@ -129,7 +129,7 @@ def test_a_call_that_did_not_succeed_before_runs_again(state: str, words: str) -
 
 
 def test_what_a_call_failed_with_is_named() -> None:
-    """So that a task which was preempted is told from one that is broken."""
+    """Check that a preempted task differs from a broken one."""
     error = ErrorRecord("radical.asyncflow.errors.PreemptedError", "the run stops")
     earlier = before(state="FAILED", result_bytes=None, error=error)
     (reason,) = reasons(earlier, REUSED, done(2, FIT, "k2", 1))

@@ -19,7 +19,7 @@ from weakref import WeakSet, ref
 from .._text import duration, printable, shorten
 from ..errors import ConfigurationError
 from ..events import Event
-from .tally import Failure, Row, Tally
+from .tally import FailureLine, Row, Tally
 from .watched import Watched
 
 if TYPE_CHECKING:
@@ -325,7 +325,7 @@ def _is_terminal(stream: Any) -> bool:
     return False
 
 
-def _failure_lines(failures: Sequence[Failure]) -> RenderableType:
+def _failure_lines(failures: Sequence[FailureLine]) -> RenderableType:
     from rich.text import Text
 
     return Text("\n").join(

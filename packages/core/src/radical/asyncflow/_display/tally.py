@@ -10,7 +10,7 @@ from ..errors import DependencyFailureError
 from ..events import Event, TaskEvent
 from ..model import TaskState
 
-__all__ = ["Failure", "Row", "Tally"]
+__all__ = ["FailureLine", "Row", "Tally"]
 
 PENDING, READY, SUBMITTED = TaskState.PENDING, TaskState.READY, TaskState.SUBMITTED
 RUNNING, DONE, FAILED = TaskState.RUNNING, TaskState.DONE, TaskState.FAILED
@@ -22,7 +22,7 @@ MAX_FAILURES = 20
 """The most failures that are described; further ones are only counted."""
 
 
-class Failure(NamedTuple):
+class FailureLine(NamedTuple):
     """A task that failed, with its error in one line."""
 
     name: str
@@ -31,7 +31,7 @@ class Failure(NamedTuple):
 
     @property
     def id(self) -> str:
-        """As `TaskFuture.id`."""
+        """The same as `TaskFuture.id`."""
         return task_id_text(self.task_id)
 
 
@@ -57,7 +57,7 @@ class Row:
         return self.unfinished - self.running
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds from the first event to the last, or to *now* while tasks run."""
+        """Return the seconds from the first event to the last, or to *now* if tasks are left."""
         return (now if self.unfinished else self.latest) - self.began
 
     @classmethod
@@ -102,7 +102,7 @@ class Tally:
         row.total += 1
         row.running += running
 
-    def take(self, events: Iterable[Event], running: set[int], now: float) -> list[Failure]:
+    def take(self, events: Iterable[Event], running: set[int], now: float) -> list[FailureLine]:
         """Count *events* of one engine; *running* holds the ids of its running tasks.
 
         Returns:
@@ -110,7 +110,7 @@ class Tally:
             among them, but the dependency is.
         """
         rows = self.rows
-        failures: list[Failure] = []
+        failures: list[FailureLine] = []
         for event in events:
             if type(event) is not TaskEvent:
                 continue
@@ -150,13 +150,13 @@ class Tally:
             row = self.others = self.others or Row(now)
         return row
 
-    def _fail(self, event: TaskEvent, failures: list[Failure]) -> None:
+    def _fail(self, event: TaskEvent, failures: list[FailureLine]) -> None:
         error = event.error
         if isinstance(error, DependencyFailureError):
             self.skipped += 1
         elif self.listed < MAX_FAILURES:
             self.listed += 1
             text = "failed" if error is None else error_line(error)
-            failures.append(Failure(event.name, event.task_id, text))
+            failures.append(FailureLine(event.name, event.task_id, text))
         else:
             self.unlisted += 1

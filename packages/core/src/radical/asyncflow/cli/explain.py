@@ -9,8 +9,8 @@ import click
 
 from .._text import printable
 from ..errors import ConfigurationError
+from ._lookup import LAST, find_run, find_tasks
 from ._output import debug_option, print_json
-from ._record import LAST, find_run, find_tasks
 
 if TYPE_CHECKING:
     from ..report import Explanation

@@ -9,8 +9,8 @@ import click
 
 from .._text import printable
 from ..errors import ConfigurationError
+from ._lookup import LAST, find_run, journal_option, one_task
 from ._output import debug_option
-from ._record import LAST, find_run, journal_option, one_task
 
 if TYPE_CHECKING:
     from ..journal import ErrorRecord, TaskRecord

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigurationError
+from ._lookup import LAST, find_run, journal_option
 from ._output import debug_option
-from ._record import LAST, find_run, journal_option
 
 if TYPE_CHECKING:
     from ..journal import RunRecord

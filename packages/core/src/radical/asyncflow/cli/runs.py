@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._text import count, printable, shorten, task_id_text
+from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, load
 from ._output import debug_option, print_json, print_table
-from ._record import LAST, find_journal, find_run, find_tasks, journal_option, load
 
 if TYPE_CHECKING:
     from ..journal import ErrorRecord, TaskRecord

@@ -41,7 +41,7 @@ def columns(facts: Facts) -> dict[str, Any]:
     run = facts.run
     tasks = list(run.tasks.values())
     unit = _unit(run.length)
-    names = _Lists()
+    names = _NameLists()
     return {
         "unit": unit,
         "length": round(run.length / unit),
@@ -55,7 +55,7 @@ def columns(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _tasks(tasks: Sequence[TaskRecord], names: _Lists) -> dict[str, Any]:
+def _tasks(tasks: Sequence[TaskRecord], names: _NameLists) -> dict[str, Any]:
     return {
         "number": _numbers(tasks),
         "function": _column([names.functions.place((task.name, task.kind)) for task in tasks]),
@@ -71,7 +71,7 @@ def _tasks(tasks: Sequence[TaskRecord], names: _Lists) -> dict[str, Any]:
     }
 
 
-def _attempts(facts: Facts, unit: float, names: _Lists) -> dict[str, Any]:
+def _attempts(facts: Facts, unit: float, names: _NameLists) -> dict[str, Any]:
     """Return the lanes, what runs on them, and the texts that attempts left."""
     tasks = list(facts.run.tasks.values())
     lanes = _lane_places(facts)
@@ -117,7 +117,7 @@ def _attempts(facts: Facts, unit: float, names: _Lists) -> dict[str, Any]:
     }
 
 
-class _Lists:
+class _NameLists:
     """The names of a page that columns refer to."""
 
     def __init__(self) -> None:

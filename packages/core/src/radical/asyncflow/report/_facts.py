@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .._public import public
 from ..journal import ErrorRecord, RunRecord, TaskRecord
-from ._lanes import BLOCKS, Lane, arrange, bars, busy_seconds, start_of
+from ._lanes import BLOCKS, TimelineLane, arrange, bars, busy_seconds, start_of
 
 __all__ = ["STATES", "BackendFacts", "Facts", "Failure", "FunctionFacts", "is_consequence"]
 
@@ -142,7 +142,7 @@ class Facts:
         return sum(busy_seconds(task) for task in self.critical_path if task.kind != "block")
 
     @cached_property
-    def lanes(self) -> tuple[Lane, ...]:
+    def lanes(self) -> tuple[TimelineLane, ...]:
         """All attempts that started, on lanes by worker."""
         return tuple(arrange(bars(self.run)))
 
@@ -151,7 +151,7 @@ class Facts:
         """The figures of every backend that came up or ran a task."""
         length = self.run.length
         tasks = Counter(task.backend for task in self._working() if task.reused is None)
-        lanes: dict[str, list[Lane]] = {}
+        lanes: dict[str, list[TimelineLane]] = {}
         for lane in self.lanes:
             if lane.backend != BLOCKS:
                 lanes.setdefault(lane.backend, []).append(lane)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .._public import public
 from ..journal import ErrorRecord, RunRecord, TaskRecord
 
-__all__ = ["BLOCKS", "Bar", "Lane", "arrange", "bars", "busy_seconds", "start_of"]
+__all__ = ["BLOCKS", "Bar", "TimelineLane", "arrange", "bars", "busy_seconds", "start_of"]
 
 BLOCKS = "blocks"
 """The name that stands for a backend at blocks, which run in the program itself."""
@@ -39,7 +39,7 @@ class Bar(NamedTuple):
         return BLOCKS if self.task.kind == "block" else self.task.backend
 
 
-class Lane(NamedTuple):
+class TimelineLane(NamedTuple):
     """A place that runs one task at a time: a worker, or its slot number *place*.
 
     Attributes:
@@ -70,7 +70,7 @@ def bars(run: RunRecord) -> list[Bar]:
     return found
 
 
-def arrange(found: Sequence[Bar]) -> list[Lane]:
+def arrange(found: Sequence[Bar]) -> list[TimelineLane]:
     """Put *found* on as few lanes as each worker needs, ordered by backend and worker."""
     workers: dict[tuple[str, str | None], list[Bar]] = {}
     for bar in found:
@@ -92,7 +92,7 @@ def arrange(found: Sequence[Bar]) -> list[Lane]:
                 places.append([])
             places[place].append(bar)
             heapq.heappush(running, (bar.ended, place))
-        lanes += [Lane(backend, worker, place, line) for place, line in enumerate(places)]
+        lanes += [TimelineLane(backend, worker, place, line) for place, line in enumerate(places)]
     return lanes
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .._public import public
 from ..journal import RunRecord
 from ._facts import Facts
-from ._lanes import Bar, Lane
+from ._lanes import Bar, TimelineLane
 from .words import block
 
 __all__ = ["MAX_ARROWS", "render_trace"]
@@ -19,7 +19,7 @@ MAX_ARROWS = 20_000
 
 _MICROSECONDS = 1e6
 
-Event = dict[str, Any]
+TraceEvent = dict[str, Any]
 
 
 @public("radical.asyncflow.report")
@@ -48,14 +48,14 @@ def render_trace(run: RunRecord) -> str:
     return json.dumps(trace, separators=(",", ":"))
 
 
-def _place(lanes: tuple[Lane, ...]) -> Iterator[tuple[int, int, Lane]]:
+def _place(lanes: tuple[TimelineLane, ...]) -> Iterator[tuple[int, int, TimelineLane]]:
     """Yield the numbers of process and thread for each lane, and the lane."""
     processes: dict[str, int] = {}
     for thread, lane in enumerate(lanes, start=1):
         yield processes.setdefault(lane.backend, len(processes) + 1), thread, lane
 
 
-def _names(lanes: tuple[Lane, ...]) -> Iterator[Event]:
+def _names(lanes: tuple[TimelineLane, ...]) -> Iterator[TraceEvent]:
     named: set[int] = set()
     for pid, tid, lane in _place(lanes):
         if pid not in named:
@@ -69,11 +69,11 @@ def _names(lanes: tuple[Lane, ...]) -> Iterator[Event]:
         yield _meta("thread_sort_index", pid, tid, {"sort_index": tid})
 
 
-def _meta(name: str, pid: int, tid: int, args: Event) -> Event:
+def _meta(name: str, pid: int, tid: int, args: TraceEvent) -> TraceEvent:
     return {"ph": "M", "name": name, "pid": pid, "tid": tid, "args": args}
 
 
-def _attempts(lanes: tuple[Lane, ...]) -> Iterator[Event]:
+def _attempts(lanes: tuple[TimelineLane, ...]) -> Iterator[TraceEvent]:
     for pid, tid, lane in _place(lanes):
         place = {"pid": pid, "tid": tid}
         for bar in lane.bars:
@@ -102,10 +102,10 @@ def _attempts(lanes: tuple[Lane, ...]) -> Iterator[Event]:
                 }
 
 
-def _args(bar: Bar) -> Event:
+def _args(bar: Bar) -> TraceEvent:
     task = bar.task
     state = "FAILED" if bar.error is not None else task.state
-    args: Event = {"task": task.id, "state": state, "attempt": bar.attempt}
+    args: TraceEvent = {"task": task.id, "state": state, "attempt": bar.attempt}
     if task.workflow is not None:
         args["workflow"] = block(task.workflow)
     if task.ready is not None:
@@ -115,7 +115,7 @@ def _args(bar: Bar) -> Event:
     return args
 
 
-def _arrows(run: RunRecord, lanes: tuple[Lane, ...]) -> Iterator[Event]:
+def _arrows(run: RunRecord, lanes: tuple[TimelineLane, ...]) -> Iterator[TraceEvent]:
     """Yield an arrow from the last attempt of each dependency to the first of its task."""
     first: dict[int, tuple[int, int, Bar]] = {}
     last: dict[int, tuple[int, int, Bar]] = {}
