@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ._public import public
-
 __all__ = [
     "close_matches",
     "closest",
@@ -44,7 +42,6 @@ def safe_message(error: BaseException) -> str:
         return f"(its text cannot be read: {type(broken).__name__})"
 
 
-@public("radical.asyncflow.worker")
 def safe_str(error: BaseException) -> str:
     """Return the type and the message of *error*, even if its own methods raise."""
     name = type(error).__name__
@@ -113,7 +110,6 @@ def shorten(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-@public("radical.asyncflow.worker")
 def file_stem(name: str) -> str:
     """Return *name* as the beginning of a file's name, safe in a shell's double quotes."""
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:80] or "task"
@@ -129,7 +125,6 @@ def close_matches(word: str, known: Iterable[str], most: int = 3) -> list[str]:
     return difflib.get_close_matches(word, list(known), n=most, cutoff=0.6)
 
 
-@public("radical.asyncflow.config")
 def closest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``."""
     found = close_matches(word, known, 1)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ._public import public
 from ._reference import load_reference
 from ._text import closest, truncate
 from .errors import ConfigurationError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     _Model = TypeVar("_Model", bound=BaseModel)
 
 __all__ = ["check_model", "closest", "merge", "schema", "validate"]
+
+public("radical.asyncflow.config")(closest)
 
 _SECRET = re.compile(r"pass|token|secret|security|credential|api_?key|private|auth", re.IGNORECASE)
 _IN_URL = re.compile(r"://[^/\s]*@")

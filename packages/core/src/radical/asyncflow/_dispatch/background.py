@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any
 
-from .._task.future import Activity, TaskFuture, extras_of
+from .._task.future import Activity, TaskFuture, Work, extras_of
 
 __all__ = ["Background"]
 
@@ -31,8 +31,8 @@ class Background:
     def work_for(
         self, node: TaskFuture[Any], activity: Activity, coroutine: Coroutine[Any, Any, Any]
     ) -> None:
-        """Run *coroutine*, which does *activity* for *node*; it calls ``extras.finish()``."""
-        extras_of(node).begin(activity, self.spawn(coroutine))
+        """Run *coroutine*, which does *activity* for *node*; it clears ``extras.work``."""
+        extras_of(node).work = Work(activity, self.spawn(coroutine))
 
     async def settle(self) -> None:
         """Return when what is under way has ended, as values on their way here."""

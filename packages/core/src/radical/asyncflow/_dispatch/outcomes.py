@@ -112,10 +112,10 @@ class Outcomes:
         try:
             await check_outputs(files, self._run.folder(node))
         except Exception as error:
-            extras.finish()
+            extras.work = None
             self.attempt_failed(node, error)
         else:
-            extras.finish()
+            extras.work = None
             self.finish(node, value)
 
     def finish(self, node: TaskFuture[Any], value: Any) -> None:
@@ -188,9 +188,9 @@ class Outcomes:
                 self.ended(node, when)
                 return
             extras.stop_timer()
-            if extras.work is not None and extras.work is not asyncio.current_task():
+            if extras.work is not None and extras.work.task is not asyncio.current_task():
                 extras.stop_work()
-                extras.finish()
+                extras.work = None
         self._retry_or_fail(node, _as_failure(node, error), when)
 
     def _retry_or_fail(
@@ -439,8 +439,8 @@ def _policy_failed(
 
 def _warn_of_late(node: TaskFuture[Any]) -> None:
     """Tell that *node* did not end in time, and what the engine did for it meanwhile."""
-    activity = None if node._extras is None else node._extras.activity
-    detail = "" if activity is None else f": {activity.value}"
+    work = None if node._extras is None else node._extras.work
+    detail = "" if work is None else f": {work.activity.value}"
     log.warning("task %s %r did not end in time%s", node.id, node.name, detail)
 
 

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from .._files.declared import FileSet, InputFile, OutputFile
 from .._graph.arguments import FLAT, NESTED, PLAIN, rewrite_call
-from .._task.future import Activity, Arguments, Extras, TaskFuture, extras_of
+from .._task.future import Activity, Arguments, Extras, TaskFuture, Work, extras_of
 from .._task.owner import Owner
 from .._task.scope import SCOPE, Scope
 from ..errors import DependencyFailureError
@@ -186,7 +186,7 @@ class Preparation:
             await body
 
         task = self._background.spawn(begin(), context and context.copy())
-        extras.begin(activity, task)
+        extras.work = Work(activity, task)
         self._unbegun.add(task)
         task.add_done_callback(
             lambda done: self._outcomes.guard(node, self._came_to_end, node, done, body)
@@ -195,8 +195,9 @@ class Preparation:
     def _came_to_end(
         self, node: TaskFuture[Any], task: asyncio.Task[Any], body: Coroutine[Any, Any, None]
     ) -> None:
-        if node._extras is not None and node._extras.work is task:
-            node._extras.finish()
+        extras = extras_of(node)
+        if extras.work is not None and extras.work.task is task:
+            extras.work = None
         if task in self._unbegun:
             # Cancelled before its first step.  If that was not our doing, asyncio.run() is
             # closing the loop: the engine, which was not shut down, decides what becomes of
@@ -233,7 +234,7 @@ class Preparation:
                 return
             command = extras.command = self._command(node, extras, outcome, folder)
             args, kwargs = (), {}
-        extras.finish()
+        extras.work = None
         self._outbox.enqueue(node, args, kwargs, command, refs)
 
     async def _run_body(self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any) -> Any:

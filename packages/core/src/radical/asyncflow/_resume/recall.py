@@ -177,7 +177,7 @@ class Recall:
                     _set(mine)
                 else:
                     before.add_done_callback(lambda _: _set(mine))
-            extras_of(node).finish()
+            extras_of(node).work = None
             if reuse is None:
                 run.scheduler.requeue(node)
             elif node._stage is TaskState.READY:

@@ -185,11 +185,11 @@ class Recorder:
         try:
             value = await remote.fetch()
         except Exception as error:
-            extras_of(node).finish()
+            extras_of(node).work = None
             remote.release()
             self._outcomes.attempt_failed(node, error)
             return
-        extras_of(node).finish()
+        extras_of(node).work = None
         node._remote = remote
         node._wanted = True  # it is here
         self._outcomes.complete(node, value)

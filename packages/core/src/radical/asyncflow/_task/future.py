@@ -32,6 +32,7 @@ __all__ = [
     "Extras",
     "RemoteTaskFuture",
     "TaskFuture",
+    "Work",
     "clear",
     "extras_of",
     "outside_awaitables",
@@ -70,6 +71,13 @@ class Activity(enum.Enum):
     FETCH = "its value is brought here for the journal"
 
 
+class Work(NamedTuple):
+    """What the engine does for a task in its loop, and the asyncio task that does it."""
+
+    activity: Activity
+    task: asyncio.Task[Any]
+
+
 class Arguments:
     """What was found inside of a call's arguments, beside plain values.
 
@@ -93,8 +101,7 @@ class Extras:
     """What only some tasks need; a plain function task has none.
 
     Attributes:
-        activity: what the engine does for it just now, if anything, and
-        work: the asyncio task that does it.
+        work: what the engine does for it just now, if anything.
         ending: how it is being ended, if it is.
         timer: the pending timeout, retry or patience.
         arguments: what was found inside of its arguments, where there is more to say.
@@ -110,7 +117,6 @@ class Extras:
     """
 
     __slots__ = (
-        "activity",
         "arguments",
         "command",
         "context",
@@ -127,8 +133,7 @@ class Extras:
     )
 
     def __init__(self) -> None:
-        self.activity: Activity | None = None
-        self.work: asyncio.Task[Any] | None = None
+        self.work: Work | None = None
         self.command: object = None
         self.ending: Ending | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -142,19 +147,10 @@ class Extras:
         self.workflow_id: str | None = None
         self.origin: tuple[str, BaseException] | None = None
 
-    def begin(self, activity: Activity, work: asyncio.Task[Any]) -> None:
-        """Note that *work* does *activity* for the task."""
-        self.activity = activity
-        self.work = work
-
-    def finish(self) -> None:
-        """Note that nothing is done for the task in the loop any more."""
-        self.activity = self.work = None
-
     def stop_work(self) -> None:
         """Cancel what is done for the task in the loop."""
         if self.work is not None:
-            self.work.cancel()
+            self.work.task.cancel()
 
     def stop_timer(self) -> None:
         """Let go of the pending timeout, retry or patience."""
@@ -383,7 +379,7 @@ def clear(future: TaskFuture[Any]) -> None:
     extras = future._extras
     if extras is not None:
         extras.stop_timer()
-        extras.finish()
+        extras.work = None
         extras.arguments = extras.members = None
         extras.files = extras.context = extras.command = extras.headers = None
 

@@ -71,8 +71,10 @@ class Carriage:
         return made
 
     def around(self, extras: Extras) -> AbstractContextManager[object]:
-        """What is entered around a body that runs in the engine's loop."""
-        return nullcontext() if extras.headers is None else PluginContexts(self._enters, extras.headers)
+        """Return what is entered around a body that runs in the engine's loop."""
+        if extras.headers is None:
+            return nullcontext()
+        return PluginContexts(self._enters, extras.headers)
 
     def equip(self, extras: Extras, command: Command | Any) -> Command | Any:
         """*command* with the variables that go with it; what the task sets itself stays."""

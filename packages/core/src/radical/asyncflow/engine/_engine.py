@@ -218,7 +218,7 @@ class WorkflowEngine(TaskDecorators):
         engine._lifeline = _lifeline(engine)
         _LIFELINES.add(engine._lifeline)
         await anext(engine._lifeline)
-        introduce(engine)
+        introduce(engine, dispatcher)
         return engine
 
     # ------------------------------------------------------------- the present

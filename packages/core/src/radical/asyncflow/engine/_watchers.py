@@ -13,9 +13,9 @@ from .._watch.listener import Listener
 from ..hookspecs import Carrier
 
 if TYPE_CHECKING:
+    from .._dispatch.dispatcher import Dispatcher
     from .._display.watched import Watched
     from ..events import Event
-    from . import WorkflowEngine
 
 __all__ = ["introduce", "watchers"]
 
@@ -25,10 +25,9 @@ watchers: list[Callable[[Watched], object]] = []
 """Called with each engine once its backends have started, in its loop."""
 
 
-def introduce(engine: WorkflowEngine) -> None:
+def introduce(engine: Watched, dispatcher: Dispatcher) -> None:
     """Show *engine* to plugins and watchers; log one that raises, and go on."""
-    dispatcher = engine._dispatcher
-    carriers = list(_carriers(engine.uid))
+    carriers = list(_carriers(dispatcher.run.uid))
     listeners = [
         Listener(plugin, partial(_call, hook))
         for plugin, hook in registry.hooks("asyncflow_events")

@@ -57,13 +57,12 @@ from ..lazy import lazy_names
 from ._context import TaskContext, cancelled, current_task
 
 if TYPE_CHECKING:
-    from .._text import file_stem, safe_str
     from ._answer import FAILURE, UNSENT, VALUE, answer, answer_pickled, open_answer, unsent
     from ._call import call, close_loop
     from ._carried import Carried, PluginContexts, carried
     from ._code import Code, Codes
-    from ._command import Execution
-    from ._failure import Failure
+    from ._command import Execution, file_stem
+    from ._failure import Failure, safe_str
     from ._gpus import GPU_VARIABLE, FreeGpus, set_visible_gpus, visible_gpus
     from ._guard import Guard, child_environment, guard, start_guarded
     from ._importing import by_value, import_path
@@ -152,14 +151,14 @@ _HOMES = {
     "dump_arguments": "_pickling",
     "dump_function": "_pickling",
     "end_all": "_processes",
-    "file_stem": "._text",
+    "file_stem": "_command",
     "guard": "_guard",
     "import_path": "_importing",
     "keep_apart": "_pickling",
     "kill_tree": "_processes",
     "marked_processes": "_processes",
     "open_answer": "_answer",
-    "safe_str": "._text",
+    "safe_str": "_failure",
     "set_visible_gpus": "_gpus",
     "signal_group": "_processes",
     "start_guarded": "_guard",

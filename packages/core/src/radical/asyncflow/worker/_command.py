@@ -26,7 +26,9 @@ from ._processes import STUBBORN_S, end_all, kill_in_group, signal_group, surviv
 from ._shell import plain_words
 from ._spawning import finished, spawn
 
-__all__ = ["Execution"]
+__all__ = ["Execution", "file_stem"]
+
+public("radical.asyncflow.worker")(file_stem)
 
 # How long a daemon that holds our pipes keeps a command from ending:
 _SILENCE_LIMIT_S = 1.0  # if it writes nothing

@@ -11,7 +11,9 @@ from .._public import public
 from .._text import cut_middle, safe_message, safe_str
 from ..errors import RemoteError, RemoteTraceback
 
-__all__ = ["Failure"]
+__all__ = ["Failure", "safe_str"]
+
+public("radical.asyncflow.worker")(safe_str)
 
 _TEXT_LIMIT = 64 * 1024  # characters of a message or a traceback; both ends are kept
 _REASON_LIMIT = 500  # characters of why an exception could not be rebuilt
