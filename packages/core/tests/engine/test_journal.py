@@ -435,9 +435,9 @@ def contents(folder: Path) -> list[Path]:
         (
             no_folder,
             JournalError,
-            "cannot be opened: File exists; name a file in a folder that can be",
+            "cannot be opened: File exists; name a file in a folder that you can",
         ),
-        (no_journal, JournalFormatError, "is not a journal of asyncflow; it was not changed"),
+        (no_journal, JournalFormatError, "is not a journal of asyncflow and was not changed"),
         (writable_by_others, JournalError, "chmod go-w"),
         (damaged, JournalCorruptError, "is damaged in line"),
     ],
@@ -507,7 +507,7 @@ def test_on_a_full_disk_the_run_goes_on_and_says_so_once(tmp_path: Path) -> None
     done = run_full(tmp_path / "journal", "continue", 8000)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["0", TOTAL]
-    assert done.stderr.count("no more is recorded") == 1
+    assert done.stderr.count("nothing more is recorded") == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
@@ -541,7 +541,7 @@ async def test_a_journal_that_is_removed_while_it_is_written_is_told_of(
         assert await flow.function_task(square)(4) == 16
         await until(lambda: "was removed while it was written" in caplog.text)
         assert await flow.function_task(square)(5) == 25
-    assert caplog.text.count("no more is recorded") == 1
+    assert caplog.text.count("nothing more is recorded") == 1
 
 
 # -------------------------------------------------------------- ends of the program
