@@ -70,7 +70,19 @@ async def test_a_policy_that_raises_fails_the_task_and_says_so(flow: WorkflowEng
     policy = RetryPolicy(attempts=5, on=lambda state: state < 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
         await flow.function_task(retries=policy, name="picky")(failing(1))()
-    assert caught.value.__notes__ == ["raised by the retry policy of task 'picky'"]
+    assert caught.value.__notes__ == [
+        "raised by the retry policy of task 'picky'; the task's own error is the cause"
+    ]
+    assert str(caught.value.__cause__) == "failure 1"
+
+
+async def test_a_policy_that_asks_for_what_nobody_measures_keeps_the_tasks_error(
+    flow: WorkflowEngine,
+) -> None:
+    policy = RetryPolicy(attempts=5, on=lambda state: state.seconds_since_start < 60)
+    with pytest.raises(AttributeError, match="not 'seconds_since_start'; attempts= lim") as caught:
+        await flow.function_task(retries=policy)(failing(1))()
+    assert str(caught.value.__cause__) == "failure 1"
 
 
 @pytest.mark.parametrize(
