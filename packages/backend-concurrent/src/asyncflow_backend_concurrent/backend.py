@@ -17,11 +17,11 @@ from radical.asyncflow.backend import (
     TaskSpec,
 )
 from radical.asyncflow.config import validate
-from radical.asyncflow.worker import Codes, guard
+from radical.asyncflow.worker import Codes, guard, visible_gpus
 
 from ._executors.given import GivenExecutor, runs_here
 from ._slots.process_slot import ProcessSlot
-from ._slots.resources import MachineResources, machine_cores, machine_memory, visible_gpus
+from ._slots.resources import MachineResources, machine_cores, machine_memory
 from ._slots.slot import Slot
 from ._slots.slots import Slots
 from .capabilities import executor_capabilities, local_capabilities

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import functools
 import logging
-import pickle
 import time
 from collections.abc import Collection
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
-import cloudpickle  # type: ignore[import-untyped]
 from radical.asyncflow.backend import ReportSink, TaskId, TaskRequest
 from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.worker import (
-    Failure,
     TaskContext,
+    answer_pickled,
     call,
     close_loop,
+    dump_arguments,
     dump_function,
-    unsendable,
+    open_answer,
+    safe_str,
 )
-
-from .._process.arguments import dump_arguments
-from .._process.wire import FAILURE, UNSENT, VALUE, Part
 
 __all__ = ["GivenExecutor", "runs_here"]
 
@@ -121,7 +118,7 @@ class GivenExecutor:
             if error is None:
                 value = future.result()
                 if not self._here:
-                    value, error = _unpack(*value)
+                    value, error = open_answer(*value)
             if error is None:
                 self._sink.done(request.task_id, request.attempt, value)
             else:
@@ -138,7 +135,7 @@ class GivenExecutor:
             kind,
             None,
             request.attempt,
-            f"the executor takes no more tasks ({type(exc).__name__}: {exc}); "
+            f"the executor takes no more tasks ({safe_str(exc)}); "
             "executor_type='process' without executor= replaces a worker that dies",
         )
         error.__cause__ = exc
@@ -154,47 +151,15 @@ def _run_here(sink: ReportSink, request: TaskRequest, job: TaskContext) -> Any:
             close_loop()  # the thread is not ours, so nobody would close it later
 
 
-def _pack(request: TaskRequest) -> tuple[bytes, bytes, list[Part]]:
-    function = dump_function(request.spec.function)
-    buffers: list[Part] = []
-    try:
-        arguments = dump_arguments(request.spec.function, request.args, request.kwargs, buffers)
-    except BaseException as exc:  # whatever the arguments' own methods raise
-        raise unsendable("arguments", exc) from exc
-    return function, arguments, [bytes(buffer) for buffer in buffers]
+def _pack(request: TaskRequest) -> tuple[bytes, bytes]:
+    function = request.spec.function
+    return dump_function(function), dump_arguments(function, request.args, request.kwargs)
 
 
-def _run_there(
-    packed: tuple[bytes, bytes, list[Part]], task: tuple[str, int, int]
-) -> tuple[int, bytes]:
+def _run_there(packed: tuple[bytes, bytes], task: tuple[str, int, int]) -> tuple[int, bytes]:
     """Run a function in the executor's worker; only bytes go there and back."""
-    pickled, arguments, buffers = packed
-    what = "function"
     try:
-        function = pickle.loads(pickled)
-        what = "arguments"
-        args, kwargs = pickle.loads(arguments, buffers=map(bytearray, buffers))
-        what = ""
-        try:
-            with TaskContext(*task):
-                value = call(function, args, kwargs)
-        except BaseException as exc:  # SystemExit must not end the executor's worker
-            return FAILURE, pickle.dumps(Failure.pack(exc))
-        finally:
-            close_loop()
-        what = "result"
-        return VALUE, cloudpickle.dumps(value)
-    except BaseException as exc:  # foreign code
-        return UNSENT, pickle.dumps((what, f"{type(exc).__name__}: {exc}"))
-
-
-def _unpack(code: int, pickled: bytes) -> tuple[Any, BaseException | None]:
-    try:
-        value = pickle.loads(pickled)
-    except BaseException as exc:  # foreign code
-        return None, unsendable("result", exc)
-    if code == FAILURE:
-        return None, value.rebuild()
-    if code == UNSENT:
-        return None, SerializationError(*value)
-    return value, None
+        with TaskContext(*task):
+            return answer_pickled(*packed)
+    finally:
+        close_loop()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
 
 from radical.asyncflow.backend import TaskRef, TaskRequest
-from radical.asyncflow.worker import Code, by_value, unsendable
+from radical.asyncflow.errors import SerializationError
+from radical.asyncflow.worker import ATOMS, Code, dump_arguments
 
 from .child import FunctionGroup, PackedArguments, Previous
-from .wire import ATOMS, Part, dump, plain
+from .wire import Part
 
-__all__ = ["dump_arguments", "group_by_function"]
+__all__ = ["group_by_function"]
 
 # By their places, which is faster than by their names.  A later version of the contract may add
 # fields behind the seven.
@@ -62,23 +61,7 @@ def group_by_function(
         packed: PackedArguments | None = None
         try:
             packed = [dump_arguments(its_spec.function, args, kwargs, buffers), first, len(buffers)]
-        except BaseException as exc:  # whatever the arguments' own methods raise
-            del buffers[first:]
-            fail(at, unsendable("arguments", exc))
+        except SerializationError as error:
+            fail(at, error)
         arguments.append(packed)
     return groups
-
-
-def dump_arguments(
-    function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], buffers: list[Part]
-) -> bytes:
-    """Pickle both kinds of arguments; append their large buffers to *buffers*.
-
-    Raises:
-        BaseException: whatever the arguments' own methods raise.
-    """
-    both = (args, dict(kwargs))
-    if plain(both, 3):
-        return pickle.dumps(both, 5)
-    with by_value(function):
-        return dump(both, buffers, by_value=True)

@@ -18,10 +18,18 @@ from collections.abc import Collection, Sequence
 from time import monotonic
 from typing import Any
 
-from radical.asyncflow.worker import Failure, TaskContext, call, close_loop
+from radical.asyncflow.worker import (
+    GPU_VARIABLE,
+    VALUE,
+    TaskContext,
+    answer,
+    close_loop,
+    set_visible_gpus,
+    unsent,
+)
 
 from .arena import Arena
-from .wire import FAILURE, UNSENT, VALUE, Inlet, Outlet, Part, dump
+from .wire import Inlet, Outlet, Part
 
 __all__ = [
     "BELL",
@@ -87,7 +95,7 @@ class _Child:
         self._codes: dict[int, bytes] = {}
         self._functions: dict[int, Any] = {}
         self._gpus: tuple[int, ...] = ()
-        self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self._visible = os.environ.get(GPU_VARIABLE)
         self._pid = os.getpid()
         self._kept: tuple[bytes, Sequence[Part]] | None = None  # the result for `Previous`
 
@@ -126,7 +134,8 @@ class _Child:
         """Run those whose tokens are there; return how many that were."""
         number, name, gpus, ids, attempts, arguments = group
         if gpus != self._gpus:
-            self._assign(gpus)
+            self._gpus = gpus
+            set_visible_gpus(gpus, self._visible)
         send = self._outlet.send
         ran = 0
         for at, task_id in enumerate(ids):
@@ -188,16 +197,9 @@ class _Child:
             if kept is not None:
                 args, kwargs = _with_previous(args, kwargs, *kept)
         except BaseException as exc:  # foreign code
-            return UNSENT, pickle.dumps((what, _reason(exc))), ()
-        try:
-            value = call(function, args, kwargs)
-        except BaseException as exc:  # a task may raise SystemExit and live on as a failure
-            return FAILURE, pickle.dumps(Failure.pack(exc)), ()
+            return *unsent(what, exc), ()
         parts: list[Part] = []
-        try:
-            return VALUE, dump(value, parts, by_value=False), parts
-        except BaseException as exc:  # foreign code
-            return UNSENT, pickle.dumps(("result", _reason(exc))), ()
+        return *answer(function, args, kwargs, parts), parts
 
     def _open(
         self, packed: PackedArguments, buffers: list[Part]
@@ -208,15 +210,6 @@ class _Child:
         # The chunk's own references would keep a large array alive for too long.
         buffers[first:end] = [b""] * (end - first)
         return opened
-
-    def _assign(self, gpus: tuple[int, ...]) -> None:
-        """Let what runs next see these GPUs alone; without any, those that the program sees."""
-        self._gpus = gpus
-        visible = ",".join(map(str, gpus)) if gpus else self._visible
-        if visible is None:
-            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-        else:
-            os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
 def _with_previous(
@@ -235,10 +228,3 @@ def _wait(descriptor: int, event: int) -> None:
     poll = select.poll()
     poll.register(descriptor, event)
     poll.poll()
-
-
-def _reason(exc: BaseException) -> str:
-    try:
-        return f"{type(exc).__name__}: {exc}"
-    except BaseException:  # foreign code
-        return type(exc).__name__

@@ -18,7 +18,14 @@ import sys
 import threading
 from collections.abc import Collection, Sequence
 
-from radical.asyncflow.worker import child_environment, guard, kill_tree, signal_group
+from radical.asyncflow.worker import (
+    child_environment,
+    guard,
+    import_path,
+    kill_tree,
+    signal_group,
+    start_guarded,
+)
 
 from .arena import make_arena
 from .child import BELL, READY, RUN, SKIP
@@ -71,7 +78,7 @@ class WorkerProcess:
         self.known: set[int] = set()
         self.offered = 0
         self.clock: list[tuple[float, int]] = []
-        self._path = [entry for entry in sys.path if isinstance(entry, str)]
+        self._path = import_path()
         self.condemned = False
         self._grace = grace
         self._environment = child_environment()
@@ -103,23 +110,14 @@ class WorkerProcess:
             self._poll.register(self._pidfd, select.POLLIN)
 
     def _spawn(self, theirs: list[int]) -> subprocess.Popen[bytes]:
-        guard().start()
         argv = [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
         argv += ["-c", _START, json.dumps(self._path), json.dumps(theirs), json.dumps(sys.argv)]
-        process = subprocess.Popen(
+        return start_guarded(
             argv,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **self._environment},
             pass_fds=theirs,
-            start_new_session=True,
         )
-        try:
-            guard().watch(process.pid)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        return process
 
     def _wait(self, event: int) -> None:
         """Wait, in the middle of a message, for room for tasks or for more of the results."""
@@ -181,7 +179,7 @@ class WorkerProcess:
 
     def changed_path(self) -> list[str] | None:
         """Return ``sys.path`` if it has changed since it was last sent, else None."""
-        path = [entry for entry in sys.path if isinstance(entry, str)]
+        path = import_path()
         if path == self._path:
             return None
         self._path = path

@@ -1,4 +1,4 @@
-"""Messages over a pipe or a socket, and values as the parts of a message.
+"""Messages over a pipe or a socket.
 
 A message is two small numbers, a body and any number of parts.  Mostly the body is a
 pickle and the parts are its large buffers.  These go through shared memory; smaller ones,
@@ -10,31 +10,19 @@ child, use this module.
 from __future__ import annotations
 
 import os
-import pickle
 import struct
 from collections.abc import Callable, Sequence
 from select import POLLIN, POLLOUT
-from typing import Any, NamedTuple
-
-import cloudpickle  # type: ignore[import-untyped]
+from typing import NamedTuple
 
 from .arena import Arena
 
 __all__ = [
-    "ATOMS",
-    "FAILURE",
-    "UNSENT",
-    "VALUE",
     "Inlet",
     "Message",
     "Outlet",
     "Part",
-    "dump",
-    "plain",
 ]
-
-VALUE, FAILURE, UNSENT = range(3)
-"""What the body of a result holds: the value, a `Failure`, or why neither could be sent."""
 
 Part = bytes | bytearray | memoryview
 
@@ -43,12 +31,8 @@ _PART = struct.Struct("<qQ")  # its offset in the shared memory, or one of these
 _INLINE = -1  # it is not there, but follows
 _FREED = -2  # and below: no part, but memory that may be written again
 _COPIED_BYTES = 32 * 1024  # below it one copy is cheaper than a vectored call
-_PART_BYTES = 16 * 1024  # a smaller buffer stays inside its pickle
 _SHARED_BYTES = 256 * 1024  # a smaller buffer is not worth a mapping
-_MAX_PARTS = 1000  # of a message
 _MAX_VECTOR = 512  # parts in one system call; the limit of POSIX systems is 1024 or so
-ATOMS = frozenset({int, float, complex, bool, str, bytes, type(None)})
-"""Exact types of values that any number of tasks may share."""
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
@@ -258,49 +242,3 @@ class Inlet:
             while here < size:
                 here += self._read(view[here:], block=True)
         return taken
-
-
-def dump(value: Any, parts: list[Part], *, by_value: bool) -> bytes:
-    """Pickle *value*; append its large buffers to *parts*.
-
-    Args:
-        by_value: use cloudpickle at once, because the plain pickler could refer by name
-            to something that only this process has.
-
-    Raises:
-        BaseException: whatever the value's own methods raise.
-    """
-
-    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        if len(parts) >= _MAX_PARTS:
-            return True
-        view = buffer.raw()
-        if view.nbytes < _PART_BYTES:
-            return True
-        parts.append(view)
-        return False
-
-    begun = len(parts)
-    if not by_value:
-        try:
-            return pickle.dumps(value, 5, buffer_callback=keep_inside)
-        except Exception:  # cloudpickle takes more, and says better what it does not take
-            del parts[begun:]
-    pickled: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=keep_inside)
-    return pickled
-
-
-def plain(value: Any, depth: int) -> bool:
-    """Tell whether the plain pickler can take *value* as it is.
-
-    It can take numbers, texts and the like, and small containers of them, up to *depth*
-    within each other.
-    """
-    kind = type(value)
-    if kind in ATOMS:
-        return True
-    if depth and kind in (tuple, list, dict) and len(value) <= 8:
-        if kind is dict:
-            return all(plain(key, 0) and plain(item, depth - 1) for key, item in value.items())
-        return all(plain(item, depth - 1) for item in value)
-    return False

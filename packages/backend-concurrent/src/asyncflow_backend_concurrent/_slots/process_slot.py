@@ -25,11 +25,11 @@ from radical.asyncflow.backend import (
     TaskState,
 )
 from radical.asyncflow.errors import SerializationError, WorkerLostError
-from radical.asyncflow.worker import Code, Codes, TaskContext, unsendable
+from radical.asyncflow.worker import Code, Codes, TaskContext, open_answer
 
 from .._process.arguments import group_by_function
 from .._process.parent import WorkerGoneError, WorkerProcess
-from .._process.wire import FAILURE, UNSENT, VALUE, Message, Part
+from .._process.wire import Message, Part
 from .chunk import ChunkPicker
 from .flight import Failed, InFlight, report
 from .seats import Seats
@@ -283,10 +283,7 @@ class ProcessSlot(Slot):
     def _deliver(self, messages: Sequence[Message]) -> None:
         """Report the results in *messages*, and let the tasks behind them go on."""
         reports: list[AnyReport] = []
-        values = [
-            _load(body) if code == VALUE and not parts else _decode(code, body, parts)
-            for _, code, body, parts, _, _ in messages
-        ]
+        values = [_opened(code, body, parts) for _, code, body, parts, _, _ in messages]
         followers: list[tuple[TaskRequest, Any]] = []
         slots, flight = self.slots, self._flight
         watched = slots.sink.watched
@@ -355,20 +352,6 @@ class ProcessSlot(Slot):
             self.slots.sink.report(reports)
 
 
-def _load(body: bytearray) -> Any:
-    try:
-        return pickle.loads(body)
-    except BaseException as exc:  # foreign code
-        return Failed(unsendable("result", exc))
-
-
-def _decode(code: int, body: bytearray, parts: Sequence[Part]) -> Any:
-    try:
-        value = pickle.loads(body, buffers=parts)
-    except BaseException as exc:  # foreign code
-        return Failed(unsendable("result", exc))
-    if code == FAILURE:
-        return Failed(value.rebuild())
-    if code == UNSENT:
-        return Failed(SerializationError(*value))
-    return value
+def _opened(code: int, body: bytearray, parts: Sequence[Part]) -> Any:
+    value, error = open_answer(code, body, parts)
+    return value if error is None else Failed(error)

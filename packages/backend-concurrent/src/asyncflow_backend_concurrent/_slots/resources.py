@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from radical.asyncflow.errors import ResourceError
 from radical.asyncflow.model import Resources
+from radical.asyncflow.worker import FreeGpus
 
-__all__ = ["MachineResources", "machine_cores", "machine_memory", "visible_gpus"]
+__all__ = ["MachineResources", "machine_cores", "machine_memory"]
 
 
 class MachineResources:
@@ -22,7 +23,7 @@ class MachineResources:
         self.memory = memory
         self.gpus = tuple(gpus)
         self._free_memory = memory
-        self._free_gpus = list(gpus)
+        self._free_gpus = FreeGpus(gpus)
 
     def check(self, name: str, asked: Resources) -> None:
         """Raise ResourceError if task *name* could not run even on an idle backend."""
@@ -48,15 +49,12 @@ class MachineResources:
     def take(self, asked: Resources) -> tuple[int, ...]:
         """Take what is *asked*; return the ids of the GPUs."""
         self._free_memory -= asked.total_memory
-        count = asked.total_gpus
-        gpus, self._free_gpus = tuple(self._free_gpus[:count]), self._free_gpus[count:]
-        return gpus
+        return self._free_gpus.take(asked.total_gpus)
 
     def give_back(self, asked: Resources, gpus: tuple[int, ...]) -> None:
         """Undo `take`."""
         self._free_memory += asked.total_memory
-        # Lowest first, so that a worker that has used a GPU gets the same one again.
-        self._free_gpus = sorted((*self._free_gpus, *gpus))
+        self._free_gpus.give_back(gpus)
 
 
 def machine_cores() -> int:
@@ -69,9 +67,3 @@ def machine_cores() -> int:
 def machine_memory() -> int:
     """Return the bytes of physical memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def visible_gpus() -> tuple[int, ...]:
-    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` names by number; none if it is unset."""
-    entries = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return tuple(int(entry) for entry in entries if entry.strip().isdigit())

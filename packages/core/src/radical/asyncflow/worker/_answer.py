@@ -46,20 +46,18 @@ def answer(
 
 
 @public("radical.asyncflow.worker")
-def answer_pickled(
-    function: bytes, arguments: bytes, buffers: Iterable[Buffer] | None = None
-) -> tuple[int, bytes]:
+def answer_pickled(function: bytes, arguments: bytes) -> tuple[int, bytes]:
     """Rebuild a function and its arguments, and return the answer of the call.
 
     Args:
         function: as `dump_function` made it.
-        arguments: as `dump_arguments` made them, with their *buffers*.
+        arguments: as `dump_arguments` made them, with no buffers apart.
     """
     what = "function"
     try:
         called = pickle.loads(function)
         what = "arguments"
-        args, kwargs = pickle.loads(arguments, buffers=buffers)
+        args, kwargs = pickle.loads(arguments)
     except BaseException as exc:  # unpickling runs foreign code, which may even exit
         return unsent(what, exc)
     return answer(called, args, kwargs)

@@ -54,17 +54,22 @@ def dump(value: Any, buffers: list[Buffer] | None = None, *, by_value: bool = Fa
             something that only this process has.
 
     Raises:
-        BaseException: whatever the value's own methods raise.
+        BaseException: whatever the value's own methods raise; *buffers* is as it was.
     """
     callback = None if buffers is None else partial(_stays_inside, buffers)
-    if not by_value:
-        begun = 0 if buffers is None else len(buffers)
-        try:
-            return pickle.dumps(value, _PROTOCOL, buffer_callback=callback)
-        except Exception:  # cloudpickle can do more, and says better what it cannot
-            if buffers is not None:
-                del buffers[begun:]
-    pickled: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL, buffer_callback=callback)
+    begun = 0 if buffers is None else len(buffers)
+    try:
+        if not by_value:
+            try:
+                return pickle.dumps(value, _PROTOCOL, buffer_callback=callback)
+            except Exception:  # cloudpickle can do more, and says better what it cannot
+                if buffers is not None:
+                    del buffers[begun:]
+        pickled: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL, buffer_callback=callback)
+    except BaseException:
+        if buffers is not None:
+            del buffers[begun:]
+        raise
     return pickled
 
 
@@ -101,15 +106,12 @@ def dump_arguments(
         SerializationError: they cannot be pickled; *buffers* is as it was.
     """
     both = (args, dict(kwargs))
-    begun = 0 if buffers is None else len(buffers)
     try:
         if _is_plain(both, _PLAIN_DEPTH):
             return pickle.dumps(both, _PROTOCOL)
         with by_value(function):
             return dump(both, buffers, by_value=True)
     except BaseException as exc:  # whatever the arguments' own methods raise
-        if buffers is not None:
-            del buffers[begun:]
         raise unsendable("arguments", exc) from exc
 
 
