@@ -140,7 +140,7 @@ def test_the_sound_backend_behind_the_broken_ones_passes(
     outcomes: dict[tuple[str, str], set[str]],
 ) -> None:
     found = {check: outcomes[SOUND, check] for check in PROCESSES}
-    assert found == dict.fromkeys(PROCESSES, {"PASSED"})
+    assert found == {check: {"PASSED"} for check in PROCESSES}
 
 
 def test_there_are_at_least_sixty_checks_and_fifteen_of_misuse() -> None:

@@ -1,9 +1,9 @@
-"""What the author of a backend, or of a program that uses one, tests with.
+"""Tools for the tests of a backend, and of programs that use one.
 
-`BackendConformance` is the contract as a test class to subclass; `ScriptedBackend`
-lets a test decide what happens to each task, and when; `RecordingSink` stands for the
-engine where a backend is driven by hand; `LeakGuard` tells what a piece of code left
-behind.  Needs the extra ``radical.asyncflow[testing]``.
+`BackendConformance` is the contract of a backend as a test class to subclass.
+`ScriptedBackend` lets a test decide what happens to each task, and when.  `RecordingSink`
+takes the engine's place where a test drives a backend by hand.  `LeakGuard` reports what
+a piece of code left behind.  They need the extra ``radical.asyncflow[testing]``.
 """
 
 from __future__ import annotations

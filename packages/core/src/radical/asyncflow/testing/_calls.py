@@ -1,4 +1,4 @@
-"""How much a piece of code does, counted: a busy machine makes it slower, but not more."""
+"""The cost of a piece of code in calls, which a busy machine does not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["WatchedId", "calls"]
 
 
 def calls(work: Callable[[], object]) -> int:
-    """How many functions, in Python and in C, this thread calls during *work*."""
+    """Count the functions, in Python and in C, that this thread calls during *work*."""
     number = 0
 
     def count(frame: FrameType, event: str, argument: Any) -> None:  # noqa: ARG001
@@ -28,7 +28,7 @@ def calls(work: Callable[[], object]) -> int:
 
 
 class WatchedId(int):
-    """A number whose comparisons are calls, so that a search in a list is seen as one."""
+    """A number whose comparisons are calls, so that `calls` counts a search in a list."""
 
     __slots__ = ()
     __hash__ = int.__hash__

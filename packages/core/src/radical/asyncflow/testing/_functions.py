@@ -1,8 +1,8 @@
-"""Bodies of the tasks that the conformance kit runs.
+"""The bodies of the tasks that the conformance kit runs.
 
-They are a module's functions, so that a backend may send them by reference, and this
-module imports nothing but the standard library, so that a worker loads it quickly.
-Tasks and checks speak through files in a folder that both can see.
+They are functions of a module, so that a backend may send them by reference.  The module
+imports only the standard library, so that a worker loads it quickly.  Tasks and checks
+leave files for each other in a folder that both can see.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import Any, NoReturn
 _PATIENCE = 60.0
 """Seconds after which a task gives up waiting, so that a failed check leaves none behind."""
 _BEAT = 0.01
+"""Seconds between two signs of life."""
 MARK = "ASYNCFLOW_CONFORMANCE"
-"""Environment variable by which a check finds the processes that a task started."""
+"""The environment variable by which a check finds the processes that a task started."""
 
 
 def identity(value: Any = None) -> Any:
@@ -41,7 +42,7 @@ def add(left: int, right: int) -> int:
 
 
 def total(values: Any) -> Any:
-    """The sum of all numbers, however deep in containers."""
+    """Add up all the numbers, however deep they lie in containers."""
     if isinstance(values, dict):
         return total(list(values.values()))
     if isinstance(values, list | tuple | set | frozenset):
@@ -54,7 +55,7 @@ def everything(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, An
 
 
 class Account:
-    """Has methods of all three sorts, and can be called."""
+    """An object that can be called, with methods of all three sorts."""
 
     def __init__(self, balance: int) -> None:
         self.balance = balance
@@ -78,7 +79,7 @@ class Account:
 
 
 class OopsError(Exception):
-    """Rebuilt from its arguments, with an attribute beside them."""
+    """An exception that is rebuilt from its arguments, and has an attribute besides."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message, code)
@@ -86,7 +87,7 @@ class OopsError(Exception):
 
 
 class TwoPartError(Exception):
-    """Can be pickled, but not rebuilt: the constructor wants more than ``args`` holds."""
+    """An exception that can be pickled, but not rebuilt: ``args`` lacks what it needs."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")
@@ -94,7 +95,7 @@ class TwoPartError(Exception):
 
 
 class LockedError(Exception):
-    """Cannot be pickled: it holds a lock."""
+    """An exception that cannot be pickled, because it holds a lock."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -102,14 +103,14 @@ class LockedError(Exception):
 
 
 class LoadBomb:
-    """Can be pickled; raises when it is rebuilt anywhere."""
+    """An object that can be pickled, and raises wherever it is rebuilt."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return _explode, ()
 
 
 class DumpBomb:
-    """Raises when it is pickled."""
+    """An object that raises when it is pickled."""
 
     def __reduce__(self) -> NoReturn:
         raise OSError("this object does not travel")
@@ -173,7 +174,7 @@ def _exits() -> dict[str, type[BaseException]]:
 
 
 def fail_until(folder: str, attempt: int) -> int:
-    """Fails in every call before the *attempt*-th; counts the calls in *folder*."""
+    """Fail in every call before the *attempt*-th; count the calls in *folder*."""
     number = next_number(folder)
     if number < attempt:
         raise ConnectionError(f"call {number} fails")
@@ -189,7 +190,7 @@ def return_lock() -> Any:
 
 
 def die_until(folder: str, attempt: int) -> int:
-    """Kills its process in every call before the *attempt*-th."""
+    """Kill this process in every call before the *attempt*-th."""
     number = next_number(folder)
     if number < attempt:
         die()
@@ -210,7 +211,7 @@ def exit_hard(code: int) -> object:
 
 
 def hold_with_tree(folder: str, mark: str, first: str = "", obeys: bool = False) -> None:
-    """Starts children and a grandchild, then works; with *obeys* until it is cancelled."""
+    """Start children and a grandchild, then work; with *obeys* only until it is cancelled."""
     from radical.asyncflow import cancelled
 
     line = f"{first}sleep 60 & sh -c '{first}sleep 60; :' & touch began; wait; wait"
@@ -220,8 +221,8 @@ def hold_with_tree(folder: str, mark: str, first: str = "", obeys: bool = False)
         time.sleep(_BEAT)
 
 
-def die_with_heir(folder: str) -> object:
-    """Dies, but for a child that holds everything that was open."""
+def die_leaving_a_child(folder: str) -> object:
+    """Die, and leave a child that holds everything that was open."""
     if _fork() == 0:
         _wait_for_gate(folder)
         os._exit(0)
@@ -229,10 +230,10 @@ def die_with_heir(folder: str) -> object:
 
 
 def fork_and_return() -> bool:
-    """Returns twice: True here, False in a child."""
+    """Return twice: True in this process, and False in a child."""
     child = _fork()
     deadline = time.monotonic() + 1.0
-    # So that the child's answer, if there is one, is there first.
+    # If the child answers, its answer has to come first.
     while child and os.waitpid(child, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
         time.sleep(_BEAT)
     return child != 0
@@ -249,7 +250,7 @@ def die_at_the_gate(folder: str) -> int:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a process with threads had better not
+        warnings.simplefilter("ignore")  # Python warns of forks in a process with threads
         return os.fork()
 
 
@@ -257,7 +258,7 @@ def _fork() -> int:
 
 
 def next_number(folder: str) -> int:
-    """1, 2, 3 in calls one after the other or at once, from any process."""
+    """Return 1 in the first call, 2 in the second and so on, from whichever process."""
     number = 1
     while True:
         try:
@@ -269,7 +270,7 @@ def next_number(folder: str) -> int:
 
 
 async def hold(folder: str, label: object = "task") -> object:
-    """Says that it began, then waits for the gate to open."""
+    """Say that the task began, then wait for the gate to open."""
     _mark(folder, f"began-{label}")
     gate = Path(folder) / "gate"
     deadline = time.monotonic() + _PATIENCE
@@ -280,7 +281,7 @@ async def hold(folder: str, label: object = "task") -> object:
 
 
 def hold_blocking(folder: str, label: object = "task") -> object:
-    """As `hold`, keeping its thread busy."""
+    """Do the same as `hold`, and keep the thread busy."""
     _mark(folder, f"began-{label}")
     _wait_for_gate(folder)
     _mark(folder, f"ended-{label}")
@@ -295,7 +296,7 @@ def _wait_for_gate(folder: str) -> None:
 
 
 def hold_until_cancelled(folder: str) -> bool:
-    """Works until it is told that it was cancelled, and says so."""
+    """Work until the task is told that it was cancelled, and say so."""
     from radical.asyncflow import cancelled
 
     _mark(folder, "began-task")
@@ -307,7 +308,7 @@ def hold_until_cancelled(folder: str) -> bool:
 
 
 async def beat(folder: str) -> None:
-    """Adds to a file as long as it lives."""
+    """Add to a file for as long as the task lives."""
     deadline = time.monotonic() + _PATIENCE
     with (Path(folder) / "beats").open("ab", buffering=0) as file:
         while time.monotonic() < deadline:
@@ -316,7 +317,7 @@ async def beat(folder: str) -> None:
 
 
 def beat_blocking(folder: str) -> None:
-    """As `beat`, without ever giving way."""
+    """Do the same as `beat`, and never give way to another task."""
     deadline = time.monotonic() + _PATIENCE
     with (Path(folder) / "beats").open("ab", buffering=0) as file:
         while time.monotonic() < deadline:
@@ -330,7 +331,7 @@ def pause(seconds: float) -> float:
 
 
 def overlap(folder: str, seconds: float = 0.05) -> int:
-    """How many calls were inside at once, this one included, when it came in."""
+    """Return how many calls were at work when this one began, which counts too."""
     with _inside(folder):
         seen = sum(1 for path in Path(folder).iterdir() if path.name.startswith("inside-"))
         time.sleep(seconds)
@@ -348,7 +349,7 @@ def _inside(folder: str) -> Iterator[None]:
 
 
 def speak(text: str) -> str:
-    """Prints on both streams, as a task's code may."""
+    """Print on both streams, as a task's code may."""
     for stream in (sys.stdout, sys.stderr):
         stream.write(f"{text}\n")
     return text

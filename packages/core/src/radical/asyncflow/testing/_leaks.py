@@ -1,4 +1,4 @@
-"""Tells what a piece of code left behind: descriptors, threads, processes, tasks, files."""
+"""What a piece of code left behind: descriptors, threads, processes, tasks and files."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .._public import public
 __all__ = ["LeakError", "LeakGuard"]
 
 _INTERVAL = 0.01
-# Those of asyncio.to_thread end with their loop, a test's timer with the test; neither
-# with the code that is under guard.
+# The threads of asyncio.to_thread end with their loop, and a test's timer ends with the
+# test: neither belongs to the code under guard.
 _FOREIGN_THREADS = ("asyncio_", "pytest_timeout")
 
 
 @public("radical.asyncflow.testing")
 class LeakError(AssertionError):
-    """Something outlived the code under guard; the message names all of it."""
+    """Something outlived the code under guard; the message lists all of it."""
 
 
 class _Snapshot(NamedTuple):
-    """Everything that could be left behind; each entry maps an identity to words."""
+    """Everything that can be left behind; each field maps an identity to its description."""
 
     descriptors: dict[object, str]
     threads: dict[object, str]
@@ -53,15 +53,17 @@ class _Snapshot(NamedTuple):
 
 @public("radical.asyncflow.testing")
 class LeakGuard:
-    """Raises `LeakError` if the code in its ``with`` left anything that was not there before.
+    """A guard that raises `LeakError` if the code in its ``with`` leaves anything behind.
 
-    Watched are the descriptors, threads and child processes (with their children) of
-    this process and the files in the folder that is current at first; with ``async with`` also the
-    asyncio tasks of the running loop.  What is about to go has *grace* seconds, in
-    which ``async with`` lets the loop run and ``with`` does not.  Nothing is checked
-    when the code raised.  Not counted is what the interpreter keeps until its end:
-    the helper processes of multiprocessing, and the threads of a loop's own executor;
-    nor what a process starts that was there before, as a cluster that others share does.
+    It watches the descriptors, threads and child processes (with their children) of this
+    process, and the files in the folder that is current at the start; with ``async with``
+    it also watches the asyncio tasks of the running loop.  What is about to end has
+    *grace* seconds, in which ``async with`` lets the loop run and ``with`` does not.
+
+    It checks nothing if the code raised.  It does not count what the interpreter keeps
+    until its end, which are the helper processes of multiprocessing and the threads of a
+    loop's own executor.  Nor does it count what an earlier process starts, such as a
+    cluster that others share.
     """
 
     def __init__(self, grace: float = 3.0) -> None:
@@ -112,7 +114,7 @@ class LeakGuard:
             raise RuntimeError("the guard was not entered")
         left = _Snapshot.take(self._folder, tasks, self._before).beyond(self._before)
         if left:
-            # What hangs in a reference cycle was let go by everybody.
+            # What only a reference cycle still holds is not left behind.
             gc.collect()
             left = _Snapshot.take(self._folder, tasks, self._before).beyond(self._before)
         return left
@@ -166,7 +168,7 @@ def _threads() -> dict[object, str]:
 
 
 def _processes(known: frozenset[object]) -> dict[object, str]:
-    """The descendants of this process, without those of the *known* ones among them."""
+    """Describe the descendants of this process, but for those of *known* processes."""
     if not _has_children():
         return {}
     import psutil  # type: ignore[import-untyped]
@@ -195,7 +197,7 @@ def _processes(known: frozenset[object]) -> dict[object, str]:
 
 
 def _has_children() -> bool:
-    """False spares the walk through the whole process table."""
+    """Return whether this process has children; False spares a look at all processes."""
     if not hasattr(os, "waitid"):
         return True
     try:

@@ -28,7 +28,7 @@ __all__ = ["ScriptedBackend", "ScriptedValue"]
 
 
 class _Numbered(Protocol):
-    number: int
+    _number: int
 
 
 _Key = tuple[TaskId, int]
@@ -374,5 +374,5 @@ def _key(request: TaskRequest) -> _Key:
 
 
 def _name(which: _Which) -> TaskId | str:
-    """What a script calls a task by, without the future."""
-    return which if isinstance(which, int | str) else which.number
+    """Return the number or the name by which a script means a task."""
+    return which if isinstance(which, int | str) else which._number

@@ -1,4 +1,4 @@
-"""A sink that writes down what a backend reports, and where that breaks the contract."""
+"""A sink that records what a backend reports, and where that breaks the contract."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _Key = tuple[TaskId, int]
 
 @public("radical.asyncflow.testing")
 class RecordingSink:
-    """Stands for the engine where a test drives a backend by hand; make it in the loop.
+    """A stand-in for the engine, where a test drives a backend by hand.
 
-    Like the engine it keeps the first terminal report of an attempt.  Unlike the
-    engine it objects to the others: whatever a correct backend never does ends in
-    `violations`.
+    Make it in the running loop.  Like the engine it keeps the first terminal report of an
+    attempt.  Unlike the engine it objects to whatever a correct backend never does: that
+    is added to `violations`.
 
     Attributes:
         reports: every report, in the order of arrival.
-        violations: in words, what broke the contract.
+        violations: what broke the contract, in words.
         loss: the error given to `lost`, or None.
     """
 
@@ -44,27 +44,27 @@ class RecordingSink:
         self.loss: BaseException | None = None
 
     def expect(self, requests: Iterable[TaskRequest]) -> None:
-        """These are about to be submitted; a report about any other is a violation."""
+        """Say what is about to be submitted; a report about anything else is a violation."""
         with self._lock:
             for request in requests:
                 self._expected[request.task_id, request.attempt] = request
 
     def outcome(self, request: TaskRequest) -> Report | None:
-        """The first terminal report of this attempt, if there was one."""
+        """Return the first terminal report of this attempt, or None."""
         return self._terminal.get((request.task_id, request.attempt))
 
     def has_begun(self, request: TaskRequest) -> bool:
-        """Whether a RUNNING report, or a terminal one, came for this attempt."""
+        """Return whether a RUNNING report, or a terminal one, came for this attempt."""
         key = (request.task_id, request.attempt)
         return any((report.task_id, report.attempt) == key for report in self.reports)
 
     async def outcomes(
         self, requests: Sequence[TaskRequest], deadline: float = 30.0
     ) -> list[Report]:
-        """The terminal report of each, in their order.
+        """Wait for the terminal reports of *requests*, and return them in that order.
 
         Raises:
-            TimeoutError: after *deadline* seconds; names those without one.
+            TimeoutError: after *deadline* seconds; it names the tasks without a report.
         """
         await self.until(lambda: all(map(self.outcome, requests)), deadline, requests)
         return [self._terminal[request.task_id, request.attempt] for request in requests]
@@ -86,10 +86,11 @@ class RecordingSink:
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:
-            open_ones = [request for request in about if self.outcome(request) is None]
+            unfinished = [request for request in about if self.outcome(request) is None]
             raise TimeoutError(
-                f"nothing after {deadline:g} s; {len(open_ones)} of {len(about)} tasks have no "
-                f"terminal report, the first: {open_ones[:3]}; last reports: {self.reports[-5:]}"
+                f"not within {deadline:g} s: {len(unfinished)} of {len(about)} tasks have no "
+                f"terminal report, first of all {unfinished[:3]}; the last reports were "
+                f"{self.reports[-5:]}"
             ) from None
 
     # What the backend calls, from any thread.

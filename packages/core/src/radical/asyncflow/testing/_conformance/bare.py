@@ -15,11 +15,11 @@ _COMMANDS = (TaskKind.EXECUTABLE, TaskKind.PROMPT)
 
 
 class Bare:
-    """A started backend and the sink that it reports to.
+    """A started backend, and the sink that it reports to.
 
     Attributes:
-        backend: what is tested.
-        sink: writes down what it reports.
+        backend: the backend under test.
+        sink: records what the backend reports.
     """
 
     def __init__(self, backend: ExecutionBackend, sink: RecordingSink) -> None:
@@ -29,6 +29,7 @@ class Bare:
 
     @classmethod
     async def started(cls, backend: ExecutionBackend, work_dir: Path) -> Self:
+        """Start *backend* with a sink of its own."""
         sink = RecordingSink(work_dir=work_dir)
         await backend.start(sink)
         return cls(backend, sink)
@@ -44,7 +45,7 @@ class Bare:
         attempt: int = 1,
         resources: Resources | None = None,
     ) -> TaskRequest:
-        """A request for a function task with an id of its own."""
+        """Make a request for a function task with an id of its own."""
         spec = TaskSpec(
             name=getattr(function, "__name__", "callable"),
             kind=TaskKind.FUNCTION,
@@ -54,7 +55,7 @@ class Bare:
         return TaskRequest(next(self._ids), attempt, spec, args, kwargs or {})
 
     def plain(self, value: object = 1) -> TaskRequest:
-        """A small task of the first kind that the backend runs."""
+        """Make a request for a small task of the first kind that the backend runs."""
         from .. import _functions as functions
 
         kinds = self.backend.capabilities.kinds
@@ -69,17 +70,17 @@ class Bare:
         return TaskRequest(next(self._ids), 1, spec, args, {}, command)
 
     def submit(self, *requests: TaskRequest) -> None:
-        """Hand them over as one batch."""
+        """Submit the requests as one batch."""
         self.sink.expect(requests)
         self.backend.submit(requests)
 
     async def run(self, *requests: TaskRequest, deadline: float = 30.0) -> list[Report]:
-        """Submit them as one batch; their terminal reports, in the same order."""
+        """Submit the requests as one batch; return their terminal reports in the same order."""
         self.submit(*requests)
         return await self.sink.outcomes(requests, deadline)
 
     async def values(self, *requests: TaskRequest, deadline: float = 30.0) -> list[Any]:
-        """What these tasks, submitted before, result in; from wherever it is."""
+        """Return the results of tasks that were submitted before, from wherever they are."""
         reports = await self.sink.outcomes(requests, deadline)
         return [
             await report.value.fetch() if isinstance(report.value, RemoteValue) else report.value

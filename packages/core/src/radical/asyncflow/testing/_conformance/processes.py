@@ -70,7 +70,7 @@ class Processes(Suite):
         try:
             with pytest.raises(WorkerLostError):
                 await asyncio.wait_for(
-                    flow.function_task(functions.die_with_heir)(folder), self.patience
+                    flow.function_task(functions.die_leaving_a_child)(folder), self.patience
                 )
         finally:
             open_gate(folder)

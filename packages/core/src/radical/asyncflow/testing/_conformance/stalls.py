@@ -1,4 +1,4 @@
-"""Whether the loop stands still, or only the machine has no time for it."""
+"""A guard that tells a loop that stands still from a machine that has no time for it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pathlib import Path
 __all__ = ["loop_never_stalls"]
 
 _TICK = 0.01
-"""Seconds that the other thread sleeps between two looks at its count."""
+"""Seconds between two ticks of the other thread."""
 _LIMIT = 0.3
-"""Seconds that no turn of the loop may take: the contract's 0.1, and a noisy machine's share."""
+"""Seconds that a turn of the loop may take: the contract's 0.1, and more for a noisy machine."""
 
 
 @asynccontextmanager
 async def loop_never_stalls() -> AsyncIterator[None]:
-    """Fail if the loop stood still while the rest of the program did not.
+    """Fail if the loop stands still while the rest of the program does not.
 
-    What counts of a turn is what another thread saw pass meanwhile, which a machine that
-    has no time for us stops too; and of that not more than the time in which the loop's
-    thread did not wait for a processor, as far as the system tells.
+    A turn of the loop is measured by the ticks of another thread, because a machine that
+    has no time for this program stops that thread too.  The time in which the loop's
+    thread waited for a processor does not count, where the system reports it.
     """
     ticks, longest = 0, 0.0
     ended = threading.Event()
@@ -58,7 +58,7 @@ async def loop_never_stalls() -> AsyncIterator[None]:
 
 
 def _waited() -> float:
-    """Seconds for which this thread could have run, and had no processor; 0 if untold."""
+    """Return the seconds for which this thread waited for a processor; 0 if that is unknown."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError):
