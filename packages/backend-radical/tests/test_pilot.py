@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncflow_backend_radical._tasks.tasks import bag as _bag
+from asyncflow_backend_radical._tasks import worker_group
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import (
@@ -201,7 +201,7 @@ def _die() -> None:
 async def test_idle_workers_make_room(
     flow: WorkflowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_bag, "LINGER", 3600.0)
+    monkeypatch.setattr(worker_group, "IDLE_LIMIT_S", 3600.0)
     mine: Any = {"metadata": {"workers": "that have not begun"}}
     assert await flow.function_task(task_description=mine)(_double)(1) == 2
     assert await flow.executable_task(resources={"cores": 8})(command)("echo all") == "all\n"

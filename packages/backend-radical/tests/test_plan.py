@@ -84,7 +84,7 @@ def test_an_unknown_access_schema_names_the_known_ones() -> None:
 
 
 def test_nodes_and_cores_exclude_each_other() -> None:
-    with pytest.raises(ConfigurationError, match="not together with cores"):
+    with pytest.raises(ConfigurationError, match="either nodes, or cores and gpus"):
         _pilot(nodes=1, cores=4)
 
 

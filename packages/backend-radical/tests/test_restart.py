@@ -63,7 +63,7 @@ async def test_the_next_pilot_takes_what_had_not_begun_and_what_is_retried(
             last = run(f"touch {tmp_path}/last; sleep 300")
             await until((tmp_path / "last").exists)
             children = psutil.Process().children()
-            hosts = [one for one in children if "_host_main" in " ".join(one.cmdline())]
+            hosts = [one for one in children if "_host.main" in " ".join(one.cmdline())]
             assert len(hosts) == 1
             hosts[0].kill()
             with pytest.raises(PilotLostError, match="the process that held RADICAL-Pilot died"):

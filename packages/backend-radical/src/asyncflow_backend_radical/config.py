@@ -2,100 +2,141 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from radical.asyncflow.errors import ConfigurationError
+from radical.asyncflow.model import parse_duration
 
 __all__ = ["RadicalConfig", "RaptorConfig"]
 
-_Count = Annotated[int, Field(ge=1)]
 
-# What `pilot` may not set, and the setting that does.
-_OWN = {
-    "resource": "resource",
-    "access_schema": "access_schema",
-    "queue": "queue",
-    "project": "project",
-    "sandbox": "sandbox",
-    "runtime": "walltime",
-    "nodes": "nodes",
-    "cores": "cores",
-    "gpus": "gpus",
-    "exit_on_error": "nothing: the backend needs it to be off",
-    "uid": "nothing: the backend names its pilot",
+def _whole_minutes(walltime: Any) -> int:
+    """Return *walltime* in minutes, rounded up: RADICAL-Pilot takes whole minutes only."""
+    minutes = math.nan
+    if isinstance(walltime, int | float) and not isinstance(walltime, bool):
+        minutes = walltime
+    # A text without a colon, such as "90", could be meant as seconds or as minutes.
+    elif isinstance(walltime, timedelta) or (isinstance(walltime, str) and ":" in walltime):
+        with suppress(ConfigurationError):
+            minutes = parse_duration(walltime) / 60
+    if not 0 < minutes < math.inf:
+        raise ValueError('write minutes as a number above 0, "HH:MM:SS" or a timedelta')
+    return math.ceil(minutes)
+
+
+_AtLeastOne = Annotated[int, Field(ge=1)]
+_AtLeastZero = Annotated[int, Field(ge=0)]
+_Walltime = Annotated[
+    int,
+    BeforeValidator(_whole_minutes),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
+]
+
+# The attributes that `pilot` may not set, and what to use instead.
+_INSTEAD = {
+    "resource": "use resource",
+    "access_schema": "use access_schema",
+    "queue": "use queue",
+    "project": "use project",
+    "sandbox": "use sandbox",
+    "runtime": "use walltime",
+    "nodes": "use nodes",
+    "cores": "use cores",
+    "gpus": "use gpus",
+    "exit_on_error": "the backend needs it to be off",
+    "uid": "the backend names its pilots",
 }
 
 
 class RaptorConfig(BaseModel):
-    """How large the workers for functions are."""
+    """The size of the workers that run functions."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    workers: _Count | None = Field(
-        default=None, description="Most of them at a time; as many as the pilot has room for."
+    workers: _AtLeastOne | None = Field(
+        default=None,
+        description="The most workers at a time; by default as many as the pilot has room for.",
     )
-    cores_per_worker: _Count | None = Field(
-        default=None, description="Cores of a worker, for functions that ask for fewer."
+    cores_per_worker: _AtLeastOne | None = Field(
+        default=None,
+        description="Cores of a worker; a function that asks for more gets a larger worker.",
     )
 
 
 class RadicalConfig(BaseModel):
-    """What ``create_backend("radical_pilot", config=...)`` takes."""
+    """The settings that ``create_backend("radical_pilot", config=...)`` takes."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     resource: str = Field(
         default="local.localhost",
-        description="Where the pilot runs, as RADICAL-Pilot names it ('ornl.summit').",
+        description="Where the pilot runs, by RADICAL-Pilot's name for it ('ornl.summit').",
     )
     queue: str | None = Field(default=None, description="Queue of the batch system.")
-    project: str | None = Field(default=None, description="Allocation that is charged.")
-    nodes: _Count | None = Field(default=None, description="Whole nodes to ask for.")
-    cores_per_node: _Count | None = Field(
-        default=None, description="What a node is expected to have; checked."
+    project: str | None = Field(default=None, description="Allocation to charge.")
+    nodes: _AtLeastOne | None = Field(default=None, description="Whole nodes to ask for.")
+    cores_per_node: _AtLeastOne | None = Field(
+        default=None,
+        description="Cores that you expect a node to have; an error if it has another number.",
     )
-    gpus_per_node: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="What a node is expected to have; checked."
+    gpus_per_node: _AtLeastZero | None = Field(
+        default=None,
+        description="GPUs that you expect a node to have; an error if it has another number.",
     )
-    cores: _Count | None = Field(default=None, description="Cores to ask for, instead of nodes.")
-    gpus: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="GPUs to ask for, together with cores."
+    cores: _AtLeastOne | None = Field(
+        default=None, description="Cores to ask for, instead of nodes."
     )
-    walltime: _Count = Field(default=60, description="Minutes that the pilot may run.")
+    gpus: _AtLeastZero | None = Field(default=None, description="GPUs to ask for, beside cores.")
+    walltime: _Walltime = Field(
+        default=60,
+        description="How long the pilot may run: minutes as a number, 'HH:MM:SS' or a timedelta; "
+        "rounded up to whole minutes.",
+    )
     access_schema: str | None = Field(
-        default=None, description="How the resource is reached; its own default otherwise."
+        default=None, description="How to reach the resource; by default as it says itself."
     )
     sandbox: str | None = Field(
         default=None,
         description="Folder for the pilot's files, on a file system that its nodes share.",
     )
     raptor: RaptorConfig = Field(
-        default_factory=RaptorConfig, description="Size of the workers for functions."
+        default_factory=RaptorConfig, description="Size of the workers that run functions."
     )
-    restart_pilot: Annotated[int, Field(ge=0)] = Field(
+    restart_pilot: _AtLeastZero = Field(
         default=0,
-        description="How many further pilots may be submitted for one that is lost: each takes "
-        "what had not begun, and what is retried.",
+        description="How many more pilots to submit if one is lost. The next pilot runs the tasks "
+        "that had not begun, and the retries of those that had.",
     )
     startup_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=300.0,
-        description="Seconds until the session is up and the pilot is submitted; where no "
-        "queue is involved, until the pilot is active.",
+        description="Seconds until the pilot must be in the queue; without a queue, until it must "
+        "be active.",
     )
     keep_sandbox: bool = Field(
         default=False, description="Keep RADICAL-Pilot's files after a success, too."
     )
     pilot: dict[str, Any] = Field(
-        default_factory=dict, description="Any further attribute of PilotDescription."
+        default_factory=dict, description="More attributes of PilotDescription."
     )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.nodes is not None and (self.cores is not None or self.gpus is not None):
-            raise ValueError("nodes asks for whole nodes: not together with cores or gpus")
+            raise ValueError("nodes asks for whole nodes: give either nodes, or cores and gpus")
         if self.gpus is not None and self.cores is None:
-            raise ValueError("gpus goes together with cores (or ask for nodes)")
+            raise ValueError("gpus needs cores beside it (or ask for nodes)")
         for key in self.pilot:
-            if key in _OWN:
-                raise ValueError(f"pilot may not set {key!r}; use {_OWN[key]}")
+            if key in _INSTEAD:
+                raise ValueError(f"pilot may not set {key!r}; {_INSTEAD[key]}")
         return self

@@ -6,9 +6,16 @@ from radical.asyncflow.errors import BackendLostError
 
 __all__ = ["PilotLostError"]
 
+_ENDS = {
+    "DONE": "the pilot ended (DONE: its walltime was over, or its job was ended)",
+    "CANCELED": "the pilot was cancelled (CANCELED)",
+    "FAILED": "the pilot failed (FAILED)",
+    "LOST": "the process that held RADICAL-Pilot died",
+}
+
 
 class PilotLostError(BackendLostError):
-    """The pilot reached its end, of whatever kind, while it held tasks.
+    """The pilot ended, for whatever reason, while it held tasks.
 
     Attributes:
         state: the pilot's last state in RADICAL-Pilot's words: ``"DONE"`` at the end of
@@ -20,13 +27,8 @@ class PilotLostError(BackendLostError):
     def __init__(self, state: str, logs: str = "", detail: str = "") -> None:
         self.state = state
         self.logs = logs
-        how = {
-            "DONE": "the pilot ended (DONE: its walltime is over, or its job was ended)",
-            "CANCELED": "the pilot was cancelled (CANCELED)",
-            "FAILED": "the pilot failed (FAILED)",
-            "LOST": "the process that held RADICAL-Pilot died",
-        }.get(state, f"the pilot ended in state {state}")
-        lines = [f"{how} with tasks outstanding"]
+        end = _ENDS.get(state, f"the pilot ended in state {state}")
+        lines = [f"{end} with tasks outstanding"]
         if logs:
             lines.append(f"its logs are in {logs}")
         if detail:

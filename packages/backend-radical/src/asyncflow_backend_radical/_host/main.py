@@ -1,7 +1,8 @@
-"""The process that holds RADICAL-Pilot: it takes batches over a socket and sends states.
+"""The process that holds RADICAL-Pilot: it obeys orders and sends events, over a socket.
 
-Run alone in a session.  Whatever it starts carries the token in its environment, by
-which a guard process ends it all when this process is gone, however that comes.
+It leads a session of its own, where the kernel's signals to the program do not reach it.
+What it starts inherits a token in its environment; when this process is gone, however it
+ended, a guard process kills everything that carries the token.
 """
 
 from __future__ import annotations
@@ -11,276 +12,154 @@ import ctypes
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
 
 from radical.asyncflow.worker import guard
 
-from .processes import descendants, titled
+from .messages import CancelTasks, ClosePilot, Event, Order, StartPilot, SubmitTasks
+from .processes import descendants
+from .session import PilotSession
 
 __all__ = ["main"]
 
-_LOOK = 1.0  # seconds between two looks whether the program is still there
-_DRAIN = 4.0  # seconds for cancelled tasks to end
-_GATHER = 0.005  # seconds in which states gather to a batch
-_COLLECT = 3.0  # seconds for what was killed to be gone
-_CANCEL = 60.0  # seconds for the batch system to be told that a job is not wanted
-_LAST = 120.0  # seconds that this process may outlive the program
-_LAUNCHER = "rp.pmgr_launching"
+_PROGRAM_CHECK_S = 1.0  # between two checks whether the program is still there
+_OUTLIVE_PROGRAM_S = 120.0  # that this process may outlive the program
+_BATCH_S = 0.005  # in which events gather to a batch
+_LAST_BATCH_S = 2.0  # for the last events to be sent
+_REAP_S = 3.0  # for the processes that were killed to be gone
+_REAP_POLL_S = 0.01
 _SET_CHILD_SUBREAPER = 36  # of prctl
-_QUEUED = ("PMGR_ACTIVE_PENDING", "PMGR_ACTIVE")
+
+_Events = queue.SimpleQueue[Event | None]
 
 
 def main(descriptor: int, token: str) -> None:
-    """Serve until the other end closes, then end everything that was started."""
-    # The guard of this process looks for the token that this process was started with,
-    # because RADICAL-Pilot forks helpers, and these show the first environment.
+    """Serve until the other end closes; then end everything that was started."""
+    # RADICAL-Pilot forks helpers that show the environment of this process: the guard has
+    # to look for the token in it.
     guard().token = token
     guard().acquire()
     guard().start()
     _adopt_orphans()
-    parent = os.getppid()
-    link = Connection(descriptor)
-    out: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-    writer = threading.Thread(target=_write, args=(link, out), daemon=True)
+    program = os.getppid()
+    connection = Connection(descriptor)
+    events: _Events = queue.SimpleQueue()
+    writer = threading.Thread(target=_send_events, args=(connection, events), daemon=True)
     writer.start()
-    host = _Host(out)
-    threading.Thread(target=_see_to_the_end, args=(parent,), daemon=True).start()
+    session = PilotSession(events.put)
+    threading.Thread(target=_end_after_program, args=(program,), daemon=True).start()
     try:
-        _serve(link, host, parent)
-    except (EOFError, OSError):
-        host.stop(cancel=True)
+        _serve(connection, session, program)
+    except (EOFError, OSError):  # the program is gone
+        session.end()
     except BaseException:
-        traceback.print_exc()  # into host.log, whose end the errors quote
+        traceback.print_exc()  # into host.log, whose end errors quote
         raise
     finally:
-        out.put(None)
-        writer.join(2.0)
+        events.put(None)
+        writer.join(_LAST_BATCH_S)
         _end()
 
 
 def _end() -> None:
-    _end_helpers()
-    # This ends whatever still carries the token, and with it this process.
+    _kill_descendants()
+    # The guard kills whatever still carries the token, and so this process.
     guard().release()
     os._exit(0)
 
 
-def _see_to_the_end(parent: int) -> None:
-    """Without the program, this process goes soon, even if RADICAL-Pilot never returns."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK)
-    time.sleep(_LAST)
+def _end_after_program(program: int) -> None:
+    """End this process some time after the program, even if RADICAL-Pilot never returns."""
+    while os.getppid() == program:
+        time.sleep(_PROGRAM_CHECK_S)
+    time.sleep(_OUTLIVE_PROGRAM_S)
     _end()
 
 
-def _serve(link: Connection, host: _Host, parent: int) -> None:
+def _serve(connection: Connection, session: PilotSession, program: int) -> None:
+    """Obey orders until one of them is to close.
+
+    Raises:
+        EOFError, OSError: the program is gone.
+    """
     while True:
-        while not link.poll(_LOOK):
+        while not connection.poll(_PROGRAM_CHECK_S):
             # A fork of the program may hold the other end open.
-            if os.getppid() != parent:
+            if os.getppid() != program:
                 raise EOFError
-            _collect_tasks()
-        verb, *arguments = link.recv()
-        if verb == "close":
-            host.stop(*arguments)
-            return
-        getattr(host, verb)(*arguments)
+            _reap_tasks()
+        order: Order = connection.recv()
+        match order:
+            case StartPilot(description, is_queued):
+                session.start_pilot(description, is_queued)
+            case SubmitTasks(descriptions):
+                session.submit(descriptions)
+            case CancelTasks(uids):
+                session.cancel(uids)
+            case ClosePilot():
+                session.end()
+                return
 
 
-def _write(link: Connection, out: queue.SimpleQueue[tuple[Any, ...] | None]) -> None:
-    while True:
-        message = out.get()
-        if message is None:
-            return
-        batch = [message]
-        time.sleep(_GATHER)
-        last = False
-        while not out.empty():
-            message = out.get()
-            if message is None:
-                last = True
+def _send_events(connection: Connection, events: _Events) -> None:
+    """Send what comes, in batches, until None comes or the program is gone."""
+    while (event := events.get()) is not None:
+        batch = [event]
+        time.sleep(_BATCH_S)
+        is_last = False
+        while not events.empty():
+            event = events.get()
+            if event is None:
+                is_last = True
                 break
-            batch.append(message)
+            batch.append(event)
         try:
-            link.send(batch)
-        except OSError:  # the program is gone; the reading side sees it, too
+            connection.send(batch)
+        except OSError:  # the reading side sees it as well, and ends
             return
-        if last:
+        if is_last:
             return
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of helpers that lose theirs, to collect them in the end (Linux).
+    """Become the parent of descendants that lose theirs, so that they can be reaped (Linux).
 
-    In a container, there may be nobody else who does.
+    In a container nobody else may do that.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _collect_tasks() -> None:
-    """Collect what tasks left behind: they had sessions of their own.
+def _reap_tasks() -> None:
+    """Reap the zombies of tasks, which lead sessions of their own.
 
-    Helpers in this process's session are left to RADICAL-Pilot, which waits for them.
+    Helpers in the session of this process are left to RADICAL-Pilot, which waits for them.
     """
-    mine = os.getsid(0)
+    session = os.getsid(0)
     for pid in descendants(os.getpid()):
         with contextlib.suppress(OSError):
-            if os.getsid(pid) != mine and pid != guard().pid:
+            if os.getsid(pid) != session and pid != guard().pid:
                 os.waitpid(pid, os.WNOHANG)
 
 
-def _end_helpers() -> None:
-    """Kill all descendants but the guard, and collect them.
+def _kill_descendants() -> None:
+    """Kill and reap all descendants but the guard.
 
-    Not by the token: RADICAL-Pilot's helpers write their titles over their environment.
+    They are not found by the token, because RADICAL-Pilot's helpers write their titles over
+    their environment.
     """
-    deadline = time.monotonic() + _COLLECT
+    deadline = time.monotonic() + _REAP_S
     while time.monotonic() < deadline:
-        left = descendants(os.getpid()) - {guard().pid}
-        if not left:
+        alive = descendants(os.getpid()) - {guard().pid}
+        if not alive:
             return
-        for pid in left:
+        for pid in alive:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        time.sleep(0.01)
-
-
-class _Host:
-    """RADICAL-Pilot's session, managers and pilot."""
-
-    def __init__(self, out: queue.SimpleQueue[tuple[Any, ...] | None]) -> None:
-        self._out = out
-        self._session: Any = None
-        self._manager: Any = None
-        self._pilots: Any = None
-        self._pilot: Any = None
-        self._queued = False
-        self._lock = threading.Lock()
-        self._open: set[str] = set()
-        self._doomed: set[str] = set()
-        self._ready = False
-        self._active = False
-        self._rp: Any = None
-
-    def start(self, pilot: Mapping[str, Any], queued: bool) -> None:
-        """Import, session, pilot; says ``ready`` or ``failed``."""
-        self._queued = queued
-        try:
-            import radical.pilot as rp  # type: ignore[import-untyped]
-
-            self._rp = rp
-            known = sorted(rp.PilotDescription._schema)
-            wrong = [key for key in pilot if key not in known]
-            if wrong:
-                self._out.put(("refused", wrong, known))
-                return
-            self._out.put(("attributes", sorted(rp.TaskDescription._schema)))
-            self._session = rp.Session()
-            self._out.put(("session", self._session.uid))
-            self._pilots = rp.PilotManager(session=self._session)
-            self._manager = rp.TaskManager(session=self._session)
-            self._manager.register_callback(self._on_task)
-            self._pilots.register_callback(self._on_pilot)
-            self._pilot = self._pilots.submit_pilots(rp.PilotDescription(dict(pilot)))
-            self._manager.add_pilots(self._pilot)
-        except BaseException as exc:  # RADICAL-Pilot raises SystemExit and KeyboardInterrupt, too
-            self._out.put(("failed", f"{type(exc).__name__}: {exc}", traceback.format_exc()))
-
-    def submit(self, descriptions: Sequence[dict[str, Any]]) -> None:
-        uids = [description["uid"] for description in descriptions]
-        with self._lock:
-            self._open.update(uids)
-        try:
-            self._manager.submit_tasks(
-                [self._rp.TaskDescription(description) for description in descriptions]
-            )
-        except Exception as exc:
-            # One wrong description stops the batch before any of it is submitted.
-            if len(descriptions) > 1:
-                for description in descriptions:
-                    self.submit([description])
-                return
-            with self._lock:
-                self._open.difference_update(uids)
-            self._out.put(("states", [(uids[0], "REFUSED", None, f"{type(exc).__name__}: {exc}")]))
-
-    def cancel(self, uids: Sequence[str]) -> None:
-        with self._lock:
-            doomed = [uid for uid in uids if uid in self._open]
-            self._doomed.update(doomed)
-        if doomed:
-            self._manager.cancel_tasks(doomed)
-
-    def stop(self, cancel: bool) -> None:
-        """End the tasks, the pilot, the session: in bounded time."""
-        limit = time.monotonic() + _DRAIN
-        with self._lock:
-            left = list(self._open)
-        if cancel and left and self._active:
-            self.cancel(left)
-            while self._open and time.monotonic() < limit:
-                time.sleep(0.02)
-        if self._queued and self._pilot is not None:
-            self._cancel_job()
-
-    def _cancel_job(self) -> None:
-        """The batch system would keep the job; a local pilot ends with its token.
-
-        RADICAL-Pilot would wait until the batch system, which it asks twice a minute, says
-        that the job is gone.  Its launcher has told the batch system when it ends.
-        """
-        launchers = titled(_LAUNCHER, descendants(os.getpid()))
-        closer = threading.Thread(target=self._close, daemon=True)
-        closer.start()
-        deadline = time.monotonic() + _CANCEL
-        while launchers and closer.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.02)
-            launchers = titled(_LAUNCHER, launchers)
-
-    def _close(self) -> None:
-        self._pilots.kill_pilots(_timeout=0.1)
-        self._session.close()
-
-    def _on_task(self, task: Any, state: str) -> None:
-        """In a thread of RADICAL-Pilot's."""
-        uid = task.uid
-        if state in ("DONE", "FAILED", "CANCELED"):
-            with self._lock:
-                self._open.discard(uid)
-                self._doomed.discard(uid)
-            detail = ""
-            if state == "FAILED":
-                told = None if task.exit_code is None else task.stderr
-                detail = str(told or task.exception_detail or task.exception or task.stderr or "")
-            self._out.put(("states", [(uid, state, task.exit_code, detail)]))
-        elif state == "AGENT_EXECUTING":
-            with self._lock:
-                doomed = uid in self._doomed
-            if doomed:
-                # A cancellation that met the task between two of RADICAL-Pilot's
-                # components was lost.
-                self._manager.cancel_tasks([uid])
-            self._out.put(("states", [(uid, state, None, "")]))
-
-    def _on_pilot(self, pilot: Any, state: str) -> None:
-        if state in ("DONE", "FAILED", "CANCELED"):
-            self._out.put(("pilot", state, str(pilot.pilot_sandbox), str(pilot.log or "")))
-            return
-        self._active = self._active or state == "PMGR_ACTIVE"
-        if not self._ready and state in (_QUEUED if self._queued else _QUEUED[1:]):
-            self._ready = True
-            self._out.put(("ready", str(pilot.pilot_sandbox)))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+        time.sleep(_REAP_POLL_S)

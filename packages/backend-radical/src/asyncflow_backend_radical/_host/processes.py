@@ -1,4 +1,4 @@
-"""Who was started by whom, as Linux tells; elsewhere nobody is found."""
+"""Processes by their ancestors, environment and titles; found on Linux only."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["descendants", "helpers", "marked", "titled"]
+__all__ = ["carriers", "descendants", "helpers", "titled"]
 
 
-def marked(token: str) -> list[int]:
-    """Processes that carry *token* in their first environment."""
+def carriers(token: str) -> list[int]:
+    """Return the processes that were started with *token* in their environment."""
     mark = f"ASYNCFLOW_PROGRAM={token}".encode()
     return [pid for pid, folder in _all() if mark in _read(folder / "environ").split(b"\0")]
 
 
 def helpers(folder: Path) -> list[int]:
-    """Processes of RADICAL-Pilot that work in *folder*: their titles hide the environment."""
+    """Return the processes of RADICAL-Pilot that work in *folder*.
+
+    They write their titles over their environment, so that `carriers` misses them.
+    """
     found = []
     folder = folder.resolve()  # as the kernel names it
     for pid in titled("rp.", [pid for pid, _ in _all()]):
@@ -27,13 +30,13 @@ def helpers(folder: Path) -> list[int]:
 
 
 def titled(beginning: str, pids: Iterable[int]) -> list[int]:
-    """Those of *pids* that live and call themselves something with this *beginning*."""
+    """Return those of *pids* that are alive and have a title with this *beginning*."""
     start = beginning.encode()
     return [pid for pid in pids if _read(Path(f"/proc/{pid}/cmdline")).startswith(start)]
 
 
 def descendants(root: int) -> set[int]:
-    """Children of *root*, and theirs, dead ones that nobody has collected included."""
+    """Return the children of *root*, their children and so on, zombies included."""
     parents = {pid: _parent(_read(folder / "stat")) for pid, folder in _all()}
     found = {root}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
@@ -44,13 +47,13 @@ def descendants(root: int) -> set[int]:
 def _all() -> Iterator[tuple[int, Path]]:
     proc = Path("/proc")
     if proc.is_dir():
-        for entry in proc.iterdir():
-            if entry.name.isdigit():
-                yield int(entry.name), entry
+        for folder in proc.iterdir():
+            if folder.name.isdigit():
+                yield int(folder.name), folder
 
 
 def _parent(stat: bytes) -> int:
-    # The name, which may hold anything, is in parentheses.
+    # The second field is the name in parentheses, which may hold any character.
     fields = stat.rpartition(b")")[2].split()
     return int(fields[1]) if len(fields) > 1 else -1
 
@@ -58,5 +61,5 @@ def _parent(stat: bytes) -> int:
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
-    except OSError:  # it ended, or is somebody else's
+    except OSError:  # the process has ended, or belongs to somebody else
         return b""

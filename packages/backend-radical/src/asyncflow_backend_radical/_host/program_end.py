@@ -1,7 +1,8 @@
-"""The process that holds RADICAL-Pilot, as the program sees it."""
+"""The host process as the program sees it: its start, the messages to and from it, its end."""
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import secrets
@@ -14,32 +15,33 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from radical.asyncflow.worker import guard
+from radical.asyncflow.worker import guard, import_path
 
-from .processes import helpers, marked
+from .messages import ClosePilot, Event, Order
+from .processes import carriers, helpers
 
-__all__ = ["Host"]
+__all__ = ["HostProcess"]
 
-_START = """
+_PROGRAM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from asyncflow_backend_radical._host.main import main
 main(int(sys.argv[2]), sys.argv[3])
 """
-_SWEEPS = 3  # looks that find nobody, before we believe it
-_PAUSE = 0.02
-_TIDY = 0.3  # seconds that a pilot has to tidy up
+_KILL_S = 5.0  # for what the process started to be gone
+_KILL_POLL_S = 0.02
+_EMPTY_LOOKS = 3  # looks in a row that find nothing to kill, before it is believed
+_THREADS_END_S = 5.0
+_PILOT_TIDIES_UP_S = 0.3
 
-Message = tuple[Any, ...]
 
-
-class Host:
-    """A started process; messages go in by `send` and come out in a thread of its own.
+class HostProcess:
+    """A process that holds RADICAL-Pilot; every method may be called from any thread.
 
     Attributes:
-        log: what the process, and RADICAL-Pilot in it, printed.
+        log: the file with what the process, and RADICAL-Pilot in it, printed.
     """
 
     def __init__(
@@ -47,60 +49,62 @@ class Host:
         folder: Path,
         *,
         configs: Path | None,
-        outlives: bool,
-        receive: Callable[[list[Message]], None],
-        gone: Callable[[int], None],
+        has_job: bool,
+        on_events: Callable[[list[Event]], None],
+        on_exit: Callable[[int], None],
     ) -> None:
         """Start the process.
 
         Args:
             folder: where RADICAL-Pilot writes its session.
-            configs: what it takes for the user's configurations; None for the user's own.
-            outlives: it ends by itself after the program's death, because it has a job in
-                a queue to cancel; otherwise it is killed with the program.
-            receive: called with what came, in the reading thread.
-            gone: called with the exit code, last of all, in the reading thread.
+            configs: the folder of RADICAL-Pilot's user configurations; None for the user's own.
+            has_job: the process will have a job in a queue.  It then outlives a program
+                that dies, to cancel the job; otherwise it is killed with the program.
+            on_events: called with each batch of events, in a thread of this object.
+            on_exit: called with the exit code, last of all, in the same thread.
         """
-        self._receive = receive
-        self._gone = gone
+        self._on_events = on_events
+        self._on_exit = on_exit
         self._token = secrets.token_hex(16)
-        self._outlives = outlives
-        self._configs = configs
-        self._killing = threading.Lock()
-        self._killed = False
+        self._has_job = has_job
+        self._kill_lock = threading.Lock()
+        self._is_killed = False
         self.log = folder / "host.log"
-        self._link, theirs = Pipe()
+        self._connection, other_end = Pipe()
         try:
-            with theirs, self.log.open("ab") as log:
-                self._process = self._spawn(folder, theirs, log)
+            with other_end, self.log.open("ab") as log:
+                self._process = self._start(folder, configs, other_end, log)
         except BaseException:
-            self._link.close()
+            self._connection.close()
             raise
-        self._out: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, name="asyncflow-radical", daemon=True)
-        self._writer = threading.Thread(target=self._write, name="asyncflow-radical", daemon=True)
-        self._reader.start()
-        self._writer.start()
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=target, name="asyncflow-radical", daemon=True)
+            for target in (self._receive_events, self._send_orders)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def _spawn(self, folder: Path, theirs: Connection, log: Any) -> subprocess.Popen[bytes]:
-        import json
-
+    def _start(
+        self, folder: Path, configs: Path | None, other_end: Connection, log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
         guard().start()
-        path = [entry for entry in sys.path if isinstance(entry, str)]
         env = host_environment(self._token) | {"PWD": str(folder)}
-        if self._configs is not None:
-            env["RADICAL_CONFIG_USER_DIR"] = str(self._configs)
+        if configs is not None:
+            env["RADICAL_CONFIG_USER_DIR"] = str(configs)
+        descriptor = other_end.fileno()
+        path = json.dumps(import_path())
         process = subprocess.Popen(
-            [sys.executable, "-c", _START, json.dumps(path), str(theirs.fileno()), self._token],
+            [sys.executable, "-c", _PROGRAM, path, str(descriptor), self._token],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=folder,
             env=env,
-            pass_fds=(theirs.fileno(),),
+            pass_fds=(descriptor,),
             start_new_session=True,
         )
-        if not self._outlives:
+        if not self._has_job:
             try:
                 guard().watch(process.pid)
             except BaseException:
@@ -109,75 +113,75 @@ class Host:
                 raise
         return process
 
-    def send(self, *message: Any) -> None:
-        """Hand over a message; returns at once, from any thread."""
-        self._out.put(message)
+    def send(self, order: Order) -> None:
+        """Send *order*, without waiting for it to arrive."""
+        self._orders.put(order)
 
-    def close(self, cancel: bool, patience: float) -> bool:
-        """End the process and all that it started; False if it still does so by itself.
+    def close(self, limit_s: float) -> bool:
+        """Have the process end the pilot and itself; kill what is left after *limit_s* seconds.
 
-        That is so after *patience* seconds for one that has a job in a queue to cancel; any
-        other is killed then.
+        Returns:
+            False if the process is left alone, because it still has a job to cancel.
         """
-        self.send("close", cancel)
+        self.send(ClosePilot())
         try:
-            self._process.wait(patience)
+            self._process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            if self._outlives:
+            if self._has_job:
                 return False
         self.kill()
         return True
 
     def kill(self, *, gently: bool = False) -> None:
-        """End the process and all that it started, now; *gently*: a pilot may tidy up."""
-        with self._killing:
-            if self._killed:
+        """Kill the process and all that it started; *gently* lets a pilot tidy up first."""
+        with self._kill_lock:
+            if self._is_killed:
                 return
-            self._killed = True
+            self._is_killed = True
         if gently:
-            _ask(self._token, self._process.pid)
+            _terminate_children(self._token, self._process.pid)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        if not self._outlives:
+        if not self._has_job:
             guard().forget(self._process.pid)
-        _sweep(self._token, self.log.parent)
-        self._out.put(None)
-        current = threading.current_thread()
-        for thread in (self._reader, self._writer):
-            if thread is not current:
-                thread.join(5.0)
-        self._link.close()
+        _kill_all(self._token, self.log.parent)
+        self._orders.put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(_THREADS_END_S)
+        self._connection.close()
 
-    def _write(self) -> None:
-        while (message := self._out.get()) is not None:
+    def _send_orders(self) -> None:
+        while (order := self._orders.get()) is not None:
             try:
-                self._link.send(message)
+                self._connection.send(order)
             except OSError:
-                return  # the reading thread tells
+                return  # the process has ended, and the reading thread tells of it
 
-    def _read(self) -> None:
+    def _receive_events(self) -> None:
         pidfd = os.pidfd_open(self._process.pid)
         try:
             while True:
                 # A helper that RADICAL-Pilot forked may hold the other end open.
-                ready = wait([self._link, pidfd])
-                if self._link in ready:
+                ready = wait([self._connection, pidfd])
+                if self._connection in ready:
                     try:
-                        self._receive(self._link.recv())
+                        events = self._connection.recv()
                     except (EOFError, OSError):
                         break
+                    self._on_events(events)
                 elif pidfd in ready:
                     break
         finally:
             os.close(pidfd)
-        self._gone(self._process.wait())
+        self._on_exit(self._process.wait())
 
 
 def host_environment(token: str) -> dict[str, str]:
-    """This process's environment, as if the interpreter's virtual environment were active."""
+    """Return this process's environment as if its virtual environment were activated."""
     env = {**os.environ, "ASYNCFLOW_PROGRAM": token}
-    env.setdefault("RADICAL_PROFILE", "FALSE")  # ten processes less for each task
+    env.setdefault("RADICAL_PROFILE", "FALSE")  # saves ten processes for each task
     scripts = str(Path(sys.executable).parent)
     env["PATH"] = os.pathsep.join([scripts, env.get("PATH", os.defpath)])
     env.pop("PYTHONHOME", None)
@@ -188,27 +192,27 @@ def host_environment(token: str) -> dict[str, str]:
     return env
 
 
-def _ask(token: str, host: int) -> None:
-    """SIGTERM to what carries *token*, but the host itself.
+def _terminate_children(token: str, host: int) -> None:
+    """Send SIGTERM to what carries *token*, except to the host itself, and wait a moment.
 
-    A pilot that is only just starting runs the user's login scripts: some lock a file,
-    which a SIGKILL would leave for the next login shell to wait for.
+    A pilot that is starting runs the user's login scripts.  Some of these lock a file: after
+    a SIGKILL the next login shell would wait for that lock.
     """
-    for pid in marked(token):
+    for pid in carriers(token):
         if pid != host:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGTERM)
-    time.sleep(_TIDY)
+    time.sleep(_PILOT_TIDIES_UP_S)
 
 
-def _sweep(token: str, folder: Path) -> None:
-    """Kill what carries *token* in its environment, or helps in *folder*, until nobody does."""
-    clean = 0
-    deadline = time.monotonic() + 5.0
-    while clean < _SWEEPS and time.monotonic() < deadline:
-        found = [*marked(token), *helpers(folder)]
+def _kill_all(token: str, folder: Path) -> None:
+    """Kill what carries *token*, and the helpers in *folder*, until nothing is found."""
+    empty_looks = 0
+    deadline = time.monotonic() + _KILL_S
+    while empty_looks < _EMPTY_LOOKS and time.monotonic() < deadline:
+        found = [*carriers(token), *helpers(folder)]
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        clean = 0 if found else clean + 1
-        time.sleep(_PAUSE)
+        empty_looks = 0 if found else empty_looks + 1
+        time.sleep(_KILL_POLL_S)

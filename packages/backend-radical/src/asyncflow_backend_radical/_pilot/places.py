@@ -1,4 +1,4 @@
-"""Where files go: the run's folder, what the nodes see, what RADICAL-Pilot reads."""
+"""Where files go: the run's folder, the folder that nodes see, RADICAL-Pilot's configurations."""
 
 from __future__ import annotations
 
@@ -6,94 +6,120 @@ import itertools
 import json
 import os
 import shlex
+import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from radical.asyncflow.errors import ConfigurationError
 
-from .catalogue import find_resource, own_entries, user_folder
+from .catalogue import find_resource, user_folder, user_resources
 from .plan import PilotPlan
 
-__all__ = ["BESIDE", "path_of", "run_folder", "search_path", "shared_folder", "write_overlay"]
+__all__ = [
+    "make_run_folder",
+    "make_shared_folder",
+    "path_in_url",
+    "program_path",
+    "remove_folders",
+    "write_overlay",
+]
 
-BESIDE = "-radical"
+_BESIDE_SUFFIX = "-radical"
 
-_folders = itertools.count()
+_folder_numbers = itertools.count()
 
 
-def run_folder(work_dir: Path) -> Path:
-    """A new folder for one backend in the run's; or beside that, if it is a temporary one.
+def make_run_folder(work_dir: Path) -> Path:
+    """Make a folder for one backend in *work_dir*; beside it, if that is a temporary one.
 
-    That goes with the engine, and the logs of a failure must not go with it.
+    The engine removes a temporary one, and the logs of a failure must not go with it.
     """
-    if _temporary(work_dir):
-        work_dir = work_dir.with_name(work_dir.name + BESIDE)
-    folder = work_dir / f"radical_pilot.{next(_folders)}"
+    if _is_temporary(work_dir):
+        work_dir = work_dir.with_name(work_dir.name + _BESIDE_SUFFIX)
+    folder = work_dir / f"radical_pilot.{next(_folder_numbers)}"
     folder.mkdir(mode=0o700, parents=True)
     return folder
 
 
-def shared_folder(plan: PilotPlan, work_dir: Path, name: str) -> Path | None:
-    """A new folder for what program and nodes exchange; None if they share *work_dir*.
+def make_shared_folder(plan: PilotPlan, work_dir: Path, name: str) -> Path | None:
+    """Make a folder for what the program and the nodes exchange.
 
-    That is so on one machine, and where *work_dir* is on the file system that the
-    resource keeps its own files on.
+    Returns:
+        None if they both see *work_dir*: on one machine, and where *work_dir* is on the
+        file system on which the resource keeps its files.
 
     Raises:
-        ConfigurationError: the user wants his files on another file system.
+        ConfigurationError: *work_dir* was chosen by the user, and the nodes do not see it.
     """
-    if plan.local:
+    if plan.is_local:
         return None
     shared = Path(plan.shared)
     shared.mkdir(parents=True, exist_ok=True)
-    if not _temporary(work_dir):
+    if not _is_temporary(work_dir):
         if work_dir.stat().st_dev == shared.stat().st_dev:
             return None
         raise ConfigurationError(
             f"work_dir={str(work_dir)!r} is not on the file system of {str(shared)!r}, which the "
-            "nodes of the pilot share: choose a work_dir there, or a sandbox= of the backend on "
-            "that of the work_dir"
+            "nodes of the pilot share: choose a work_dir on that file system, or a sandbox= of the "
+            "backend on that of the work_dir"
         )
     folder = shared / f"asyncflow.{name}"
     folder.mkdir(mode=0o700)
     return folder
 
 
-def search_path() -> str:
-    """The program's PATH; what is installed beside the interpreter is found last."""
+def remove_folders(run_folder: Path, shared: Path | None, sandbox: str) -> None:
+    """Remove the files of a run, and of RADICAL-Pilot's session if its *sandbox* is known."""
+    if shared is not None:
+        shutil.rmtree(shared, ignore_errors=True)
+    shutil.rmtree(run_folder, ignore_errors=True)
+    if run_folder.parent.name.endswith(_BESIDE_SUFFIX):
+        with suppress(OSError):  # another backend keeps something there
+            run_folder.parent.rmdir()
+    if sandbox:
+        session = Path(sandbox).parent
+        shutil.rmtree(session, ignore_errors=True)
+        counters = session.parent / ".radical/utils" / session.name
+        shutil.rmtree(counters, ignore_errors=True)
+
+
+def program_path() -> str:
+    """Return the program's PATH, with the folder of the interpreter at its end."""
     scripts = str(Path(sys.executable).parent)
     return os.pathsep.join([os.environ.get("PATH", os.defpath), scripts])
 
 
 def write_overlay(plan: PilotPlan, folder: Path) -> Path:
-    """RADICAL-Pilot's user configurations, with the program's PATH for this machine's pilots.
+    """Write RADICAL-Pilot's user configurations, with the program's PATH for local pilots.
 
-    A pilot begins with a login shell, which forgets it: tasks would not find what they
-    find on other backends, nor RADICAL-Pilot an ``mpiexec`` in the virtual environment.
+    A pilot begins with a login shell, which sets a PATH of its own.  Tasks would not find
+    what they find on other backends, nor RADICAL-Pilot an ``mpiexec`` in the virtual
+    environment.
 
     Returns:
-        What ``RADICAL_CONFIG_USER_DIR`` has to be.
+        The value for ``RADICAL_CONFIG_USER_DIR``.
     """
     label = str(plan.description["resource"])
     site, _, name = label.partition(".")
     script = folder / "environment.sh"
-    script.write_text(f"export PATH={shlex.quote(search_path())}\n")
+    script.write_text(f"export PATH={shlex.quote(program_path())}\n")
     configs = folder / "config" / ".radical" / "pilot" / "configs"
     configs.mkdir(parents=True)
-    own = configs / f"resource_{site}.json"
-    theirs = user_folder()
-    _link_all(theirs.parents[1], configs.parents[1], but="pilot")
-    _link_all(theirs.parent, configs.parent, but="configs")
-    _link_all(theirs, configs, but=own.name)
-    entries = own_entries(site)
+    file = configs / f"resource_{site}.json"
+    users = user_folder()
+    _link_all(users.parents[1], configs.parents[1], but="pilot")
+    _link_all(users.parent, configs.parent, but="configs")
+    _link_all(users, configs, but=file.name)
+    resources = user_resources(site)
     methods = dict(find_resource(label).get("launch_methods") or {})
     for method in plan.launchers:
         before = methods.get(method, {}).get("pre_exec_cached") or []
         line = f". {shlex.quote(str(script))}"
         methods[method] = {**methods.get(method, {}), "pre_exec_cached": [*before, line]}
-    entries.setdefault(name, {})["launch_methods"] = methods
-    own.write_text(json.dumps(entries))
+    resources.setdefault(name, {})["launch_methods"] = methods
+    file.write_text(json.dumps(resources))
     return folder / "config"
 
 
@@ -104,11 +130,11 @@ def _link_all(source: Path, target: Path, *, but: str) -> None:
                 (target / path.name).symlink_to(path)
 
 
-def path_of(url: str) -> str:
-    """The path of a ``file://host/path`` URL."""
+def path_in_url(url: str) -> str:
+    """Return the path of a ``file://host/path`` URL; *url* itself, if it is none."""
     rest = url.partition("://")[2]
     return "/" + rest.partition("/")[2] if rest else url
 
 
-def _temporary(folder: Path) -> bool:
+def _is_temporary(folder: Path) -> bool:
     return folder.parent == Path(tempfile.gettempdir()).absolute()

@@ -1,4 +1,4 @@
-"""One executable task: where its output is, and what its end becomes."""
+"""One executable task: its files, and the report of its end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from radical.asyncflow.backend import (
 )
 from radical.asyncflow.errors import ConfigurationError, TaskError
 
-from .script import exit_code, no_folder
-from .services import Watch
-from .submission import gather, parts, read_text
+from .._host.messages import TaskChange, TaskStage
+from .output import join_ranks, rank_files, read_text
+from .script import bad_folder_mark, has_begun, shell_script, signed_exit_code
+from .services import InfoSearch
+from .submission import describe
 
 __all__ = ["Executable"]
 
@@ -28,9 +30,11 @@ class Executable:
     """One attempt at an executable task.
 
     Attributes:
-        claimed: the file that it makes when it begins.
-        running: RADICAL-Pilot said so.
-        up: it is a service that was reported, and runs on.
+        uid: RADICAL-Pilot's name of it.
+        mark: its start mark, see `script`.
+        info_search: how to see that a service is up, until it is.
+        is_running: RADICAL-Pilot said so.
+        is_up: it is a service that was reported DONE and runs on.
     """
 
     request: TaskRequest
@@ -38,15 +42,11 @@ class Executable:
     stdout: Path
     stderr: Path
     stdin: Path | None
-    claimed: Path
-    watch: Watch | None = None
-    running: bool = False
-    cancelled: bool = False
-    up: bool = False
-
-    @property
-    def ids(self) -> tuple[int, int]:
-        return self.request.task_id, self.request.attempt
+    mark: Path
+    info_search: InfoSearch | None = None
+    is_running: bool = False
+    is_cancelled: bool = False
+    is_up: bool = False
 
     @property
     def name(self) -> str:
@@ -57,42 +57,78 @@ class Executable:
         return self.request.spec.resources.ranks
 
     @property
-    def watched(self) -> Path:
-        """The stream that tells of a service; of several ranks, the first one's."""
-        assert self.watch is not None
-        path = self.stdout if self.watch.stream == "stdout" else self.stderr
-        return path if self.ranks == 1 else parts(path, self.ranks)[0]
+    def awaits_info(self) -> bool:
+        """Whether it is a service that runs and is not up yet, as far as its output says."""
+        return self.info_search is not None and self.is_running
 
-    def outcome(self, state: str, code: int | None, detail: str, keep: Path) -> Report:
-        """The report of its end; what is too long for memory is moved into *keep*."""
-        if self.cancelled:
-            return Report(*self.ids, TaskState.CANCELLED)
-        if state == "REFUSED":
-            return Report(*self.ids, TaskState.FAILED, ConfigurationError(detail))
-        error: Exception | None = None
+    def description(self) -> dict[str, object]:
+        """Return its attributes of `radical.pilot.TaskDescription`."""
+        command, spec = self.request.command, self.request.spec
+        assert isinstance(command, Command)
+        script = shell_script(
+            command,
+            ranks=self.ranks,
+            stdin=self.stdin,
+            stdout=self.stdout,
+            stderr=self.stderr,
+            mark=self.mark,
+        )
+        return describe(self.uid, spec.name, script, spec.resources, spec.description)
+
+    def find_info(self) -> str | None:
+        """Return the service's info once it has written it; of several ranks, the first has to."""
+        assert self.info_search is not None
+        stream = self.stdout if self.info_search.stream == "stdout" else self.stderr
+        return self.info_search.search(rank_files(stream, self.ranks)[0])
+
+    def report(self, state: TaskState, value: object = None) -> Report:
+        """Return a report about this attempt."""
+        return Report(self.request.task_id, self.request.attempt, state, value)
+
+    def outcome(self, change: TaskChange, keep: Path) -> Report:
+        """Return the report of the end that *change* tells of.
+
+        Output that is too long for memory is moved into *keep*.
+        """
+        if self.is_cancelled:
+            return self.report(TaskState.CANCELLED)
+        try:
+            error = self._error(change)
+            if error is not None:
+                return self.report(TaskState.FAILED, error)
+            return self.report(TaskState.DONE, self._result(change.exit_code, keep))
+        except OSError as exc:  # the output cannot be read, or not be moved
+            return self.report(TaskState.FAILED, exc)
+
+    def _error(self, change: TaskChange) -> Exception | None:
+        """Return why the command did not run, or why a service that ended has failed."""
+        code, detail = change.exit_code, change.detail
+        if change.stage is TaskStage.REFUSED:
+            return ConfigurationError(detail)
+        if code is not None and code and not has_begun(self.mark):
+            detail = f"exit code {code} before its command began: {detail}"
+            code = None
         if code is None:
-            reason = detail or f"RADICAL-Pilot ended it in state {state}"
-            error = TaskError(f"task {self.name!r} did not run: {reason}")
-        elif no_folder(self.claimed).exists():
-            error = self._folder_error()
-        elif self.request.spec.service and not code:
-            error = TaskError(f"service {self.name!r} ended (exit code 0) before it was up")
-        if error is not None:
-            return Report(*self.ids, TaskState.FAILED, error)
-        for path in (self.stdout, self.stderr):
-            gather(path, self.ranks)
+            reason = detail or f"RADICAL-Pilot ended it in state {change.stage}"
+            return TaskError(f"task {self.name!r} did not run: {reason}")
+        if bad_folder_mark(self.mark).exists():
+            return self._folder_error()
+        if self.request.spec.service and code == 0:
+            return TaskError(f"service {self.name!r} ended (exit code 0) before it was up")
+        return None
+
+    def _result(self, code: int | None, keep: Path) -> ExecutableResult:
+        streams = (self.stdout, self.stderr)
+        for stream in streams:
+            join_ranks(stream, self.ranks)
         if self.request.spec.capture_stdio:
-            result = ExecutableResult(exit_code(code), str(self.stdout), str(self.stderr))
+            stdout, stderr = map(str, streams)
         else:
-            result = ExecutableResult(
-                exit_code(code),
-                read_text(self.stdout, keep),
-                read_text(self.stderr, keep),
-            )
-        return Report(*self.ids, TaskState.DONE, result)
+            stdout, stderr = (read_text(stream, keep) for stream in streams)
+        return ExecutableResult(signed_exit_code(code), stdout, stderr)
 
     def _folder_error(self) -> OSError:
-        """What keeps a command from its working folder, as on every backend."""
+        """Return what keeps the command from its working folder, as every backend does."""
         command = self.request.command
         assert isinstance(command, Command)
         assert command.cwd is not None
@@ -100,15 +136,20 @@ class Executable:
         missing = errno.ENOTDIR if folder.exists() else errno.ENOENT
         number = errno.EACCES if folder.is_dir() else missing
         reason = f"{os.strerror(number)}: working directory of {self.name!r}"
-        return OSError(number, reason, str(command.cwd))  # of the class for this number
+        return OSError(number, reason, str(command.cwd))  # Python picks the class by the number
 
-    def leftovers(self) -> list[Path]:
-        """Files that nobody wants any more."""
+    def remove_files(self) -> None:
+        """Remove the files that nobody wants any more.
+
+        The start mark stays, because RADICAL-Pilot may start a task that it called CANCELED.
+        """
         streams = (self.stdout, self.stderr)
-        files = [no_folder(self.claimed)]
-        files += [part for path in streams for part in parts(path, self.ranks) if self.ranks > 1]
+        files = [bad_folder_mark(self.mark)]
+        if self.ranks > 1:
+            files += [file for stream in streams for file in rank_files(stream, self.ranks)]
         if not self.request.spec.capture_stdio:
             files += streams
         if self.stdin is not None:
             files.append(self.stdin)
-        return files
+        for file in files:
+            file.unlink(missing_ok=True)

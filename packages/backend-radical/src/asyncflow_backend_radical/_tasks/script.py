@@ -1,90 +1,99 @@
-"""A command as the piece of shell script that RADICAL-Pilot executes for each rank.
+"""A command as the shell script that RADICAL-Pilot executes for each rank.
 
-RADICAL-Pilot writes a task's ``executable`` into its script as it is, but puts arguments
+RADICAL-Pilot writes a task's ``executable`` into its own script as it is, but arguments
 and environment between double quotes, where the shell still expands ``$`` and the like.
-So all of a command goes into ``executable``, quoted here.
+So the whole command goes into ``executable``, quoted here.
 
-A script begins with its claim: a file that either the task makes, and then it has begun,
-or the program, and then it never will.  Whatever RADICAL-Pilot does with a task that was
-cancelled or whose pilot was lost, it runs once.
+A script first makes its *start mark*, a file.  If the program has made it before, to
+withdraw the task, the script ends at once.  So a task that was cancelled, or whose pilot
+was lost, begins at most once, whatever RADICAL-Pilot does with it.
 """
 
 from __future__ import annotations
 
 import shlex
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from radical.asyncflow.backend import Command
 
-__all__ = ["begun", "claim", "exit_code", "no_folder", "script"]
+__all__ = ["bad_folder_mark", "has_begun", "shell_script", "signed_exit_code", "withdraw"]
 
 _WITHDRAWN = "withdrawn"
 _SIGNALS = frozenset(int(number) for number in signal.Signals)
 
 
-def script(
-    command: Command, *, ranks: int, stdin: Path | None, stdout: Path, stderr: Path, claimed: Path
+def shell_script(
+    command: Command, *, ranks: int, stdin: Path | None, stdout: Path, stderr: Path, mark: Path
 ) -> str:
-    """The script for *command*; it ends at once if the program made *claimed* first.
+    """Return the script that runs *command*, unless its start mark is there.
 
-    Of several ranks, each writes to files of its own: ``stdout.0``, ``stdout.1``.
+    Args:
+        stdout, stderr: what to write to.  Each of several ranks writes to files of its
+            own: ``stdout.0``, ``stdout.1``.
+        mark: the start mark.
     """
-    file = _quote(claimed)
-    if ranks == 1:  # without a process more
-        steps = [f"set -C; printf '' 2> /dev/null > {file} || exit 143"]
-    else:
-        steps = [f'ln -s run {file} 2> /dev/null || test "$(readlink {file})" = run || exit 143']
-    if command.cwd is not None:
-        mark = _quote(no_folder(claimed))
-        steps.append(f"cd {_quote(command.cwd)} || {{ : > {mark}; exit 1; }}")
-    for key, value in (command.env or {}).items():
-        # By env, because a name need not be one that a shell could export.
-        steps.append(f"unset {key}" if value is None and key.isidentifier() else "")
-    words = ["exec"]
-    env = [f"{key}={value}" for key, value in (command.env or {}).items() if value is not None]
-    odd = [key for key, value in (command.env or {}).items() if value is None]
-    odd = [key for key in odd if not key.isidentifier()]
-    if env or odd:
-        words += ["env", *(part for key in odd for part in ("-u", shlex.quote(key)))]
-        words += map(shlex.quote, env)
-    if isinstance(command.args, str):
-        # A line that begins with "-" would be an option of the shell.
-        line = f" {command.args}" if command.args[0] in "-+" else command.args
-        words += ["/bin/sh", "-c", shlex.quote(line)]
-    else:
-        words += map(shlex.quote, command.args)
-    steps.append(" ".join(words))
-    body = "\n".join(step for step in steps if step)
+    body = "\n".join([_make_mark(mark, ranks), *_enter_folder(command, mark), *_run(command)])
     source = _quote(stdin) if stdin is not None else "/dev/null"
     rank = "" if ranks == 1 else '."$RP_RANK"'
     return f"(\n{body}\n) < {source} >> {_quote(stdout)}{rank} 2>> {_quote(stderr)}{rank}"
 
 
-def no_folder(claimed: Path) -> Path:
-    """The file that is there if a task could not begin in its working folder."""
-    return claimed.with_name(f"{claimed.name}.cwd")
+def _make_mark(mark: Path, ranks: int) -> str:
+    """Return the line that makes the start mark, or ends the script if the program made it."""
+    file = _quote(mark)
+    if ranks == 1:  # costs no further process
+        return f"set -C; printf '' 2> /dev/null > {file} || exit 143"
+    return f'ln -s run {file} 2> /dev/null || test "$(readlink {file})" = run || exit 143'
 
 
-def claim(claimed: Path) -> bool:
-    """Keep a task from ever beginning; False if it has begun."""
+def _enter_folder(command: Command, mark: Path) -> Iterator[str]:
+    if command.cwd is not None:
+        failed = _quote(bad_folder_mark(mark))
+        yield f"cd {_quote(command.cwd)} || {{ : > {failed}; exit 1; }}"
+
+
+def _run(command: Command) -> Iterator[str]:
+    """Return the lines that set the environment and run the command."""
+    env = command.env or {}
+    unset = [key for key, value in env.items() if value is None]
+    yield from (f"unset {key}" for key in unset if key.isidentifier())
+    # `env` sets and unsets names that a shell cannot, because they are no identifiers.
+    changes = [word for key in unset if not key.isidentifier() for word in ("-u", key)]
+    changes += [f"{key}={value}" for key, value in env.items() if value is not None]
+    words = ["exec", *(["env", *map(shlex.quote, changes)] if changes else [])]
+    if isinstance(command.args, str):
+        # The shell would take a line that begins with a sign for an option.
+        line = f" {command.args}" if command.args[0] in "-+" else command.args
+        words += ["/bin/sh", "-c", shlex.quote(line)]
+    else:
+        words += map(shlex.quote, command.args)
+    yield " ".join(words)
+
+
+def bad_folder_mark(mark: Path) -> Path:
+    """Return the file that a task makes if it cannot enter its working folder."""
+    return mark.with_name(f"{mark.name}.cwd")
+
+
+def withdraw(mark: Path) -> bool:
+    """Keep a task from ever beginning; return False if it has begun."""
     try:
-        # Not even a shell that may overwrite nothing can write through it.
-        claimed.symlink_to(_WITHDRAWN)
+        # A link to nowhere: a shell with `set -C` does not write through it either.
+        mark.symlink_to(_WITHDRAWN)
     except FileExistsError:
         return False
     return True
 
 
-def begun(claimed: Path) -> bool:
-    """Whether a task has begun; if not, it never will."""
-    return not claim(claimed) and not (
-        claimed.is_symlink() and claimed.readlink() == Path(_WITHDRAWN)
-    )
+def has_begun(mark: Path) -> bool:
+    """Return whether a task has begun; if it has not, withdraw it."""
+    return not withdraw(mark) and not (mark.is_symlink() and mark.readlink() == Path(_WITHDRAWN))
 
 
-def exit_code(code: int | None) -> int:
-    """What a shell calls 128+N is -N, if N is a signal."""
+def signed_exit_code(code: int | None) -> int:
+    """Return an exit code, with -N for a shell's 128+N if N is a signal; -1 for none."""
     if code is None:
         return -1
     return 128 - code if code - 128 in _SIGNALS else code

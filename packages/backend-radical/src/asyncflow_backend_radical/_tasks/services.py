@@ -1,4 +1,4 @@
-"""When a service is up, and what it says of itself then."""
+"""When a service is up, and the text that it gives as its result then."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ from pathlib import Path
 from radical.asyncflow.backend import TaskSpec
 from radical.asyncflow.errors import UnsupportedOptionError
 
-__all__ = ["Watch", "watch_of"]
+__all__ = ["InfoSearch", "info_search"]
 
 _STREAMS = ("stdout", "stderr")
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
-class Watch:
-    """Looks for a pattern in a stream of a service.
+class InfoSearch:
+    """A search for a pattern in what a service writes.
 
-    As RADICAL-Pilot does: line by line, and what the last group of the pattern matched
-    is the service's info, or all that matched where it has no group.  RADICAL-Pilot's own
-    services are not used: an agent takes no other task until a service is up, and never
-    again if that ends before, even if it is cancelled.
+    It goes line by line, as RADICAL-Pilot does.  What the last group of the pattern matches
+    is the service's info; without a group, it is all that matches.  RADICAL-Pilot's own
+    services are not used: an agent takes no other task until its service is up, and if that
+    ends or is cancelled before, it never takes one again.
+
+    Attributes:
+        stream: ``"stdout"`` or ``"stderr"``.
     """
 
     def __init__(self, stream: str, pattern: re.Pattern[str]) -> None:
         self.stream = stream
         self._pattern = pattern
-        self._place = 0
-        self._rest = b""
+        self._offset = 0
+        self._unfinished_line = b""
 
-    def look(self, path: Path) -> str | None:
-        """The info, once it is in the file at *path*."""
+    def search(self, file: Path) -> str | None:
+        """Return the info if what was written to *file* since the last call has it."""
         try:
-            with path.open("rb") as file:
-                file.seek(self._place)
-                block = file.read(_BLOCK)
+            with file.open("rb") as stream:
+                stream.seek(self._offset)
+                block = stream.read(_BLOCK_BYTES)
         except FileNotFoundError:
             return None
-        self._place += len(block)
-        *lines, self._rest = (self._rest + block).split(b"\n")
+        self._offset += len(block)
+        *lines, self._unfinished_line = (self._unfinished_line + block).split(b"\n")
         for line in lines:
             match = self._pattern.search(line.decode("utf-8", "replace"))
             if match is not None:
@@ -46,11 +49,11 @@ class Watch:
         return None
 
 
-def watch_of(spec: TaskSpec) -> Watch | None:
-    """How to see that the service *spec* is up; None if that is when it runs.
+def info_search(spec: TaskSpec) -> InfoSearch | None:
+    """Return the search that the service *spec* asks for; None if it is up when it runs.
 
     Raises:
-        UnsupportedOptionError: ``info_pattern`` is none.
+        UnsupportedOptionError: its ``info_pattern`` is not one.
     """
     given = spec.description.get("info_pattern")
     if given is None:
@@ -59,11 +62,11 @@ def watch_of(spec: TaskSpec) -> Watch | None:
     if stream not in _STREAMS or not colon:
         raise UnsupportedOptionError(
             f"task {spec.name!r}: info_pattern must be 'stdout:REGULAR EXPRESSION' or "
-            f"'stderr:...', not {given!r}"
+            f"'stderr:REGULAR EXPRESSION', not {given!r}"
         )
     try:
-        return Watch(stream, re.compile(pattern))
+        return InfoSearch(stream, re.compile(pattern))
     except re.error as exc:
         raise UnsupportedOptionError(
-            f"task {spec.name!r}: info_pattern is no regular expression: {exc}"
+            f"task {spec.name!r}: the regular expression in info_pattern is wrong: {exc}"
         ) from exc

@@ -1,25 +1,20 @@
-"""From a task's request to the attributes of `radical.pilot.TaskDescription`."""
+"""From a task to the attributes of `radical.pilot.TaskDescription`, and whether it can run."""
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 import shutil
 from collections.abc import Collection, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from radical.asyncflow._text import closest
-from radical.asyncflow.backend import Resources, TaskSpec
+from radical.asyncflow.backend import Resources, TaskKind, TaskSpec
+from radical.asyncflow.config import closest
 from radical.asyncflow.errors import ResourceError, UnsupportedOptionError
-from radical.asyncflow.model import TaskKind
-from radical.asyncflow.worker import Output
 
-from .._pilot.places import search_path
+from .._pilot.places import program_path
 from .._pilot.plan import PilotPlan
-from .services import watch_of
+from .services import info_search
 
 __all__ = [
     "check_description",
@@ -27,18 +22,15 @@ __all__ = [
     "check_resources",
     "describe",
     "file_stem",
-    "gather",
-    "parts",
-    "read_text",
 ]
 
 _MEGABYTE = 2**20
-_LIMIT = 16 * _MEGABYTE
-_LAUNCHERS = {"MPIEXEC": "mpiexec", "MPIRUN": "mpirun"}
+_LONGEST_STEM = 80  # characters
+_LAUNCHER_PROGRAMS = {"MPIEXEC": "mpiexec", "MPIRUN": "mpirun"}
 _RAPTOR = "functions have workers of the backend's own; use a function task"
-_OWN = {
+_INSTEAD = {
     "uid": "the backend names the tasks",
-    "mode": "the kind of task says it",
+    "mode": "the kind of the task decides it",
     "executable": "the command is what the task's body returns",
     "arguments": "the command is what the task's body returns",
     "command": "the command is what the task's body returns",
@@ -46,7 +38,7 @@ _OWN = {
     "stdout": "use capture_stdio=True",
     "stderr": "use capture_stdio=True",
     "timeout": "use timeout=",
-    "startup_timeout": "use timeout=, which counts for a service until it is up",
+    "startup_timeout": "use timeout=, which for a service counts until it is up",
     "cores_per_rank": "use resources={'cores': ...}",
     "gpus_per_rank": "use resources={'gpus': ...}",
     "mem_per_rank": "use resources={'memory': ...}",
@@ -70,11 +62,15 @@ _OWN = {
 
 
 def check_description(spec: TaskSpec, known: Collection[str]) -> None:
-    """Raise UnsupportedOptionError unless *known* holds every key and none is the backend's."""
+    """Check the ``task_description`` of *spec*, of which RADICAL-Pilot knows the keys *known*.
+
+    Raises:
+        UnsupportedOptionError: names every key that is unknown or the backend's own.
+    """
     problems = []
     for key in spec.description:
-        if key in _OWN:
-            problems.append(f"{key!r} is not for task_description: {_OWN[key]}")
+        if key in _INSTEAD:
+            problems.append(f"{key!r} is not for task_description: {_INSTEAD[key]}")
         elif key not in known:
             problems.append(
                 f"radical.pilot.TaskDescription has no attribute {key!r}{closest(key, known)}"
@@ -83,26 +79,27 @@ def check_description(spec: TaskSpec, known: Collection[str]) -> None:
         problems.append("'info_pattern' is for a task with service=True")
     if problems:
         raise UnsupportedOptionError(f"task {spec.name!r}: {'; '.join(problems)}")
-    watch_of(spec)
+    info_search(spec)
 
 
 def check_kind(spec: TaskSpec, plan: PilotPlan, backend: str) -> None:
-    """Raise UnsupportedOptionError if the pilot has no way to start *spec*."""
+    """Raise UnsupportedOptionError if the pilot of *plan* has no way to start *spec*."""
     if spec.kind is TaskKind.FUNCTION:
         if spec.service:
             raise UnsupportedOptionError(
-                f"task {spec.name!r}: a service is an executable task on backend {backend!r}"
+                f"task {spec.name!r}: on backend {backend!r} a service is an executable task"
             )
         if spec.resources.ranks > 1:
             raise UnsupportedOptionError(
-                f"task {spec.name!r}: a function runs in one rank on backend {backend!r}; "
-                "make it an executable task to start MPI ranks"
+                f"task {spec.name!r}: on backend {backend!r} a function runs in one rank; make it "
+                "an executable task to start MPI ranks"
             )
-    if spec.resources.ranks > 1 and plan.local:
-        # RADICAL-Pilot would fail it, or let it wait for ever.
-        names = [_LAUNCHERS[name] for name in plan.launchers if name in _LAUNCHERS]
-        if not any(shutil.which(name, path=search_path()) for name in names):
-            wanted = " or ".join(names) or "a launcher, which its configuration does not name"
+    if spec.resources.ranks > 1 and plan.is_local:
+        # RADICAL-Pilot would let the task fail, or wait for ever.
+        known = _LAUNCHER_PROGRAMS
+        programs = [known[name] for name in plan.launchers if name in known]
+        if not any(shutil.which(program, path=program_path()) for program in programs):
+            wanted = " or ".join(programs) or "a launcher, which its configuration does not name"
             raise UnsupportedOptionError(
                 f"task {spec.name!r}: ranks={spec.resources.ranks} needs {wanted} on the PATH of "
                 f"backend {backend!r}; install an MPI (pip install mpich)"
@@ -110,7 +107,7 @@ def check_kind(spec: TaskSpec, plan: PilotPlan, backend: str) -> None:
 
 
 def check_resources(spec: TaskSpec, plan: PilotPlan) -> None:
-    """Raise ResourceError if the pilot can never have what *spec* asks for."""
+    """Raise ResourceError if the pilot of *plan* can never have what *spec* asks for."""
     asked = spec.resources
     node = "one node"
     limits = (
@@ -132,7 +129,7 @@ def check_resources(spec: TaskSpec, plan: PilotPlan) -> None:
 def describe(
     uid: str, name: str, script: str, resources: Resources, more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The attributes; *more* is the user's own ``task_description``."""
+    """Return the attributes of a task; *more* is the user's own ``task_description``."""
     description: dict[str, Any] = {
         **{key: value for key, value in more.items() if key != "info_pattern"},
         "uid": uid,
@@ -149,40 +146,5 @@ def describe(
 
 
 def file_stem(name: str) -> str:
-    """*name* as part of a file's name, and safe between a shell's double quotes."""
-    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:80] or "task"
-
-
-def gather(path: Path, ranks: int) -> None:
-    """Make one file of those that the ranks wrote, in their order."""
-    if ranks == 1:
-        path.touch()
-        return
-    with path.open("ab") as whole:
-        for part in parts(path, ranks):
-            with suppress(FileNotFoundError), part.open("rb") as file:
-                shutil.copyfileobj(file, whole)
-
-
-def parts(path: Path, ranks: int) -> list[Path]:
-    """The files of the ranks that share the stream *path*."""
-    return [path.with_name(f"{path.name}.{rank}") for rank in range(ranks)]
-
-
-def read_text(path: Path, keep: Path) -> str:
-    """What a stream's file holds, decoded with replacement.
-
-    A file of more than 16 MB is moved into the folder *keep*, and only its beginning read.
-    """
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        return ""
-    if size <= _LIMIT:
-        return path.read_bytes().decode("utf-8", "replace")
-    kept = keep / path.name
-    shutil.move(path, kept)
-    with kept.open("rb") as file:
-        # A character that the limit cuts in two is left out.
-        head = codecs.getincrementaldecoder("utf-8")("replace").decode(file.read(_LIMIT))
-    return Output(head, kept, size, truncated=True)
+    """Return *name* as part of a file's name that is safe between a shell's double quotes."""
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:_LONGEST_STEM] or "task"

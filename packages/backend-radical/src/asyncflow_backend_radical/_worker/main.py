@@ -1,9 +1,4 @@
-"""What runs on the pilot for functions: take one from the bag, run it, leave its result.
-
-A bag is a folder on a shared file system.  Whoever renames ``ready/N`` has task N: a
-worker to ``claimed/N@WORKER``, the program to take it back.  So a task runs once, the
-program sees which worker died with which task, and no connection is needed.
-"""
+"""The main loop of a worker: take a function from the exchange, run it, write its answer."""
 
 from __future__ import annotations
 
@@ -12,90 +7,64 @@ import pickle
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
-from radical.asyncflow.worker import Failure, TaskContext, call, close_loop, unsendable
+from radical.asyncflow.worker import TaskContext, answer_pickled, close_loop, visible_gpus
 
-__all__ = ["FAILURE", "VALUE", "main"]
+from .exchange import Exchange
 
-VALUE, FAILURE = range(2)
-"""What a result's file holds: the value, or a `Failure`."""
-_NAP = 0.002
-_LONGEST_NAP = 0.05
+__all__ = ["main"]
+
+_SHORTEST_POLL_S = 0.002
+_LONGEST_POLL_S = 0.05
 
 
-def main(bag: str, name: str, linger: float) -> None:
-    """Serve until the bag is empty, and has been for *linger* seconds or the cores are wanted."""
-    folder = Path(bag)
-    wanted = folder / "wanted"
-    ready, claimed, results = (folder / part for part in ("ready", "claimed", "results"))
+def main(folder: str, worker: str, idle_limit_s: float) -> None:
+    """Run the functions that arrive in *folder*, as the worker named *worker*.
+
+    Return when there has been no function for *idle_limit_s* seconds; earlier, if there is
+    none and other tasks want the cores.
+    """
+    exchange = Exchange(Path(folder))
     process = os.getpid()
     idle_since = time.monotonic()
-    nap = _NAP
-    # A worker goes through what it saw before it looks again: listing costs a server's time.
-    seen: list[str] = []
+    poll_s = _SHORTEST_POLL_S
+    # One listing serves until all that it showed is taken: it costs the file server time.
+    listed: list[str] = []
     try:
-        while time.monotonic() - idle_since < linger:
-            if not seen:
-                seen = sorted(os.listdir(ready), key=int, reverse=True)  # noqa: PTH208
-            if not seen:
-                if wanted.exists():
+        while time.monotonic() - idle_since < idle_limit_s:
+            if not listed:
+                listed = sorted(os.listdir(exchange.ready), key=int, reverse=True)  # noqa: PTH208
+            if not listed:
+                if exchange.cores_wanted.exists():
                     return
-                time.sleep(nap)
-                nap = min(2 * nap, _LONGEST_NAP)
+                time.sleep(poll_s)
+                poll_s = min(2 * poll_s, _LONGEST_POLL_S)
                 continue
-            number = seen.pop()
-            mine = claimed / f"{number}@{name}"
+            number = listed.pop()
+            claim = exchange.claim(number, worker)
             try:
-                (ready / number).rename(mine)
+                (exchange.ready / number).rename(claim)
             except FileNotFoundError:
-                # Others are at the same list: theirs are at its end, as mine are.
-                seen = []
+                # Other workers go through the same list, so the rest of it is outdated too.
+                listed = []
                 continue
-            code, content = _run(mine.read_bytes())
+            answer = _run(claim.read_bytes())
             if os.getpid() != process:
-                os._exit(0)  # a fork that the task left behind; its parent answers
-            part = results / f"{number}.part"
-            part.write_bytes(bytes([code]) + content)
-            part.rename(results / number)
-            mine.unlink()
+                os._exit(0)  # the task forked, and this is the child; its parent answers
+            part = exchange.results / f"{number}.part"
+            part.write_bytes(answer)
+            part.rename(exchange.results / number)
+            claim.unlink()
             idle_since = time.monotonic()
-            nap = _NAP
+            poll_s = _SHORTEST_POLL_S
     finally:
         close_loop()
 
 
-def _run(content: bytes) -> tuple[int, bytes]:
-    """Run one task, whatever it is made of."""
-    name, task_id, attempt, path, code, values = pickle.loads(content)
+def _run(task: bytes) -> bytes:
+    """Run the pickled *task*; return the code of its answer as one byte, and the body."""
+    name, task_id, attempt, path, function, arguments = pickle.loads(task)
     sys.path[:] = path
-    what = "function"
-    try:
-        function = pickle.loads(code)
-        what = "arguments"
-        args, kwargs = pickle.loads(values)
-    except BaseException as exc:  # foreign code
-        return _unsent(what, exc)
-    value: Any
-    try:
-        with TaskContext(name, task_id, attempt, _gpus()):
-            value = call(function, args, kwargs)
-    except BaseException as exc:  # a task may raise SystemExit and live on as a failure
-        return FAILURE, pickle.dumps(Failure.pack(exc))
-    try:
-        try:
-            return VALUE, pickle.dumps(value, 5)
-        except Exception:  # cloudpickle can do more, and says better what it cannot
-            return VALUE, cloudpickle.dumps(value, protocol=5)
-    except BaseException as exc:  # foreign code
-        return _unsent("result", exc)
-
-
-def _unsent(what: str, exc: BaseException) -> tuple[int, bytes]:
-    return FAILURE, pickle.dumps(Failure.pack(unsendable(what, exc)))
-
-
-def _gpus() -> tuple[int, ...]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return tuple(int(part) for part in visible.split(",") if part.strip().isdigit())
+    with TaskContext(name, task_id, attempt, visible_gpus()):
+        code, body = answer_pickled(function, arguments)
+    return bytes([code]) + body

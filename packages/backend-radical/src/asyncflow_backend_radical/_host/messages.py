@@ -1,0 +1,122 @@
+"""What the program and the host process send each other: orders one way, events the other."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = [
+    "CancelTasks",
+    "ClosePilot",
+    "Event",
+    "Order",
+    "PilotEnded",
+    "PilotFailed",
+    "PilotReady",
+    "PilotRefused",
+    "SessionOpened",
+    "StartPilot",
+    "SubmitTasks",
+    "TaskChange",
+    "TaskStage",
+    "TasksChanged",
+]
+
+
+class TaskStage(enum.StrEnum):
+    """How far a task of RADICAL-Pilot has come, in its words but for REFUSED."""
+
+    RUNNING = "AGENT_EXECUTING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    REFUSED = "REFUSED"
+    """RADICAL-Pilot did not accept the description, so the task was never submitted."""
+
+
+class TaskChange(NamedTuple):
+    """A task that came to another stage.
+
+    Attributes:
+        exit_code: as a shell gives it; None if RADICAL-Pilot knows none.
+        detail: what went wrong, or "".
+    """
+
+    uid: str
+    stage: TaskStage
+    exit_code: int | None = None
+    detail: str = ""
+
+
+class StartPilot(NamedTuple):
+    """Open a session and submit a pilot.
+
+    Attributes:
+        description: attributes of `radical.pilot.PilotDescription`.
+        is_queued: a batch system starts the pilot, so it is ready once it is submitted.
+    """
+
+    description: dict[str, Any]
+    is_queued: bool
+
+
+class SubmitTasks(NamedTuple):
+    """Submit tasks; *descriptions* are attributes of `radical.pilot.TaskDescription`."""
+
+    descriptions: Sequence[dict[str, Any]]
+
+
+class CancelTasks(NamedTuple):
+    """Cancel these tasks; unknown ones are ignored."""
+
+    uids: Sequence[str]
+
+
+class ClosePilot(NamedTuple):
+    """Cancel everything, end the pilot and then the process."""
+
+
+class SessionOpened(NamedTuple):
+    """RADICAL-Pilot is up; *task_attributes* are those of its `TaskDescription`."""
+
+    uid: str
+    task_attributes: Sequence[str]
+
+
+class PilotRefused(NamedTuple):
+    """`PilotDescription` has no attributes *unknown*, only *known*."""
+
+    unknown: Sequence[str]
+    known: Sequence[str]
+
+
+class PilotFailed(NamedTuple):
+    """RADICAL-Pilot raised *error* before the pilot was submitted."""
+
+    error: str
+    traceback: str
+
+
+class PilotReady(NamedTuple):
+    """The pilot is active; a queued one is in the queue.  *sandbox* is a URL."""
+
+    sandbox: str
+
+
+class TasksChanged(NamedTuple):
+    """Some tasks came to another stage."""
+
+    changes: Sequence[TaskChange]
+
+
+class PilotEnded(NamedTuple):
+    """The pilot is in a final state of RADICAL-Pilot's."""
+
+    state: str
+    sandbox: str
+    log: str
+
+
+Order = StartPilot | SubmitTasks | CancelTasks | ClosePilot
+Event = SessionOpened | PilotRefused | PilotFailed | PilotReady | TasksChanged | PilotEnded

@@ -1,0 +1,300 @@
+"""The pilots of one backend, one after the other: the first, and each that follows a lost one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from radical.asyncflow.config import closest
+from radical.asyncflow.errors import BackendStartError, ConfigurationError
+
+from .._host.logs import log_tails
+from .._host.messages import (
+    Event,
+    Order,
+    PilotEnded,
+    PilotFailed,
+    PilotReady,
+    PilotRefused,
+    SessionOpened,
+    StartPilot,
+    TaskChange,
+    TasksChanged,
+)
+from .._host.program_end import HostProcess
+from ..errors import PilotLostError
+from .places import path_in_url
+from .plan import PilotPlan
+
+__all__ = ["PilotSeries", "PilotTasks"]
+
+_LOCAL_END_S = 8.0  # for the host process to end a pilot of this machine
+_JOB_END_S = 10.0  # for it to have the batch system cancel a job
+_REPLACER_END_S = 8.0  # for the thread that replaces a lost pilot
+
+_log = logging.getLogger("radical.asyncflow")
+
+
+class PilotTasks(Protocol):
+    """The tasks that the pilots run; every method may be called from any thread."""
+
+    def attach(self, send: Callable[[Order], None]) -> None:
+        """Submit what waits for a pilot, and everything from now on, through *send*."""
+
+    def change(self, changes: Sequence[TaskChange]) -> None:
+        """Take note of what became of some tasks."""
+
+    def lose_pilot(self, error: PilotLostError) -> None:
+        """Fail what had begun, and let the rest wait for the next pilot."""
+
+    def wait_for_task(self) -> bool:
+        """Wait until there is a task for a pilot; return False if the end comes first."""
+
+    def forget_all(self) -> None:
+        """Drop all tasks; the caller reports them."""
+
+    def close(self) -> None:
+        """Stop every thread, and wake those that wait."""
+
+
+@dataclass(eq=False, slots=True)
+class _Pilot:
+    """One pilot and the process that holds it.
+
+    Attributes:
+        timer: ends the wait for the pilot to be ready.
+        session: the name of RADICAL-Pilot's session; "" before there is one.
+        sandbox: the pilot's folder; "" before it is ready.
+        is_lost: it has ended, or never came up.
+    """
+
+    host: HostProcess | None = None
+    timer: threading.Timer | None = None
+    session: str = ""
+    sandbox: str = ""
+    is_ready: bool = False
+    is_lost: bool = False
+
+
+class PilotSeries:
+    """Submits the first pilot, and another one if that is lost.
+
+    Every method may be called from any thread; events come in the host's reading thread.
+
+    Attributes:
+        started: done when the first pilot is ready; its exception says why it is not.
+        task_attributes: the attributes of RADICAL-Pilot's `TaskDescription`, once known.
+        has_failed: whether a pilot was lost.
+    """
+
+    def __init__(
+        self,
+        plan: PilotPlan,
+        folder: Path,
+        tasks: PilotTasks,
+        *,
+        backend: str,
+        configs: Path | None,
+        replacements: int,
+        startup_timeout_s: float,
+        report_lost: Callable[[BaseException], None],
+    ) -> None:
+        """Submit nothing yet.
+
+        Args:
+            folder: where RADICAL-Pilot writes its sessions.
+            backend: its name, for messages.
+            configs: the folder of RADICAL-Pilot's user configurations; None for the user's own.
+            replacements: how many pilots may follow the first one.
+            report_lost: called when a pilot is lost and no other may follow.
+        """
+        self._plan = plan
+        self._folder = folder
+        self._tasks = tasks
+        self._backend = backend
+        self._configs = configs
+        self._replacements_left = replacements
+        self._startup_timeout_s = startup_timeout_s
+        self._report_lost = report_lost
+        self._lock = threading.RLock()
+        self._pilot = _Pilot()
+        self._is_closing = False
+        self._replacer: threading.Thread | None = None
+        self.started: Future[None] = Future()
+        self.started.set_running_or_notify_cancel()  # whoever waits cannot cancel it
+        self.task_attributes: Collection[str] = ()
+        self.has_failed = False
+
+    @property
+    def sandbox(self) -> str:
+        """The present pilot's folder; "" before the pilot is ready."""
+        return self._pilot.sandbox
+
+    def submit_next(self) -> None:
+        """Start a process that holds RADICAL-Pilot, and submit a pilot from it."""
+        description = dict(self._plan.description)
+        if self._plan.is_local:
+            description.setdefault("sandbox", str(self._folder))
+        with self._lock:
+            if self._is_closing:
+                return
+            pilot = self._pilot = _Pilot()
+            host = pilot.host = HostProcess(
+                self._folder,
+                configs=self._configs,
+                has_job=self._plan.is_queued,
+                on_events=partial(self._receive, pilot),
+                on_exit=partial(self._lose_host, pilot),
+            )
+            pilot.timer = threading.Timer(self._startup_timeout_s, self._time_out, [pilot])
+            pilot.timer.daemon = True
+            pilot.timer.start()
+        host.send(StartPilot(description, self._plan.is_queued))
+        self._tasks.attach(host.send)
+
+    def close(self) -> bool:
+        """End the threads of the tasks, and the pilot, in bounded time.
+
+        Returns:
+            False if a process is left that goes on trying to cancel the pilot's job.
+        """
+        pilot = self._begin_end()
+        self._tasks.close()
+        if self._replacer is not None:
+            self._replacer.join(_REPLACER_END_S)
+        return self._end(pilot)
+
+    def abandon(self) -> str:
+        """End a first pilot that did not start; return where its logs are, and their ends."""
+        pilot = self._begin_end()
+        logs = ""
+        try:
+            if pilot.host is not None:
+                session = self._folder / pilot.session if pilot.session else None
+                logs = log_tails(pilot.host.log, session, pilot.sandbox)
+                if self._plan.is_queued:
+                    self._end(pilot)
+                pilot.host.kill(gently=True)
+        finally:
+            self._tasks.close()
+        return logs
+
+    def _begin_end(self) -> _Pilot:
+        """Let no other pilot follow the present one, and return that."""
+        with self._lock:
+            self._is_closing = True
+            pilot = self._pilot
+            if pilot.timer is not None:
+                pilot.timer.cancel()
+        self._settle(BackendStartError("it was shut down before its pilot was ready"))
+        return pilot
+
+    def _end(self, pilot: _Pilot) -> bool:
+        """End *pilot* and its host; return False if the host still has a job to cancel."""
+        limit_s = _JOB_END_S if self._plan.is_queued else _LOCAL_END_S
+        return pilot.host is None or pilot.host.close(limit_s)
+
+    def _receive(self, pilot: _Pilot, events: Sequence[Event]) -> None:
+        for event in events:
+            if pilot is self._pilot and not pilot.is_lost:
+                self._handle(pilot, event)
+
+    def _handle(self, pilot: _Pilot, event: Event) -> None:
+        match event:
+            case TasksChanged(changes):
+                self._tasks.change(changes)
+            case SessionOpened(session, task_attributes):
+                pilot.session = session
+                self.task_attributes = task_attributes
+            case PilotReady(sandbox):
+                pilot.sandbox = path_in_url(sandbox)
+                pilot.is_ready = True
+                assert pilot.timer is not None
+                pilot.timer.cancel()
+                self._settle()
+            case PilotRefused(unknown, known):
+                hints = "; ".join(f"{key!r}{closest(key, known)}" for key in unknown)
+                self._settle(
+                    ConfigurationError(
+                        f"config of backend {self._backend!r}: pilot: PilotDescription has no "
+                        f"attribute {hints}"
+                    )
+                )
+            case PilotFailed(error, traceback):
+                reason = f"RADICAL-Pilot did not start: {error}\n{traceback}"
+                self._lose(pilot, "FAILED", reason, start_error=reason)
+            case PilotEnded(state, sandbox, log):
+                pilot.sandbox = path_in_url(sandbox)
+                start_error = f"the pilot ended in state {state} before it was active"
+                self._lose(pilot, state, log, start_error=start_error)
+
+    def _lose_host(self, pilot: _Pilot, code: int) -> None:
+        """Lose *pilot*, because its host process has ended with exit *code*."""
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        start_error = f"the process that held RADICAL-Pilot ended ({how})"
+        self._lose(pilot, "LOST", how, start_error=start_error)
+
+    def _time_out(self, pilot: _Pilot) -> None:
+        """Lose *pilot*, because it is not ready in time."""
+        if pilot.is_ready:
+            return
+        detail = f"the pilot did not come up within {self._startup_timeout_s:g} s"
+        self._lose(pilot, "FAILED", detail, start_error=detail)
+
+    def _lose(self, pilot: _Pilot, state: str, detail: str, *, start_error: str) -> None:
+        """Replace *pilot*, or report that no other follows it.
+
+        A first pilot that was never ready is not replaced: the start fails with *start_error*.
+        """
+        with self._lock:
+            if self._is_closing or pilot is not self._pilot or pilot.is_lost:
+                return
+            pilot.is_lost = True
+            if not self.started.done():
+                self._settle(BackendStartError(start_error))
+                return
+            self.has_failed = True
+            is_last = self._replacements_left == 0
+            if not is_last:
+                self._replacements_left -= 1
+        error = PilotLostError(state, pilot.sandbox or str(self._folder), detail)
+        if is_last:
+            self._tasks.forget_all()
+            self._report_lost(error)
+            return
+        _log.warning("backend %r: %s; the next pilot takes over", self._backend, error)
+        self._tasks.lose_pilot(error)
+        self._replacer = threading.Thread(
+            target=self._replace, args=(pilot,), name="asyncflow-radical", daemon=True
+        )
+        self._replacer.start()
+
+    def _replace(self, lost: _Pilot) -> None:
+        """End what *lost* left, and submit the next pilot when there is a task for it."""
+        if self._plan.is_queued:
+            self._end(lost)  # it may have a job that nobody else would cancel
+        elif lost.host is not None:
+            lost.host.kill()
+        if not self._tasks.wait_for_task():
+            return
+        try:
+            self.submit_next()
+        except Exception as exc:
+            _log.exception("backend %r: the next pilot could not be submitted", self._backend)
+            error = f"{type(exc).__name__}: {exc}"
+            self._lose(self._pilot, "FAILED", error, start_error=error)
+
+    def _settle(self, error: Exception | None = None) -> None:
+        """Let `started` end with *error*, unless it has ended."""
+        with suppress(InvalidStateError):
+            if error is None:
+                self.started.set_result(None)
+            else:
+                self.started.set_exception(error)
