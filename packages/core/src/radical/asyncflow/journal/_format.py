@@ -190,8 +190,7 @@ def task_ended(
     Args:
         state: "DONE", "FAILED" or "CANCELLED".
         times: of its call, readiness, start and end.
-        key: its identity: a hash of 128 bits as 32 lowercase hexadecimal digits, which
-            ``.1``, ``.2`` and so on may follow.
+        key: its identity: 32 lowercase hexadecimal digits, which ``.1``, ``.2`` may follow.
         result: what `JournalWriter.store` or `scalar` returned; "" to keep no result.
         place: the block that called it; recalled together with the result.
         arguments: the arguments of the call, as text.
