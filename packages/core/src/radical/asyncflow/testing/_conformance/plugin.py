@@ -40,9 +40,9 @@ class Plugin(Suite):
     async def test_the_factory_takes_the_settings_and_a_name(self) -> None:
         spec = registry.get_backend_spec(self._name)
         factory: Any = registry.load_factory(self._name)
-        own = getattr(factory, "from_settings", None)
-        if own is not None and own.__func__ is not ExecutionBackend.from_settings.__func__:
-            factory = own
+        default = inspect.getattr_static(ExecutionBackend, "from_settings")
+        if inspect.getattr_static(factory, "from_settings", default) is not default:
+            factory = factory.from_settings
         settings = [] if spec.config_model is None else [check_model(spec.config_model)]
         try:
             inspect.signature(factory).bind(*settings, name=self._name)
