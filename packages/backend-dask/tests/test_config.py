@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
-from radical.asyncflow.backend import TaskKind, TaskSpec
+from asyncflow_backend_dask._program.jobs import annotations_of
+from asyncflow_backend_dask.config import DaskConfig
+from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
 from radical.asyncflow.errors import ConfigurationError, ResourceError, UnsupportedOptionError
 from radical.asyncflow.model import Resources
 
@@ -18,22 +20,29 @@ from radical.asyncflow.model import Resources
     [
         ({"n_worker": 2}, "did you mean 'n_workers'"),
         ({"n_workers": -1}, "n_workers"),
-        ({"address": "tcp://a:1", "scheduler_file": "b"}, "both say which cluster"),
-        ({"address": "tcp://a:1", "n_workers": 2}, "not with address"),
-        ({"cluster_class": "x.Y", "processes": True}, "use cluster_kwargs"),
+        ({"address": "tcp://a:1", "scheduler_file": "b"}, "each say which cluster"),
+        ({"address": "tcp://a:1", "n_workers": 2}, "leave address out"),
+        ({"cluster_class": "x.Y", "processes": True}, "put them into cluster_kwargs"),
         ({"cluster_class": "nodots"}, "module.Class"),
         ({"cluster_kwargs": {"a": 1}}, "none is given"),
         ({"adapt": {"minimum": 3, "maximum": 1}}, "above maximum"),
         ({"adapt": {"maximum": 1}, "n_workers": 1}, "both say how many"),
         ({"adapt": {"maximum": 1}, "address": "tcp://a:1"}, "not ours"),
         ({"resources": {"GPU": -1}}, "negative"),
-        ({"kill_running": True, "processes": False}, "processes=False"),
+        ({"kill_running": True, "processes": False}, "processes=False has none"),
         ({"memory_limit": "much"}, "memory_limit"),
     ],
 )
 def test_what_is_wrong_is_named(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         DaskExecutionBackend(**settings)
+
+
+def test_settings_may_be_given_as_one_object() -> None:
+    config = DaskConfig(resources={"GPU": 1})
+    backend = DaskExecutionBackend.from_settings(config, name="mine")
+    assert backend.name == "mine"
+    assert backend.capabilities.resources == {"gpus"}
 
 
 def spec(**options: Any) -> TaskSpec:
@@ -45,10 +54,10 @@ def spec(**options: Any) -> TaskSpec:
     [
         ({"retries": 2}, "use retries= of the task"),
         ({"worker": "a"}, "unknown key 'worker'"),
-        ({"workers": []}, "an address or a list"),
+        ({"workers": []}, "an address or a list of addresses"),
         ({"priority": "high"}, "must be a number"),
         ({"workers": "a", "allow_other_workers": 1}, "must be true or false"),
-        ({"allow_other_workers": True}, "give those, too"),
+        ({"allow_other_workers": True}, "no meaning without 'workers'"),
     ],
 )
 def test_a_description_is_checked(description: dict[str, Any], words: str) -> None:
@@ -56,10 +65,11 @@ def test_a_description_is_checked(description: dict[str, Any], words: str) -> No
         DaskExecutionBackend().check(spec(description=description))
 
 
-def test_a_good_description_passes() -> None:
-    DaskExecutionBackend().check(
-        spec(description={"workers": "a", "priority": 1, "allow_other_workers": True})
-    )
+def test_a_good_description_passes_and_becomes_annotations() -> None:
+    good = spec(description={"workers": "a", "priority": 1, "allow_other_workers": True})
+    DaskExecutionBackend().check(good)
+    annotations = annotations_of(TaskRequest(1, 1, good), count_cores=False)
+    assert annotations == {"workers": ["a"], "priority": 1, "allow_other_workers": True}
 
 
 def test_resources_that_no_own_worker_has_are_refused_at_the_call() -> None:

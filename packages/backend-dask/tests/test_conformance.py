@@ -7,12 +7,13 @@ from radical.asyncflow.testing import BackendConformance
 
 
 class TestProcesses(BackendConformance):
+    backend_name = "dask"
     slots = 2
     load = 1_000
     travel = 1.0
     backend_scope = "class"
     expected_skips = frozenset(
-        {"prompt", "markers", "kills functions", "shares memory", "cores", "chains", "plugin"}
+        {"prompt", "markers", "kills functions", "shares memory", "cores", "chains"}
     )
 
     def make_backend(self) -> DaskExecutionBackend:

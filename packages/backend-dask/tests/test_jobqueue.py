@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asyncflow_backend_dask._cluster.lease import lease
+from asyncflow_backend_dask._cluster.lease import obtain_lease
 from asyncflow_backend_dask.config import DaskConfig
 
 pytest.importorskip("dask_jobqueue", reason="the extra jobqueue is not installed")
@@ -26,9 +26,9 @@ async def test_the_settings_reach_the_job_script(tmp_path: Path) -> None:
             "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
         },
     )
-    made: Any = await lease(config)
+    made: Any = await obtain_lease(config)
     try:
-        script = made._cluster.job_script()
+        script = made.cluster.job_script()
     finally:
         await made.end()
     for line in ("#SBATCH -p long", "#SBATCH -A projekt", "#SBATCH -t 00:30:00"):

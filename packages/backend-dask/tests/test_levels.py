@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from asyncflow_backend_dask._packing.levels import Levels
+from asyncflow_backend_dask._packing.levels import BatchLevels
 from asyncflow_backend_dask._packing.packer import Packer
 from asyncflow_backend_dask._program.jobs import Job
 from radical.asyncflow import WorkflowEngine
@@ -22,21 +22,6 @@ from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.worker import Code
 
 
-def sizes_of(flow: WorkflowEngine) -> list[int]:
-    """Grows by the number of calls in each Dask task that is sent from now on."""
-    backend: Any = flow.backend
-    sizes: list[int] = []
-    send = backend._graphs.send
-
-    def spy(*args: Any) -> Any:
-        sent, bad = send(*args)
-        sizes.extend(len(item.jobs) for item in sent)
-        return sent, bad
-
-    backend._graphs.send = spy
-    return sizes
-
-
 def job(number: int, code: Code, *dependencies: int) -> Job:
     spec = TaskSpec("len", TaskKind.FUNCTION, len)
     made = Job(TaskRequest(number, 1, spec, dependencies=dependencies))
@@ -44,23 +29,23 @@ def job(number: int, code: Code, *dependencies: int) -> Job:
     return made
 
 
-def nothing(groups: Sequence[Sequence[Job]]) -> None:
-    raise AssertionError("nothing waits")
+def refuse(groups: Sequence[Sequence[Job]]) -> None:
+    raise AssertionError("no group waits in this packer")
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_groups_stand_behind_all_that_they_depend_on(seed: int) -> None:
     dice = random.Random(seed)
     short, long, unknown = Code(1, len), Code(2, sum), Code(3, max)
-    packer = Packer(nothing)
-    packer.learn(short, 0.0001, bulky=False, slots=2)
-    packer.learn(long, 1.0, bulky=False, slots=2)
+    packer = Packer(refuse)
+    packer.learn(short, 0.0001, is_large=False, slots=2)
+    packer.learn(long, 1.0, is_large=False, slots=2)
     jobs: list[Job] = []
     for number in range(1, 300):
         parents = dice.sample(range(1, number), min(number - 1, dice.randrange(4)))
         jobs.append(job(number, dice.choice((short, short, long, unknown)), *parents))
     units = [[one] for one in jobs]
-    groups = Levels(units, lambda one: one.task_id % 7 != 0).groups(packer, 2)
+    groups = BatchLevels(units, lambda one: one.task_id % 7 != 0).groups(packer, 2)
     seen: set[int] = set()
     for group in groups:
         assert all(seen.issuperset(one.request.dependencies) for one in group)
@@ -74,15 +59,15 @@ async def test_groups_stand_behind_all_that_they_depend_on(seed: int) -> None:
 
 async def test_chains_side_by_side_share_a_dask_task_too() -> None:
     code = Code(1, len)
-    packer = Packer(nothing)
-    packer.learn(code, 0.0001, bulky=False, slots=2)
+    packer = Packer(refuse)
+    packer.learn(code, 0.0001, is_large=False, slots=2)
     units = []
     for start in range(0, 800, 10):
         links = [job(start + at, code, *([start + at - 1] if at else [])) for at in range(10)]
         for link, before in zip(links[1:], links, strict=False):
-            link.after = before.task_id
+            link.predecessor = before.task_id
         units.append(links)
-    groups = Levels(units, lambda one: one.code is code).groups(packer, 2)
+    groups = BatchLevels(units, lambda one: one.code is code).groups(packer, 2)
     assert [len(group) for group in groups] == [100] * 8
 
 
@@ -94,6 +79,8 @@ def add(*numbers: Any) -> int:
 
 async def test_a_graph_of_short_calls_is_a_few_dask_tasks_and_nobody_sees_it(
     flow: WorkflowEngine,
+    sizes_of: Callable[[WorkflowEngine], list[int]],
+    states_of: Callable[..., list[str]],
 ) -> None:
     """Each call has its own states, and its own failure."""
     events: list[Any] = []
@@ -124,8 +111,7 @@ async def test_a_graph_of_short_calls_is_a_few_dask_tasks_and_nobody_sees_it(
             for at in range(width)
         ]
     last = layers[-1][-1]
-    steps = [event.state.name for event in events if event.task_id == last.number]
-    assert steps == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
+    assert states_of(events, last) == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
 
 
 async def test_one_that_cannot_be_sent_fails_alone_among_those_of_its_level(
@@ -150,6 +136,7 @@ async def test_one_that_cannot_be_sent_fails_alone_among_those_of_its_level(
 
 async def test_large_arguments_of_several_calls_are_not_mistaken_for_each_other(
     flow: WorkflowEngine,
+    sizes_of: Callable[[WorkflowEngine], list[int]],
 ) -> None:
     task = flow.function_task(lambda number, data: (number, int(data[0]), len(data)))
     await asyncio.gather(*[task(at, [0]) for at in range(20)])
@@ -163,7 +150,10 @@ async def test_large_arguments_of_several_calls_are_not_mistaken_for_each_other(
 
 @pytest.mark.parametrize("source", [1, 2], ids=["same Dask task", "another Dask task"])
 async def test_a_call_never_waits_for_good_for_the_dependency_of_its_neighbour(
-    flow: WorkflowEngine, tmp_path: Path, source: int
+    flow: WorkflowEngine,
+    tmp_path: Path,
+    source: int,
+    sizes_of: Callable[[WorkflowEngine], list[int]],
 ) -> None:
     """Here that one waits for the very call; Dask tasks are two calls each."""
 
@@ -213,6 +203,7 @@ async def test_a_level_that_is_cancelled_in_part_gives_the_other_results(
 
 async def test_of_a_new_function_in_a_graph_the_first_calls_tell_how_to_pack_the_others(
     flow: WorkflowEngine,
+    sizes_of: Callable[[WorkflowEngine], list[int]],
 ) -> None:
     sizes = sizes_of(flow)
     source, above = flow.function_task(int), flow.function_task(add)

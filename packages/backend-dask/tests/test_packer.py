@@ -30,8 +30,8 @@ class Packing:
             job.code = self.code
         return [len(group) for group in self.packer.split(self.code, self.jobs, 2)]
 
-    def learn(self, seconds: float, *, bulky: bool = False) -> None:
-        self.packer.learn(self.code, seconds, bulky=bulky, slots=2)
+    def learn(self, seconds: float, *, is_large: bool = False) -> None:
+        self.packer.learn(self.code, seconds, is_large=is_large, slots=2)
 
 
 async def test_the_first_calls_go_alone_and_the_others_wait_for_them() -> None:
@@ -68,7 +68,7 @@ async def test_one_call_that_was_held_up_does_not_count_for_all() -> None:
 
 async def test_calls_with_big_values_go_alone() -> None:
     packing = Packing()
-    packing.learn(0.0001, bulky=True)
+    packing.learn(0.0001, is_large=True)
     assert packing.split(100) == [1] * 100
 
 
@@ -90,8 +90,8 @@ async def test_while_nothing_is_known_a_few_more_go_from_time_to_time() -> None:
 async def test_what_waits_can_be_taken_out() -> None:
     packing = Packing()
     packing.split(100)
-    assert packing.packer.take(packing.jobs[50])
-    assert not packing.packer.take(packing.jobs[50])
+    assert packing.packer.remove(packing.jobs[50])
+    assert not packing.packer.remove(packing.jobs[50])
     for _ in range(4):
         packing.learn(0.0001)
     assert sum(packing.sent) == 95

@@ -9,6 +9,7 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,9 @@ from radical.asyncflow.testing import _functions as functions
 from radical.asyncflow.worker import current_task
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tasks")
-
-
 def scheduler(flow: WorkflowEngine) -> Any:
     backend: Any = flow.backend
-    return backend._client.scheduler
+    return backend._session._client.scheduler
 
 
 async def until(condition: Any) -> None:
@@ -58,11 +54,11 @@ async def test_a_chain_over_a_big_array_brings_no_array_here() -> None:
         assert await flow.function_task(lambda array: float(array[7]))(value) == 20.0
         backend: Any = flow.backend
         addresses = set((await scheduler(flow).identity(n_workers=-1))["workers"])
-        sent = await backend._client._run(served)
+        sent = await backend._session._client._run(served)
         assert sum(sent.values()) < 1_000_000
         # And the count does count: now one array comes here.
         assert (await value).nbytes == 10_000_000
-        sent = await backend._client._run(served)
+        sent = await backend._session._client._run(served)
         assert sum(sent.values()) >= 10_000_000
 
 
@@ -85,31 +81,28 @@ async def test_equal_calls_are_two_tasks(flow: WorkflowEngine, tmp_path: Path) -
     assert {await number(str(tmp_path)), await number(str(tmp_path))} == {1, 2}
 
 
-async def test_keys_can_be_read_by_task_name(flow: WorkflowEngine, tmp_path: Path) -> None:
+async def test_keys_can_be_read_by_task_name(
+    flow: WorkflowEngine,
+    tmp_path: Path,
+    reaches: Callable[..., Awaitable[None]],
+) -> None:
     future = flow.function_task(functions.hold_blocking, name="assemble")(str(tmp_path))
-    while future.state != "RUNNING":
-        await asyncio.sleep(0.01)
+    await reaches(flow, future, "RUNNING")
     (keys,) = (await scheduler(flow).processing()).values()
     assert [key.split("-")[0] for key in keys] == ["assemble"]
-    functions_gate(tmp_path)
-    await future
+    open_gate(tmp_path)
+    assert await future == "task"
 
 
-def functions_gate(folder: Path) -> None:
+def open_gate(folder: Path) -> None:
     (folder / "gate").touch()
 
 
-async def test_short_calls_share_a_dask_task_and_nobody_sees_it(flow: WorkflowEngine) -> None:
-    backend: Any = flow.backend
-    sizes: list[int] = []
-    send = backend._graphs.send
-
-    def spy(groups: Any, *others: Any) -> Any:
-        groups = list(groups)
-        sizes.extend(len(group) for group, _ in groups)
-        return send(groups, *others)
-
-    backend._graphs.send = spy
+async def test_short_calls_share_a_dask_task_and_nobody_sees_it(
+    flow: WorkflowEngine,
+    sizes_of: Callable[[WorkflowEngine], list[int]],
+    states_of: Callable[..., list[str]],
+) -> None:
     events: list[Any] = []
     flow.observe(events.extend)
 
@@ -120,15 +113,14 @@ async def test_short_calls_share_a_dask_task_and_nobody_sees_it(flow: WorkflowEn
 
     task = flow.function_task(odd_fails)
     await asyncio.gather(*[task(at) for at in range(0, 100, 2)])
-    sizes.clear()
+    sizes = sizes_of(flow)
     futures = [task(at) for at in range(400)]
     results = await asyncio.gather(*futures, return_exceptions=True)
     assert max(sizes) > 1
     for at, (future, result) in enumerate(zip(futures, results, strict=True)):
         assert future.state == ("FAILED" if at % 2 else "DONE")
         assert result.args == (at,) if at % 2 else result == at
-    steps = [event.state.name for event in events if event.task_id == futures[0].number]
-    assert steps == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
+    assert states_of(events, futures[0]) == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
 
 
 async def test_a_call_that_takes_long_gives_back_those_that_were_packed_behind_it(
@@ -140,7 +132,7 @@ async def test_a_call_that_takes_long_gives_back_those_that_were_packed_behind_i
     waiting = [number(-1 if at == 0 else at, str(tmp_path)) for at in range(200)]
     rest = await asyncio.wait_for(asyncio.gather(*waiting[1:]), 200)
     assert rest == list(range(1, 200))
-    functions_gate(tmp_path)
+    open_gate(tmp_path)
     assert await waiting[0] == "task"
 
 
@@ -157,7 +149,9 @@ async def test_a_packed_call_can_be_cancelled_alone(flow: WorkflowEngine) -> Non
 
 
 async def test_a_running_function_is_told_of_its_cancellation(
-    flow: WorkflowEngine, tmp_path: Path
+    flow: WorkflowEngine,
+    tmp_path: Path,
+    appears: Callable[[Path], Awaitable[None]],
 ) -> None:
     def work(place: str) -> None:
         (Path(place) / "began").touch()
@@ -166,11 +160,9 @@ async def test_a_running_function_is_told_of_its_cancellation(
         (Path(place) / "told").touch()
 
     future = flow.function_task(work)(str(tmp_path))
-    while not (tmp_path / "began").exists():
-        await asyncio.sleep(0.01)
+    await appears(tmp_path / "began")
     future.cancel()
-    while not (tmp_path / "told").exists():
-        await asyncio.sleep(0.01)
+    await appears(tmp_path / "told")
     assert future.cancelled()
 
 
@@ -326,16 +318,9 @@ async def test_a_large_result_that_cannot_be_pickled_fails_its_own_task(
 
 async def test_a_chain_of_short_calls_is_one_dask_task_and_nobody_sees_it(
     flow: WorkflowEngine,
+    sizes_of: Callable[[WorkflowEngine], list[int]],
+    states_of: Callable[..., list[str]],
 ) -> None:
-    backend: Any = flow.backend
-    sizes: list[int] = []
-    send = backend._graphs.send
-
-    def spy(groups: Any, *others: Any) -> Any:
-        groups = list(groups)
-        sizes.extend(len(group) for group, _ in groups)
-        return send(groups, *others)
-
     events: list[Any] = []
     flow.observe(events.extend)
 
@@ -346,7 +331,7 @@ async def test_a_chain_of_short_calls_is_one_dask_task_and_nobody_sees_it(
 
     step = flow.function_task(grow)
     await asyncio.gather(*[step(at) for at in range(20)])
-    backend._graphs.send = spy
+    sizes = sizes_of(flow)
     links = [step(0)]
     for _ in range(99):
         links.append(step(links[-1]))
@@ -358,8 +343,7 @@ async def test_a_chain_of_short_calls_is_one_dask_task_and_nobody_sees_it(
         assert link.state == "FAILED"
         assert isinstance(result, DependencyFailureError)
         assert result.__cause__ is results[70]
-    steps = [event.state.name for event in events if event.task_id == links[10].number]
-    assert steps == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
+    assert states_of(events, links[10]) == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
 
 
 async def test_a_link_that_takes_long_keeps_nobody_from_the_results_before_it(
@@ -379,7 +363,7 @@ async def test_a_link_that_takes_long_keeps_nobody_from_the_results_before_it(
     # And one that comes late uses what is there.
     late = flow.function_task(lambda number: -number)(links[2])
     await asyncio.sleep(0)
-    functions_gate(tmp_path)
+    open_gate(tmp_path)
     assert await asyncio.wait_for(asyncio.gather(late, *links), 200) == [-3, *range(1, 11)]
 
 

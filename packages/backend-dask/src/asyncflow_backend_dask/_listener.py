@@ -1,4 +1,7 @@
-"""What the scheduler says, and what that means for the jobs."""
+"""What the scheduler says, and what that means for the jobs.
+
+Runs in the user's program, above `_program` and `_packing`, which it both imports.
+"""
 
 from __future__ import annotations
 
@@ -10,175 +13,203 @@ from radical.asyncflow.backend import Report, TaskState
 from radical.asyncflow.errors import BackendError, SerializationError, WorkerLostError
 from radical.asyncflow.worker import Code, Failure
 
+from ._messages.events import (
+    CANCELLED,
+    DONE_INLINE,
+    DONE_REMOTE,
+    FAILED,
+    GIVEN_BACK,
+    RUNNING,
+    SKIPPED,
+    UNSENDABLE,
+    WORKER_DIED,
+)
 from ._packing.packer import Packer
-from ._program.client import Listener
-from ._program.fleet import Fleet
+from ._program.client import SchedulerListener
+from ._program.graphs import GraphSender
+from ._program.job_table import JobTable
 from ._program.jobs import Job
-from ._program.ledger import Ledger
-from ._program.scheduler_calls import Errands
-from ._wire import CANCELLED, DIED, FAILED, INLINE, KEPT, RETURNED, RUNNING, SKIPPED, UNSENT
+from ._program.scheduler_calls import SchedulerCalls
+from ._program.values import Fetcher
+from ._program.workers import KnownWorkers
 
-__all__ = ["News"]
+__all__ = ["JobListener"]
 
-_HEARD = 500  # messages after which the scheduler is asked to forget them
+_MESSAGES_KEPT = 500  # after which the scheduler is asked to forget those that it has sent
 
 
-class News(Listener):
-    """Hears the scheduler, and the workers by way of it, and keeps the ledger."""
+class JobListener(SchedulerListener):
+    """Updates the jobs by what the scheduler says, and the workers through it."""
 
     def __init__(
         self,
         topic: str,
-        ledger: Ledger,
-        fleet: Fleet,
+        table: JobTable,
+        workers: KnownWorkers,
         packer: Packer,
-        errands: Errands,
+        calls: SchedulerCalls,
+        fetcher: Fetcher,
+        graphs: GraphSender,
         *,
         send_again: Callable[[Sequence[Job]], None],
-        learned: Callable[[Code], None],
-        gone: Callable[[str], None],
+        note_end: Callable[[Code], None],
+        on_lost: Callable[[str], None],
     ) -> None:
-        """*send_again* is told of jobs that came back before they began.
+        """Listen to *topic*, on which the workers speak.
 
-        *learned* is told of each function of which a call has ended.
-
-        *gone* is told why the scheduler is; the workers speak on *topic*.
+        Args:
+            send_again: takes jobs that were given back before they began.
+            note_end: is called with the function of each call that has ended.
+            on_lost: is called with the reason when the scheduler is lost.
         """
         self._topic = topic
-        self._ledger = ledger
-        self._fleet = fleet
+        self._table = table
+        self._workers = workers
         self._packer = packer
-        self._errands = errands
+        self._calls = calls
+        self._fetcher = fetcher
+        self._graphs = graphs
         self._send_again = send_again
-        self._learned = learned
-        self._gone = gone
-        self._heard = 0
+        self._note_end = note_end
+        self._on_lost = on_lost
+        self._messages = 0
 
     def on_event(self, topic: str, message: Any) -> None:
         if topic == self._topic:
-            self._heard += 1
-            if not self._heard % _HEARD:
-                self._errands.run(self._errands.forget_events())
+            self._messages += 1
+            if not self._messages % _MESSAGES_KEPT:
+                self._calls.forget_events()
             if (events := message.get("events")) is not None:
-                self._on_calls(message["worker"], events)
-            elif DIED in message:
+                self._on_events(message["worker"], events)
+            elif WORKER_DIED in message:
                 self._on_death(message)
             return
         action = message.get("action") if isinstance(message, dict) else None
         if action == "update-graph":
-            self._ledger.graphs.arrived(str(message.get("stimulus_id")))
+            self._graphs.arrived(str(message.get("stimulus_id")))
         elif action == "add-worker":
-            self._errands.run(self._errands.look_again())
-
-    def _on_calls(self, worker: str, events: Iterable[Sequence[Any]]) -> None:
-        reports: list[Report] = []
-        returned: list[Job] = []
-        for kind, task_id, attempt, seconds, data in events:
-            job = self._ledger.jobs.get(task_id)
-            if job is None or job.attempt != attempt or job.kept:
-                continue
-            if job.worker is None and kind not in (RETURNED, SKIPPED, UNSENT):
-                # One that was too short to be told of began, too.
-                reports.append(Report(task_id, attempt, TaskState.RUNNING, worker))
-            if kind == RUNNING:
-                job.worker = worker
-            elif kind == INLINE:
-                self._learn(job, seconds, bulky=False)
-                reports.append(self._ledger.done(job, data))
-            elif kind == KEPT:
-                self._learn(job, seconds, bulky=True)
-                job.worker, job.kept = worker, True
-            elif kind == FAILED:
-                self._learn(job, seconds, bulky=False)
-                reports.append(self._ledger.report_failure(job, Failure(*data).rebuild()))
-            elif kind == UNSENT:
-                self._learn(job, seconds, bulky=False)
-                reports.append(self._ledger.report_failure(job, SerializationError(*data)))
-            elif kind == SKIPPED:
-                reports.append(self._ledger.report_failure(job, self._ledger.blame(job, data)))
-            elif kind == CANCELLED:
-                reports.append(self._ledger.over(job, TaskState.CANCELLED))
-            elif kind == RETURNED and job.key == data:
-                returned.append(job)
-        self._ledger.report(reports)
-        if returned:
-            self._send_again(returned)
-
-    def _learn(self, job: Job, seconds: float, *, bulky: bool) -> None:
-        if job.code is not None:
-            self._packer.learn(job.code, seconds, bulky=bulky, slots=self._fleet.slots)
-            self._learned(job.code)
+            self._calls.look_for_workers()
 
     def on_memory(self, key: str) -> None:
         reports = []
-        for job in self._ledger.running(key):
-            if job.kept and not job.is_command:
-                reports.append(self._ledger.done(job, None))
+        for job in self._table.jobs_of(key):
+            if job.computed and not job.is_command:
+                reports.append(self._table.done_report(job, None))
             else:
-                # A command's output is wanted here; of any other no news has come, as
-                # when its worker lost the connection: what Dask has will tell.
-                self._errands.run(self._settle(job, key))
-        self._ledger.report(reports)
-
-    async def _settle(self, job: Job, key: str) -> None:
-        error: BaseException
-        try:
-            held = await self._ledger.fetcher.fetch(key)
-            kept = held[job.index] if isinstance(held, list) else held
-            if job.over or job.key != key:
-                return
-            if kept is None:
-                self._send_again([job])
-                return
-            if kept.failed:
-                raise BackendError("its failure was reported, but the report was lost")
-            if job.is_command:
-                self._ledger.report([self._ledger.over(job, TaskState.DONE, kept.get())])
-            else:
-                self._ledger.report([self._ledger.done(job, None)])
-            return
-        except Exception as exc:
-            error = exc
-        if not job.over:
-            self._ledger.failed(job, error)
+                # The output of a command is wanted here.  Of any other job the event is
+                # missing, as when its worker lost the connection: what Dask has will tell.
+                self._calls.run(self._settle(job, key))
+        self._table.report(reports)
 
     def on_error(self, key: str, error: BaseException) -> None:
-        for job in self._ledger.running(key):
+        for job in self._table.jobs_of(key):
             if isinstance(error, KilledWorker):
-                self._ledger.failed(job, self._worker_lost(job, str(error.last_worker.address)))
+                self._table.fail(job, _worker_lost(job, str(error.last_worker.address)))
             else:
                 lost = BackendError(f"Dask could not run task {job.name!r}: {error}")
                 lost.__cause__ = error
-                self._ledger.failed(job, lost)
+                self._table.fail(job, lost)
 
     def on_dropped(self, keys: Collection[str], reason: str) -> None:
         for key in keys:
-            for job in self._ledger.running(key):
+            for job in self._table.jobs_of(key):
                 error = BackendError(f"the Dask scheduler dropped task {job.name!r}: {reason}")
-                self._ledger.failed(job, error)
+                self._table.fail(job, error)
 
-    def on_gone(self, reason: str) -> None:
-        self._gone(reason)
+    def on_lost(self, reason: str) -> None:
+        self._on_lost(reason)
+
+    def _on_events(self, worker: str, events: Iterable[Sequence[Any]]) -> None:
+        reports: list[Report] = []
+        given_back: list[Job] = []
+        for kind, task_id, attempt, seconds, data in events:
+            job = self._table.jobs.get(task_id)
+            if job is None or job.attempt != attempt or job.computed:
+                continue
+            if kind == GIVEN_BACK:
+                if job.key == data:
+                    given_back.append(job)
+                continue
+            if job.worker is None and kind not in (SKIPPED, UNSENDABLE):
+                # Also for a call that was too short to be reported as running.
+                reports.append(Report(task_id, attempt, TaskState.RUNNING, worker))
+            if kind == RUNNING:
+                job.worker = worker
+                continue
+            if kind not in (SKIPPED, CANCELLED):
+                self._learn(job, seconds, is_large=kind == DONE_REMOTE)
+            if kind == DONE_REMOTE:
+                job.worker, job.computed = worker, True
+            else:
+                reports.append(self._end_report(job, kind, data))
+        self._table.report(reports)
+        if given_back:
+            self._send_again(given_back)
+
+    def _end_report(self, job: Job, kind: int, data: Any) -> Report:
+        """Return the terminal report of *job* for an event of this *kind*."""
+        table = self._table
+        if kind == DONE_INLINE:
+            return table.done_report(job, data)
+        if kind == FAILED:
+            return table.failed_report(job, Failure(*data).rebuild())
+        if kind == UNSENDABLE:
+            return table.failed_report(job, SerializationError(*data))
+        if kind == SKIPPED:
+            return table.failed_report(job, table.dependency_error(job, data))
+        assert kind == CANCELLED, f"an event of kind {kind}"
+        return table.final_report(job, TaskState.CANCELLED)
+
+    def _learn(self, job: Job, seconds: float, *, is_large: bool) -> None:
+        if job.code is not None:
+            self._packer.learn(job.code, seconds, is_large=is_large, slots=self._workers.slots)
+            self._note_end(job.code)
+
+    async def _settle(self, job: Job, key: str) -> None:
+        """End *job* by what Dask holds under *key*."""
+        table = self._table
+        error: BaseException
+        try:
+            held = await self._fetcher.fetch(key)
+            result = held[job.index] if isinstance(held, list) else held
+            if job.ended or job.key != key:
+                return
+            if result is None:
+                self._send_again([job])
+                return
+            if result.failed:
+                raise BackendError("its failure was reported, but the report was lost")
+            if job.is_command:
+                table.report([table.final_report(job, TaskState.DONE, result.get())])
+            else:
+                table.report([table.done_report(job, None)])
+            return
+        except Exception as exc:
+            error = exc
+        if not job.ended:
+            table.fail(job, error)
 
     def _on_death(self, message: Mapping[str, Any]) -> None:
-        """A worker is gone; the scheduler has seen to it that nothing runs once too often."""
-        address = message[DIED]
-        charged = {(task, attempt): rest for task, attempt, *rest in message["charged"]}
-        self._fleet.remove(address)
+        """Handle the death of a worker; the scheduler has decided what runs again."""
+        address = message[WORKER_DIED]
+        charged = {(task_id, attempt): rest for task_id, attempt, *rest in message["charged"]}
+        self._workers.remove(address)
         for key in message["keys"]:
-            for job in self._ledger.running(key):
-                deaths, final = charged.get((job.task_id, job.attempt), (0, False))
-                if job.ending:
-                    self._ledger.cancelled(job)
-                elif final:
+            for job in self._table.jobs_of(key):
+                deaths, is_final = charged.get((job.task_id, job.attempt), (0, False))
+                if job.cancelling:
+                    self._table.cancel(job)
+                elif is_final:
                     times = f"the worker under it died {deaths} times" if deaths > 1 else ""
-                    self._ledger.failed(job, self._worker_lost(job, address, times))
+                    self._table.fail(job, _worker_lost(job, address, times))
                 elif job.worker == address:
                     job.worker = None
-        for job in [
-            job for job in self._ledger.jobs.values() if job.ending and job.worker == address
-        ]:
-            self._ledger.cancelled(job)
+        left = [
+            job for job in self._table.jobs.values() if job.cancelling and job.worker == address
+        ]
+        for job in left:
+            self._table.cancel(job)
 
-    def _worker_lost(self, job: Job, address: str, times: str = "") -> WorkerLostError:
-        return WorkerLostError(job.name, address, None, job.attempt, times)
+
+def _worker_lost(job: Job, address: str, times: str = "") -> WorkerLostError:
+    return WorkerLostError(job.name, address, None, job.attempt, times)

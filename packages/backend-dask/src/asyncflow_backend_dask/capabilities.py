@@ -9,7 +9,7 @@ from radical.asyncflow.backend import Capabilities, TaskKind
 __all__ = ["WORKER_RESOURCES", "dask_capabilities"]
 
 WORKER_RESOURCES = {"cores": "CPU", "gpus": "GPU", "memory": "MEMORY"}
-"""Fields of `Resources` and the Dask worker resources that stand for them."""
+"""Fields of `Resources`, and the Dask worker resources that stand for them."""
 
 _KINDS = (TaskKind.FUNCTION, TaskKind.EXECUTABLE)
 
@@ -19,9 +19,15 @@ def dask_capabilities(
     resources: Collection[str] = (),
     kill_running: bool = False,
     processes: bool = True,
-    threads: int = 1,
+    threads: int | None = 1,
 ) -> Capabilities:
-    """Of a cluster whose workers declare these *resources* and have so many *threads* each."""
+    """Return the capabilities for a cluster.
+
+    Args:
+        resources: the fields of `Resources` that its workers declare.
+        processes: whether its workers are processes.
+        threads: how many threads each worker has; None if that is not known.
+    """
     limits = [
         "a value that several tasks take is one object on its worker: a task must not change it",
         "resources are Dask's abstract worker resources "
@@ -34,12 +40,12 @@ def dask_capabilities(
         )
     else:
         limits.append(
-            "a running sync function cannot be ended: its future ends at once, the function is "
-            "told by radical.asyncflow.cancelled(), and its slot is free when it returns; with "
-            "kill_running=True its worker process is restarted"
+            "a running sync function cannot be ended: its future ends at once, "
+            "radical.asyncflow.cancelled() tells the function, and its slot is free when it "
+            "returns; with kill_running=True its worker process is restarted"
         )
     if not processes:
-        limits.append("a function that crashes the interpreter takes the program with it")
+        limits.append("a function that crashes the interpreter crashes the program, too")
     elif threads != 1:
         limits.append("the death of a worker costs every task that ran in its threads")
     return Capabilities(

@@ -9,10 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.model import parse_size
 
-__all__ = ["Adapt", "DaskConfig"]
+__all__ = ["Adapt", "DaskConfig", "import_class"]
 
-_CONNECT = ("client", "cluster", "address", "scheduler_file", "cluster_class")
-_OWN = (
+_WHICH_CLUSTER = ("client", "cluster", "address", "scheduler_file", "cluster_class")
+_LOCAL_CLUSTER_ONLY = (
     "n_workers",
     "threads_per_worker",
     "processes",
@@ -22,7 +22,7 @@ _OWN = (
 )
 
 
-def _bytes(value: Any) -> Any:
+def _size_in_bytes(value: Any) -> Any:
     if isinstance(value, str) and value != "auto":
         try:
             return parse_size(value)
@@ -31,19 +31,19 @@ def _bytes(value: Any) -> Any:
     return value
 
 
-def _class(value: Any) -> Any:
-    """``"module.Class"`` or ``"module:Class"`` is checked when it is imported, by `start`."""
+def _class_or_name(value: Any) -> Any:
+    """Check the form of ``"module.Class"`` or ``"module:Class"``; the start imports it."""
     if isinstance(value, str):
         module, _, name = value.replace(":", ".").rpartition(".")
         if not module or not name:
-            raise ValueError(f"not of the form 'module.Class': {value!r}")
+            raise ValueError(f"must have the form 'module.Class', not {value!r}")
     elif not callable(value):
         raise ValueError("must be a class, or its name such as 'dask_jobqueue.SLURMCluster'")
     return value
 
 
 class Adapt(BaseModel):
-    """Between how many workers the cluster follows the load."""
+    """The bounds between which the number of workers follows the load."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -58,10 +58,10 @@ class Adapt(BaseModel):
 
 
 class DaskConfig(BaseModel):
-    """What ``create_backend("dask", config=...)`` takes.
+    """The settings for ``create_backend("dask", config=...)``.
 
     At most one of `client`, `cluster`, `address`, `scheduler_file` and `cluster_class`
-    says which cluster; without one the backend starts its own on this machine.
+    says which cluster is used.  Without one the backend starts a local cluster.
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=True)
@@ -77,48 +77,48 @@ class DaskConfig(BaseModel):
     address: str | None = Field(
         default=None,
         min_length=1,
-        description="Address of a scheduler, such as 'tcp://host:8786'.",
+        description="The address of a scheduler, such as 'tcp://host:8786'.",
     )
     scheduler_file: str | None = Field(
         default=None,
         min_length=1,
-        description="File in which a scheduler has written its address.",
+        description="The file into which a scheduler writes its address.",
     )
-    cluster_class: Annotated[Any, BeforeValidator(_class)] = Field(
+    cluster_class: Annotated[Any, BeforeValidator(_class_or_name)] = Field(
         default=None,
-        description="Class of a cluster to make and close, or its name as 'module.Class'.",
+        description="The class of a cluster to make and close, or its name as 'module.Class'.",
     )
     cluster_kwargs: dict[str, Any] = Field(
         default_factory=dict,
-        description="What that class is called with.",
+        description="The keyword arguments for that class.",
     )
     n_workers: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
         default=None,
-        description="Workers of an own cluster; by default one for each core of the machine.",
+        description="Workers of a local cluster; by default one for each core of the machine.",
     )
     threads_per_worker: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=1,
-        description="Tasks that each worker of an own cluster runs at once.",
+        description="Tasks that each worker of a local cluster runs at once.",
     )
     processes: bool = Field(
         default=True,
-        description="Whether the workers of an own cluster are processes, or threads in this one.",
+        description="Whether the workers of a local cluster are processes; else threads here.",
     )
-    memory_limit: Annotated[int | str, BeforeValidator(_bytes)] | None = Field(
+    memory_limit: Annotated[int | str, BeforeValidator(_size_in_bytes)] | None = Field(
         default=None,
         description="Bytes for each worker, or a size such as '4GB', or 'auto'; 0 for no limit.",
     )
     resources: dict[str, float] | None = Field(
         default=None,
-        description="Dask resources of each own worker, such as {'CPU': 4, 'GPU': 1}.",
+        description="Dask resources of each local worker, such as {'CPU': 4, 'GPU': 1}.",
     )
     dashboard_address: str | None = Field(
         default="127.0.0.1:0",
-        description="Where an own cluster shows its dashboard; None for no dashboard.",
+        description="Where a local cluster shows its dashboard; None for no dashboard.",
     )
     adapt: Adapt | None = Field(
         default=None,
-        description="Bounds between which the number of workers follows the load.",
+        description="The bounds between which the number of workers follows the load.",
     )
     security: Any = Field(
         default=None,
@@ -126,7 +126,7 @@ class DaskConfig(BaseModel):
     )
     require_tls: bool = Field(
         default=False,
-        description="Refuse a scheduler that is not reached by TLS.",
+        description="Whether a scheduler without TLS is refused.",
     )
     kill_running: bool = Field(
         default=False,
@@ -139,65 +139,86 @@ class DaskConfig(BaseModel):
     )
     pack: bool = Field(
         default=True,
-        description="Whether short independent calls of one function travel as one Dask task.",
+        description="Whether short calls of one function may share a Dask task.",
     )
     startup_timeout: float = Field(
         default=60.0,
         gt=0,
-        description="Seconds until the scheduler and a first worker must be there.",
+        description="Seconds in which the scheduler and a first worker must be there.",
     )
     silence: float = Field(
         default=7.0,
         gt=0,
-        description="Seconds without an answer of the scheduler after which it counts as lost.",
+        description="Seconds without an answer after which the scheduler counts as lost.",
     )
     resource_patience: float = Field(
         default=30.0,
         ge=0,
-        description="Seconds that a task waits for a worker which could run it at all.",
+        description="Seconds that a task waits for a worker with the resources it asks for.",
     )
     grace: float = Field(
         default=5.0,
         ge=0,
         le=20,
-        description="Seconds between SIGTERM and SIGKILL when work is cancelled.",
+        description="Seconds from SIGTERM to SIGKILL when a running command is cancelled.",
     )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the backend starts a local cluster."""
+        return not self._chosen()
+
+    def _chosen(self) -> list[str]:
+        """Return which settings say which cluster is used; one at the most is valid."""
+        return [name for name in _WHICH_CLUSTER if getattr(self, name) is not None]
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        given = self.model_fields_set
-        chosen = [name for name in _CONNECT if getattr(self, name) is not None]
-        if len(chosen) > 1:
-            raise ValueError(f"{' and '.join(chosen)} both say which cluster: give one of them")
-        if chosen and (own := [name for name in _OWN if name in given]):
-            raise ValueError(
-                f"{', '.join(own)} shape a cluster of the backend's own: not with {chosen[0]}"
-                + (" (use cluster_kwargs)" if chosen == ["cluster_class"] else "")
-            )
-        if self.cluster_kwargs and self.cluster_class is None:
-            raise ValueError("cluster_kwargs are for a cluster_class, and none is given")
-        if self.adapt is not None:
-            if chosen and chosen != ["cluster_class"]:
-                raise ValueError(
-                    f"adapt changes a cluster, which is not ours to do with {chosen[0]}"
-                )
-            if self.n_workers is not None:
-                raise ValueError("n_workers and adapt both say how many workers: give one of them")
-        if self.adapt is not None and (self.resources or {}).get("GPU"):
-            raise ValueError(
-                "adapt makes workers with ever new numbers, by which GPUs cannot be told apart: "
-                "give n_workers with GPU in resources"
-            )
+        self._check_which_cluster()
+        self._check_adapt()
         for name, amount in (self.resources or {}).items():
             if amount < 0:
                 raise ValueError(f"resources: {name} must not be negative")
         if self.kill_running and not self.processes:
-            raise ValueError("kill_running ends worker processes: not with processes=False")
+            raise ValueError("kill_running ends worker processes, and processes=False has none")
         return self
+
+    def _check_which_cluster(self) -> None:
+        chosen = self._chosen()
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} each say which cluster: give one of them")
+        if chosen and (local := [n for n in _LOCAL_CLUSTER_ONLY if n in self.model_fields_set]):
+            raise ValueError(
+                f"{', '.join(local)} describe a local cluster, and {chosen[0]} names another; "
+                + (
+                    "put them into cluster_kwargs"
+                    if chosen == ["cluster_class"]
+                    else f"leave them out, or leave {chosen[0]} out"
+                )
+            )
+        if self.cluster_kwargs and self.cluster_class is None:
+            raise ValueError("cluster_kwargs are for a cluster_class, and none is given")
+
+    def _check_adapt(self) -> None:
+        if self.adapt is None:
+            return
+        chosen = self._chosen()
+        if chosen and chosen != ["cluster_class"]:
+            raise ValueError(
+                f"adapt resizes a cluster that the backend starts, and {chosen[0]} names one "
+                "that is not ours"
+            )
+        if self.n_workers is not None:
+            raise ValueError("n_workers and adapt both say how many workers: give one of them")
+        if (self.resources or {}).get("GPU"):
+            raise ValueError(
+                "adapt gives new workers ever new numbers, by which GPUs cannot be assigned: "
+                "give n_workers with GPU in resources"
+            )
 
 
 def import_class(value: Any) -> Any:
-    """The class that a validated ``cluster_class`` names.
+    """Return the class that a validated ``cluster_class`` names.
 
     Raises:
         ImportError, AttributeError: it is not there.

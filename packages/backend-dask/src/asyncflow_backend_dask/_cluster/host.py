@@ -1,9 +1,9 @@
-"""A cluster in a process of its own: scheduler, nannies, and their worker processes.
+"""A local cluster in a process of its own: scheduler, nannies, and their worker processes.
 
 Workers are spawned from here and not from the user's program, so they never import its
-``__main__``; and the scheduler's work does not hold up the user's loop.  Standard input
-says what to start (a pickled mapping), and its end is the end of everything; the
-descriptor given as argument gets one pickled answer.
+``__main__``; and the scheduler's work does not hold up the user's loop.  Standard input has
+what to start, as a pickled mapping; when it is closed, the cluster ends.  One pickled answer
+goes to the descriptor that is the only argument.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-_CLOSING = 2.0  # seconds for the workers to end by themselves
-_LOOK = 0.5  # seconds between two looks for workers that are missing
-_STARTING = 30.0  # seconds after which a worker that is missing is given up for another
+_CLOSE_TIMEOUT_S = 2.0  # for the workers to end by themselves
+_WORKER_POLL_S = 0.5  # between two looks for missing workers
+_WORKER_START_TIMEOUT_S = 30.0  # after which a missing worker is replaced
 
 
 async def _serve(settings: dict[str, Any], answer: int) -> None:
+    """Run the cluster until standard input is closed."""
     import dask
     from distributed import LocalCluster
 
@@ -40,45 +41,47 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
         _say(answer, {"error": f"{type(exc).__name__}: {exc}"})
         raise
     _say(answer, {"address": cluster.scheduler_address, "dashboard": cluster.dashboard_link})
-    keeping = asyncio.create_task(_keep(cluster))
+    replacing = asyncio.create_task(_replace_missing_workers(cluster))
     await ended.wait()
-    keeping.cancel()
-    logging.disable()  # of connections that break, and workers that end, now that all do
+    replacing.cancel()
+    logging.disable()  # connections break and workers end, as they should now
     asyncio.get_running_loop().remove_reader(0)
     try:
-        await cluster.close(timeout=_CLOSING)
-    except Exception:  # a worker hangs: who started us kills what is left of our group
+        await cluster.close(timeout=_CLOSE_TIMEOUT_S)
+    except Exception:  # a worker hangs: the program kills what is left of our process group
         os._exit(1)
 
 
-async def _keep(cluster: Any) -> None:
-    """See that every worker that should be there is there, or is on its way.
+async def _replace_missing_workers(cluster: Any) -> None:
+    """Start a worker anew if it is neither there nor about to come.
 
-    A nanny gives up if its worker dies while it starts, and Dask would not miss it.
+    A nanny gives up if its worker dies while it starts, and Dask does not notice.
     """
     from distributed.core import Status
 
     over = (Status.closed, Status.failed)
     loop = asyncio.get_running_loop()
-    missed: dict[Any, float] = {}
+    missing: dict[Any, float] = {}
     while True:
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_WORKER_POLL_S)
         there = {worker.name for worker in cluster.scheduler.workers.values()}
-        missed = {
-            name: missed.get(name, loop.time()) for name in cluster.worker_spec if name not in there
+        missing = {
+            name: missing.get(name, loop.time())
+            for name in cluster.worker_spec
+            if name not in there
         }
-        replace = False
-        for name, since in missed.items():
+        is_incomplete = False
+        for name, since in missing.items():
             nanny = cluster.workers.get(name)
             if nanny is None:
-                replace = True
-            elif nanny.status in over or loop.time() - since > _STARTING:
-                replace = True
+                is_incomplete = True
+            elif nanny.status in over or loop.time() - since > _WORKER_START_TIMEOUT_S:
+                is_incomplete = True
                 del cluster.workers[name]
-                with suppress(Exception):  # it hangs, or is closed already: another comes
-                    await nanny.close(timeout=_CLOSING)
-        if replace:
-            with suppress(Exception):  # it died once more: we look again
+                with suppress(Exception):  # it hangs or is closed, and another one comes
+                    await nanny.close(timeout=_CLOSE_TIMEOUT_S)
+        if is_incomplete:
+            with suppress(Exception):  # the new one died, too: the next look finds it missing
                 await cluster._correct_state()
 
 
@@ -88,7 +91,8 @@ def _say(descriptor: int, answer: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    # A Ctrl-C is the user's program's to handle, which then closes our standard input.
+    """Read what to start, and run it."""
+    # The user's program handles Ctrl-C and then closes our standard input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with os.fdopen(0, "rb", buffering=0, closefd=False) as file:
         settings = pickle.load(file)

@@ -1,4 +1,4 @@
-"""Which calls of one batch stand side by side in its graph, and share a Dask task."""
+"""Which calls of one batch are on the same level of its graph, and share a Dask task."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from radical.asyncflow.backend import TaskId
 from .._program.jobs import Job
 from .packer import Packer
 
-__all__ = ["Levels"]
+__all__ = ["BatchLevels"]
 
 
-class Levels:
-    """A batch by levels: a call is one above the highest that it depends on.
+class BatchLevels:
+    """The levels of one batch: each call is one level above the highest that it depends on.
 
-    The calls of a level do not depend on each other, and whatever shares a Dask task
-    begins on one level: so no two Dask tasks wait for each other.
+    The calls of a level do not depend on each other, and all that shares a Dask task begins
+    on one level.  So no two Dask tasks wait for each other.
     """
 
-    def __init__(self, units: Sequence[list[Job]], fits: Callable[[Job], bool]) -> None:
-        """*units* are calls or chains of them, each behind those that it depends on.
+    def __init__(self, units: Sequence[list[Job]], may_share: Callable[[Job], bool]) -> None:
+        """Find the level of each unit.
 
-        *fits* says of the first of a unit whether others may share its Dask task.
+        Args:
+            units: calls, or chains of calls, each behind those that it depends on.
+            may_share: says of the first call of a unit whether others may share its Dask
+                task.
         """
         self._units = units
-        self._fits = fits
+        self._may_share = may_share
         self._levels: list[int] = []
         at: dict[TaskId, int] = {}
         for unit in units:
@@ -36,18 +39,15 @@ class Levels:
                 at[job.task_id] = level + place
 
     def groups(self, packer: Packer, slots: int) -> list[list[Job]]:
-        """The units, those of one function and level together, as many as *packer* allows."""
-        alike: dict[tuple[int, int], list[list[Job]]] = {}
-        for unit, level in zip(self._units, self._levels, strict=True):
-            code = unit[0].code
-            if code is not None and packer.most(code) > 1 and self._fits(unit[0]):
-                alike.setdefault((level, code.number), []).append(unit)
-        whole: dict[TaskId, list[Job]] = {}
-        for units in alike.values():
+        """Return groups of units, each group behind those that it depends on.
+
+        Units of one function and level go together, as many as *packer* allows.
+        """
+        group_of: dict[TaskId, list[Job]] = {}
+        for units in self._alike(packer):
             code = units[0][0].code
             assert code is not None
-            count = sum(map(len, units))
-            size = packer.size(code, count, slots)
+            size = packer.group_size(code, sum(map(len, units)), slots)
             group: list[Job] = []
             room: float = -inf
             for unit in units:
@@ -55,20 +55,29 @@ class Levels:
                     group, room = [], size
                 group += unit
                 for job in unit:
-                    whole[job.task_id] = group
-        if not whole:
+                    group_of[job.task_id] = group
+        if not group_of:
             return list(self._units)
-        return self._in_order(whole)
+        return self._in_order(group_of)
 
-    def _in_order(self, whole: dict[TaskId, list[Job]]) -> list[list[Job]]:
-        """Each group once, behind those that it depends on, and otherwise as they came."""
+    def _alike(self, packer: Packer) -> list[list[list[Job]]]:
+        """Return the units that may share Dask tasks, sorted by level and function."""
+        alike: dict[tuple[int, int], list[list[Job]]] = {}
+        for unit, level in zip(self._units, self._levels, strict=True):
+            code = unit[0].code
+            if code is not None and packer.max_calls(code) > 1 and self._may_share(unit[0]):
+                alike.setdefault((level, code.number), []).append(unit)
+        return list(alike.values())
+
+    def _in_order(self, group_of: dict[TaskId, list[Job]]) -> list[list[Job]]:
+        """Return each group once, behind those that it depends on, and else as they came."""
         for unit in self._units:
             for job in unit:
-                whole.setdefault(job.task_id, unit)
+                group_of.setdefault(job.task_id, unit)
         done: set[int] = set()
         order: list[list[Job]] = []
         for unit in self._units:
-            stack = [whole[unit[0].task_id]]
+            stack = [group_of[unit[0].task_id]]
             while stack:
                 group = stack[-1]
                 if id(group) in done:
@@ -78,7 +87,7 @@ class Levels:
                     other
                     for job in group
                     for item in job.request.dependencies
-                    if (other := whole.get(item)) is not None
+                    if (other := group_of.get(item)) is not None
                     and other is not group
                     and id(other) not in done
                 ]

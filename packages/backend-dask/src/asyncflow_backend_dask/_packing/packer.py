@@ -1,4 +1,4 @@
-"""Which calls of one function share a Dask task, as Dask costs a millisecond for each."""
+"""How many calls of one function share a Dask task."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from radical.asyncflow.worker import Code
 
 from .._program.jobs import Job
 
-__all__ = ["PROBE", "Packer"]
+__all__ = ["PROBE_INTERVAL_S", "Packer"]
 
-_WORK = 0.02  # seconds of work that one Dask task should be worth
-_MOST = 256  # calls in one Dask task
-_ROUNDS = 4  # Dask tasks for each slot, so that all slots end at about the same time
-PROBE = 0.05  # seconds after which more calls are tried of a function that nobody has seen
-_FORGIVING = 0.2  # how much a slow call counts: one may be slow for other reasons
-_DOUBT = 1e-4  # seconds by which it may count in any case; beyond, it at most doubles
+PROBE_INTERVAL_S = 0.05
+"""After this time more calls of a function are tried while nobody knows how long it runs."""
+
+_WORK_PER_TASK_S = 0.02  # what one Dask task should be worth
+_MAX_CALLS_PER_TASK = 256
+_TASKS_PER_SLOT = 4  # so that all slots end at about the same time
+_SLOW_CALL_WEIGHT = 0.2  # a slow call counts less: it may be slow for other reasons
+_MIN_RISE_S = 1e-4  # by which a slow call may always raise the estimate; beyond, it doubles it
 
 
 class _Waiting:
@@ -33,21 +35,21 @@ class _Waiting:
 
 
 class Packer:
-    """Splits calls into groups; the first calls of a function tell how long it runs.
+    """Splits the calls of a function into groups; its first calls tell how long it runs.
 
-    Until they have ended the others wait here, and a few more go every `PROBE` seconds,
-    so that no slot is idle.  A guess that is too low costs little: a worker gives back
-    what waits behind a call that takes long.
+    Until these probes have ended the other calls wait here.  A few more go every
+    `PROBE_INTERVAL_S`, so that no slot is idle.  An estimate that is too low costs little:
+    a worker gives back what waits behind a call that takes long.
     """
 
     def __init__(self, send: Callable[[Sequence[Sequence[Job]]], None]) -> None:
-        """*send* takes the groups that waited."""
+        """Hand the groups that waited to *send*."""
         self._send = send
         self._waiting: dict[int, _Waiting] = {}
-        self._bulky: set[int] = set()
+        self._with_large_values: set[int] = set()
 
     def split(self, code: Code, jobs: list[Job], slots: int) -> list[list[Job]]:
-        """The groups that may go now; none of *jobs* depends on another."""
+        """Return the groups of *jobs* that may go now; no job depends on another."""
         waiting = self._waiting.get(code.number)
         if waiting is not None:
             waiting.jobs.update(dict.fromkeys(jobs))
@@ -55,27 +57,29 @@ class Packer:
         probes = 2 * max(slots, 1)
         if code.seconds is not None or len(jobs) <= 2 * probes:
             return self._groups(code, jobs, slots)
-        timer = asyncio.get_running_loop().call_later(PROBE, self._more, code, slots)
+        timer = asyncio.get_running_loop().call_later(
+            PROBE_INTERVAL_S, self._send_more, code, slots
+        )
         self._waiting[code.number] = _Waiting(jobs[probes:], probes, timer)
         return [[job] for job in jobs[:probes]]
 
-    def learn(self, code: Code, seconds: float, *, bulky: bool, slots: int) -> None:
-        """A call took so long; it is *bulky* if its value stays on the worker."""
+    def learn(self, code: Code, seconds: float, *, is_large: bool, slots: int) -> None:
+        """Learn that a call took *seconds*; *is_large* says that its value stays remote."""
         if code.seconds is None or seconds < code.seconds:
             code.seconds = seconds
         else:
-            more = _FORGIVING * (seconds - code.seconds)
-            code.seconds += min(more, max(code.seconds, _DOUBT))
-        if bulky:
-            self._bulky.add(code.number)
+            rise = _SLOW_CALL_WEIGHT * (seconds - code.seconds)
+            code.seconds += min(rise, max(code.seconds, _MIN_RISE_S))
+        if is_large:
+            self._with_large_values.add(code.number)
         waiting = self._waiting.get(code.number)
         if waiting is not None:
             waiting.probes -= 1
             if waiting.probes <= 0:
-                self._let_go(code, slots)
+                self._send_all(code, slots)
 
-    def take(self, job: Job) -> bool:
-        """Take *job* out, if it waits here."""
+    def remove(self, job: Job) -> bool:
+        """Remove *job* if it waits here; return whether it did."""
         waiting = self._waiting.get(job.code.number) if job.code is not None else None
         if waiting is None or job not in waiting.jobs:
             return False
@@ -83,40 +87,42 @@ class Packer:
         return True
 
     def close(self) -> None:
-        """Forget whatever waits here."""
+        """Forget all that waits here."""
         for waiting in self._waiting.values():
             waiting.timer.cancel()
         self._waiting.clear()
 
-    def _more(self, code: Code, slots: int) -> None:
-        """The time is up: all go if it is known how long they run, a few otherwise."""
+    def max_calls(self, code: Code) -> int:
+        """Return how many calls may share a Dask task, as far as is known."""
+        if code.seconds is None or code.number in self._with_large_values:
+            return 1
+        return max(1, min(_MAX_CALLS_PER_TASK, int(_WORK_PER_TASK_S / max(code.seconds, 1e-6))))
+
+    def group_size(self, code: Code, count: int, slots: int) -> int:
+        """Return how many of *count* calls should share a Dask task, so that no slot is idle."""
+        return min(ceil(count / (_TASKS_PER_SLOT * max(slots, 1))), self.max_calls(code))
+
+    def _send_more(self, code: Code, slots: int) -> None:
+        """Send all calls if their time is known by now, and a few more otherwise."""
         waiting = self._waiting[code.number]
         probes = 2 * max(slots, 1)
         if code.seconds is not None or len(waiting.jobs) <= probes:
-            self._let_go(code, slots)
+            self._send_all(code, slots)
             return
         some = list(islice(waiting.jobs, probes))
         for job in some:
             del waiting.jobs[job]
-        waiting.timer = asyncio.get_running_loop().call_later(PROBE, self._more, code, slots)
+        waiting.timer = asyncio.get_running_loop().call_later(
+            PROBE_INTERVAL_S, self._send_more, code, slots
+        )
         self._send([[job] for job in some])
 
-    def _let_go(self, code: Code, slots: int) -> None:
+    def _send_all(self, code: Code, slots: int) -> None:
         waiting = self._waiting.pop(code.number)
         waiting.timer.cancel()
         if waiting.jobs:
             self._send(self._groups(code, list(waiting.jobs), slots))
 
-    def most(self, code: Code) -> int:
-        """How many calls may share a Dask task, as far as is known."""
-        if code.seconds is None or code.number in self._bulky:
-            return 1
-        return max(1, min(_MOST, int(_WORK / max(code.seconds, 1e-6))))
-
-    def size(self, code: Code, count: int, slots: int) -> int:
-        """How many of *count* calls should share a Dask task, so that all slots have work."""
-        return min(ceil(count / (_ROUNDS * max(slots, 1))), self.most(code))
-
     def _groups(self, code: Code, jobs: list[Job], slots: int) -> list[list[Job]]:
-        size = self.size(code, len(jobs), slots)
+        size = self.group_size(code, len(jobs), slots)
         return [jobs[at : at + size] for at in range(0, len(jobs), size)]

@@ -1,8 +1,8 @@
 """The connection to a scheduler, without a future of Dask's for each task.
 
-`distributed.Client` keeps a future, a state and a reference count for each key and
-sends a message for each release.  The backend has its own books, so this client hands
-what the scheduler says straight to a listener and speaks in batches.
+`distributed.Client` keeps a future, a state and a reference count for each key, and sends
+a message for each release.  The backend has tables of its own, so this client hands what
+the scheduler says to a listener and sends many things in one message.
 """
 
 from __future__ import annotations
@@ -22,52 +22,61 @@ from distributed.protocol import serialize, to_serialize
 from distributed.protocol.serialize import Serialized, ToPickle
 from distributed.utils_comm import gather_from_workers
 
-__all__ = ["GraphClient", "Listener"]
+__all__ = ["ECHO_INTERVAL_S", "GraphClient", "SchedulerListener"]
 
-_INTERVAL = 0.002  # seconds between two messages to the scheduler, at the least
-_BEAT = 2.0  # seconds between an answer of the scheduler and the next question
-_CLOSING = 3.0  # seconds that the end of a connection may take
+_SEND_INTERVAL_S = 0.002  # at least, between two messages to the scheduler
+ECHO_INTERVAL_S = 2.0
+"""From an answer of the scheduler to the next question whether it is there, in seconds."""
+_CLOSE_TIMEOUT_S = 3.0  # for the end of a connection
 
 
-class Listener(Protocol):
+class SchedulerListener(Protocol):
     """What hears the scheduler; every method is called in the loop."""
 
     def on_memory(self, key: str) -> None:
-        """A worker holds the result."""
+        """Hear that a worker holds the result of *key*."""
 
     def on_error(self, key: str, error: BaseException) -> None:
-        """Dask gave the task up."""
+        """Hear that Dask has given up the Dask task *key*."""
 
     def on_dropped(self, keys: Collection[str], reason: str) -> None:
-        """The scheduler knows these keys no longer."""
+        """Hear that the scheduler has forgotten these keys."""
 
     def on_event(self, topic: str, message: Any) -> None:
-        """An event on a topic that was subscribed to."""
+        """Hear an event on a topic that the client is subscribed to."""
 
-    def on_gone(self, reason: str) -> None:
-        """The scheduler is gone; nothing else comes."""
+    def on_lost(self, reason: str) -> None:
+        """Hear that the scheduler is lost; nothing else follows."""
 
 
 class GraphClient(Client):  # type: ignore[misc]
-    """An asynchronous client that reports to *listener*."""
+    """An asynchronous client that sends graphs and tells a listener what comes back."""
 
-    def __init__(self, listener: Listener, address: str, **options: Any) -> None:
-        self._listener = listener
+    _listener: SchedulerListener
+
+    def __init__(self, address: str, **options: Any) -> None:
         self._topics: tuple[str, ...] = ()
-        self._listening: asyncio.Task[None] | None = None
+        self._echoing: asyncio.Task[None] | None = None
         super().__init__(address, asynchronous=True, set_as_default=False, **options)
 
-    async def connect(self, timeout: float) -> None:
-        """Connect within *timeout* seconds.
+    @property
+    def is_running(self) -> bool:
+        """Whether the connection is open."""
+        return bool(self.status == "running")
+
+    async def connect(self, listener: SchedulerListener, timeout: float) -> None:
+        """Connect within *timeout* seconds; from then on *listener* hears the scheduler.
 
         Raises:
-            OSError: there is no scheduler, or it does not speak with us.
+            OSError: there is no scheduler, or it refuses the connection.
         """
+        self._listener = listener
         async with asyncio.timeout(timeout):
             await self
-        self.scheduler_comm.interval = _INTERVAL
+        self.scheduler_comm.interval = _SEND_INTERVAL_S
 
     def subscribe(self, *topics: str) -> None:
+        """Have the events on these topics sent to the listener."""
         self._topics = topics
         for topic in topics:
             self._send_to_scheduler({"op": "subscribe-topic", "topic": topic, "client": self.id})
@@ -77,8 +86,8 @@ class GraphClient(Client):  # type: ignore[misc]
     ) -> None:
         """Have all of *graph* computed and kept; earlier entries have priority.
 
-        When the scheduler has taken it in, it says so by an event on the topic of this
-        client's id, with *stimulus* in it.
+        When the scheduler has taken the graph in, it sends an event with *stimulus* in it,
+        on the topic that has this client's id as its name.
         """
         keys = list(graph)
         self._send_to_scheduler(
@@ -99,15 +108,15 @@ class GraphClient(Client):  # type: ignore[misc]
         )
 
     def release_keys(self, keys: Collection[str]) -> None:
-        """Nobody here needs them any more; what has not begun is withdrawn."""
+        """Tell the scheduler that nobody here needs *keys*; it withdraws what has not begun."""
         self._send_to_scheduler(
             {"op": "client-releases-keys", "keys": list(keys), "client": self.id}
         )
 
     async def fetch(self, keys: Collection[str], *, direct: bool) -> dict[str, Any]:
-        """The results of *keys*, as far as they can be had.
+        """Return the results of those of *keys* that can be had.
 
-        With *direct* they come from the workers, otherwise by way of the scheduler.
+        With *direct* they come from the workers, and otherwise through the scheduler.
         """
         if direct:
             who_has = await self.scheduler.who_has(keys=list(keys))
@@ -127,16 +136,16 @@ class GraphClient(Client):  # type: ignore[misc]
                 data.update(await self.fetch([key], direct=False))
         return dict(data)
 
-    def listen(self, silence: float) -> None:
-        """From now on a scheduler that does not answer for *silence* seconds is gone.
+    def watch_scheduler(self, silence: float) -> None:
+        """From now on count a scheduler as lost that does not answer for *silence* seconds.
 
-        A connection that falls silent is broken for TCP after half a minute only.
+        TCP alone notices a silent connection only after half a minute.
         """
-        self._listening = asyncio.create_task(self._listen(silence))
+        self._echoing = asyncio.create_task(self._echo(silence))
 
-    async def _listen(self, silence: float) -> None:
-        while self.status == "running":
-            await asyncio.sleep(_BEAT)
+    async def _echo(self, silence: float) -> None:
+        while self.is_running:
+            await asyncio.sleep(ECHO_INTERVAL_S)
             answer = asyncio.ensure_future(self.scheduler.echo(data=0))
             try:
                 # In steps: if this loop was held up, the answer may be there already.
@@ -145,32 +154,32 @@ class GraphClient(Client):  # type: ignore[misc]
                     if (await asyncio.wait([answer], timeout=silence / steps))[0]:
                         break
                 else:
-                    self._listener.on_gone(f"the scheduler has not answered for {silence:g} s")
+                    self._listener.on_lost(f"the scheduler has not answered for {silence:g} s")
                     return
             finally:
                 answer.cancel()
-                # If the connection broke, that is told where it is read.
+                # A broken connection is noticed where it is read.
                 with suppress(OSError, asyncio.CancelledError):
                     await answer
 
     async def end(self) -> None:
-        """Close the connection, whether or not anybody is at the other end."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
+        """Close the connection, whether or not the scheduler still answers."""
+        if self._echoing is not None:
+            self._echoing.cancel()
+            await asyncio.wait([self._echoing])
         topics, self._topics = self._topics, ()
         for topic in topics:
-            # Or the scheduler would complain that it cannot tell us of our own end.
+            # Otherwise the scheduler would log that it cannot tell us of our own end.
             with suppress(OSError, ClosedClientError):
                 self._send_to_scheduler(
                     {"op": "unsubscribe-topic", "topic": topic, "client": self.id}
                 )
         with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_CLOSING):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await self._close()
         self.status = "closed"
 
-    # What the scheduler says.
+    # Overridden methods of `Client`, which it calls with what the scheduler says.
 
     def _handle_key_in_memory(
         self,
@@ -193,16 +202,16 @@ class GraphClient(Client):  # type: ignore[misc]
         self._listener.on_dropped([key], "its data was lost with a worker")
 
     def _handle_retried_key(self, key: Any = None) -> None:
-        """Dask runs it once more: its events will tell."""
+        """Do nothing: Dask runs it once more, and events tell of that."""
 
     def _handle_restart(self) -> None:
-        self._listener.on_gone("the cluster was restarted, which forgets all tasks")
+        self._listener.on_lost("the cluster was restarted, which forgets all tasks")
 
     def _handle_event(self, topic: Any, event: Any) -> None:
         self._listener.on_event(topic, event[1])
 
     async def _reconnect(self) -> None:
-        # A scheduler forgets the tasks of a client that it lost, so there is nothing to
-        # come back for.
+        # A scheduler forgets the tasks of a client that it lost, so a new connection would
+        # find nothing.
         self.status = "closing"
-        self._listener.on_gone("the connection to the scheduler broke")
+        self._listener.on_lost("the connection to the scheduler broke")

@@ -11,37 +11,37 @@ from radical.asyncflow.worker import Code
 
 from ..capabilities import WORKER_RESOURCES
 
-__all__ = ["DESCRIPTION", "Job", "annotations_of", "check_description", "resources_of"]
+__all__ = ["DESCRIPTION_KEYS", "Job", "annotations_of", "check_description", "resources_of"]
 
-DESCRIPTION = ("workers", "priority", "allow_other_workers")
-"""What ``task_description`` may hold: options of Dask's ``submit``."""
+DESCRIPTION_KEYS = ("workers", "priority", "allow_other_workers")
+"""The keys of ``task_description``, which are options of Dask's ``submit``."""
 
 
 class Job:
-    """What is known of it.
+    """One attempt at one task.
 
     Attributes:
         code: its function; None for a command.
-        payload: its pickled arguments, where nothing in them can change until it is sent.
-        after: the task in the same Dask task that it waits for; 0 for none.
-        key, index: the Dask task that runs it, and which of that one's calls it is;
-            the key is empty until it is sent.
-        worker: where it runs, once that was told.
-        kept: it is done, but for Dask's word that its value is safe.
-        ending: it runs and was told to end, which it will report.
-        over: it has its terminal report.
+        payload: its pickled arguments, if nothing in them can change before it is sent.
+        predecessor: the id of the task in the same Dask task that it waits for; 0 for none.
+        key: the Dask task that runs it; empty until it is sent.
+        index: the index of its call in that Dask task.
+        worker: the address of the worker that runs it, once that was reported.
+        computed: whether its value is on a worker, and Dask has not confirmed that yet.
+        cancelling: whether it runs and was told to end; its worker will report the end.
+        ended: whether it has its terminal report.
     """
 
     __slots__ = (
-        "after",
         "attempt",
+        "cancelling",
         "code",
-        "ending",
+        "computed",
+        "ended",
         "index",
-        "kept",
         "key",
-        "over",
         "payload",
+        "predecessor",
         "request",
         "task_id",
         "worker",
@@ -53,13 +53,13 @@ class Job:
         self.attempt = request.attempt
         self.code: Code | None = None
         self.payload: bytes | None = None
-        self.after: TaskId = 0
+        self.predecessor: TaskId = 0
         self.key = ""
         self.index = 0
         self.worker: str | None = None
-        self.kept = False
-        self.ending = False
-        self.over = False
+        self.computed = False
+        self.cancelling = False
+        self.ended = False
 
     @property
     def name(self) -> str:
@@ -71,22 +71,22 @@ class Job:
 
 
 def annotations_of(request: TaskRequest, *, count_cores: bool) -> dict[str, Any]:
-    """What Dask is told of how and where to run it; empty for most.
+    """Return what tells Dask how and where to run the task; empty for most tasks.
 
     With *count_cores* every task takes its share of the workers' CPU resource.
     """
     spec = request.spec
-    found: dict[str, Any] = dict(spec.description) if spec.description else {}
-    if isinstance(found.get("workers"), str):
-        found["workers"] = [found["workers"]]
+    annotations: dict[str, Any] = dict(spec.description) if spec.description else {}
+    if isinstance(annotations.get("workers"), str):
+        annotations["workers"] = [annotations["workers"]]
     resources = resources_of(spec.resources, count_cores=count_cores)
     if resources:
-        found["resources"] = resources
-    return found
+        annotations["resources"] = resources
+    return annotations
 
 
 def resources_of(asked: Any, *, count_cores: bool) -> Mapping[str, float]:
-    """Dask's worker resources for the resources of a task."""
+    """Return Dask's worker resources for the resources of a task."""
     names = WORKER_RESOURCES
     amounts = {names["gpus"]: asked.gpus, names["memory"]: asked.memory}
     if count_cores or asked.cores > 1:
@@ -95,36 +95,46 @@ def resources_of(asked: Any, *, count_cores: bool) -> Mapping[str, float]:
 
 
 def check_description(spec: TaskSpec, backend: str) -> None:
-    """Refuse a ``task_description`` that this backend would not understand.
+    """Refuse a ``task_description`` that this backend cannot follow.
 
     Raises:
-        UnsupportedOptionError, ConfigurationError: it names what is wrong.
+        UnsupportedOptionError, ConfigurationError: it names everything that is wrong.
     """
-    problems = []
-    for key, value in spec.description.items():
-        if key == "retries":
-            problems.append("'retries' are the engine's: use retries= of the task")
-        elif key not in DESCRIPTION:
-            problems.append(f"unknown key {key!r}")
-        elif key == "priority":
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                problems.append(f"'priority' must be a number, not {value!r}")
-        elif key == "allow_other_workers":
-            if not isinstance(value, bool):
-                problems.append(f"'allow_other_workers' must be true or false, not {value!r}")
-        elif not isinstance(value, str) and not (
-            isinstance(value, list | tuple | set)
-            and value
-            and all(isinstance(item, str) for item in value)
-        ):
-            problems.append(f"'workers' must be an address or a list of them, not {value!r}")
+    given = spec.description
+    problems = [problem for key, value in given.items() if (problem := _problem_with(key, value))]
     if problems:
+        keys = ", ".join(map(repr, DESCRIPTION_KEYS))
         raise UnsupportedOptionError(
-            f"task {spec.name!r}: backend {backend!r} takes task_description with "
-            f"{', '.join(map(repr, DESCRIPTION))}: {'; '.join(problems)}"
+            f"task {spec.name!r}: backend {backend!r} takes {keys} in task_description: "
+            f"{'; '.join(problems)}"
         )
-    if spec.description.get("allow_other_workers") and not spec.description.get("workers"):
+    if given.get("allow_other_workers") and not given.get("workers"):
         raise ConfigurationError(
-            f"task {spec.name!r}: 'allow_other_workers' says whether others than 'workers' "
-            "will do: give those, too"
+            f"task {spec.name!r}: 'allow_other_workers' has no meaning without 'workers' in "
+            "task_description; add 'workers', or leave it out"
         )
+
+
+def _problem_with(key: str, value: Any) -> str | None:
+    """Return what is wrong with one entry of a ``task_description``; None if nothing is."""
+    if key == "retries":
+        return "'retries' does not belong there: use retries= of the task"
+    if key not in DESCRIPTION_KEYS:
+        return f"unknown key {key!r}"
+    if key == "priority":
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"'priority' must be a number, not {value!r}"
+    elif key == "allow_other_workers":
+        if not isinstance(value, bool):
+            return f"'allow_other_workers' must be true or false, not {value!r}"
+    elif not isinstance(value, str) and not _is_list_of_texts(value):
+        return f"'workers' must be an address or a list of addresses, not {value!r}"
+    return None
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple | set)
+        and bool(value)
+        and all(isinstance(item, str) for item in value)
+    )

@@ -1,4 +1,4 @@
-"""What is said to the scheduler and its workers, beside the tasks themselves."""
+"""What the program says to the scheduler and its workers, beside the tasks themselves."""
 
 from __future__ import annotations
 
@@ -9,111 +9,121 @@ from typing import Any
 
 from radical.asyncflow.backend import TaskId
 
-from .._wire import CONDEMNED, LOOSENED
-from .._worker import run as _remote
+from .._messages.events import GIVE_BACK, KILL
+from .._scheduler.event_log import forget_events
+from .._worker.requests import cancel
 from .client import GraphClient
-from .fleet import Fleet
 from .jobs import Job
+from .workers import KnownWorkers
 
-__all__ = ["Errands"]
+__all__ = ["SchedulerCalls"]
 
-_Id = tuple[TaskId, int]
-_ENDING = 3.0  # seconds for what is said last
+_Attempt = tuple[TaskId, int]
+"""Task id and attempt."""
+
+_LAST_CALLS_TIMEOUT_S = 3.0  # for calls that still run when the backend ends
 
 
-class Errands:
-    """Small messages for which nobody waits.
+class SchedulerCalls:
+    """Small messages to the scheduler and the workers, for which nobody waits."""
 
-    Attributes:
-        client: set once there is a connection.
-    """
-
-    def __init__(self, fleet: Fleet, topic: str) -> None:
-        self.client: GraphClient | None = None
-        self._fleet = fleet
+    def __init__(self, client: GraphClient, workers: KnownWorkers, topic: str) -> None:
+        self._client = client
+        self._workers = workers
         self._topic = topic
-        self._stopping: dict[str | None, list[_Id]] = {}
-        self._doomed: set[_Id] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._to_cancel: dict[str | None, list[_Attempt]] = {}
+        self._to_kill: set[_Attempt] = set()
+        self._running: set[asyncio.Task[None]] = set()
 
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def run(self, call: Coroutine[Any, Any, None]) -> None:
+        """Run *call* beside everything else."""
+        task = asyncio.get_running_loop().create_task(call)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
-    def stop(self, job: Job, *, kill: bool = False) -> None:
-        """Tell the workers, in one message for all that are stopped in this turn.
+    def cancel(self, job: Job, *, kill: bool = False) -> None:
+        """Tell the workers to cancel *job*: one message for all jobs of this turn of the loop.
 
-        With *kill* it is ended with its process if it turns out to run.
+        With *kill* its worker process is ended if the job turns out to run.
         """
-        if not self._stopping:
-            asyncio.get_running_loop().call_soon(self._send_stops)
+        if not self._to_cancel:
+            asyncio.get_running_loop().call_soon(self._send_cancels)
         one = job.task_id, job.attempt
-        self._stopping.setdefault(job.worker, []).append(one)
+        self._to_cancel.setdefault(job.worker, []).append(one)
         if kill:
-            self._doomed.add(one)
+            self._to_kill.add(one)
 
-    def _send_stops(self) -> None:
-        stopping, self._stopping = self._stopping, {}
-        doomed, self._doomed = self._doomed, set()
-        for worker, attempts in stopping.items():
-            workers = None if worker is None else [worker]
-            self.run(self._stop(workers, attempts, doomed.intersection(attempts)))
+    def kill(self, job: Job) -> None:
+        """End *job*, which runs, with its worker process; the nanny starts another."""
+        assert job.worker is not None
+        self.run(self._kill([(job.task_id, job.attempt)], job.worker))
 
-    async def _stop(
-        self, workers: list[str] | None, attempts: list[_Id], doomed: Collection[_Id]
-    ) -> None:
-        client = self.client
-        if client is None or client.status != "running":
-            return
-        # A worker that is gone has nothing left to be told.
-        with suppress(OSError):
-            running = await client._run(
-                _remote.cancel, self._topic, attempts, workers=workers, on_error="ignore"
-            )
-            for worker, there in running.items():
-                if found := [tuple(one) for one in there if tuple(one) in doomed]:
-                    await self.kill(found, worker)
+    def ask_back(self, attempts: Mapping[str, Sequence[_Attempt]]) -> None:
+        """Have the scheduler give back these calls, by key, of Dask tasks that still wait."""
+        self.run(self._log_event({GIVE_BACK: attempts}))
 
-    async def kill(self, attempts: Sequence[_Id], worker: str) -> None:
-        """End these with their process, which the nanny of *worker* starts anew."""
-        client = self.client
-        if client is not None and client.status == "running" and worker in self._fleet:
-            # The scheduler ends the worker: Dask would run them once more, elsewhere.
-            message = {CONDEMNED: list(attempts), "worker": worker}
-            with suppress(OSError):
-                await client.scheduler.log_event(topic=self._topic, msg=message)
-
-    async def loosen(self, attempts: Mapping[str, Sequence[_Id]]) -> None:
-        """Have these given back by the scheduler, as far as their Dask tasks still wait."""
-        client = self.client
-        if client is not None and client.status == "running":
-            with suppress(OSError):
-                await client.scheduler.log_event(topic=self._topic, msg={LOOSENED: attempts})
-
-    async def forget_events(self) -> None:
+    def forget_events(self) -> None:
         """Have the scheduler forget our events, of which it would keep 100,000."""
-        client = self.client
-        if client is not None and client.status == "running":
-            with suppress(Exception):  # a scheduler may refuse to run functions
-                await client._run_on_scheduler(_remote.forget_events, self._topic)
+        self.run(self._forget_events())
 
-    async def look(self) -> None:
-        """See which workers there are."""
-        assert self.client is not None
-        self._fleet.update(await self.client.scheduler.identity(n_workers=-1))
+    def look_for_workers(self) -> None:
+        """Have the known workers updated soon."""
+        self.run(self._update_workers_if_possible())
 
-    async def look_again(self) -> None:
-        with suppress(OSError):
-            await self.look()
+    async def update_workers(self) -> None:
+        """Ask the scheduler which workers there are.
+
+        Raises:
+            OSError: it cannot be asked.
+        """
+        self._workers.update(await self._client.scheduler.identity(n_workers=-1))
 
     async def end(self) -> None:
-        """Messages to workers of somebody else's go out; nothing waits for long."""
-        if self._stopping:
-            self._send_stops()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=_ENDING)
+        """Send what is left to send, and wait a few seconds at the most for all calls."""
+        if self._to_cancel:
+            self._send_cancels()
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=_LAST_CALLS_TIMEOUT_S)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+
+    def _send_cancels(self) -> None:
+        to_cancel, self._to_cancel = self._to_cancel, {}
+        to_kill, self._to_kill = self._to_kill, set()
+        for worker, attempts in to_cancel.items():
+            addresses = None if worker is None else [worker]
+            self.run(self._cancel(addresses, attempts, to_kill.intersection(attempts)))
+
+    async def _cancel(
+        self, addresses: list[str] | None, attempts: list[_Attempt], to_kill: Collection[_Attempt]
+    ) -> None:
+        if not self._client.is_running:
+            return
+        with suppress(OSError):  # on a worker that is gone there is nothing to cancel
+            answers = await self._client._run(
+                cancel, self._topic, attempts, workers=addresses, on_error="ignore"
+            )
+            for worker, running in answers.items():
+                if found := [tuple(one) for one in running if tuple(one) in to_kill]:
+                    await self._kill(found, worker)
+
+    async def _kill(self, attempts: Sequence[_Attempt], worker: str) -> None:
+        # By way of the scheduler: otherwise Dask would run them once more, elsewhere.
+        if worker in self._workers:
+            await self._log_event({KILL: list(attempts), "worker": worker})
+
+    async def _log_event(self, message: Mapping[str, Any]) -> None:
+        if self._client.is_running:
+            with suppress(OSError):
+                await self._client.scheduler.log_event(topic=self._topic, msg=message)
+
+    async def _forget_events(self) -> None:
+        if self._client.is_running:
+            with suppress(Exception):  # a scheduler may refuse to run functions
+                await self._client._run_on_scheduler(forget_events, self._topic)
+
+    async def _update_workers_if_possible(self) -> None:
+        with suppress(OSError):
+            await self.update_workers()

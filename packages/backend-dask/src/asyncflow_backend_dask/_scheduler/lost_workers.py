@@ -1,9 +1,8 @@
 """What happens on the scheduler when a worker dies: who is charged, and who runs again.
 
-Dask runs every task of a dead worker once more, at once, and a client that hears of
-the death comes too late to object.  So this plugin decides in the moment of the death:
-a call that ran there and has no life left is struck out of its order before Dask sends
-that order to another worker.
+Dask runs every task of a dead worker once more, at once.  A client hears of the death too
+late to object, so this plugin decides in the moment of the death: a call that ran there and
+may not die again is struck out of its order before Dask sends the order to another worker.
 """
 
 from __future__ import annotations
@@ -17,27 +16,36 @@ from typing import Any
 from dask._task_spec import Task
 from distributed import SchedulerPlugin
 
-from .._wire import CONDEMNED, DIED, ENDINGS, LOOSENED, RETURNED, RUNNING, Order
-from .._worker.book import forget_book, read_book
+from .._messages.events import (
+    FINAL_KINDS,
+    GIVE_BACK,
+    GIVEN_BACK,
+    KILL,
+    RUNNING,
+    WORKER_DIED,
+)
+from .._messages.orders import WorkOrder
+from .._worker.call_file import read_call_file, remove_call_file
 from .._worker.run import run
 
-__all__ = ["Deaths"]
+__all__ = ["LostWorkers"]
 
-_RECOMPUTED = 3  # deaths that a call survives whose value was there, and was lost
-_GRACE = 0.5  # seconds for a worker whose function is to be ended, and what else it runs
-_LATER = 1.0  # seconds until all others who use the cluster have read the book, too
+_DEATHS_IN_RECOMPUTATION = 3  # that a call survives whose value was there and was lost
+_KILL_GRACE_S = 0.5  # for a worker that is to be restarted, and for what else it runs
+_CALL_FILE_KEPT_S = 1.0  # so that all who use the cluster have read it
 
 _log = logging.getLogger("radical.asyncflow.dask")
 
-_Id = tuple[int, int]
-"""Task and attempt."""
+_Attempt = tuple[int, int]
+"""Task id and attempt."""
 
 
-class Deaths(SchedulerPlugin):  # type: ignore[misc]
-    """Reports on *topic* of each worker that is removed, and for whom Dask must not run again.
+class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
+    """The scheduler's plugin that decides what runs again when a worker is removed.
 
-    It also gives back, on request, calls that wait for the dependencies of others, as it
-    alone can tell whether they have begun.  It ends with its client.
+    It reports each removal on *topic*.  On request it also gives back calls that wait for
+    the dependencies of others, because the scheduler alone knows whether they have begun.
+    It is removed together with *client*.
     """
 
     def __init__(self, topic: str, client: str) -> None:
@@ -45,13 +53,13 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
         self._topic = topic
         self._client = client
         self._folders: dict[str, str] = {}
-        self._running: dict[str, set[_Id]] = {}
-        self._returned: dict[_Id, set[str]] = {}
+        self._running: dict[str, set[_Attempt]] = {}
+        self._given_back: dict[_Attempt, set[str]] = {}
         self._run_again: set[str] = set()
-        self._condemned: set[_Id] = set()
-        self._leaving: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._deaths: dict[_Id, int] = {}
+        self._killed: set[_Attempt] = set()
+        self._restarting: set[str] = set()
+        self._restarts: set[asyncio.Task[None]] = set()
+        self._deaths: dict[_Attempt, int] = {}
 
     async def start(self, scheduler: Any) -> None:
         self._scheduler = scheduler
@@ -68,113 +76,135 @@ class Deaths(SchedulerPlugin):  # type: ignore[misc]
     def log_event(self, topic: str, msg: Any) -> None:
         if topic == self._topic:
             if (events := msg.get("events")) is not None:
-                self._on_calls(msg["worker"], events)
-            elif CONDEMNED in msg:
-                self._condemned.update(map(tuple, msg[CONDEMNED]))
+                self._note_events(msg["worker"], events)
+            elif KILL in msg:
+                self._killed.update(map(tuple, msg[KILL]))
                 self._restart(msg["worker"])
-            elif LOOSENED in msg:
-                self._loosen(msg[LOOSENED])
+            elif GIVE_BACK in msg:
+                self._give_back(msg[GIVE_BACK])
         elif topic == "all" and msg.get("action") == "remove-worker":
-            # Said while its tasks are still where they were.
-            self._on_death(msg["worker"], msg["processing-tasks"], msg["expected"])
+            # At this moment the scheduler has not moved the worker's tasks yet.
+            self._decide(msg["worker"], msg["processing-tasks"], msg["expected"])
 
-    def _on_calls(self, worker: str, events: Iterable[Any]) -> None:
+    def _note_events(self, worker: str, events: Iterable[Any]) -> None:
         for kind, task_id, attempt, _, data in events:
             one = task_id, attempt
             if kind == RUNNING:
                 self._running.setdefault(worker, set()).add(one)
-            elif kind == RETURNED:
-                self._returned.setdefault(one, set()).add(data)
-            elif kind in ENDINGS:
-                self._returned.pop(one, None)
+            elif kind == GIVEN_BACK:
+                self._given_back.setdefault(one, set()).add(data)
+            elif kind in FINAL_KINDS:
+                self._given_back.pop(one, None)
                 if worker in self._running:
                     self._running[worker].discard(one)
 
-    def _loosen(self, wanted: Mapping[str, Iterable[_Id]]) -> None:
-        """Give back these calls of Dask tasks that still wait for some dependency."""
+    def _give_back(self, wanted: Mapping[str, Iterable[_Attempt]]) -> None:
+        """Give back these calls, by key, of Dask tasks that still wait for a dependency."""
         events = []
         for key, attempts in wanted.items():
-            ts = self._scheduler.tasks.get(key)
-            order = self._order_of(ts)
-            if order is None or ts.state != "waiting" or key in self._run_again:
+            state = self._scheduler.tasks.get(key)
+            order = self._order_of(state)
+            if order is None or state.state != "waiting" or key in self._run_again:
                 continue
             asked = {tuple(one) for one in attempts}
-            back = set(order.returned)
-            for place, one in enumerate(order.calls):
-                if (one.task_id, one.attempt) in asked:
-                    back.add(place)
-                    events.append((RETURNED, one.task_id, one.attempt, 0.0, key))
-            self._change(ts, order._replace(returned=tuple(sorted(back))))
+            given_back = set(order.given_back)
+            for place, call in enumerate(order.calls):
+                if (call.task_id, call.attempt) in asked:
+                    given_back.add(place)
+                    events.append((GIVEN_BACK, call.task_id, call.attempt, 0.0, key))
+            _replace_order(state, order._replace(given_back=tuple(sorted(given_back))))
         if events:
             self._scheduler.log_event(self._topic, {"worker": "", "events": events})
 
     def _restart(self, worker: str) -> None:
-        """Have its nanny end *worker*, and start another in its place."""
+        """Have the nanny of *worker* end it and start another in its place."""
         state = self._scheduler.workers.get(worker)
-        if state is not None and worker not in self._leaving:
-            self._leaving.add(worker)
-            task = asyncio.ensure_future(self._end(worker, state.nanny))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if state is not None and worker not in self._restarting:
+            self._restarting.add(worker)
+            task = asyncio.ensure_future(self._end_worker(worker, state.nanny))
+            self._restarts.add(task)
+            task.add_done_callback(self._restarts.discard)
 
-    async def _end(self, worker: str, nanny: str) -> None:
+    async def _end_worker(self, worker: str, nanny: str) -> None:
         reason = f"{self.name}-cancel"
         try:
-            await self._scheduler.rpc(nanny).kill(reason=reason, timeout=_GRACE)
+            await self._scheduler.rpc(nanny).kill(reason=reason, timeout=_KILL_GRACE_S)
         except (OSError, TimeoutError) as exc:
             _log.error("worker %s could not be restarted, and is given up: %s", worker, exc)
             await self._scheduler.remove_worker(worker, stimulus_id=reason)
 
-    def _on_death(self, worker: str, keys: Iterable[str], expected: bool) -> None:
+    def _decide(self, worker: str, keys: Iterable[str], expected: bool) -> None:
+        """Decide for each Dask task of a worker that is gone which of its calls run again."""
         known = self._running.pop(worker, set())
-        read = None
+        written = None
         if (folder := self._folders.pop(worker, None)) is not None:
-            read = read_book(folder, self._topic)
-            asyncio.get_running_loop().call_later(_LATER, forget_book, folder)
-        ran = known if read is None else read
-        expected = expected or worker in self._leaving
-        self._leaving.discard(worker)
+            written = read_call_file(folder, self._topic)
+            loop = asyncio.get_running_loop()
+            loop.call_later(_CALL_FILE_KEPT_S, remove_call_file, folder)
+        expected = expected or worker in self._restarting
+        self._restarting.discard(worker)
+        # An expected end is the fault of no call.
+        ran = set() if expected else known if written is None else written
         charged: list[tuple[int, int, int, bool]] = []
         ours: list[str] = []
         for key in keys:
-            ts = self._scheduler.tasks.get(key)
-            order = self._order_of(ts)
+            state = self._scheduler.tasks.get(key)
+            order = self._order_of(state)
             if order is None:
                 continue
             ours.append(key)
-            ts.suspicious = 0  # Dask counts whoever waited there, too
+            state.suspicious = 0  # Dask also counts the tasks that only waited there
             self._run_again.add(key)
-            struck, returned = set(order.struck), set(order.returned)
-            for place, one in enumerate(order.calls):
-                who = one.task_id, one.attempt
-                if key in self._returned.get(who, ()):
-                    returned.add(place)
-                elif who in self._condemned:
-                    struck.add(place)
-                elif not expected and who in ran:
-                    deaths = self._deaths[who] = self._deaths.get(who, 0) + 1
-                    lives = max(one.lives, _RECOMPUTED) if ts.nbytes >= 0 else one.lives
-                    charged.append((*who, deaths, deaths > lives))
-                    if deaths > lives:
-                        struck.add(place)
-            # If nobody knows which of them ran, each is told of before it begins again.
-            careful = order.careful or (read is None and not expected)
-            changed = order._replace(
-                careful=careful, struck=tuple(sorted(struck)), returned=tuple(sorted(returned))
-            )
+            changed, of_this = self._judge(state, order, ran)
+            charged += of_this
+            if written is None and not expected:
+                # Nobody knows which calls ran, so each is confirmed before it begins again.
+                changed = changed._replace(confirm_begin=True)
             if changed != order:
-                self._change(ts, changed)
+                _replace_order(state, changed)
         self._scheduler.log_event(
             self._topic,
-            {DIED: worker, "expected": expected, "charged": charged, "keys": ours},
+            {WORKER_DIED: worker, "expected": expected, "charged": charged, "keys": ours},
         )
 
-    def _change(self, ts: Any, order: Order) -> None:
-        ts.run_spec = Task(ts.key, run, pickle.dumps(order, 5), *ts.run_spec.args[1:])
+    def _judge(
+        self, state: Any, order: WorkOrder, ran: set[_Attempt]
+    ) -> tuple[WorkOrder, list[tuple[int, int, int, bool]]]:
+        """Return the order that runs again, and its calls that are charged with the death.
 
-    def _order_of(self, ts: Any) -> Order | None:
-        spec = ts.run_spec if ts is not None else None
+        *ran* are the calls that ran on the worker.  A charge has the number of deaths so
+        far, and whether they are too many.
+        """
+        charged = []
+        struck_out, given_back = set(order.struck_out), set(order.given_back)
+        for place, call in enumerate(order.calls):
+            one = call.task_id, call.attempt
+            if order.key in self._given_back.get(one, ()):
+                given_back.add(place)
+            elif one in self._killed:
+                struck_out.add(place)
+            elif one in ran:
+                deaths = self._deaths[one] = self._deaths.get(one, 0) + 1
+                allowed = call.allowed_deaths
+                if state.nbytes >= 0:  # its value was there
+                    allowed = max(allowed, _DEATHS_IN_RECOMPUTATION)
+                charged.append((*one, deaths, deaths > allowed))
+                if deaths > allowed:
+                    struck_out.add(place)
+        again = order._replace(
+            struck_out=tuple(sorted(struck_out)), given_back=tuple(sorted(given_back))
+        )
+        return again, charged
+
+    def _order_of(self, state: Any) -> WorkOrder | None:
+        """Return the order of a Dask task, as the scheduler has it; None if it is not ours."""
+        spec = state.run_spec if state is not None else None
         if not isinstance(spec, Task) or spec.func is not run:
             return None
-        order: Order = pickle.loads(spec.args[0])
+        order: WorkOrder = pickle.loads(spec.args[0])
         return order if order.topic == self._topic else None
+
+
+def _replace_order(state: Any, order: WorkOrder) -> None:
+    """Give a Dask task, as the scheduler has it, another order."""
+    state.run_spec = Task(state.key, run, pickle.dumps(order, 5), *state.run_spec.args[1:])

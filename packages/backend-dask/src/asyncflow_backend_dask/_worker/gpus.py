@@ -8,67 +8,69 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["HOSTED", "Gpus"]
+from radical.asyncflow.worker import GPU_VARIABLE, FreeGpus, set_visible_gpus
 
-HOSTED = "ASYNCFLOW_DASK_HOSTED"
-"""Set in the environment of workers that share the GPUs of one machine by their numbers."""
+__all__ = ["LOCAL_CLUSTER_VARIABLE", "WorkerGpus"]
 
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
+LOCAL_CLUSTER_VARIABLE = "ASYNCFLOW_DASK_HOSTED"
+"""Set in the environment of the workers of a local cluster.
+
+Such workers share the GPUs of one machine, and their names are numbers from 0 on.
+"""
 
 
-class Gpus:
-    """The GPUs of one worker, by id, and which of them are free; for any thread.
+class WorkerGpus:
+    """The GPUs of one worker, by id, and which of them are free; safe in any thread.
 
-    They are as many as its ``GPU`` resource says: of those that ``CUDA_VISIBLE_DEVICES``
-    names by number, or from 0 on.  Where it names them in another way, calls see what
-    their worker sees.
+    The worker's ``GPU`` resource says how many it has.  They are those that
+    ``CUDA_VISIBLE_DEVICES`` names by number, or the numbers from 0 on where that is not
+    set.  Where it names them in another way, each call sees what its worker sees.
     """
 
     def __init__(self, worker: Any) -> None:
         count = int(worker.state.total_resources.get("GPU", 0))
-        visible = os.environ.get(_VISIBLE, "")
+        visible = os.environ.get(GPU_VARIABLE, "")
         names = [name.strip() for name in visible.split(",") if name.strip()]
-        # Workers of the backend's own are numbered, and see all GPUs of the machine.
-        first = int(worker.name) * count if HOSTED in os.environ else 0
+        # Workers of a local cluster all see all GPUs of the machine.
+        first = int(worker.name) * count if LOCAL_CLUSTER_VARIABLE in os.environ else 0
+        ids: list[int] = []
         if not visible:
-            self._free = list(range(first, first + count))
+            ids = list(range(first, first + count))
         elif all(name.isdigit() for name in names):
-            self._free = [int(name) for name in names[first : first + count]]
-        else:
-            self._free = []
-        self._known = bool(self._free)
+            ids = [int(name) for name in names[first : first + count]]
+        self._are_known = bool(ids)
+        self._free = FreeGpus(ids)
         self._lock = threading.Lock()
-        # Threads share an environment: there `current_task().gpus` tells.
-        self._alone = worker.state.nthreads == 1 and worker.nanny is not None
+        # Several threads would share the environment: there only `current_task().gpus` tells.
+        self._sets_environment = worker.state.nthreads == 1 and worker.nanny is not None
 
     @contextmanager
     def take(self, count: int) -> Iterator[tuple[int, ...]]:
-        """So many of them for a while, which this process alone sees if it has one thread.
+        """Take *count* GPUs for a while and yield their ids.
+
+        A worker process with one thread sees these alone meanwhile.
 
         Raises:
             RuntimeError: there are fewer than the worker's resources say.
         """
-        if not count or not self._known:
+        if not count or not self._are_known:
             yield ()
             return
         with self._lock:
             if count > len(self._free):
                 raise RuntimeError(
-                    f"the worker's GPU resource promises more GPUs than {_VISIBLE} names: "
-                    f"{count} are asked for, {len(self._free)} are free"
+                    f"the task asks for {count} GPUs and only {len(self._free)} are free: the "
+                    f"worker's GPU resource is larger than the number of GPUs in {GPU_VARIABLE}; "
+                    "make the two agree"
                 )
-            taken, self._free = tuple(self._free[:count]), self._free[count:]
-        before = os.environ.get(_VISIBLE)
-        if self._alone:
-            os.environ[_VISIBLE] = ",".join(map(str, taken))
+            taken = self._free.take(count)
+        before = os.environ.get(GPU_VARIABLE)
+        if self._sets_environment:
+            set_visible_gpus(taken, None)
         try:
             yield taken
         finally:
-            if self._alone:
-                if before is None:
-                    del os.environ[_VISIBLE]
-                else:
-                    os.environ[_VISIBLE] = before
+            if self._sets_environment:
+                set_visible_gpus((), before)
             with self._lock:
-                # Lowest first, so that a process that has used one meets it again.
-                self._free = sorted((*self._free, *taken))
+                self._free.give_back(taken)

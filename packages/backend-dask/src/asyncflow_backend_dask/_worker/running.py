@@ -1,246 +1,208 @@
-"""What runs on one worker, and the news of it on their way to the client."""
+"""The calls on one worker: which run, which may be taken back, which were cancelled."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import pickle
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import TimeoutError as LateError
+from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from distributed.comm import get_address_host
 from radical.asyncflow.worker import guard
 
-from .._wire import RETURNED, RUNNING, Call, Kept, Order
-from .book import Book
-from .gpus import HOSTED, Gpus
-from .noise import be_quiet_at_the_end
+from .._messages.events import GIVEN_BACK, RUNNING
+from .._messages.orders import PackedCall, WorkOrder
+from .call_file import CallFile
+from .gpus import LOCAL_CLUSTER_VARIABLE, WorkerGpus
+from .log_filter import hide_broken_connections
+from .outbox import Outbox
 
-__all__ = ["Pack", "Registry", "registry_of"]
+__all__ = ["CallQueue", "WorkerCalls", "calls_on"]
 
-_TICK = 0.025  # seconds that a call runs before it is worth telling
-_ENCLOSED = 0.005  # seconds after which an event goes without company
-_CONFIRM = 5.0  # seconds to wait for the scheduler to know that a call begins
-_FUNCTIONS = 256  # how many a worker remembers
-_GONE = 10_000  # how many cancelled calls it remembers
+_LONG_CALL_S = 0.025  # after which a call is reported as running
+_MAX_FUNCTIONS = 256  # that a worker remembers
+_MAX_CANCELLED = 10_000  # cancelled calls that it remembers
 
-_log = logging.getLogger("radical.asyncflow.dask")
-
-_Id = tuple[str, int, int]
-"""Topic, task and attempt."""
+_CallId = tuple[str, int, int]
+"""Topic, task id and attempt."""
 
 
-class Pack:
-    """The calls of one Dask task, of which those not yet begun may be taken back."""
+class CallQueue:
+    """The calls of one Dask task; those that have not begun may be taken back."""
 
-    def __init__(self, calls: Iterable[Call]) -> None:
-        self._left = deque(calls)
+    def __init__(self, calls: Iterable[PackedCall] = ()) -> None:
+        self._waiting = deque(calls)
         self._lock = threading.Lock()
 
-    def take(self) -> Call | None:
+    def take(self) -> PackedCall | None:
+        """Take the next call; None if there is none."""
         with self._lock:
-            return self._left.popleft() if self._left else None
+            return self._waiting.popleft() if self._waiting else None
 
-    def take_rest(self) -> list[Call]:
+    def take_rest(self) -> list[PackedCall]:
+        """Take all calls that have not begun."""
         with self._lock:
-            rest = list(self._left)
-            self._left.clear()
+            rest = list(self._waiting)
+            self._waiting.clear()
             return rest
 
 
 class _Running:
-    """One call that runs."""
+    """One call that runs.
 
-    __slots__ = ("begun", "cancel", "key", "pack", "told")
+    Attributes:
+        begun: when it began, in seconds of `time.monotonic`.
+        key: the key of its Dask task.
+        queue: the calls that wait behind it.
+        is_reported: whether the program was told that it runs.
+    """
 
-    def __init__(self, key: str, cancel: Callable[[], object], pack: Pack, told: bool) -> None:
+    __slots__ = ("begun", "cancel", "is_reported", "key", "queue")
+
+    def __init__(
+        self, key: str, cancel: Callable[[], object], queue: CallQueue, is_reported: bool
+    ) -> None:
         self.begun = time.monotonic()
         self.key = key
         self.cancel = cancel
-        self.pack = pack
-        self.told = told
+        self.queue = queue
+        self.is_reported = is_reported
 
 
-class Registry:
-    """What runs on one worker.
+class WorkerCalls:
+    """All calls on one worker.
 
     Attributes:
-        mortal: the worker is a process that can die without the program.
-        proven: functions, as topic and code, that have come to an end here.
-        gone: calls that were cancelled.
+        worker: the worker, as Dask has it.
+        gpus: its GPUs.
+        outbox: where events go.
+        proven: functions, as (topic, code), of which a call has returned here.
+        cancelled: calls that were cancelled, also some that have not arrived.
     """
 
     def __init__(self, worker: Any) -> None:
         self.worker = worker
-        self.address: str = worker.address
+        self.gpus = WorkerGpus(worker)
+        self.outbox = Outbox(worker)
         self.proven: set[tuple[str, int]] = set()
-        # In this program's own threads nothing dies alone.
-        self.mortal = not self.address.startswith("inproc://")
-        here = get_address_host(self.address) == get_address_host(worker.scheduler.address)
-        if worker.nanny is not None and HOSTED in os.environ:
-            be_quiet_at_the_end()
-        self.gpus = Gpus(worker)
-        self._book = Book(worker.local_directory) if self.mortal and here else None
-        self.gone: OrderedDict[_Id, None] = OrderedDict()
+        self.cancelled: OrderedDict[_CallId, None] = OrderedDict()
+        # A worker in a thread of the program cannot die alone.
+        self._can_die = not worker.address.startswith("inproc://")
+        here = get_address_host(worker.address) == get_address_host(worker.scheduler.address)
+        self._file = CallFile(worker.local_directory) if self._can_die and here else None
         self._functions: OrderedDict[tuple[str, int], Any] = OrderedDict()
-        self._running: dict[_Id, _Running] = {}
-        self._outbox: deque[tuple[str, tuple[Any, ...]]] = deque()
-        self._waking = False
-        self._ticking = False
-        self._guarded = False
+        self._running: dict[_CallId, _Running] = {}
+        self._is_watching = False
+        self._is_guarded = False
+        if worker.nanny is not None and LOCAL_CLUSTER_VARIABLE in os.environ:
+            hide_broken_connections()
 
-    def function(self, topic: str, code: int, pickled: Any) -> Any:
-        """The function that the client calls *code*."""
+    def load_function(self, topic: str, code: int, pickled: bytes) -> Any:
+        """Return the function that the program calls *code*, unpickled once.
+
+        Raises:
+            BaseException: whatever unpickling it raises.
+        """
         key = topic, code
         try:
             function = self._functions[key]
         except KeyError:
-            if isinstance(pickled, Kept):
-                pickled = pickled.get()
             function = pickle.loads(pickled)
             self._functions[key] = function
-            if len(self._functions) > _FUNCTIONS:
+            if len(self._functions) > _MAX_FUNCTIONS:
                 self._functions.popitem(last=False)
         return function
 
     def begin(
-        self, todo: Order, one: Call, stop: Callable[[], object], pack: Pack, confirm: bool
-    ) -> _Id:
-        """*one* begins, which is in the book, or told to the scheduler, when this returns.
+        self,
+        order: WorkOrder,
+        call: PackedCall,
+        cancel: Callable[[], object],
+        queue: CallQueue,
+        *,
+        confirm: bool,
+    ) -> _CallId:
+        """Note that *call* begins; *cancel* ends it, and *queue* waits behind it.
 
-        Unless its function has come to an end before: then it is told soon.
+        When this returns, the call is in the call file or the scheduler knows of it.  Only
+        where there is no call file and the function has returned here before, the call is
+        reported a little later.
         """
-        topic = todo.topic
-        key = topic, one.task_id, one.attempt
-        booked = self._book is not None and self._book.begin(*key)
-        if not booked and self.mortal and (topic, todo.code) not in self.proven:
+        topic = order.topic
+        key = topic, call.task_id, call.attempt
+        is_written = self._file is not None and self._file.begin(*key)
+        if not is_written and self._can_die and (topic, order.code) not in self.proven:
             confirm = True
-        self._running[key] = _Running(todo.key, stop, pack, confirm)
+        self._running[key] = _Running(order.key, cancel, queue, confirm)
         if confirm:
-            self._confirm(topic, (RUNNING, one.task_id, one.attempt, 0.0, None))
-        elif not self._ticking:
-            self._ticking = True
-            self._in_loop(self._tick_later)
+            self.outbox.confirm_running(*key)
+        elif not self._is_watching:
+            self._is_watching = True
+            self.worker.loop.add_callback(self._watch_later)
         return key
 
-    def end(self, key: _Id) -> None:
+    def end(self, key: _CallId) -> None:
+        """Note that a call has ended."""
         self._running.pop(key, None)
 
-    def tell(self, topic: str, kind: int, one: Call, seconds: float, data: Any = None) -> None:
-        """Put an event into the outbox; `flush` sends it."""
-        self._outbox.append((topic, (kind, one.task_id, one.attempt, seconds, data)))
-
-    def flush(self) -> None:
-        """Send what is in the outbox, along with what Dask itself says of the same calls."""
-        if not self._waking:
-            self._waking = True
-            self._in_loop(self._enclose)
-
-    def stop(self, topic: str, attempts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Cancel these calls, whether they run, wait or are still to come; those that run."""
-        stopped = []
+    def cancel(self, topic: str, attempts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Cancel these calls, also those that have not arrived yet; return those that run."""
+        running = []
         for task_id, attempt in attempts:
             key = topic, task_id, attempt
-            self.gone[key] = None
-            running = self._running.get(key)
-            if running is not None:
-                running.cancel()
-                stopped.append((task_id, attempt))
-        while len(self.gone) > _GONE:
-            self.gone.popitem(last=False)
-        return stopped
+            self.cancelled[key] = None
+            if (call := self._running.get(key)) is not None:
+                call.cancel()
+                running.append((task_id, attempt))
+        while len(self.cancelled) > _MAX_CANCELLED:
+            self.cancelled.popitem(last=False)
+        return running
 
     def keep_guard(self) -> None:
-        """From the first command on the guard stays up, as starting it costs 30 ms."""
-        if not self._guarded:
-            self._guarded = True
+        """Keep the guard process from the first command on, because a start costs 30 ms."""
+        if not self._is_guarded:
+            self._is_guarded = True
             if self.worker.nanny is not None:
                 guard().acquire()
 
-    def _in_loop(self, function: Callable[[], None]) -> None:
-        self.worker.loop.add_callback(function)
+    def _watch_later(self) -> None:
+        self.worker.loop.call_later(_LONG_CALL_S, self._watch)
 
-    def _enclose(self) -> None:
-        # A message that goes out now would make Dask's own, which follows at once, wait
-        # for the next batch: it is put where that one will be.
-        self._waking = False
-        stream = self.worker.batched_stream
-        for message in self._messages():
-            if stream is not None and stream.next_deadline is None:
-                stream.buffer.append(message)
-            else:
-                self.worker.batched_send(message)
-        self.worker.loop.call_later(_ENCLOSED, self._wake)
-
-    def _wake(self) -> None:
-        stream = self.worker.batched_stream
-        if stream is not None and stream.buffer:
-            stream.waker.set()
-
-    def _send(self) -> None:
-        for message in self._messages():
-            self.worker.batched_send(message)
-
-    def _messages(self) -> Iterator[dict[str, Any]]:
-        by_topic: dict[str, list[tuple[Any, ...]]] = {}
-        while self._outbox:
-            topic, event = self._outbox.popleft()
-            by_topic.setdefault(topic, []).append(event)
-        for topic, events in by_topic.items():
-            message = {"worker": self.address, "events": events}
-            yield {"op": "log-event", "topic": topic, "msg": message}
-
-    def _confirm(self, topic: str, event: tuple[Any, ...]) -> None:
-        """Do not go on before the scheduler knows."""
-        message = {"worker": self.address, "events": [event]}
-
-        async def tell() -> None:
-            await self.worker.scheduler.log_event(topic=topic, msg=message)
-
-        try:
-            loop = self.worker.loop.asyncio_loop
-            asyncio.run_coroutine_threadsafe(tell(), loop).result(_CONFIRM)
-        except (OSError, RuntimeError, LateError) as exc:
-            _log.warning("could not tell the scheduler that a task begins: %s", exc)
-
-    def _tick_later(self) -> None:
-        self.worker.loop.call_later(_TICK, self._tick)
-
-    def _tick(self) -> None:
-        """Tell of calls that run for a while, and give back what waits behind them."""
-        deadline = time.monotonic() - _TICK
-        waiting = False
+    def _watch(self) -> None:
+        """Report the calls that have run for a while, and give back what waits behind them."""
+        deadline = time.monotonic() - _LONG_CALL_S
+        is_any_young = False
         for (topic, task_id, attempt), running in list(self._running.items()):
             if running.begun > deadline:
-                waiting = True
+                is_any_young = True
                 continue
-            if not running.told:
-                running.told = True
-                event = (RUNNING, task_id, attempt, 0.0, None)
-                self._outbox.append((topic, event))
-            for one in running.pack.take_rest():
-                self.tell(topic, RETURNED, one, 0.0, running.key)
-        self._send()
-        # In this order, so that a call which begins just now is seen here or begins a tick.
-        self._ticking = False
-        if waiting or any(not item.told for item in list(self._running.values())):
-            self._ticking = True
-            self._tick_later()
+            if not running.is_reported:
+                running.is_reported = True
+                self.outbox.put(topic, RUNNING, task_id, attempt)
+            for call in running.queue.take_rest():
+                self.outbox.put(topic, GIVEN_BACK, call.task_id, call.attempt, 0.0, running.key)
+        self.outbox.send()
+        # In this order: a call that begins just now is seen here, or it starts the next watch.
+        self._is_watching = False
+        if is_any_young or any(not item.is_reported for item in list(self._running.values())):
+            self._is_watching = True
+            self._watch_later()
 
 
-_registries: WeakKeyDictionary[Any, Registry] = WeakKeyDictionary()
-_making = threading.Lock()
+_by_worker: WeakKeyDictionary[Any, WorkerCalls] = WeakKeyDictionary()
+_creating = threading.Lock()
 
 
-def registry_of(worker: Any) -> Registry:
-    registry = _registries.get(worker)
-    if registry is None:
-        with _making:
-            registry = _registries.setdefault(worker, Registry(worker))
-    return registry
+def calls_on(worker: Any) -> WorkerCalls:
+    """Return the calls on *worker*, as Dask has it; callable in any thread."""
+    calls = _by_worker.get(worker)
+    if calls is None:
+        with _creating:
+            calls = _by_worker.get(worker)
+            if calls is None:
+                calls = _by_worker[worker] = WorkerCalls(worker)
+    return calls

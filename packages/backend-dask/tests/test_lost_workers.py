@@ -1,6 +1,6 @@
 """Workers and schedulers die; what becomes of the tasks is as promised."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - what other processes do is polled
+# ruff: noqa: ASYNC240 - what other processes do is polled
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
-from asyncflow_backend_dask._program.client import _BEAT
+from asyncflow_backend_dask._program.client import ECHO_INTERVAL_S
 from asyncflow_backend_dask.config import DaskConfig
 from radical.asyncflow import RetryPolicy, WorkflowEngine
 from radical.asyncflow.errors import BackendLostError, WorkerLostError
@@ -71,12 +71,6 @@ def host() -> psutil.Process:
     return found
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(200):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def test_a_task_whose_worker_dies_is_run_again(flow: WorkflowEngine, tmp_path: Path) -> None:
     assert await flow.function_task(die_until)(str(tmp_path), 1) == 2
 
@@ -110,8 +104,11 @@ async def test_a_call_that_was_given_back_runs_again_when_its_worker_dies(
     """It is not in the Dask task any longer that gave it back, but in one of its own."""
 
     def step(folder: str, number: int) -> int:
-        if number == 0:
-            time.sleep(0.3)  # long enough for those that were packed behind it to go elsewhere
+        deadline = time.monotonic() + 200
+        while number == 0 and not (Path(folder) / "call-1").exists():
+            # The call that was packed behind this one begins elsewhere.
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
         return die_until(folder, 1) if number == 1 else number
 
     task = flow.function_task(step)
@@ -121,12 +118,16 @@ async def test_a_call_that_was_given_back_runs_again_when_its_worker_dies(
 
 
 async def test_workers_that_die_while_they_start_are_replaced(flow: WorkflowEngine) -> None:
-    """A nanny gives up then, and one after the other the cluster would be empty."""
+    """A nanny gives up then, and one after the other the cluster would become empty."""
     assert await flow.function_task(pow)(2, 4) == 16
-    for _ in range(40):
-        for process in workers():
-            process.kill()
-        await asyncio.sleep(0.1)
+    killed: set[int] = set()
+    async with asyncio.timeout(200):
+        while len(killed) < 8:
+            for process in workers():
+                if process.pid not in killed:
+                    killed.add(process.pid)
+                    process.kill()
+            await asyncio.sleep(0.005)
     assert await asyncio.wait_for(flow.function_task(pow)(2, 5), 200) == 32
 
 
@@ -138,7 +139,9 @@ async def test_retries_count_each_death_as_an_attempt(flow: WorkflowEngine, tmp_
 
 
 async def test_a_value_that_is_lost_with_its_worker_is_computed_again(
-    flow: WorkflowEngine, tmp_path: Path
+    flow: WorkflowEngine,
+    tmp_path: Path,
+    reaches: Callable[..., Awaitable[None]],
 ) -> None:
     def make(folder: str) -> bytes:
         number = len(list(Path(folder).iterdir()))
@@ -146,8 +149,7 @@ async def test_a_value_that_is_lost_with_its_worker_is_computed_again(
         return bytes(200_000)
 
     value = flow.function_task(make)(str(tmp_path))
-    while value.state != "DONE":
-        await asyncio.sleep(0.01)
+    await reaches(flow, value, "DONE")
     for process in workers():
         process.kill()
     assert await flow.function_task(len)(value) == 200_000
@@ -156,11 +158,11 @@ async def test_a_value_that_is_lost_with_its_worker_is_computed_again(
 
 async def test_a_scheduler_that_dies_fails_what_is_pending_and_shutdown_returns(
     flow: WorkflowEngine,
+    reaches: Callable[..., Awaitable[None]],
 ) -> None:
     sleeping = flow.function_task(time.sleep)
     futures = [sleeping(60) for _ in range(4)]
-    while futures[0].state != "RUNNING":
-        await asyncio.sleep(0.01)
+    await reaches(flow, futures[0], "RUNNING")
     host().kill()
     async with asyncio.timeout(200):
         ends = await asyncio.gather(*futures, return_exceptions=True)
@@ -169,14 +171,16 @@ async def test_a_scheduler_that_dies_fails_what_is_pending_and_shutdown_returns(
         await sleeping(0)
 
 
-async def test_a_scheduler_that_falls_silent_is_lost_and_shutdown_returns() -> None:
+async def test_a_scheduler_that_falls_silent_is_lost_and_shutdown_returns(
+    reaches: Callable[..., Awaitable[None]],
+) -> None:
     """Nothing breaks the connection: for TCP all is well for half a minute."""
-    assert DaskConfig().silence + _BEAT < 10  # seconds that are promised
+    assert DaskConfig().silence + ECHO_INTERVAL_S < 10  # seconds that are promised
     async with LeakGuard(), asyncio.timeout(200):
         flow = await WorkflowEngine.create("dask", config={**SETTINGS, "silence": 3})
         sleeping = flow.function_task(time.sleep)
         futures = [sleeping(60) for _ in range(4)]
-        await until(lambda: futures[0].state == "RUNNING")
+        await reaches(flow, futures[0], "RUNNING")
         host().suspend()
         ends = await asyncio.gather(*futures, return_exceptions=True)
         assert {type(end) for end in ends} == {BackendLostError}
@@ -184,23 +188,40 @@ async def test_a_scheduler_that_falls_silent_is_lost_and_shutdown_returns() -> N
         await flow.shutdown()
 
 
-async def test_values_that_were_on_a_dead_cluster_are_lost_by_name(flow: WorkflowEngine) -> None:
+async def test_a_scheduler_that_dies_ends_a_shutdown_that_waits_for_tasks(
+    flow: WorkflowEngine, reaches: Callable[..., Awaitable[None]]
+) -> None:
+    endless = flow.function_task(time.sleep)(3_600)
+    await reaches(flow, endless, "RUNNING")
+    shutdown = asyncio.ensure_future(flow.shutdown(cancel=False))
+    await asyncio.sleep(0)  # it has begun
+    host().kill()
+    async with asyncio.timeout(200):
+        await shutdown
+    assert endless.state == "FAILED"
+    assert isinstance(endless.exception(), BackendLostError)
+
+
+async def test_values_that_were_on_a_dead_cluster_are_lost_by_name(
+    flow: WorkflowEngine,
+    reaches: Callable[..., Awaitable[None]],
+) -> None:
     value = flow.function_task(bytes)(200_000)
-    while value.state != "DONE":
-        await asyncio.sleep(0.01)
+    await reaches(flow, value, "DONE")
     host().kill()
     with pytest.raises(BackendLostError):
         await asyncio.wait_for(value, 200)
 
 
-async def test_kill_running_ends_a_function_with_its_worker_and_harms_no_other() -> None:
+async def test_kill_running_ends_a_function_with_its_worker_and_harms_no_other(
+    reaches: Callable[..., Awaitable[None]],
+) -> None:
     async with LeakGuard(), asyncio.timeout(200):
         backend = DaskExecutionBackend(**SETTINGS, kill_running=True)
         async with WorkflowEngine.create(backend) as flow:
             sleeping = flow.function_task(time.sleep)
             endless = sleeping(3_600)
-            while endless.state != "RUNNING":
-                await asyncio.sleep(0.01)
+            await reaches(flow, endless, "RUNNING")
             others = [flow.function_task(pow)(2, at) for at in range(20)]
             endless.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
 from distributed import Client, LocalCluster, Status
@@ -193,14 +194,23 @@ async def test_what_others_run_there_is_none_of_our_business(cluster: LocalClust
         assert other.gather(other.map(abs, range(3))) == [0, 1, 2]
 
 
-async def test_a_function_that_has_just_begun_is_killed_as_well(tmp_path: Path) -> None:
-    """Before anybody here knows where it runs."""
+async def test_a_function_that_has_just_begun_is_killed_as_well(
+    tmp_path: Path, appears: Callable[[Path], Awaitable[None]]
+) -> None:
+    """It is cancelled before the program knows where it runs."""
+
+    def begin_and_sleep(place: str) -> None:
+        Path(f"{place}.part").write_text(f"{os.getpid()}")
+        Path(f"{place}.part").rename(place)
+        time.sleep(3_600)
+
     settings = {"n_workers": 1, "dashboard_address": None, "kill_running": True, "grace": 1.0}
     async with asyncio.timeout(200), WorkflowEngine.create("dask", config=settings) as flow:
-        sleeping = flow.function_task(time.sleep)
-        await sleeping(0)
-        for _ in range(3):
-            endless = sleeping(60)
-            await asyncio.sleep(0.005)
+        for number in range(3):
+            place = tmp_path / f"begun-{number}"
+            endless = flow.function_task(begin_and_sleep)(str(place))
+            await appears(place)
             endless.cancel()
-            assert await asyncio.wait_for(flow.function_task(pow)(2, 2), 200) == 4
+            assert await flow.function_task(pow)(2, 2) == 4
+            assert endless.cancelled()
+            assert not psutil.pid_exists(int(place.read_text()))

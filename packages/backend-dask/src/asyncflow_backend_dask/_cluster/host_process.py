@@ -1,0 +1,191 @@
+"""The program's side of a local cluster: it starts and ends the process of `host`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from typing import Any
+
+from radical.asyncflow.aside import in_thread
+from radical.asyncflow.errors import BackendStartError
+from radical.asyncflow.worker import child_environment, guard, start_guarded
+
+from .._worker.gpus import LOCAL_CLUSTER_VARIABLE
+from ..config import DaskConfig
+
+__all__ = ["HostProcess", "dashboard_options"]
+
+_WORKER_SATURATION = float("inf")  # tasks wait on the workers: no round trip between two of them
+_DEATHS_DASK_ALLOWS = 1_000_000  # so that Dask never gives a task up: the backend counts deaths
+_EXIT_TIMEOUT_S = 4.0  # for the processes of a local cluster to end by themselves
+
+
+class HostProcess:
+    """A local cluster in processes of its own; a `Lease`."""
+
+    direct = True
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: str, security: Any) -> None:
+        self._process = process
+        self._folder = folder
+        self.security = security
+        self.address = ""
+        self.dashboard_link: str | None = None
+
+    @classmethod
+    async def start(cls, config: DaskConfig, security: Any) -> HostProcess:
+        """Start a local cluster; cancelling this leaves nothing behind.
+
+        Raises:
+            BackendStartError: it does not come up.
+        """
+        folder = tempfile.mkdtemp(prefix="asyncflow-dask-")
+        read, write = os.pipe()
+        try:
+            settings = pickle.dumps(_settings(config, security, folder))
+            process = await in_thread(_spawn, write)
+        except BaseException:
+            os.close(read)
+            os.close(write)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        os.close(write)
+        host = cls(process, folder, security)
+        try:
+            assert process.stdin is not None
+            process.stdin.write(settings)
+            answer = await _read_answer(read)
+            if "error" in answer:
+                raise BackendStartError(f"the local cluster did not start: {answer['error']}")
+            host.address = answer["address"]
+            host.dashboard_link = answer["dashboard"] or None
+        except BaseException:
+            await host.end()
+            raise
+        finally:
+            os.close(read)
+        return host
+
+    async def end(self) -> None:
+        """End the cluster, by force if it does not end by itself."""
+        await in_thread(self._end)
+
+    def _end(self) -> None:
+        process = self._process
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_EXIT_TIMEOUT_S)
+        # Whatever is left of its group: a worker that did not end, or a host that hangs.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        guard().forget(process.pid)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def dashboard_options(config: DaskConfig) -> dict[str, Any]:
+    """Return the options of a `LocalCluster` for its dashboard.
+
+    Without a dashboard the scheduler opens a port all the same: then on the loopback.
+    """
+    address = config.dashboard_address
+    return {
+        "dashboard_address": address or "127.0.0.1:0",
+        "worker_dashboard_address": "127.0.0.1:0",
+        "scheduler_kwargs": {"dashboard": address is not None},
+    }
+
+
+def _spawn(answer: int) -> subprocess.Popen[bytes]:
+    """Start the process, which answers on the descriptor *answer*."""
+    return start_guarded(
+        [sys.executable, "-m", "asyncflow_backend_dask._cluster.host", str(answer)],
+        stdin=subprocess.PIPE,
+        pass_fds=(answer,),
+        env={**os.environ, **child_environment(), **_environment()},
+        bufsize=0,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return what the host needs to find this package, and to be silent when it is killed."""
+    known = os.environ.get("PYTHONWARNINGS")
+    quiet = "ignore:resource_tracker:UserWarning"
+    return {
+        LOCAL_CLUSTER_VARIABLE: "1",
+        "PYTHONPATH": os.pathsep.join(_path()),
+        "PYTHONWARNINGS": f"{known},{quiet}" if known else quiet,
+    }
+
+
+def _path() -> list[str]:
+    return [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is the folder
+
+
+def _settings(config: DaskConfig, security: Any, folder: str) -> dict[str, Any]:
+    """Return what the host is to start."""
+    adapt = config.adapt
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    workers = max(1, (cores or 1) // config.threads_per_worker)
+    if config.n_workers is not None:
+        workers = config.n_workers
+    cluster: dict[str, Any] = {
+        "n_workers": adapt.minimum if adapt else workers,
+        "threads_per_worker": config.threads_per_worker,
+        "processes": True,
+        "host": "127.0.0.1",
+        **dashboard_options(config),
+        "local_directory": folder,
+        "resources": config.resources,
+    }
+    if config.memory_limit is not None:
+        cluster["memory_limit"] = config.memory_limit
+    if security is not None:
+        cluster["security"] = security
+    return {
+        "path": _path(),
+        "cluster": cluster,
+        "adapt": adapt and {"minimum": adapt.minimum, "maximum": adapt.maximum},
+        "config": {
+            "distributed.scheduler.worker-saturation": _WORKER_SATURATION,
+            "distributed.scheduler.allowed-failures": _DEATHS_DASK_ALLOWS,
+            # The host replaces missing workers itself, and gives a slow one more time.
+            "distributed.deploy.lost-worker-timeout": "1 day",
+            "distributed.admin.large-graph-warning-threshold": "1 TB",
+        },
+    }
+
+
+async def _read_answer(descriptor: int) -> dict[str, Any]:
+    """Return what the host says; an error if it ends without an answer."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    data = b""
+    os.set_blocking(descriptor, False)
+    loop.add_reader(descriptor, ready.set)
+    try:
+        while True:
+            await ready.wait()
+            ready.clear()
+            try:
+                piece = os.read(descriptor, 65536)
+            except BlockingIOError:
+                continue
+            if not piece:
+                break
+            data += piece
+    finally:
+        loop.remove_reader(descriptor)
+    if not data:
+        return {"error": "its process ended before the cluster was up"}
+    answer: dict[str, Any] = pickle.loads(data)
+    return answer

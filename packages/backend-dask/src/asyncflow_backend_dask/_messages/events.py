@@ -1,0 +1,45 @@
+"""Events: what workers, scheduler and program tell each other about calls.
+
+Each run has a topic, which is an event stream of the scheduler.  A message on it is one of
+
+- ``{"worker": address, "events": [event, ...]}``: from a worker, about its calls;
+- ``{WORKER_DIED: address, "expected": bool, "charged": [(task id, attempt, deaths, final),
+  ...], "keys": [key, ...]}``: from the scheduler's plugin, about a worker that is gone;
+- ``{KILL: [(task id, attempt), ...], "worker": address}``: from the program, which wants the
+  worker restarted and these calls not run again;
+- ``{GIVE_BACK: {key: [(task id, attempt), ...]}}``: from the program, which wants these calls
+  back if the Dask task with that key has not begun.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CANCELLED",
+    "DONE_INLINE",
+    "DONE_REMOTE",
+    "FAILED",
+    "FINAL_KINDS",
+    "GIVEN_BACK",
+    "GIVE_BACK",
+    "KILL",
+    "RUNNING",
+    "SKIPPED",
+    "UNSENDABLE",
+    "WORKER_DIED",
+]
+
+RUNNING, DONE_INLINE, DONE_REMOTE, FAILED, UNSENDABLE, SKIPPED, CANCELLED, GIVEN_BACK = range(8)
+"""Kinds of events.  An event is ``(kind, task id, attempt, seconds, data)``, with this data:
+
+- DONE_INLINE: the pickled value; DONE_REMOTE: None, because the value stays on its worker;
+- FAILED: the fields of a `Failure`; UNSENDABLE: the arguments of a `SerializationError`;
+- SKIPPED: the ids of the dependencies that failed;
+- GIVEN_BACK: the key of the Dask task.  The call has not begun.  It was packed with another
+  call that takes long, or that waits for more.
+"""
+
+FINAL_KINDS = frozenset({DONE_INLINE, DONE_REMOTE, FAILED, UNSENDABLE, SKIPPED, CANCELLED})
+
+WORKER_DIED = "worker-died"
+KILL = "kill"
+GIVE_BACK = "give-back"

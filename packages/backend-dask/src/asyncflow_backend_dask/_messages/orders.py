@@ -1,0 +1,104 @@
+"""Orders: what the program asks the workers to do.
+
+A Dask task of this backend is ``run(order, buffers, *dependencies)``, where `run` is in
+`_worker.run`.  The order is pickled to plain bytes, so that the scheduler passes it on
+without reading it.  Large buffers of the arguments travel beside it and are not copied on
+the way.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["IN_PLACEHOLDER", "SAME_TASK", "LargeBuffers", "PackedCall", "Placeholder", "WorkOrder"]
+
+IN_PLACEHOLDER = -1
+"""A `Placeholder` has the value itself."""
+
+SAME_TASK = -2
+"""A `Placeholder` stands for the result of another call in the same Dask task."""
+
+
+class PackedCall(NamedTuple):
+    """One attempt at one task, packed to travel.
+
+    Attributes:
+        payload: the pickled arguments, or the pickled command.
+        dependencies: for each dependency the id of the task, the index of the dependency of
+            the Dask task that holds its result, and the index of the call within that.
+        allowed_deaths: how many workers may die under it before that is a failure.
+        predecessor: the id of the call in the same Dask task whose result it takes; 0 for
+            none.
+        first_buffer: the index of its first buffer among all `LargeBuffers` of the order.
+    """
+
+    task_id: int
+    attempt: int
+    name: str
+    payload: bytes
+    dependencies: tuple[tuple[int, int, int], ...] = ()
+    allowed_deaths: int = 0
+    predecessor: int = 0
+    first_buffer: int = 0
+
+
+class WorkOrder(NamedTuple):
+    """What one Dask task has to do.
+
+    Attributes:
+        topic: the topic of its events.
+        key: the key of the Dask task.
+        code: the number by which the workers know the function; 0 for a command.
+        function: the pickled function; None if the last dependency holds it.
+        confirm_begin: whether the scheduler must know of a call before it begins, because
+            the worker may die of it.
+        gpus: how many GPUs of its worker each call sees.
+        struck_out: indices of calls that must not run.
+        given_back: indices of calls that run in another Dask task instead.
+        command_options: ``capture_stdio``, ``grace`` and ``folder`` of a command; None for
+            a function.
+    """
+
+    topic: str
+    key: str
+    code: int
+    function: bytes | None
+    calls: tuple[PackedCall, ...]
+    confirm_begin: bool = False
+    gpus: int = 0
+    struck_out: tuple[int, ...] = ()
+    given_back: tuple[int, ...] = ()
+    command_options: dict[str, Any] | None = None
+
+
+class Placeholder(NamedTuple):
+    """Stands for the result of another task in pickled arguments.
+
+    Attributes:
+        source: the index of the dependency of the Dask task that holds the result, or
+            `IN_PLACEHOLDER`, or `SAME_TASK`.
+        call_index: the index of the call within that dependency; with `SAME_TASK` the id of
+            the other call.
+        inline: the pickled result itself.
+    """
+
+    source: int
+    call_index: int = 0
+    inline: bytes = b""
+
+
+class LargeBuffers:
+    """Large buffers, which pickle out of band."""
+
+    __slots__ = ("buffers",)
+
+    def __init__(self, buffers: Sequence[Any]) -> None:
+        self.buffers = buffers
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return LargeBuffers, ([pickle.PickleBuffer(item) for item in self.buffers],)
+
+    def __sizeof__(self) -> int:
+        return 64 + sum(memoryview(item).nbytes for item in self.buffers)

@@ -1,0 +1,297 @@
+"""The use of one scheduler: the connection, and the jobs that run there.
+
+Runs in the user's program, above all other rooms, which it puts together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import Any
+
+from radical.asyncflow.backend import ReportSink, TaskId, TaskKind, TaskRequest
+from radical.asyncflow.errors import BackendLostError, BackendStartError
+
+from ._cluster.lease import Lease
+from ._listener import JobListener
+from ._packing.grouper import Grouper
+from ._packing.packer import Packer
+from ._packing.shared_inputs import SharedInputs
+from ._program.client import GraphClient
+from ._program.dask_tasks import DaskTaskWriter, NoResultError
+from ._program.graphs import GraphSender
+from ._program.job_table import JobTable
+from ._program.jobs import Job, annotations_of
+from ._program.scheduler_calls import SchedulerCalls
+from ._program.values import Fetcher
+from ._program.workers import KnownWorkers
+from ._scheduler.lost_workers import LostWorkers
+from ._worker.requests import greet
+from .config import DaskConfig
+
+__all__ = ["Session"]
+
+_FIRST_WORKER_POLL_S = 0.05  # between two looks for a first worker
+_COMMANDS_TIMEOUT_S = 3.0  # beyond the grace, for running commands to end at the end
+_NO_ANNOTATIONS: dict[str, Any] = {}
+
+
+class Session:
+    """The use of one scheduler, from the connection to its end."""
+
+    def __init__(
+        self,
+        name: str,
+        config: DaskConfig,
+        lease: Lease,
+        sink: ReportSink,
+        *,
+        kills_running: Collection[TaskKind],
+        has_resources: bool,
+    ) -> None:
+        """Prepare a connection to the scheduler of *lease*.
+
+        Args:
+            name: the name of the backend.
+            sink: where the ends of tasks are reported.
+            kills_running: the kinds of tasks that are ended while they run.
+            has_resources: whether tasks may ask for resources.
+        """
+        self._name = name
+        self._config = config
+        self._address = lease.address
+        self._kills_running = kills_running
+        self._has_resources = has_resources
+        self._lost: BackendLostError | None = None
+        self._is_ended = False
+        self._topic = topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
+        uid = re.sub(r"[^\w]", "", topic)[-8:]
+        options = {} if lease.security is None else {"security": lease.security}
+        self._client = client = GraphClient(
+            lease.address, timeout=config.startup_timeout, name=f"asyncflow-{name}", **options
+        )
+        writer = DaskTaskWriter(
+            topic,
+            uid,
+            work_dir=sink.work_dir,
+            grace=config.grace,
+            allowed_failures=config.allowed_failures,
+        )
+        self._graphs = GraphSender(client, writer, uid)
+        self._fetcher = Fetcher(client, direct=lease.direct)
+        self._table = table = JobTable(sink, self._graphs, self._fetcher)
+        self._workers = workers = KnownWorkers(config.resource_patience, table.fail)
+        self._calls = SchedulerCalls(client, workers, topic)
+        self._packer = Packer(self._send)
+        self._shared_inputs = SharedInputs(table, self._calls.ask_back)
+        self._grouper = Grouper(
+            table,
+            writer,
+            self._packer,
+            workers,
+            self._annotations,
+            self._send,
+            pack=config.pack,
+        )
+        self._listener = JobListener(
+            topic,
+            table,
+            workers,
+            self._packer,
+            self._calls,
+            self._fetcher,
+            self._graphs,
+            send_again=self._send_again,
+            note_end=self._grouper.note_end,
+            on_lost=self._on_lost,
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is open."""
+        return self._client.is_running
+
+    # ----------------------------------------------------------------- connect
+
+    async def connect(self) -> None:
+        """Connect, and return when there is a worker, or when none is needed yet.
+
+        Raises:
+            OSError: there is no scheduler, or it refuses the connection.
+            BackendStartError: it cannot serve this backend.
+        """
+        config = self._config
+        await self._client.connect(self._listener, config.startup_timeout)
+        self._client.subscribe(self._topic, "all", self._client.id)
+        await self._install_plugin()
+        await self._calls.update_workers()
+        while not self._workers.slots and not self._may_be_empty():
+            await asyncio.sleep(_FIRST_WORKER_POLL_S)
+            await self._calls.update_workers()
+        if config.kill_running and (alone := self._workers.without_nanny):
+            raise BackendStartError(
+                "with kill_running=True nannies restart the workers, and "
+                f"{', '.join(sorted(alone)[:5])} have none; start them with a nanny, or leave "
+                "kill_running out"
+            )
+        await self._greet_workers()
+        self._client.watch_scheduler(config.silence)
+
+    async def _install_plugin(self) -> None:
+        """Have the scheduler decide by our rules what runs again when a worker dies."""
+        try:
+            await self._client.register_plugin(LostWorkers(self._topic, self._client.id))
+        except Exception as exc:
+            raise BackendStartError(
+                f"the scheduler cannot serve this backend ({type(exc).__name__}: {exc}); install "
+                "asyncflow-backend-dask of the same version where the scheduler and the workers "
+                "run, and leave distributed.scheduler.pickle on"
+            ) from exc
+
+    def _may_be_empty(self) -> bool:
+        """Return whether a cluster without a worker is right, because it grows with the load."""
+        adapt = self._config.adapt
+        return self._config.n_workers == 0 or (adapt is not None and adapt.minimum == 0)
+
+    async def _greet_workers(self) -> None:
+        """Make sure that this package is on the workers, before a task needs it."""
+        answers = await self._client._run(greet, on_error="return")
+        errors = [answer for answer in answers.values() if isinstance(answer, Exception)]
+        if errors and len(errors) == len(answers):
+            raise BackendStartError(
+                f"the workers cannot run tasks of this backend ({type(errors[0]).__name__}: "
+                f"{errors[0]}); install asyncflow-backend-dask of the same version where the "
+                "scheduler and the workers run"
+            ) from errors[0]
+
+    # ------------------------------------------------------------------ submit
+
+    def submit(self, batch: Sequence[TaskRequest]) -> None:
+        """Take the tasks of *batch*.
+
+        Raises:
+            BackendLostError: the scheduler is lost.
+        """
+        if self._lost is not None:
+            raise self._lost
+        self._grouper.take(batch)
+
+    def _annotations(self, job: Job) -> dict[str, Any]:
+        request = job.request
+        if not request.spec.description and not self._has_resources:
+            return _NO_ANNOTATIONS
+        return annotations_of(request, count_cores=self._workers.counts_cores)
+
+    def _send(self, groups: Sequence[Sequence[Job]]) -> None:
+        table = self._table
+        described = []
+        for group in groups:
+            annotations = self._annotations(group[0])
+            if "resources" in annotations:
+                self._workers.watch(group[0], annotations["resources"])
+            described.append((group, annotations))
+        sent, unsent = self._graphs.send(described, table.jobs, table.values)
+        for task in sent:
+            table.assign(task.key, task.jobs)
+            self._shared_inputs.watch(task)
+        for job, error in unsent:
+            if isinstance(error, NoResultError):
+                error = table.dependency_error(job, [error.task_id])
+            table.fail(job, error)
+
+    def _send_again(self, jobs: Sequence[Job]) -> None:
+        """Send jobs that were given back before they began, each as a Dask task of its own."""
+        keys = [job.key for job in jobs]
+        for job in jobs:
+            if job.predecessor:
+                job.predecessor, job.payload = 0, None
+        self._send([[job] for job in jobs])
+        for key in keys:
+            self._table.release(key)
+
+    # ------------------------------------------------------------------ cancel
+
+    def cancel(self, task_ids: Collection[TaskId]) -> None:
+        """Cancel these tasks; ignore unknown ids."""
+        if self._lost is not None:
+            return
+        for task_id in task_ids:
+            job = self._table.jobs.get(task_id)
+            if job is None or job.cancelling:
+                continue
+            if not job.key:
+                self._packer.remove(job)
+                self._table.cancel(job)
+                continue
+            kills = job.request.spec.kind in self._kills_running
+            if job.worker is not None and kills and job.worker in self._workers:
+                # Reported when it has ended.
+                job.cancelling = True
+                if job.is_command:
+                    self._calls.cancel(job)
+                else:
+                    self._calls.kill(job)
+            else:
+                self._calls.cancel(job, kill=kills and not job.is_command)
+                self._table.cancel(job)
+
+    # --------------------------------------------------------------------- end
+
+    def _on_lost(self, reason: str) -> None:
+        if self._lost is not None or self._is_ended:
+            return
+        self._lost = BackendLostError(
+            f"backend {self._name!r} at {self._address} was lost: {reason}"
+        )
+        self._close_queues()
+        self._table.lose(self._lost)
+        self._calls.run(self._fetcher.close(str(self._lost)))
+
+    async def finish(self, cancel_now: asyncio.Event) -> None:
+        """Return when all jobs have ended; cancel them once *cancel_now* is set.
+
+        A function that runs on a cluster of somebody else's, and cannot be ended, is told
+        and left behind.
+        """
+        table = self._table
+        table.close()
+        if not table.jobs:
+            return
+        table.idle.clear()
+        await _wait_for_any(table.idle, cancel_now)
+        if table.jobs:
+            self.cancel(tuple(table.jobs))
+        if table.jobs:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._config.grace + _COMMANDS_TIMEOUT_S):
+                    await table.idle.wait()
+        for job in tuple(table.jobs.values()):
+            table.cancel(job)
+
+    async def end(self) -> None:
+        """Close the connection, whatever state it is in."""
+        self._is_ended = True
+        self._close_queues()
+        self._workers.close()
+        await self._calls.end()
+        await self._fetcher.close(f"backend {self._name!r} was shut down")
+        await self._client.end()
+
+    def _close_queues(self) -> None:
+        self._packer.close()
+        self._grouper.close()
+        self._shared_inputs.close()
+
+
+async def _wait_for_any(*events: asyncio.Event) -> None:
+    """Return when one of *events* is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)

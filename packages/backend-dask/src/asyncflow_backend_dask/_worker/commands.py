@@ -1,0 +1,103 @@
+"""Commands: what a Dask task does for an executable."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from radical.asyncflow.backend import ExecutableResult
+from radical.asyncflow.worker import Execution, Failure
+
+from .._messages.events import CANCELLED, DONE_INLINE, DONE_REMOTE, FAILED
+from .._messages.orders import PackedCall, WorkOrder
+from .._messages.results import CallResult
+from .inline import dump_if_small
+from .running import CallQueue, WorkerCalls
+
+__all__ = ["run_command"]
+
+_MAX_INLINE_BYTES = 64 * 1024  # larger than for functions, because the program wants all output
+
+
+def run_command(worker_calls: WorkerCalls, work: WorkOrder) -> CallResult:
+    """Run the command of *work*, and tell by events what becomes of it."""
+    (one,) = work.calls
+    if work.struck_out:
+        return CallResult(failed=True)
+    try:
+        with worker_calls.gpus.take(work.gpus) as gpus:
+            return _run_with(gpus, worker_calls, work, one)
+    except RuntimeError as exc:
+        _tell(worker_calls, work, one, FAILED, 0.0, fields_of(exc))
+        return CallResult(failed=True)
+
+
+def fields_of(exc: BaseException) -> tuple[Any, ...]:
+    """Return the fields of the `Failure` that *exc* becomes on its way to the program."""
+    failure = Failure.pack(exc)
+    return failure.type_name, failure.message, failure.traceback, failure.pickled
+
+
+def _run_with(
+    gpus: tuple[int, ...], worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall
+) -> CallResult:
+    if (work.topic, one.task_id, one.attempt) in worker_calls.cancelled:
+        _tell(worker_calls, work, one, CANCELLED)
+        return CallResult(failed=True)
+    worker_calls.keep_guard()
+    execution = _execution(work, one, gpus)
+    # Confirmed before it begins, because whoever cancels it waits for its end.
+    key = worker_calls.begin(work, one, execution.cancel, CallQueue(), confirm=True)
+    if key in worker_calls.cancelled:
+        execution.cancel()
+    begun = time.perf_counter()
+    try:
+        result: ExecutableResult = execution.run()
+    except BaseException as exc:
+        seconds = time.perf_counter() - begun
+        _tell(worker_calls, work, one, FAILED, seconds, fields_of(exc))
+        return CallResult(failed=True)
+    finally:
+        worker_calls.end(key)
+    seconds = time.perf_counter() - begun
+    if execution.cancelled:
+        _tell(worker_calls, work, one, CANCELLED, seconds)
+        return CallResult(failed=True)
+    inline = dump_if_small(result, _MAX_INLINE_BYTES)
+    kind = DONE_REMOTE if inline is None else DONE_INLINE
+    _tell(worker_calls, work, one, kind, seconds, inline)
+    return CallResult(result)
+
+
+def _execution(work: WorkOrder, one: PackedCall, gpus: tuple[int, ...]) -> Execution:
+    options = work.command_options
+    assert options is not None
+    folder = options["folder"] or Path(tempfile.gettempdir()) / f"asyncflow-{work.topic}"
+
+    def work_dir() -> Path:
+        path = Path(folder)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    return Execution(
+        pickle.loads(one.payload),
+        name=one.name,
+        work_dir=work_dir,
+        capture_stdio=options["capture_stdio"],
+        grace=options["grace"],
+        gpus=gpus,
+    )
+
+
+def _tell(
+    worker_calls: WorkerCalls,
+    work: WorkOrder,
+    one: PackedCall,
+    kind: int,
+    seconds: float = 0.0,
+    data: Any = None,
+) -> None:
+    worker_calls.outbox.put(work.topic, kind, one.task_id, one.attempt, seconds, data)
