@@ -97,7 +97,7 @@ def _rebuild(cls: type[AsyncFlowError], args: tuple[Any, ...]) -> AsyncFlowError
 
 
 class ConfigurationError(AsyncFlowError, ValueError):
-    """A setting, an option or an argument is wrong; the message names all that are."""
+    """A setting, an option or an argument is wrong; the message names every one that is."""
 
 
 class UnsupportedOptionError(ConfigurationError):
@@ -161,7 +161,7 @@ class JournalFormatError(JournalError):
 
 
 class PreemptedError(AsyncFlowError, RuntimeError):
-    """The time of the run is over and the task was not started, or was cancelled.
+    """The time of the run is over, and the task was ended or not even started.
 
     With a journal, the same program goes on from there when it is run again.
     """

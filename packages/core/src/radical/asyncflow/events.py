@@ -1,4 +1,4 @@
-"""What observers are told: one stream of frozen events, in batches.
+"""The events that observers get: one stream of frozen values, in batches.
 
 The life of a task in events::
 
@@ -6,13 +6,14 @@ The life of a task in events::
                   ▲                        │
                   └── READY with error ◄───┘
 
-It was called; it was taken to be sent; its backend has it; a worker began with it; it
-ended.  READY with an error says that an attempt failed and another follows, which is
-READY without one when it is taken in turn.  A block has no SUBMITTED, and where a backend
-reports none, a task has no RUNNING.
+PENDING: the task was called.  READY: the engine took it to send it.  SUBMITTED: its
+backend has it.  RUNNING: a worker began with it.  READY with an error says that an attempt
+failed and another one follows; it is READY without one when the engine takes it again.  A
+block has no SUBMITTED, and where a backend does not report it, a task has no RUNNING.
 
-Events come in the order in which the engine learnt of them.  Those of one task are in the
-order of their times; an end that a worker saw may be older than the call before it.
+Events come in the order in which the engine learnt of them.  The events of one task are in
+the order of their times; but the end of one task, as a worker saw it, may be older than
+the call of another that comes before it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class BackendEvent(NamedTuple):
 
 
 class RunEvent(NamedTuple):
-    """A run began, when its engine was made, or ended, when that was shut down.
+    """A run began, when its engine was created, or ended, when it was shut down.
 
     Attributes:
         time, wall, run: as for a `TaskEvent`.

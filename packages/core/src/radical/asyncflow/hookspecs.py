@@ -39,7 +39,7 @@ class Carrier:
     enter: str | None = None
 
     def carry(self, spec: TaskSpec, task_id: int) -> Any:  # noqa: ARG002
-        """Headers for this call, which are pickled with it; None for nothing.
+        """Return the headers of this call, which are pickled with it; None for nothing.
 
         Called at each call of a task, in the caller's context and thread, so it must be
         quick.  A task that is tried again has the same headers.
@@ -47,37 +47,40 @@ class Carrier:
         return None
 
     def environment(self, headers: Any) -> Mapping[str, str]:  # noqa: ARG002
-        """Variables for the command of an executable task, beside those that it sets."""
+        """Return variables for the command of an executable task, beside those that it sets."""
         return {}
 
     def events(self, events: Sequence[Event]) -> None:
-        """The events of this run, as for `asyncflow_events`."""
+        """Observe this run: as `asyncflow_events`, but for this run alone."""
 
 
 @hookspec(firstresult=True)
 def asyncflow_backend() -> BackendSpec | None:
-    """The backend that this module declares.  It must import nothing heavy."""
+    """Return the spec of the backend that this module declares, and import nothing heavy."""
 
 
 @hookspec
 def asyncflow_profiles() -> Mapping[str, Mapping[str, Any]]:  # type: ignore[empty-body]
-    """Site profiles, as in ``asyncflow.toml``: ``{name: {"backend": ..., "config": {...}}}``."""
+    """Return the profiles of a site: ``{name: {"backend": ..., "config": {...}}}``.
+
+    They are what ``asyncflow.toml`` may hold, and what it holds overrides them.
+    """
 
 
 @hookspec
 def asyncflow_events(events: Sequence[Event]) -> None:
-    """Observe every run: called with the events since the last call.
+    """Observe every run: take the events since the last call.
 
-    Called in a thread of its own for each engine, so it may block; calls for one engine
-    come one after the other, beginning with its `RunEvent`.  It never harms a run: one
+    Each engine calls it in a thread of its own, so it may block; the calls of one engine
+    come one after the other, and begin with its `RunEvent`.  It never harms a run: one
     that raises three times is not called again, one that is very far behind misses
-    events of tasks, and one that is not done two seconds after the end is left behind.
+    events of tasks, and one that still works two seconds after the end is left behind.
     """
 
 
 @hookspec
 def asyncflow_carrier(run: str) -> Carrier | None:
-    """What goes along with the tasks of the run with that uid; None for nothing.
+    """Return what goes along with the tasks of the run with that uid; None for nothing.
 
     Called once for each engine, when its backends are up, in the context that creates it
     and in its loop, so it must be quick.

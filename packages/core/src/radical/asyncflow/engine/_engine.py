@@ -1,4 +1,4 @@
-"""The engine: what a workflow is written against."""
+"""The class that a workflow is written against."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class WorkflowEngine(TaskDecorators):
         work_dir: WorkDir | None = None,
         **options: object,  # noqa: ARG002 - those of `create`, by mistake
     ) -> None:
-        """Not for users: `create` starts the backends, which takes an event loop."""
+        """Refuse to be called by users: `create` starts the backends, which takes a loop."""
         if not isinstance(dispatcher, Dispatcher) or work_dir is None:
             raise TypeError(HOW_TO_MAKE)
         super().__init__(dispatcher)
@@ -111,7 +111,7 @@ class WorkflowEngine(TaskDecorators):
         walltime: float | str | timedelta | None = None,
         preemption: Preemption | None = None,
     ) -> _Creation:
-        """An engine with its backends started: await it, or enter it with ``async with``.
+        """Create an engine and start its backends: await this, or use it with ``async with``.
 
         Args:
             backend: a name, an instance, or several of either; the first is the default
@@ -255,15 +255,15 @@ class WorkflowEngine(TaskDecorators):
         return self._dispatcher.run.closed
 
     def plan(self) -> Plan:
-        """The graph so far, and what the backends ask for: every call and its dependencies.
+        """Return the graph so far, every call and its dependencies, and what backends ask for.
 
-        A dry run remembers all of it; a real run its first 20,000 tasks, and the plan
-        says by ``complete`` whether that was all.
+        A dry run remembers all of it, a real run its first 20,000 tasks; ``complete`` of
+        the plan says whether that was all.
         """
         return self._dispatcher.plan_recorder.plan(self._dispatcher.number)
 
     def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
-        """Have *callback* called, in the loop, with batches of events as they happen.
+        """Call *callback*, in the loop, with batches of events as they happen.
 
         It has to return soon: nothing else runs meanwhile.  One that raises three times
         is not called again.
@@ -274,7 +274,7 @@ class WorkflowEngine(TaskDecorators):
         return self._dispatcher.observe(callback)
 
     def progress(self, **options: Any) -> Progress:
-        """A live display of this engine for ``with``; silent where there is no terminal."""
+        """Return a live display of this engine for ``with``; silent without a terminal."""
         from .._display.progress import Progress
 
         return Progress(self, **options)
@@ -320,7 +320,7 @@ class WorkflowEngine(TaskDecorators):
 
     @contextmanager
     def workflow_scope(self, workflow_id: str) -> Iterator[str]:
-        """Every task called inside belongs to the workflow *workflow_id*."""
+        """Let every task that is called inside belong to the workflow *workflow_id*."""
         outer = SCOPE.get()
         block = outer.block if outer is not None and outer.engine == self.uid else None
         token = SCOPE.set(Scope(self.uid, workflow_id, block))
@@ -365,7 +365,7 @@ class WorkflowEngine(TaskDecorators):
                 await lifeline.aclose()
 
     async def _forgotten(self) -> None:
-        """The loop is being closed and nobody shut the engine down.
+        """Shut the engine down because its loop is being closed and nobody else did.
 
         A program that came to its end gets its tasks finished; one that was interrupted
         or failed gets them cancelled.
@@ -382,7 +382,7 @@ class WorkflowEngine(TaskDecorators):
         await self.shutdown(cancel=self._interrupted)
 
     def _creator_ended(self, owner: asyncio.Task[Any]) -> None:
-        """The task that made the engine came to its end, without a shutdown so far."""
+        """Note how the task that created the engine ended, which was before any shutdown."""
         self._creator = None
         self._interrupted = owner.cancelled() or owner.exception() is not None
 
@@ -423,7 +423,7 @@ class WorkflowEngine(TaskDecorators):
 
 
 class _Creation:
-    """What `WorkflowEngine.create` returns: awaitable, and an asynchronous context manager."""
+    """An engine to be: await it, or use it as an asynchronous context manager."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, WorkflowEngine]) -> None:
         self._coroutine = coroutine
@@ -440,7 +440,7 @@ class _Creation:
         raise TypeError(HOW_TO_MAKE)
 
     def __exit__(self, *exc: object) -> None:
-        """Only so that `__enter__` is asked."""
+        """Make a plain ``with`` call `__enter__`, which says what to write."""
 
     async def __aenter__(self) -> WorkflowEngine:
         self._engine = await self._coroutine
@@ -457,11 +457,11 @@ class _Creation:
 
 
 _LIFELINES: set[AsyncGenerator[None, None]] = set()
-"""Of the engines that are up: one that the program let go of stays until its loop ends."""
+"""Those of running engines: one that the program forgot stays until its loop ends."""
 
 
 async def _lifeline(engine: WorkflowEngine) -> AsyncGenerator[None, None]:
-    """Open as long as the engine is; asyncio closes it when it closes the loop."""
+    """Stay open as long as *engine* does; asyncio closes it when it closes the loop."""
     try:
         yield
     finally:

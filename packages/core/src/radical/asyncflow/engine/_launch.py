@@ -1,4 +1,4 @@
-"""How an engine gets its backends, starts them and ends them."""
+"""Make the backends of an engine, start them and end them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ def choose(
     dry_run: bool,
     profile: str | None,
 ) -> list[ExecutionBackend]:
-    """The backends to run on, made but not started."""
+    """Return the backends to run on, made but not started.
+
+    Raises:
+        BackendError, ConfigurationError: one cannot be made, or the choice is wrong.
+    """
     from .._discovery import profiles, registry
 
     if config is not None and not isinstance(config, Mapping):
@@ -55,13 +59,18 @@ def choose(
 
 
 def stand_in(backend: ExecutionBackend) -> ExecutionBackend:
-    """What takes the place of *backend* in a dry run."""
+    """Return what takes the place of *backend* in a dry run."""
     from .._discovery.registry import registry
 
     return registry.create("noop", {"name": backend.name})
 
 
 async def start(backend: ExecutionBackend, sink: ReportSink) -> None:
+    """Start *backend*.
+
+    Raises:
+        BackendStartError: it did not come up.
+    """
     try:
         await backend.start(sink)
     except AsyncFlowError:
@@ -73,6 +82,11 @@ async def start(backend: ExecutionBackend, sink: ReportSink) -> None:
 
 
 async def end(backend: ExecutionBackend) -> None:
+    """Shut *backend* down, in bounded time.
+
+    Raises:
+        BackendError: it did not shut down cleanly.
+    """
     try:
         async with asyncio.timeout(BACKEND_GRACE):
             await backend.shutdown(cancel=True)

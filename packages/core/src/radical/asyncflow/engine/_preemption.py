@@ -34,7 +34,7 @@ __all__ = ["EXIT_CODE", "OrderlyStop", "is_preemption", "prepare"]
 log = logging.getLogger("radical.asyncflow")
 
 EXIT_CODE = 75
-"""Of a program that was preempted and is to be run again: EX_TEMPFAIL of sysexits.h."""
+"""Exit code of a program that was preempted and is to run again: EX_TEMPFAIL of sysexits.h."""
 
 MARGIN_S = BACKEND_GRACE
 """How long before the end everything is stopped: the shutdown may take the rest."""
@@ -185,7 +185,7 @@ class OrderlyStop:
             self._timers.append(self._loop.call_later(LOOK_INTERVAL_S, self._look))
 
     def _look(self) -> None:
-        """If nothing runs any more that could still finish, the run is over."""
+        """End the run if nothing runs any more that could still finish."""
         held = {id(node) for node in self._held}
         for node in self._dispatcher.run.scheduler.unfinished():
             if node._lane is not None and (
@@ -214,7 +214,7 @@ class OrderlyStop:
         halt(self._dispatcher.run, self._dispatcher.outcomes, why)
 
     def _learn(self, events: Sequence[Event]) -> None:
-        """Learn how long tasks of a name take."""
+        """Learn how long the tasks of each name take."""
         for event in events:
             if not isinstance(event, TaskEvent):
                 continue

@@ -1,4 +1,4 @@
-"""What a task is: its states, its options and what it asks for. Values only.
+"""The values that users give and get: what a task is, what it asks for and its states.
 
 The life of a task::
 

@@ -1,4 +1,4 @@
-"""What an executable or a prompt task asks a backend to do, and how a command ended."""
+"""Commands and prompts, which tasks ask a backend to do, and how a command ended."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Command:
 
     @classmethod
     def of(cls, value: object) -> Command:
-        """What an executable task's body returned, as a Command."""
+        """Return what the body of an executable task returned as a Command."""
         if isinstance(value, Command):
             return value
         if isinstance(value, str):
@@ -72,7 +72,7 @@ class Command:
         raise ConfigurationError(_command_advice(value))
 
     def __str__(self) -> str:
-        """The command as a shell would read it."""
+        """Return the command as a shell would read it."""
         if isinstance(self.args, str):
             return self.args
         return " ".join(map(_quote, self.args))
@@ -88,7 +88,7 @@ def _quote(text: str) -> str:
 
 
 def _text(item: object) -> str:
-    """A string or a path as a string (the ``os.fspath`` protocol, without ``os``)."""
+    """Return a string or a path as a string (the ``os.fspath`` protocol, without ``os``)."""
     if isinstance(item, str):
         return item
     convert = getattr(type(item), "__fspath__", None)
@@ -108,13 +108,13 @@ def _command_advice(value: object) -> str:
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a prompt task asks of a backend that answers prompts."""
+    """A text for a backend that answers prompts."""
 
     text: str
 
     @classmethod
     def of(cls, value: object) -> Prompt:
-        """What a prompt task's body returned, as a Prompt."""
+        """Return what the body of a prompt task returned as a Prompt."""
         if isinstance(value, Prompt):
             return value
         if isinstance(value, str):

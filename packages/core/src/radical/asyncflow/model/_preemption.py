@@ -1,4 +1,4 @@
-"""When a run has to stop before its tasks are done."""
+"""The settings of a run that has to stop before its tasks are done."""
 
 from __future__ import annotations
 

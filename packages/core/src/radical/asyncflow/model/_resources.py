@@ -21,7 +21,7 @@ _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one task occupies while it runs.
+    """The cores, GPUs and memory that a task occupies while it runs.
 
     Each of *ranks* processes gets *cores*, *gpus* and *memory* of its own.
 
@@ -50,7 +50,11 @@ class Resources:
 
     @classmethod
     def of(cls, value: Resources | Mapping[str, Any] | None) -> Resources:
-        """*value* as Resources; every unknown or wrong entry is named in one error."""
+        """Return *value*, such as ``{"cores": 2}``, as Resources.
+
+        Raises:
+            ConfigurationError: names every unknown key and every wrong value.
+        """
         if value is None:
             return DEFAULT_RESOURCES
         if isinstance(value, Resources):
@@ -72,29 +76,36 @@ class Resources:
 
     @property
     def total_cores(self) -> int:
+        """The cores of all ranks."""
         return self.cores * self.ranks
 
     @property
     def total_gpus(self) -> int:
+        """The GPUs of all ranks."""
         return self.gpus * self.ranks
 
     @property
     def total_memory(self) -> int:
-        """Bytes."""
+        """The memory of all ranks, in bytes."""
         return self.memory * self.ranks
 
 
 def _least(item: Field[int]) -> int:
-    """A field's default is also its smallest sensible value."""
+    """Return the smallest sensible value of a field, which is also its default."""
     return cast(int, item.default)
 
 
 DEFAULT_RESOURCES = Resources()
+"""Of a task that asks for nothing in particular: one core."""
 
 
 @public("radical.asyncflow.model")
 def parse_size(text: str) -> int:
-    """Bytes in a text such as ``"1.5 GB"`` or ``"512MiB"``."""
+    """Return the bytes in a text such as ``"1.5 GB"`` or ``"512MiB"``.
+
+    Raises:
+        ConfigurationError: *text* is no size.
+    """
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""When a failed task is run again."""
+"""The policy of retries: when a failed task runs again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all calls of a task share: its kind, its body and its options."""
+"""The spec of a task, which all its calls share: its kind, its body and its options."""
 
 from __future__ import annotations
 
