@@ -106,6 +106,7 @@ class SimulatedBackend(ExecutionBackend):
         self._running: dict[TaskId, TaskRequest] = {}
 
     async def start(self, sink: ReportSink) -> None:
+        await super().start(sink)
         await asyncio.sleep(self._rng.random())
         self._sink = sink
         self._loop = asyncio.get_running_loop()
@@ -143,7 +144,8 @@ class SimulatedBackend(ExecutionBackend):
             elif request := self._running.get(task_id):
                 self._later(self._end, request, TaskState.CANCELLED, None)
 
-    async def shutdown(self, *, cancel: bool = True) -> None:  # noqa: ARG002
+    async def shutdown(self, *, cancel: bool = True) -> None:
+        await super().shutdown(cancel=cancel)
         self.closed = True
         await asyncio.sleep(self._rng.random())
         for request in [*self._waiting.values(), *self._running.values()]:
