@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from radical.asyncflow.backend import ReportSink, TaskId, TaskRequest
 from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.worker import (
+    Raised,
     TaskContext,
     answer_pickled,
     call,
@@ -116,9 +117,9 @@ class GivenExecutor:
                 error = self._lost(request, error)
             value = None
             if error is None:
-                value = future.result()
-                if not self._here:
-                    value, error = open_answer(*value)
+                value = future.result() if self._here else open_answer(*future.result())
+                if type(value) is Raised:
+                    error = value.error
             if error is None:
                 self._sink.done(request.task_id, request.attempt, value)
             else:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from radical.asyncflow.backend import AnyReport, TaskId, TaskRequest, TaskState
+from radical.asyncflow.worker import Raised
 
 from .seats import Seats
 from .values import with_value
 
-__all__ = ["Failed", "InFlight", "report"]
+__all__ = ["InFlight", "report"]
 
 _DONE, _FAILED, _CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
-
-
-class Failed(NamedTuple):
-    """An exception in the place of a value."""
-
-    error: BaseException
 
 
 class InFlight:
@@ -113,7 +108,7 @@ class InFlight:
 
     def fail(self, place: int, error: BaseException) -> list[AnyReport]:
         """Settle a task that failed, if it is still here; return the reports as `settle`."""
-        return self.settle(place, Failed(error)) if place in self.requests else []
+        return self.settle(place, Raised(error)) if place in self.requests else []
 
     def settle(self, place: int, value: Any) -> list[AnyReport]:
         """Remove a task that was done or failed; return its report and those of what it ends.
@@ -125,7 +120,7 @@ class InFlight:
         if place in self.stopped:
             self.stopped.discard(place)
             return [report(request, _CANCELLED), *self.abort(task_id)]
-        if type(value) is Failed:
+        if type(value) is Raised:
             return [report(request, _FAILED, value.error), *self.abort(task_id)]
         if task_id in self.chained:
             self._values[self.chained[task_id]] = value

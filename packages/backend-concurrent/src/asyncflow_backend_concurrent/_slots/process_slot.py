@@ -25,13 +25,13 @@ from radical.asyncflow.backend import (
     TaskState,
 )
 from radical.asyncflow.errors import SerializationError, WorkerLostError
-from radical.asyncflow.worker import Code, Codes, TaskContext, open_answer
+from radical.asyncflow.worker import Code, Codes, Raised, TaskContext, open_answer
 
 from .._process.arguments import group_by_function
 from .._process.parent import WorkerGoneError, WorkerProcess
 from .._process.wire import Message, Part
 from .chunk import ChunkPicker
-from .flight import Failed, InFlight, report
+from .flight import InFlight, report
 from .seats import Seats
 from .slot import Slot
 
@@ -283,7 +283,7 @@ class ProcessSlot(Slot):
     def _deliver(self, messages: Sequence[Message]) -> None:
         """Report the results in *messages*, and let the tasks behind them go on."""
         reports: list[AnyReport] = []
-        values = [_opened(code, body, parts) for _, code, body, parts, _, _ in messages]
+        values = [open_answer(code, body, parts) for _, code, body, parts, _, _ in messages]
         followers: list[tuple[TaskRequest, Any]] = []
         slots, flight = self.slots, self._flight
         watched = slots.sink.watched
@@ -295,7 +295,7 @@ class ProcessSlot(Slot):
                 request = flight.requests.get(place)
                 if request is None:
                     continue
-                if plain and type(value) is not Failed and not request.dependencies:
+                if plain and type(value) is not Raised and not request.dependencies:
                     del flight.requests[place]
                     reports.append((request.task_id, request.attempt, _DONE, value, None))
                     continue
@@ -350,8 +350,3 @@ class ProcessSlot(Slot):
             reports = self._flight.fail(place, error)
         if reports:
             self.slots.sink.report(reports)
-
-
-def _opened(code: int, body: bytearray, parts: Sequence[Part]) -> Any:
-    value, error = open_answer(code, body, parts)
-    return value if error is None else Failed(error)

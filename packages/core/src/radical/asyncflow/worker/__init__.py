@@ -23,7 +23,7 @@ send it to another process
 `import_path`             what a worker can import
 `answer`                  call a function; the outcome as bytes
 `answer_pickled`          the same of a function and arguments that are bytes
-`open_answer`             the value or the error that an answer holds
+`open_answer`             the value that an answer holds, or a `Raised` error
 `Failure`                 an exception as bytes, and back
 `safe_str`                an exception as text, even if its own methods raise
 `unsendable`, `unsent`    the error, and the answer, for what cannot travel
@@ -57,7 +57,16 @@ from ..lazy import lazy_names
 from ._context import TaskContext, cancelled, current_task
 
 if TYPE_CHECKING:
-    from ._answer import FAILURE, UNSENT, VALUE, answer, answer_pickled, open_answer, unsent
+    from ._answer import (
+        FAILURE,
+        UNSENT,
+        VALUE,
+        Raised,
+        answer,
+        answer_pickled,
+        open_answer,
+        unsent,
+    )
     from ._call import call, close_loop
     from ._carried import Carried, PluginContexts, carried
     from ._code import Code, Codes
@@ -94,6 +103,7 @@ __all__ = [
     "Guard",
     "Output",
     "PluginContexts",
+    "Raised",
     "TaskContext",
     "answer",
     "answer_pickled",
@@ -138,6 +148,7 @@ _HOMES = {
     "Guard": "_guard",
     "Output": "_output",
     "PluginContexts": "_carried",
+    "Raised": "_answer",
     "UNSENT": "_answer",
     "VALUE": "_answer",
     "answer": "_answer",

@@ -6,21 +6,37 @@ about what could not travel.  Whoever asked opens it with `open_answer`.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pickle import dumps, loads
+from typing import Any, NamedTuple
 
 from .._public import public
 from .._text import safe_str
 from ..errors import SerializationError
 from ._call import call
 from ._failure import Failure
-from ._pickling import Buffer, dump, unsendable
+from ._pickling import ATOMS, Buffer, dump, unsendable
 
-__all__ = ["FAILURE", "UNSENT", "VALUE", "answer", "answer_pickled", "open_answer", "unsent"]
+__all__ = [
+    "FAILURE",
+    "UNSENT",
+    "VALUE",
+    "Raised",
+    "answer",
+    "answer_pickled",
+    "open_answer",
+    "unsent",
+]
 
 VALUE, FAILURE, UNSENT = range(3)
 """What the body of an answer holds: the value, a `Failure`, why neither could be sent."""
+
+
+@public("radical.asyncflow.worker")
+class Raised(NamedTuple):
+    """An error in the place of a value."""
+
+    error: BaseException
 
 
 @public("radical.asyncflow.worker")
@@ -38,9 +54,10 @@ def answer(
     try:
         value = call(function, args, kwargs)
     except BaseException as exc:  # a task may raise SystemExit, and its worker lives on
-        return FAILURE, pickle.dumps(Failure.pack(exc))
+        return FAILURE, dumps(Failure.pack(exc))
     try:
-        return VALUE, dump(value, buffers)
+        # Atoms have no buffers, and are the values of most short tasks.
+        return VALUE, dumps(value, 5) if type(value) in ATOMS else dump(value, buffers)
     except BaseException as exc:  # whatever the value's own methods raise
         return unsent("result", exc)
 
@@ -55,9 +72,9 @@ def answer_pickled(function: bytes, arguments: bytes) -> tuple[int, bytes]:
     """
     what = "function"
     try:
-        called = pickle.loads(function)
+        called = loads(function)
         what = "arguments"
-        args, kwargs = pickle.loads(arguments)
+        args, kwargs = loads(arguments)
     except BaseException as exc:  # unpickling runs foreign code, which may even exit
         return unsent(what, exc)
     return answer(called, args, kwargs)
@@ -66,20 +83,18 @@ def answer_pickled(function: bytes, arguments: bytes) -> tuple[int, bytes]:
 @public("radical.asyncflow.worker")
 def unsent(what: str, exc: BaseException) -> tuple[int, bytes]:
     """Return the answer of a task whose *what* could not travel because of *exc*."""
-    return UNSENT, pickle.dumps((what, safe_str(exc)))
+    return UNSENT, dumps((what, safe_str(exc)))
 
 
 @public("radical.asyncflow.worker")
 def open_answer(
-    code: int, body: bytes | bytearray | memoryview, buffers: Iterable[Buffer] | None = None
-) -> tuple[Any, BaseException | None]:
-    """Return the value of an answer and None, or None and the error; never raises."""
+    code: int, body: bytes | bytearray | memoryview, buffers: Sequence[Buffer] = ()
+) -> Any:
+    """Return the value of an answer, or a `Raised` with the error; never raises."""
     try:
-        content = pickle.loads(body, buffers=buffers)
+        content = loads(body, buffers=buffers) if buffers else loads(body)
     except BaseException as exc:  # unpickling runs foreign code
-        return None, unsendable("result", exc)
+        return Raised(unsendable("result", exc))
     if code == VALUE:
-        return content, None
-    if code == FAILURE:
-        return None, content.rebuild()
-    return None, SerializationError(*content)
+        return content
+    return Raised(content.rebuild() if code == FAILURE else SerializationError(*content))
