@@ -43,14 +43,14 @@ class ScriptedBackend(ExecutionBackend):
     """Runs tasks in the engine's loop, by itself or step by step as a test says.
 
     Left alone it runs each task soon after `submit`: a plain function inline in the
-    loop, an async one as an asyncio task; a command or a prompt is answered with its
-    own text.  What was held with `hold` waits in the queue until it is let go with
-    `release` or led by hand with `start_task`, `finish`, `fail` and `confirm_cancel`.
-    Tasks are named by number, by name (the earliest unfinished one) or by their future.
-    All methods belong to the loop's thread.
+    loop, an async one as an asyncio task.  It answers a command or a prompt with its own
+    text.  What was held with `hold` waits in the queue until `release` lets it go, or
+    until the test leads it by hand with `start_task`, `finish`, `fail` and
+    `confirm_cancel`.  A test names a task by its number, by its name (the earliest
+    unfinished one) or by its future.  Call all methods in the loop's thread.
 
     Attributes:
-        sink: where it reports, for reports that no method here makes.
+        sink: the engine's, for reports that no method here makes.
         submitted: every request, in the order of arrival.
         batches: the sizes of the batches they came in.
         cancelled_ids: every id that `cancel` was called with, in order.
