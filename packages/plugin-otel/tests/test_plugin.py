@@ -16,7 +16,7 @@ from radical.asyncflow.testing import ScriptedBackend
 SOURCES = sorted((Path(__file__).parents[1] / "src").rglob("*.py"))
 PUBLIC = {
     "radical.asyncflow",
-    *(f"radical.asyncflow.{name}" for name in ("errors", "events", "hookspecs", "model")),
+    *(f"radical.asyncflow.{name}" for name in ("errors", "events", "hookspecs", "model", "worker")),
 }
 
 

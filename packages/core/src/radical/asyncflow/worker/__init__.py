@@ -13,7 +13,7 @@ run a function
 `cancelled`               whether that was cancelled
 `carried`, `Carried`      a function with what plugins send along
 `PluginContexts`          what is entered around the body of a task
-send it to another process
+send it elsewhere
 `Codes`, `Code`           the functions of a backend, each pickled once
 `dump_function`           a function as bytes
 `dump_arguments`          its arguments as bytes
