@@ -57,7 +57,7 @@ class Registry:
         self.refresh()
 
     def refresh(self) -> None:
-        """Forget every load, good or failed; what this program registered stays."""
+        """Do what `radical.asyncflow.registry.refresh` says."""
         with self._lock:
             importlib.invalidate_caches()
             self._plugins = Plugins()
@@ -73,17 +73,7 @@ class Registry:
         config_model: str | type | None = None,
         capabilities: Capabilities | None = None,
     ) -> None:
-        """Make *factory* known as *name*, in this process and before any installed one.
-
-        Args:
-            factory: an `ExecutionBackend` class, another callable that makes instances,
-                or ``"module:Name"`` of either; called as `BackendSpec` says.
-            config_model: as in `BackendSpec`; without one the backend takes no settings.
-            capabilities: those of the class, if not given.
-
-        Raises:
-            ConfigurationError: *name* is registered already, or *factory* cannot be one.
-        """
+        """Do what `radical.asyncflow.registry.register_backend` says."""
         _check_name(name)
         check_factory(name, factory)
         with self._lock:
@@ -96,11 +86,7 @@ class Registry:
             )
 
     def unregister_backend(self, name: str) -> None:
-        """Take back `register_backend`.
-
-        Raises:
-            BackendNotFoundError: nothing of this name was registered by this program.
-        """
+        """Do what `radical.asyncflow.registry.unregister_backend` says."""
         with self._lock:
             source = self._registered.pop(name, None)
             if source is None:
@@ -109,21 +95,11 @@ class Registry:
             self._failures.pop(source, None)
 
     def list_available_backends(self) -> dict[str, BackendInfo]:
-        """Every known backend, ``{name: info}``: ours first, then the others by alphabet.
-
-        Made from metadata alone: nothing is imported, and nothing that is wrong with a
-        plugin raises here.
-        """
+        """Do what `radical.asyncflow.registry.list_available_backends` says."""
         return {listed.name: listed.info() for listed in self._all_listed()}
 
     def get_backend_spec(self, name: str) -> BackendSpec:
-        """What the backend *name* declares; loads its plugin, but not its class.
-
-        Raises:
-            BackendNotFoundError: unknown, not installed, or without a requirement.
-            BackendBrokenError: it does not load; ``__cause__`` is the real error.
-            BackendIncompatibleError: written for another core, contract or Python.
-        """
+        """Do what `radical.asyncflow.registry.get_backend_spec` says."""
         return self._find(name)[1]
 
     def load_factory(self, name: str) -> Callable[..., ExecutionBackend]:
@@ -177,15 +153,7 @@ class Registry:
         return backend
 
     def describe(self, name: str) -> dict[str, Any]:
-        """Everything ``asyncflow backends show`` says of *name*, ready for JSON.
-
-        The keys of `BackendInfo` and ``name``, ``core_version``, ``core_api_version``;
-        for a backend that loads also ``capabilities``, ``requirements``, ``api_version``
-        and ``config_schema`` (a JSON schema, or None if it takes no settings).
-
-        Raises:
-            BackendNotFoundError: no backend of this name is known.
-        """
+        """Do what `radical.asyncflow.registry.describe` says."""
         details: dict[str, Any] = {}
         try:
             source, spec = self._find(name)
