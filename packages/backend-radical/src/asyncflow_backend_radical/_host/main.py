@@ -17,7 +17,7 @@ import time
 import traceback
 from multiprocessing.connection import Connection
 
-from radical.asyncflow.worker import guard
+from radical.asyncflow.worker import end_all, guard
 
 from .messages import CancelTasks, ClosePilot, Event, Order, StartPilot, SubmitTasks
 from .processes import descendants
@@ -30,7 +30,6 @@ _OUTLIVE_PROGRAM_S = 120.0  # that this process may outlive the program
 _BATCH_S = 0.005  # in which events gather to a batch
 _LAST_BATCH_S = 2.0  # for the last events to be sent
 _REAP_S = 3.0  # for the processes that were killed to be gone
-_REAP_POLL_S = 0.01
 _SET_CHILD_SUBREAPER = 36  # of prctl
 
 _Events = queue.SimpleQueue[Event | None]
@@ -151,15 +150,12 @@ def _kill_descendants() -> None:
     They are not found by the token, because RADICAL-Pilot's helpers write their titles over
     their environment.
     """
-    deadline = time.monotonic() + _REAP_S
-    while time.monotonic() < deadline:
-        alive = descendants(os.getpid()) - {guard().pid}
-        if not alive:
-            return
-        for pid in alive:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+
+
+    def find() -> set[int]:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        time.sleep(_REAP_POLL_S)
+        return descendants(os.getpid()) - {guard().pid}
+
+    end_all(find, seconds=_REAP_S)

@@ -1,4 +1,4 @@
-"""Processes by their ancestors, environment and titles; found on Linux only."""
+"""Processes by their ancestors and titles; found on Linux only."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["carriers", "descendants", "helpers", "titled"]
-
-
-def carriers(token: str) -> list[int]:
-    """Return the processes that were started with *token* in their environment."""
-    mark = f"ASYNCFLOW_PROGRAM={token}".encode()
-    return [pid for pid, folder in _all() if mark in _read(folder / "environ").split(b"\0")]
+__all__ = ["descendants", "helpers", "titled"]
 
 
 def helpers(folder: Path) -> list[int]:
     """Return the processes of RADICAL-Pilot that work in *folder*.
 
-    They write their titles over their environment, so that `carriers` misses them.
+    They write their titles over their environment, so that their token is not found.
     """
     found = []
     folder = folder.resolve()  # as the kernel names it

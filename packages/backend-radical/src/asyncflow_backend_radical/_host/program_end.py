@@ -17,10 +17,16 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import IO
 
-from radical.asyncflow.worker import guard, import_path
+from radical.asyncflow.worker import (
+    end_all,
+    guard,
+    import_path,
+    marked_processes,
+    start_guarded,
+)
 
 from .messages import ClosePilot, Event, Order
-from .processes import carriers, helpers
+from .processes import helpers
 
 __all__ = ["HostProcess"]
 
@@ -31,8 +37,6 @@ from asyncflow_backend_radical._host.main import main
 main(int(sys.argv[2]), sys.argv[3])
 """
 _KILL_S = 5.0  # for what the process started to be gone
-_KILL_POLL_S = 0.02
-_EMPTY_LOOKS = 3  # looks in a row that find nothing to kill, before it is believed
 _THREADS_END_S = 5.0
 _PILOT_TIDIES_UP_S = 0.3
 
@@ -88,30 +92,21 @@ class HostProcess:
     def _start(
         self, folder: Path, configs: Path | None, other_end: Connection, log: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        guard().start()
         env = host_environment(self._token) | {"PWD": str(folder)}
         if configs is not None:
             env["RADICAL_CONFIG_USER_DIR"] = str(configs)
         descriptor = other_end.fileno()
         path = json.dumps(import_path())
-        process = subprocess.Popen(
+        return start_guarded(
             [sys.executable, "-c", _PROGRAM, path, str(descriptor), self._token],
+            watched=not self._has_job,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=folder,
             env=env,
             pass_fds=(descriptor,),
-            start_new_session=True,
         )
-        if not self._has_job:
-            try:
-                guard().watch(process.pid)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-        return process
 
     def send(self, order: Order) -> None:
         """Send *order*, without waiting for it to arrive."""
@@ -198,7 +193,7 @@ def _terminate_children(token: str, host: int) -> None:
     A pilot that is starting runs the user's login scripts.  Some of these lock a file: after
     a SIGKILL the next login shell would wait for that lock.
     """
-    for pid in carriers(token):
+    for pid in marked_processes(token):
         if pid != host:
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGTERM)
@@ -207,12 +202,4 @@ def _terminate_children(token: str, host: int) -> None:
 
 def _kill_all(token: str, folder: Path) -> None:
     """Kill what carries *token*, and the helpers in *folder*, until nothing is found."""
-    empty_looks = 0
-    deadline = time.monotonic() + _KILL_S
-    while empty_looks < _EMPTY_LOOKS and time.monotonic() < deadline:
-        found = [*carriers(token), *helpers(folder)]
-        for pid in found:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        empty_looks = 0 if found else empty_looks + 1
-        time.sleep(_KILL_POLL_S)
+    end_all(lambda: [*marked_processes(token), *helpers(folder)], seconds=_KILL_S)

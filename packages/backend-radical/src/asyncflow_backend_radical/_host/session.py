@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from radical.asyncflow.worker import safe_str
+
 from .messages import (
     Event,
     PilotEnded,
@@ -76,7 +78,7 @@ class PilotSession:
             self._pilot = self._pilot_manager.submit_pilots(pilot)
             self._task_manager.add_pilots(self._pilot)
         except BaseException as exc:  # RADICAL-Pilot raises SystemExit and KeyboardInterrupt, too
-            self._tell(PilotFailed(f"{type(exc).__name__}: {exc}", traceback.format_exc()))
+            self._tell(PilotFailed(safe_str(exc), traceback.format_exc()))
 
     def submit(self, descriptions: Sequence[dict[str, Any]]) -> None:
         """Submit tasks; those that RADICAL-Pilot does not accept are reported as REFUSED."""
@@ -95,7 +97,7 @@ class PilotSession:
                 return
             with self._lock:
                 self._unfinished.difference_update(uids)
-            detail = f"{type(exc).__name__}: {exc}"
+            detail = safe_str(exc)
             self._tell(TasksChanged([TaskChange(uids[0], TaskStage.REFUSED, detail=detail)]))
 
     def cancel(self, uids: Sequence[str]) -> None:

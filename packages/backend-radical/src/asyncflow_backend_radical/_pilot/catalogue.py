@@ -5,7 +5,6 @@ Its import starts threads and takes over signals, which the user's program must 
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
 import os
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from radical.asyncflow.config import close_matches
 from radical.asyncflow.errors import BackendError, ConfigurationError
 
 __all__ = [
@@ -58,7 +58,7 @@ def find_resource(label: str) -> dict[str, Any]:
         return known[label]
     reason = f" ({_RETIRED[label]})" if label in _RETIRED else ""
     site = label.partition(".")[0]
-    close = difflib.get_close_matches(label, known, n=4, cutoff=0.5)
+    close = close_matches(label, known, 4, likeness=0.5)
     close += [other for other in known if other.startswith(f"{site}.") and other not in close]
     close.sort(key=lambda other: not other.startswith(f"{site}."))
     if close:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from radical.asyncflow.config import closest
 from radical.asyncflow.errors import BackendStartError, ConfigurationError
+from radical.asyncflow.worker import safe_str
 
 from .._host.logs import log_tails
 from .._host.messages import (
@@ -288,7 +289,7 @@ class PilotSeries:
             self.submit_next()
         except Exception as exc:
             _log.exception("backend %r: the next pilot could not be submitted", self._backend)
-            error = f"{type(exc).__name__}: {exc}"
+            error = safe_str(exc)
             self._lose(self._pilot, "FAILED", error, start_error=error)
 
     def _settle(self, error: Exception | None = None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from radical.asyncflow.backend import Resources, TaskKind, TaskSpec
 from radical.asyncflow.config import closest
 from radical.asyncflow.errors import ResourceError, UnsupportedOptionError
+from radical.asyncflow.worker import file_stem
 
 from .._pilot.places import program_path
 from .._pilot.plan import PilotPlan
@@ -21,11 +22,9 @@ __all__ = [
     "check_kind",
     "check_resources",
     "describe",
-    "file_stem",
 ]
 
 _MEGABYTE = 2**20
-_LONGEST_STEM = 80  # characters
 _LAUNCHER_PROGRAMS = {"MPIEXEC": "mpiexec", "MPIRUN": "mpirun"}
 _RAPTOR = "functions have workers of the backend's own; use a function task"
 _INSTEAD = {
@@ -143,8 +142,3 @@ def describe(
     if resources.memory:
         description["mem_per_rank"] = math.ceil(resources.memory / _MEGABYTE)
     return description
-
-
-def file_stem(name: str) -> str:
-    """Return *name* as part of a file's name that is safe between a shell's double quotes."""
-    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:_LONGEST_STEM] or "task"

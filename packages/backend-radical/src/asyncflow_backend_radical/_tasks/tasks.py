@@ -19,6 +19,7 @@ from radical.asyncflow.backend import (
     TaskRequest,
     TaskState,
 )
+from radical.asyncflow.worker import file_stem
 
 from .._host.messages import CancelTasks, Order, SubmitTasks, TaskChange, TaskStage
 from .._pilot.plan import PilotPlan
@@ -28,7 +29,6 @@ from .executable import Executable
 from .functions import Functions
 from .script import has_begun, signed_exit_code, withdraw
 from .services import info_search
-from .submission import file_stem
 
 __all__ = ["Tasks"]
 

@@ -118,11 +118,17 @@ def file_stem(name: str) -> str:
 # Words that may be misspelt.
 
 
-def close_matches(word: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return up to *most* of the known words that resemble *word*, the nearest first."""
+def close_matches(
+    word: str, known: Iterable[str], most: int = 3, *, likeness: float = 0.6
+) -> list[str]:
+    """Return up to *most* of the known words that resemble *word*, the nearest first.
+
+    Args:
+        likeness: how much of a word must be the same, from 0 to 1.
+    """
     import difflib  # here, because only errors need it
 
-    return difflib.get_close_matches(word, list(known), n=most, cutoff=0.6)
+    return difflib.get_close_matches(word, list(known), n=most, cutoff=likeness)
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ._public import public
 from ._reference import load_reference
-from ._text import closest, truncate
+from ._text import close_matches, closest, truncate
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     _Model = TypeVar("_Model", bound=BaseModel)
 
-__all__ = ["check_model", "closest", "merge", "schema", "validate"]
+__all__ = ["check_model", "close_matches", "closest", "merge", "schema", "validate"]
 
+public("radical.asyncflow.config")(close_matches)
 public("radical.asyncflow.config")(closest)
 
 _SECRET = re.compile(r"pass|token|secret|security|credential|api_?key|private|auth", re.IGNORECASE)
