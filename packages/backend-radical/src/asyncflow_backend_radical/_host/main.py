@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import os
 import queue
-import signal
 import threading
 import time
 import traceback
@@ -150,7 +149,6 @@ def _kill_descendants() -> None:
     They are not found by the token, because RADICAL-Pilot's helpers write their titles over
     their environment.
     """
-
 
     def find() -> set[int]:
         with contextlib.suppress(ChildProcessError):
