@@ -1,4 +1,4 @@
-"""Asyncio tasks that work for the tasks of a run, kept alive and ended with it."""
+"""The asyncio tasks in which the engine works for the tasks of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Background"]
 
 
 class Background:
-    """The asyncio tasks of one run."""
+    """The asyncio tasks of one run; it keeps them alive, and ends them with the run."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -31,18 +31,18 @@ class Background:
     def work_for(
         self, node: TaskFuture[Any], activity: Activity, coroutine: Coroutine[Any, Any, Any]
     ) -> None:
-        """Run *coroutine*, which does *activity* for *node*; it clears ``extras.work``."""
+        """Run *coroutine*, which does *activity* for *node* and clears ``extras.work``."""
         extras_of(node).work = Work(activity, self.spawn(coroutine))
 
-    async def settle(self) -> None:
-        """Return when what is under way has ended, as values on their way here."""
+    async def wait_all(self) -> None:
+        """Wait for everything that is under way, such as values that are being fetched."""
         while tasks := [task for task in self._tasks if task is not asyncio.current_task()]:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """End whatever is still under way."""
-        me = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not me]
+        """Cancel everything that is still under way, and wait for its end."""
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A watch on the bodies of blocks, which share the engine's loop with everything else."""
+"""A watch on the bodies of blocks, because they share the engine's loop with everything else."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Coroutine, Generator
 from time import perf_counter
 from typing import Any, TypeVar
 
-__all__ = ["LIMIT", "watch"]
+__all__ = ["SLOW_STEP_S", "watch"]
 
 log = logging.getLogger("radical.asyncflow")
 
 T = TypeVar("T")
 
-LIMIT = 1.0
-"""Seconds for which one step of a block's body may hold the loop without a warning."""
+SLOW_STEP_S = 1.0
+"""Seconds that one step of a block's body may hold the loop before a warning is logged."""
 
 
 @types.coroutine
 def watch(body: Coroutine[Any, Any, T], name: str) -> Generator[Any, Any, T]:
-    """Run *body*, and name the block in a warning when a step of it blocks the loop."""
+    """Run *body*; log a warning with *name* when one of its steps holds the loop for too long."""
     value: Any = None
     error: BaseException | None = None
     while True:
@@ -32,9 +32,9 @@ def watch(body: Coroutine[Any, Any, T], name: str) -> Generator[Any, Any, T]:
             return result
         finally:
             took = perf_counter() - began
-            if took > LIMIT:
+            if took > SLOW_STEP_S:
                 log.warning(
-                    "block %r held the event loop for %.1f s: nothing else ran meanwhile; "
+                    "block %r held the event loop for %.1f s, and nothing else could run: "
                     "put long work into a function_task",
                     name, took,
                 )  # fmt: skip

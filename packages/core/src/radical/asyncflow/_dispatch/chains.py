@@ -1,10 +1,10 @@
-"""Tasks that are sent together with the one they wait for.
+"""Send a task together with the one that it waits for.
 
-Where a task has one dependent, and that one waits for nothing else, a trip through the
-engine's loop between the two serves nobody: a backend with ``chains`` gets the
-dependent, and what stands behind that in the same way, in one batch, and the worker
-goes on with it.  A dependent among many is not sent ahead: there the trip is shared by
-all of them, and costs less than the books that a backend would have to keep.
+Where a task has one dependent, and that dependent waits for nothing else, a trip through
+the engine's loop between the two serves nobody.  A backend with ``chains`` therefore gets
+the dependent in the same batch, and the dependent of that one, and so on; the worker goes
+from one to the next.  One of several dependents is not sent ahead: they share one trip
+through the loop, and that costs less than the records that a backend would have to keep.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _new = tuple.__new__  # a named tuple's own constructor costs three times as muc
 
 
 def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
-    """Put the chain behind *node*, which goes with this batch, into the batch.
+    """Add the chain that follows *node* to the batch that *node* is in.
 
     Returns:
-        How many tasks that were, at most *limit*.
+        The number of tasks added, at most *limit*.
     """
-    followed = run.scheduler.followed
+    submitted_behind = run.scheduler.submitted_behind
     observers = run.observers
     call = node._call
     lane: Any = call.lane
@@ -61,11 +61,11 @@ def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
             kinds = set(map(type, args))
             kinds.update(map(type, kwargs.values()))
             if RemoteTaskFuture in kinds:
-                break  # where its value is takes a closer look, when its turn comes
+                break  # its value may be elsewhere: `sending` looks for it when its turn comes
             reference = _new(TaskRef, refs)
             args = tuple([_value(value, node, reference) for value in args])
             kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
-        followed(node, dependent)
+        submitted_behind(node, dependent)
         append(
             _new(
                 TaskRequest,
@@ -81,7 +81,7 @@ def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
 
 
 def _value(value: Any, node: TaskFuture[Any], reference: TaskRef) -> Any:
-    """What stands for *value* among the arguments of the one behind *node*."""
+    """Return what replaces *value* among the arguments of the dependent of *node*."""
     if value is node:
         return reference
     return value.result() if type(value) is TaskFuture else value

@@ -1,32 +1,32 @@
 """The pace of the garbage collector while very many tasks are alive.
 
-A full collection looks at every object, and CPython starts one whenever a quarter more
-have grown old.  With a million live tasks that is half of all the time: 0.4 s each,
-seventeen times, to find nothing, because a waiting task is no garbage.  So while many
-are alive, a full collection waits for as many new objects as are alive, several times
-over: its cost is then a small constant for each of them.  Young garbage is collected
-as ever, old garbage at the latest after some seven times the live objects, and the
-threshold is put back as soon as the tasks are done.  A program that changes the
-thresholds meanwhile, or turned the collector off, is left alone.
+A full collection looks at every object, and CPython starts one whenever the number of old
+objects has grown by a quarter.  With a million live tasks this takes half of all the time:
+seventeen collections of 0.4 s each, which find nothing, because a waiting task is not
+garbage.  So while many tasks are alive, a full collection waits until several times as many
+new objects were made as are alive; its cost is then a small constant for each object.  Young
+garbage is collected as before, and old garbage after at most some seven times the live
+objects.  The threshold is put back as soon as the tasks are done.  A program that changes the
+thresholds meanwhile, or that turned the collector off, is left alone.
 """
 
 from __future__ import annotations
 
 import gc
 
-__all__ = ["INTERVAL", "MANY", "PACE", "Pace"]
+__all__ = ["CALLS_A_COUNT", "COLLECTOR_PACE", "MANY_TASKS", "CollectorPace"]
 
-INTERVAL = 8192
-"""After how many calls an engine says how many tasks are alive; a power of two."""
+CALLS_A_COUNT = 8192
+"""The number of calls after which an engine counts its live tasks; a power of two."""
 
-MANY = 20_000
-"""Live tasks below which the collector is left as it is."""
+MANY_TASKS = 20_000
+"""The number of live tasks from which on the threshold is raised."""
 
-_TASKS_PER_STEP = 1000
-"""One unit of the third threshold (some 7,000 new objects) for so many live tasks."""
+_TASKS_A_STEP = 1000
+"""Live tasks for each unit of the third threshold, which is some 7,000 new objects."""
 
 
-class Pace:
+class CollectorPace:
     """The third threshold of this process's collector, for all engines together."""
 
     __slots__ = ("_before", "_live", "_set")
@@ -36,9 +36,9 @@ class Pace:
         self._before: tuple[int, int, int] | None = None
         self._set: tuple[int, int, int] | None = None
 
-    def live(self, engine: str, count: int) -> None:
-        """*engine* has *count* unfinished tasks now."""
-        if count < MANY:
+    def set_live(self, engine: str, count: int) -> None:
+        """Note that *engine* has *count* unfinished tasks now, and adapt the threshold."""
+        if count < MANY_TASKS:
             if engine not in self._live:
                 return
             del self._live[engine]
@@ -46,7 +46,7 @@ class Pace:
             self._live[engine] = count
         now = gc.get_threshold()
         if self._set is not None and now != self._set:
-            self._before = self._set = None  # somebody else took over: theirs it is
+            self._before = self._set = None  # the program changed it: leave it alone
             self._live.clear()
             return
         if not self._live:
@@ -56,11 +56,11 @@ class Pace:
             return
         if self._before is None:
             if not now[0]:
-                return  # turned off
+                return  # the program turned the collector off
             self._before = now
         first, second, third = self._before
-        self._set = (first, second, max(third, sum(self._live.values()) // _TASKS_PER_STEP))
+        self._set = (first, second, max(third, sum(self._live.values()) // _TASKS_A_STEP))
         gc.set_threshold(*self._set)
 
 
-PACE = Pace()
+COLLECTOR_PACE = CollectorPace()

@@ -1,10 +1,10 @@
 """The shell around the scheduler: calls and reports go in, submissions and results come out.
 
-Everything here runs in the engine's loop.  One turn of `Dispatcher.pump` sends what is
-ready, one batch for each backend, and takes in what was reported, until neither is
-left or its budget is used up; so a chain on a backend that answers at once needs no
-turn of the loop for each link, and the loop is never starved.  There is no polling and
-no timer on this way.
+All of this runs in the engine's loop.  One turn of `Dispatcher.pump` sends what is ready,
+one batch for each backend, and takes in what was reported.  It goes on until nothing is
+ready or reported, or until it has done `STEPS_A_TURN` steps.  So a chain on a backend that
+answers at once does not need a turn of the loop for each task, and the loop is never
+starved.  There is no polling and no timer on this way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..backend._lane import Lane
 from ..errors import BackendError, ConfigurationError, EngineClosedError, PendingLimitError
 from ..model import TaskKind, TaskSpec, TaskState
 from .background import Background
-from .collector import INTERVAL, PACE
+from .collector import CALLS_A_COUNT, COLLECTOR_PACE
 from .outbox import Outbox
 from .outcomes import Outcomes
 from .preparation import Preparation
@@ -43,23 +43,23 @@ __all__ = ["Dispatcher"]
 PENDING = TaskState.PENDING
 FUNCTION = TaskKind.FUNCTION
 
-BUDGET = 2000
-"""Tasks sent or reports taken in one turn; some 10 ms of the loop's time."""
+STEPS_A_TURN = 2000
+"""Tasks sent and reports taken in one turn of the pump: some 10 ms of the loop's time."""
 
-STRIDE = 500
-"""Tasks sent before reports get their turn: what is done lets go of its memory."""
+TASKS_BEFORE_REPORTS = 500
+"""Tasks sent before reports are taken in, so that finished tasks free their memory."""
 
 
 class Dispatcher:
-    """The engine's machinery, and the `Owner` of its tasks; `WorkflowEngine` is its face.
+    """The machinery of an engine, and the `Owner` of its tasks; users see `WorkflowEngine`.
 
     Attributes:
-        run: what all of the machinery shares.
-        background: the asyncio tasks that work for tasks.
-        outcomes: decides what the end of an attempt becomes.
-        outbox: takes what is prepared.
+        run: the state that all of the machinery shares.
+        background: the asyncio tasks in which the engine works for tasks.
+        outcomes: decides what follows the end of an attempt.
+        outbox: puts prepared tasks into batches.
         plan_recorder: remembers the graph for `WorkflowEngine.plan`.
-        number: of the latest call.
+        number: the number of the latest call.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Dispatcher:
     # ---------------------------------------------------------------- backends
 
     def add_lane(self, backend: ExecutionBackend) -> tuple[Lane, Sink]:
-        """Add *backend* to those of the run; its first is the default.
+        """Add *backend* to those of the run; the first one added is the default.
 
         Raises:
             BackendError: another backend of this engine has the same name.
@@ -103,7 +103,8 @@ class Dispatcher:
         lane = Lane(len(run.lanes), backend)
         if lane.name in run.lanes:
             raise BackendError(
-                f"two backends of one engine are called {lane.name!r}; give one another name="
+                f"two backends of one engine have the name {lane.name!r}; give one of them "
+                "another name="
             )
         # Where a backend keeps values or orders tasks itself, an argument may be a reference.
         run.references |= lane.native or lane.remote
@@ -113,7 +114,7 @@ class Dispatcher:
         return lane, Sink(self._inbox, lane.index, run.uid, self._work_dir)
 
     def bind(self, spec: TaskSpec) -> Call:
-        """Choose the backend of *spec*, and return what all calls of it share.
+        """Choose the backend of *spec*, and return the `Call` that all its calls share.
 
         Raises:
             ConfigurationError: there is no such backend, or it cannot honour an option.
@@ -143,11 +144,11 @@ class Dispatcher:
         kwargs: Mapping[str, Any],
         workflow_id: str | None = None,
     ) -> TaskFuture[Any]:
-        """Make a task and its future; its dependencies are found in the arguments.
+        """Make a task, find its dependencies among the arguments, and return its future.
 
         Raises:
             EngineClosedError: the engine was shut down.
-            RuntimeError: the call comes from another thread than the engine's.
+            RuntimeError: the call was made in another thread than the engine's.
             PendingLimitError: as many tasks are unfinished as ``max_pending`` allows.
         """
         run = self.run
@@ -166,8 +167,8 @@ class Dispatcher:
         else:
             future = TaskFuture(loop=self._loop)
         self.number = number = self.number + 1
-        if not number % INTERVAL:
-            PACE.live(run.uid, len(scheduler.tasks) + len(scheduler.ready))
+        if not number % CALLS_A_COUNT:
+            COLLECTOR_PACE.set_live(run.uid, len(scheduler.tasks) + len(scheduler.ready))
         future._number = number
         future._call = call
         future._args = args
@@ -176,7 +177,7 @@ class Dispatcher:
         future._dependents = future._followers = future._extras = None
         future._stage = PENDING
 
-        # Most arguments are plain values or futures at the top level: found inline.
+        # Most arguments are plain values, or futures at the top level: this loop finds those.
         binding = PLAIN
         dependencies: list[TaskFuture[Any]] | None = None
         holds = 0
@@ -192,13 +193,13 @@ class Dispatcher:
                 binding = NESTED
                 break
         if binding == NESTED:
-            dependencies, holds = self._preparation.find(future)
+            dependencies, holds = self._preparation.find_dependencies(future)
         else:
             future._binding = binding
 
         scope = SCOPE.get()
         if scope is not None or workflow_id is not None or not call.plain:
-            self._place(future, scope, workflow_id)
+            self._add_surroundings(future, scope, workflow_id)
         if dependencies is not None or call.spec is not self.plan_recorder.latest:
             self.plan_recorder.add(call.spec, number, dependencies)
         if run.journal is not None:
@@ -206,7 +207,7 @@ class Dispatcher:
         if self._observers.events is not None:
             self._observers.add_task(future, dependencies, scope)
         if run.carriage is not None:
-            run.carriage.load(future)
+            run.carriage.collect_headers(future)
         ended = scheduler.add(future, dependencies, holds)
         if ended:
             self.outcomes.resolve(ended)
@@ -216,24 +217,26 @@ class Dispatcher:
         return future
 
     def _refusal(self, spec: TaskSpec) -> Exception:
-        """Return why a call cannot be taken."""
+        """Return the error of a call of *spec* that the engine cannot accept."""
         if self.run.closed:
             return EngineClosedError(
                 f"task {spec.name!r} was called after the engine's shutdown; create a new engine"
             )
         if get_ident() != self._thread:
             return RuntimeError(
-                f"task {spec.name!r} was called in another thread than its engine's loop; "
-                "a function that calls tasks has to be a block (@flow.block), any other thread "
-                "uses loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+                f"task {spec.name!r} was called in another thread than the one of its engine's "
+                "loop: make a function that calls tasks a block (@flow.block); from any other "
+                "thread use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
             )
         return PendingLimitError(
             f"{self._max_pending} tasks are unfinished, as many as max_pending allows; "
             "await some of them, or use flow.map(task, items, limit=...)"
         )
 
-    def _place(self, future: TaskFuture[Any], scope: Scope | None, workflow_id: str | None) -> None:
-        """Note what only some calls have: a workflow, a block around them, a body to run here."""
+    def _add_surroundings(
+        self, future: TaskFuture[Any], scope: Scope | None, workflow_id: str | None
+    ) -> None:
+        """Store in *future* its workflow, its block and the context of a body that runs here."""
         extras = extras_of(future)
         extras.workflow_id = workflow_id
         if future._spec.kind is not FUNCTION:
@@ -245,7 +248,7 @@ class Dispatcher:
     # -------------------------------------------------------------------- pump
 
     def pump(self) -> None:
-        """Send what is ready and take in what was reported; once, and briefly."""
+        """Send what is ready and take in what was reported, for one short turn."""
         if self._pumping:
             return
         self._pumping = True
@@ -258,15 +261,15 @@ class Dispatcher:
         full = run.full
         send = self._send
         receive = self._receive
-        budget = BUDGET
+        steps_left = STEPS_A_TURN
         finished = False
         try:
             while True:
                 if ready or full:
-                    budget -= send(min(budget, STRIDE))
+                    steps_left -= send(min(steps_left, TASKS_BEFORE_REPORTS))
                 if reports:
-                    budget -= receive(budget)
-                if budget <= 0:
+                    steps_left -= receive(steps_left)
+                if steps_left <= 0:
                     break
                 if not ready and not reports and not full:
                     inbox.awake = False
@@ -277,37 +280,37 @@ class Dispatcher:
         finally:
             self._pumping = False
             if not finished:
-                # Out of budget; or interrupted, as by a KeyboardInterrupt: `awake` is
-                # set, so nobody else would come back to what is left.
+                # No steps are left, or an exception such as KeyboardInterrupt interrupted the
+                # turn.  `awake` is set, so nothing else would call `pump` for the rest.
                 self._loop.call_soon(self.pump)
         if run.journal is not None:
             run.journal.flush()
         if self._observers.events:
             self._observers.deliver()
         if self._scheduler.idle:
-            PACE.live(run.uid, 0)
+            COLLECTOR_PACE.set_live(run.uid, 0)
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
     def request_pump(self) -> None:
-        """Send what is ready without another turn of the loop: somebody is about to wait.
+        """Send what is ready without another turn of the loop, because somebody will wait.
 
-        Once a turn at most: of many who wait, the others' tasks go in one batch.
+        This happens at most once a turn: when many wait, the other tasks go in one batch.
         """
         if self._pump_requested or not self._scheduler.ready:
             return
         if self._pumping or get_ident() != self._thread:
             return
         self._pump_requested = True
-        self._inbox.wake()  # `pump` goes on with what is left, and ends the turn
+        self._inbox.wake()  # `pump` sends the rest, and ends the turn
         self._pumping = True
         try:
-            self._send(BUDGET)
+            self._send(STEPS_A_TURN)
         finally:
             self._pumping = False
 
     def take_reports(self) -> None:
-        """Take in what was reported, so that a look at a state sees the present."""
+        """Take in what was reported, so that a state that is read is up to date."""
         self._inbox.take_reports()
 
     # --------------------------------------------------------------- the rest
@@ -317,20 +320,24 @@ class Dispatcher:
         self.outcomes.end(cast(TaskFuture[Any], future), Ending(EndReason.CANCEL, message))
 
     def fetch(self, future: Node) -> None:
-        """Bring the value of *future* here from where it was made."""
+        """Fetch the value of *future* from the place where it was made."""
         self.outcomes.fetch(cast(RemoteTaskFuture[Any], future))
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Tell *observer* of every event from now on.  Returns the function that ends it."""
+        """Call *observer* with every event from now on.
+
+        Returns:
+            A function that ends this.
+        """
         self.want_running()
         return self._observers.add(observer)
 
     def want_running(self) -> None:
-        """Have RUNNING reports wake the loop from now on: somebody counts from them."""
+        """Let RUNNING reports wake the loop from now on, because somebody needs their times."""
         self.run.want_running()
 
     async def wait_idle(self) -> None:
-        """Return when no task is unfinished."""
+        """Wait until no task is unfinished."""
         while not self._scheduler.idle:
             if self._idle is None or self._idle.done():
                 self._idle = self._loop.create_future()

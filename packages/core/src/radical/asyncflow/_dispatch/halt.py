@@ -1,4 +1,4 @@
-"""The end of all work of an engine that is still up: nothing starts, nothing goes on."""
+"""End all work of an engine that stays up: nothing more starts, and what runs is ended."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ __all__ = ["halt"]
 
 SUBMITTED, DONE = TaskState.SUBMITTED, TaskState.DONE
 
-LAST_WORDS_S = 1.0
-"""Seconds that a block has to end by itself when the tasks that it awaits were ended."""
+BLOCK_GRACE_S = 1.0
+"""Seconds that a block has to end by itself after the tasks that it awaits were ended."""
 
 
-def halt(run: Run, outcomes: Outcomes, why: Callable[[TaskFuture[Any]], BaseException]) -> None:
-    """Fail every unfinished task, and every later one, with the error that *why* makes.
+def halt(
+    run: Run, outcomes: Outcomes, make_error: Callable[[TaskFuture[Any]], BaseException]
+) -> None:
+    """Fail every unfinished task, and every later one, with the error that *make_error* makes.
 
-    What runs is ended as far as its backend can.  The bodies of blocks get to see how
-    their members ended, before they are ended too.
+    The backends end what runs, as far as they can.  The body of a block first sees how the
+    tasks that it called ended, and is ended after them.
     """
     scheduler = run.scheduler
-    outcomes.halting = why
+    outcomes.make_halt_error = make_error
 
     def refuse(node: TaskFuture[Any]) -> bool:
-        outcomes.resolve(scheduler.fail(node, why(node)))
+        outcomes.resolve(scheduler.fail(node, make_error(node)))
         return True
 
     def end(*, blocks: bool) -> None:
@@ -41,12 +43,12 @@ def halt(run: Run, outcomes: Outcomes, why: Callable[[TaskFuture[Any]], BaseExce
                 outcomes.end(node, Ending(EndReason.HALT))
 
     run.hold_back = refuse
-    # From the youngest: no dependent then fails for the failure of a dependency.
+    # The youngest first: otherwise a dependent would fail because its dependency failed.
     for node in map(_as_future, reversed(scheduler.unfinished())):
         if node._stage < SUBMITTED:
             refuse(node)
     end(blocks=False)
-    run.loop.call_later(LAST_WORDS_S, lambda: end(blocks=True))
+    run.loop.call_later(BLOCK_GRACE_S, lambda: end(blocks=True))
 
 
 def _as_future(node: object) -> TaskFuture[Any]:

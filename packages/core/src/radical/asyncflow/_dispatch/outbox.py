@@ -1,4 +1,4 @@
-"""What goes with the next batch of its backend, and what has to wait after all."""
+"""Put prepared tasks into the next batch of their backend, or let them wait again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DONE, FAILED = TaskState.DONE, TaskState.FAILED
 
 
 class Outbox:
-    """Ready tasks of one run on their way to a batch, where that takes more than a plain one."""
+    """The way to a batch for those tasks of a run that `sending` does not send itself."""
 
     def __init__(self, run: Run, outcomes: Outcomes) -> None:
         self._run = run
@@ -36,7 +36,7 @@ class Outbox:
         command: Any = None,
         refs: tuple[int, ...] = (),
     ) -> None:
-        """Put *node*, which was prepared, into the next batch of its backend."""
+        """Put the prepared *node* into the next batch of its backend."""
         run = self._run
         lane: Lane = node._lane
         run.wake()
@@ -54,39 +54,39 @@ class Outbox:
         if run.observers.events is not None:
             run.observers.tell(node, SUBMITTED)
 
-    def refused(self, lane: Lane, batch: Sequence[TaskRequest], cause: Exception) -> None:
-        """Report every task of *batch* failed: the backend raised instead of taking it."""
+    def fail_batch(self, lane: Lane, batch: Sequence[TaskRequest], cause: Exception) -> None:
+        """Fail every task of *batch*, because the backend of *lane* raised *cause* in `submit`."""
         error = BackendError(f"backend {lane.name!r} refused the task: {cause}")
         error.__cause__ = cause
         self._run.report(
             Report(request.task_id, request.attempt, FAILED, error) for request in batch
         )
 
-    def wait_more(self, node: TaskFuture[Any], late: Iterable[TaskFuture[Any]]) -> None:
-        """Let *node* wait again for *late*, which were found unfinished as it was to be sent."""
-        here = [future for future in late if future._stage is not DONE]
+    def wait_more(self, node: TaskFuture[Any], unfinished: Iterable[TaskFuture[Any]]) -> None:
+        """Let *node*, which was about to be sent, wait for *unfinished* after all."""
+        running_here = [future for future in unfinished if future._stage is not DONE]
         arguments = None if node._extras is None else node._extras.arguments
         if arguments is not None and arguments.dependencies is not None:
-            arguments.dependencies.update(future._number for future in here)
-        away = [future for future in late if future._stage is DONE]
+            arguments.dependencies.update(future._number for future in running_here)
+        elsewhere = [future for future in unfinished if future._stage is DONE]
         try:
-            ended = self._scheduler.wait_more(node, here, holds=len(away))
+            ended = self._scheduler.wait_more(node, running_here, holds=len(elsewhere))
         except CycleError as error:
             self._outcomes.resolve(self._scheduler.fail(node, error))
             return
         self._outcomes.resolve(ended)
-        for future in away:
-            # The value is on another backend: it is fetched, and then the task goes on.
+        for future in elsewhere:
+            # The value is on another backend: the callback has it fetched, then the task goes on.
             future.add_done_callback(lambda _: self._outcomes.guard(node, self.release, node))
 
     def release(self, node: TaskFuture[Any]) -> None:
-        """Let *node* go on: something that it waited for beside tasks is there."""
+        """Let *node* go on, because something that it waited for, and that is no task, is done."""
         if node._stage is PENDING:
             self._scheduler.release(node)
             self._run.wake()
 
-    def unbound(self, node: TaskFuture[Any], error: BaseException) -> None:
-        """End *node*, whose arguments cannot be had, as a dependency's value could not be."""
+    def end_without_arguments(self, node: TaskFuture[Any], error: BaseException) -> None:
+        """End *node* with *error*, which was raised when its arguments were put together."""
         if isinstance(error, asyncio.CancelledError):
             self._outcomes.resolve(self._scheduler.cancel(node))
         else:

@@ -1,9 +1,11 @@
-"""What the end of an attempt becomes: a result, another attempt, a failure, a cancellation.
+"""Decide what follows the end of an attempt: a result, a retry, a failure or a cancellation.
 
-This is the one place that decides what happens next to a task that was sent or begun.
-It decides with the scheduler's help; `reports` handles the common case, a plain function
-that succeeded, itself.  Where a method takes *when*, that is the time of what happened in
-seconds of `time.monotonic`, as its report has it; None stands for now.
+This is the only place that decides what happens next to a task that was sent or begun.  The
+scheduler tells it which other tasks are affected.  `reports` handles one case itself, the
+most frequent one: a plain function that succeeded.
+
+Where a method takes *when*, that is the time of the event as its report states it, in seconds
+of `time.monotonic`; None stands for now.
 """
 
 from __future__ import annotations
@@ -47,17 +49,17 @@ log = logging.getLogger("radical.asyncflow")
 PENDING, READY = TaskState.PENDING, TaskState.READY
 SUBMITTED, RUNNING, DONE = TaskState.SUBMITTED, TaskState.RUNNING, TaskState.DONE
 
-CANCELLED = Ending(EndReason.CANCEL)
+CANCELLATION = Ending(EndReason.CANCEL)
 
-PATIENCE_S = 30.0
-"""Seconds that a backend has to end cancelled work before the future ends without it."""
+CANCEL_PATIENCE_S = 30.0
+"""Seconds that a backend has to end cancelled work; then the future ends without it."""
 
 
 class Outcomes:
-    """The ends of one run's tasks.
+    """The judge of how the tasks of one run end.
 
     Attributes:
-        halting: makes the error of a task that `halt` ends.
+        make_halt_error: makes the error of a task that `halt` ends; None before `halt`.
     """
 
     def __init__(self, run: Run, background: Background) -> None:
@@ -65,12 +67,14 @@ class Outcomes:
         self._scheduler = run.scheduler
         self._observers = run.observers
         self._background = background
-        self.halting: Callable[[TaskFuture[Any]], BaseException] | None = None
+        self.make_halt_error: Callable[[TaskFuture[Any]], BaseException] | None = None
 
     # ----------------------------------------------------------------- success
 
-    def began(self, node: TaskFuture[Any], worker: str | None, when: float | None = None) -> None:
-        """Start the timeout of *node*, with which a worker began."""
+    def work_started(
+        self, node: TaskFuture[Any], worker: str | None, when: float | None = None
+    ) -> None:
+        """Note that *worker* began with *node*, and start the timeout of *node*."""
         timeout = node._spec.timeout
         if self._run.journal is not None:
             self._run.journal.started(node, worker, when)
@@ -79,19 +83,21 @@ class Outcomes:
         if timeout is not None and (extras := extras_of(node)).ending is None:
             extras.timer = self._later(timeout, node, self.end, Ending(EndReason.TIMEOUT))
 
-    def done(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
-        """Take *value* as what a backend reports for *node*, which may still be a failure."""
+    def work_done(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
+        """Judge *value*, which the backend reported as the result of *node*."""
         if node._extras is None and not isinstance(value, ExecutableResult):
             self.complete(node, value, when)
             return
         extras = extras_of(node)
         if extras.ending is not None:
-            self.ended(node, when)
+            self.work_ended(node, when)
             return
         if isinstance(value, ExecutableResult):
             extras.result = value
             if value.exit_code:
-                error = ExecutableError(_line(node), value.exit_code, *_tails(node, value))
+                error = ExecutableError(
+                    _command_line(node), value.exit_code, *_output_texts(node, value)
+                )
                 self.attempt_failed(node, error, when)
                 return
             value = value.stdout
@@ -104,7 +110,7 @@ class Outcomes:
         self.complete(node, value, when)
 
     async def _check_outputs(self, node: TaskFuture[Any], extras: Extras, value: Any) -> None:
-        """Let *node* succeed with *value* if the files that it declared are there."""
+        """Complete *node* with *value* if its declared outputs exist, else fail the attempt."""
         from .._files.staging import check_outputs  # here, because most programs stage nothing
 
         files = extras.files
@@ -116,25 +122,25 @@ class Outcomes:
             self.attempt_failed(node, error)
         else:
             extras.work = None
-            self.finish(node, value)
+            self.complete_in_loop(node, value)
 
-    def finish(self, node: TaskFuture[Any], value: Any) -> None:
-        """Complete *node*, which came to its end in this loop, unless it was ended meanwhile."""
+    def complete_in_loop(self, node: TaskFuture[Any], value: Any) -> None:
+        """Complete *node*, whose work ended in this loop, unless *node* is being ended."""
         if node._stage < DONE:
             if extras_of(node).ending is not None:
-                self.ended(node)
+                self.work_ended(node)
             else:
                 self.complete(node, value)
             self._run.wake()
 
     def complete(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
-        """Let *node* succeed; with a journal, for good once that is written."""
+        """Let *node* succeed, but with a journal only after its record was written."""
         journal = self._run.journal
         if journal is None or not journal.record_result(node, value, when):
             self.settle(node, value, when)
 
     def settle(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
-        """Let *node* succeed for good."""
+        """Let *node* succeed with *value*, and resolve its future."""
         self._scheduler.succeed(node)
         clear(node)
         if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
@@ -147,11 +153,11 @@ class Outcomes:
             self._observers.tell(node, DONE, None, when)
 
     def fetch(self, future: RemoteTaskFuture[Any]) -> None:
-        """Bring a value here that stayed where it was made."""
+        """Fetch the value of *future*, which stayed on the backend that made it."""
         remote = future._remote
         assert remote is not None
 
-        async def bring() -> None:
+        async def fetch_value() -> None:
             try:
                 value = await remote.fetch()
             except asyncio.CancelledError:
@@ -163,19 +169,19 @@ class Outcomes:
                 if not isinstance(error, Exception):
                     raise
             else:
-                # It stays there too, while the future is held: tasks there need not get
-                # it back from here.
+                # It also stays there as long as the future is held, so that tasks there need
+                # not get it back from here.
                 if not future.done():
                     asyncio.Future.set_result(future, value)
 
-        self._background.spawn(bring())
+        self._background.spawn(fetch_value())
 
     # ---------------------------------------------------------------- failures
 
     def attempt_failed(
         self, node: TaskFuture[Any], error: BaseException, when: float | None = None
     ) -> None:
-        """Run *node* again, or fail it for good: an attempt failed, there or in this loop."""
+        """Retry *node* or fail it, because an attempt failed on the backend or in this loop."""
         if node._stage >= DONE or self._run.awaits_record(node):
             return
         if not isinstance(error, BaseException):
@@ -185,7 +191,7 @@ class Outcomes:
         extras = node._extras
         if extras is not None:
             if extras.ending is not None:
-                self.ended(node, when)
+                self.work_ended(node, when)
                 return
             extras.stop_timer()
             if extras.work is not None and extras.work.task is not asyncio.current_task():
@@ -212,24 +218,24 @@ class Outcomes:
         self._scheduler.retry(node, now=not delay)
         self._run.wake()
         if delay:
-            extras_of(node).timer = self._later(delay, node, self._again)
+            extras_of(node).timer = self._later(delay, node, self._start_retry)
         if self._observers.events is not None:
             self._observers.tell(node, READY, error, when)
 
-    def _again(self, node: TaskFuture[Any]) -> None:
+    def _start_retry(self, node: TaskFuture[Any]) -> None:
         extras_of(node).timer = None
         self._scheduler.requeue(node)
         self._run.wake()
 
     def lose(self, lane: Lane, error: BaseException, when: float | None = None) -> None:
-        """Fail every task that *lane* holds: its backend is gone."""
+        """Fail an attempt of every task that *lane* holds, because its backend is gone."""
         if not isinstance(error, BackendLostError):
             lost = BackendLostError(f"backend {lane.name!r} was lost: {error}")
             lost.__cause__ = error
             error = lost
         lane.lost = error
         if self._observers.events is not None:
-            self._observers.tell_down(lane, error, when)
+            self._observers.tell_backend_down(lane, error, when)
         held = [
             cast(TaskFuture[Any], node)
             for node in self._scheduler.tasks.values()
@@ -241,11 +247,11 @@ class Outcomes:
     def engine_failed(self, node: TaskFuture[Any], error: BaseException) -> None:
         """Fail *node* with *error*, which the engine itself raised while it handled the task.
 
-        Whatever state the error left behind, the future ends: a task that never ends is
-        worse than one that fails.
+        The future ends whatever state the error left behind, because a future that never ends
+        is worse than a task that fails.
         """
         log.error(
-            "the engine failed on task %s %r; please report this",
+            "the engine failed while it handled task %s %r; please report this",
             node.id,
             node.name,
             exc_info=error,
@@ -255,14 +261,15 @@ class Outcomes:
             if node._stage < DONE:
                 self.resolve(self._scheduler.fail(node, error))
         except Exception:
-            log.exception("task %s %r could not be taken out of the graph", node.id, node.name)
+            log.exception("task %s %r could not be removed from the graph", node.id, node.name)
         if not node.done():
             asyncio.Future.set_exception(node, error)
 
     def guard(self, node: TaskFuture[Any], step: Callable[..., object], *args: Any) -> None:
-        """Call *step*; if that raises, fail *node* with the error.
+        """Call *step*, and fail *node* with the error that it raises, if it raises one.
 
-        For callbacks of the loop, which would log the error and leave the future pending.
+        This is for callbacks: the loop would only log their errors and leave the future
+        pending.
         """
         try:
             step(*args)
@@ -276,13 +283,13 @@ class Outcomes:
 
     # ------------------------------------------------------------ cancellation
 
-    def end(self, node: TaskFuture[Any], ending: Ending = CANCELLED) -> None:
+    def end(self, node: TaskFuture[Any], ending: Ending = CANCELLATION) -> None:
         """End *node*: cancel it, time it out, or halt it with the run."""
         self._run.take_reports()
         stage = node._stage
         if stage >= DONE:
             if not node.done():
-                # Done, with its value elsewhere: only the fetch is given up.
+                # The task is done and its value elsewhere: only the fetch is cancelled.
                 asyncio.Future.cancel(node, ending.message)
             return
         if stage is PENDING or stage is READY:
@@ -293,7 +300,7 @@ class Outcomes:
         if extras.ending is not None:
             was = extras.ending.reason
             if ending.reason is EndReason.CANCEL and was is EndReason.TIMEOUT:
-                # The attempt is being ended already; now there shall be no other.
+                # The attempt is being ended already; from now on there is no retry.
                 extras.ending = ending
             return
         extras.ending = ending
@@ -304,62 +311,62 @@ class Outcomes:
             extras.stop_work()
         elif extras.work is not None or self._run.awaits_record(node):
             extras.stop_work()
-            self.ended(node)
+            self.work_ended(node)
         else:
             self._end_remotely(node, extras, lane)
 
     def _end_remotely(self, node: TaskFuture[Any], extras: Extras, lane: Lane) -> None:
-        """Have the backend end *node*'s work, and wait for that where it says that it can."""
+        """Let the backend end the work of *node*, and wait for that if the backend can end it."""
         self._ask_to_cancel(lane, [node._number])
         self._run.take_reports()
         if node._stage >= DONE or extras.ending is None:
             return
         if node._spec.kind in lane.capabilities.kills_running:
-            extras.timer = self._later(PATIENCE_S, node, self._give_up)
+            extras.timer = self._later(CANCEL_PATIENCE_S, node, self._give_up)
         else:
-            self.ended(node)
+            self.work_ended(node)
 
     def _give_up(self, node: TaskFuture[Any]) -> None:
         log.warning(
-            "backend %r did not end the work of %s %r within %g s; its future ends now",
+            "backend %r did not end the work of %s %r within %g s; the future ends without it",
             node.backend,
             node.id,
             node.name,
-            PATIENCE_S,
+            CANCEL_PATIENCE_S,
         )
-        self.ended(node)
+        self.work_ended(node)
 
     def _ask_to_cancel(self, lane: Lane, numbers: Sequence[int]) -> None:
         try:
             lane.backend.cancel(numbers)
         except Exception:
-            log.exception("backend %r raised when it was asked to cancel", lane.name)
+            log.exception("backend %r raised in cancel()", lane.name)
             for number in numbers:
                 node: Any = self._scheduler.tasks.get(number)
                 if node is not None:
-                    self.ended(node)
+                    self.work_ended(node)
 
-    def ended(self, node: TaskFuture[Any], when: float | None = None) -> None:
-        """Resolve *node*, whose work is over because it was ended, or as the backend says."""
+    def work_ended(self, node: TaskFuture[Any], when: float | None = None) -> None:
+        """Resolve *node*, whose work was ended, by the engine or by the backend on its own."""
         extras = extras_of(node)
         extras.stop_timer()
         reason = None if extras.ending is None else extras.ending.reason
         if reason is EndReason.TIMEOUT:
             extras.ending = None
             self._retry_or_fail(node, TaskTimeoutError(node.name, node._spec.timeout or 0.0), when)
-        elif reason is EndReason.HALT and self.halting is not None:
-            self.resolve(self._scheduler.fail(node, self.halting(node)), when)
+        elif reason is EndReason.HALT and self.make_halt_error is not None:
+            self.resolve(self._scheduler.fail(node, self.make_halt_error(node)), when)
         else:
             self.resolve(self._scheduler.cancel(node), when)
 
     def resolve(self, ended: Sequence[Resolution], when: float | None = None) -> None:
-        """Resolve the futures of *ended*, and withdraw what was sent for them."""
+        """Resolve the futures of *ended*, and let the backends cancel what was sent for them."""
         withdrawn: dict[Lane, list[int]] = {}
-        for place, resolution in enumerate(ended):
+        for index, resolution in enumerate(ended):
             node = resolution.node
-            if place and resolution.was >= SUBMITTED and node._lane is not None:
+            if index and resolution.was >= SUBMITTED and node._lane is not None:
                 withdrawn.setdefault(node._lane, []).append(node._number)
-            self._resolve_one(resolution, when, first=not place)
+            self._resolve_one(resolution, when, first=not index)
         for lane, numbers in withdrawn.items():
             self._ask_to_cancel(lane, numbers)
         self._run.wake()
@@ -384,7 +391,7 @@ class Outcomes:
         if error is not None:
             asyncio.Future.set_exception(future, error)
             if inherited:
-                # Its dependents carry the failure on: no "never retrieved" for this one.
+                # Its dependents fail with the same error: no "never retrieved" for this one.
                 future._log_traceback = False
         else:
             asyncio.Future.cancel(future, message)
@@ -408,15 +415,15 @@ class Outcomes:
                 self.end(cast(TaskFuture[Any], node))
 
     def abandon(self) -> None:
-        """Cancel every future that is left, whatever its work does."""
+        """Cancel every unfinished future without waiting for its work."""
         for node in self._scheduler.unfinished():
             if node._stage < DONE:
-                _warn_of_late(cast(TaskFuture[Any], node))
+                _warn_unfinished(cast(TaskFuture[Any], node))
                 self.resolve(self._scheduler.cancel(node))
 
 
 def _as_failure(node: TaskFuture[Any], error: BaseException) -> BaseException:
-    """Return *error*, or what stands for it where raising it would end more than the task."""
+    """Return *error*, or a `TaskExitError` if raising it would end more than the task."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     wrapped = TaskExitError(node.name, error)
@@ -427,9 +434,9 @@ def _as_failure(node: TaskFuture[Any], error: BaseException) -> BaseException:
 def _policy_failed(
     node: TaskFuture[Any], broken: BaseException, error: BaseException
 ) -> BaseException:
-    """Return the error of a retry policy that raised *broken* when it was asked about *error*."""
+    """Return the error of *node*, whose retry policy raised *broken* when asked about *error*."""
     if broken is error:
-        return error  # it raised what it was asked about
+        return error  # the policy raised the error that it was asked about
     broken.add_note(
         f"raised by the retry policy of task {node.name!r}; the task's own error is the cause"
     )
@@ -437,18 +444,18 @@ def _policy_failed(
     return _as_failure(node, broken)
 
 
-def _warn_of_late(node: TaskFuture[Any]) -> None:
-    """Tell that *node* did not end in time, and what the engine did for it meanwhile."""
+def _warn_unfinished(node: TaskFuture[Any]) -> None:
+    """Log that *node* did not end in time, and what the engine was doing for it."""
     work = None if node._extras is None else node._extras.work
     detail = "" if work is None else f": {work.activity.value}"
     log.warning("task %s %r did not end in time%s", node.id, node.name, detail)
 
 
-def _line(node: TaskFuture[Any]) -> str:
+def _command_line(node: TaskFuture[Any]) -> str:
     return str(node._extras.command) if node._extras is not None else node.name
 
 
-def _tails(node: TaskFuture[Any], result: ExecutableResult) -> tuple[str, str]:
+def _output_texts(node: TaskFuture[Any], result: ExecutableResult) -> tuple[str, str]:
     if node._spec.capture_stdio:
         return f"(in {result.stdout})", f"(in {result.stderr})"
     return result.stdout, result.stderr

@@ -1,8 +1,8 @@
-"""What happens between "all dependencies are there" and "sent".
+"""Prepare tasks: everything between "all dependencies are done" and "sent".
 
-Finding everything special among a call's arguments, awaiting what is no task of this
-engine, staging files, running the body of an executable or a prompt task, and running
-blocks: all in the engine's loop, as asyncio tasks that `Background` keeps.
+This module finds everything special among a call's arguments, awaits what is not a task of this
+engine, stages files, runs the bodies of executable and prompt tasks, and runs blocks.  All of
+it runs in the engine's loop, as asyncio tasks that `Background` keeps alive.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .blocks import watch
 from .outbox import Outbox
 from .outcomes import Outcomes
 from .run import Run
-from .values import StillOpen, substitute
+from .values import UnfinishedArguments, substitute
 
 __all__ = ["Preparation"]
 
@@ -36,10 +36,10 @@ READY, RUNNING, DONE = TaskState.READY, TaskState.RUNNING, TaskState.DONE
 
 
 class Preparation:
-    """Gets the tasks of one run ready to be sent.
+    """The preparation of one run's tasks, until they can be sent.
 
     Args:
-        owner: whose tasks they are; a future of any other is an outside awaitable.
+        owner: the owner of the tasks; a future of another owner is an outside awaitable.
     """
 
     def __init__(
@@ -54,11 +54,12 @@ class Preparation:
 
     # ------------------------------------------------------------------- calls
 
-    def find(self, node: TaskFuture[Any]) -> tuple[list[TaskFuture[Any]] | None, int]:
-        """Find the futures anywhere in *node*'s arguments, its files, and other awaitables.
+    def find_dependencies(self, node: TaskFuture[Any]) -> tuple[list[TaskFuture[Any]] | None, int]:
+        """Find the futures, files and other awaitables anywhere in *node*'s arguments.
 
         Returns:
-            The tasks of this engine among them, and for how many others it has to wait.
+            The tasks of this engine among them (None if there are none), and the number of
+            other awaitables that *node* has to wait for.
 
         Raises:
             TypeError: a future belongs to another event loop.
@@ -69,11 +70,11 @@ class Preparation:
         outside = arguments.outside_awaitables
         files = FileSet([], [])
 
-        def look(leaf: Any) -> Any:
+        def collect(leaf: Any) -> Any:
             if isinstance(leaf, InputFile):
                 files.inputs.append(leaf)
                 if isinstance(leaf.source, asyncio.Future):
-                    look(leaf.source)
+                    collect(leaf.source)
             elif isinstance(leaf, OutputFile):
                 files.outputs.append(leaf)
             elif isinstance(leaf, TaskFuture) and leaf._owner is owner:
@@ -83,7 +84,7 @@ class Preparation:
                 arguments.pinned.append(leaf)
             return leaf
 
-        rewrite_call(node._args, node._kwargs, look)
+        rewrite_call(node._args, node._kwargs, collect)
         extras = node._extras
         if outside or files.inputs or files.outputs:
             extras = node._extras = Extras()
@@ -105,17 +106,17 @@ class Preparation:
             node._binding = FLAT if dependencies else PLAIN
         for future in outside.values():
             future.add_done_callback(
-                lambda done: self._outcomes.guard(node, self._arrived, node, done)
+                lambda done: self._outcomes.guard(node, self._outside_awaitable_done, node, done)
             )
         return dependencies or None, len(outside)
 
     def _adopt(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
-        """Return *awaitable* as a future of this loop; a coroutine begins to run."""
+        """Return *awaitable* as a future of this loop; a coroutine is started as a task."""
         if isinstance(awaitable, asyncio.Future):
             if awaitable.get_loop() is not self._run.loop:
                 raise TypeError(
-                    f"{awaitable!r} belongs to another event loop; a task can only wait for "
-                    "futures of the loop that its engine runs in"
+                    f"{awaitable!r} belongs to another event loop; pass futures of the loop that "
+                    "the engine runs in"
                 )
             return awaitable
         if inspect.iscoroutine(awaitable):
@@ -126,10 +127,10 @@ class Preparation:
 
         return self._background.spawn(wait())
 
-    def _arrived(self, node: TaskFuture[Any], done: asyncio.Future[Any]) -> None:
+    def _outside_awaitable_done(self, node: TaskFuture[Any], done: asyncio.Future[Any]) -> None:
         if node._stage is not TaskState.PENDING:
             if not done.cancelled():
-                done.exception()  # seen: the task has ended for another reason
+                done.exception()  # mark as retrieved: the task has ended for another reason
             return
         if done.cancelled():
             node.cancel(f"an awaitable among the arguments of {node.name!r} was cancelled")
@@ -143,9 +144,9 @@ class Preparation:
     # ----------------------------------------------------------------- sending
 
     def send(self, node: TaskFuture[Any]) -> None:
-        """Send *node*, or begin what has to be done before: it is no plain function call.
+        """Send *node*, which is no plain function call, or begin its preparation.
 
-        A block, a body to run, a nested argument, or a task of a backend that was lost.
+        It is a block, has a body that runs here or a nested argument, or its backend was lost.
         """
         lane = node._lane
         if lane is not None and lane.lost is not None:
@@ -153,10 +154,10 @@ class Preparation:
             return
         try:
             self._begin(node)
-        except StillOpen as signal:
+        except UnfinishedArguments as signal:
             self._outbox.wait_more(node, signal.futures)
         except (Exception, asyncio.CancelledError) as error:
-            self._outbox.unbound(node, error)
+            self._outbox.end_without_arguments(node, error)
 
     def _begin(self, node: TaskFuture[Any]) -> None:
         args, kwargs, refs = substitute(node)
@@ -189,26 +190,26 @@ class Preparation:
         extras.work = Work(activity, task)
         self._unbegun.add(task)
         task.add_done_callback(
-            lambda done: self._outcomes.guard(node, self._came_to_end, node, done, body)
+            lambda done: self._outcomes.guard(node, self._asyncio_task_ended, node, done, body)
         )
 
-    def _came_to_end(
+    def _asyncio_task_ended(
         self, node: TaskFuture[Any], task: asyncio.Task[Any], body: Coroutine[Any, Any, None]
     ) -> None:
         extras = extras_of(node)
         if extras.work is not None and extras.work.task is task:
             extras.work = None
         if task in self._unbegun:
-            # Cancelled before its first step.  If that was not our doing, asyncio.run() is
-            # closing the loop: the engine, which was not shut down, decides what becomes of
-            # it, and it is begun again where tasks are to be finished.
+            # It was cancelled before its first step.  If the engine did not do that,
+            # asyncio.run() is closing the loop before a shutdown: the engine then decides
+            # whether tasks are finished, in which case this one is started again.
             self._unbegun.discard(task)
             body.close()
             self._run.scheduler.requeue(node)
             self._run.wake()
         elif task.cancelled():
             if node._stage < DONE:
-                self._outcomes.ended(node)
+                self._outcomes.work_ended(node)
                 self._run.wake()
         elif (error := task.exception()) is not None:
             self._outcomes.attempt_failed(node, error)
@@ -216,7 +217,7 @@ class Preparation:
     async def _prepare(
         self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any, refs: tuple[int, ...]
     ) -> None:
-        """Stage the files, run the body of an executable or a prompt, and send the task."""
+        """Stage the files of *node*, run the body of an executable or a prompt, and send it."""
         folder = None
         if extras.files is not None:
             folder = self._run.folder(node)
@@ -226,10 +227,10 @@ class Preparation:
             try:
                 outcome = await self._run_body(node, extras, args, kwargs)
             except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
-                me = asyncio.current_task()
-                if me is not None and me.cancelling():
+                current = asyncio.current_task()
+                if current is not None and current.cancelling():
                     raise
-                # The body raised it itself: asyncio must not see it.
+                # The body itself raised it, so asyncio must not see it.
                 self._outcomes.attempt_failed(node, error)
                 return
             command = extras.command = self._command(node, extras, outcome, folder)
@@ -238,7 +239,7 @@ class Preparation:
         self._outbox.enqueue(node, args, kwargs, command, refs)
 
     async def _run_body(self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any) -> Any:
-        with self._around(extras):
+        with self._plugin_contexts(extras):
             outcome = node._spec.function(*args, **kwargs)
             if inspect.isawaitable(outcome):
                 outcome = await outcome
@@ -247,19 +248,19 @@ class Preparation:
     def _command(
         self, node: TaskFuture[Any], extras: Extras, outcome: Any, folder: Path | None
     ) -> Command | Prompt:
-        """Return what *outcome*, which the body returned, asks the backend to do."""
+        """Return the command or the prompt that *outcome*, returned by the body, stands for."""
         if node._spec.kind is TaskKind.PROMPT:
             return Prompt.of(outcome)
         command = Command.of(outcome)
         if folder is not None and command.cwd is None:
             command = Command(command.args, command.env, str(folder), command.stdin)
         carriage = self._run.carriage
-        return command if carriage is None else carriage.equip(extras, command)
+        return command if carriage is None else carriage.add_variables(extras, command)
 
-    def _around(self, extras: Extras) -> AbstractContextManager[object]:
-        """Return what plugins have entered while a body runs here."""
+    def _plugin_contexts(self, extras: Extras) -> AbstractContextManager[object]:
+        """Return the context managers of plugins, to be entered while a body runs here."""
         carriage = self._run.carriage
-        return nullcontext() if carriage is None else carriage.around(extras)
+        return nullcontext() if carriage is None else carriage.contexts(extras)
 
     async def _stage(self, files: FileSet, folder: Path, args: Any, kwargs: Any) -> tuple[Any, Any]:
         from .._files.staging import stage  # here, because most programs stage nothing
@@ -272,7 +273,7 @@ class Preparation:
         return rewrite_call(args, kwargs, path_of)
 
     def _folder_of(self, future: asyncio.Future[Any]) -> Path | None:
-        """Return where the task behind *future* has its files; None if it is another's."""
+        """Return the folder of *future*'s declared files; None if it is not of this engine."""
         if isinstance(future, TaskFuture) and future._owner is self._owner:
             return self._run.folder(future)
         return None
@@ -284,31 +285,31 @@ class Preparation:
     ) -> None:
         SCOPE.set(Scope(self._run.uid, extras.workflow_id, node))
         extras.members = WeakSet()
-        self._block_began(node)
+        self._block_started(node)
         try:
-            with self._around(extras):
+            with self._plugin_contexts(extras):
                 value = await watch(node._spec.function(*args, **kwargs), node.name)
         except (Exception, SystemExit, GeneratorExit) as error:
-            # asyncio would let the last two end the loop; a block cannot end the program.
+            # asyncio would let the last two end the loop, but a block may not end the program.
             self._outcomes.cancel_members(node)
             self._outcomes.attempt_failed(node, error)
         else:
-            self._outcomes.finish(node, value)
+            self._outcomes.complete_in_loop(node, value)
 
-    def _block_began(self, node: TaskFuture[Any]) -> None:
+    def _block_started(self, node: TaskFuture[Any]) -> None:
         run = self._run
         run.scheduler.submitted(node)
         run.scheduler.running(node)
         if run.observers.events is not None:
             run.observers.tell(node, RUNNING)
         if node._spec.timeout is not None or run.journal is not None:
-            self._outcomes.began(node, None)
+            self._outcomes.work_started(node, None)
 
 
 def _outside_failure(
     node: TaskFuture[Any], awaited: asyncio.Future[Any], error: BaseException
 ) -> DependencyFailureError:
-    """Return the error of *node*, for which *awaited*, an argument from outside, failed."""
+    """Return the error of *node*, which waited for the outside awaitable *awaited*."""
     if isinstance(awaited, TaskFuture):  # of another engine
         name = awaited.name
     else:

@@ -1,4 +1,4 @@
-"""Taking in what backends report: the way of every task's end, and so a hot one."""
+"""Take in what backends report: every task passes here at its end, so this path is hot."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Reports:
     """The reports of one run's backends.
 
     Attributes:
-        receive: takes in at most so many of what waits; returns how many that were.
-        dropped: how many reports changed nothing, by reason.
+        receive: a function of a number: it takes in at most that many of the waiting reports,
+            and returns how many it took.
+        dropped: the number of reports that changed nothing, by reason.
     """
 
     __slots__ = ("_outcomes", "_run", "dropped", "receive")
@@ -50,19 +51,19 @@ class Reports:
         else:
             reason = "stale attempt" if node._attempt != attempt else "illegal"
         if reason == "finished" and state is not DONE and state is not FAILED:
-            # A late RUNNING, or the CANCELLED of work whose future ended before: usual.
+            # A late RUNNING, or the CANCELLED of work whose future ended before, is usual.
             return
         self.dropped[reason] += 1
         log.debug("dropped a report: %s task %s, attempt %s", reason, number, attempt)
 
     def drop_malformed(self, report: object) -> None:
-        """Count what is no report at all."""
-        # Not the report itself: results do not belong in a log.
+        """Count and log an object that is not a report."""
+        # The log gets its type only, because results do not belong in a log.
         log.exception("a malformed report was dropped, a %s", type(report).__name__)
         self.dropped["malformed"] += 1
 
     def take_other(self, report: AnyReport) -> None:
-        """Take in a report that is not about a current attempt: a backend's loss, or a stray."""
+        """Take in a report that is about no current attempt: a lost backend, or one to drop."""
         number, index, _, error, when = report
         if number == LOST:
             self._outcomes.lose(list(self._run.lanes.values())[index], error, when)
@@ -71,7 +72,7 @@ class Reports:
 
 
 def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callable[[int], int]:
-    """Make `Reports.receive`: a closure, for the reasons that `sending` gives."""
+    """Make the function `Reports.receive`; it is a closure for the reasons in `sending`."""
     take = inbox.reports.popleft
     observers = run.observers
     tasks = run.scheduler.tasks
@@ -105,12 +106,12 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                 elif (extras is not None and extras.work is not None) or (
                     recording and node._entry.waiting
                 ):
-                    # A block, or a task that was done and whose outputs are being checked,
-                    # or whose result is on its way to the journal.
+                    # It is a block, or it is done and its outputs are being checked or its
+                    # result is being written to the journal.
                     drop(report)
                 elif state is DONE:
                     if extras is None and type(node) is TaskFuture and not recording:
-                        # A plain function: by far the most frequent end, and no more to it.
+                        # A plain function succeeded: by far the most frequent end.
                         succeed(node)
                         node._args = ()
                         node._kwargs = NO_KWARGS
@@ -118,12 +119,12 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                         if observers.events is not None:
                             observers.tell(node, DONE, None, when)
                     else:
-                        outcomes.done(node, value, when)
+                        outcomes.work_done(node, value, when)
                 elif state is RUNNING:
                     if stage is SUBMITTED:
                         node._stage = RUNNING
                         if node._call.spec.timeout is not None or recording:
-                            outcomes.began(node, value, when)
+                            outcomes.work_started(node, value, when)
                         elif value is not None and (
                             extras is not None or observers.events is not None
                         ):
@@ -133,7 +134,7 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                 elif state is FAILED:
                     outcomes.attempt_failed(node, value, when)
                 elif state is CANCELLED:
-                    outcomes.ended(node, when)
+                    outcomes.work_ended(node, when)
                 else:
                     drop(report)
             except Exception as error:

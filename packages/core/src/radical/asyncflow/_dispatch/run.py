@@ -1,4 +1,4 @@
-"""What one run consists of, and what its journal has to do for it."""
+"""The state of one run, and what a run asks of its journal."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "Journaling", "Run"]
 
 Gate = Callable[[TaskFuture[Any]], bool]
-"""Is asked before a task is sent: True keeps it here."""
+"""A function that is asked before a task is sent; if it returns True, the task stays here."""
 
 
 class Journaling(Protocol):
-    """What the machinery tells the journal; *when* is the time of what is told, or None for now.
+    """The journal of a run, as the machinery sees it.
 
-    Times are seconds of `time.monotonic`.
+    *when* is the time of an event in seconds of `time.monotonic`; None stands for now.
     """
 
     def added(self, node: TaskFuture[Any], dependencies: list[TaskFuture[Any]] | None) -> None:
         """Note that *node* was called."""
 
     def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
-        """Note that a worker began with *node*."""
+        """Note that *worker* began with *node*."""
 
     def record_result(self, node: TaskFuture[Any], value: Any, when: float | None) -> bool:
         """Record that *node* is done with *value*.
 
         Returns:
-            Whether it is to wait until that is written; the journal settles it then.
+            True if the future must wait until that is written; the journal then resolves it.
         """
 
     def attempt_failed(
         self, node: TaskFuture[Any], error: BaseException, when: float | None
     ) -> None:
-        """Note that an attempt of *node* failed, and that another will follow."""
+        """Note that an attempt of *node* failed and that a retry follows."""
 
     def ended(
         self,
@@ -55,7 +55,7 @@ class Journaling(Protocol):
         error: BaseException | None,
         when: float | None,
     ) -> None:
-        """Note that *node* failed for good, or was cancelled."""
+        """Note that *node* failed for good or was cancelled."""
 
     def flush(self) -> None:
         """Hand what was noted in this turn to the writer."""
@@ -65,33 +65,33 @@ class Run:
     """The state of one run, which everything in `_dispatch` shares.
 
     Attributes:
-        uid: the run's name.
-        loop: the event loop that all of it runs in.
+        uid: the name of the run.
+        loop: the event loop that everything runs in.
         scheduler: the live graph.
-        observers: who watches.
+        observers: the observers of the run.
         lanes: the backends by name, in the order they were given; the first is the default.
-        journal: writes the journal, if there is one.
-        carriage: what plugins send along, if any does.
-        recall: asked first before a task is sent; True where an earlier result stands for
-            it or may yet.
-        hold_back: asked next; True where the task is not to start any more.
-        closed: the engine was shut down.
-        full: the lanes that have a batch.
-        references: some backend keeps values, or orders tasks itself.
+        journal: the writer of the journal, if there is one.
+        carriage: adds what plugins send along, if any plugin does.
+        gate: asked before a task is sent: `recall` and then `hold_back`, as far as they are
+            set; True keeps the task here.
+        closed: True once the engine is shut down.
+        full: the lanes that have a batch to submit.
+        references: True if some backend keeps values or orders tasks itself.
     """
 
     __slots__ = (
+        "_hold_back",
         "_inbox",
+        "_recall",
         "_work_dir",
         "carriage",
         "closed",
         "full",
-        "hold_back",
+        "gate",
         "journal",
         "lanes",
         "loop",
         "observers",
-        "recall",
         "references",
         "scheduler",
         "uid",
@@ -107,36 +107,64 @@ class Run:
         self.lanes: dict[str, Lane] = {}
         self.journal: Journaling | None = None
         self.carriage: Carriage | None = None
-        self.recall: Gate | None = None
-        self.hold_back: Gate | None = None
+        self.gate: Gate | None = None
+        self._recall: Gate | None = None
+        self._hold_back: Gate | None = None
         self.closed = False
         self.full: list[Lane] = []
         self.references = False
         self._inbox = inbox
         self._work_dir = work_dir
 
+    @property
+    def recall(self) -> Gate | None:
+        """The gate that is asked first: True if an earlier result stands for the task, or may."""
+        return self._recall
+
+    @recall.setter
+    def recall(self, gate: Gate | None) -> None:
+        self._recall = gate
+        self._join_gates()
+
+    @property
+    def hold_back(self) -> Gate | None:
+        """The gate that is asked next: True if the task may not start any more."""
+        return self._hold_back
+
+    @hold_back.setter
+    def hold_back(self, gate: Gate | None) -> None:
+        self._hold_back = gate
+        self._join_gates()
+
+    def _join_gates(self) -> None:
+        first, second = self._recall, self._hold_back
+        if first is None or second is None:
+            self.gate = first or second
+        else:
+            self.gate = lambda future: first(future) or second(future)
+
     def wake(self) -> None:
-        """See to it that a turn of the pump comes."""
+        """Request a turn of the pump."""
         self._inbox.wake()
 
     def take_reports(self) -> None:
-        """Take in what was reported, so that a look at a state sees the present."""
+        """Take in what was reported, so that a state that is read is up to date."""
         self._inbox.take_reports()
 
     def report(self, reports: Iterable[AnyReport]) -> None:
-        """Add reports of the engine's own to those of the backends."""
+        """Add *reports*, which the engine itself makes, to those of the backends."""
         self._inbox.reports.extend(reports)
 
     def want_running(self) -> None:
-        """Have RUNNING reports wake the loop from now on: somebody counts from them."""
+        """Let RUNNING reports wake the loop from now on, because somebody needs their times."""
         self._inbox.eager = True
 
     def folder(self, node: TaskFuture[Any]) -> Path:
-        """Return the folder of *node*'s declared files, which need not exist yet."""
+        """Return the folder of *node*'s declared files; it need not exist yet."""
         lane: Lane | None = node._lane
         shared = None if lane is None else lane.backend.shared_dir
         return (shared or self._work_dir()) / node.id
 
     def awaits_record(self, node: TaskFuture[Any]) -> bool:
-        """Tell whether *node* is done but for its record in the journal."""
+        """Tell whether *node* is done and only waits for its record in the journal."""
         return self.journal is not None and node._entry.waiting is True

@@ -1,8 +1,7 @@
-"""Sending what is ready: the way that every plain task takes, and so a hot one.
+"""Send what is ready: every plain task passes here, so this path is hot.
 
-What stays the same while an engine lives is bound once, in a closure: on a chain of
-tasks each link comes by here alone, and looking these things up anew would cost as much
-as the rest.
+A closure binds once what stays the same while an engine lives.  The tasks of a chain pass
+here one at a time; to look these things up for each of them would cost as much as the rest.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from .outbox import Outbox
 from .outcomes import Outcomes
 from .preparation import Preparation
 from .run import Run
-from .values import StillOpen, refer
+from .values import UnfinishedArguments, substitute_flat
 
 __all__ = ["sender"]
 
@@ -35,8 +34,9 @@ def sender(
     """Make the function that sends the ready tasks of *run*.
 
     Returns:
-        A function of a number: it sends so many of the ready tasks at most, and as many
-        that go right behind them, then all batches, and returns how many tasks it took.
+        A function of a number: it puts at most that many ready tasks into batches, and at most
+        as many that follow them in a chain; then it submits all batches, and returns the
+        number of tasks that it took.
     """
     take = run.scheduler.ready.popleft
     tasks = run.scheduler.tasks
@@ -45,9 +45,7 @@ def sender(
     full = run.full
 
     def send(limit: int) -> int:
-        recall = run.recall
-        hold_back = run.hold_back
-        gated = recall is not None or hold_back is not None
+        gate = run.gate
         count = behind = 0
         for count in range(1, limit + 1):
             try:
@@ -60,11 +58,8 @@ def sender(
             try:
                 binding = node._binding
                 if binding != FLAT:
-                    tasks[node._number] = node  # one with dependencies is there since its call
-                if gated and (
-                    (recall is not None and recall(node))
-                    or (hold_back is not None and hold_back(node))
-                ):
+                    tasks[node._number] = node  # a task with dependencies is there since its call
+                if gate is not None and gate(node):
                     continue
                 call = node._call
                 lane = call.lane
@@ -80,15 +75,15 @@ def sender(
                 elif binding:
                     if run.references:
                         try:
-                            args, kwargs, refs = refer(node)
-                        except StillOpen as signal:
+                            args, kwargs, refs = substitute_flat(node)
+                        except UnfinishedArguments as signal:
                             outbox.wait_more(node, signal.futures)
                             continue
                         except (Exception, asyncio.CancelledError) as error:
-                            outbox.unbound(node, error)
+                            outbox.end_without_arguments(node, error)
                             continue
                     else:
-                        # No value is elsewhere: what stands for one is a plain future.
+                        # No backend keeps values, so each future here is a plain one.
                         args = tuple(
                             [
                                 value.result() if type(value) is TaskFuture else value
@@ -121,7 +116,7 @@ def sender(
                     and (dependent := node._dependents) is not None
                     and not isinstance(dependent, list)
                     and dependent._blockers == 1
-                    and not gated
+                    and gate is None
                     and run.carriage is None
                 ):
                     behind += send_behind(run, node, limit - behind)
@@ -133,7 +128,7 @@ def sender(
             try:
                 lane.backend.submit(batch)
             except Exception as error:
-                outbox.refused(lane, batch, error)
+                outbox.fail_batch(lane, batch, error)
         return count + behind
 
     return send

@@ -1,4 +1,4 @@
-"""The arguments of a task that is about to be sent: values where futures stood."""
+"""Replace the futures among the arguments of a task that is about to be sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..backend import TaskRef
 from ..errors import CycleError, DependencyFailureError
 from ..model import TaskKind, TaskState
 
-__all__ = ["FUTURES", "StillOpen", "refer", "substitute"]
+__all__ = ["FUTURES", "UnfinishedArguments", "substitute", "substitute_flat"]
 
 FUTURES = frozenset({TaskFuture, RemoteTaskFuture})
 
@@ -21,12 +21,12 @@ DONE, SUBMITTED, RUNNING = TaskState.DONE, TaskState.SUBMITTED, TaskState.RUNNIN
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
 
-class StillOpen(Exception):  # noqa: N818 - a signal to the caller, not an error
-    """Some futures among the arguments are unfinished, though nobody waits for them.
+class UnfinishedArguments(Exception):  # noqa: N818 - a signal to the caller, not an error
+    """Some futures among the arguments are unfinished, and the task does not wait for them yet.
 
     Attributes:
-        futures: they were put into a container after the call, or hold a value that is
-            on another backend.
+        futures: those futures; they were put into a container after the call, or their value
+            is on another backend.
     """
 
     def __init__(self, futures: list[TaskFuture[Any]]) -> None:
@@ -34,10 +34,10 @@ class StillOpen(Exception):  # noqa: N818 - a signal to the caller, not an error
         self.futures = futures
 
 
-def refer(
+def substitute_flat(
     node: TaskFuture[Any],
 ) -> tuple[tuple[Any, ...], Mapping[str, Any], tuple[int, ...]]:
-    """As `substitute`, for futures that stand as arguments themselves: the usual case."""
+    """Do the same as `substitute` where each future is itself an argument: the usual case."""
     if node._kwargs:
         return substitute(node)
     args: list[Any] = []
@@ -66,52 +66,54 @@ def refer(
 def substitute(
     node: TaskFuture[Any],
 ) -> tuple[tuple[Any, ...], Mapping[str, Any], tuple[int, ...]]:
-    """Values for futures anywhere; a `TaskRef` for what the task's own backend holds.
+    """Replace futures anywhere in the arguments of *node* by their values.
+
+    A value that the backend of *node* has, or will have, becomes a `TaskRef`.
 
     Returns:
-        The arguments, the keyword arguments, and the ids behind the references.
+        The arguments, the keyword arguments, and the task ids of the references.
 
     Raises:
-        StillOpen: some are unfinished.
+        UnfinishedArguments: some futures are unfinished.
         CycleError: the task's own future is among them.
-        DependencyFailureError: a value that is elsewhere could not be brought here.
-        asyncio.CancelledError: bringing it here was cancelled.
+        DependencyFailureError: a value that is elsewhere could not be fetched.
+        asyncio.CancelledError: fetching it was cancelled.
     """
     refs: list[int] = []
-    late: list[TaskFuture[Any]] = []
+    unfinished: list[TaskFuture[Any]] = []
     outside = outside_awaitables(node)
 
     def value_of(leaf: Any) -> Any:
         if isinstance(leaf, TaskFuture) and leaf._owner is node._owner:
             if leaf is node:
                 raise CycleError(f"task {node.name!r} has its own future among its arguments")
-            if _held(leaf, node):
+            if _backend_has(leaf, node):
                 refs.append(leaf._number)
                 return TaskRef(leaf._number)
             if leaf._stage is not DONE or not leaf.done():
-                late.append(leaf)
+                unfinished.append(leaf)
                 return leaf
-            return _fetched(leaf, node)
+            return _value_of(leaf, node)
         if isinstance(leaf, InputFile) and isinstance(leaf.source, TaskFuture):
             if leaf.source._owner is node._owner:
                 if leaf.source._stage is not DONE or not leaf.source.done():
-                    late.append(leaf.source)
+                    unfinished.append(leaf.source)
                 else:
-                    _fetched(leaf.source, node)
+                    _value_of(leaf.source, node)
             return leaf
         awaited = outside.get(id(leaf))
         return leaf if awaited is None else awaited.result()
 
     args, kwargs = rewrite_call(node._args, node._kwargs, value_of)
-    if late:
-        raise StillOpen(late)
+    if unfinished:
+        raise UnfinishedArguments(unfinished)
     return args, kwargs, tuple(refs)
 
 
-def _held(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:
-    """Whether the backend of *node* has, or will have, the value of *future*.
+def _backend_has(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:
+    """Tell whether the backend of *node* has, or will have, the value of *future*.
 
-    Only functions run there: any other body runs here, and needs the value itself.
+    This holds for functions only: any other body runs here and needs the value itself.
     """
     if future._lane is not node._lane or node._spec.kind is not TaskKind.FUNCTION:
         return False
@@ -119,16 +121,16 @@ def _held(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:
         return type(future) is RemoteTaskFuture and future._remote is not None
     if not (future._native and node._native and SUBMITTED <= future._stage < DONE):
         return False
-    # One that was put in after the call has to be waited for first, or its failure would
-    # not be this one's.
+    # If the future was put in after the call, *node* has to wait for it first; otherwise
+    # its failure would not make *node* fail.
     extras = node._extras
     if extras is None or extras.arguments is None or extras.arguments.dependencies is None:
         return True
     return future._number in extras.arguments.dependencies
 
 
-def _fetched(future: TaskFuture[Any], node: TaskFuture[Any]) -> Any:
-    """The value of *future*, which was done; bringing it here may have failed since."""
+def _value_of(future: TaskFuture[Any], node: TaskFuture[Any]) -> Any:
+    """Return the value of *future*, or raise the error with which fetching it failed."""
     error = future.exception()
     if error is None:
         return future.result()
