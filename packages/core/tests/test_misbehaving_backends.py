@@ -453,7 +453,7 @@ async def test_a_start_that_fails_is_told_even_if_the_clean_up_hangs(
             await super().shutdown(cancel=cancel)
             await asyncio.Event().wait()
 
-    monkeypatch.setattr("radical.asyncflow.engine._launch.BACKEND_GRACE", 0.01)
+    monkeypatch.setattr("radical.asyncflow.engine._launch.BACKEND_GRACE_S", 0.01)
     with pytest.raises(BackendStartError, match="a fault of the backend"):
         await WorkflowEngine.create(Hanging(start=fault))
 

@@ -189,7 +189,7 @@ async def test_a_call_in_another_thread_is_refused(flow: WorkflowEngine) -> None
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
-    assert "was called in another thread than its engine's loop" in str(errors[0])
+    assert "was called outside of the thread of its engine's loop" in str(errors[0])
 
 
 async def test_a_call_after_the_shutdown_is_refused(flow: WorkflowEngine) -> None:

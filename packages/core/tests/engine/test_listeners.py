@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow._watch import listener as _listener
-from radical.asyncflow._watch.listener import ERRORS, Listener
+from radical.asyncflow._watch.listener import MAX_ERRORS, Listener
 from radical.asyncflow.events import RunEvent, TaskEvent
 from radical.asyncflow.model import TaskKind, TaskState
 from radical.asyncflow.testing import ScriptedBackend
@@ -78,8 +78,8 @@ async def test_a_plugin_that_raises_is_told_of_once_and_not_called_for_ever(
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             for number in range(100):
                 assert await flow.function_task(identity)(number) == number
-                await until(lambda: len(guest.calls) > min(number, ERRORS - 1))  # noqa: B023
-    assert len(guest.calls) == ERRORS
+                await until(lambda: len(guest.calls) > min(number, MAX_ERRORS - 1))  # noqa: B023
+    assert len(guest.calls) == MAX_ERRORS
     assert caplog.text.count("raised; the run goes on") == 1
     assert "plugin guest of guest 1" in caplog.text
 
@@ -90,8 +90,8 @@ async def test_a_plugin_that_never_returns_costs_the_shutdown_two_seconds(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert _listener.GRACE == 2.0
-    monkeypatch.setattr(_listener, "GRACE", 0.05)
+    assert _listener.END_GRACE_S == 2.0
+    monkeypatch.setattr(_listener, "END_GRACE_S", 0.05)
     guest = install("gate = None\n@hookimpl\ndef asyncflow_events(events):\n    gate.wait()\n")
     guest.gate = gate
     with caplog.at_level(logging.WARNING, "radical.asyncflow"):
@@ -106,7 +106,7 @@ async def test_a_plugin_that_never_returns_costs_the_shutdown_two_seconds(
 async def test_a_plugin_that_lags_hopelessly_misses_events_but_not_the_end(
     gate: threading.Event, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("radical.asyncflow._watch.listener.LIMIT", 1000)
+    monkeypatch.setattr("radical.asyncflow._watch.listener.MAX_WAITING_EVENTS", 1000)
     seen: list[Any] = []
 
     def hook(events: Any) -> None:

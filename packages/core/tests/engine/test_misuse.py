@@ -58,7 +58,7 @@ async def test_what_is_no_backend_is_named(backend: Any) -> None:
         ({"config": [1]}, "config must map names to values, not [1]"),
         ({"uid": "a/b"}, "uid must be a text without '/', not 'a/b'"),
         ({"uid": 5}, "uid must be a text without '/', not 5"),
-        ({"work_dir": __file__}, f"work_dir must be a folder, and {Path(__file__)} is none"),
+        ({"work_dir": __file__}, f"work_dir must be a folder, but {Path(__file__)} is not one"),
     ],
 )
 async def test_settings_of_an_engine_are_checked_at_its_start(
@@ -86,7 +86,7 @@ async def test_what_belongs_to_the_engine_says_why_it_cannot_travel(flow: Workfl
     task = flow.function_task(identity)
     for thing, text in (
         (task, "task 'identity' belongs to its engine and cannot travel"),
-        (flow, "an engine cannot travel to a worker"),
+        (flow, "an engine cannot be sent to a worker"),
         (task(1), "not inside other objects"),
     ):
         with pytest.raises(TypeError, match=text):

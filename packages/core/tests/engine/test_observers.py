@@ -342,7 +342,7 @@ async def test_an_event_outside_of_a_batch_is_told_soon(flow: WorkflowEngine) ->
 async def test_an_observer_that_holds_the_loop_is_warned_of_once(
     flow: WorkflowEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("radical.asyncflow._watch.observers.SLOW", 0.0)
+    monkeypatch.setattr("radical.asyncflow._watch.observers.SLOW_CALL_S", 0.0)
     flow.observe(lambda _: None)
     with caplog.at_level(logging.WARNING, "radical.asyncflow"):
         for _ in range(3):

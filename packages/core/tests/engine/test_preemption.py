@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from radical.asyncflow import ConfigurationError, PreemptedError, Preemption, WorkflowEngine
-from radical.asyncflow.engine._launch import BACKEND_GRACE
+from radical.asyncflow.engine._launch import BACKEND_GRACE_S
 from radical.asyncflow.journal import read
 from radical.asyncflow.testing import ScriptedBackend
 
@@ -41,8 +41,8 @@ def seconds_left(flow: WorkflowEngine) -> float:
     """Seconds until the engine stops everything."""
     stop = flow._end.stop
     assert stop is not None
-    assert stop._stop is not None
-    return stop._stop - asyncio.get_running_loop().time()
+    assert stop._last_moment is not None
+    return stop._last_moment - asyncio.get_running_loop().time()
 
 
 # -------------------------------------------------------------------- the settings
@@ -56,7 +56,7 @@ async def test_a_walltime_is_seconds_a_clock_or_a_timedelta(walltime: Any) -> No
     async with WorkflowEngine.create(ScriptedBackend(), walltime=walltime) as flow:
         assert await flow.function_task(square)(3) == 9
         assert flow.preempted is None
-        assert 60 < seconds_left(flow) <= (3600 if walltime != 1e9 else 1e9) - BACKEND_GRACE
+        assert 60 < seconds_left(flow) <= (3600 if walltime != 1e9 else 1e9) - BACKEND_GRACE_S
 
 
 @pytest.mark.parametrize("walltime", [-1, "", "soon", True, "1:2:3:4", float("nan"), "inf", [1]])
@@ -191,7 +191,7 @@ async def test_what_runs_at_the_end_is_ended(program: Program) -> None:
 
 async def test_the_end_of_a_backend_has_its_time_before_the_end_of_the_walltime() -> None:
     async with WorkflowEngine.create(ScriptedBackend(), walltime=3600) as flow:
-        assert 3000 < seconds_left(flow) <= 3600 - BACKEND_GRACE
+        assert 3000 < seconds_left(flow) <= 3600 - BACKEND_GRACE_S
 
 
 async def test_a_deadline_is_a_walltime(program: Program) -> None:

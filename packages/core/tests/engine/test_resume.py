@@ -642,7 +642,7 @@ async def test_an_output_that_is_not_what_it_was_is_made_again(
         out.write_text("other")
     assert await program.run(produce, work_dir=tmp_path / "two") == ["write", "read"]
     assert program.result == "hello"
-    said = "is gone" if what == "gone" else "was changed since"
+    said = "is gone" if what == "gone" else "has changed since"
     assert said in str(program.why("write"))
 
 

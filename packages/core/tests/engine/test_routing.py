@@ -133,7 +133,7 @@ async def test_a_block_takes_no_backend(flow: WorkflowEngine) -> None:
 
 async def test_two_backends_of_one_name_are_refused() -> None:
     one, two = ScriptedBackend(), ScriptedBackend()
-    with pytest.raises(BackendError, match="two backends of one engine are called 'scripted'"):
+    with pytest.raises(BackendError, match="two backends of one engine have the name 'scripted'"):
         await WorkflowEngine.create([one, two])
 
 

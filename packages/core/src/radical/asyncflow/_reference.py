@@ -1,4 +1,4 @@
-"""Objects by name: ``"module"`` or ``"module:attribute"``, as entry points write them."""
+"""Load objects by name: ``"module"`` or ``"module:attribute"``, as in entry points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EXTRAS = re.compile(r"\s*\[[^\]]*\]$")
 
 
 def is_reference(text: str) -> bool:
-    """Whether *text* has the form of a reference."""
+    """Tell whether *text* has the form of a reference."""
     return _match(text) is not None
 
 
@@ -22,10 +22,10 @@ def _match(text: str) -> re.Match[str] | None:
 
 
 def load_reference(reference: str) -> Any:
-    """Import ``"module"``, or ``"module:attribute"``.
+    """Import and return what *reference*, a module or ``"module:attribute"``, names.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: *reference* has neither form.
         ImportError, AttributeError: as the import itself raises them.
     """
     match = _match(reference)

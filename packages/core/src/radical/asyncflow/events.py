@@ -26,22 +26,22 @@ __all__ = ["BackendEvent", "Event", "RunEvent", "TaskEvent"]
 
 
 class TaskEvent(NamedTuple):
-    """A task entered a state.
+    """The event that a task entered a state.
 
     Attributes:
-        time: when it did, in seconds of `time.monotonic`; for RUNNING and the ends when
-            that happened, as far as the backend knows.
+        time: the time of the event in seconds of `time.monotonic`; for RUNNING and the ends
+            the time on the worker, as far as the backend knows it.
         task_id: the number of the task in its engine.
-        state: the state it entered; READY with an *error* means a retry.
-        attempt: 1 for the first run; with a retry, that of the next.
-        backend: name of the backend, or "" for a block.
-        worker: who runs it, or ran it, where the backend says so.
+        state: the state that the task entered; READY with an *error* means a retry.
+        attempt: the number of the attempt, from 1; for a retry that of the next attempt.
+        backend: the name of the backend, or "" for a block.
+        worker: the worker that runs or ran the task, if the backend reports it.
         error: the exception, with FAILED, and with READY after a failed attempt.
-        wall: the same moment in seconds since the epoch.
-        run: uid of the engine's run.
-        workflow_id: the workflow that it belongs to, if any.
-        depends_on: with PENDING, the numbers of the tasks that it waits for.
-        block: with PENDING, the number of the block that called it, if one did.
+        wall: the same time in seconds since the epoch.
+        run: the uid of the engine's run.
+        workflow_id: the workflow that the task belongs to, if any.
+        depends_on: with PENDING, the numbers of the tasks that the task waits for.
+        block: with PENDING, the number of the block that called the task, if one did.
     """
 
     time: float
@@ -62,11 +62,11 @@ class TaskEvent(NamedTuple):
 
 
 class BackendEvent(NamedTuple):
-    """A backend came up, or went down.
+    """The event that a backend came up or went down.
 
     Attributes:
         time, wall, run: as for a `TaskEvent`.
-        error: why it went down, if it was lost or could not end cleanly.
+        error: the reason why it went down, if it was lost or could not shut down cleanly.
     """
 
     time: float

@@ -17,14 +17,14 @@ async def create_backend(
 ) -> ExecutionBackend:
     """Make an instance of the backend *name* for `WorkflowEngine.create`, which starts it.
 
-    *config* and the keywords together are its settings; ``name=`` among them names
+    *config* and the keywords together are its settings.  A ``name=`` among them is the name of
     the instance itself, for an engine with several backends of one kind.
 
     Raises:
-        BackendNotFoundError: unknown, not installed, or without a requirement.
-        BackendBrokenError: it does not load; ``__cause__`` is the real error.
-        BackendIncompatibleError: written for another core, contract or Python.
-        ConfigurationError: names everything that is wrong with the settings.
+        BackendNotFoundError: the backend is unknown, not installed, or lacks a requirement.
+        BackendBrokenError: the backend does not load; ``__cause__`` is the real error.
+        BackendIncompatibleError: it was written for another core, contract or Python.
+        ConfigurationError: the settings are wrong; the error lists every problem.
     """
     return registry.create(name, config, **more)
 
@@ -32,5 +32,5 @@ async def create_backend(
 def create_backend_sync(
     name: str, /, config: Mapping[str, Any] | None = None, **more: Any
 ) -> ExecutionBackend:
-    """Do the same as `create_backend`, for code that cannot await; it raises the same."""
+    """Do the same as `create_backend`, and raise the same, for code that cannot await."""
     return registry.create(name, config, **more)

@@ -1,8 +1,8 @@
 """The hooks that a plugin may implement; pluggy rejects any other name.
 
-Two entry point groups: ``radical.asyncflow.backends`` for execution backends (the
-entry point's name is the backend's), ``radical.asyncflow.plugins`` for everything
-else.  A plugin is a module or a class whose functions carry ``@hookimpl``.
+There are two groups of entry points: ``radical.asyncflow.backends`` for execution backends,
+where the name of the entry point is that of the backend, and ``radical.asyncflow.plugins`` for
+everything else.  A plugin is a module or a class whose functions carry ``@hookimpl``.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ PLUGIN_GROUP = "radical.asyncflow.plugins"
 
 
 class Carrier:
-    """Reaches into the tasks of one run, wherever they run; override what is needed.
+    """A plugin's way into the tasks of one run, wherever they run; override what you need.
 
-    Its methods never harm a run: an error is reported once, and the run goes on without.
+    Its methods cannot harm a run: an error is logged the first time, and the run goes on.
 
     Attributes:
-        enter: ``"module:function"``, importable where tasks run.  It is called there with
-            the headers and returns a context manager, entered around the task's body; also
-            around that of a block or an executable, which runs in the engine's loop.
+        enter: ``"module:function"``, importable where tasks run.  The function is called there
+            with the headers, and returns a context manager that is entered around the body of
+            the task.  For a block or an executable, the body runs in the engine's loop.
     """
 
     enter: str | None = None

@@ -11,7 +11,14 @@ from ..backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
 from ..errors import ConfigurationError
 from .metadata import Declaration
 
-__all__ = ["ContractError", "Registration", "check_declared", "check_factory", "make", "plain"]
+__all__ = [
+    "ContractError",
+    "Registration",
+    "as_plain_dict",
+    "check_declared",
+    "check_factory",
+    "make_backend",
+]
 
 
 class ContractError(Exception):
@@ -74,7 +81,7 @@ def check_factory(name: str, factory: Any) -> None:
         )
 
 
-def make(factory: Any, settings: Any, name: str) -> Any:
+def make_backend(factory: Any, settings: Any, name: str) -> Any:
     """Call *factory* as `BackendSpec` says, with validated *settings* or None."""
     if isinstance(factory, type) and issubclass(factory, ExecutionBackend):
         return factory.from_settings(settings, name=name)
@@ -121,7 +128,7 @@ def _check_api(version: Any, declaration: Declaration) -> None:
         )
 
 
-def plain(capabilities: Capabilities) -> dict[str, Any]:
+def as_plain_dict(capabilities: Capabilities) -> dict[str, Any]:
     """*capabilities* in values that JSON has; sets become sorted lists."""
     values = {name: getattr(capabilities, name) for name in Capabilities.__dataclass_fields__}
     return {

@@ -24,7 +24,14 @@ from ..errors import (
 )
 from ..hookspecs import BACKEND_GROUP
 from ..version import __version__
-from .declared import ContractError, Registration, check_declared, check_factory, make, plain
+from .declared import (
+    ContractError,
+    Registration,
+    as_plain_dict,
+    check_declared,
+    check_factory,
+    make_backend,
+)
 from .listing import BackendInfo, ListedBackend, broken, unavailable
 from .metadata import (
     AVAILABLE,
@@ -137,7 +144,7 @@ class Registry:
         try:
             values = validate(model, settings, backend=name)
             called = "name=" if model is None else f"the {model.__name__} and name="
-            backend = make(factory, values, own_name)
+            backend = make_backend(factory, values, own_name)
         except AsyncFlowError:
             raise
         except Exception as error:
@@ -159,7 +166,7 @@ class Registry:
             source, spec = self._find(name)
             model = self._model(source, spec)
             details = {
-                "capabilities": plain(spec.capabilities),
+                "capabilities": as_plain_dict(spec.capabilities),
                 "requirements": list(spec.requirements),
                 "api_version": _dotted(spec.api_version),
                 "config_schema": schema(model) if model else None,

@@ -224,9 +224,9 @@ class Dispatcher:
             )
         if get_ident() != self._thread:
             return RuntimeError(
-                f"task {spec.name!r} was called in another thread than the one of its engine's "
-                "loop: make a function that calls tasks a block (@flow.block); from any other "
-                "thread use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+                f"task {spec.name!r} was called outside of the thread of its engine's loop: make "
+                "a function that calls tasks a block (@flow.block); in any other thread use "
+                "loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
             )
         return PendingLimitError(
             f"{self._max_pending} tasks are unfinished, as many as max_pending allows; "

@@ -1,7 +1,7 @@
-"""Copies a file or folder, from this machine or by fsspec, so that it appears whole.
+"""Copy a file or folder, from this machine or by fsspec, so that the copy appears whole.
 
-All of it blocks, and runs in a thread that may be given up: between any two blocks it
-calls the *check* that it was given.
+Every function here blocks, and runs in a thread that may be given up: between any two blocks
+of data it calls the *check* that it was given.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .sources import check_name, is_url, show
 __all__ = ["Check", "StoppedError", "copy", "remove"]
 
 Check = Callable[[], None]
-"""Raises `StoppedError` once nobody waits for the work that calls it."""
+"""A function that raises `StoppedError` once nobody waits for the work that calls it."""
 
-_BLOCK = 1 << 20  # bytes read at once
-_SHARED = 1 << 26  # bytes that the kernel copies, or shares, in one call
+_BLOCK_BYTES = 1 << 20  # bytes read at once
+_KERNEL_COPY_BYTES = 1 << 26  # bytes that the kernel copies, or shares, in one call
 
 
 class StoppedError(Exception):
-    """Ends work that nobody waits for any more."""
+    """The end of work that nobody waits for any more."""
 
 
 def copy(
@@ -39,7 +39,7 @@ def copy(
     """Copy *source*, the input *name*, to *part* (or link it), and rename that to *target*.
 
     Raises:
-        FileError: it is missing or cannot be copied; nothing of it is left.
+        FileError: the source is missing or cannot be copied; no part of a copy is left.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def copy(
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that it holds; it may be gone already."""
+    """Remove a file, or a folder with everything in it; it may be gone already."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -74,20 +74,22 @@ def remove(path: Path) -> None:
 
 
 def _duplicate(check: Check, source: str, part: Path, above: frozenset[tuple[int, int]]) -> None:
-    """Copy a file or a folder; *above* are the folders that it must not lead back to."""
+    """Copy a file or folder; raise FileError if it leads back to one of the folders *above*."""
     facts = os.stat(source)  # noqa: PTH116
     if not stat.S_ISDIR(facts.st_mode):
         with open(source, "rb", buffering=0) as reader:  # noqa: PTH123
             check()
             with part.open("xb") as writer:
                 if hasattr(os, "copy_file_range"):
-                    # Shares blocks where the file system can.  What it cannot copy, or
-                    # not from there, the loop after it does, or says why not.
+                    # This shares blocks where the file system can.  The loop below copies the
+                    # rest, or raises the reason why it cannot be copied.
                     with contextlib.suppress(OSError):
-                        while os.copy_file_range(reader.fileno(), writer.fileno(), _SHARED):
+                        while os.copy_file_range(
+                            reader.fileno(), writer.fileno(), _KERNEL_COPY_BYTES
+                        ):
                             check()
-                _pour(check, reader, writer)
-        _keep(source, part, stat.S_IWUSR)
+                _copy_blocks(check, reader, writer)
+        _copy_attributes(source, part, stat.S_IWUSR)
         return
     here = facts.st_dev, facts.st_ino
     if here in above:
@@ -102,11 +104,11 @@ def _duplicate(check: Check, source: str, part: Path, above: frozenset[tuple[int
             if not entry.is_dir() and not entry.is_file():
                 raise FileError(f"{entry.path!r} is neither a file nor a folder")
             _duplicate(check, entry.path, part / entry.name, above | {here})
-    _keep(source, part, stat.S_IRWXU)
+    _copy_attributes(source, part, stat.S_IRWXU)
 
 
-def _keep(source: str, part: Path, owner: int) -> None:
-    """Give the copy the original's times and permissions, and its owner those he needs."""
+def _copy_attributes(source: str, part: Path, owner: int) -> None:
+    """Give the copy the times and permissions of the original, and also *owner*'s bits."""
     shutil.copystat(source, part)
     part.chmod(stat.S_IMODE(part.stat().st_mode) & 0o777 | owner)
 
@@ -117,27 +119,27 @@ def _download(check: Check, source: str, part: Path) -> None:
     try:
         reader = system.open(path, "rb")
     except (FileNotFoundError, IsADirectoryError):
-        # Web servers have no folders: what looks like one is a page of links.
+        # Web servers have no folders: what looks like a folder is a page of links.
         if source.startswith(("http:", "https:")) or not system.isdir(path):
             raise
     else:
         check()
         with reader, part.open("xb") as writer:
-            _pour(check, reader, writer)
+            _copy_blocks(check, reader, writer)
         return
     part.mkdir()
     root = path.rstrip("/") + "/"
     for name in system.find(path):
         check()
-        # The names are the server's: none may lead out of the folder.
+        # The server chooses the names: none of them may lead out of the folder.
         copy = part / check_name(name.removeprefix(root))
         copy.parent.mkdir(parents=True, exist_ok=True)
         with system.open(name, "rb") as reader, copy.open("xb") as writer:
-            _pour(check, reader, writer)
+            _copy_blocks(check, reader, writer)
 
 
-def _pour(check: Check, reader: IO[bytes], writer: IO[bytes]) -> None:
-    while block := reader.read(_BLOCK):
+def _copy_blocks(check: Check, reader: IO[bytes], writer: IO[bytes]) -> None:
+    while block := reader.read(_BLOCK_BYTES):
         check()
         writer.write(block)
 
@@ -149,13 +151,13 @@ def _identities(folder: Path) -> frozenset[tuple[int, int]]:
 
 def _failure(name: str, source: str, error: Exception) -> FileError:
     if isinstance(error, FileNotFoundError) and (is_url(source) or not os.path.lexists(source)):
-        hint = "" if is_url(source) else _neighbour(Path(source))
+        hint = "" if is_url(source) else _suggestion(Path(source))
         return FileError(f"input {name!r}: no such file or folder: {show(source)}{hint}")
     reason = safe_str(error).replace(source, show(source))
     return FileError(f"input {name!r} cannot be staged from {show(source)}: {reason}")
 
 
-def _neighbour(path: Path) -> str:
+def _suggestion(path: Path) -> str:
     try:
         with os.scandir(path.parent) as entries:
             return closest(path.name, [entry.name for entry in itertools.islice(entries, 1000)])

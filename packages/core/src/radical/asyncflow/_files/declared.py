@@ -1,8 +1,8 @@
-"""Files that tasks declare: values that stand in the arguments in place of paths.
+"""The files that tasks declare: objects that are passed as arguments in place of paths.
 
-Before a task runs, each `InputFile` is copied into the task's own folder, and the body
-gets the path of the copy.  An `OutputFile` is a path in that folder which has to be
-there once the task has succeeded.
+Before a task runs, each `InputFile` is copied into the task's own folder, and the body gets
+the path of the copy.  An `OutputFile` is a path in that folder; the file has to exist when the
+task ends.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ __all__ = ["FileSet", "InputFile", "OutputFile"]
 class InputFile:
     """A file or folder that a task reads, copied into its folder before it runs.
 
-    The task gets the absolute path of its copy, as a `str`, and may change the copy:
-    the original is never touched (where the file system shares blocks between copies,
-    copying costs next to nothing).  Times and permissions are kept, except that the
-    owner may write.  In folders links are followed.
+    The task gets the absolute path of the copy, as a `str`, and may change the copy; the
+    original is never changed.  Where the file system can share blocks between copies, a copy
+    costs next to nothing.  Times and permissions are kept, except that the owner may always
+    write.  Links inside a folder are followed.
 
     Args:
         source: a local path, a ``file://`` URL, any other URL that fsspec reads (extra
-            ``files``), or the future of a task: its result is the path or URL, or, with
-            *name*, that of an output which the task declared.
-        name: of the copy, relative to the task's folder; the source's own by default.
-        timeout: seconds that staging may take; by default 300 for a URL, unlimited for
-            a local path.  ``math.inf`` is no limit.
-        link: put a symbolic link there instead of a copy, for what is large and only
-            read; a task that writes to it changes the original.
+            ``files``), or the future of a task.  The result of that task is the path or URL;
+            or, with *name*, the task declared an output of that name.
+        name: the name of the copy, relative to the task's folder; by default that of the source.
+        timeout: seconds that staging may take; by default 300 for a URL, and unlimited for a
+            local path.  ``math.inf`` means no limit.
+        link: create a symbolic link instead of a copy, for a large file that is only read; a
+            task that writes to it changes the original.
 
     Raises:
-        ConfigurationError: the source, the name or the timeout is none, a URL is to be
+        ConfigurationError: the source, the name or the timeout is not valid, a URL is to be
             linked, or fsspec is needed and not installed.
     """
 
     __slots__ = ("link", "name", "source", "timeout")
 
-    if TYPE_CHECKING:  # checkers accept it wherever a call may have the future of a path
+    if TYPE_CHECKING:  # lets type checkers accept it wherever a call may take the future of a path
 
         def __await__(self) -> Generator[Any, Any, str]: ...
 
@@ -63,14 +63,18 @@ class InputFile:
         if timeout is not None and not (
             isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
         ):
-            raise ConfigurationError(f"timeout must be seconds above 0, not {timeout!r}")
+            raise ConfigurationError(
+                f"timeout must be seconds above 0, not {timeout!r}"
+            )
         self.source = source if isinstance(source, asyncio.Future) else locate(source)
         if name is not None:
             name = check_name(name)
         elif isinstance(self.source, str):
             name = name_of(self.source)
         if link and isinstance(self.source, str) and is_url(self.source):
-            raise ConfigurationError(f"a URL cannot be linked, only copied: {show(self.source)}")
+            raise ConfigurationError(
+                f"a URL cannot be linked, only copied; leave out link=True: {show(self.source)}"
+            )
         self.name = name
         self.timeout = timeout
         self.link = link
@@ -84,13 +88,13 @@ class InputFile:
 class OutputFile:
     """A file or folder that a task promises to write, under *name* in its own folder.
 
-    The task gets its absolute path, as a `str`; folders on the way there exist.  A task
-    that ends without it fails with a `FileError`.
+    The task gets the absolute path, as a `str`; the folders above it exist.  A task that ends
+    without writing it fails with a `FileError`.
     """
 
     __slots__ = ("name",)
 
-    if TYPE_CHECKING:  # checkers accept it wherever a call may have the future of a path
+    if TYPE_CHECKING:  # lets type checkers accept it wherever a call may take the future of a path
 
         def __await__(self) -> Generator[Any, Any, str]: ...
 
@@ -112,6 +116,6 @@ class FileSet:
         """Refuse inputs that would be copied to the same place.
 
         Raises:
-            ConfigurationError: two inputs have one name, or one name lies in another.
+            ConfigurationError: two inputs have the same name, or one would lie inside another.
         """
         check_targets((item.name, item.source) for item in self.inputs if item.name is not None)

@@ -1,6 +1,6 @@
 """Read what users write as the source or the name of a file: paths, URLs, names.
 
-Nothing here opens a file; every function raises `ConfigurationError` on bad input.
+No function here opens a file; each raises `ConfigurationError` for bad input.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 
 
 def locate(source: object) -> str:
-    """*source* as an absolute path or as a URL that fsspec reads."""
+    """Return *source* as an absolute path, or as a URL that fsspec reads."""
     try:
         text = os.fspath(source)  # type: ignore[call-overload]
     except TypeError:
@@ -35,7 +35,7 @@ def locate(source: object) -> str:
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost") or not parts.path:
             raise ConfigurationError(
-                f"{text!r} names a file of another machine; a local one is written file:///path"
+                f"{text!r} names a file of another machine; write a local file as file:///path"
             )
         return os.path.abspath(unquote(parts.path))  # noqa: PTH100
     if importlib.util.find_spec("fsspec") is None:
@@ -50,9 +50,9 @@ def is_url(source: str) -> bool:
 
 
 def name_of(source: str) -> str:
-    """Under which name a copy of *source* stands in the folder, if none was given."""
+    """Return the name of a copy of *source* if the user gave none."""
     if is_url(source):
-        # In a chain such as "zip://inner.csv::https://host/all.zip" the first one is read.
+        # In a chain such as "zip://inner.csv::https://host/all.zip" the first part is the file.
         parts = urlsplit(next(part for part in source.split("::") if "://" in part))
         last = unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
     else:
@@ -66,25 +66,25 @@ def name_of(source: str) -> str:
 
 
 def check_name(name: object) -> str:
-    """*name* in its shortest form, if it stays below the folder that it is relative to."""
+    """Return *name* in its shortest form, if it stays below the folder it is relative to."""
     if not isinstance(name, str) or not name or "\0" in name:
-        raise ConfigurationError(f"a file's name must be a text that is not empty, not {name!r}")
+        raise ConfigurationError(f"a file's name must be a string that is not empty, not {name!r}")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise ConfigurationError(
-            f"a file's name must stay in the task's folder, so neither be absolute nor "
-            f"hold '..': {name!r}"
+            f"a file's name must stay in the task's folder: write a relative path without '..', "
+            f"not {name!r}"
         )
     return str(path)
 
 
 def check_targets(inputs: Any) -> None:
-    """Refuse ``(name, source)`` pairs that could not stand beside each other."""
+    """Raise ConfigurationError for ``(name, source)`` pairs that cannot share one folder."""
     sources: dict[str, Any] = {}
     for name, source in inputs:
         if sources.setdefault(name, source) != source:
             raise ConfigurationError(
-                f"two inputs of one task have the name {name!r}; give one of them another: "
+                f"two inputs of one task have the name {name!r}; give one of them another name: "
                 "InputFile(source, 'name')"
             )
     for name in sources:
@@ -96,7 +96,7 @@ def check_targets(inputs: Any) -> None:
 
 
 def show(source: str) -> str:
-    """*source* as messages may quote it: a URL without its password and its query."""
+    """Return *source* as messages may quote it: a URL loses its password and its query."""
     if is_url(source):
         source = re.sub(r"//[^/@]*@", "//...@", source)
         source = re.sub(r"\?.*", "?...", source)

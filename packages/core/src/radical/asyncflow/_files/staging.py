@@ -1,8 +1,8 @@
-"""How declared files get into a task's folder: copies, made in threads of their own.
+"""Copy declared files into a task's folder, each in a thread of its own.
 
-A source may hang for ever (a pipe, a lost file server), so each copy runs in a daemon
-thread that can be left behind: neither the loop nor the end of the program waits for
-it.  Whoever gives up on a copy tells it so, and it looks between any two blocks.
+A source may hang for ever (a pipe, a lost file server).  So each copy runs in a daemon thread
+that can be left behind: neither the loop nor the end of the program waits for it.  A copy
+that is given up is told so, and checks this between any two blocks of data.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ __all__ = ["check_outputs", "stage"]
 
 T = TypeVar("T")
 
-URL_TIMEOUT = 300.0
-"""Seconds that staging a URL may take, unless the input says otherwise."""
+URL_TIMEOUT_S = 300.0
+"""Seconds that staging a URL may take if the input sets no timeout."""
 
-_AT_ONCE = 16  # copies under way in one loop
-_GRACE = 0.5  # seconds in which stopped work may tidy up before it is left behind
-_LISTED = 20  # names in an error
+_COPIES_AT_ONCE = 16  # copies under way in one loop
+_STOP_GRACE_S = 0.5  # seconds that stopped work has to clean up before it is left behind
+_NAMES_LISTED = 20  # names that an error lists
 
 _slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
-"""By the id of the loop, as long as copies use it."""
+"""The semaphores of the loops by the id of the loop, as long as copies use them."""
 
 
 async def stage(
@@ -46,36 +46,36 @@ async def stage(
 ) -> dict[int, str]:
     """Copy the inputs into *folder*, and make room for the outputs.
 
-    A copy appears under its name when it is whole.  What an earlier attempt left there
-    is replaced, its outputs are removed.  Cancelling stops the copying and leaves no
-    part of a file.
+    A copy appears under its name only when it is whole.  Inputs that an earlier attempt left
+    in the folder are replaced, and its outputs are removed.  A cancellation stops the copying
+    and leaves no part of a file.
 
     Args:
-        resolve: gives the value of a future that is a source.
-        folder_of: gives the folder of the task behind such a future, or None if it is
-            not one of this engine's tasks.
+        resolve: returns the value of a future that is a source.
+        folder_of: returns the folder of the task behind such a future, or None if it is not a
+            task of this engine.
 
     Returns:
-        What the body gets: ``{id(InputFile or OutputFile): absolute path}``.
+        The paths that the body gets: ``{id(InputFile or OutputFile): absolute path}``.
 
     Raises:
         FileError: an input is missing, cannot be read or takes too long.
-        ConfigurationError: two inputs have one name.
+        ConfigurationError: two inputs have the same name.
     """
     return await Staging(folder).stage(files, resolve, folder_of)
 
 
 async def check_outputs(files: FileSet, folder: Path) -> None:
-    """See that all declared outputs are there.
+    """Check that all declared outputs exist.
 
     Raises:
-        FileError: some are not; it names them, and what *folder* holds instead.
+        FileError: some do not exist; it names them, and what *folder* holds instead.
     """
     await Staging(folder).check(files)
 
 
 class Staging:
-    """The files of one task, in its *folder*."""
+    """The staging of one task's files in its *folder*."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
@@ -86,7 +86,7 @@ class Staging:
         resolve: Callable[[asyncio.Future[Any]], Any],
         folder_of: Callable[[asyncio.Future[Any]], Path | None],
     ) -> dict[int, str]:
-        """See `stage`."""
+        """Copy the inputs and make room for the outputs, as the function `stage` says."""
         files.check()
         paths: dict[int, str] = {}
         inputs: dict[str, tuple[str, float | None, bool]] = {}
@@ -98,7 +98,7 @@ class Staging:
                 source = await _in_own_thread(result.locate)
             name = item.name or name_of(source)
             found.append((name, source))
-            # One that is also wanted as a copy is copied: that one may be changed.
+            # An input that is wanted as a link and as a copy is copied, so that it may be changed.
             link = item.link and inputs.get(name, ("", None, True))[2]
             inputs[name] = source, item.timeout, link
             paths[id(item)] = str(self._folder / name)
@@ -111,13 +111,13 @@ class Staging:
         except ExceptionGroup as several:
             failure = several.exceptions[0]
         if failure is not None:
-            raise failure  # out here, so that it keeps its own cause
+            raise failure  # outside of the except clause, so that it keeps its own cause
         await _in_own_thread(lambda _: self._make_room(files, list(inputs)))
         paths |= {id(item): str(self._folder / item.name) for item in files.outputs}
         return paths
 
     async def check(self, files: FileSet) -> None:
-        """See `check_outputs`."""
+        """Check the outputs, as the function `check_outputs` says."""
         await _in_own_thread(lambda _: self._check(files))
 
     def _check(self, files: FileSet) -> None:
@@ -131,7 +131,7 @@ class Staging:
             )
 
     def _make_room(self, files: FileSet, inputs: list[str]) -> None:
-        """Remove what an earlier attempt wrote, so that it cannot pass for this one's."""
+        """Remove what an earlier attempt wrote, so that it is not taken for this one's output."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for item in files.outputs:
@@ -144,14 +144,16 @@ class Staging:
 
     async def _copy(self, name: str, source: str, timeout: float | None, link: bool) -> None:
         if timeout is None and is_url(source):
-            timeout = URL_TIMEOUT
+            timeout = URL_TIMEOUT_S
         target = self._folder / name
         part = target.with_name(f".{secrets.token_hex(8)}.part")
 
         def work(check: Check) -> None:
             copy(check, name, source, part, target, link=link)
 
-        slots = _slots.setdefault(id(asyncio.get_running_loop()), asyncio.Semaphore(_AT_ONCE))
+        slots = _slots.setdefault(
+            id(asyncio.get_running_loop()), asyncio.Semaphore(_COPIES_AT_ONCE)
+        )
         async with slots:
             try:
                 await _in_own_thread(work, timeout, lambda: remove(part))
@@ -162,25 +164,25 @@ class Staging:
 
 
 class _Result:
-    """What a task, known by its future, left for another to read."""
+    """The file or URL that a task, given by its future, left for another task to read."""
 
     def __init__(
         self, future: asyncio.Future[Any], value: Any, folder: Path | None, name: str | None
     ) -> None:
-        self._who = f"task {getattr(future, 'name', future)!r}"
+        self._task = f"task {getattr(future, 'name', future)!r}"
         self._value = value
         self._folder = folder
         self._name = name
 
     def locate(self, _: Check) -> str:
-        """Path or URL of the file: the output *name*, or what the result says."""
+        """Return the path or URL: that of the output *name*, or the task's result."""
         if self._name is not None and self._folder is not None:
             output = self._folder / self._name
             if output.exists():
                 return str(output)
         value = self._value
         if isinstance(value, str):
-            value = value.rstrip("\r\n")  # a command that prints a path ends the line
+            value = value.rstrip("\r\n")  # a command that prints a path ends it with a newline
         try:
             if self._folder is not None and not is_url(os.fspath(value)):
                 inside = self._folder / value
@@ -191,9 +193,9 @@ class _Result:
         if source is None or (self._name is not None and not _reachable(source)):
             wrote = f"wrote no file {self._name!r}, and " if self._name is not None else ""
             raise FileError(
-                f"{self._who} {wrote}returned no path or URL of a file "
-                f"but {type(self._value).__name__}; return the path that its OutputFile "
-                "argument is, or name one of its outputs: InputFile(future, 'name')"
+                f"{self._task} {wrote}returned no path or URL of a file, but an object of type "
+                f"{type(self._value).__name__}; return the path that its OutputFile argument is, "
+                "or name one of its outputs: InputFile(future, 'name')"
             )
         return source
 
@@ -209,8 +211,8 @@ async def _in_own_thread(
 ) -> T:
     """Return the result of *work*, which runs in a daemon thread of its own.
 
-    On cancel, and after *timeout* seconds (then it raises `StoppedError`), the work is
-    stopped; if it does not even notice that, *left_behind* tidies up for it.
+    The work is stopped when the caller is cancelled, and after *timeout* seconds, when this
+    raises `StoppedError`.  If the work does not stop in time, *left_behind* cleans up for it.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
@@ -240,7 +242,7 @@ async def _in_own_thread(
     finally:
         if not outcome.done():
             stopped.set()
-            await asyncio.wait([outcome], timeout=_GRACE)
+            await asyncio.wait([outcome], timeout=_STOP_GRACE_S)
             if left_behind is not None and not outcome.done():
                 threading.Thread(target=left_behind, daemon=True).start()
     check()
@@ -248,15 +250,15 @@ async def _in_own_thread(
 
 
 def _listing(folder: Path) -> list[str]:
-    """Paths of the files below *folder*, one more than is shown at the most."""
+    """Return the paths of the files below *folder*, at most one more than an error lists."""
     files = (
         str(Path(top, name).relative_to(folder))
         for top, _, names in os.walk(folder)
         for name in names
     )
-    return sorted(itertools.islice(files, _LISTED + 1))
+    return sorted(itertools.islice(files, _NAMES_LISTED + 1))
 
 
 def _names(names: list[str]) -> str:
-    more = " and more" if len(names) > _LISTED else ""
-    return ", ".join(map(repr, names[:_LISTED])) + more
+    more = " and more" if len(names) > _NAMES_LISTED else ""
+    return ", ".join(map(repr, names[:_NAMES_LISTED])) + more

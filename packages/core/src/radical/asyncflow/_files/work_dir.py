@@ -12,13 +12,13 @@ __all__ = ["WorkDir"]
 
 
 class WorkDir:
-    """The folder of a run, made when somebody asks for it."""
+    """The folder of a run, created on first use."""
 
     def __init__(self, uid: str, given: str | os.PathLike[str] | None) -> None:
         self._uid = uid
         self._given = None if given is None else Path(given).absolute()
         if self._given is not None and self._given.exists() and not self._given.is_dir():
-            raise ConfigurationError(f"work_dir must be a folder, and {self._given} is none")
+            raise ConfigurationError(f"work_dir must be a folder, but {self._given} is not one")
         self._made: Path | None = None
 
     def __call__(self) -> Path:

@@ -1,8 +1,8 @@
-"""One walk through a call's arguments, used twice: to find futures and to replace them.
+"""Walk through a call's arguments, to find futures and to replace them.
 
-`rewrite` visits every leaf of nested lists, tuples, dicts and sets.  A visitor that
-returns each leaf unchanged only looks (nothing is copied then); one that returns
-something else replaces.  Containers are rebuilt only where a leaf was replaced, so
+`rewrite` visits every leaf of nested lists, tuples, dicts and sets.  A visitor that returns
+each leaf unchanged only looks at it, and nothing is copied; a visitor that returns another
+object replaces the leaf by it.  A container is rebuilt only if a leaf in it was replaced, so
 an argument without futures reaches the task as the very object that was passed.
 """
 
@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 __all__ = ["ATOMS", "FLAT", "NESTED", "PLAIN", "rewrite", "rewrite_call"]
 
 PLAIN, FLAT, NESTED = 0, 1, 2
-"""Where a call's futures stand: nowhere, as arguments themselves, inside of arguments."""
+"""Where the futures of a call are: nowhere; arguments themselves; inside of arguments."""
 
 ATOMS: frozenset[type] = frozenset(
     {
@@ -38,18 +38,18 @@ ATOMS: frozenset[type] = frozenset(
         BuiltinFunctionType,
     }
 )
-"""Types that cannot hold a future, told apart by identity: one set lookup an argument."""
+"""Types that cannot hold a future; exact types, so that one lookup an argument is enough."""
 
 Visitor = Callable[[Any], Any]
 
 
 def rewrite(value: Any, visit: Visitor) -> Any:
-    """*value* with every leaf replaced by ``visit(leaf)``; *value* itself if none changed.
+    """Replace every leaf of *value* by ``visit(leaf)``; return *value* itself if none changed.
 
-    Only the exact built-in containers are entered, and named tuples and those of
-    `collections`: another subclass may have invariants that a copy would break.  A
-    container inside itself is left alone; one that stands in several places is entered
-    once, and stays one.
+    The walk enters only the exact built-in containers, named tuples and the containers of
+    `collections`, because other subclasses may have invariants that a copy would break.  It
+    leaves a container inside itself alone.  A container that occurs in several places is
+    entered once and remains one object.
     """
     try:
         return _rewrite(value, visit, {})
@@ -63,7 +63,7 @@ def rewrite(value: Any, visit: Visitor) -> Any:
 def rewrite_call(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], visit: Visitor
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """`rewrite` for positional and keyword arguments."""
+    """Do the same as `rewrite` for positional and keyword arguments."""
     return rewrite(args, visit), rewrite(kwargs, visit) if kwargs else kwargs
 
 
@@ -88,7 +88,7 @@ def _rewrite(value: Any, visit: Visitor, seen: dict[int, Any]) -> Any:
         return value
     if kind in _MAPPINGS:
         half = len(new) // 2
-        copy = value.copy()  # which knows its default
+        copy = value.copy()  # keeps the default of a defaultdict
         copy.clear()
         copy.update(zip(new[:half], new[half:], strict=True))
     elif kind is deque:

@@ -1,7 +1,7 @@
 """Describe the DAG of a run and draw it.
 
-A task can only depend on tasks that were registered before it, so the numbers are a
-topological order and one pass over the edges finds the levels.
+A task can depend only on tasks that were registered before it.  So the numbers of the tasks
+are a topological order, and one pass over the edges finds the levels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .._public import public
 from .._text import count, shorten, task_id_text
 from ..model import Resources, TaskKind
 
-__all__ = ["Plan", "PlanTask", "flattened"]
+__all__ = ["Plan", "PlanTask", "flatten_settings"]
 
 
 @public("radical.asyncflow")
@@ -25,8 +25,8 @@ class PlanTask(NamedTuple):
     """One task of a plan.
 
     Attributes:
-        number: 1 for the first task of the engine.
-        backend: the backend that it asked for by name; None for the engine's first.
+        number: the number of the task in its engine; the first is 1.
+        backend: the name of the backend that the task asked for; None for the default one.
     """
 
     number: int
@@ -44,16 +44,16 @@ class PlanTask(NamedTuple):
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """A workflow's DAG as it was when `PlanRecorder.plan` was called.
+    """The DAG of a workflow at the moment when `WorkflowEngine.plan` was called.
 
     Attributes:
         edges: pairs of task numbers: the second depends on the first.
-        levels: the numbers of the tasks on each level.  A task's level is that of the
-            deepest of its dependencies, plus one.
-        critical_path: numbers of the tasks in a longest chain, in the order they run.
-        missing: how many later tasks were not recorded.
-        backends: what they ask for before any task runs, as a pilot:
-            ``{name: ExecutionBackend.plan()}``, of those that ask for something.
+        levels: the numbers of the tasks on each level.  A task is one level below the deepest
+            of its dependencies.
+        critical_path: the numbers of the tasks in a longest chain, in the order they run.
+        missing: the number of later tasks that were not recorded.
+        backends: ``{name: ExecutionBackend.plan()}``, what a backend asks for before any task
+            runs, such as a pilot; only the backends that ask for something.
     """
 
     tasks: tuple[PlanTask, ...]
@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def complete(self) -> bool:
-        """Whether every task of the engine was recorded."""
+        """True if every task of the engine was recorded."""
         return not self.missing
 
     def __len__(self) -> int:
@@ -91,33 +91,33 @@ class Plan:
         ]
         if self.tasks:
             names = Counter(task.name for task in self.tasks).most_common()
-            counts = [f"{_label(name)} ×{times:,}" for name, times in names[:_NAMES]]
-            if len(names) > _NAMES:
-                counts.append(count(len(names) - _NAMES, "more name"))
+            counts = [f"{_label(name)} ×{times:,}" for name, times in names[:_NAMES_LISTED]]
+            if len(names) > _NAMES_LISTED:
+                counts.append(count(len(names) - _NAMES_LISTED, "more name"))
             lines.append(f"tasks: {', '.join(counts)}")
-            path = [_label(self.tasks[number - 1].name) for number in self._ends()]
-            if self.depth > _NAMES:
-                path.insert(_NAMES // 2, f"({self.depth - _NAMES:,} more)")
+            path = [_label(self.tasks[number - 1].name) for number in self._shortened_path()]
+            if self.depth > _NAMES_LISTED:
+                path.insert(_NAMES_LISTED // 2, f"({self.depth - _NAMES_LISTED:,} more)")
             lines.append(f"critical path: {' → '.join(path)}")
         if self.missing:
             lines.append(f"{count(self.missing, 'later task')} not recorded")
         for name, asked in self.backends.items():
             lines.append(f"{_label(name)} asks for:")
-            lines += [f"    {key}: {_label(value)}" for key, value in flattened(asked)]
+            lines += [f"    {key}: {_label(value)}" for key, value in flatten_settings(asked)]
         return "\n".join(lines)
 
-    def _ends(self) -> tuple[int, ...]:
-        """The critical path, without its middle where it is long."""
+    def _shortened_path(self) -> tuple[int, ...]:
+        """Return the critical path, without its middle if it is long."""
         path = self.critical_path
-        half = _NAMES // 2
-        return path if len(path) <= _NAMES else path[:half] + path[-half:]
+        half = _NAMES_LISTED // 2
+        return path if len(path) <= _NAMES_LISTED else path[:half] + path[-half:]
 
     def to_mermaid(self, limit: int | None = 500) -> str:
-        """A Mermaid flowchart.
+        """Draw the graph as a Mermaid flowchart.
 
-        Beyond *limit* nodes or edges (Mermaid refuses more than 500 edges) tasks of the
-        same name and level are drawn as one node, "name ×N"; if that is still too much
-        whole levels are, and the last node stands for all levels that remain.
+        Beyond *limit* nodes or edges (Mermaid refuses more than 500 edges), tasks of the same
+        name and level are drawn as one node, "name ×N".  If that is still too much, each level
+        is one node, and the last node stands for all the levels that remain.
         """
         lines = ["flowchart TD"]
         nodes, edges = self._draw(limit)
@@ -128,7 +128,7 @@ class Plan:
         return "\n".join(lines) + "\n"
 
     def to_dot(self, limit: int | None = None) -> str:
-        """A graph in Graphviz's DOT language; *limit* as for `to_mermaid`."""
+        """Draw the graph in Graphviz's DOT language; *limit* is that of `to_mermaid`."""
         lines = ["digraph plan {", "    node [shape=box];"]
         nodes, edges = self._draw(limit)
         for number, node in enumerate(nodes):
@@ -138,7 +138,7 @@ class Plan:
         return "\n".join([*lines, "}"]) + "\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, in types that JSON knows."""
+        """Return all of the plan, in types that JSON knows."""
         resources = {item: asdict(item) for item in {task.resources for task in self.tasks}}
         return {
             "tasks": [
@@ -163,34 +163,34 @@ class Plan:
         }
 
     def _draw(self, limit: int | None) -> _Drawing:
-        """Nodes and edges of a picture: the finest of several that keeps to *limit*."""
+        """Return the nodes and edges of the finest picture that keeps to *limit*."""
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit}")
         if limit is None or (len(self.tasks) <= limit and len(self.edges) <= limit):
             return self._group(lambda task, _level: task.number)
-        for key in self._coarser(limit):
+        for key in self._grouping_keys(limit):
             nodes, edges = self._group(key)
             if len(nodes) <= limit and len(edges) <= limit:
                 break
         return nodes, edges
 
-    def _coarser(self, limit: int) -> Iterator[Callable[[PlanTask, int], Hashable]]:
-        """What tasks have in common that are drawn as one; the last draws a single node."""
+    def _grouping_keys(self, limit: int) -> Iterator[Callable[[PlanTask, int], Hashable]]:
+        """Yield the keys by which tasks are drawn as one node, ever coarser; the last gives one."""
         yield lambda task, level: (level, task.name, task.kind)
-        own = limit - 1  # levels with a node of their own; the deeper ones share one
+        own = limit - 1  # levels with a node of their own; all deeper levels share one
         while own:
-            yield partial(_capped, own)
+            yield partial(_shared_level, own)
             own //= 2
         yield lambda _task, _level: None
 
     def _group(self, key: Callable[[PlanTask, int], Hashable]) -> _Drawing:
-        where: dict[Hashable, int] = {}
+        indices: dict[Hashable, int] = {}
         node_of = [0] * (len(self.tasks) + 1)
         nodes: list[_Node] = []
         for depth, level in enumerate(self.levels):
             for number in level:
                 task = self.tasks[number - 1]
-                index = where.setdefault(key(task, depth), len(nodes))
+                index = indices.setdefault(key(task, depth), len(nodes))
                 if index == len(nodes):
                     nodes.append(_Node(task, depth))
                 nodes[index].add(task, depth)
@@ -200,7 +200,7 @@ class Plan:
 
 
 class _Node:
-    """Some tasks that are drawn as one."""
+    """One or more tasks that are drawn as one node."""
 
     __slots__ = ("count", "first", "kind", "last", "name")
 
@@ -232,12 +232,12 @@ class _Node:
 _Drawing = tuple[list[_Node], list[tuple[int, int]]]
 
 
-def _capped(most: int, _task: PlanTask, level: int) -> int:
+def _shared_level(most: int, _task: PlanTask, level: int) -> int:
     return min(most, level)
 
 
-_NAMES = 10  # how many names a summary lists
-_WIDTH = 60  # characters of a name in a picture
+_NAMES_LISTED = 10  # how many names a summary lists
+_LABEL_CHARS = 60  # characters of a name in a picture
 
 _MERMAID: dict[TaskKind | None, tuple[str, str]] = {
     TaskKind.FUNCTION: ("[", "]"),
@@ -253,21 +253,21 @@ _DOT: dict[TaskKind | None, str] = {
 }
 
 
-def flattened(asked: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """What a backend asks for, line by line; ``{"pilot": {"nodes": 2}}`` is ``pilot.nodes``."""
+def flatten_settings(asked: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the settings in *asked* as lines; ``{"pilot": {"nodes": 2}}`` is ``pilot.nodes``, 2."""
     for key, value in asked.items():
         if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{key}.")
+            yield from flatten_settings(value, f"{prefix}{key}.")
         else:
             words = value if isinstance(value, list | tuple) else [value]
             yield f"{prefix}{key}", ", ".join(map(str, words)) or "none"
 
 
 def _label(name: str) -> str:
-    """*name* on one line, of bounded length, in characters that can be shown and encoded."""
-    name = name[: 4 * _WIDTH]
+    """Return *name* on one line, shortened, in characters that can be shown and encoded."""
+    name = name[: 4 * _LABEL_CHARS]
     text = " ".join("".join(char if char.isprintable() else " " for char in name).split())
-    return shorten(text, _WIDTH) or "?"
+    return shorten(text, _LABEL_CHARS) or "?"
 
 
 def _mermaid(text: str) -> str:

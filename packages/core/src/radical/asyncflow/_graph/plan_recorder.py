@@ -1,7 +1,7 @@
 """Record the tasks of a run, and arrange them into a `Plan` when somebody asks.
 
-The engine calls `PlanRecorder.add` for every task as it registers it.  That is on the
-path of each task, so it only appends to compact arrays; what costs time (levels, names,
+The engine calls `PlanRecorder.add` for every task that it registers.  This is on the path of
+each task, so `add` only appends to compact arrays.  Whatever takes time (levels, names,
 drawings) is left to `PlanRecorder.plan` and to the `Plan` that it returns.
 """
 
@@ -29,12 +29,12 @@ class _Numbered(Protocol):
 
 
 class PlanRecorder:
-    """Takes down the tasks of an engine, each edge in 8 bytes, each row of equal tasks in 16.
+    """A record of the tasks of an engine: 8 bytes an edge, 16 for a row of equal tasks.
 
     Attributes:
-        limit: the last number that is taken down.
-        latest: what the last task shares with others; another call of the same, without
-            dependencies, need not be told.
+        limit: the last number that is recorded.
+        latest: the spec of the last task; further calls of the same task, without
+            dependencies, need not be added.
     """
 
     __slots__ = ("_backends", "_firsts", "_sources", "_specs", "_targets", "latest", "limit")
@@ -51,7 +51,7 @@ class PlanRecorder:
     def add(
         self, spec: TaskSpec, number: int, dependencies: Iterable[_Numbered] | None = None
     ) -> None:
-        """Take down task *number*: 1, 2, 3 and so on, each after all its dependencies."""
+        """Record task *number*: 1, 2, 3 and so on, each after all its dependencies."""
         if number > self.limit:
             return
         if spec is not self.latest:
@@ -64,7 +64,7 @@ class PlanRecorder:
                 self._targets.append(number)
 
     def plan(self, count: int) -> Plan:
-        """The DAG of the first *count* tasks, which is all; later ones do not change it."""
+        """Return the DAG of all *count* tasks so far; later ones do not change it."""
         recorded = min(count, self.limit)
         ends = [*self._firsts[1:], recorded + 1] if self._specs else []
         tasks = tuple(
@@ -87,7 +87,7 @@ _Levels = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
 
 
 def _arrange(count: int, edges: Sequence[tuple[int, int]]) -> _Levels:
-    """Levels and critical path of tasks 1 to *count*; edges come in order of their targets."""
+    """Return levels and critical path of tasks 1 to *count*; *edges* are in order of targets."""
     level = [0] * (count + 1)
     via = [0] * (count + 1)
     for source, target in edges:

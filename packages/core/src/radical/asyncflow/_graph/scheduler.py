@@ -1,12 +1,13 @@
-"""The scheduler: which task may run, and what the end of one means for the others.
+"""The scheduler: it decides which task may run, and what the end of one means for the others.
 
-It is pure and synchronous.  The engine tells it what happened; it answers with what
-to do: tasks that became ready gather in `Scheduler.ready`, and everything that ends
-comes back as `Resolution`s.  It holds unfinished tasks only, so memory follows the
-live graph and not the history.
+It is pure and synchronous.  The engine tells it what happened, and it answers with what to
+do: tasks that became ready are put into `Scheduler.ready`, and everything that ends is
+returned as `Resolution`s.  It holds unfinished tasks only, so its memory follows the live
+graph and not the history.
 
-A task is a `Node`.  The engine's nodes are its futures (one object for both: half
-the memory, and no cycle for the collector to break); the tests' are plain objects.
+A task is a `Node`.  The nodes of an engine are its futures: one object for both takes half
+the memory, and leaves no cycle for the garbage collector.  The nodes of tests are plain
+objects.
 """
 
 from __future__ import annotations
@@ -34,25 +35,25 @@ DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 class Node:
     """One task of the growing graph, as the scheduler sees it.
 
-    A subclass has ``Node._FIELDS`` as slots (this class has none, so that it can be
-    combined with a C type), and *_lane*, *_native*, *_origin* and *_spec* in a way of its own.
-    The underscores are for users, whose futures are nodes: the engine reads these names.
+    A subclass has ``Node._FIELDS`` as slots (this class has none, so that it can be combined
+    with a C type), and implements *_lane*, *_native*, *_origin* and *_spec* in its own way.
+    The names have underscores because users hold these objects; the engine reads them.
 
     Attributes:
         _number: the task's id in its engine, in the order of the calls from 1.
-        _lane: where it runs; the scheduler only compares it.
-        _native: its lane orders it by itself, among others that are native there: they
-            may be sent while what they depend on is unfinished.
-        _blockers: how many dependencies (and holds of the engine) are open.
-        _dependents: those waiting for it, once for each time that they name it: None, the
-            only one, or a list of several.
-        _followers: those on the same lane that were sent before it finished.
+        _lane: the backend it runs on; the scheduler only compares it.
+        _native: True if its lane orders it among the other native tasks there: they may be
+            sent while their dependencies are unfinished.
+        _blockers: the number of unfinished dependencies, and of holds of the engine.
+        _dependents: the tasks that wait for it, once for each time that they name it: None,
+            the only one, or a list of several.
+        _followers: the tasks on the same lane that were sent before it finished.
         _stage: its state; `check_transition` guards it.
-        _attempt: number of the current attempt; the first is 1.
-        _origin: after a failure: name of the task at its root, and that one's error.
+        _attempt: the number of the current attempt; the first is 1.
+        _origin: after a failure, the name of the task that failed first, and its error.
     """
 
-    if not TYPE_CHECKING:  # a checker would take the emptiness for the subclass's too
+    if not TYPE_CHECKING:  # a type checker would take these empty slots for the subclass's too
         __slots__ = ()
     _FIELDS: ClassVar[tuple[str, ...]] = (
         "_args",
@@ -93,8 +94,8 @@ class Resolution(NamedTuple):
 
     Attributes:
         state: FAILED, with *error*, or CANCELLED.
-        was: the state it left.
-        inherited: dependents ended with it, so its error does not go unseen.
+        was: the state that the task left.
+        inherited: True if dependents ended with it, so that somebody sees its error.
     """
 
     node: Node
@@ -108,10 +109,10 @@ class Scheduler:
     """The live graph.
 
     Attributes:
-        tasks: by number, those that wait for others or that were taken to be sent.
-        ready: those to be sent, in order; the engine takes them from the left, and puts
-            each into `tasks`.  One that never waited is only here before: of a million
-            such tasks at once `tasks` would be an eighth of all memory.
+        tasks: by number, the tasks that wait for others or were taken to be sent.
+        ready: the tasks to be sent, in order; the engine takes them from the left, and puts
+            each into `tasks`.  A task that never waited is in `tasks` only from then on: for a
+            million such tasks at once `tasks` would take an eighth of all memory.
     """
 
     __slots__ = ("ready", "tasks")
@@ -123,9 +124,9 @@ class Scheduler:
     def add(
         self, node: Node, dependencies: Sequence[Node] | None = None, holds: int = 0
     ) -> Sequence[Resolution]:
-        """Take in *node*, which waits for *dependencies* and for *holds* calls of `release`.
+        """Add *node*, which waits for *dependencies* and for *holds* calls of `release`.
 
-        A dependency that failed or was cancelled before ends the node at once.
+        A dependency that has failed or was cancelled ends the node at once.
         """
         if dependencies is None and not holds:
             node._blockers = 0
@@ -145,7 +146,7 @@ class Scheduler:
                 if stage is not SUBMITTED and stage is not RUNNING:
                     node._blockers = blockers
                     if stage is FAILED:
-                        return self.fail(node, self._blame(node))
+                        return self.fail(node, self._dependency_failure(node))
                     return self.cancel(node)
                 if other._native and node._native and other._lane is node._lane:
                     followers = other._followers
@@ -170,27 +171,27 @@ class Scheduler:
 
     @property
     def idle(self) -> bool:
-        """Whether no task is unfinished."""
+        """True if no task is unfinished."""
         return not self.tasks and not self.ready
 
     def unfinished(self) -> list[Node]:
-        """The unfinished tasks, in the order of their calls."""
+        """Return the unfinished tasks in the order of their calls."""
         tasks = self.tasks
         fresh = [node for node in self.ready if node._stage is READY and node._number not in tasks]
         return sorted((*tasks.values(), *fresh), key=lambda node: node._number)
 
     def has_room(self, limit: int) -> bool:
-        """Whether fewer than *limit* tasks are unfinished."""
-        # Some may stand in both; it is worth a closer look only where that could matter.
+        """Tell whether fewer than *limit* tasks are unfinished."""
+        # A task may be in both; they are counted exactly only where that could matter.
         return len(self.tasks) + len(self.ready) < limit or len(self.unfinished()) < limit
 
     def wait_more(
         self, node: Node, dependencies: Iterable[Node], holds: int = 0
     ) -> Sequence[Resolution]:
-        """A ready *node* was found to depend on more: it waits again.
+        """Let the ready *node* wait again, because it depends on more than was known.
 
         Raises:
-            CycleError: one of them waits for *node*; nothing was changed.
+            CycleError: one of *dependencies* waits for *node*; nothing was changed.
         """
         dependencies = list(dependencies)
         self._check_cycle(node, dependencies)
@@ -198,19 +199,19 @@ class Scheduler:
         return self.add(node, dependencies, holds)
 
     def release(self, node: Node) -> None:
-        """One of *node*'s holds is gone."""
+        """Remove one hold or dependency from *node*, which may make it ready."""
         node._blockers -= 1
         if not node._blockers and node._stage is PENDING:
             node._stage = READY
             self.ready.append(node)
 
     def submitted(self, node: Node) -> None:
-        """*node* was sent; dependents that its backend can order itself may follow at once."""
+        """Note that *node* was sent, and release the dependents that its backend orders itself."""
         node._stage = SUBMITTED
         if node._dependents is not None and node._native:
             followers: list[Node] = []
             others: list[Node] = []
-            for other in waiting_for(node):
+            for other in dependents_of(node):
                 native = other._native and other._lane is node._lane
                 (followers if native else others).append(other)
             if followers:
@@ -219,33 +220,33 @@ class Scheduler:
                 for other in followers:
                     self.release(other)
 
-    def followed(self, node: Node, dependent: Node) -> None:
-        """*dependent*, which waited for *node* alone, was sent right behind it."""
+    def submitted_behind(self, node: Node, dependent: Node) -> None:
+        """Note that *dependent*, which waited for *node* alone, was sent right behind it."""
         node._followers, node._dependents = [dependent], None
         dependent._blockers = 0
         dependent._stage = SUBMITTED
 
     def running(self, node: Node) -> bool:
-        """A worker began with *node*; False if that is no news."""
+        """Note that a worker began with *node*; return False if that was known."""
         if node._stage is not SUBMITTED:
             return False
         node._stage = RUNNING
         return True
 
     def retry(self, node: Node, *, now: bool) -> None:
-        """*node*'s attempt failed and it may have another: at once, or when `requeue` says."""
+        """Start another attempt of *node*: at once if *now*, else when `requeue` is called."""
         self._enter(node, READY)
         node._attempt += 1
         if now:
             self.ready.append(node)
 
     def requeue(self, node: Node) -> None:
-        """The wait before a retry of *node* is over."""
+        """Make *node* ready to be sent again, after a wait or a preparation."""
         if node._stage is READY:
             self.ready.append(node)
 
     def succeed(self, node: Node) -> None:
-        """*node* is done; dependents without another blocker become ready."""
+        """Note that *node* is done, and make dependents without another blocker ready."""
         if node._stage is not RUNNING and node._stage is not SUBMITTED:
             check_transition(node._stage, DONE)
         node._stage = DONE
@@ -264,14 +265,14 @@ class Scheduler:
                     ready.append(other)
 
     def fail(self, node: Node, error: BaseException) -> list[Resolution]:
-        """*node* failed for good; so does, without running, all that depends on it."""
+        """Fail *node* for good and, without running it, everything that depends on it."""
         origin = (node._spec.name, error)
         if isinstance(error, DependencyFailureError) and error.__cause__ is not None:
             origin = (error.root, error.__cause__)
         return self._end(node, FAILED, error, origin)
 
     def cancel(self, node: Node) -> list[Resolution]:
-        """*node* is cancelled, and with it all that depends on it."""
+        """Cancel *node* and everything that depends on it."""
         return self._end(node, CANCELLED, None, None)
 
     def _end(
@@ -284,22 +285,23 @@ class Scheduler:
         check_transition(node._stage, state)
         queue: list[tuple[Node, BaseException | None]] = [(node, error)]
         ended = []
-        # The queue grows while it is walked: breadth first, and no recursion however
+        # The queue grows while it is walked: breadth first, and without recursion, however
         # long the chain of dependents is.
         for current, reason in queue:
             orphans = self._orphans(current)
             ended.append(Resolution(current, state, reason, current._stage, bool(orphans)))
             current._stage = state
             current._origin = origin
-            self._forget(current)
+            self._remove(current)
             queue.extend(
-                (other, self._blame(other, current) if origin else None) for other in orphans
+                (other, self._dependency_failure(other, current) if origin else None)
+                for other in orphans
             )
         return ended
 
     def _orphans(self, node: Node) -> list[Node]:
-        """Unfinished tasks that wait for *node*, each once, and claimed by this call."""
-        waiting = (*waiting_for(node), *(node._followers or ()))
+        """Take the unfinished tasks that wait for *node*, each once; no later call returns them."""
+        waiting = (*dependents_of(node), *(node._followers or ()))
         node._dependents = node._followers = None
         orphans = []
         for other in waiting:
@@ -319,21 +321,21 @@ class Scheduler:
                 if current is not node:
                     names += f", which {current._spec.name!r} waits for,"
                 raise CycleError(f"task {names} would wait for {current._spec.name!r}")
-            for other in (*waiting_for(current), *(current._followers or ())):
+            for other in (*dependents_of(current), *(current._followers or ())):
                 if other._number not in seen and other._stage < DONE:
                     seen.add(other._number)
                     waiting.append(other)
 
-    def _blame(self, node: Node, failed: Node | None = None) -> DependencyFailureError:
-        """The error of *node*, whose dependency *failed* (or one among its arguments) failed."""
+    def _dependency_failure(self, node: Node, failed: Node | None = None) -> DependencyFailureError:
+        """Make the error of *node*, whose dependency *failed* (or one in its arguments) failed."""
         names: dict[int, Node] = {} if failed is None else {failed._number: failed}
 
-        def look(leaf: Any) -> Any:
+        def collect_failed(leaf: Any) -> Any:
             if isinstance(leaf, Node) and leaf._stage is FAILED:
                 names[leaf._number] = leaf
             return leaf
 
-        rewrite_call(node._args, node._kwargs, look)
+        rewrite_call(node._args, node._kwargs, collect_failed)
         first = failed or next(iter(names.values()))
         root, cause = first._origin or ("", RuntimeError("unknown"))
         error = DependencyFailureError(
@@ -346,16 +348,16 @@ class Scheduler:
         check_transition(node._stage, state)
         node._stage = state
 
-    def _forget(self, node: Node) -> None:
-        # It is not there if a KeyboardInterrupt came between a call and its place in the graph.
-        # An empty dict keeps the table of its largest day; clear() gives it back.
+    def _remove(self, node: Node) -> None:
+        # The task is missing if a KeyboardInterrupt came before it was added to the graph.
+        # An empty dict keeps the memory of its largest size; clear() frees it.
         tasks = self.tasks
         if tasks.pop(node._number, None) is not None and not tasks:
             tasks.clear()
 
 
-def waiting_for(node: Node) -> Sequence[Node]:
-    """The dependents of *node*."""
+def dependents_of(node: Node) -> Sequence[Node]:
+    """Return the dependents of *node*."""
     dependents = node._dependents
     if dependents is None:
         return ()

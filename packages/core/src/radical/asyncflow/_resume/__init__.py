@@ -1,12 +1,13 @@
-"""Results of earlier runs: what is recorded of a task, and whether it has to run at all.
+"""Results of earlier runs: the records of tasks, and the decision whether a task has to run.
 
-The machinery knows this room only as the `Journaling` and the two gates of its `Run`;
-`engine` alone puts it there.  It may import the journal's file format, the task handles,
-the machinery below it (`_dispatch`) and nothing that stands above.
+The machinery knows this room only as the `Journaling` and the gate `recall` of its `Run`;
+`engine` alone puts it there.  It may import the journal's file format, the task handles and
+the machinery below it (`_dispatch`), and nothing above it.
 
 - `entry`: what the journal knows of one task while its future lives.
-- `source`, `identity`, `bodies`, `occurrences`, `files`: what a call is known by.
-- `lines`: the records of tasks.
-- `recall`: looks a call up.  `recorder`: writes, and decides when a result counts.
-- `opening`: how an engine comes by its journal.
+- `source`, `identity`, `bodies`, `occurrences`, `files`: make the identity of a call.
+- `lines`: makes the lines that the journal gets about tasks.
+- `recall`: looks up the result of a call.
+- `recorder`: writes the journal, and decides when a result counts.
+- `opening`: opens the journal of an engine.
 """

@@ -20,9 +20,9 @@ class Body(NamedTuple):
     """A function of this run, as the journal knows it.
 
     Attributes:
-        number: what the journal's tasks name it by.
-        prefix: begins the identity of each of its calls.
-        why: why its calls have no identity; None if they do.
+        number: the number by which the tasks in the journal refer to it.
+        prefix: the bytes with which the identity of each of its calls begins.
+        why: the reason why its calls have no identity; None if they have one.
     """
 
     number: int
@@ -31,14 +31,14 @@ class Body(NamedTuple):
 
 
 class Bodies:
-    """The bodies of one run, each with a number and what the identities of its calls share."""
+    """The bodies of one run, each with its number and the common part of its calls' identities."""
 
     def __init__(self, append: Callable[[bytes], object]) -> None:
         self._append = append
         self._known: dict[TaskSpec, Body] = {}
 
     def register_body(self, spec: TaskSpec) -> Body:
-        """Return the body of *spec*; the first time, write of it to the journal."""
+        """Return the body of *spec*; the first time, also write its record to the journal."""
         body = self._known.get(spec)
         if body is None:
             body = self._known[spec] = self._new(spec)
@@ -48,7 +48,7 @@ class Bodies:
         source = ""
         why = None
         if spec.kind is TaskKind.BLOCK:
-            why = "a block runs again, its tasks are reused"
+            why = "a block runs again; the results of its tasks are reused"
         elif spec.cache is False:
             why = "cache=False"
         else:
@@ -58,7 +58,7 @@ class Bodies:
                 why = str(error)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # of a class among its defaults or constants
+            except BaseException as error:  # raised by a class among its defaults or constants
                 why = safe_str(error)
         number = len(self._known) + 1
         resources = {

@@ -15,16 +15,16 @@ class Entry:
 
     Attributes:
         body: its function.
-        scope: the block that called it, as `Occurrences` names it; "" for none.
-        inner_scope: of a block: the scope of those that it calls.
-        after: numbers of the tasks among its arguments.
-        arguments: as a text, where the journal is to have them.
-        key: its identity as it stands in the file; None if it has none.
-        known: it was looked up already.
-        stored: its result is in the file, so that its key may stand for the result.
-        reused: the task of an earlier run whose result it was given, ``"RUN/NUMBER"``.
-        why: why it was not given one, where that is known.
-        waiting: it is done, and its future waits for that to be in the file.
+        scope: the scope of the block that called it, as `Occurrences` makes it; "" for none.
+        inner_scope: for a block, the scope of the tasks that it calls.
+        after: the numbers of the tasks among its arguments.
+        arguments: its arguments as text, if the journal is to have them.
+        key: its identity as it is written in the file; None if it has none.
+        known: True once it was looked up.
+        stored: True once its result is in the file, so that its key may stand for the result.
+        reused: the task of an earlier run whose result it got, ``"RUN/NUMBER"``.
+        why: the reason why it got none, if that is known.
+        waiting: True while it is done and its future waits until that is in the file.
     """
 
     __slots__ = (

@@ -1,4 +1,4 @@
-"""Files as the journal knows them: inputs by what is in them, outputs to be had again."""
+"""Files as the journal knows them: the content of inputs, and outputs that can be restored."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .identity import Unidentified
 
 __all__ = ["describe", "digest", "restore"]
 
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 def digest(source: str) -> bytes:
-    """The hash of a file's or folder's content; of a URL, that of its text.  Blocks.
+    """Return the hash of the content of a file or folder, or of the text of a URL; this blocks.
 
     Raises:
-        Unidentified: it cannot be read.
+        Unidentified: the file or folder cannot be read.
     """
     total = blake2b(digest_size=16)
     if is_url(source):
@@ -46,13 +46,13 @@ def digest(source: str) -> bytes:
 def _read(path: Path) -> bytes:
     one = blake2b(digest_size=16)
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+        while block := file.read(_BLOCK_BYTES):
             one.update(block)
     return one.digest()
 
 
 def describe(names: Iterable[str], folder: Path) -> list[dict[str, Any]]:
-    """What the journal says of the outputs *names* in *folder*.  Blocks."""
+    """Return what the journal records of the outputs *names* in *folder*; this blocks."""
     return [
         {"name": name, "path": str(folder / name), "digest": digest(str(folder / name)).hex()}
         for name in names
@@ -60,17 +60,17 @@ def describe(names: Iterable[str], folder: Path) -> list[dict[str, Any]]:
 
 
 def restore(files: Iterable[Mapping[str, Any]], folder: Path) -> None:
-    """Have what `describe` described in *folder*, as its task left it.  Blocks.
+    """Copy the *files* that `describe` described into *folder*, unless they are there; blocks.
 
     Raises:
-        Unidentified: a file is gone, or is another now.
+        Unidentified: a file is gone, or its content has changed.
     """
     for file in files:
         path = Path(file["path"])
         if not path.exists():
             raise Unidentified(f"its output file {path} is gone")
         if digest(str(path)).hex() != file["digest"]:
-            raise Unidentified(f"its output file {path} was changed since")
+            raise Unidentified(f"its output file {path} has changed since")
         target = folder / file["name"]
         if target != path:
             part = target.with_name(target.name + ".part")

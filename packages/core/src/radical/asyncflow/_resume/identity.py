@@ -1,8 +1,8 @@
-"""What makes two calls the same task: the content of values, as hashes.
+"""Hash the content of values, which decides whether two calls are the same task.
 
-Content, not identity: an array counts by its numbers, a dict and a set whatever their
-order, a file by its bytes.  What cannot be compared this way makes a call that is never
-reused; it is never a wrong match.
+Only the content counts, not the object: the numbers of an array, the items of a dict or a set
+in any order, the bytes of a file.  A call with a value that cannot be compared this way is
+never reused; there is never a wrong match.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any
 from .._text import safe_str
 from .source import source_hash
 
-__all__ = ["Unidentified", "call_content", "content", "large", "plain_content"]
+__all__ = ["Unidentified", "call_content", "content", "is_large", "plain_content"]
 
-LARGE = 1 << 20
-"""Arguments of so many bytes are read in a thread."""
+LARGE_BYTES = 1 << 20
+"""The number of bytes beyond which an argument is read in a thread."""
 
 Leaf = Callable[[Any], bytes | None]
 
 _TEXTUAL = frozenset({type(None), bool, int, float, complex, str, bytes, range})
-"""Types whose `repr` says all there is to say, and differs where the values do."""
+"""Types whose `repr` has all of the content, and differs if the values differ."""
 
 _NUMBERS = frozenset({bool, int, float, type(None)})
 
@@ -43,18 +43,19 @@ _CODE = (
     functools.partial,
 )
 
-_NOWHERE = 1 << 30
+_NO_DEPTH = 1 << 30
 
 
 class Unidentified(Exception):  # noqa: N818 - an answer, not an error
-    """A value whose content cannot be compared; the text says why."""
+    """The answer for a value whose content cannot be compared; its text says why."""
 
 
 def call_content(args: tuple[Any, ...], kwargs: Mapping[str, Any], leaf: Leaf) -> bytes:
-    """The hash of a call's arguments.
+    """Return the hash of a call's arguments.
 
     Args:
-        leaf: is asked first for whatever is no plain value: its hash, or None.
+        leaf: a function that is asked first for every value that is not plain; it returns
+            the hash of the value, or None.
 
     Raises:
         Unidentified: some argument cannot be compared.
@@ -64,7 +65,7 @@ def call_content(args: tuple[Any, ...], kwargs: Mapping[str, Any], leaf: Leaf) -
 
 
 def plain_content(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
-    """As `call_content`, where all arguments are plain values; else None."""
+    """Return the same as `call_content` if all arguments are plain values, else None."""
     if not _TEXTUAL.issuperset(map(type, args)):
         return None
     if not kwargs:
@@ -75,10 +76,10 @@ def plain_content(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | N
 
 
 def content(value: Any, leaf: Leaf | None = None) -> bytes:
-    """The hash of *value*.
+    """Return the hash of *value*.
 
     Raises:
-        Unidentified: it cannot be compared.
+        Unidentified: *value* cannot be compared.
     """
     try:
         return _Walk(leaf).content(value)
@@ -86,57 +87,57 @@ def content(value: Any, leaf: Leaf | None = None) -> bytes:
         raise Unidentified("an argument is nested too deeply") from None
     except (Exception, KeyboardInterrupt):
         raise
-    except BaseException as error:  # SystemExit, say, of a class among the arguments
+    except BaseException as error:  # such as a SystemExit that a class of the arguments raised
         raise Unidentified(f"an argument cannot be read: {safe_str(error)}") from error
 
 
-def large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether some argument is so large that reading it would hold the loop."""
+def is_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether an argument is so large that reading it would hold the loop."""
     for value in (*args, *kwargs.values()) if kwargs else args:
         if type(value) in _NUMBERS:
             continue
         size = getattr(value, "nbytes", None)
         if size is None and isinstance(value, bytes | bytearray | str | list | tuple | dict | set):
             size = len(value) * (1 if isinstance(value, bytes | bytearray | str) else 8)
-        if isinstance(size, int) and size > LARGE:
+        if isinstance(size, int) and size > LARGE_BYTES:
             return True
     return False
 
 
 class _Walk:
-    """One look at a value, whatever it is made of.
+    """A walk through one value of any type.
 
-    An object that contains itself counts by where it stands above; one that stands in
-    several places is read once.
+    Inside of an object, a reference back to it is hashed as the distance to it.  An object
+    that occurs in several places is read once.
     """
 
     def __init__(self, leaf: Leaf | None) -> None:
         self._leaf = leaf
         self._open: dict[int, int] = {}
         self._known: dict[int, tuple[bytes, Any]] = {}
-        self._highest = _NOWHERE
+        self._highest = _NO_DEPTH
 
     def content(self, value: Any) -> bytes:
         kind = type(value)
         if kind in _TEXTUAL or (kind in _ORDERED and _TEXTUAL.issuperset(map(type, value))):
             return _hash(kind.__name__.encode(), repr(value).encode("utf-8", "surrogatepass"))
-        place = id(value)
-        if place in self._known:
-            return self._known[place][0]
+        object_id = id(value)
+        if object_id in self._known:
+            return self._known[object_id][0]
         depth = len(self._open)
-        if place in self._open:
-            self._highest = min(self._highest, self._open[place])
-            return _hash(b"above", str(depth - self._open[place]).encode())
-        outside, self._highest = self._highest, _NOWHERE
-        self._open[place] = depth
-        found = self._inside(value, kind)
-        del self._open[place]
-        if self._highest >= depth:  # it would be the same anywhere else
-            self._known[place] = found, value
+        if object_id in self._open:
+            self._highest = min(self._highest, self._open[object_id])
+            return _hash(b"above", str(depth - self._open[object_id]).encode())
+        outside, self._highest = self._highest, _NO_DEPTH
+        self._open[object_id] = depth
+        digest = self._inside(value, kind)
+        del self._open[object_id]
+        if self._highest >= depth:  # its hash does not depend on what is around it
+            self._known[object_id] = digest, value
             self._highest = outside
         else:
             self._highest = min(self._highest, outside)
-        return found
+        return digest
 
     def _inside(self, value: Any, kind: type) -> bytes:
         if kind in _ORDERED:
@@ -175,7 +176,10 @@ class _Walk:
         return self._reduced(value, kind)
 
     def _reduced(self, value: Any, kind: type) -> Iterable[bytes]:
-        """As `pickle` would take *value* apart; but its bytes depend on more than the content."""
+        """Yield hashes of the parts into which `pickle` would take *value* apart.
+
+        A pickle itself will not do, because its bytes depend on more than the content.
+        """
         make: Any
         args: Any
         state: Any
@@ -194,7 +198,7 @@ class _Walk:
             raise
         except Exception as error:
             raise Unidentified(f"a {kind.__name__} cannot be pickled: {error}") from error
-        # By name: what puts the parts together belongs to the class.
+        # By name, because the code that puts the parts together belongs to the class.
         yield _name(make).encode() if hasattr(make, "__qualname__") else self.content(make)
         yield self.content(args)
         yield self.content(state)

@@ -1,4 +1,4 @@
-"""The lines that the journal gets about tasks: what of a task is kept, and how much of it."""
+"""Make the lines that the journal gets about tasks, with as much of each as is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 TAIL_CHARS = 4000
-"""Characters that are kept of an executable's output, and of a traceback."""
+"""Characters that are kept of an executable's output and of a traceback."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
@@ -47,7 +47,7 @@ def started_line(node: TaskFuture[Any]) -> bytes:
 
 
 def done_line(node: TaskFuture[Any], entry: Entry, ended: float, result: str) -> bytes:
-    """As `ended_line` for DONE, quickly where there is no more to it, as with most tasks."""
+    """Return `ended_line` for DONE, on a quicker way for a plain task, as most tasks are."""
     ready, started, worker = entry.ready, entry.started, entry.worker
     if (
         node._extras is not None
@@ -74,7 +74,7 @@ def done_line(node: TaskFuture[Any], entry: Entry, ended: float, result: str) ->
 
 
 def reused_line(node: TaskFuture[Any], entry: Entry, ended: float) -> bytes:
-    """As `ended_line` for a result of an earlier run, quickly where there is no more to it."""
+    """Return `ended_line` for a result of an earlier run, on a quicker way for a plain task."""
     plain = node._extras is None and not entry.after and entry.arguments is None
     if not plain or entry.key is None or entry.reused is None:
         return ended_line(node, TaskState.DONE, ended)
@@ -99,7 +99,10 @@ def ended_line(
     error: ErrorRecord | None = None,
     files: Sequence[Any] = (),
 ) -> bytes:
-    """Return the line of a task that ended *time* seconds after the run began; in any thread."""
+    """Return the line of a task that ended *time* seconds after the run began.
+
+    Any thread may call this.
+    """
     entry: Entry = node._entry
     executed = None if node._extras is None else node._extras.result
     printed = executed is not None and not node._spec.capture_stdio
@@ -135,7 +138,7 @@ def arguments_text(node: TaskFuture[Any]) -> str:
 
 
 def error_record(error: BaseException, *, arguments: bool) -> ErrorRecord:
-    """Return what the journal keeps of *error*; without *arguments*, no command line."""
+    """Return what the journal keeps of *error*; without *arguments* it has no command line."""
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ != "builtins":
@@ -153,6 +156,6 @@ def error_record(error: BaseException, *, arguments: bool) -> ErrorRecord:
 
 
 def _without_command(error: ExecutableError, text: str) -> str:
-    """Take the command of *error*, or the beginning of it, out of *text*, which tells of it."""
+    """Remove the command of *error*, or the beginning of it, from *text*."""
     text = text.replace(f"{error.summary}: {error.command}", error.summary)
     return re.sub(f"({re.escape(error.summary)}): .*", r"\1", text)

@@ -1,8 +1,9 @@
 """Tell equal calls of one run apart, so that each finds its own earlier result.
 
-They are numbered in the order of the calls.  Where blocks run at the same time, that order
-differs from run to run; so a call prefers what was recorded in its own scope, the block that
-makes it, and leaves alone what belongs to another block of this run.
+Equal calls are numbered in their order.  Where blocks run at the same time, this order
+differs from run to run.  So a call prefers a result that was recorded in its own scope, that
+of the block that makes the call, and does not take one that belongs to another block of this
+run.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Occurrences"]
 
-GAP = 2
-"""Numbers without a result, as those of failed calls, after which there are no more."""
+MISSES_BEFORE_END = 2
+"""Numbers in a row without a result (as failed calls have none) after which the search ends."""
 
 
 class Occurrences:
-    """Counts the calls of one run.
+    """The count of equal calls in one run.
 
     Args:
-        recall: looks up what earlier runs left under a key.
+        recall: a function that returns what earlier runs recorded under a key.
     """
 
     def __init__(self, recall: Callable[[str], Recalled | None]) -> None:
@@ -32,10 +33,10 @@ class Occurrences:
         self._calls: dict[bytes, int] = {}
         self._blocks: dict[bytes, int] = {}
         self._scopes: set[str] = set()
-        self._left: dict[bytes, dict[int, str]] = {}
+        self._unclaimed: dict[bytes, dict[int, str]] = {}
 
     def open_scope(self, scope: str, name: str, arguments: bytes) -> str:
-        """Return the scope of the calls that a block makes, which is itself called in *scope*."""
+        """Return the scope of the calls that a block makes; the block was called in *scope*."""
         call = blake2b(repr((scope, name, arguments)).encode(), digest_size=8).digest()
         number = self._blocks.get(call, 0)
         self._blocks[call] = number + 1
@@ -47,21 +48,21 @@ class Occurrences:
         """Return the key of the next call with the identity *digest*, made in *scope*."""
         number = self._calls.get(digest, 0)
         if self._scopes:
-            left = self._left.get(digest)
-            if left is None:
-                left = self._recorded(digest, number)
-            # Where no equal call was ever made, the result is whoever's makes this one.
-            mine = self._choose(left, scope, alone=not number and left.keys() == {0})
-            if mine is not None:
-                del left[mine]
-            if left:
-                self._left[digest] = left
+            unclaimed = self._unclaimed.get(digest)
+            if unclaimed is None:
+                unclaimed = self._recorded(digest, number)
+            # If there was only ever one such call, its result is for whoever makes it now.
+            chosen = self._choose(unclaimed, scope, alone=not number and unclaimed.keys() == {0})
+            if chosen is not None:
+                del unclaimed[chosen]
+            if unclaimed:
+                self._unclaimed[digest] = unclaimed
             else:
-                self._left.pop(digest, None)
-            if mine is not None:
-                self._calls[digest] = max(number, mine + 1)
-                return _key(digest, mine)
-            while number in left:
+                self._unclaimed.pop(digest, None)
+            if chosen is not None:
+                self._calls[digest] = max(number, chosen + 1)
+                return _key(digest, chosen)
+            while number in unclaimed:
                 number += 1
         self._calls[digest] = number + 1
         return _key(digest, number)
@@ -70,7 +71,7 @@ class Occurrences:
         """Return the scopes of the recorded calls from *number* on, by number."""
         found: dict[int, str] = {}
         missing = 0
-        while missing < GAP:
+        while missing < MISSES_BEFORE_END:
             recalled = self._recall(_key(digest, number))
             if recalled is None:
                 missing += 1
@@ -80,12 +81,12 @@ class Occurrences:
             number += 1
         return found
 
-    def _choose(self, left: dict[int, str], scope: str, *, alone: bool) -> int | None:
-        for number, other in left.items():
+    def _choose(self, unclaimed: dict[int, str], scope: str, *, alone: bool) -> int | None:
+        for number, other in unclaimed.items():
             if other == scope:
                 return number
-        for number, other in left.items():
-            if alone or other not in self._scopes:  # of a block that is no more, or of none
+        for number, other in unclaimed.items():
+            if alone or other not in self._scopes:  # of no block, or of none that this run has
                 return number
         return None
 

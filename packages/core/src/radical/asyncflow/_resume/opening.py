@@ -1,4 +1,4 @@
-"""How an engine comes by its journal."""
+"""Open the journal of an engine."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["journal_of", "open_journal"]
 
 
 def journal_of(given: object) -> Journal | None:
-    """What was given as a journal, or what the environment says.
+    """Return the journal that was given, or else the one that the environment names.
 
     Raises:
-        ConfigurationError: it is neither a path nor a `Journal`.
+        ConfigurationError: *given* is neither a path nor a `Journal`.
     """
     given = given if given is not None else os.environ.get(JOURNAL) or None
     if given is None:
         return None
-    from ..journal import Journal  # here: most programs have none
+    from ..journal import Journal  # here, because most programs have none
 
     if isinstance(given, Journal):
         return given
@@ -40,10 +40,10 @@ def journal_of(given: object) -> Journal | None:
 async def open_journal(
     run: Run, background: Background, outcomes: Outcomes, outbox: Outbox, journal: Journal
 ) -> Recorder:
-    """Have *run* write *journal*, and look its tasks up in it.
+    """Open *journal*, and let *run* write to it and look up its tasks in it.
 
     Raises:
-        JournalError: it cannot be used.
+        JournalError: the journal cannot be used.
     """
     from .recorder import Recorder
 

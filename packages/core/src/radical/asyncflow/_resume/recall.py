@@ -1,4 +1,4 @@
-"""Looking up whether a task that is about to be sent was done in an earlier run."""
+"""Look up whether a task that is about to be sent was done in an earlier run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._dispatch.background import Background
 from .._dispatch.outbox import Outbox
 from .._dispatch.run import Run
-from .._dispatch.values import StillOpen, substitute
+from .._dispatch.values import UnfinishedArguments, substitute
 from .._files.declared import InputFile, OutputFile
 from .._graph.arguments import rewrite_call
 from .._task.function import TaskFunction
@@ -24,7 +24,7 @@ from ..errors import JournalError
 from ..model import TaskState
 from .bodies import Bodies, Body
 from .files import digest, restore
-from .identity import LARGE, Unidentified, call_content, content, large, plain_content
+from .identity import LARGE_BYTES, Unidentified, call_content, content, is_large, plain_content
 from .occurrences import Occurrences
 
 if TYPE_CHECKING:
@@ -37,16 +37,16 @@ log = logging.getLogger("radical.asyncflow")
 
 Reuse = Callable[[TaskFuture[Any], str, Any, str], None]
 
-ASIDE = 4
-"""Threads that read arguments and results at a time."""
+THREADS_AT_ONCE = 4
+"""The number of threads that read arguments and results at the same time."""
 
 
 class Recall:
-    """Finds tasks' identities, and their results in the journal, for one engine.
+    """The search for the identities of one engine's tasks, and for their results in the journal.
 
     Args:
-        reuse: is called, in the loop, with a task, what it is given the result of
-            (``"RUN/NUMBER"``), that value and, of an executable, its error output.
+        reuse: called in the loop with a task, the task whose result it gets (``"RUN/NUMBER"``),
+            the value, and the error output if it is an executable.
     """
 
     def __init__(
@@ -65,118 +65,123 @@ class Recall:
         self._bodies = bodies
         self._reuse = reuse
         self._occurrences = Occurrences(writer.recall)
-        self._same: dict[str, TaskFuture[Any]] = {}
-        self._turn: asyncio.Future[None] | None = None
-        self._room = asyncio.Semaphore(ASIDE)
+        self._first_calls: dict[str, TaskFuture[Any]] = {}
+        self._last_look: asyncio.Future[None] | None = None
+        self._thread_slots = asyncio.Semaphore(THREADS_AT_ONCE)
 
     def look_up(self, node: TaskFuture[Any], entry: Entry) -> bool:
         """Look up *node*, which is ready.
 
         Returns:
-            Whether it is not to be sent, or not now: its result is there already, or it takes
-            a thread to find out.
+            True if *node* is not to be sent, or not yet: its result was found, or a thread has
+            to look for it.
         """
         spec, lane = node._call.spec, node._call.lane
         body = entry.body
         if body.why is not None or lane is None or not lane.executes:
             entry.known = True
             if lane is None:
-                self._enter(node, entry)
+                self._open_scope(node, entry)
             entry.why = body.why
             return False
         extras = node._extras
-        if (extras is not None and extras.files is not None) or large(node._args, node._kwargs):
+        if (extras is not None and extras.files is not None) or is_large(node._args, node._kwargs):
             try:
                 substitute(node)
-            except StillOpen:
-                return False  # it comes again when they are done
-            self._look_aside(node, entry, body)
+            except UnfinishedArguments:
+                return False  # `sending` lets it wait, and then it is looked up again
+            self._look_up_in_thread(node, entry, body)
             return True
         try:
             digest = self._identity(node, body, {})
-        except StillOpen:
+        except UnfinishedArguments:
             return False
         except Unidentified as reason:
             entry.known = True
             entry.why = str(reason)
             return False
         entry.known = True
-        entry.key = self._numbered(node, digest)
-        if spec.cache == "always" and (first := self._first(node, entry.key)) is not None:
+        entry.key = self._next_key(node, digest)
+        if (
+            spec.cache == "always"
+            and (first := self._first_equal_call(node, entry.key)) is not None
+        ):
             if first._stage < TaskState.DONE:
                 entry.known = False
                 self._run.scheduler.wait_more(node, (), holds=1)
                 first.add_done_callback(lambda _: self._outbox.release(node))
             else:
-                self._share(node, first)
+                self._reuse_from_this_run(node, first)
             return True
         found = self._writer.recall(entry.key)
         if found is None:
             return False
-        if found.size > LARGE or found.files or spec.capture_stdio:
-            self._look_aside(node, entry, body)
+        if found.size > LARGE_BYTES or found.files or spec.capture_stdio:
+            self._look_up_in_thread(node, entry, body)
             return True
         try:
             value = found.load()
         except JournalError as error:
-            self._unreadable(node, entry, error)
+            self._note_unreadable(node, entry, error)
             return False
         entry.stored = True
         self._reuse(node, found.task, value, found.stderr)
         return True
 
-    def _first(self, node: TaskFuture[Any], key: str) -> TaskFuture[Any] | None:
-        """The equal call of this run whose result *node* is to be given; None if it is itself."""
-        first = self._same.get(key)
+    def _first_equal_call(self, node: TaskFuture[Any], key: str) -> TaskFuture[Any] | None:
+        """Return the equal call of this run whose result *node* gets; None if there is none."""
+        first = self._first_calls.get(key)
         if first is None or first is node or first._stage > TaskState.DONE:
-            self._same[key] = node
+            self._first_calls[key] = node
             return None
         return first
 
-    def _share(self, node: TaskFuture[Any], first: TaskFuture[Any]) -> None:
+    def _reuse_from_this_run(self, node: TaskFuture[Any], first: TaskFuture[Any]) -> None:
         node._entry.stored = first._entry.stored
         task = f"{self._run.uid}/{first._number}"
         self._reuse(node, task, first.result(), first.stderr or "")
 
     # ------------------------------------------------------- beside the loop
 
-    def _look_aside(self, node: TaskFuture[Any], entry: Entry, body: Body) -> None:
-        """As `look_up`, for what would hold the loop too long."""
+    def _look_up_in_thread(self, node: TaskFuture[Any], entry: Entry, body: Body) -> None:
+        """Look up *node* as `look_up` does, but in a thread, where it does not hold the loop."""
         run = self._run
         entry.known = True
-        before, mine = self._turn, run.loop.create_future()
-        self._turn = mine
+        previous_look, this_look = self._last_look, run.loop.create_future()
+        self._last_look = this_look
 
         async def look() -> None:
             reuse: Callable[[], None] | None = None
             try:
-                async with self._room:
+                async with self._thread_slots:
                     if entry.key is None:
                         digest = await self._digest(node, body)
-                        if before is not None:
-                            await asyncio.shield(before)  # equal calls are counted in their order
-                        entry.key = self._numbered(node, digest)
-                    _set(mine)
-                    reuse = await self._find(node, entry.key)
+                        if previous_look is not None:
+                            await asyncio.shield(
+                                previous_look
+                            )  # so that equal calls are numbered in order
+                        entry.key = self._next_key(node, digest)
+                    _resolve(this_look)
+                    reuse = await self._find_result(node, entry.key)
             except Unidentified as reason:
                 entry.why = str(reason)
             except JournalError as error:
-                self._unreadable(node, entry, error)
+                self._note_unreadable(node, entry, error)
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # of a class among the arguments
+            except BaseException as error:  # raised by a class among the arguments
                 entry.why = safe_str(error)
                 log.warning(
-                    "task %s %r could not be looked up in the journal, and runs",
+                    "task %s %r could not be looked up in the journal, so it runs",
                     node.id,
                     node.name,
                     exc_info=True,
                 )
             finally:
-                if before is None:
-                    _set(mine)
+                if previous_look is None:
+                    _resolve(this_look)
                 else:
-                    before.add_done_callback(lambda _: _set(mine))
+                    previous_look.add_done_callback(lambda _: _resolve(this_look))
             extras_of(node).work = None
             if reuse is None:
                 run.scheduler.requeue(node)
@@ -194,16 +199,16 @@ class Recall:
                 digests[id(item)] = await in_thread(digest, item.source)
         return await in_thread(self._identity, node, body, digests)
 
-    async def _find(self, node: TaskFuture[Any], key: str) -> Callable[[], None] | None:
+    async def _find_result(self, node: TaskFuture[Any], key: str) -> Callable[[], None] | None:
         outputs = (
             node._extras is not None
             and node._extras.files is not None
             and node._extras.files.outputs
         )
         if node._spec.cache == "always" and not outputs:
-            while (first := self._first(node, key)) is not None:
+            while (first := self._first_equal_call(node, key)) is not None:
                 if first._stage is TaskState.DONE and first.done():
-                    return partial(self._share, node, first)
+                    return partial(self._reuse_from_this_run, node, first)
                 await asyncio.wait([first])
         found = self._writer.recall(key)
         if found is None:
@@ -217,28 +222,28 @@ class Recall:
         node._entry.stored = True
         return partial(self._reuse, node, found.task, value, found.stderr)
 
-    def _unreadable(self, node: TaskFuture[Any], entry: Entry, error: JournalError) -> None:
+    def _note_unreadable(self, node: TaskFuture[Any], entry: Entry, error: JournalError) -> None:
         entry.why = f"its earlier result cannot be read: {error}"
         log.warning("task %s %r runs again: %s", node.id, node.name, entry.why)
 
     # ---------------------------------------------------------------- identity
 
-    def _numbered(self, node: TaskFuture[Any], digest: bytes) -> str:
-        """The key of a call: equal calls of one run are told apart by their order."""
+    def _next_key(self, node: TaskFuture[Any], digest: bytes) -> str:
+        """Return the key of *node*, which differs from those of equal calls in this run."""
         if node._spec.cache == "always":
             return digest.hex()
         return self._occurrences.key_of(digest, node._entry.scope)
 
-    def _enter(self, node: TaskFuture[Any], entry: Entry) -> None:
-        """*node* is a block: its calls are told from equal ones of other blocks."""
+    def _open_scope(self, node: TaskFuture[Any], entry: Entry) -> None:
+        """Open the scope of the block *node*, which tells its calls from those of other blocks."""
         try:
-            arguments = b"" if large(node._args, node._kwargs) else self._arguments(node, {})
-        except (StillOpen, Unidentified):
+            arguments = b"" if is_large(node._args, node._kwargs) else self._arguments(node, {})
+        except (UnfinishedArguments, Unidentified):
             arguments = b""
         entry.inner_scope = self._occurrences.open_scope(entry.scope, node._spec.name, arguments)
 
     def _identity(self, node: TaskFuture[Any], body: Body, files: dict[int, bytes]) -> bytes:
-        """The hash of what makes *node* the call that it is; as `_arguments`."""
+        """Return the hash that is the identity of *node*; see `_arguments` for the rest."""
         arguments = None
         if node._spec.cache_key is None:
             arguments = plain_content(node._args, node._kwargs)
@@ -247,34 +252,34 @@ class Recall:
         return blake2b(body.prefix + arguments, digest_size=16).digest()
 
     def _arguments(self, node: TaskFuture[Any], files: dict[int, bytes]) -> bytes:
-        """What stands for the arguments of *node*; in any thread.
+        """Return the bytes that stand for the arguments of *node*; any thread may call this.
 
         Args:
-            files: hashes of the local files among the arguments, by the id of the InputFile.
+            files: the hashes of the local files among the arguments, by the id of the InputFile.
 
         Raises:
             Unidentified: something among the arguments cannot be compared.
-            StillOpen: a future that was put into them after the call is unfinished.
+            UnfinishedArguments: a future that was added after the call is unfinished.
         """
 
         def leaf(value: Any) -> bytes | None:
             if isinstance(value, TaskFuture) and value._owner is node._owner:
-                return self._of_future(value)
+                return self._future_content(value)
             if isinstance(value, InputFile):
                 if isinstance(value.source, TaskFuture):
-                    return b"from" + self._of_future(value.source) + str(value.name).encode()
+                    return b"from" + self._future_content(value.source) + str(value.name).encode()
                 return b"file" + files.get(id(value), b"") + str(value.name).encode()
             if isinstance(value, OutputFile):
                 return b"output" + value.name.encode()
             if isinstance(value, TaskFunction):
                 return b"task" + self._bodies.register_body(value.spec).prefix
-            return self._of_outside(node, value)
+            return self._outside_content(node, value)
 
         chosen = node._spec.cache_key
         if chosen is None:
             return call_content(node._args, node._kwargs, leaf)
         if callable(chosen):
-            args, kwargs = rewrite_call(node._args, node._kwargs, self._plain(node))
+            args, kwargs = rewrite_call(node._args, node._kwargs, self._future_values(node))
             try:
                 chosen = chosen(*args, **kwargs)
             except KeyboardInterrupt:
@@ -283,29 +288,29 @@ class Recall:
                 raise Unidentified(f"its cache_key raised {safe_str(error)}") from error
         return b"key" + content(chosen, leaf)
 
-    def _of_future(self, future: TaskFuture[Any]) -> bytes:
-        """What stands for *future*: its identity, or the content of a result without one."""
+    def _future_content(self, future: TaskFuture[Any]) -> bytes:
+        """Return the bytes that stand for *future*: its key, or the content of its result."""
         if future._stage is not TaskState.DONE or not future.done():
-            raise StillOpen([future])
+            raise UnfinishedArguments([future])
         entry: Entry = future._entry
         if entry.key is not None and entry.stored:
             return b"key" + entry.key.encode()
         return b"value" + content(future.result())
 
-    def _of_outside(self, node: TaskFuture[Any], value: Any) -> bytes | None:
+    def _outside_content(self, node: TaskFuture[Any], value: Any) -> bytes | None:
         outside = outside_awaitables(node)
         if id(value) not in outside:
             return None
         return b"value" + content(outside[id(value)].result())
 
-    def _plain(self, node: TaskFuture[Any]) -> Callable[[Any], Any]:
-        """What a user's cache_key gets in place of a future: its result."""
+    def _future_values(self, node: TaskFuture[Any]) -> Callable[[Any], Any]:
+        """Return the visitor that replaces futures by results, for a user's cache_key."""
         outside = outside_awaitables(node)
 
         def value_of(leaf: Any) -> Any:
             if isinstance(leaf, TaskFuture) and leaf._owner is node._owner:
                 if leaf._stage is not TaskState.DONE or not leaf.done():
-                    raise StillOpen([leaf])
+                    raise UnfinishedArguments([leaf])
                 return leaf.result()
             awaited = outside.get(id(leaf))
             return leaf if awaited is None else awaited.result()
@@ -313,6 +318,6 @@ class Recall:
         return value_of
 
 
-def _set(future: asyncio.Future[None]) -> None:
+def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)

@@ -1,8 +1,8 @@
-"""The journal's place in the engine: what is written of a task, and when it counts.
+"""Write the journal of an engine, and decide when a result counts.
 
-A result counts once it stands in the file: the future of a task is resolved only then,
-so what user code has seen is never computed again, however the program ends.  A thread
-writes the file; it also pickles whatever is more than a plain value.
+A result counts once it is in the file.  The future of a task is resolved only then, so a
+result that user code has seen is never computed again, however the program ends.  A thread
+writes the file, and also pickles every value that is not plain.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ log = logging.getLogger("radical.asyncflow")
 DONE, FAILED = TaskState.DONE, TaskState.FAILED
 
 RUNNING_DELAY_S = 0.25
-"""Seconds that a task has run before the journal says that it runs."""
+"""Seconds that a task must have run before the journal says that it runs."""
 
 _Pending = tuple[int, TaskFuture[Any], Entry, Any]
 
 
 class Recorder:
-    """Writes the journal of one run, and has results of earlier runs reused.
+    """The writer of one run's journal, which also reuses the results of earlier runs.
 
-    It is the `Journaling` of its `Run`: see there what its methods are told, and when.
+    It is the `Journaling` of its `Run`; the methods are described there.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class Recorder:
         self._written = 0
         self._settling = False
         self._running: dict[int, TaskFuture[Any]] = {}
-        self._told: set[int] = set()
-        self._tell_timer: asyncio.TimerHandle | None = None
+        self._running_written: set[int] = set()
+        self._running_timer: asyncio.TimerHandle | None = None
         writer.on_written = self._on_written
         writer.on_failed = self._on_failed
 
@@ -93,9 +93,8 @@ class Recorder:
 
     def added(self, node: TaskFuture[Any], dependencies: list[TaskFuture[Any]] | None) -> None:
         """Note that *node* was called."""
-        body = self._bodies.register_body(
-            node._spec
-        )  # the file tells of a function before its first task
+        # The record of a function stands in the file before that of its first task.
+        body = self._bodies.register_body(node._spec)
         after = () if dependencies is None else tuple([other._number for other in dependencies])
         scope = SCOPE.get()
         block = None
@@ -107,11 +106,11 @@ class Recorder:
             entry.arguments = arguments_text(node)
 
     def look_up(self, node: TaskFuture[Any]) -> bool:
-        """Find an earlier result of *node*, which is ready.
+        """Look up an earlier result of *node*, which is ready.
 
         Returns:
-            Whether it is not to be sent, or not now: an earlier result stands for it, or it
-            takes a thread to find out.
+            True if *node* is not to be sent, or not yet: an earlier result stands for it, or a
+            thread has to look for one.
         """
         entry: Entry = node._entry
         if entry.ready is None:
@@ -119,34 +118,36 @@ class Recorder:
         try:
             return not entry.known and self._recall.look_up(node, entry)
         except KeyboardInterrupt:
-            raise  # of whoever wants the program to end
-        except BaseException as error:  # of a class among the arguments: the task runs all the same
+            raise  # somebody wants the program to end
+        except BaseException as error:  # raised by a class among the arguments: the task runs
             entry.known = True
             entry.why = safe_str(error)
-            log.warning("task %s %r could not be identified", node.id, node.name, exc_info=True)
+            log.warning(
+                "task %s %r could not be identified, so it runs", node.id, node.name, exc_info=True
+            )
             return False
 
     def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
-        """Note that a worker began with *node*."""
+        """Note that *worker* began with *node*."""
         entry: Entry = node._entry
-        entry.started = self._since(when)
+        entry.started = self._seconds_of_run(when)
         entry.worker = worker
         self._running[node._number] = node
-        if self._tell_timer is None:
-            self._tell_timer = self._run.loop.call_later(RUNNING_DELAY_S, self._tell_running)
+        if self._running_timer is None:
+            self._running_timer = self._run.loop.call_later(RUNNING_DELAY_S, self._write_running)
 
-    def _tell_running(self) -> None:
-        """Write of those that run and have not ended yet, each once for each attempt."""
-        self._tell_timer = None
-        late = monotonic() - self._began - RUNNING_DELAY_S
+    def _write_running(self) -> None:
+        """Write a line for each task that has run for a while, once for each attempt."""
+        self._running_timer = None
+        latest_start = monotonic() - self._began - RUNNING_DELAY_S
         for number, node in self._running.items():
             started = node._entry.started
-            if number in self._told or started is None or started > late:
+            if number in self._running_written or started is None or started > latest_start:
                 continue
-            self._told.add(number)
+            self._running_written.add(number)
             self._append(started_line(node))
-        if len(self._told) < len(self._running):
-            self._tell_timer = self._run.loop.call_later(RUNNING_DELAY_S, self._tell_running)
+        if len(self._running_written) < len(self._running):
+            self._running_timer = self._run.loop.call_later(RUNNING_DELAY_S, self._write_running)
 
     # -------------------------------------------------------------------- ends
 
@@ -154,15 +155,15 @@ class Recorder:
         """Record that *node* is done with *value*.
 
         Returns:
-            Whether it is to wait until that is written, or until the value was brought here.
+            True if the future must wait until that is written, or until the value was fetched.
         """
         if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
-            self._background.work_for(node, Activity.FETCH, self._bring(node, value))
+            self._background.work_for(node, Activity.FETCH, self._fetch(node, value))
             return True
         entry: Entry = node._entry
         lane = node._call.lane
-        ended = self._since(when)
-        self._forget(node)
+        ended = self._seconds_of_run(when)
+        self._remove_running(node)
         if entry.key is None or (lane is not None and not lane.executes):
             self._append(ended_line(node, DONE, ended))
             return False
@@ -173,15 +174,15 @@ class Recorder:
             entry.stored = True
             number = self._append(done_line(node, entry, ended, scalar))
         else:
-            number = self._append(self._lasting_line(node, value, ended, outputs))
+            number = self._append(self._line_with_result(node, value, ended, outputs))
         if extras is not None:
             extras.stop_timer()
         entry.waiting = True
         self._pending.append((number, node, entry, value))
         return True
 
-    async def _bring(self, node: RemoteTaskFuture[Any], remote: RemoteValue) -> None:
-        """Bring a value here that the journal is to have, and leave it there for tasks there."""
+    async def _fetch(self, node: RemoteTaskFuture[Any], remote: RemoteValue) -> None:
+        """Fetch the value of *node* for the journal; it also stays where it is, for tasks there."""
         try:
             value = await remote.fetch()
         except Exception as error:
@@ -191,13 +192,16 @@ class Recorder:
             return
         extras_of(node).work = None
         node._remote = remote
-        node._wanted = True  # it is here
+        node._wanted = True  # it was fetched
         self._outcomes.complete(node, value)
 
-    def _lasting_line(
+    def _line_with_result(
         self, node: TaskFuture[Any], value: Any, ended: float, outputs: Sequence[OutputFile]
     ) -> Record:
-        """Make the line of *node* in the writer's thread, where it may take its time."""
+        """Return the function that makes the line of *node* in the writer's thread.
+
+        There it may take its time.
+        """
         folder = self._run.folder(node) if outputs else Path()
         names = [output.name for output in outputs]
 
@@ -214,7 +218,10 @@ class Recorder:
         return line
 
     def _on_written(self, number: int) -> None:
-        """Have what was appended up to *number* settled: it is in the file.  In any thread."""
+        """Settle what was appended up to batch *number*, because it is in the file.
+
+        Any thread may call this.
+        """
         self._written = number
         if self._pending and not self._settling:
             self._settling = True
@@ -238,14 +245,14 @@ class Recorder:
     def attempt_failed(
         self, node: TaskFuture[Any], error: BaseException, when: float | None
     ) -> None:
-        """Note that an attempt of *node* failed, and that another will follow."""
+        """Note that an attempt of *node* failed and that a retry follows."""
         entry: Entry = node._entry
         attempt = node._attempt
-        started, ended = entry.started, self._since(when)
+        started, ended = entry.started, self._seconds_of_run(when)
         worker = entry.worker
         function = entry.body.number
         arguments = self._arguments
-        self._forget(node)
+        self._remove_running(node)
         entry.started = entry.worker = None
 
         def line() -> bytes:
@@ -268,15 +275,15 @@ class Recorder:
         error: BaseException | None,
         when: float | None,
     ) -> None:
-        """Note that *node* failed for good, or was cancelled."""
-        # What a dependency's failure ends may have been called after that happened.
-        time = max(self._since(when), node._entry.added)
+        """Note that *node* failed for good or was cancelled."""
+        # If a dependency failed, *node* may have been called after that failure.
+        time = max(self._seconds_of_run(when), node._entry.added)
         arguments = self._arguments
-        self._forget(node)
+        self._remove_running(node)
 
         def line() -> bytes:
-            told = None if error is None else error_record(error, arguments=arguments)
-            return ended_line(node, state, time, error=told)
+            record = None if error is None else error_record(error, arguments=arguments)
+            return ended_line(node, state, time, error=record)
 
         self._append(line)
 
@@ -292,16 +299,16 @@ class Recorder:
 
     # ------------------------------------------------------------------- lines
 
-    def _since(self, when: float | None) -> float:
-        """Return *when*, or now, in seconds since the run began."""
+    def _seconds_of_run(self, when: float | None) -> float:
+        """Return *when* (None stands for now) in seconds since the run began."""
         return (monotonic() if when is None else when) - self._began
 
-    def _forget(self, node: TaskFuture[Any]) -> None:
+    def _remove_running(self, node: TaskFuture[Any]) -> None:
         if self._running.pop(node._number, None) is not None:
-            self._told.discard(node._number)
+            self._running_written.discard(node._number)
 
     def _append(self, record: Record) -> int:
-        """Have *record* written with all others of this turn; return the batch's number."""
+        """Append *record* to the batch of this turn, and return the number of the batch."""
         buffer = self._buffer
         buffer.append(record)
         if len(buffer) == 1:
@@ -320,7 +327,7 @@ class Recorder:
         """Open the file, and write that the run began.
 
         Raises:
-            JournalError: it cannot be used.
+            JournalError: the journal cannot be used.
         """
         await in_thread(self._writer.open)
         self._began = monotonic()
@@ -336,26 +343,29 @@ class Recorder:
         self._append(up)
 
     def _on_failed(self, error: JournalError) -> None:
-        """Note that nothing can be written any more; in the writer's thread."""
+        """Log that nothing can be written any more, and halt the run if the settings say so.
+
+        The writer's thread calls this.
+        """
         log.error("%s", error)
         if self._fail:
             with suppress(RuntimeError):  # the loop was closed
                 self._run.loop.call_soon_threadsafe(self._halt, error)
 
     def _halt(self, error: JournalError) -> None:
-        def why(node: TaskFuture[Any]) -> JournalError:
+        def make_error(node: TaskFuture[Any]) -> JournalError:
             failure = JournalError(f"task {node.name!r} was ended: {error}")
             failure.__cause__ = error
             return failure
 
-        halt(self._run, self._outcomes, why)
+        halt(self._run, self._outcomes, make_error)
 
     async def close(self, outcome: str) -> None:
-        """Write that the run ended, and let go of the file."""
-        if self._tell_timer is not None:
-            self._tell_timer.cancel()
+        """Write that the run ended, and close the file."""
+        if self._running_timer is not None:
+            self._running_timer.cancel()
         now = monotonic() - self._began
-        with suppress(JournalError):  # it could not be opened, or is closed
+        with suppress(JournalError):  # the journal could not be opened, or is closed
             for name in self._run.lanes:
                 self._append(_format.backend_down(name, now))
             self._append(_format.run_ended(now, outcome))
@@ -364,6 +374,6 @@ class Recorder:
 
 
 def _version(backend: ExecutionBackend) -> str:
-    """Return the version of the distribution that *backend*'s class comes from; "" if none."""
+    """Return the version of the package that has the class of *backend*; "" if it has none."""
     module = sys.modules.get(type(backend).__module__.partition(".")[0])
     return str(getattr(module, "__version__", ""))

@@ -1,8 +1,8 @@
-"""What a function's code is, as a hash: two functions with one hash do the same.
+"""Hash the code of a function: two functions with the same hash do the same.
 
-The hash covers the function's own source without comments, layout and decorators, the
-defaults of its parameters, and what the body takes from around it as far as that can be
-said: constants, and functions and classes of the same module, by their source.
+The hash covers the function's source without comments, layout and decorators, and the defaults
+of its parameters.  It also covers what the body takes from its surroundings, as far as that
+can be known: constants, and the source of functions and classes of the same module.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from typing import Any
 
 __all__ = ["source_hash"]
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None), enum.Enum, PurePath)
+PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None), enum.Enum, PurePath)
 
-STARTED = time.time()
-"""What a file that is younger holds need not be what this process runs."""
+PROCESS_STARTED = time.time()
+"""The time of this process's start; a file that was changed later may not be what it runs."""
 
 Feed = Callable[[Any], bytes]
 
 
 def source_hash(function: Callable[..., Any], content: Feed) -> str:
-    """The hash of *function*, 32 hexadecimal digits.
+    """Return the hash of *function*, 32 hexadecimal digits.
 
     Args:
-        content: gives the hash of a value, such as a default or an argument of a partial.
+        content: returns the hash of a value, such as a default or an argument of a partial.
 
     Raises:
-        TypeError: the function's code cannot be had, or *content* raised it for a value.
+        TypeError: the function's code cannot be read, or *content* raised it for a value.
     """
     digest = blake2b(digest_size=16)
     for part in _parts(function, content, set()):
@@ -75,7 +75,7 @@ def _parts(function: Any, content: Feed, seen: set[int]) -> Iterator[bytes]:
         yield content(function)
         yield from _parts(call, content, seen)
     else:
-        raise TypeError(f"the source of {function!r} cannot be had")
+        raise TypeError(f"the source of {function!r} cannot be read")
 
 
 def _name(function: Any) -> bytes:
@@ -83,7 +83,7 @@ def _name(function: Any) -> bytes:
 
 
 def _members(kind: type, content: Feed, seen: set[int]) -> Iterator[bytes]:
-    """The code and the constants of a class, and of its bases in the same module."""
+    """Yield the code and the constants of a class, and of its bases in the same module."""
     seen.add(id(kind))
     for name, member in sorted(vars(kind).items()):
         inner = getattr(member, "__func__", getattr(member, "fget", member))
@@ -107,7 +107,7 @@ def _text(function: types.FunctionType) -> bytes:
 
 @lru_cache(maxsize=4096)  # a task that is defined in a block is defined often
 def _text_of(code: types.CodeType, file: str) -> bytes:
-    """The function's source as Python itself would write it, or its bytecode."""
+    """Return the function's source as `ast.unparse` writes it, or else its bytecode."""
     if code.co_name != "<lambda>" and not _edited(file):
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
@@ -122,9 +122,9 @@ def _text_of(code: types.CodeType, file: str) -> bytes:
 
 
 def _edited(file: str) -> bool:
-    """Whether *file* was written after this process began."""
+    """Tell whether *file* was written after this process started."""
     try:
-        return os.stat(file).st_mtime > STARTED  # noqa: PTH116 - it may be no path at all
+        return os.stat(file).st_mtime > PROCESS_STARTED  # noqa: PTH116 - it may be no path at all
     except (OSError, ValueError):
         return False
 
@@ -136,14 +136,14 @@ def _bytecode(code: types.CodeType) -> Iterator[bytes]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _bytecode(constant)
-        elif isinstance(constant, frozenset):  # its order is another in each process
+        elif isinstance(constant, frozenset):  # its order differs from process to process
             yield repr(sorted(map(repr, constant))).encode()
         else:
             yield repr(constant).encode()
 
 
 def _surroundings(function: types.FunctionType, content: Feed, seen: set[int]) -> Iterator[bytes]:
-    """What the body takes from closures and from its module, where that can be compared."""
+    """Yield what the body takes from closures and its module, if that can be compared."""
     for name, value in sorted(_free(function), key=lambda item: item[0]):
         if isinstance(value, types.FunctionType | type):
             if value.__module__ == function.__module__ and id(value) not in seen:
@@ -158,8 +158,8 @@ def _surroundings(function: types.FunctionType, content: Feed, seen: set[int]) -
 
 
 def _constant(value: Any) -> bool:
-    """Whether *value* is plain, or a collection of what is."""
-    if isinstance(value, PLAIN):
+    """Tell whether *value* is plain, or a collection of plain values."""
+    if isinstance(value, PLAIN_TYPES):
         return True
     if isinstance(value, tuple | list | set | frozenset):
         return all(map(_constant, value))
@@ -186,7 +186,7 @@ def _free(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """Names that *code*, or code inside of it, looks up in the module (or as attributes)."""
+    """Yield the names that *code*, or code inside of it, looks up as globals or attributes."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -1,4 +1,4 @@
-"""What all calls of one task have in common, looked up once and shared by their futures."""
+"""The properties that all calls of one task share, looked up once for all their futures."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ class Call:
 
     Attributes:
         owner: the machinery of its engine.
-        lane: where it runs; None for a block.
-        native: its lane can order its calls among others by itself.
-        remote: its lane may keep its results.
-        plain: it is a function, so that no body has to run in the loop.
-        may_follow: it is one that asks for nothing, so that it may go on where the only
-            task that it waits for ended.
-        may_chain: and others may go on behind it: it has one attempt.
+        spec: its options.
+        lane: the backend that runs it; None for a block.
+        native: True if its lane can order its calls among others by itself.
+        remote: True if its lane may keep its results.
+        plain: True for a function, because then no body has to run in the loop.
+        may_follow: True for a function without resources: it may run where the only task
+            that it waits for ended.
+        may_chain: True if, moreover, others may follow it, because it has only one attempt.
+
+    Args:
+        recorded: True if the run has a journal.
     """
 
     __slots__ = ("lane", "may_chain", "may_follow", "native", "owner", "plain", "remote", "spec")
 
     def __init__(self, owner: Owner, spec: TaskSpec, lane: Lane | None, *, recorded: bool) -> None:
-        """With *recorded* the run has a journal."""
         self.owner = owner
         self.spec = spec
         self.lane = lane
@@ -34,7 +37,7 @@ class Call:
         self.may_follow = self.plain and spec.resources == DEFAULT_RESOURCES
         self.may_chain = self.may_follow and spec.retries is None
         self.remote = lane is not None and lane.remote
-        # With a journal a result is to be in the file before anything counts on it.
+        # With a journal a result has to be in the file before another task uses it.
         self.native = (
             lane is not None
             and lane.native

@@ -1,6 +1,6 @@
-"""The future of a task, which is the task itself as far as the engine is concerned.
+"""The future of a task, which for the engine is the task itself.
 
-Its documented attributes are public; what the engine keeps in it has an underscore.
+Its documented attributes are public; those that the engine keeps in it have an underscore.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ T = TypeVar("T")
 _await = asyncio.Future.__await__
 
 NO_KWARGS: dict[str, Any] = {}
-"""Stands for no keyword arguments; shared, and never written to."""
+"""The value for "no keyword arguments"; it is shared, and never changed."""
 
 
 class EndReason(enum.Enum):
-    """Why the engine ends a task's running work."""
+    """The reason why the engine ends the running work of a task."""
 
     CANCEL = enum.auto()
     TIMEOUT = enum.auto()
@@ -55,14 +55,14 @@ class EndReason(enum.Enum):
 
 
 class Ending(NamedTuple):
-    """How a task is being ended: why, and what was given to ``cancel``."""
+    """The end of a task that the engine wants: the reason, and the message given to ``cancel``."""
 
     reason: EndReason
     message: Any = None
 
 
 class Activity(enum.Enum):
-    """What the engine itself does for a task in its loop; no report counts meanwhile."""
+    """A kind of work that the engine does for a task in its loop; no report counts meanwhile."""
 
     LOOK_UP = "its result is looked up in the journal"
     PREPARE = "its files are staged, or the body that returns its command runs"
@@ -72,21 +72,21 @@ class Activity(enum.Enum):
 
 
 class Work(NamedTuple):
-    """What the engine does for a task in its loop, and the asyncio task that does it."""
+    """The work that the engine does for a task in its loop, and the asyncio task doing it."""
 
     activity: Activity
     task: asyncio.Task[Any]
 
 
 class Arguments:
-    """What was found inside of a call's arguments, beside plain values.
+    """The objects other than plain values that were found inside a call's arguments.
 
     Attributes:
-        outside_awaitables: futures that are no tasks of this engine, by the id of the
-            argument that each stands for.
+        outside_awaitables: futures that are no tasks of this engine, by the id of the argument
+            that each stands for.
         pinned: those arguments, so that their ids stay unique.
-        dependencies: numbers of the tasks that it waits for or follows, where more may be
-            put into its arguments after the call and its backend takes references.
+        dependencies: the numbers of the tasks that the call waits for or follows; only where
+            the backend takes references and more futures may be added after the call.
     """
 
     __slots__ = ("dependencies", "outside_awaitables", "pinned")
@@ -98,22 +98,22 @@ class Arguments:
 
 
 class Extras:
-    """What only some tasks need; a plain function task has none.
+    """The attributes that only some tasks need; a plain function task has none.
 
     Attributes:
-        work: what the engine does for it just now, if anything.
-        ending: how it is being ended, if it is.
-        timer: the pending timeout, retry or patience.
-        arguments: what was found inside of its arguments, where there is more to say.
-        command: what an executable's body returned.
-        files: declared inputs and outputs.
-        context: where a block's or an executable's body runs.
-        headers: what plugins send along.
+        work: the work that the engine does for it just now, if any.
+        ending: the end that the engine wants for it, if any.
+        timer: the timer of its timeout, its retry, or the patience with its backend.
+        arguments: the objects found inside its arguments, where it matters.
+        command: the command that an executable's body returned.
+        files: its declared inputs and outputs.
+        context: the context in which the body of a block or an executable runs.
+        headers: the headers that plugins send along.
         members: the unfinished tasks of a block.
-        result: how an executable ended.
-        worker: who runs it.
+        result: the exit code and output of an executable.
+        worker: the worker that runs it.
         workflow_id: the workflow that it belongs to.
-        origin: after a failure, the name of the task at its root and that one's error.
+        origin: after a failure, the name of the task that failed first, and its error.
     """
 
     __slots__ = (
@@ -148,12 +148,12 @@ class Extras:
         self.origin: tuple[str, BaseException] | None = None
 
     def stop_work(self) -> None:
-        """Cancel what is done for the task in the loop."""
+        """Cancel the work that the engine does for the task in the loop."""
         if self.work is not None:
             self.work.task.cancel()
 
     def stop_timer(self) -> None:
-        """Let go of the pending timeout, retry or patience."""
+        """Cancel the pending timer, if there is one."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -163,9 +163,9 @@ class Extras:
 class TaskFuture(Node, asyncio.Future[T]):
     """The result of a task that may not have run yet.
 
-    An `asyncio.Future`: await it, gather it, give it a callback, cancel it, or pass it
-    to another task as an argument.  Cancelling it, or the scope that awaits it, ends
-    the work as far as the backend's capabilities say.
+    It is an `asyncio.Future`: await it, gather it, give it a callback, cancel it, or pass it to
+    another task as an argument.  To cancel it, or the scope that awaits it, also ends the work,
+    as far as the backend can end work.
     """
 
     __slots__ = (*Node._FIELDS, "_binding", "_call", "_entry", "_extras")
@@ -173,11 +173,11 @@ class TaskFuture(Node, asyncio.Future[T]):
     _extras: Extras | None
     _binding: int
     _call: Call
-    _entry: Any  # the journal's; set, and looked at, only by an engine that has one
+    _entry: Any  # for the journal; only an engine that has one sets and reads it
 
     @property
     def _spec(self) -> TaskSpec:
-        """What all calls of the task share."""
+        """The options that all calls of the task share."""
         return self._call.spec
 
     @property
@@ -187,7 +187,7 @@ class TaskFuture(Node, asyncio.Future[T]):
 
     @property
     def _native(self) -> bool:
-        """Its backend orders it among others, unless files have to be staged before."""
+        """True if its backend orders it among others, and no files have to be staged before."""
         return self._call.native and (self._extras is None or self._extras.files is None)
 
     @property
@@ -197,7 +197,7 @@ class TaskFuture(Node, asyncio.Future[T]):
 
     @property
     def _origin(self) -> tuple[str, BaseException] | None:
-        """After a failure: the task at its root, by name, and that one's error."""
+        """After a failure, the name of the task that failed first, and its error."""
         return None if self._extras is None else self._extras.origin
 
     @_origin.setter
@@ -210,53 +210,53 @@ class TaskFuture(Node, asyncio.Future[T]):
 
     @property
     def id(self) -> str:
-        """Name of this call, unique in its engine: ``"task.000001"``."""
+        """The name of this call, unique in its engine: ``"task.000001"``."""
         return task_id_text(self._number)
 
     @property
     def name(self) -> str:
-        """Name of the task: the function's, unless it was given one."""
+        """The name of the task: that of the function, unless the task was given one."""
         return self._spec.name
 
     @property
     def state(self) -> str:
-        """PENDING, RUNNING, DONE, FAILED or CANCELLED."""
+        """The state of the task: PENDING, RUNNING, DONE, FAILED or CANCELLED."""
         if self._stage < TaskState.DONE:
             self._call.owner.take_reports()
         return self._stage.public
 
     @property
     def backend(self) -> str | None:
-        """Name of the backend that runs it; None for a block."""
+        """The name of the backend that runs the task; None for a block."""
         lane = self._call.lane
         return None if lane is None else lane.name
 
     @property
     def attempts(self) -> int:
-        """How many times it was tried."""
+        """The number of times that the task was tried."""
         sent = self._stage is not TaskState.PENDING and self._stage is not TaskState.READY
         return self._attempt if sent else self._attempt - 1
 
     @property
     def workflow_id(self) -> str | None:
-        """The workflow that it belongs to, if any."""
+        """The workflow that the task belongs to, if any."""
         return None if self._extras is None else self._extras.workflow_id
 
     @property
     def exit_code(self) -> int | None:
-        """An executable's exit code (``-N`` for signal *N*); None until it ended."""
+        """The exit code of an executable (``-N`` for signal *N*); None until it ended."""
         result = self._executed()
         return None if result is None else result.exit_code
 
     @property
     def stdout(self) -> str | None:
-        """An executable's output, or the path of the file with ``capture_stdio``."""
+        """The output of an executable; with ``capture_stdio`` the path of the file that has it."""
         result = self._executed()
         return None if result is None else result.stdout
 
     @property
     def stderr(self) -> str | None:
-        """An executable's error output, or the path of the file with ``capture_stdio``."""
+        """The error output of an executable; with ``capture_stdio`` the path of its file."""
         result = self._executed()
         return None if result is None else result.stderr
 
@@ -264,12 +264,12 @@ class TaskFuture(Node, asyncio.Future[T]):
         return None if self._extras is None else self._extras.result
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """End the task.
+        """Cancel the task.
 
-        A task that waits ends at once, and with it all that depends on it.  Work that
-        runs and can be ended is: the future ends when that work has.  Otherwise (a
-        function in a thread) the future ends at once and the work is told, by
-        `radical.asyncflow.cancelled`.
+        A task that waits ends at once, and so does everything that depends on it.  If the task
+        runs and the backend can end running work, the future ends when the work has ended.
+        Otherwise, as with a function in a thread, the future ends at once, and the work can
+        see it by `radical.asyncflow.cancelled`.
 
         Returns:
             False if the future was done already.
@@ -277,12 +277,12 @@ class TaskFuture(Node, asyncio.Future[T]):
         if self.done():
             return False
         self._call.owner.cancel(self, msg)
-        # Its result may have waited in the inbox.  Whoever awaits it must then cancel
-        # himself: a True here would swallow the cancellation of his scope.
+        # The result may have waited in the inbox.  The scope that awaits it then has to be
+        # cancelled itself: True would tell asyncio that the cancellation was delivered.
         return not self.done() or self.cancelled()
 
     def set_result(self, result: T, /) -> NoReturn:  # noqa: ARG002
-        """As for an `asyncio.Task`: only the engine says how a task ended."""
+        """Raise RuntimeError, as an `asyncio.Task` does: only the engine ends a task."""
         raise RuntimeError("the future of a task does not support set_result")
 
     def set_exception(
@@ -290,7 +290,7 @@ class TaskFuture(Node, asyncio.Future[T]):
         exception: type[BaseException] | BaseException,  # noqa: ARG002
         /,
     ) -> NoReturn:
-        """As for an `asyncio.Task`: only the engine says how a task ended."""
+        """Raise RuntimeError, as an `asyncio.Task` does: only the engine ends a task."""
         raise RuntimeError("the future of a task does not support set_exception")
 
     def __await__(self) -> Generator[Any, None, T]:
@@ -302,9 +302,9 @@ class TaskFuture(Node, asyncio.Future[T]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"the future of task {self.name!r} cannot travel to a worker: futures are found in "
-            "lists, tuples, dicts and sets, and not inside other objects; hand it over as an "
-            "argument, or await it first"
+            f"the future of task {self.name!r} cannot be sent to a worker: futures are found in "
+            "lists, tuples, dicts and sets, but not inside other objects; pass it as an argument "
+            "of its own, or await it first"
         )
 
     def __repr__(self) -> str:
@@ -314,8 +314,8 @@ class TaskFuture(Node, asyncio.Future[T]):
 class RemoteTaskFuture(TaskFuture[T]):
     """A future whose value may stay where it was made until somebody wants it.
 
-    Somebody who awaits it, adds a callback or asks for the result wants it; another
-    task on the same backend does not.
+    Whoever awaits it, adds a callback or asks for the result wants the value; another task on
+    the same backend does not.
     """
 
     __slots__ = ("_remote", "_wanted")
@@ -325,7 +325,7 @@ class RemoteTaskFuture(TaskFuture[T]):
 
     @property
     def state(self) -> str:
-        """As for any future; CANCELLED or FAILED too if the value could not be brought here."""
+        """The state of the task; CANCELLED or FAILED also if its value could not be fetched."""
         if self._stage is TaskState.DONE and self.done():
             if self.cancelled():
                 return TaskState.CANCELLED.public
@@ -366,14 +366,14 @@ class RemoteTaskFuture(TaskFuture[T]):
 
 
 def extras_of(future: TaskFuture[Any]) -> Extras:
-    """Return the rarer attributes of *future*, made on first use."""
+    """Return the extras of *future*, created on first use."""
     if future._extras is None:
         future._extras = Extras()
     return future._extras
 
 
 def clear(future: TaskFuture[Any]) -> None:
-    """Let go of what only an unfinished task needs."""
+    """Drop everything that only an unfinished task needs."""
     future._args = ()
     future._kwargs = NO_KWARGS
     extras = future._extras
@@ -385,7 +385,7 @@ def clear(future: TaskFuture[Any]) -> None:
 
 
 def outside_awaitables(future: TaskFuture[Any]) -> Mapping[int, asyncio.Future[Any]]:
-    """Return the futures of others among *future*'s arguments, by the id of the argument."""
+    """Return the outside awaitables among *future*'s arguments, by the id of the argument."""
     extras = future._extras
     if extras is None or extras.arguments is None:
         return {}

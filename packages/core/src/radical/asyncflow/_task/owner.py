@@ -1,7 +1,7 @@
-"""What a task's handle asks of the machinery that owns it.
+"""The protocol between the handle of a task and the machinery that owns the task.
 
-The dispatcher of an engine is the one owner there is; the handles name only this, so
-that nothing below `_dispatch` imports it.
+The dispatcher of an engine is the only owner there is.  The handles name only this protocol,
+so that nothing below `_dispatch` imports `_dispatch`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class Owner(Protocol):
         """Make a task of *call* and return its `TaskFuture`."""
 
     def request_pump(self) -> None:
-        """Send what is ready now, because somebody is about to wait."""
+        """Send what is ready now, because somebody is about to wait for it."""
 
     def take_reports(self) -> None:
-        """Take in what was reported, so that a look at a state sees the present."""
+        """Take in what was reported, so that a state that is read is up to date."""
 
     def cancel(self, future: Node, message: Any = None) -> None:
-        """End the task of *future*."""
+        """Cancel the task of *future*."""
 
     def fetch(self, future: Node) -> None:
-        """Bring the value of *future* here from where it was made."""
+        """Fetch the value of *future* from the place where it was made."""
 
     def want_running(self) -> None:
-        """Have RUNNING reports wake the loop from now on: somebody counts from them."""
+        """Let RUNNING reports wake the loop from now on, because somebody needs their times."""

@@ -1,4 +1,4 @@
-"""Where a call stands: inside which block, and in which workflow."""
+"""The scope of a call: the block that makes it, and the workflow that it belongs to."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Scope:
     """The surroundings that every call made in this context inherits.
 
     Attributes:
-        engine: uid of the engine it belongs to; another engine's calls ignore it.
-        workflow_id: name of the workflow, or None.
+        engine: the uid of the engine it belongs to; calls of another engine ignore it.
+        workflow_id: the name of the workflow, or None.
         block: the block whose body makes the calls, or None.
     """
 
@@ -28,7 +28,7 @@ class Scope:
         self.block = block
 
     def add_member(self, future: TaskFuture[Any]) -> None:
-        """*future* was made in this scope: it ends with the block."""
+        """Let *future*, which was made in this scope, end with the block."""
         if self.block is not None and self.block._extras is not None:
             members = self.block._extras.members
             if members is not None:

@@ -1,8 +1,9 @@
-"""Who is told of what happens in a run, and what travels along with its tasks.
+"""The observers of a run, and what plugins send along with its tasks.
 
-Imports the task handles and the contract; the machinery calls it, and never the reverse.
+This room imports the task handles and the contract.  The machinery calls it, and it never
+calls the machinery.
 
-- `observers`: the events of a run, handed over in batches in its loop.
-- `listener`: a thread and a bounded queue for a plugin that watches.
-- `carriage`: what plugins send along with tasks.
+- `observers`: hands over the events of a run, in batches, in the loop of the run.
+- `listener`: a thread and a bounded queue for a plugin that observes runs.
+- `carriage`: adds to tasks what plugins send along.
 """

@@ -1,7 +1,7 @@
-"""What plugins send along with the tasks of one engine, so that they are there where those run.
+"""Send along with each task what plugins need where the task runs.
 
-It is put around a function and in front of its arguments when the task is sent: the task
-itself, its plan and its identity stay what the user wrote.
+When a task is sent, its function is wrapped and the headers of the plugins are put in front of
+its arguments.  The task itself, its plan and its identity stay what the user wrote.
 """
 
 from __future__ import annotations
@@ -25,28 +25,31 @@ __all__ = ["Carriage"]
 
 log = logging.getLogger("radical.asyncflow")
 
-ERRORS = 3
-"""A carrier that raised so often is not asked again."""
+MAX_ERRORS = 3
+"""The number of errors after which a carrier is not called again."""
 
 
 class Carriage:
-    """The carriers of one engine."""
+    """The carriers of one engine.
+
+    Args:
+        carriers: pairs of a plugin's name and its carrier.
+    """
 
     def __init__(self, carriers: Sequence[tuple[str, Carrier]]) -> None:
-        """*carriers*: each with its plugin's name."""
         self._carriers = carriers
         self._errors = [0] * len(carriers)
         self._enters = tuple(carrier.enter for _, carrier in carriers)
-        # A function is wrapped once, as backends pickle each function once.
+        # Each function is wrapped only once, because backends pickle each function once.
         self._wrapped: WeakValueDictionary[int, Carried] = WeakValueDictionary()
         self._specs: WeakKeyDictionary[TaskSpec, TaskSpec] = WeakKeyDictionary()
 
-    def load(self, node: TaskFuture[Any]) -> None:
-        """*node* was called just now, in this context: ask what goes with it."""
+    def collect_headers(self, node: TaskFuture[Any]) -> None:
+        """Ask the carriers for the headers of *node*, which was called just now in this context."""
         headers = tuple(
             [
-                self._ask(place, "carry", node._spec, node._number)
-                for place in range(len(self._carriers))
+                self._ask(index, "carry", node._spec, node._number)
+                for index in range(len(self._carriers))
             ]
         )
         if any(item is not None for item in headers):
@@ -55,7 +58,7 @@ class Carriage:
     def pack(
         self, node: TaskFuture[Any], args: tuple[Any, ...]
     ) -> tuple[TaskSpec, tuple[Any, ...]]:
-        """The spec and the arguments with which a function task is sent."""
+        """Return the spec and the arguments with which *node* is sent."""
         spec: TaskSpec = node._spec
         headers = None if node._extras is None else node._extras.headers
         if headers is None or spec.kind is not TaskKind.FUNCTION or not node._lane.executes:
@@ -70,34 +73,38 @@ class Carriage:
         made = self._specs[spec] = dataclasses.replace(spec, function=function)
         return made
 
-    def around(self, extras: Extras) -> AbstractContextManager[object]:
-        """Return what is entered around a body that runs in the engine's loop."""
+    def contexts(self, extras: Extras) -> AbstractContextManager[object]:
+        """Return the context manager to enter around a body that runs in the engine's loop."""
         if extras.headers is None:
             return nullcontext()
         return PluginContexts(self._enters, extras.headers)
 
-    def equip(self, extras: Extras, command: Command | Any) -> Command | Any:
-        """*command* with the variables that go with it; what the task sets itself stays."""
+    def add_variables(self, extras: Extras, command: Command | Any) -> Command | Any:
+        """Return *command* with the carriers' variables; those the task sets take precedence."""
         if extras.headers is None or not isinstance(command, Command):
             return command
         env: dict[str, str | None] = {}
-        for place, headers in enumerate(extras.headers):
+        for index, headers in enumerate(extras.headers):
             if headers is not None:
-                env.update(self._ask(place, "environment", headers) or {})
+                env.update(self._ask(index, "environment", headers) or {})
         env.update(command.env or {})
         return dataclasses.replace(command, env=env) if env else command
 
-    def _ask(self, place: int, what: str, *args: Any) -> Any:
-        """What a carrier answers; None if it raises, which is told once."""
-        if self._errors[place] >= ERRORS:
+    def _ask(self, index: int, method: str, *args: Any) -> Any:
+        """Return the answer of a carrier; None if it raises, which is logged the first time."""
+        if self._errors[index] >= MAX_ERRORS:
             return None
-        plugin, carrier = self._carriers[place]
+        plugin, carrier = self._carriers[index]
         try:
-            return getattr(carrier, what)(*args)
+            return getattr(carrier, method)(*args)
         except Exception:
-            self._errors[place] += 1
-            if self._errors[place] == 1:
-                log.exception("plugin %s raised in %s(); the run goes on", plugin, what)
-            if self._errors[place] == ERRORS:
-                log.warning("plugin %s raised %d times and carries nothing more", plugin, ERRORS)
+            self._errors[index] += 1
+            if self._errors[index] == 1:
+                log.exception(
+                    "plugin %s raised in %s(); the run goes on without it", plugin, method
+                )
+            if self._errors[index] == MAX_ERRORS:
+                log.warning(
+                    "plugin %s raised %d times; its carrier is not called again", plugin, MAX_ERRORS
+                )
             return None

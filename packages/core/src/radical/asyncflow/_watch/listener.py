@@ -1,4 +1,4 @@
-"""A plugin that watches a run from a thread of its own: whatever it does, the run goes on."""
+"""Call a plugin that observes a run in a thread of its own, so that it cannot harm the run."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["Listener"]
 
 log = logging.getLogger("radical.asyncflow")
 
-PACE = 0.02
-"""Seconds in which events gather for one call, so that a thread does not wake for each."""
+GATHER_S = 0.02
+"""Seconds in which events gather for one call, so that the thread does not wake for each."""
 
-CALL = 10_000
-"""Events after which a call gets no more; between two calls a thread can be ended."""
+EVENTS_A_CALL = 10_000
+"""Events from which on a call gets no more; the thread can be ended between two calls."""
 
-LIMIT = 500_000
-"""Events that may wait for a plugin; some 200 MB.  Tasks' events beyond that are dropped."""
+MAX_WAITING_EVENTS = 500_000
+"""Events that may wait for a plugin: some 200 MB.  Beyond that, events of tasks are dropped."""
 
-ERRORS = 3
-"""A plugin that raised so often is not called again."""
+MAX_ERRORS = 3
+"""The number of errors after which a plugin is not called again."""
 
-GRACE = 2.0
-"""Seconds that it has for what waits when the run ends."""
+END_GRACE_S = 2.0
+"""Seconds that a plugin has for the waiting events when the run ends."""
 
 
 class Listener:
-    """Calls one plugin with the events of one engine, one batch after the other.
+    """The thread that calls one plugin with the events of one engine, batch after batch.
 
     Attributes:
-        dropped: events that were not handed over, because too many waited.
+        dropped: the number of events that were dropped because too many waited.
     """
 
     def __init__(self, plugin: str, hook: Callable[[Sequence[Event]], object]) -> None:
@@ -43,7 +43,7 @@ class Listener:
         self._queue: SimpleQueue[Sequence[Event] | None] = SimpleQueue()
         self._put = self._taken = 0  # each is written by one thread alone
         self._closing = threading.Event()
-        self._left = False
+        self._left_behind = False
         self._errors = 0
         self.dropped = 0
         self._thread = threading.Thread(
@@ -54,11 +54,11 @@ class Listener:
     # ----------------------------------------------------------- in the loop
 
     def __call__(self, events: Sequence[Event]) -> None:
-        """Hand over *events*, and return at once."""
-        if self._left:
+        """Queue *events* for the plugin, and return at once."""
+        if self._left_behind:
             return
-        if self._put - self._taken + len(events) > LIMIT:
-            # What tells of the run and its backends is rare, and never left out.
+        if self._put - self._taken + len(events) > MAX_WAITING_EVENTS:
+            # Events of the run and its backends are rare, and are never dropped.
             kept: Sequence[Event] = [event for event in events if type(event) is not TaskEvent]
             if not self.dropped:
                 log.warning(
@@ -73,17 +73,20 @@ class Listener:
             self._queue.put(events)
 
     async def close(self) -> None:
-        """Return when it has handled what waits, or after `GRACE`; then it is left behind."""
+        """Wait until the plugin has handled all events, for at most `END_GRACE_S` seconds.
+
+        After that the thread is left behind.
+        """
         self._queue.put(None)
         self._closing.set()
-        await in_thread(self._thread.join, GRACE)
-        self._left = True
+        await in_thread(self._thread.join, END_GRACE_S)
+        self._left_behind = True
         if self._thread.is_alive():
             log.warning(
-                "plugin %s did not come to an end within %g s (it has not handled %d events); "
-                "it is left behind",
+                "plugin %s did not end within %g s and is left behind; "
+                "it has not handled %d events",
                 self._plugin,
-                GRACE,
+                END_GRACE_S,
                 self._put - self._taken,
             )
         if self.dropped:
@@ -95,21 +98,21 @@ class Listener:
     # ---------------------------------------------------- in the own thread
 
     def _serve(self) -> None:
-        while not self._left:
+        while not self._left_behind:
             batch = self._queue.get()
             if batch is None:
                 return
-            self._closing.wait(PACE)
+            self._closing.wait(GATHER_S)
             events, last = self._gather(batch)
-            self._tell(events)
+            self._call_hook(events)
             self._taken += len(events)
             if last:
                 return
 
     def _gather(self, batch: Sequence[Event]) -> tuple[Sequence[Event], bool]:
-        """*batch* and more of what waits, and whether that is all there will ever be."""
+        """Return *batch* with more of the waiting events, and True if no others can follow."""
         events: list[Event] = [*batch]
-        while len(events) < CALL:
+        while len(events) < EVENTS_A_CALL:
             try:
                 more = self._queue.get_nowait()
             except Empty:
@@ -119,8 +122,8 @@ class Listener:
             events += more
         return events, False
 
-    def _tell(self, events: Sequence[Event]) -> None:
-        if self._errors >= ERRORS:
+    def _call_hook(self, events: Sequence[Event]) -> None:
+        if self._errors >= MAX_ERRORS:
             return
         try:
             self._hook(events)
@@ -128,7 +131,7 @@ class Listener:
             self._errors += 1
             if self._errors == 1:
                 log.error("plugin %s raised; the run goes on", self._plugin, exc_info=error)
-            if self._errors == ERRORS:
+            if self._errors == MAX_ERRORS:
                 log.warning(
-                    "plugin %s raised %d times and is not called again", self._plugin, ERRORS
+                    "plugin %s raised %d times and is not called again", self._plugin, MAX_ERRORS
                 )

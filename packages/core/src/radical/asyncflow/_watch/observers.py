@@ -1,4 +1,4 @@
-"""Who watches a run, and how they are told."""
+"""Hand the events of a run to its observers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Observer = Callable[[Sequence[Event]], object]
 
 PENDING, RUNNING = TaskState.PENDING, TaskState.RUNNING
 
-ERRORS = 3
-"""An observer that raised so often is not called again."""
+MAX_ERRORS = 3
+"""The number of errors after which an observer is not called again."""
 
-SLOW = 0.1
-"""Seconds for which an observer may hold the loop without a warning."""
+SLOW_CALL_S = 0.1
+"""Seconds that one call of an observer may hold the loop before a warning is logged."""
 
-STEP = 0.0002
-"""Seconds that the wall clock may be off before its distance is measured anew."""
+WALL_CLOCK_STEP_S = 0.0002
+"""Seconds that the wall clock may differ from the last measurement before that is replaced."""
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
@@ -42,20 +42,20 @@ class Observers:
     """The observers of one engine.
 
     Attributes:
-        clock: what the times are read from.
-        events: what they have not been told yet; None while nobody watches, so that an
+        clock: the function that returns the time of an event.
+        events: the events that were not delivered yet; None without observers, so that an
             event then costs the engine one comparison.
     """
 
     __slots__ = (
         "_began",
+        "_error_counts",
         "_inbox",
+        "_keeps_time",
         "_listeners",
         "_run",
-        "_slow",
-        "_timed",
         "_to_wall",
-        "_watching",
+        "_warned_slow",
         "clock",
         "events",
     )  # fmt: skip
@@ -63,22 +63,26 @@ class Observers:
     def __init__(self, run: str, inbox: Inbox) -> None:
         self._run = run
         self._inbox = inbox
-        self._watching: dict[Observer, int] = {}
+        self._error_counts: dict[Observer, int] = {}
         self._listeners: list[Listener] = []
-        self._slow: set[Observer] = set()
+        self._warned_slow: set[Observer] = set()
         self._to_wall = 0.0
         self.clock = monotonic
         self._began = self.clock()
-        self._timed = False
+        self._keeps_time = False
         self.events: list[Event] | None = None
 
     def add(self, observer: Observer) -> Callable[[], None]:
-        """Tell *observer* from now on, in the loop.  Returns the function that ends it."""
-        self._watching[observer] = 0
+        """Call *observer* with events from now on, in the loop.
+
+        Returns:
+            A function that ends this.
+        """
+        self._error_counts[observer] = 0
         if self.events is None:
             self.events = []
             self._inbox.clock = self.clock
-            self._set_wall()
+            self._follow_wall_clock()
 
         def stop() -> None:
             self.deliver()
@@ -87,21 +91,23 @@ class Observers:
         return stop
 
     def keep_time(self) -> None:
-        """Have reports say from now on when what they report happened: the journal asks."""
-        self._timed = True
+        """Give every report a time from now on, because the journal needs it."""
+        self._keeps_time = True
         self._inbox.clock = self.clock
 
     def listen(self, listeners: Sequence[Listener], lanes: Iterable[Lane]) -> None:
-        """Tell *listeners*, who have threads of their own, from the beginning of the run."""
+        """Add *listeners*, which have their own threads, and tell them how the run began."""
         if not listeners:
             return
         for listener in listeners:
             self._listeners.append(listener)
             self.add(listener)
         assert self.events is not None
-        self.events.append(RunEvent(self._began, "begun", "", None, *self._of(self._began)))
+        self.events.append(
+            RunEvent(self._began, "begun", "", None, *self._wall_and_run(self._began))
+        )
         for lane in lanes:
-            up = BackendEvent(lane.since, lane.name, "up", None, *self._of(lane.since))
+            up = BackendEvent(lane.since, lane.name, "up", None, *self._wall_and_run(lane.since))
             self.events.append(up)
         self.deliver()
 
@@ -111,7 +117,7 @@ class Observers:
         dependencies: Iterable[TaskFuture[Any]] | None,
         scope: Scope | None,
     ) -> None:
-        """Note that *node* was called; only while `events` is not None."""
+        """Add the event that *node* was called; only while `events` is not None."""
         depends_on = (
             () if dependencies is None else tuple({other._number: None for other in dependencies})
         )
@@ -129,7 +135,7 @@ class Observers:
         depends_on: tuple[int, ...] = (),
         block: int | None = None,
     ) -> None:
-        """Note that *node* entered *state*; only while `events` is not None."""
+        """Add the event that *node* entered *state*; only while `events` is not None."""
         if when is None:
             when = self.clock()
         spec = node._spec
@@ -162,70 +168,75 @@ class Observers:
             )
         )
 
-    def tell_down(self, lane: Lane, error: BaseException | None, when: float | None = None) -> None:
-        """Note that *lane*'s backend is down; only while `events` is not None."""
+    def tell_backend_down(
+        self, lane: Lane, error: BaseException | None, when: float | None = None
+    ) -> None:
+        """Add the event that the backend of *lane* is down; only while `events` is not None."""
         if when is None:
             when = self.clock()
-        self._note(BackendEvent(when, lane.name, "down", error, *self._of(when)))
+        self._note(BackendEvent(when, lane.name, "down", error, *self._wall_and_run(when)))
 
     def _note(self, event: Event) -> None:
         events = self.events
         assert events is not None
         if not events:
-            # Most events come in a turn of the pump, which delivers them; the others need one.
+            # A turn of the pump delivers the events; one that comes outside of it needs another.
             self._inbox.wake()
         events.append(event)
 
-    def _of(self, when: float) -> tuple[float, str]:
+    def _wall_and_run(self, when: float) -> tuple[float, str]:
         return when + self._to_wall, self._run
 
-    def _set_wall(self) -> None:
-        """Follow the wall clock where it was set; between two sets its times never go back."""
+    def _follow_wall_clock(self) -> None:
+        """Measure how far the wall clock is ahead of `clock`, in case somebody set it.
+
+        Between two such changes the times of events never go back.
+        """
         before, wall, after = self.clock(), time(), self.clock()
         to_wall = wall - (before + after) / 2
-        if abs(to_wall - self._to_wall) > STEP + (after - before):
+        if abs(to_wall - self._to_wall) > WALL_CLOCK_STEP_S + (after - before):
             self._to_wall = to_wall
 
     def deliver(self) -> None:
-        """Hand over what happened since the last time; an error harms nobody else."""
+        """Call the observers with the events since the last time, and guard each call."""
         if not self.events:
             return
         events, self.events = self.events, []
-        for observer in list(self._watching):
+        for observer in list(self._error_counts):
             began = perf_counter()
             try:
                 observer(events)
             except Exception:
-                self._raised(observer)
+                self._count_error(observer)
             took = perf_counter() - began
-            if took > SLOW and observer not in self._slow:
-                self._slow.add(observer)
+            if took > SLOW_CALL_S and observer not in self._warned_slow:
+                self._warned_slow.add(observer)
                 log.warning(
-                    "observer %r held the event loop for %.1f s: nothing else ran meanwhile; "
-                    "long work belongs into a thread",
+                    "observer %r held the event loop for %.1f s, and nothing else could run: "
+                    "put long work into a thread",
                     observer,
                     took,
                 )
-        self._set_wall()
+        self._follow_wall_clock()
 
-    def _raised(self, observer: Observer) -> None:
-        if observer not in self._watching:
-            log.exception("observer %r raised as it ended", observer)
+    def _count_error(self, observer: Observer) -> None:
+        if observer not in self._error_counts:
+            log.exception("observer %r raised in its last call", observer)
             return
-        self._watching[observer] += 1
-        errors = self._watching[observer]
+        self._error_counts[observer] += 1
+        errors = self._error_counts[observer]
         if errors == 1:
             log.exception("observer %r raised; the run goes on", observer)
-        if errors >= ERRORS:
+        if errors >= MAX_ERRORS:
             log.warning("observer %r raised %d times and is not called again", observer, errors)
             self._remove(observer)
 
     def _remove(self, observer: Observer) -> None:
-        self._watching.pop(observer, None)
-        self._slow.discard(observer)
-        if not self._watching:
+        self._error_counts.pop(observer, None)
+        self._warned_slow.discard(observer)
+        if not self._error_counts:
             self.events = None
-            if not self._timed:
+            if not self._keeps_time:
                 self._inbox.clock = None
 
     async def close(
@@ -234,16 +245,16 @@ class Observers:
         outcome: str,
         error: BaseException | None,
     ) -> None:
-        """The run is over, and so are its backends, each with an error or without.
+        """Tell the observers that the backends, each with an error or without, and the run ended.
 
-        Returns when the listeners have heard it, or after two seconds.
+        This waits until the listeners have handled it, for at most `listener.END_GRACE_S`.
         """
         if self.events is None:
             return
-        for lane, problem in lanes:
+        for lane, lane_error in lanes:
             if lane.lost is None:
-                self.tell_down(lane, problem)
+                self.tell_backend_down(lane, lane_error)
         when = self.clock()
-        self._note(RunEvent(when, "ended", outcome, error, *self._of(when)))
+        self._note(RunEvent(when, "ended", outcome, error, *self._wall_and_run(when)))
         self.deliver()
         await asyncio.gather(*(listener.close() for listener in self._listeners))

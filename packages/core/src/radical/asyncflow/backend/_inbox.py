@@ -1,9 +1,9 @@
-"""How a report gets from any thread into the engine's loop.
+"""Bring reports from any thread into the engine's loop.
 
-Reports gather in a deque, which any thread may extend; the loop is woken once however
-many wait, because the wake-up (a write to a pipe) costs fifty times what an append
-does.  The flag `awake` means that somebody will look; whoever looks clears it before
-the last look, so a report that comes in between is either seen or wakes again.
+Reports gather in a deque, which any thread may extend.  The loop is woken once for however
+many of them, because waking it (a write to a pipe) costs fifty times as much as an append.
+The flag `awake` means that the engine will look.  The engine clears the flag before its last
+look, so a report that comes in between is either seen or wakes the loop again.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ log = logging.getLogger("radical.asyncflow")
 RUNNING, DONE = TaskState.RUNNING, TaskState.DONE
 FAILED, CANCELLED = TaskState.FAILED, TaskState.CANCELLED
 LOST: TaskId = -1
-"""The task id of a report that is about the whole backend; its attempt is the lane."""
+"""The task id of a report about the loss of a whole backend; its attempt is the lane's index."""
 
 
 class Inbox:
-    """Reports that the engine has not looked at.
+    """The reports that the engine has not taken in yet.
 
     Attributes:
-        reports: what was reported.
-        eager: wake the loop for a RUNNING report too, not only for an end.
-        clock: gives a report its time; None while nobody watches.
+        reports: those reports, the oldest first.
+        awake: True if the engine will look without being woken.
+        eager: True if a RUNNING report also wakes the loop, and not only the end of a task.
+        clock: the function that gives a report its time; None while nobody needs it.
     """
 
     __slots__ = ("_look", "_loop", "_thread", "awake", "clock", "eager", "reports")
@@ -49,12 +50,12 @@ class Inbox:
         self.clock: Callable[[], float] | None = None
 
     def take_reports(self) -> None:
-        """Have the engine look now, if something was reported; a no-op in other threads."""
+        """Let the engine look now if something was reported; in another thread, do nothing."""
         if self.reports and get_ident() == self._thread:
             self._look()
 
     def wake(self) -> None:
-        """Have the engine look soon; from any thread."""
+        """Let the engine look soon; any thread may call this."""
         if self.awake:
             return
         self.awake = True
@@ -64,7 +65,7 @@ class Inbox:
         try:
             self._loop.call_soon_threadsafe(self._look)
         except RuntimeError:
-            # The loop was closed under a running task; nobody is left to be told.
+            # The loop was closed while a task ran, so nobody waits for the report.
             log.debug("a report came after the event loop was closed")
 
 

@@ -1,4 +1,4 @@
-"""One backend as the engine holds it: what may be sent there, and what waits to be."""
+"""One backend as the engine holds it: its capabilities, and the tasks that wait to be sent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ __all__ = ["Lane"]
 
 
 class Lane:
-    """One backend of an engine: its batch of the current turn, and what the engine knows of it.
+    """One backend of an engine, with the batch of the current turn.
 
     Attributes:
-        chains: a task may be sent with the only one that it waits for.
-        lost: why the backend is gone, once it is.
-        since: when it came up, in seconds of `time.monotonic`.
+        index: its position among the backends of the engine.
+        batch: the requests that are submitted at the end of this turn.
+        capabilities, executes, native, remote: its capabilities, read once.
+        chains: True if a task may be sent together with the only one that it waits for.
+        lost: the error with which the backend was lost; None as long as it is there.
+        since: the time when it came up, in seconds of `time.monotonic`.
     """
 
     __slots__ = (
@@ -49,15 +52,15 @@ class Lane:
         self.executes = self.capabilities.executes
         self.native = self.capabilities.native_dependencies
         self.remote = self.capabilities.remote_results
-        # Where it orders whole graphs, it does that already.
+        # A backend that orders whole graphs does this itself.
         self.chains = self.capabilities.chains and not self.native
         self.since = monotonic()
 
     def check(self, spec: TaskSpec) -> None:
-        """Raise unless this backend can run *spec*.
+        """Check that this backend can run *spec*.
 
         Raises:
-            UnsupportedOptionError: it cannot honour the kind or an option.
+            UnsupportedOptionError: the backend cannot honour the kind of task, or an option.
             ResourceError: the resources can never be free.
         """
         supported = self.capabilities

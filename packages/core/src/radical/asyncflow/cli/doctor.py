@@ -86,13 +86,13 @@ def _show_plans() -> None:
     """Show what each of the chosen backends would ask for, without starting one."""
     from .._discovery import profiles
     from .._discovery.registry import registry
-    from .._graph.plan import flattened
+    from .._graph.plan import flatten_settings
 
     for choice in profiles.resolve(profile=_default_profile()):
         asked = registry.create(choice.name, choice.config).plan()
         click.echo(_title(choice) + (" would ask for" if asked else " asks for nothing"))
         if asked:
-            print_table(("", ""), [*flattened(asked)], indent=2)
+            print_table(("", ""), [*flatten_settings(asked)], indent=2)
 
 
 def _title(choice: Choice) -> str:

@@ -57,7 +57,7 @@ log = logging.getLogger("radical.asyncflow")
 Item = TypeVar("Item")
 T = TypeVar("T")
 
-PLAN_LIMIT = 20_000
+PLANNED_TASKS = 20_000
 """Tasks that the plan of a real run remembers; a dry run remembers all."""
 
 
@@ -175,16 +175,18 @@ class WorkflowEngine(TaskDecorators):
         journal: Journal | None,
         make_stop: Callable[[Dispatcher], OrderlyStop] | None,
     ) -> Self:
-        from ._watchers import introduce
+        from ._watchers import attach_watchers
 
         backends = _launch.choose(backend, config, dry_run, profile)
-        plan_recorder = PlanRecorder(None if dry_run else PLAN_LIMIT, backends)
+        plan_recorder = PlanRecorder(None if dry_run else PLANNED_TASKS, backends)
         if dry_run:
             backends = [_launch.stand_in(instance) for instance in backends]
         uid = uid or f"run.{os.urandom(4).hex()}"
-        place = WorkDir(uid, work_dir)
-        dispatcher = Dispatcher(uid, place, max_pending=max_pending, plan_recorder=plan_recorder)
-        engine = cls(dispatcher, place)
+        run_folder = WorkDir(uid, work_dir)
+        dispatcher = Dispatcher(
+            uid, run_folder, max_pending=max_pending, plan_recorder=plan_recorder
+        )
+        engine = cls(dispatcher, run_folder)
         started: list[ExecutionBackend] = []
         recorder: Recorder | None = None
         try:
@@ -211,14 +213,14 @@ class WorkflowEngine(TaskDecorators):
             # each of those that fail is logged.
             ends = (_launch.end(instance) for instance in started)
             await asyncio.gather(*ends, return_exceptions=True)
-            await place.remove()
+            await run_folder.remove()
             if recorder is not None:
                 await recorder.close("failed")
             raise
         engine._lifeline = _lifeline(engine)
         _LIFELINES.add(engine._lifeline)
         await anext(engine._lifeline)
-        introduce(engine, dispatcher)
+        attach_watchers(engine, dispatcher)
         return engine
 
     # ------------------------------------------------------------- the present
@@ -364,7 +366,7 @@ class WorkflowEngine(TaskDecorators):
                 _LIFELINES.discard(lifeline)
                 await lifeline.aclose()
 
-    async def _forgotten(self) -> None:
+    async def _loop_closes(self) -> None:
         """Shut the engine down because its loop is being closed and nobody else did.
 
         A program that came to its end gets its tasks finished; one that was interrupted
@@ -411,7 +413,7 @@ class WorkflowEngine(TaskDecorators):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "an engine cannot travel to a worker: a function that uses it has to be a block "
+            "an engine cannot be sent to a worker: make a function that uses it a block "
             "(@flow.block)"
         )
 
@@ -465,4 +467,4 @@ async def _lifeline(engine: WorkflowEngine) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:
-        await engine._forgotten()
+        await engine._loop_closes()

@@ -15,7 +15,7 @@ __all__ = ["BackendChoice", "choose", "end", "stand_in", "start"]
 
 log = logging.getLogger("radical.asyncflow")
 
-BACKEND_GRACE = 15.0
+BACKEND_GRACE_S = 15.0
 """Seconds that a backend has to shut down."""
 
 BackendChoice = str | ExecutionBackend | Sequence[str | ExecutionBackend]
@@ -88,7 +88,7 @@ async def end(backend: ExecutionBackend) -> None:
         BackendError: it did not shut down cleanly.
     """
     try:
-        async with asyncio.timeout(BACKEND_GRACE):
+        async with asyncio.timeout(BACKEND_GRACE_S):
             await backend.shutdown(cancel=True)
     except Exception as error:
         log.exception("backend %r did not shut down cleanly", backend.name)

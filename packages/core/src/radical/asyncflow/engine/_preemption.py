@@ -22,7 +22,7 @@ from .._task.future import TaskFuture
 from ..errors import ConfigurationError, PreemptedError
 from ..events import Event, TaskEvent
 from ..model import Preemption, TaskState, parse_duration
-from ._launch import BACKEND_GRACE
+from ._launch import BACKEND_GRACE_S
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -36,10 +36,10 @@ log = logging.getLogger("radical.asyncflow")
 EXIT_CODE = 75
 """Exit code of a program that was preempted and is to run again: EX_TEMPFAIL of sysexits.h."""
 
-MARGIN_S = BACKEND_GRACE
+SHUTDOWN_MARGIN_S = BACKEND_GRACE_S
 """How long before the end everything is stopped: the shutdown may take the rest."""
 
-LOOK_INTERVAL_S = 0.1
+HELD_CHECK_INTERVAL_S = 0.1
 """Between looks whether anything still runs that held tasks could wait for."""
 
 RUNNING, DONE, READY = TaskState.RUNNING, TaskState.DONE, TaskState.READY
@@ -126,21 +126,21 @@ class OrderlyStop:
         self._dispatcher = dispatcher
         self._loop = dispatcher.run.loop
         self._grace = grace
-        self._unknown = grace if left is None else min(grace, left / 10)
+        self._unknown_duration = grace if left is None else min(grace, left / 10)
         self._expected: dict[str, _Expectation] = {}
         self._started: dict[int, float] = {}
         self._held: list[TaskFuture[Any]] = []
         self._timers: list[asyncio.TimerHandle] = []
         self._sigterm = sigterm
-        self._stop: float | None = None
+        self._last_moment: float | None = None
         self.reason: str | None = None
         dispatcher.run.hold_back = self.hold_back
-        self._forget = dispatcher.observe(self._learn)
+        self._stop_observing = dispatcher.observe(self._learn)
         if left is not None:
-            self._until(left - min(MARGIN_S, left / 10), "its walltime is nearly over")
+            self._until(left - min(SHUTDOWN_MARGIN_S, left / 10), "its walltime is nearly over")
         if sigterm:
             try:
-                self._loop.add_signal_handler(signal.SIGTERM, self._told_to_stop)
+                self._loop.add_signal_handler(signal.SIGTERM, self._sigterm_received)
             except (RuntimeError, ValueError) as error:
                 raise ConfigurationError(
                     "stop_on_sigterm needs an event loop in the main thread, on a system with "
@@ -149,16 +149,16 @@ class OrderlyStop:
 
     def hold_back(self, node: TaskFuture[Any]) -> bool:
         """Tell whether *node*, which is ready, is not to be started any more."""
-        if self._stop is None or node._lane is None:
+        if self._last_moment is None or node._lane is None:
             return False
         expected = self._expected.get(node.name)
-        need = self._unknown if expected is None else expected.seconds
-        if self.reason is None and self._loop.time() + need <= self._stop:
+        seconds_needed = self._unknown_duration if expected is None else expected.seconds
+        if self.reason is None and self._loop.time() + seconds_needed <= self._last_moment:
             return False
         self._held.append(node)
         if len(self._held) == 1:
             log.info("%r is not started: it would not finish before the end", node.name)
-            self._timers.append(self._loop.call_later(LOOK_INTERVAL_S, self._look))
+            self._timers.append(self._loop.call_later(HELD_CHECK_INTERVAL_S, self._check_held))
         return True
 
     def close(self) -> None:
@@ -166,32 +166,32 @@ class OrderlyStop:
         for timer in self._timers:
             timer.cancel()
         self._held.clear()
-        self._forget()
+        self._stop_observing()
         if self._sigterm:
             self._sigterm = False
             self._loop.remove_signal_handler(signal.SIGTERM)
 
     def _until(self, seconds: float, reason: str) -> None:
-        self._stop = self._loop.time() + seconds
-        self._timers.append(self._loop.call_at(self._stop, self._halt, reason))
+        self._last_moment = self._loop.time() + seconds
+        self._timers.append(self._loop.call_at(self._last_moment, self._halt, reason))
 
-    def _told_to_stop(self) -> None:
+    def _sigterm_received(self) -> None:
         if self.reason is None:
             self.reason = "SIGTERM"
             log.warning("SIGTERM: what runs has %g s to finish, nothing new starts", self._grace)
             end = self._loop.time() + self._grace
-            if self._stop is None or end < self._stop:
+            if self._last_moment is None or end < self._last_moment:
                 self._until(self._grace, "SIGTERM")
-            self._timers.append(self._loop.call_later(LOOK_INTERVAL_S, self._look))
+            self._timers.append(self._loop.call_later(HELD_CHECK_INTERVAL_S, self._check_held))
 
-    def _look(self) -> None:
+    def _check_held(self) -> None:
         """End the run if nothing runs any more that could still finish."""
         held = {id(node) for node in self._held}
         for node in self._dispatcher.run.scheduler.unfinished():
             if node._lane is not None and (
                 node._stage > READY or (node._stage is READY and id(node) not in held)
             ):
-                self._timers.append(self._loop.call_later(LOOK_INTERVAL_S, self._look))
+                self._timers.append(self._loop.call_later(HELD_CHECK_INTERVAL_S, self._check_held))
                 return
         if self._held or self.reason is not None:
             self._halt(self.reason or "the rest would not finish before its walltime is over")

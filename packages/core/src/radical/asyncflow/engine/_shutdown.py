@@ -18,7 +18,7 @@ __all__ = ["Shutdown"]
 
 log = logging.getLogger("radical.asyncflow")
 
-GRACE_S = 12.0
+CANCEL_GRACE_S = 12.0
 """Seconds that cancelled work has to end at shutdown (executables get 5 of SIGTERM)."""
 
 
@@ -71,15 +71,15 @@ class Shutdown:
         dispatcher = self._dispatcher
         if not cancel:
             await dispatcher.wait_idle()
-            await dispatcher.background.settle()
+            await dispatcher.background.wait_all()
         dispatcher.run.closed = True
         try:
             self.cancel_all()
             try:
-                async with asyncio.timeout(GRACE_S):
+                async with asyncio.timeout(CANCEL_GRACE_S):
                     await dispatcher.wait_idle()
             except TimeoutError:
-                log.warning("some tasks did not end within %g s of the shutdown", GRACE_S)
+                log.warning("some tasks did not end within %g s of the shutdown", CANCEL_GRACE_S)
             lanes = dispatcher.run.lanes.values()
             ends = await asyncio.gather(
                 *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True

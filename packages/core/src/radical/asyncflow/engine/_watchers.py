@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .._display.watched import Watched
     from ..events import Event
 
-__all__ = ["introduce", "watchers"]
+__all__ = ["attach_watchers", "watchers"]
 
 log = logging.getLogger("radical.asyncflow")
 
@@ -25,7 +25,7 @@ watchers: list[Callable[[Watched], object]] = []
 """Called with each engine once its backends have started, in its loop."""
 
 
-def introduce(engine: Watched, dispatcher: Dispatcher) -> None:
+def attach_watchers(engine: Watched, dispatcher: Dispatcher) -> None:
     """Show *engine* to plugins and watchers; log one that raises, and go on."""
     carriers = list(_carriers(dispatcher.run.uid))
     listeners = [

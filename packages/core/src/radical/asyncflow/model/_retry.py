@@ -245,11 +245,11 @@ def retry_delay(
 
 
 def _strategy_delay(wait: Callable[[Any], float], state: RetryState) -> float:
-    said = wait(state)
+    answer = wait(state)
     try:
-        delay = float(said)
+        delay = float(answer)
     except (TypeError, ValueError):
         delay = math.nan
     if not math.isfinite(delay):
-        raise ConfigurationError(f"the wait strategy {_name(wait)} said {said!r}, not seconds")
+        raise ConfigurationError(f"the wait strategy {_name(wait)} said {answer!r}, not seconds")
     return max(0.0, delay)
