@@ -13,7 +13,6 @@ from collections.abc import Collection, Sequence
 from multiprocessing import Pipe
 from typing import Any, ClassVar
 
-import cloudpickle  # type: ignore[import-untyped]
 from radical.asyncflow.backend import (
     Capabilities,
     ExecutionBackend,
@@ -23,33 +22,37 @@ from radical.asyncflow.backend import (
     TaskRequest,
 )
 from radical.asyncflow.errors import WorkerLostError
-from radical.asyncflow.worker import child_environment, guard, kill_tree
+from radical.asyncflow.worker import (
+    Raised,
+    child_environment,
+    dump_arguments,
+    dump_function,
+    guard,
+    kill_tree,
+    open_answer,
+    start_guarded,
+)
 
 _WORKER = """
 import os, pickle, signal, sys
 from multiprocessing.connection import Connection
 number, path, answers_for_forks = pickle.loads(bytes.fromhex(sys.argv[1]))
 sys.path[:] = path
-import cloudpickle
-from radical.asyncflow.worker import Failure, TaskContext, call
+from radical.asyncflow.worker import TaskContext, answer_pickled
 
 pipe, me, context = Connection(number), os.getpid(), TaskContext("none", 0)
 os.set_inheritable(number, False)
 signal.signal(signal.SIGUSR1, lambda *_: context.cancel())
 while True:
     try:
-        function, args, kwargs = pickle.loads(pipe.recv_bytes())
+        function, arguments = pickle.loads(pipe.recv_bytes())
     except EOFError:
         break
-    context = TaskContext("task", 1)
-    try:
-        with context:
-            answer = True, call(function, args, kwargs)
-    except BaseException as error:
-        answer = False, Failure.pack(error)
+    with TaskContext("task", 1) as context:
+        answer = answer_pickled(function, arguments)
     if os.getpid() != me and not answers_for_forks:
         os._exit(0)
-    pipe.send_bytes(cloudpickle.dumps(answer))
+    pipe.send_bytes(pickle.dumps(answer))
 """
 
 
@@ -134,9 +137,10 @@ class ProcessBackend(ExecutionBackend):
             self._end_worker()
             self._start_worker()
         assert self._worker is not None
-        body = (request.spec.function, request.args, request.kwargs)
+        function = request.spec.function
+        arguments = dump_arguments(function, request.args, request.kwargs)
         try:
-            self._pipe.send_bytes(cloudpickle.dumps(body))
+            self._pipe.send_bytes(pickle.dumps((dump_function(function), arguments)))
         except OSError as error:
             self._end_worker()
             raise WorkerLostError(request.spec.name) from error
@@ -155,14 +159,14 @@ class ProcessBackend(ExecutionBackend):
             # Whoever is dead may have answered before; a child of it may hold the pipe.
             if not self._pipe.poll():
                 raise EOFError
-            done, value = pickle.loads(self._pipe.recv_bytes())
+            value = open_answer(*pickle.loads(self._pipe.recv_bytes()))
         except (EOFError, OSError):
             code = self._end_worker()
             number = -code if code < 0 and "tells no signal" not in self.faults else None
             raise WorkerLostError(request.spec.name, signal=number) from None
         if asked:
             return ("cancelled",)
-        return ("done", value) if done else ("failed", value.rebuild())
+        return ("failed", value.error) if isinstance(value, Raised) else ("done", value)
 
     def _start_worker(self) -> None:
         self._pipe, theirs = Pipe()
@@ -171,15 +175,12 @@ class ProcessBackend(ExecutionBackend):
             path = [entry for entry in path if "pytest-of" not in entry]
         start = pickle.dumps((theirs.fileno(), path, "answers for forks" in self.faults)).hex()
         self._environment = child_environment()
-        guard().start()
-        self._worker = subprocess.Popen(
-            [sys.executable, "-c", _WORKER, start],
-            env={**os.environ, **self._environment},
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        theirs.close()
-        guard().watch(self._worker.pid)
+        with theirs:
+            self._worker = start_guarded(
+                [sys.executable, "-c", _WORKER, start],
+                env={**os.environ, **self._environment},
+                pass_fds=[theirs.fileno()],
+            )
 
     def _is_dead(self) -> bool:
         assert self._worker is not None
