@@ -134,7 +134,7 @@ async def test_wrong_settings_are_refused_together(mine):
 
 @pytest.mark.parametrize("name", ["", 3, None])
 async def test_the_name_of_an_instance_must_be_a_text(mine, name):
-    with pytest.raises(ConfigurationError, match="'name' must be a text"):
+    with pytest.raises(ConfigurationError, match="'name' must be a string"):
         await factory.create_backend(mine, {"name": name})
 
 

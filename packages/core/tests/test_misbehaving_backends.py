@@ -41,7 +41,7 @@ class Scene:
         """A later task goes its ordinary way."""
         self.backend.hold()
         later = self.task("later")
-        await self.arrival(later.number)
+        await self.arrival(later._number)
         self.backend.release(later)
         assert await asyncio.wait_for(later, 10) == "later"
 
@@ -99,10 +99,10 @@ async def test_a_report_about_an_attempt_that_has_not_been_is_dropped(scene: Sce
 
 async def test_a_late_report_about_an_earlier_attempt_is_dropped(scene: Scene) -> None:
     retried = scene.flow.function_task(retries=1)(identity)("own")
-    await scene.arrival(retried.number)
+    await scene.arrival(retried._number)
     scene.backend.fail(retried, ValueError("first attempt"))
-    await scene.arrival(retried.number)
-    scene.backend.sink.done(retried.number, 1, "too late")
+    await scene.arrival(retried._number)
+    scene.backend.sink.done(retried._number, 1, "too late")
     await scene.is_alive()
     assert not retried.done()
     scene.backend.finish(retried, "second attempt")
@@ -196,7 +196,7 @@ async def test_a_report_from_a_foreign_thread_arrives(scene: Scene) -> None:
 
 async def test_reports_from_many_threads_at_once_all_arrive(scene: Scene) -> None:
     futures = [scene.task(at) for at in range(400)]
-    await scene.arrival(futures[-1].number)
+    await scene.arrival(futures[-1]._number)
 
     def report(part: Sequence[int]) -> None:
         for number in part:

@@ -371,7 +371,7 @@ def _fail() -> None:
 @pytest.mark.parametrize("setting", ["on", "wait"])
 def test_what_a_policy_is_not_told_is_no_made_up_number(setting: str, name: str) -> None:
     settings: Any = {setting: lambda state: getattr(state, name)}
-    with pytest.raises(AttributeError, match=f"told attempt_number and outcome, not '{name}'"):
+    with pytest.raises(AttributeError, match=f"attempt_number and outcome, but not '{name}'"):
         retry_delay(RetryPolicy(**settings), 1, ValueError(), 0.0)
 
 
@@ -405,7 +405,7 @@ def test_a_strategy_that_says_no_seconds_is_named(said: Any) -> None:
     def forever(state: object) -> Any:
         return said
 
-    with pytest.raises(ConfigurationError, match=f"strategy forever said {said!r}, not seconds"):
+    with pytest.raises(ConfigurationError, match=f"strategy forever must return seconds, not {said!r}"):
         retry_delay(RetryPolicy(wait=forever), 1, ValueError(), 0.0)
 
 
@@ -434,7 +434,7 @@ def test_what_is_no_command_is_refused(bad: object, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("env", "why"),
-    [({"a=b": "c"}, "not a name"), ({"a": 3}, "names to strings"), ({"": "x"}, "not a name")],
+    [({"a=b": "c"}, "the name of an environment variable"), ({"a": 3}, "names to strings"), ({"": "x"}, "the name of an environment variable")],
 )
 def test_an_environment_that_cannot_be_set_is_refused(env: dict[str, str], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):

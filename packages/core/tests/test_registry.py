@@ -165,7 +165,7 @@ def test_an_unknown_name_gets_the_closest_known_one_and_no_command(registry):
 
 @pytest.mark.parametrize("name", [None, 3, "", " "])
 def test_a_name_must_be_a_text(registry, name):
-    with pytest.raises(ConfigurationError, match="must be a text"):
+    with pytest.raises(ConfigurationError, match="must be a string"):
         registry.get_backend_spec(name)
 
 

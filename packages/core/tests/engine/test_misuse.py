@@ -56,8 +56,8 @@ async def test_what_is_no_backend_is_named(backend: Any) -> None:
     ("options", "text"),
     [
         ({"config": [1]}, "config must map names to values, not [1]"),
-        ({"uid": "a/b"}, "uid must be a text without '/', not 'a/b'"),
-        ({"uid": 5}, "uid must be a text without '/', not 5"),
+        ({"uid": "a/b"}, "uid must be a string without '/', not 'a/b'"),
+        ({"uid": 5}, "uid must be a string without '/', not 5"),
         ({"work_dir": __file__}, f"work_dir must be a folder, but {Path(__file__)} is not one"),
     ],
 )

@@ -169,7 +169,7 @@ async def test_what_is_no_backend_is_refused(bad: Any) -> None:
 
 
 async def test_a_config_for_an_instance_is_refused(backend: ScriptedBackend) -> None:
-    with pytest.raises(ConfigurationError, match="config is for a backend given by name"):
+    with pytest.raises(ConfigurationError, match="config is for a backend that is given by name"):
         WorkflowEngine.create(backend, {"max_workers": 1})
 
 

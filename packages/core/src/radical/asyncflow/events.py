@@ -7,13 +7,14 @@ The life of a task in events::
                   └── READY with error ◄───┘
 
 PENDING: the task was called.  READY: the engine took it to send it.  SUBMITTED: its
-backend has it.  RUNNING: a worker began with it.  READY with an error says that an attempt
-failed and another one follows; it is READY without one when the engine takes it again.  A
-block has no SUBMITTED, and where a backend does not report it, a task has no RUNNING.
+backend has it.  RUNNING: a worker began with it.  READY with an error means that an attempt
+failed and a retry follows; when the engine takes the retry to send it, there is another READY,
+without an error.  A block has no SUBMITTED, and a task has no RUNNING if its backend does not
+report it.
 
-Events come in the order in which the engine learnt of them.  The events of one task are in
-the order of their times; but the end of one task, as a worker saw it, may be older than
-the call of another that comes before it.
+Events come in the order in which the engine learned of them.  The events of one task are in
+the order of their times.  Those of several tasks need not be: a worker may have ended a task
+before the call of another task whose event comes first.
 """
 
 from __future__ import annotations

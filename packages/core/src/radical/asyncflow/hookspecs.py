@@ -41,17 +41,17 @@ class Carrier:
     def carry(self, spec: TaskSpec, task_id: int) -> Any:  # noqa: ARG002
         """Return the headers of this call, which are pickled with it; None for nothing.
 
-        Called at each call of a task, in the caller's context and thread, so it must be
-        quick.  A task that is tried again has the same headers.
+        The engine calls this at each call of a task, in the caller's context and thread, so it
+        must be quick.  A retry has the same headers.
         """
         return None
 
     def environment(self, headers: Any) -> Mapping[str, str]:  # noqa: ARG002
-        """Return variables for the command of an executable task, beside those that it sets."""
+        """Return variables for the command of an executable task; those it sets take precedence."""
         return {}
 
     def events(self, events: Sequence[Event]) -> None:
-        """Observe this run: as `asyncflow_events`, but for this run alone."""
+        """Observe this run alone, as `asyncflow_events` observes every run."""
 
 
 @hookspec(firstresult=True)
@@ -63,7 +63,7 @@ def asyncflow_backend() -> BackendSpec | None:
 def asyncflow_profiles() -> Mapping[str, Mapping[str, Any]]:  # type: ignore[empty-body]
     """Return the profiles of a site: ``{name: {"backend": ..., "config": {...}}}``.
 
-    They are what ``asyncflow.toml`` may hold, and what it holds overrides them.
+    They have the form of the profiles in ``asyncflow.toml``, which take precedence.
     """
 
 
@@ -71,19 +71,19 @@ def asyncflow_profiles() -> Mapping[str, Mapping[str, Any]]:  # type: ignore[emp
 def asyncflow_events(events: Sequence[Event]) -> None:
     """Observe every run: take the events since the last call.
 
-    Each engine calls it in a thread of its own, so it may block; the calls of one engine
-    come one after the other, and begin with its `RunEvent`.  It never harms a run: one
-    that raises three times is not called again, one that is very far behind misses
-    events of tasks, and one that still works two seconds after the end is left behind.
+    Each engine calls it in a thread of its own, so it may block.  The calls of one engine come
+    one after the other, and the first event is its `RunEvent`.  A plugin cannot harm a run:
+    after three errors it is not called again; if it is very far behind, it misses events of
+    tasks; if it still works two seconds after the end, it is left behind.
     """
 
 
 @hookspec
 def asyncflow_carrier(run: str) -> Carrier | None:
-    """Return what goes along with the tasks of the run with that uid; None for nothing.
+    """Return the carrier for the tasks of the run with the uid *run*; None for none.
 
-    Called once for each engine, when its backends are up, in the context that creates it
-    and in its loop, so it must be quick.
+    This is called once for each engine, when its backends are up, in its loop and in the
+    context that creates the engine, so it must be quick.
     """
 
 

@@ -1,4 +1,4 @@
-"""From a plugin, or a registration, to a `BackendSpec` that keeps the contract."""
+"""Turn what a plugin declares, or a program registers, into a `BackendSpec`, and check it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = [
 
 
 class ContractError(Exception):
-    """The plugin was written for a contract that this core does not speak.
+    """The error that a plugin was written for a contract that this core does not support.
 
     Attributes:
-        hint: what would mend it.
+        hint: the action that would help.
     """
 
     def __init__(self, text: str, hint: str) -> None:
@@ -44,7 +44,7 @@ class Registration:
     capabilities: Capabilities | None
 
     def spec(self) -> BackendSpec:
-        """As a plugin would declare it; may import the class, for its capabilities."""
+        """Return the spec that a plugin would declare; this may import the class."""
         capabilities = self.capabilities
         if capabilities is None:
             factory = self.factory
@@ -89,11 +89,11 @@ def make_backend(factory: Any, settings: Any, name: str) -> Any:
 
 
 def check_declared(spec: Any, declaration: Declaration) -> BackendSpec:
-    """*spec*, which the plugin of *declaration* returned.
+    """Check *spec*, which the plugin of *declaration* returned, and return it.
 
     Raises:
-        ContractError: it was written for another version of the contract.
-        TypeError, ValueError: it is not what a plugin must return.
+        ContractError: the plugin was written for another version of the contract.
+        TypeError, ValueError: *spec* is not what a plugin must return.
     """
     if not isinstance(spec, BackendSpec):
         raise TypeError(
@@ -118,18 +118,18 @@ def _check_api(version: Any, declaration: Declaration) -> None:
     text = f"{declaration.label} was written for version {major}.{minor} of the backend contract"
     if (major, minor) > API_VERSION:
         raise ContractError(
-            f"{text}; this core speaks {ours} and is too old for it",
+            f"{text}; this core supports {ours} and is too old for it",
             "Try: pip install --upgrade 'radical.asyncflow'",
         )
     if major < API_VERSION[0]:
         raise ContractError(
-            f"{text}; this core speaks {ours} and is too new for it",
+            f"{text}; this core supports {ours} and is too new for it",
             f"Try: pip install --upgrade '{declaration.distribution}'",
         )
 
 
 def as_plain_dict(capabilities: Capabilities) -> dict[str, Any]:
-    """*capabilities* in values that JSON has; sets become sorted lists."""
+    """Return *capabilities* in values that JSON knows; sets become sorted lists."""
     values = {name: getattr(capabilities, name) for name in Capabilities.__dataclass_fields__}
     return {
         name: value if isinstance(value, bool) else sorted(map(str, value))

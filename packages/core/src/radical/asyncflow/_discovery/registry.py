@@ -1,4 +1,4 @@
-"""Which backends there are, and how one is loaded: by name, when it is asked for."""
+"""List the backends that are installed, and load a backend when somebody asks for it by name."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ __all__ = ["Registry", "registry"]
 class Registry:
     """The backends and plugins that this process can see.
 
-    Every method may be called from any thread.  Listing reads metadata only; a plugin
-    is imported when its backend is asked for, and a failure of that is remembered
-    until `refresh`, or until another version of its distribution is installed.
+    Any thread may call any method.  Listing reads metadata only.  A plugin is imported when
+    somebody asks for its backend; if that fails, the failure is remembered until `refresh`, or
+    until another version of its distribution is installed.
     """
 
     def __init__(self) -> None:
@@ -110,10 +110,10 @@ class Registry:
         return self._find(name)[1]
 
     def load_factory(self, name: str) -> Callable[..., ExecutionBackend]:
-        """The class (or whatever makes instances) of the backend *name*.
+        """Load the class, or another callable, that makes instances of the backend *name*.
 
         Raises:
-            BackendError: as `get_backend_spec`.
+            BackendError: see `get_backend_spec`.
         """
         source, spec = self._find(name)
         factory: Callable[..., ExecutionBackend] = self._load(source, spec.factory)
@@ -122,21 +122,22 @@ class Registry:
     def create(
         self, name: str, /, config: Mapping[str, Any] | None = None, **more: Any
     ) -> ExecutionBackend:
-        """A new instance of the backend *name*, not started.
+        """Make an instance of the backend *name*, which is not started.
 
-        The settings are *config* and *more* together.  ``name`` among them is the
-        instance's own name, for an engine with several backends of one kind.
+        The settings are *config* and *more* together.  A ``name`` among them is the name of the
+        instance itself, for an engine with several backends of one kind.
 
         Raises:
-            BackendError: as `get_backend_spec`; or the instance could not be made.
-            ConfigurationError: names everything that is wrong with the settings.
+            BackendError: see `get_backend_spec`; or the instance could not be made.
+            ConfigurationError: the settings are wrong; the error lists every problem.
         """
         source, spec = self._find(name)
         settings = merge(config, more, backend=name)
         own_name = settings.pop("name", name)
         if not isinstance(own_name, str) or not own_name:
             raise ConfigurationError(
-                f"config of backend {name!r}: 'name' must be a text, not {own_name!r}"
+                f"config of backend {name!r}: 'name' must be a string that is not empty, "
+                f"not {own_name!r}"
             )
         model = self._model(source, spec)
         factory = self._load(source, spec.factory)
@@ -172,7 +173,7 @@ class Registry:
                 "config_schema": schema(model) if model else None,
             }
         except BackendError:
-            # It is known, but does not load: its line of the list says why.
+            # A known backend that does not load: its line in the list says why.
             if not self._listed(name).is_known:
                 raise
         return {
@@ -192,9 +193,9 @@ class Registry:
             return self._plugins.load()
 
     def hooks(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
-        """The implementations of *hook*, each with its plugin's name, to be called one by one.
+        """Return the implementations of *hook*, each with the name of its plugin.
 
-        So that a caller can guard each: pluggy's own call ends at the first that raises.
+        The caller can then guard each call; pluggy's own call ends at the first that raises.
         """
         with self._lock:
             return self._plugins.hooks(hook)
@@ -259,7 +260,7 @@ class Registry:
         return check_declared(self._plugins.backend(title, plugin), source)
 
     def _load(self, source: Declaration | Registration, reference: Any) -> Any:
-        """The object behind ``"module:Class"``; anything else is returned as it is."""
+        """Load the object behind ``"module:Class"``; return any other *reference* as it is."""
         if not isinstance(reference, str):
             return reference
         with self._lock, self._guard(source, f"its factory is {reference!r}"):
@@ -273,11 +274,12 @@ class Registry:
 
     @contextmanager
     def _guard(self, source: Declaration | Registration, what: str = "") -> Iterator[None]:
-        """Remember what foreign code raises, and raise it as one of our errors.
+        """Remember an error that foreign code raises, and raise it as a `BackendError`.
 
-        *what* tells what was being loaded, if it was not the plugin itself.
+        A SystemExit at import is a failure of the plugin too; only a KeyboardInterrupt is not.
 
-        SystemExit at import is a failure of the plugin too; only Ctrl-C is not.
+        Args:
+            what: a text that says what is loaded, if it is not the plugin itself.
         """
         try:
             yield
@@ -294,7 +296,7 @@ class Registry:
 
 
 def _declarations() -> dict[str, list[Declaration]]:
-    """What is installed, by name of the backend."""
+    """Return the installed declarations by the name of their backend."""
     found: dict[str, list[Declaration]] = {}
     for declaration in scan(BACKEND_GROUP):
         found.setdefault(declaration.name, []).append(declaration)
@@ -303,7 +305,9 @@ def _declarations() -> dict[str, list[Declaration]]:
 
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not name.strip():
-        raise ConfigurationError(f"the name of a backend must be a text, not {name!r}")
+        raise ConfigurationError(
+            f"the name of a backend must be a string that is not empty, not {name!r}"
+        )
 
 
 def _dotted(version: tuple[int, int]) -> str:
@@ -311,4 +315,4 @@ def _dotted(version: tuple[int, int]) -> str:
 
 
 registry = Registry()
-"""The one that the engine, the factory and the command line use."""
+"""The registry that the engine, the factory and the command line use."""

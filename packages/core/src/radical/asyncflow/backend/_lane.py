@@ -100,5 +100,5 @@ def _check(backend: ExecutionBackend) -> None:
         ours = ".".join(map(str, API_VERSION))
         raise BackendIncompatibleError(
             f"backend {backend.name!r} was written for version {major}.{minor} of the backend "
-            f"contract, this core speaks {ours}: install a matching release of either"
+            f"contract, but this core supports {ours}: install matching releases of the two"
         )

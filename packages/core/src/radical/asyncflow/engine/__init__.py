@@ -1,4 +1,4 @@
-"""The engine: the class that a workflow is written against, its beginning and its end."""
+"""The engine: the class that users write workflows against, its start and its shutdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class that a workflow is written against."""
+"""The class that users write workflows against."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Item = TypeVar("Item")
 T = TypeVar("T")
 
 PLANNED_TASKS = 20_000
-"""Tasks that the plan of a real run remembers; a dry run remembers all."""
+"""The number of tasks that the plan of a real run remembers; a dry run remembers all."""
 
 
 HOW_TO_MAKE = (
@@ -69,11 +69,11 @@ HOW_TO_MAKE = (
 
 @public("radical.asyncflow")
 class WorkflowEngine(TaskDecorators):
-    """Runs a growing graph of tasks on one or several execution backends.
+    """An engine that runs a growing graph of tasks on one or several execution backends.
 
-    Make one with ``await WorkflowEngine.create(...)`` or, so that it is shut down
-    whatever happens, ``async with WorkflowEngine.create(...) as flow``.  It belongs to
-    the event loop it was made in.
+    Create one with ``async with WorkflowEngine.create(...) as flow``, so that it is shut down
+    whatever happens, or with ``await WorkflowEngine.create(...)``.  It belongs to the event
+    loop in which it was created.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class WorkflowEngine(TaskDecorators):
         work_dir: WorkDir | None = None,
         **options: object,  # noqa: ARG002 - those of `create`, by mistake
     ) -> None:
-        """Refuse to be called by users: `create` starts the backends, which takes a loop."""
+        """Raise TypeError unless `create` calls this, which starts the backends first."""
         if not isinstance(dispatcher, Dispatcher) or work_dir is None:
             raise TypeError(HOW_TO_MAKE)
         super().__init__(dispatcher)
@@ -114,40 +114,41 @@ class WorkflowEngine(TaskDecorators):
         """Create an engine and start its backends: await this, or use it with ``async with``.
 
         Args:
-            backend: a name, an instance, or several of either; the first is the default
-                for tasks that name none.  None: what ``ASYNCFLOW_BACKEND`` or a profile
-                of ``asyncflow.toml`` says, else ``"concurrent"``.
-            config: settings for a backend given by name.
-            dry_run: run nothing, walk the graph; ``noop`` stands in for the backends,
-                and `plan` tells what they would ask for.
-            uid: name of the run; made up by default.
-            work_dir: folder for the run's files, kept afterwards.  By default they lie in
-                a temporary folder that goes with the shutdown.
-            profile: name of a profile in ``asyncflow.toml``.
-            max_pending: how many tasks may be unfinished; a call beyond that raises
+            backend: a name, an instance, or several of either; the first is the default for
+                tasks that name no backend.  None: the one that ``ASYNCFLOW_BACKEND`` or a
+                profile of ``asyncflow.toml`` names, else ``"concurrent"``.
+            config: the settings of a backend that is given by name.
+            dry_run: walk the graph without running a task; ``noop`` takes the place of the
+                backends, and `plan` shows what they would ask for.
+            uid: the name of the run; by default a random one.
+            work_dir: the folder for the run's files, which is kept.  By default the files are
+                in a temporary folder that the shutdown removes.
+            profile: the name of a profile in ``asyncflow.toml``.
+            max_pending: the largest number of unfinished tasks; a call beyond it raises
                 PendingLimitError.
-            journal: a file that keeps what was done: run again with it, the program gets
-                the results that are still valid from there and does the rest.  None:
-                what ``ASYNCFLOW_JOURNAL`` says, else none.
-            walltime: how long the run may take: seconds, ``"HH:MM:SS"`` or a timedelta.  In
-                time before its end nothing starts that would not finish; then what is left
-                fails with PreemptedError, and ``async with`` ends the program with exit
-                code 75.  None: what ``ASYNCFLOW_WALLTIME`` says, else no end.
-            preemption: the same with more to say: a deadline, a grace, SIGTERM.
+            journal: a file that records the results.  If the program runs again with it, it
+                takes the results that are still valid from there and does the rest.  None: the
+                file that ``ASYNCFLOW_JOURNAL`` names, else no journal.
+            walltime: the time that the run may take: seconds, ``"HH:MM:SS"`` or a timedelta.
+                Tasks that would not finish in time are not started.  At the end, what is left
+                fails with PreemptedError, and ``async with`` ends the program with exit code
+                75.  None: the time that ``ASYNCFLOW_WALLTIME`` gives, else no limit.
+            preemption: the long form of *walltime*, with a deadline, a grace and SIGTERM.
 
         Raises:
-            BackendNotFoundError: no such backend, or it is not installed.
-            BackendStartError: a backend did not come up; those that did are shut down.
+            BackendNotFoundError: a backend is unknown or not installed.
+            BackendStartError: a backend did not start; those that did are shut down.
             ConfigurationError: the settings are wrong.
-            JournalError: the journal cannot be used; JournalInUseError: another run does.
+            JournalError: the journal cannot be used.
+            JournalInUseError: another run uses the journal.
         """
         if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
             raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
         if uid is not None and (not isinstance(uid, str) or "/" in uid or "\0" in uid):
-            raise ConfigurationError(f"uid must be a text without '/', not {uid!r}")
+            raise ConfigurationError(f"uid must be a string without '/', not {uid!r}")
         if isinstance(backend, ExecutionBackend) and config is not None:
             raise ConfigurationError(
-                "config is for a backend given by name; this one was made with its own"
+                "config is for a backend that is given by name; give it to the instance itself"
             )
         make_stop = None
         if walltime is not None or preemption is not None or os.environ.get(WALLTIME):
@@ -209,8 +210,8 @@ class WorkflowEngine(TaskDecorators):
             if make_stop is not None:
                 engine._end.stop = make_stop(dispatcher)
         except BaseException:
-            # What is told is why the start failed, whatever the end of the others says;
-            # each of those that fail is logged.
+            # Raise the reason why the start failed, whatever happens when the other backends
+            # are shut down; errors of those are logged.
             ends = (_launch.end(instance) for instance in started)
             await asyncio.gather(*ends, return_exceptions=True)
             await run_folder.remove()
@@ -227,51 +228,51 @@ class WorkflowEngine(TaskDecorators):
 
     @property
     def uid(self) -> str:
-        """Name of this run."""
+        """The name of this run."""
         return self._dispatcher.run.uid
 
     @property
     def backend(self) -> ExecutionBackend:
-        """The backend of tasks that name none."""
+        """The default backend, for tasks that name none."""
         return next(iter(self.backends.values()))
 
     @property
     def backends(self) -> Mapping[str, ExecutionBackend]:
-        """``{name: backend}``, the default one first."""
+        """The backends by name, ``{name: backend}``, the default one first."""
         lanes = self._dispatcher.run.lanes
         return MappingProxyType({name: lane.backend for name, lane in lanes.items()})
 
     @property
     def work_dir(self) -> Path:
-        """Folder for files of this run, made on first use."""
+        """The folder for the files of this run, created on first use."""
         return self._work_dir()
 
     @property
     def preempted(self) -> str | None:
-        """Why the run is stopping before its tasks are done; None while it is not."""
+        """The reason why the run stops before its tasks are done; None while it does not."""
         return self._end.preempted
 
     @property
     def closed(self) -> bool:
-        """Whether the shutdown has begun."""
+        """True once the shutdown has begun."""
         return self._dispatcher.run.closed
 
     def plan(self) -> Plan:
-        """Return the graph so far, every call and its dependencies, and what backends ask for.
+        """Return the graph so far: every call, its dependencies, and what the backends ask for.
 
-        A dry run remembers all of it, a real run its first 20,000 tasks; ``complete`` of
-        the plan says whether that was all.
+        A dry run remembers all tasks, a real run its first 20,000; the attribute ``complete``
+        of the plan tells whether those were all.
         """
         return self._dispatcher.plan_recorder.plan(self._dispatcher.number)
 
     def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
         """Call *callback*, in the loop, with batches of events as they happen.
 
-        It has to return soon: nothing else runs meanwhile.  One that raises three times
-        is not called again.
+        *callback* has to return soon, because nothing else runs meanwhile.  If it raises three
+        times, it is not called again.
 
         Returns:
-            A function that ends it.
+            A function that ends this.
         """
         return self._dispatcher.observe(callback)
 
@@ -308,14 +309,14 @@ class WorkflowEngine(TaskDecorators):
     ) -> AsyncIterator[T]:
         """Return an asynchronous iterator over the results of ``task(item)`` for each item.
 
-        At most *limit* of the tasks are unfinished or unread, so *items* may be endless.
-        Results come in the order of the items, or, with ``ordered=False``, as the tasks
-        end.  A failure is raised where its result would have stood, and ends the iteration;
-        the tasks that are unfinished then are cancelled.
+        At most *limit* tasks at a time are unfinished or have a result that was not read, so
+        *items* may be endless.  Results come in the order of the items or, with
+        ``ordered=False``, in the order in which the tasks end.  A failure is raised in place of
+        its result and ends the iteration; the unfinished tasks are then cancelled.
 
         Args:
-            task: a task, or a function that calls one and returns its future.
-            items: what to call it with, one by one; an iterable or an asynchronous one.
+            task: a task, or a function that calls a task and returns its future.
+            items: the arguments, one for each call; an iterable or an asynchronous iterable.
         """
         check_limit(limit)
         return map_tasks(task, items, limit, ordered)
@@ -334,13 +335,13 @@ class WorkflowEngine(TaskDecorators):
     # ---------------------------------------------------------------- shutdown
 
     async def shutdown(self, *, cancel: bool = True) -> None:
-        """End the engine and its backends; nothing is left afterwards.
+        """Shut down the engine and its backends, so that nothing is left.
 
-        Unfinished tasks are cancelled, or, with ``cancel=False``, waited for.  Safe to
-        call again, also at the same time; bounded (30 s) unless it waits for tasks.
+        This cancels unfinished tasks or, with ``cancel=False``, waits for them.  It may be
+        called again, also at the same time.  It takes at most 30 s, unless it waits for tasks.
 
         Raises:
-            BackendError: a backend could not shut down cleanly; the others did.
+            BackendError: a backend did not shut down cleanly; the others did.
         """
         if self._closing is None:
             scope = SCOPE.get()
@@ -350,7 +351,7 @@ class WorkflowEngine(TaskDecorators):
                 )
             self._closing = asyncio.create_task(self._shutdown(cancel))
         elif cancel and not self._dispatcher.run.closed:
-            # A shutdown that waits for tasks is under way; this one will not.
+            # A shutdown that waits for tasks is under way; this call makes it cancel them.
             self._end.cancel_all()
         await asyncio.shield(self._closing)
 
@@ -369,11 +370,11 @@ class WorkflowEngine(TaskDecorators):
     async def _loop_closes(self) -> None:
         """Shut the engine down because its loop is being closed and nobody else did.
 
-        A program that came to its end gets its tasks finished; one that was interrupted
-        or failed gets them cancelled.
+        If the program came to its end, its tasks are finished; if it was interrupted or
+        failed, they are cancelled.
         """
         if self._lifeline is None:
-            return  # the shutdown itself closes it
+            return  # the shutdown itself closes the lifeline
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
@@ -384,7 +385,7 @@ class WorkflowEngine(TaskDecorators):
         await self.shutdown(cancel=self._interrupted)
 
     def _creator_ended(self, owner: asyncio.Task[Any]) -> None:
-        """Note how the task that created the engine ended, which was before any shutdown."""
+        """Note how the task that created the engine ended, if that was before any shutdown."""
         self._creator = None
         self._interrupted = owner.cancelled() or owner.exception() is not None
 
@@ -400,7 +401,7 @@ class WorkflowEngine(TaskDecorators):
         """Wait for unfinished tasks and shut down; after an error, cancel them.
 
         Raises:
-            SystemExit: the run was preempted, and its tasks' PreemptedError ends the block.
+            SystemExit: the run was preempted, and a PreemptedError of its tasks left the block.
         """
         self._end.failed = exc is not None
         self._end.error = exc
@@ -425,7 +426,7 @@ class WorkflowEngine(TaskDecorators):
 
 
 class _Creation:
-    """An engine to be: await it, or use it as an asynchronous context manager."""
+    """An engine that is not created yet: await it, or enter it with ``async with``."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, WorkflowEngine]) -> None:
         self._coroutine = coroutine
@@ -442,7 +443,7 @@ class _Creation:
         raise TypeError(HOW_TO_MAKE)
 
     def __exit__(self, *exc: object) -> None:
-        """Make a plain ``with`` call `__enter__`, which says what to write."""
+        """Exist, so that a plain ``with`` calls `__enter__`, which says what to write."""
 
     async def __aenter__(self) -> WorkflowEngine:
         self._engine = await self._coroutine
@@ -459,7 +460,7 @@ class _Creation:
 
 
 _LIFELINES: set[AsyncGenerator[None, None]] = set()
-"""Those of running engines: one that the program forgot stays until its loop ends."""
+"""The lifelines of running engines: this keeps a forgotten engine until its loop ends."""
 
 
 async def _lifeline(engine: WorkflowEngine) -> AsyncGenerator[None, None]:

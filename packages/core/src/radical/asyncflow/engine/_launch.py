@@ -30,7 +30,8 @@ def choose(
     """Return the backends to run on, made but not started.
 
     Raises:
-        BackendError, ConfigurationError: one cannot be made, or the choice is wrong.
+        BackendError: a backend cannot be made.
+        ConfigurationError: the choice or its settings are wrong.
     """
     from .._discovery import profiles, registry
 
@@ -46,7 +47,9 @@ def choose(
     if isinstance(backend, Iterable) and not isinstance(backend, type | ExecutionBackend):
         given = list(backend)
         if config is not None:
-            raise ConfigurationError("config is for one backend; make several with the factory")
+            raise ConfigurationError(
+                "config is for one backend; create several backends with the factory"
+            )
     wrong = [item for item in given if not isinstance(item, str | ExecutionBackend)]
     if wrong or not given:
         raise ConfigurationError(
@@ -59,7 +62,7 @@ def choose(
 
 
 def stand_in(backend: ExecutionBackend) -> ExecutionBackend:
-    """Return what takes the place of *backend* in a dry run."""
+    """Return the backend that takes the place of *backend* in a dry run."""
     from .._discovery.registry import registry
 
     return registry.create("noop", {"name": backend.name})
@@ -69,7 +72,7 @@ async def start(backend: ExecutionBackend, sink: ReportSink) -> None:
     """Start *backend*.
 
     Raises:
-        BackendStartError: it did not come up.
+        BackendStartError: the backend did not start.
     """
     try:
         await backend.start(sink)
@@ -82,10 +85,10 @@ async def start(backend: ExecutionBackend, sink: ReportSink) -> None:
 
 
 async def end(backend: ExecutionBackend) -> None:
-    """Shut *backend* down, in bounded time.
+    """Shut down *backend* within `BACKEND_GRACE_S` seconds, and cancel its tasks.
 
     Raises:
-        BackendError: it did not shut down cleanly.
+        BackendError: the backend did not shut down cleanly, or not in time.
     """
     try:
         async with asyncio.timeout(BACKEND_GRACE_S):

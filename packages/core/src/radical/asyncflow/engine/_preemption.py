@@ -1,8 +1,8 @@
-"""The end of a run's time: nothing starts that cannot finish, and what runs ends in order.
+"""Stop a run in order before its time is over: start nothing that cannot finish.
 
-Batch systems give a job its walltime and then kill it.  An engine that knows of it
-stops in time, so that its journal holds all that was done and the next job goes on from
-there.
+A batch system gives a job a walltime and kills it when that is over.  An engine that knows
+its walltime stops before, so that its journal has everything that was done, and the next job
+can continue from there.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ __all__ = ["EXIT_CODE", "OrderlyStop", "is_preemption", "prepare"]
 log = logging.getLogger("radical.asyncflow")
 
 EXIT_CODE = 75
-"""Exit code of a program that was preempted and is to run again: EX_TEMPFAIL of sysexits.h."""
+"""The exit code of a program that was preempted and should run again (EX_TEMPFAIL)."""
 
 SHUTDOWN_MARGIN_S = BACKEND_GRACE_S
-"""How long before the end everything is stopped: the shutdown may take the rest."""
+"""Seconds before the end at which everything is stopped, so that the shutdown has time."""
 
 HELD_CHECK_INTERVAL_S = 0.1
-"""Between looks whether anything still runs that held tasks could wait for."""
+"""Seconds between two checks whether a task still runs that held tasks could wait for."""
 
 RUNNING, DONE, READY = TaskState.RUNNING, TaskState.DONE, TaskState.READY
 
@@ -48,13 +48,13 @@ RUNNING, DONE, READY = TaskState.RUNNING, TaskState.DONE, TaskState.READY
 def prepare(
     walltime: float | str | timedelta | None, preemption: Preemption | None
 ) -> Callable[[Dispatcher], OrderlyStop] | None:
-    """Return what makes the `OrderlyStop` of an engine; its time runs from now.
+    """Return a function that makes the `OrderlyStop` of an engine; its time runs from now.
 
-    *walltime* is the short form of a `Preemption` with nothing else.  Without an end in
-    either the environment may set one; None if nothing does.
+    *walltime* is the short form of a `Preemption` that sets nothing else.  If neither sets an
+    end, the environment may; if nothing does, this returns None.
 
     Raises:
-        ConfigurationError: both are given, one says no time, or a time in the past.
+        ConfigurationError: both are given, or a time is not valid or in the past.
     """
     settings = _settings(walltime, preemption)
     now = time.monotonic()
@@ -64,14 +64,16 @@ def prepare(
     if settings.deadline is not None:
         ends.append(settings.deadline.timestamp() - time.time())
         if ends[-1] <= 0:
-            raise ConfigurationError(f"deadline {settings.deadline} has passed")
+            raise ConfigurationError(
+                f"deadline {settings.deadline} has passed; give one in the future"
+            )
     if not ends and not settings.stop_on_sigterm:
         return None
     left = min(ends, default=None)
     grace = parse_duration(settings.grace)
 
     def make(dispatcher: Dispatcher) -> OrderlyStop:
-        spent = time.monotonic() - now  # the backends took it to start
+        spent = time.monotonic() - now  # the time that the backends took to start
         remaining = None if left is None else max(left - spent, 0.0)
         return OrderlyStop(
             dispatcher, left=remaining, grace=grace, sigterm=settings.stop_on_sigterm
@@ -109,15 +111,15 @@ def is_preemption(error: BaseException) -> bool:
 
 
 class OrderlyStop:
-    """The end of one engine's time, in which it stops in order.
+    """The orderly stop of one engine when its time is over.
 
     Args:
-        left: seconds from now to the end; None if only a signal says when.
-        grace: seconds that what runs has to finish, once nothing new may start.
-        sigterm: have SIGTERM begin it; this needs the main thread.
+        left: seconds from now to the end; None if only a signal begins the stop.
+        grace: seconds that running tasks have to finish, once nothing new may start.
+        sigterm: True to stop on SIGTERM, which needs the main thread.
 
     Attributes:
-        reason: why the run stops; None while it does not.
+        reason: the reason why the run stops; None while it does not.
     """
 
     def __init__(
@@ -148,7 +150,7 @@ class OrderlyStop:
                 ) from error
 
     def hold_back(self, node: TaskFuture[Any]) -> bool:
-        """Tell whether *node*, which is ready, is not to be started any more."""
+        """Tell whether *node*, which is ready, may not start any more, and hold it then."""
         if self._last_moment is None or node._lane is None:
             return False
         expected = self._expected.get(node.name)
@@ -157,12 +159,12 @@ class OrderlyStop:
             return False
         self._held.append(node)
         if len(self._held) == 1:
-            log.info("%r is not started: it would not finish before the end", node.name)
+            log.info("task %r is not started: it would not finish before the end", node.name)
             self._timers.append(self._loop.call_later(HELD_CHECK_INTERVAL_S, self._check_held))
         return True
 
     def close(self) -> None:
-        """Let go of the timers and of the signal."""
+        """Cancel the timers, and stop observing the run and the signal."""
         for timer in self._timers:
             timer.cancel()
         self._held.clear()
@@ -178,14 +180,16 @@ class OrderlyStop:
     def _sigterm_received(self) -> None:
         if self.reason is None:
             self.reason = "SIGTERM"
-            log.warning("SIGTERM: what runs has %g s to finish, nothing new starts", self._grace)
+            log.warning(
+                "SIGTERM: running tasks have %g s to finish, and no new ones start", self._grace
+            )
             end = self._loop.time() + self._grace
             if self._last_moment is None or end < self._last_moment:
                 self._until(self._grace, "SIGTERM")
             self._timers.append(self._loop.call_later(HELD_CHECK_INTERVAL_S, self._check_held))
 
     def _check_held(self) -> None:
-        """End the run if nothing runs any more that could still finish."""
+        """Halt the run if no task runs any more that could still finish."""
         held = {id(node) for node in self._held}
         for node in self._dispatcher.run.scheduler.unfinished():
             if node._lane is not None and (
@@ -207,11 +211,11 @@ class OrderlyStop:
             "run %s stops, %s: %d tasks unfinished", self._dispatcher.run.uid, reason, unfinished
         )
 
-        def why(node: TaskFuture[Any]) -> PreemptedError:
+        def make_error(node: TaskFuture[Any]) -> PreemptedError:
             how = "ended" if node._stage > READY else "not started"
             return PreemptedError(f"task {node.name!r} was {how}: the run stops, {reason}")
 
-        halt(self._dispatcher.run, self._dispatcher.outcomes, why)
+        halt(self._dispatcher.run, self._dispatcher.outcomes, make_error)
 
     def _learn(self, events: Sequence[Event]) -> None:
         """Learn how long the tasks of each name take."""
@@ -228,9 +232,9 @@ class OrderlyStop:
 
 
 class _Expectation:
-    """How long a task takes: a moving mean, and how far values lie from it.
+    """The expected duration of a task: a moving mean, and a moving deviation from it.
 
-    As TCP estimates its round trips (RFC 6298).
+    TCP estimates its round trips in the same way (RFC 6298).
     """
 
     __slots__ = ("_deviation", "_mean")

@@ -19,17 +19,18 @@ __all__ = ["Shutdown"]
 log = logging.getLogger("radical.asyncflow")
 
 CANCEL_GRACE_S = 12.0
-"""Seconds that cancelled work has to end at shutdown (executables get 5 of SIGTERM)."""
+"""Seconds that cancelled work has to end at shutdown; executables have 5 s after SIGTERM."""
 
 
 class Shutdown:
     """The shutdown of one engine.
 
     Attributes:
-        stop: asks for it before the tasks are done, if the run has limited time.
-        recorder: writes the journal, if there is one.
-        failed: an exception left the engine's ``async with``, or the task that made it.
-        error: that exception, where it is known.
+        stop: the orderly stop before the tasks are done, if the time of the run is limited.
+        recorder: the writer of the journal, if there is one.
+        failed: True if an exception left the engine's ``async with``, or the task that
+            created the engine.
+        error: that exception, if it is known.
     """
 
     def __init__(self, dispatcher: Dispatcher, work_dir: WorkDir) -> None:
@@ -43,12 +44,12 @@ class Shutdown:
 
     @property
     def preempted(self) -> str | None:
-        """Why the run is stopping before its tasks are done; None while it is not."""
+        """The reason why the run stops before its tasks are done; None while it does not."""
         return None if self.stop is None else self.stop.reason
 
     @property
     def outcome(self) -> str:
-        """How the run ended, for its `RunEvent` and its journal."""
+        """The outcome of the run, for its `RunEvent` and its journal."""
         if self.preempted:
             return "preempted"
         if self.error is not None and not isinstance(self.error, Exception):
@@ -58,15 +59,15 @@ class Shutdown:
         return "cancelled" if self._cancelled else "done"
 
     def cancel_all(self) -> None:
-        """Cancel what is unfinished."""
+        """Cancel every unfinished task."""
         self._cancelled |= not self._dispatcher.run.scheduler.idle
         self._dispatcher.outcomes.cancel_all()
 
     async def run(self, cancel: bool) -> None:
-        """Cancel the tasks or wait for them, then end everything that ran them.
+        """Cancel the tasks or wait for them, then shut down everything that ran them.
 
         Raises:
-            BackendError: a backend could not shut down cleanly; the others did.
+            BackendError: a backend did not shut down cleanly; the others did.
         """
         dispatcher = self._dispatcher
         if not cancel:

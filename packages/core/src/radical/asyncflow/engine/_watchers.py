@@ -1,4 +1,4 @@
-"""The observers of every new engine: plugins that observe runs, and ``asyncflow run``."""
+"""Attach to every new engine what observes it: plugins, and ``asyncflow run``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["attach_watchers", "watchers"]
 log = logging.getLogger("radical.asyncflow")
 
 watchers: list[Callable[[Watched], object]] = []
-"""Called with each engine once its backends have started, in its loop."""
+"""Functions that are called with each engine, in its loop, once its backends have started."""
 
 
 def attach_watchers(engine: Watched, dispatcher: Dispatcher) -> None:
-    """Show *engine* to plugins and watchers; log one that raises, and go on."""
+    """Attach plugins and watchers to *engine*; one that raises is logged and left out."""
     carriers = list(_carriers(dispatcher.run.uid))
     listeners = [
         Listener(plugin, partial(_call, hook))
@@ -44,7 +44,7 @@ def attach_watchers(engine: Watched, dispatcher: Dispatcher) -> None:
         try:
             watch(engine)
         except Exception:
-            log.exception("%r raised on a new engine; the run goes on", watch)
+            log.exception("%r raised on a new engine; the run goes on without it", watch)
 
 
 def _carriers(run: str) -> Iterator[tuple[str, Carrier]]:
@@ -52,9 +52,11 @@ def _carriers(run: str) -> Iterator[tuple[str, Carrier]]:
         try:
             carrier = hook(run=run)
             if carrier is not None and not isinstance(carrier, Carrier):
-                raise TypeError(f"asyncflow_carrier() must return a Carrier or None: {carrier!r}")
+                raise TypeError(
+                    f"asyncflow_carrier() must return a Carrier or None, not {carrier!r}"
+                )
         except Exception:
-            log.exception("plugin %s raised on a new engine; the run goes on", plugin)
+            log.exception("plugin %s raised on a new engine; the run goes on without it", plugin)
         else:
             if carrier is not None:
                 yield plugin, carrier

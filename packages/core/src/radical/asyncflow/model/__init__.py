@@ -7,11 +7,11 @@ The life of a task::
        │          └── retry ──┴────────────┘    └─► CANCELLED
        └─► FAILED, CANCELLED  (so may READY and SUBMITTED)
 
-``PENDING`` waits for dependencies, ``READY`` for the next flush to its backend,
-``SUBMITTED`` for a worker.  Users see five names: PENDING (for the first three),
+A ``PENDING`` task waits for its dependencies, a ``READY`` one for the next batch to its
+backend, a ``SUBMITTED`` one for a worker.  Users see five names: PENDING (for these three),
 RUNNING, DONE, FAILED and CANCELLED.
 
-This room imports the leaves only: it knows no event loop, thread, clock or file.
+This room imports leaves only: it knows no event loop, thread, clock or file.
 """
 
 from __future__ import annotations

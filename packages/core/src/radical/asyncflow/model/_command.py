@@ -19,11 +19,11 @@ class Command:
     """A command to execute.
 
     Attributes:
-        args: a `str` is a command line for ``/bin/sh -c``; a tuple of strings is
-            executed directly, each one argument, nothing interpreted.
-        env: variables added to those that the worker has; None as a value unsets one.
+        args: a `str` is a command line for ``/bin/sh -c``; a tuple of strings is executed
+            directly: each string is one argument, and nothing is interpreted.
+        env: variables that are added to those of the worker; the value None unsets one.
         cwd: the folder to run in; None for the worker's own.
-        stdin: what the command reads; text is sent as UTF-8.  None is an empty input.
+        stdin: the standard input of the command; text is sent as UTF-8.  None: no input.
     """
 
     args: str | tuple[str, ...]
@@ -47,7 +47,7 @@ class Command:
             object.__setattr__(self, "cwd", _text(self.cwd))
         if self.stdin is not None and not isinstance(self.stdin, str | bytes):
             kind = type(self.stdin).__name__
-            raise ConfigurationError(f"stdin must be text or bytes, not {kind}")
+            raise ConfigurationError(f"stdin must be a string or bytes, not {kind}")
         if self.env is not None:
             for key, value in self.env.items():
                 if not isinstance(key, str) or not (value is None or isinstance(value, str)):
@@ -55,14 +55,17 @@ class Command:
                         f"env must map names to strings (or None to unset), not {key!r}: {value!r}"
                     )
                 if not key or "=" in key:
-                    raise ConfigurationError(f"not a name for an environment variable: {key!r}")
+                    raise ConfigurationError(
+                        "the name of an environment variable must not be empty or contain '=': "
+                        f"{key!r}"
+                    )
                 parts += (key, value or "")
         if any("\0" in part for part in parts):
             raise ConfigurationError("a command and its environment cannot hold a NUL character")
 
     @classmethod
     def of(cls, value: object) -> Command:
-        """Return what the body of an executable task returned as a Command."""
+        """Return *value*, which the body of an executable task returned, as a Command."""
         if isinstance(value, Command):
             return value
         if isinstance(value, str):
@@ -114,7 +117,7 @@ class Prompt:
 
     @classmethod
     def of(cls, value: object) -> Prompt:
-        """Return what the body of a prompt task returned as a Prompt."""
+        """Return *value*, which the body of a prompt task returned, as a Prompt."""
         if isinstance(value, Prompt):
             return value
         if isinstance(value, str):
@@ -126,7 +129,7 @@ class Prompt:
 
 @public("radical.asyncflow.model")
 class ExecutableResult(NamedTuple):
-    """How a command ended; backends report it and the engine judges it.
+    """The exit code and the output of a command; backends report it, and the engine judges it.
 
     Attributes:
         exit_code: the exit code; ``-N`` if signal *N* ended it.

@@ -1,4 +1,4 @@
-"""Durations as people write them: seconds, a clock, a timedelta."""
+"""Durations as people write them: seconds, ``HH:MM:SS`` or a timedelta."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ FORMS = 'seconds, "MM:SS", "HH:MM:SS", "D-HH:MM:SS" or a timedelta'
 def parse_duration(value: float | str | timedelta) -> float:
     """Return the seconds in *value*.
 
-    A number is seconds, and so is a text that is only a number (``"90"``).  A text with
-    colons is read as Slurm and PBS read it: ``"MM:SS"``, ``"HH:MM:SS"`` or
-    ``"D-HH:MM:SS"``.  The first part may be of any size (``"90:00"`` is an hour and a
-    half), the others are below 60, hours behind days below 24; seconds may have a fraction.
+    A number is seconds, and so is a string that is only a number (``"90"``).  A string with
+    colons is read as Slurm and PBS read it: ``"MM:SS"``, ``"HH:MM:SS"`` or ``"D-HH:MM:SS"``.
+    The first part may be of any size (``"90:00"`` is an hour and a half); minutes and seconds
+    after it are below 60, and hours after days below 24.  Seconds may have a fraction.
 
-    What batch systems or people read in two ways is refused: days need all three parts
-    behind them (to Slurm ``"1-12:30"`` is hours and minutes, not minutes and seconds).
+    A string that can be read in two ways is refused: after days, all three other parts are
+    needed, because Slurm reads ``"1-12:30"`` as hours and minutes.
 
     Raises:
-        ConfigurationError: *value* is no duration, is negative or is not finite.
+        ConfigurationError: *value* is no duration, or it is negative or not finite.
     """
     seconds: float | None = None
     if isinstance(value, str):

@@ -18,25 +18,25 @@ __all__ = ["Preemption"]
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True)
 class Preemption:
-    """When a run has to stop before its tasks are done, and how.
+    """The time after which a run has to stop although tasks are unfinished, and how it stops.
 
-    A duration is seconds, a text such as ``"HH:MM:SS"``, or a timedelta; what
-    `radical.asyncflow.model.parse_duration` reads.
+    A duration is a number of seconds, a string such as ``"HH:MM:SS"``, or a timedelta; see
+    `radical.asyncflow.model.parse_duration`.
 
     Attributes:
-        walltime: how long the run may take, from the moment when its engine is created.  In
-            time before that end nothing starts that would not finish; then what is left
-            fails with PreemptedError.  None: what ``ASYNCFLOW_WALLTIME`` says, unless
-            there is a *deadline*; else no end.
-        deadline: the same as a point in time, in local time if it has no time zone; the
-            earlier of the two counts.
-        grace: how long before the end a task of unknown length still starts, and how
-            long running ones may go on after SIGTERM; 20 seconds if not given.
-        stop_on_sigterm: let SIGTERM, as a batch system sends it, stop the run in the
-            same way.  The engine has to be in the main thread then.
+        walltime: the time that the run may take, from the creation of its engine.  Tasks that
+            would not finish in time are not started; at the end, what is left fails with
+            PreemptedError.  None: the time that ``ASYNCFLOW_WALLTIME`` gives, unless there is
+            a *deadline*; else no limit.
+        deadline: the end as a point in time, in local time if it has no time zone; the earlier
+            of the two ends counts.
+        grace: how long before the end a task of unknown duration may still start, and how long
+            running tasks may go on after SIGTERM; 20 seconds by default.
+        stop_on_sigterm: True to stop the run in the same way on SIGTERM, which batch systems
+            send.  The engine then has to be in the main thread.
 
     Raises:
-        ConfigurationError: names everything that is wrong.
+        ConfigurationError: a setting is wrong; the error lists every problem.
     """
 
     walltime: float | str | timedelta | None = None

@@ -1,4 +1,4 @@
-"""What a task asks for: cores, GPUs, memory, ranks."""
+"""The resources that a task asks for: cores, GPUs, memory, ranks."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Resources:
     Each of *ranks* processes gets *cores*, *gpus* and *memory* of its own.
 
     Attributes:
-        cores: processor cores a rank, at least 1.
-        gpus: whole GPUs a rank.
-        memory: bytes a rank; 0 asks for nothing in particular.  A string such as
-            ``"4GB"`` or ``"512 MiB"`` is accepted by `of`.
-        ranks: processes, for MPI; 1 is an ordinary task.
+        cores: processor cores for each rank, at least 1.
+        gpus: whole GPUs for each rank.
+        memory: bytes for each rank; 0 asks for nothing in particular.  `of` also accepts a
+            string such as ``"4GB"`` or ``"512 MiB"``.
+        ranks: the number of processes, for MPI; an ordinary task has 1.
     """
 
     cores: int = 1
@@ -53,7 +53,7 @@ class Resources:
         """Return *value*, such as ``{"cores": 2}``, as Resources.
 
         Raises:
-            ConfigurationError: names every unknown key and every wrong value.
+            ConfigurationError: a key is unknown or a value wrong; the error lists every one.
         """
         if value is None:
             return DEFAULT_RESOURCES
@@ -96,12 +96,12 @@ def _least(item: Field[int]) -> int:
 
 
 DEFAULT_RESOURCES = Resources()
-"""Of a task that asks for nothing in particular: one core."""
+"""The resources of a task that asks for nothing in particular: one core."""
 
 
 @public("radical.asyncflow.model")
 def parse_size(text: str) -> int:
-    """Return the bytes in a text such as ``"1.5 GB"`` or ``"512MiB"``.
+    """Return the bytes in a string such as ``"1.5 GB"`` or ``"512MiB"``.
 
     Raises:
         ConfigurationError: *text* is no size.

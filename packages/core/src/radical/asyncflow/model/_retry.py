@@ -21,29 +21,28 @@ _COROUTINE = 1 << 7  # inspect.CO_COROUTINE
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to run a failed task again.
+    """A policy of when to run a failed task again.
 
-    Its waits grow as ``wait * exp_base ** n`` up to *wait_max*; a wait strategy of tenacity,
-    or a function, may decide them instead.  Strategies and predicates are called with a
-    state that knows ``attempt_number`` and ``outcome``, as tenacity's does; they must be
-    quick, because the engine's loop calls them.
+    The waits grow as ``wait * exp_base ** n`` up to *wait_max*; or a wait strategy of tenacity
+    or a function decides them.  Strategies and predicates are called with a state that has
+    ``attempt_number`` and ``outcome``, as the one of tenacity has.  They must be quick, because
+    the engine's loop calls them.
 
     Attributes:
-        attempts: how many runs at the most, the first included.
-        wait: seconds before the second run; or a strategy, such as
-            ``tenacity.wait_random_exponential(max=60)``, which says each wait in seconds.
-        exp_base: each further wait is this many times longer, 1 for always the same; 2 if
-            not given.
-        wait_max: seconds up to which the waits grow; if not given 60, or *wait* where
-            that is longer.
-        jitter: up to this many random seconds are added to each wait.
-        on: which failures are tried again: an exception type, a tuple of types, or a
-            predicate such as ``tenacity.retry_if_exception_message(match="busy")``.
+        attempts: the largest number of attempts, the first included.
+        wait: seconds before the second attempt; or a strategy that returns each wait in
+            seconds, such as ``tenacity.wait_random_exponential(max=60)``.
+        exp_base: the factor by which each further wait is longer, 1 for equal waits; by
+            default 2.
+        wait_max: the longest wait in seconds; by default 60, or *wait* if that is longer.
+        jitter: the largest number of random seconds that is added to each wait.
+        on: the failures after which the task runs again: an exception type, a tuple of types,
+            or a predicate such as ``tenacity.retry_if_exception_message(match="busy")``.
 
     Raises:
-        ConfigurationError: names everything that is wrong, also settings that would have no
-            effect: *exp_base*, *wait_max* or *jitter* beside a strategy, or a type that no
-            failure has.
+        ConfigurationError: a setting is wrong; the error lists every problem.  A setting that
+            would have no effect is wrong too: *exp_base*, *wait_max* or *jitter* together with
+            a strategy, or a type that no failure has.
     """
 
     attempts: int = 3
@@ -65,9 +64,10 @@ class RetryPolicy:
 
     @classmethod
     def of(cls, value: int | RetryPolicy | None) -> RetryPolicy | None:
-        """Return the policy of a task's option: ``3`` is three retries, so four attempts.
+        """Return the policy for a task's option ``retries``.
 
-        ``0`` and None are one attempt, and so no policy.
+        ``3`` means three retries, so four attempts.  ``0`` and None mean one attempt, for which
+        there is no policy.
         """
         if value is None or isinstance(value, RetryPolicy):
             return value
@@ -79,10 +79,10 @@ class RetryPolicy:
 
 
 def _wrong_waits(policy: RetryPolicy) -> Iterator[str]:
-    """Name what is wrong with the waits of *policy*, or has no effect on them."""
+    """Yield what is wrong with the waits of *policy*, or has no effect on them."""
     wait = policy.wait
     if policy.exp_base is not None and not (_seconds(policy.exp_base) and policy.exp_base >= 1):
-        yield f"exp_base must be at least 1, not {policy.exp_base!r}"
+        yield f"exp_base must be a number of at least 1, not {policy.exp_base!r}"
     if policy.wait_max is not None and not _seconds(policy.wait_max):
         yield f"wait_max must be seconds, not {policy.wait_max!r}"
     if not _seconds(policy.jitter):
@@ -105,7 +105,7 @@ def _wrong_waits(policy: RetryPolicy) -> Iterator[str]:
 
 
 def _wrong_failures(on: object) -> Iterator[str]:
-    """Name what is wrong with *on*, or would never match a failure."""
+    """Yield what is wrong with *on*, or would never match a failure."""
     if isinstance(on, type | tuple):
         kinds: tuple[Any, ...] = on if isinstance(on, tuple) else (on,)
         strangers = [
@@ -136,7 +136,7 @@ def _wrong_failures(on: object) -> Iterator[str]:
 
 
 def _wrong_callable(setting: str, value: Any, base: str, expected: str) -> Iterator[str]:
-    """Name why *value* cannot be *expected*, which derives from *base* if it is tenacity's."""
+    """Yield why *value* cannot be *expected*; an object of tenacity must derive from *base*."""
     if isinstance(value, type):
         yield f"{setting} is the class {value.__name__}: call it, as in {value.__name__}(...)"
         return
@@ -171,11 +171,11 @@ def _seconds(value: object) -> bool:
 
 
 class RetryState:
-    """What a strategy or a predicate is told of a failure, in the words of tenacity.
+    """The state that a strategy or a predicate is called with, in the shape of tenacity's.
 
     Attributes:
         attempt_number: the number of the attempt that failed; the first is 1.
-        outcome: how it failed.
+        outcome: the failed attempt.
     """
 
     __slots__ = ("attempt_number", "outcome")
@@ -185,11 +185,12 @@ class RetryState:
         self.outcome = RetryOutcome(attempt_number, error)
 
     def __getattr__(self, name: str) -> NoReturn:
-        # tenacity's state has more, such as seconds_since_start: an engine that measured it
-        # would count the time in queues, and a made up 0 would be wrong without a word.
+        # tenacity's state has more attributes, such as seconds_since_start.  If the engine
+        # measured that, it would count the time in queues; an invented 0 would be wrong silently.
         raise AttributeError(
-            f"a retry policy is told attempt_number and outcome, not {name!r}; attempts= limits "
-            "how often a task runs, and the task's timeout= how long an attempt takes"
+            f"the state of a retry policy has attempt_number and outcome, but not {name!r}; "
+            "attempts= limits how often a task runs, and the task's timeout= how long an attempt "
+            "takes"
         )
 
 
@@ -216,14 +217,15 @@ class RetryOutcome:
 def retry_delay(
     policy: RetryPolicy | None, attempt: int, error: BaseException, dice: float
 ) -> float | None:
-    """Return the seconds until the next attempt, or None when *error* is the last word.
+    """Return the seconds until the next attempt, or None if there is no other.
 
-    *attempt* is the number of the attempt that failed (the first is 1); *dice* is
-    a random number from 0 to 1, handed in so that this stays a pure function.
+    Args:
+        attempt: the number of the attempt that failed; the first is 1.
+        dice: a random number from 0 to 1; an argument, so that this is a pure function.
 
     Raises:
-        ConfigurationError: the wait strategy of *policy* said no number of seconds.
-        Exception: whatever a strategy or a predicate of the user's raises.
+        ConfigurationError: the wait strategy of *policy* returned no number of seconds.
+        Exception: any error that a strategy or a predicate of the user raises.
     """
     if policy is None or attempt >= policy.attempts:
         return None
@@ -251,5 +253,7 @@ def _strategy_delay(wait: Callable[[Any], float], state: RetryState) -> float:
     except (TypeError, ValueError):
         delay = math.nan
     if not math.isfinite(delay):
-        raise ConfigurationError(f"the wait strategy {_name(wait)} said {answer!r}, not seconds")
+        raise ConfigurationError(
+            f"the wait strategy {_name(wait)} must return seconds, not {answer!r}"
+        )
     return max(0.0, delay)

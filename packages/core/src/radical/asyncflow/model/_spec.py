@@ -16,16 +16,16 @@ __all__ = ["TaskKind", "TaskSpec"]
 
 @public("radical.asyncflow.model")
 class TaskKind(enum.StrEnum):
-    """How a task's body is used."""
+    """The kind of a task: how its body is used."""
 
     FUNCTION = "function"
     """The body runs on the backend; its return value is the result."""
     EXECUTABLE = "executable"
-    """The body returns a command; the backend runs that, its stdout is the result."""
+    """The body returns a command; the backend runs it, and its stdout is the result."""
     PROMPT = "prompt"
     """The body returns a prompt; a backend with that capability answers it."""
     BLOCK = "block"
-    """The body is a coroutine in the engine's own loop; no backend sees it."""
+    """The body is a coroutine that runs in the engine's own loop; no backend sees it."""
 
 
 @public("radical.asyncflow.model")
@@ -34,18 +34,19 @@ class TaskSpec:
     """Everything about a task that all its calls share.
 
     Attributes:
-        name: what users and dashboards see; the function's name unless given.
+        name: the name that users and dashboards see; by default that of the function.
         function: the body.
-        backend: the name of the backend it must run on; None for the engine's first.
-        timeout: seconds a run may take, from its start; None for no limit.
-        capture_stdio: an executable's result is the path of the file that holds
-            its stdout, instead of the text.
-        service: runs until the workflow ends, for backends with that capability.
-        description: ``task_description``: reaches the backend untouched.
-        version: of the body, as its author declares it.
-        cache: whether a journal's result may stand for a run: that of the same call in an
-            earlier run, or, with ``"always"``, that of any equal call.
-        cache_key: stands for the arguments in a call's identity: a value, or a function of
+        backend: the name of the backend it must run on; None for the default one.
+        timeout: seconds that an attempt may take, from its start; None for no limit.
+        capture_stdio: True if an executable's result is the path of the file that has its
+            stdout, instead of the text.
+        service: True if the task runs until the workflow ends, for backends with that
+            capability.
+        description: the ``task_description``, which reaches the backend unchanged.
+        version: the version of the body, as its author declares it.
+        cache: True if a result in a journal may be used instead of a run: that of the same call
+            in an earlier run or, with ``"always"``, that of any equal call.
+        cache_key: the value that replaces the arguments in a call's identity, or a function of
             the arguments that returns one.
     """
 

@@ -1,4 +1,4 @@
-"""The states of a task, and which may follow which."""
+"""The states of a task, and the transitions between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["TRANSITIONS", "TaskState", "TransitionError", "check_transition"]
 
 @public("radical.asyncflow.model")
 class TaskState(enum.IntEnum):
-    """Where a task stands; those from DONE on are final."""
+    """The state of a task; those from DONE on are final."""
 
     PENDING = 0
     READY = 1
@@ -26,7 +26,7 @@ class TaskState(enum.IntEnum):
 
     @property
     def public(self) -> str:
-        """The name that users see."""
+        """The name of the state that users see."""
         return "PENDING" if self < TaskState.RUNNING else self.name
 
 
@@ -45,10 +45,10 @@ TRANSITIONS: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
 
 
 class TransitionError(AsyncFlowError, RuntimeError):
-    """The engine took a task to a state that may not follow the one it was in.
+    """The engine moved a task to a state that may not follow its present one.
 
-    This is a mistake of the engine's own, never of a program or of a backend, whose
-    impossible reports are dropped.  Nothing was changed.
+    This is an error of the engine itself, never of a program or of a backend (whose impossible
+    reports are dropped).  Nothing was changed.
     """
 
 
