@@ -1,4 +1,4 @@
-"""What the tests of this backend share: an empty folder, and an engine on one pilot."""
+"""Fixtures of this backend's tests: an empty folder, and an engine on one pilot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OWN_PILOT = frozenset(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The checks of the kit that each start a pilot of their own take minutes together."""
+    """Leave out the checks of the kit that each start a pilot: together they take minutes."""
     for item in items:
         name = getattr(item, "originalname", "")
         family = getattr(getattr(item, "cls", None), "__mro__", ())
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where a file that a test leaves behind is seen."""
+    """Run the test in an empty folder, and check that it leaves no file there."""
     folder = tmp_path_factory.mktemp("cwd")
     with chdir(folder):
         yield folder
@@ -42,7 +42,7 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def flow() -> AsyncIterator[WorkflowEngine]:
-    """An engine whose pilot the tests of a module share; nothing of it is left afterwards."""
+    """Give the tests of a module one engine with a pilot; check that nothing of it is left."""
     async with LeakGuard():
         flow = await WorkflowEngine.create(RadicalExecutionBackend(walltime=20))
         place = flow.work_dir.with_name(f"{flow.work_dir.name}-radical")

@@ -1,4 +1,4 @@
-"""A Slurm of one's own: one node, which is this machine, and nobody else's jobs."""
+"""A private Slurm, whose only node is this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from .support import HANG
+from .support import HANG_S
 
 __all__ = ["CORES", "Slurm", "missing_programs", "serve_slurm"]
 
@@ -49,12 +49,12 @@ PartitionName=debug Nodes={host} Default=YES MaxTime=60 State=UP OverSubscribe=N
 
 
 def missing_programs() -> list[str]:
-    """What of Slurm is not installed."""
+    """Return the programs of Slurm that are not installed."""
     return [name for name in (*_DAEMONS, *_CLIENTS) if _which(name) is None]
 
 
 class Slurm:
-    """A running one.
+    """A Slurm that runs.
 
     Attributes:
         environment: what its programs need to find it.
@@ -64,14 +64,14 @@ class Slurm:
         self.environment = {"SLURM_CONF": str(configuration)}
 
     def fill(self) -> str:
-        """Have a job take the whole node until it is cancelled; its id."""
+        """Submit a job that takes the whole node until it is cancelled; return its id."""
         return self._call("sbatch", "--parsable", "-n", str(CORES), "--wrap", "sleep 3600").strip()
 
     def cancel(self, job: str) -> None:
         self._call("scancel", job)
 
     def jobs(self, *states: str) -> set[str]:
-        """Ids of the jobs that are in one of *states*, such as ``"PD"``."""
+        """Return the ids of the jobs that are in one of *states*, such as ``"PD"``."""
         return set(self._call("squeue", "-h", "-o", "%i", "-t", ",".join(states)).split())
 
     def up(self) -> bool:
@@ -84,7 +84,7 @@ class Slurm:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=HANG,
+            timeout=HANG_S,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -93,7 +93,7 @@ class Slurm:
 
 @contextmanager
 def serve_slurm(folder: Path) -> Iterator[Slurm]:
-    """Start the daemons, which keep all that they have in *folder*; and end them."""
+    """Start the daemons, which keep all their files in *folder*, and end them."""
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
@@ -149,7 +149,7 @@ def _daemon(folder: Path, slurm: Slurm, words: Sequence[str]) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(HANG)
+            process.wait(HANG_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -157,7 +157,7 @@ def _daemon(folder: Path, slurm: Slurm, words: Sequence[str]) -> Iterator[None]:
 
 
 def _wait(condition: Callable[[], bool], folder: Path) -> None:
-    deadline = time.monotonic() + HANG
+    deadline = time.monotonic() + HANG_S
     while not condition():
         assert time.monotonic() < deadline, (folder / "daemons.log").read_text()
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do, and finding those that a run has."""
+"""Ways to wait for other processes, and to find those of a run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-__all__ = ["HANG", "below", "until"]
+__all__ = ["HANG_S", "below", "until"]
 
-HANG = 300.0
-"""Seconds that nothing takes, not even on a busy machine."""
+HANG_S = 300.0
+"""Seconds after which something hangs, even on a busy machine."""
 
 
-async def until(condition: Callable[[], bool], seconds: float = HANG) -> None:
-    """Wait until *condition* holds; *seconds* are for a hang, not for a busy machine."""
+async def until(condition: Callable[[], bool], seconds: float = HANG_S) -> None:
+    """Wait until *condition* holds; fail after *seconds*, long enough for a busy machine."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -24,7 +24,7 @@ async def until(condition: Callable[[], bool], seconds: float = HANG) -> None:
 
 
 def below(folder: Path) -> list[psutil.Process]:
-    """Live processes whose working folder, or a word of whose command, is in *folder*."""
+    """Return the live processes that work in *folder* or name it in their command."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -11,12 +11,14 @@ from radical.asyncflow import InputFile, OutputFile, WorkflowEngine
 from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.testing import LeakGuard, RecordingSink
 
+from .support import below
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The shared folder of ``uni.cellar``, whose only node is this machine."""
+    """Return the shared folder of ``uni.cellar``, whose only node is this machine."""
     configs = tmp_path / "user" / ".radical" / "pilot" / "configs"
     configs.mkdir(parents=True)
     folder = tmp_path / "shared"
@@ -66,9 +68,11 @@ async def test_files_are_where_the_nodes_see_them_and_gone_in_the_end(shared: Pa
 
 
 async def test_a_work_dir_that_the_nodes_do_not_see_is_refused(
-    shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shared: Path, tmp_path: Path
 ) -> None:
-    backend = RadicalExecutionBackend(resource="uni.cellar", nodes=1, sandbox="/dev/shm")
-    with pytest.raises(ConfigurationError, match="not on the file system of '/dev/shm'"):
-        await backend.start(RecordingSink(work_dir=tmp_path))
-    await backend.shutdown()
+    async with LeakGuard():
+        backend = RadicalExecutionBackend(resource="uni.cellar", nodes=1, sandbox="/dev/shm")
+        with pytest.raises(ConfigurationError, match="not on the file system of '/dev/shm'"):
+            await backend.start(RecordingSink(work_dir=tmp_path))
+        await backend.shutdown()
+    assert below(tmp_path) == []

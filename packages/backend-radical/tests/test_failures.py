@@ -1,4 +1,4 @@
-"""What goes wrong ends in the stated error, in time, with nothing left."""
+"""Failures end in the promised error, in time, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ async def test_an_installation_without_its_agent_is_named_at_once(
     backend = RadicalExecutionBackend()
     with pytest.raises(BackendStartError, match="radical-pilot-agent_0"):
         await backend.start(RecordingSink(work_dir=tmp_path))
+    assert _names(tmp_path, "*") == []
 
 
 async def test_a_pilot_that_is_not_active_in_time_shows_its_logs(tmp_path: Path) -> None:
@@ -96,6 +97,23 @@ async def test_a_pilot_that_is_not_active_in_time_shows_its_logs(tmp_path: Path)
         with pytest.raises(BackendStartError, match=r"within 4 s\nlogs: .*host.log"):
             await backend.start(RecordingSink(work_dir=tmp_path))
         await backend.shutdown()
+    assert below(tmp_path) == []
+
+
+@pytest.mark.parametrize("way", ["shutdown", "cancel"])
+async def test_a_start_that_is_ended_leaves_nothing_and_does_not_wait(
+    tmp_path: Path, way: str
+) -> None:
+    async with LeakGuard():
+        backend = RadicalExecutionBackend()
+        start = asyncio.create_task(backend.start(RecordingSink(work_dir=tmp_path)))
+        await until(lambda: _names(tmp_path, "*/host.log") != [])
+        if way == "cancel":
+            start.cancel()
+        await backend.shutdown()
+        (error,) = await asyncio.gather(start, return_exceptions=True)
+    expected = asyncio.CancelledError if way == "cancel" else BackendStartError
+    assert isinstance(error, expected)
     assert below(tmp_path) == []
 
 

@@ -20,7 +20,7 @@ from radical.asyncflow.errors import (
 )
 from radical.asyncflow.worker import Output
 
-from .support import HANG
+from .support import HANG_S, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -47,7 +47,7 @@ async def test_environment_and_working_folder_are_taken_literally(
 async def test_a_working_folder_that_is_missing_is_an_error_of_this_side(
     flow: WorkflowEngine, tmp_path: Path, ranks: int
 ) -> None:
-    run = flow.executable_task(resources={"ranks": ranks}, timeout=HANG)(command)
+    run = flow.executable_task(resources={"ranks": ranks}, timeout=HANG_S)(command)
     with pytest.raises(FileNotFoundError, match="working directory of 'command'"):
         await run(Command("true", cwd=str(tmp_path / "missing")))
     (tmp_path / "file").touch()
@@ -123,17 +123,18 @@ async def test_more_than_a_node_has_is_refused_at_the_call(flow: WorkflowEngine)
 async def test_what_is_cancelled_in_the_queue_never_begins(
     flow: WorkflowEngine, tmp_path: Path
 ) -> None:
-    whole = flow.executable_task(resources={"cores": 8})(command)
-    first = whole(f"touch {tmp_path}/began; sleep 60")
-    while not (tmp_path / "began").exists():  # noqa: ASYNC110 - another process makes it
-        await asyncio.sleep(0.02)
+    run = flow.executable_task(command)
+    whole = run.options(resources={"cores": 8})
+    first = run.options(resources={"cores": 7})(f"touch {tmp_path}/began; sleep 600")
+    await until((tmp_path / "began").exists)
     second = whole(f"touch {tmp_path}/never")
-    await asyncio.sleep(0)
+    assert await run("echo behind") == "behind\n"  # so the second has reached the pilot
     second.cancel()
     await asyncio.wait([second])
     first.cancel()
     await asyncio.wait([first])
     assert await whole("echo free") == "free\n"
+    assert [second.cancelled(), first.cancelled()] == [True, True]
     assert not (tmp_path / "never").exists()
 
 
@@ -152,7 +153,7 @@ async def test_functions_run_beside_each_other(flow: WorkflowEngine, tmp_path: P
             await asyncio.sleep(0.01)
         return number
 
-    run = flow.function_task(timeout=HANG)(meet)
+    run = flow.function_task(timeout=HANG_S)(meet)
     assert await asyncio.gather(*(run(at, str(tmp_path)) for at in range(3))) == [0, 1, 2]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,37 @@ def test_the_plan_says_which_settings_the_centre_demands_beside() -> None:
     ]
     plan = RadicalExecutionBackend(resource="tacc.frontera", nodes=1, project="X1").plan()
     assert plan["missing"] == []
+
+
+@pytest.mark.parametrize(
+    ("walltime", "minutes"),
+    [
+        (120, 120),
+        (1.5, 2),  # RADICAL-Pilot has whole minutes only
+        ("2:00:00", 120),
+        ("00:00:30", 1),
+        ("1-00:00:00", 1440),
+        (timedelta(hours=1, seconds=1), 61),
+        (None, 60),
+    ],
+)
+def test_a_walltime_is_minutes_as_a_number_and_else_what_it_is_everywhere(
+    walltime: Any, minutes: int
+) -> None:
+    assert _pilot(walltime=walltime)["runtime"] == minutes
+
+
+@pytest.mark.parametrize(
+    "walltime", [0, -1, "90", "1:75:00", timedelta(0), True, math.nan, math.inf]
+)
+def test_a_walltime_that_has_no_or_two_meanings_is_refused(walltime: Any) -> None:
+    with pytest.raises(ConfigurationError, match="'walltime': write minutes as a number above 0"):
+        RadicalExecutionBackend(walltime=walltime)
+
+
+def test_settings_may_be_one_mapping() -> None:
+    backend = RadicalExecutionBackend({"cores": 3}, walltime=5)
+    assert (backend.plan()["pilot"]["cores"], backend.plan()["pilot"]["runtime"]) == (3, 5)
 
 
 def test_a_local_resource_needs_no_size() -> None:

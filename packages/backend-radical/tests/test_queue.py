@@ -18,7 +18,7 @@ from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
 
 from .slurm import CORES, Slurm, missing_programs, serve_slurm
-from .support import until
+from .support import HANG_S, until
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ _CONFIG = {"resource": "uni.cellar", "nodes": 1, "queue": "debug", "walltime": 1
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """Without Slurm the tests are skipped, but not in CI, which has to have it."""
+    """Start Slurm; skip the tests where it is not installed, except in CI, which must have it."""
     missing = missing_programs()
     if missing:
         text = f"no {', '.join(missing)}: install the packages slurm-wlm and munge"
@@ -40,7 +40,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 @pytest.fixture
 def shared(cluster: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the node shares with this machine."""
+    """Return the folder that the node shares with this machine."""
     folder = tmp_path / "shared"
     configs = tmp_path / "home" / ".radical" / "pilot" / "configs"
     configs.mkdir(parents=True)
@@ -80,7 +80,7 @@ def shared(cluster: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 @asynccontextmanager
 async def _full(cluster: Slurm) -> AsyncIterator[str]:
-    """A job of somebody else's runs, and has the whole node."""
+    """Have another job take the whole node."""
     job = cluster.fill()
     try:
         await until(lambda: job in cluster.jobs("R"))
@@ -134,6 +134,31 @@ async def test_a_job_that_ends_is_a_lost_pilot_and_no_failed_command(
             cluster.cancel(job)
             outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [PilotLostError, PilotLostError]
+
+
+async def test_the_next_job_runs_what_the_lost_one_had_not_begun(
+    cluster: Slurm, shared: Path, tmp_path: Path
+) -> None:
+    async with LeakGuard():
+        backend = RadicalExecutionBackend(**_CONFIG, restart_pilot=1)
+        async with WorkflowEngine.create(backend, work_dir=tmp_path) as flow:
+            run = flow.executable_task(lambda line: line)
+            whole = run.options(resources={"cores": CORES})
+            part = run.options(resources={"cores": CORES - 1})
+            running = part(f"touch {tmp_path}/began; sleep 3600")
+            await until((tmp_path / "began").exists)
+            waiting = whole(f"echo once >> {tmp_path}/waiting; echo $SLURM_JOB_ID")
+            (lost,) = (await run("echo $SLURM_JOB_ID")).split()  # it came behind `waiting`
+            assert cluster.jobs("R") == {lost}
+            cluster.cancel(lost)
+            with pytest.raises(PilotLostError):
+                await asyncio.wait_for(running, HANG_S)
+            (taken,) = (await asyncio.wait_for(waiting, HANG_S)).split()
+            assert taken != lost
+            assert cluster.jobs("R") == {taken}
+        await until(lambda: cluster.jobs("R", "PD", "CG") == set())
+    assert (tmp_path / "waiting").read_text() == "once\n"
+    assert waiting.attempts == 1
 
 
 async def test_shutdown_takes_the_job_of_a_pilot_that_never_ran_out_of_the_queue(

@@ -12,7 +12,7 @@ from radical.asyncflow import InputFile, OutputFile, WorkflowEngine
 from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import ExecutableError, TaskTimeoutError, UnsupportedOptionError
 
-from .support import HANG, until
+from .support import HANG_S, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -44,17 +44,17 @@ async def command(value: Any) -> Any:
 
 
 async def test_ranks_see_each_other(flow: WorkflowEngine) -> None:
-    run = flow.executable_task(resources={"ranks": 2}, timeout=HANG)(command)
+    run = flow.executable_task(resources={"ranks": 2}, timeout=HANG_S)(command)
     assert await run([sys.executable, "-c", _MPI]) == "0 2 3\n1 2 3\n"
 
 
 async def test_a_file_has_the_output_of_all_ranks(flow: WorkflowEngine) -> None:
-    run = flow.executable_task(resources={"ranks": 2}, capture_stdio=True, timeout=HANG)(command)
+    run = flow.executable_task(resources={"ranks": 2}, capture_stdio=True, timeout=HANG_S)(command)
     assert Path(await run("echo $RP_RANK")).read_text() == "0\n1\n"  # noqa: ASYNC240
 
 
 async def test_every_rank_runs_the_command(flow: WorkflowEngine, tmp_path: Path) -> None:
-    run = flow.executable_task(resources={"ranks": 3, "cores": 2}, timeout=HANG)(command)
+    run = flow.executable_task(resources={"ranks": 3, "cores": 2}, timeout=HANG_S)(command)
     await run(f"touch {tmp_path}/$RP_RANK.$RP_RANKS")
     names = sorted(path.name for path in tmp_path.iterdir())  # noqa: ASYNC240
     assert names == ["0.3", "1.3", "2.3"]
@@ -74,7 +74,7 @@ async def test_ranks_without_a_launcher_are_refused_at_the_call(
 
 async def test_a_service_is_done_when_it_is_up_and_runs_on(flow: WorkflowEngine) -> None:
     options: Any = {"info_pattern": r"stdout:serving at (\S+)"}
-    serve = flow.executable_task(service=True, task_description=options, timeout=HANG)(command)
+    serve = flow.executable_task(service=True, task_description=options, timeout=HANG_S)(command)
     fetch = flow.executable_task(command)
     address = await serve(Command([sys.executable, "-c", _SERVER]))
     assert address.startswith("http://127.0.0.1:")
@@ -85,7 +85,7 @@ async def test_a_service_is_done_when_it_is_up_and_runs_on(flow: WorkflowEngine)
 async def test_a_service_without_a_pattern_is_up_when_it_runs(
     flow: WorkflowEngine, tmp_path: Path
 ) -> None:
-    serve = flow.executable_task(service=True, timeout=HANG)(command)
+    serve = flow.executable_task(service=True, timeout=HANG_S)(command)
     assert await serve(f"touch {tmp_path}/began; sleep 600") == ""
 
 
@@ -107,12 +107,13 @@ async def test_a_service_that_never_comes_up_harms_no_other_task(flow: WorkflowE
 
 
 async def test_the_end_of_a_service_is_logged(
-    flow: WorkflowEngine, caplog: pytest.LogCaptureFixture
+    flow: WorkflowEngine, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     serve = flow.executable_task(service=True, name="brief")(command)
     with caplog.at_level(logging.WARNING, "radical.asyncflow"):
-        await serve("sleep 0.2; exit 4")
-        await until(lambda: "service 'brief' ended" in caplog.text)
+        await serve(f"until test -e {tmp_path}/enough; do sleep 0.05; done; exit 4")
+        (tmp_path / "enough").touch()
+        await until(lambda: "service 'brief' ended: FAILED, exit code 4" in caplog.text)
 
 
 async def test_a_service_is_an_executable(flow: WorkflowEngine) -> None:

@@ -1,4 +1,4 @@
-"""The backend itself: the engine's requests become tasks of a pilot, and their ends reports."""
+"""The backend itself: it starts the pilots, and hands the engine's requests to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ _log = logging.getLogger("radical.asyncflow")
 
 
 class RadicalExecutionBackend(ExecutionBackend):
-    """Runs tasks on a pilot of RADICAL-Pilot, which itself runs in a process of its own.
+    """A backend that runs tasks on a pilot of RADICAL-Pilot.
+
+    RADICAL-Pilot itself runs in a process of its own.
 
     Args:
         config: all settings, as ``RadicalConfig`` or as a mapping.

@@ -1,4 +1,4 @@
-"""What the backend can do."""
+"""The capabilities of the backend."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CAPABILITIES = Capabilities(
     isolates=True,
     service=True,
     limits=(
-        "a cancelled task gets SIGKILL 0.1 s after SIGTERM, because RADICAL-Pilot does so; what "
-        "has left the task's process group lives on until the pilot ends",
-        "an exit code above 128 is taken for the signal that it stands for in a shell",
-        "functions run with one rank; they travel through files that the nodes of the pilot and "
-        "this machine must share",
+        "a cancelled task gets SIGKILL 0.1 s after SIGTERM, because RADICAL-Pilot does so; a "
+        "process that has left the task's process group lives until the pilot ends",
+        "an exit code above 128 counts as a signal, as in a shell",
+        "a function runs in one rank, and travels through files on a file system that this machine "
+        "and the nodes of the pilot share",
     ),
 )

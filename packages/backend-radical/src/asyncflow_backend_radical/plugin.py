@@ -1,4 +1,4 @@
-"""How radical.asyncflow finds this backend."""
+"""The hook by which radical.asyncflow finds this backend."""
 
 from __future__ import annotations
 

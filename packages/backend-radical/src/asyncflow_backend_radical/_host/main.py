@@ -78,7 +78,7 @@ def _end_after_program(program: int) -> None:
 
 
 def _serve(connection: Connection, session: PilotSession, program: int) -> None:
-    """Obey orders until one of them is to close.
+    """Obey orders, up to the one to close.
 
     Raises:
         EOFError, OSError: the program is gone.

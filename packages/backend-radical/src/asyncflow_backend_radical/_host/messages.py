@@ -1,4 +1,4 @@
-"""What the program and the host process send each other: orders one way, events the other."""
+"""The messages: orders from the program to the host process, and events the other way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class TaskStage(enum.StrEnum):
-    """How far a task of RADICAL-Pilot has come, in its words but for REFUSED."""
+    """The stages of a task that the program hears of; all but REFUSED are RADICAL-Pilot's words."""
 
     RUNNING = "AGENT_EXECUTING"
     DONE = "DONE"

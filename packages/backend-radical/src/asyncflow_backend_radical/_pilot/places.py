@@ -1,4 +1,4 @@
-"""Where files go: the run's folder, the folder that nodes see, RADICAL-Pilot's configurations."""
+"""The folders of a run, the one that the nodes see, and RADICAL-Pilot's configurations."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _launchers(resource: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _shared_folder(resource: Mapping[str, Any], description: Mapping[str, Any]) -> str:
-    """Return the folder in which RADICAL-Pilot keeps its files, too."""
+    """Return the folder that the nodes share, in which RADICAL-Pilot keeps its own files, too."""
     folder = str(description.get("sandbox") or resource.get("default_remote_workdir") or "")
     for key, value in description.items():
         folder = folder.replace(f"%(pd.{key})s", str(value))

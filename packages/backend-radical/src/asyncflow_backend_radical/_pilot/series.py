@@ -1,4 +1,4 @@
-"""The pilots of one backend, one after the other: the first, and each that follows a lost one."""
+"""The pilots of one backend, one after the other; another one follows if one is lost."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class _Pilot:
 
 
 class PilotSeries:
-    """Submits the first pilot, and another one if that is lost.
+    """The pilots of one backend: the first, and those that replace lost ones.
 
     Every method may be called from any thread; events come in the host's reading thread.
 
@@ -173,7 +173,7 @@ class PilotSeries:
         return self._end(pilot)
 
     def abandon(self) -> str:
-        """End a first pilot that did not start; return where its logs are, and their ends."""
+        """End a first pilot that did not start; return the places and last lines of its logs."""
         pilot = self._begin_end()
         logs = ""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Executable:
 
     @property
     def awaits_info(self) -> bool:
-        """Whether it is a service that runs and is not up yet, as far as its output says."""
+        """Whether it is a service that runs, and whose info has not been found yet."""
         return self.info_search is not None and self.is_running
 
     def description(self) -> dict[str, object]:
@@ -76,7 +77,7 @@ class Executable:
         return describe(self.uid, spec.name, script, spec.resources, spec.description)
 
     def find_info(self) -> str | None:
-        """Return the service's info once it has written it; of several ranks, the first has to."""
+        """Return the info of a service if its first rank has written it by now."""
         assert self.info_search is not None
         stream = self.stdout if self.info_search.stream == "stdout" else self.stderr
         return self.info_search.search(rank_files(stream, self.ranks)[0])
@@ -152,4 +153,5 @@ class Executable:
         if self.stdin is not None:
             files.append(self.stdin)
         for file in files:
-            file.unlink(missing_ok=True)
+            with suppress(OSError):
+                file.unlink()

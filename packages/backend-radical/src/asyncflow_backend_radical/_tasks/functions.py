@@ -57,12 +57,12 @@ class Functions:
 
     @property
     def unfinished(self) -> int:
-        """How many functions wait or run."""
+        """The number of functions that wait or run."""
         return sum(group.unfinished for group in self._groups.values())
 
     @property
     def cores(self) -> int:
-        """How many cores the workers hold."""
+        """The number of cores that the workers hold."""
         return sum(group.cores for group in self._groups.values())
 
     def task_ids(self) -> list[int]:
@@ -90,7 +90,7 @@ class Functions:
             group.start_workers()
 
     def free_cores(self) -> None:
-        """Have workers that have nothing to do give their cores back."""
+        """Make idle workers give their cores back."""
         for group in self._groups.values():
             group.free_cores()
 

@@ -1,4 +1,4 @@
-"""What a task wrote to its streams: the files of its ranks, and their text."""
+"""The output of a task: the files that its ranks wrote, and their text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a service is up, and the text that it gives as its result then."""
+"""The sign that a service is up, and the text that is its result."""
 
 from __future__ import annotations
 

@@ -147,8 +147,7 @@ class Tasks:
         with self._lock:
             self._send = send
             waiting, self._waiting = self._waiting, []
-            # Some may have been cancelled meanwhile.
-            waiting = [each for each in waiting if self._is_known(each["uid"])]
+            waiting = [each for each in waiting if self._is_wanted(each["uid"])]
             if waiting:
                 self._submit(waiting)
             self._functions.start_workers()
@@ -285,8 +284,15 @@ class Tasks:
     def _mark_of(self, uid: str) -> Path:
         return self._marks / uid
 
-    def _is_known(self, uid: str) -> bool:
-        return uid in self._executables or self._functions.is_worker(uid)
+    def _is_wanted(self, uid: str) -> bool:
+        """Return whether the task *uid* still has to run; drop one that was cancelled."""
+        task = self._executables.get(uid)
+        if task is None:
+            return self._functions.is_worker(uid)
+        if self._is_unreported(task):
+            return True
+        self._drop(task)
+        return False
 
     def _is_unreported(self, task: Executable) -> bool:
         """Return whether *task* has no terminal report, as one that was withdrawn has."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from radical.asyncflow.backend import Report, Resources, TaskRequest, TaskState
 from radical.asyncflow.errors import SerializationError, TaskError, WorkerLostError
-from radical.asyncflow.worker import Codes, dump_arguments, import_path, open_answer
+from radical.asyncflow.worker import Codes, Raised, dump_arguments, import_path, open_answer
 
 from .._worker.exchange import Exchange
 from ..errors import PilotLostError
@@ -28,11 +28,11 @@ from asyncflow_backend_radical._worker.main import main
 main(sys.argv[2], sys.argv[3], float(sys.argv[4]))
 """
 IDLE_LIMIT_S = 15.0
-"""How long an idle worker keeps its cores, unless other tasks want them."""
+"""The time after which an idle worker ends; earlier, if other tasks want its cores."""
 
 
 class WorkerShape(NamedTuple):
-    """What each worker of a group has.
+    """The resources and the description of every worker in a group.
 
     Attributes:
         description: the user's own ``task_description``, as items.
@@ -88,19 +88,19 @@ class WorkerGroup:
         self._exchange = self._make_exchange()
 
     def _make_exchange(self) -> Exchange:
-        """Make one for the next pilot; the workers of a lost one find nothing more to do."""
+        """Make the exchange for the next pilot; workers of a lost pilot then find nothing to do."""
         exchange = Exchange(self._folder / str(next(self._pilot_numbers)))
         exchange.create()
         return exchange
 
     @property
     def unfinished(self) -> int:
-        """How many functions wait or run."""
+        """The number of functions that wait or run."""
         return len(self._waiting) + len(self._running)
 
     @property
     def cores(self) -> int:
-        """How many cores the workers hold."""
+        """The number of cores that the workers hold."""
         return len(self.workers) * self.shape.resources.cores
 
     def task_ids(self) -> list[int]:
@@ -144,7 +144,7 @@ class WorkerGroup:
             self._start_worker(self, name, tuple(words))
 
     def free_cores(self) -> None:
-        """Have workers that have nothing to do give their cores back."""
+        """Make idle workers give their cores back."""
         if len(self.workers) > self.unfinished:
             self._exchange.cores_wanted.touch()
 
@@ -263,9 +263,9 @@ def _report(request: TaskRequest, state: TaskState, value: object = None) -> Rep
 
 
 def _outcome(request: TaskRequest, answer: bytes) -> Report:
-    value, error = open_answer(answer[0], memoryview(answer)[1:])
-    if error is not None:
-        return _report(request, TaskState.FAILED, error)
+    value = open_answer(answer[0], memoryview(answer)[1:])
+    if isinstance(value, Raised):
+        return _report(request, TaskState.FAILED, value.error)
     return _report(request, TaskState.DONE, value)
 
 
