@@ -1,8 +1,8 @@
-"""One command from a fresh clone: ``python3 dev.py demo``, ``python3 dev.py tests``.
+"""Run a nox session from a fresh clone: ``python3 dev.py demo``, ``python3 dev.py tests``.
 
-Makes ``.venv`` beside this file with nox in it, once, and has nox run the session that
-was named; what follows the name goes to the session, and no name lists them all.  It
-needs Python 3.11 and nothing else, whatever the current folder is.
+The first time, this creates ``.venv`` beside this file and installs nox in it.  Then nox runs
+the session that was named; further arguments go to the session, and without a name nox lists
+all sessions.  This needs Python 3.11 and nothing else, and works from any folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOX = "nox>=2024.10.9"
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code of nox."""
+    """Run nox with *arguments*, and return its exit code."""
     if sys.version_info < (3, 11):
         return rerun_with_newer_python(arguments)
     try:
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
             make_environment()
     except (OSError, subprocess.CalledProcessError) as error:
         say(f"cannot set up {ENVIRONMENT}: {error}")
-        say("what pip or venv printed above says why; to begin anew, delete that folder")
+        say("the output of pip or venv above says why; delete that folder to start again")
         return 1
     command = [str(PYTHON), "-m", "nox", "--noxfile", str(ROOT / "noxfile.py")]
     if arguments and not arguments[0].startswith("-"):
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
 
 def works() -> bool:
-    """Whether the environment is there, with a nox that runs."""
+    """Tell whether the environment exists and has a nox that runs."""
     if not PYTHON.exists():
         return False
     check = [str(PYTHON), "-c", "import nox"]
@@ -51,7 +51,7 @@ def works() -> bool:
 
 
 def make_environment() -> None:
-    """A virtual environment with nox in it; one that is there already keeps what it has."""
+    """Create a virtual environment with nox; one that exists keeps what it has."""
     say(f"installing {NOX} into {ENVIRONMENT}")
     own_pip = importlib.util.find_spec("ensurepip") is not None
     if not PYTHON.exists():
@@ -64,9 +64,9 @@ def make_environment() -> None:
 
 def rerun_with_newer_python(arguments: list[str]) -> int:
     for minor in (14, 13, 12, 11):
-        found = shutil.which(f"python3.{minor}")
-        if found:
-            return subprocess.call([found, str(Path(__file__).resolve()), *arguments])
+        python = shutil.which(f"python3.{minor}")
+        if python:
+            return subprocess.call([python, str(Path(__file__).resolve()), *arguments])
     version = ".".join(map(str, sys.version_info[:3]))
     say(f"this needs Python 3.11 or newer; {sys.executable} is {version}")
     return 1
@@ -77,7 +77,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.pop("PYTHONPATH", None)  # another checkout's modules have no business here
+    os.environ.pop("PYTHONPATH", None)  # it could name the modules of another checkout
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
-"""Everything that is done to this project, as nox sessions; ``nox --list`` names them.
+"""The nox sessions of this project; ``nox --list`` names them.
 
-``python3 dev.py NAME`` runs a session where nox is not installed.  What follows ``--``
-(or the name, with dev.py) is passed on, such as ``nox -s tests -- -k cancel``.
+``python3 dev.py NAME`` runs a session where nox is not installed.  Arguments after ``--`` (with
+dev.py, after the name) are passed on, such as in ``nox -s tests -- -k cancel``.
 """
 
 from __future__ import annotations
@@ -20,37 +20,43 @@ ROOT = Path(__file__).parent
 SOURCES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src"))
 DIST = ROOT / "dist"
 
-NOT_LOCAL = ("--ignore=packages/backend-dask", "--ignore=packages/backend-radical")
-"""What has a session, and an environment, of its own: without Dask the listing is another."""
+OWN_SESSIONS = ("--ignore=packages/backend-dask", "--ignore=packages/backend-radical")
+"""Packages with a session and an environment of their own.
 
-AT_ONCE = (
+If Dask were installed, tests of the list of backends would see it.
+"""
+
+WITHOUT_JOURNAL = (
     "--ignore=packages/core/tests/engine/test_native.py",
     "--ignore=packages/core/tests/engine/test_journal.py",
     "-k",
     "not (tells_its_state or told_of_each_state or happened_where or raises_harms_nobody or "
     "result_in_the_inbox)",
 )
-"""Not so with a journal: a task that was reported done is not yet at once, and no backend orders
-tasks by itself."""
+"""Tests of what a journal changes.
+
+With a journal a task is not done at once when it is reported done, and no backend orders tasks
+itself.
+"""
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run a real workflow on this machine: a parameter sweep, with a table at its end."""
+    """Run a real workflow on this machine: a parameter sweep, with a table at the end."""
     install(session, "demo")
     session.run("python", "examples/05_parameter_sweep.py", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests of all packages, of the examples, of the documents and of the spec."""
+    """Run the tests of all packages, the examples, the documents and the specification."""
     install(session, "test")
-    session.run("pytest", *NOT_LOCAL, *session.posargs)
+    session.run("pytest", *OWN_SESSIONS, *session.posargs)
 
 
 @nox.session
 def dask(session: nox.Session) -> None:
-    """Run the tests of the Dask backend, on real clusters of this machine."""
+    """Run the tests of the Dask backend on real clusters on this machine."""
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/dask.txt")
     session.run("pytest", "packages/backend-dask", *session.posargs)
@@ -59,7 +65,7 @@ def dask(session: nox.Session) -> None:
 
 @nox.session
 def radical(session: nox.Session) -> None:
-    """Run the tests of the RADICAL-Pilot backend, on real pilots of this machine."""
+    """Run the tests of the RADICAL-Pilot backend on real pilots on this machine."""
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/radical.txt")
     session.run("pytest", "packages/backend-radical", *session.posargs)
@@ -68,7 +74,7 @@ def radical(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, format and spelling; change nothing."""
+    """Check style, format and spelling, and change nothing."""
     session.install("-r", "requirements/lint.txt")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -77,7 +83,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check the types of all sources, and what they promise to users (tests/typing)."""
+    """Check the types of all sources, and the types that users see (tests/typing)."""
     install(session, "types")
     session.install("--no-build-isolation", "-r", "requirements/dask.txt")
     session.run("mypy", "--strict", *SOURCES, "dev.py", "examples", "scripts", "benchmarks")
@@ -104,7 +110,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Build what a release uploads into dist/, check it, install it and run a workflow."""
+    """Build the files of a release in dist/, check them, install them and run a workflow."""
     session.install("build", "hatchling")
     shutil.rmtree(DIST, ignore_errors=True)
     for package in sorted(ROOT.glob("packages/*/pyproject.toml")):
@@ -123,14 +129,14 @@ def wheels(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Hold every backend of this repository against the contract, in random order."""
+    """Check every backend of this repository against the contract, in random order."""
     install(session, "test")
-    session.run("pytest", "packages", *NOT_LOCAL, "-k", "conformance", *session.posargs)
+    session.run("pytest", "packages", *OWN_SESSIONS, "-k", "conformance", *session.posargs)
 
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Run the engine in virtual time with a million seeds; ``-- 20000`` for fewer."""
+    """Run the engine in virtual time with a million seeds; pass ``-- 20000`` for fewer."""
     install(session, "test")
     seeds, *more = session.posargs or ["1000000"]
     session.run(
@@ -141,7 +147,7 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def campaign(session: nox.Session) -> None:
-    """Kill a program 50 times on each backend, and resume it; ``-- 5`` for fewer."""
+    """Kill a program 50 times on each backend and resume it; pass ``-- 5`` for fewer."""
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/dask.txt")
     kills, *more = session.posargs or ["50"]
@@ -153,34 +159,43 @@ def campaign(session: nox.Session) -> None:
 
 @nox.session
 def journaled(session: nox.Session) -> None:
-    """Run the engine's tests once more, each engine with a journal: all must be as without."""
+    """Run the engine's tests with a journal in each engine, which must change nothing."""
     install(session, "test")
     session.run(
-        *("pytest", "packages/core/tests/engine", *AT_ONCE, *session.posargs),
+        *("pytest", "packages/core/tests/engine", *WITHOUT_JOURNAL, *session.posargs),
         env={"ASYNCFLOW_TEST_JOURNALS": "1"},
     )
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run millions of tasks and count what is retained: the tests that take minutes."""
+    """Run the tests that take minutes: millions of tasks, and what memory they keep."""
     install(session, "test")
-    session.run("pytest", "-m", "soak", *NOT_LOCAL, *session.posargs)
+    session.run("pytest", "-m", "soak", *OWN_SESSIONS, *session.posargs)
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Have Hypothesis try the tests that generate their input many times longer."""
+    """Run the tests that generate their input for much longer, with Hypothesis."""
     install(session, "test")
     session.run(
-        *("pytest", "packages", *NOT_LOCAL, "-m", "hypothesis", "--timeout", "0", *session.posargs),
+        *(
+            "pytest",
+            "packages",
+            *OWN_SESSIONS,
+            "-m",
+            "hypothesis",
+            "--timeout",
+            "0",
+            *session.posargs,
+        ),
         env={"HYPOTHESIS_PROFILE": "long"},
     )
 
 
 def install(session: nox.Session, requirements: str) -> None:
-    """The packages of this repository, editable, and what the session needs beside them."""
-    # With the build requirements at hand pip need not make an environment to build each package in.
+    """Install the packages of this repository, editable, and the *requirements* of the session."""
+    # With the build requirements installed, pip does not create an environment for each build.
     session.install("hatchling>=1.27", "editables")
     session.install(
         *("--no-build-isolation", "-r", "requirements/local.txt"),

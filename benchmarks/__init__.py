@@ -1,1 +1,1 @@
-"""Ours beside plain references, interleaved in one run: ``python -m benchmarks --help``."""
+"""Measure AsyncFlow beside plain references, in turn: see ``python -m benchmarks --help``."""

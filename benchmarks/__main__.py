@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, print the tables, and say which goals are met."""
+"""Measure, print the tables, and tell which goals are met: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     names = _chosen(options.scenario)
     if not names and not options.peers:
-        print(f"no scenario is called {' or '.join(options.scenario)}; see --list", file=sys.stderr)
+        print(
+            f"no scenario has the name {' or '.join(options.scenario)}; --list shows all names",
+            file=sys.stderr,
+        )
         return 2
     settings = Settings(options.repeat, options.quick)
     found: list[Row] = []
@@ -60,19 +63,19 @@ def _parser() -> argparse.ArgumentParser:
         "--scenario",
         action="append",
         metavar="NAME",
-        help="measure this one alone; a pattern such as 'noop-*'; may be given again",
+        help="measure only this scenario, or a pattern such as 'noop-*'; may be repeated",
     )
     add("--list", action="store_true", help="name the scenarios")
-    add("--repeat", type=int, default=5, metavar="N", help="rounds, 5 unless told")
-    add("--quick", action="store_true", help="small sizes, to see that it works")
-    add("--json", type=Path, metavar="FILE", help="write all figures there")
-    add("--markdown", type=Path, metavar="FILE", help="write the tables there")
-    add("--check", action="store_true", help="exit with 1 if a goal is not met")
+    add("--repeat", type=int, default=5, metavar="N", help="the number of rounds (5)")
+    add("--quick", action="store_true", help="use small sizes, to see that everything works")
+    add("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    add("--markdown", type=Path, metavar="FILE", help="write the tables to FILE")
+    add("--check", action="store_true", help="exit with code 1 if a goal is not met")
     add(
         "--peers",
         type=Path,
         metavar="DIR",
-        help="measure other engines too, each in an environment of its own made in DIR",
+        help="also measure other engines, each in an environment of its own in DIR",
     )
     return parser
 

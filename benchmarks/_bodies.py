@@ -1,4 +1,4 @@
-"""What the tasks do: next to nothing, so that what is measured is the engine."""
+"""The bodies of the tasks: they do next to nothing, so that the engine is measured."""
 
 from __future__ import annotations
 

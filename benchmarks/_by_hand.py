@@ -1,7 +1,7 @@
-"""RADICAL-Pilot as one writes it by hand: ``python -m benchmarks._by_hand``, in a process.
+"""Use RADICAL-Pilot as one writes it by hand: ``python -m benchmarks._by_hand``, in a process.
 
-Prints "ready", then does what each line of its input says, "executables 200" or
-"functions 500", and prints the seconds and what came of it, as JSON.
+It prints "ready".  Then it does what each line of its input says, such as "executables 200" or
+"functions 500", and prints the seconds and the results as JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def double(number: int) -> int:
 
 
 class ByHand:
-    """A pilot, and on it a raptor from the first function on."""
+    """A pilot, with a raptor on it from the first function on."""
 
     def __init__(self, session: Any) -> None:
         pilots = rp.PilotManager(session=session)

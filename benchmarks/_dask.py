@@ -1,4 +1,4 @@
-"""The shapes by hand on a Dask client: futures passed to futures."""
+"""The shapes as one writes them for a Dask client: with futures as arguments."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ async def layers(client: Any, size: int) -> list[int]:
     for _ in range(size // WIDTH - 1):
         layer = [
             client.submit(
-                top, layer[place - 1], layer[place], layer[(place + 1) % WIDTH], pure=False
+                top, layer[index - 1], layer[index], layer[(index + 1) % WIDTH], pure=False
             )
-            for place in range(WIDTH)
+            for index in range(WIDTH)
         ]
     results: list[int] = await client.gather(layer)
     return results
@@ -66,7 +66,7 @@ SHAPES: dict[str, Callable[[Any, int], Any]] = {
 
 
 def side(shape: Callable[[Any, int], Any]) -> Side:
-    """*shape* on a new cluster of worker processes with one thread each."""
+    """Make the side that runs *shape* on a new cluster of single-threaded worker processes."""
 
     @asynccontextmanager
     async def open_side() -> AsyncIterator[Run]:

@@ -1,4 +1,4 @@
-"""The shapes by hand over ``loop.run_in_executor``, for threads and processes alike."""
+"""The shapes as one writes them with ``loop.run_in_executor``, on threads or processes."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ async def layers(pool: Executor, size: int) -> list[int]:
     layer: list[Node] = [loop.run_in_executor(pool, one_more, number) for number in range(WIDTH)]
     for _ in range(size // WIDTH - 1):
         layer = [
-            asyncio.create_task(node(layer[place - 1], layer[place], layer[(place + 1) % WIDTH]))
-            for place in range(WIDTH)
+            asyncio.create_task(node(layer[index - 1], layer[index], layer[(index + 1) % WIDTH]))
+            for index in range(WIDTH)
         ]
     return await asyncio.gather(*layer)
 
@@ -73,7 +73,7 @@ SHAPES: dict[str, Callable[[Executor, int], Any]] = {
 
 
 def side(shape: Callable[[Executor, int], Any], pool: Callable[[], Executor]) -> Side:
-    """*shape* on a new pool."""
+    """Make the side that runs *shape* on a new pool."""
 
     @asynccontextmanager
     async def open_side() -> AsyncIterator[Run]:

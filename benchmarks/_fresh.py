@@ -1,4 +1,4 @@
-"""``python -m benchmarks._fresh module:function JSON``: one measurement, its figures as JSON."""
+"""Print the figures of a function as JSON: ``python -m benchmarks._fresh module:function JSON``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Measuring several sides of one piece of work so that they can be compared.
+"""Measure several sides of one piece of work so that they can be compared.
 
-The sides take turns (A B A B ...), so a noisy neighbour disturbs all of them.  Before
-each turn the collector has run; it stays on for everybody.  What a sample costs to set
-up, such as starting workers, and a small run that warms them, is not measured.
+The sides take turns (A B A B ...), so a noisy neighbour disturbs all of them.  The garbage
+collector runs before each turn and stays on for all sides.  The preparation of a sample, such
+as the start of workers and a small run to warm them up, is not measured.
 """
 
 from __future__ import annotations
@@ -21,27 +21,38 @@ from typing import Any
 
 from ._model import OURS, Goal, Row
 
-__all__ = ["COST", "CPU", "WARM", "Run", "Series", "Side", "contest", "fresh", "interleave", "rows"]
+__all__ = [
+    "COST",
+    "CPU",
+    "WARM_UP_TASKS",
+    "Run",
+    "Series",
+    "Side",
+    "contest",
+    "fresh",
+    "interleave",
+    "rows",
+]
 
 Run = Callable[[int], Awaitable[object]]
-"""Does the work for that many tasks; what it returns must be equal for all sides."""
+"""A function that does the work for that many tasks; all sides must return an equal result."""
 
 Side = Callable[[], AbstractAsyncContextManager[Run]]
-"""Sets up one side of a contest."""
+"""A function that sets up one side of a contest."""
 
 Series = dict[str, dict[str, list[float]]]
-"""``{figure: {side: [value of each round]}}``"""
+"""The values of all rounds, ``{figure: {side: [value of each round]}}``."""
 
 ROOT = Path(__file__).parent.parent
-WARM = 64
-"""Tasks of the small run before a sample."""
+WARM_UP_TASKS = 64
+"""The number of tasks in the small run before a sample."""
 
 COST = "µs a task"
 CPU = "µs of CPU a task"
 
 
 def interleave(samples: Mapping[str, Callable[[], Mapping[str, float]]], repeat: int) -> Series:
-    """*repeat* rounds of all sides in turn; a sample returns its figures by name."""
+    """Run *repeat* rounds of all sides in turn; each sample returns its figures by name."""
     series: Series = {}
     for _ in range(repeat):
         for side, sample in samples.items():
@@ -53,10 +64,10 @@ def interleave(samples: Mapping[str, Callable[[], Mapping[str, float]]], repeat:
 def contest(
     sides: Mapping[str, Side], size: int, repeat: int, *, processor: bool = False
 ) -> Series:
-    """The cost of a task, for each of *sides*, in this process.
+    """Measure the cost of a task for each of *sides*, in this process.
 
     Args:
-        processor: tell what it took of the processor, too, with all threads of this process.
+        processor: True to measure also the processor time of all threads of this process.
 
     Raises:
         ValueError: two sides returned different results.
@@ -76,10 +87,10 @@ def contest(
 
 
 def agree(results: dict[str, object], name: str, result: object) -> None:
-    """Take down the *result* of side *name*, which must be that of the others.
+    """Record the *result* of the side *name*, which must equal those of the others.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it differs from another one.
     """
     for other, known in results.items():
         if known != result:
@@ -89,7 +100,7 @@ def agree(results: dict[str, object], name: str, result: object) -> None:
 
 async def _timed(side: Side, size: int) -> tuple[float, float, object]:
     async with side() as run:
-        await run(min(size, WARM))
+        await run(min(size, WARM_UP_TASKS))
         gc.collect()
         began, used = time.perf_counter(), time.process_time()
         result = await run(size)
@@ -97,7 +108,7 @@ async def _timed(side: Side, size: int) -> tuple[float, float, object]:
 
 
 def fresh(function: str, **arguments: Any) -> dict[str, float]:
-    """Figures that ``benchmarks.module:function`` returns in an interpreter of its own."""
+    """Return the figures of ``benchmarks.module:function``, run in a new interpreter."""
     command = [sys.executable, "-m", "benchmarks._fresh", function, json.dumps(arguments)]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     figures: dict[str, float] = json.loads(done.stdout)
@@ -107,7 +118,7 @@ def fresh(function: str, **arguments: Any) -> dict[str, float]:
 def rows(
     scenario: str, size: int, series: Series, goals: Mapping[str, Goal] | None = None
 ) -> list[Row]:
-    """One row for each figure of *series*; *goals* are by figure."""
+    """Return a row for each figure of *series*; *goals* are by figure."""
     return [
         Row(
             scenario,
@@ -122,7 +133,7 @@ def rows(
 
 
 def ratios(sides: Mapping[str, list[float]]) -> dict[str, float]:
-    """``{reference: median of ours / reference in the same round}``"""
+    """Return ``{reference: median of ours / reference in the same round}``."""
     return {
         side: statistics.median(
             ours / value for ours, value in zip(sides[OURS], values, strict=True)

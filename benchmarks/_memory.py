@@ -1,4 +1,4 @@
-"""What a run of very many tasks costs each, and what is left of it: one process each."""
+"""Measure time and memory of runs of very many tasks; each function needs a new process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from radical.asyncflow import WorkflowEngine
 
 from . import _ours, _plain
 from ._bodies import one_more
-from ._measure import COST, WARM
+from ._measure import COST, WARM_UP_TASKS
 
-__all__ = ["LEFT", "PEAK", "bag", "mapped", "retained"]
+__all__ = ["KEPT", "PEAK", "bag", "mapped", "retained"]
 
 PEAK = "MB at the peak"
-LEFT = "MB more afterwards"
-TOTAL = 200_000
-"""Tasks in all where one bag alone would be too short a time."""
+KEPT = "MB more afterwards"
+TASKS_OF_ALL_BAGS = 200_000
+"""The number of tasks of all bags together, where one bag would take too short a time."""
 
 
 def bag(side: str, size: int) -> dict[str, float]:
-    """Bags of *size* tasks with nothing to execute, as many as make up `TOTAL`."""
+    """Run bags of *size* tasks with nothing to execute, `TASKS_OF_ALL_BAGS` in all."""
     sides = {
         "ours": _ours.side(_ours.bag, "noop"),
         "asyncio": _plain.side(_plain.bag),
@@ -32,21 +32,21 @@ def bag(side: str, size: int) -> dict[str, float]:
 
     async def run() -> dict[str, float]:
         async with sides[side]() as work:
-            await work(WARM)
+            await work(WARM_UP_TASKS)
             before = await _resident()
-            times = max(TOTAL // size, 1)
+            times = max(TASKS_OF_ALL_BAGS // size, 1)
             began = time.perf_counter()
             for _ in range(times):
                 await work(size)
             seconds = time.perf_counter() - began
             left = await _resident() - before
-        return {COST: seconds / times / size * 1e6, PEAK: _peak(), LEFT: left / 2**20}
+        return {COST: seconds / times / size * 1e6, PEAK: _peak(), KEPT: left / 2**20}
 
     return asyncio.run(run())
 
 
 def mapped(side: str, size: int, limit: int) -> dict[str, float]:
-    """*size* items, at most *limit* tasks alive, results in order."""
+    """Map a task over *size* items, at most *limit* tasks alive, results in order."""
     work = {"ours": _map_ours, "asyncio": _map_plain}[side]
     return {COST: asyncio.run(work(size, limit)) / size * 1e6, PEAK: _peak()}
 
@@ -82,7 +82,7 @@ async def _map_plain(size: int, limit: int) -> float:
 
 
 def retained(side: str, size: int, wave: int) -> dict[str, float]:
-    """Bytes that a finished task leaves behind, after *size* of them in waves."""
+    """Measure the bytes that a finished task leaves behind, after *size* tasks in waves."""
     sides = {
         "ours": _ours.side(_ours.bag, "noop"),
         "asyncio": _plain.side(_plain.bag),
@@ -90,13 +90,13 @@ def retained(side: str, size: int, wave: int) -> dict[str, float]:
 
     async def run() -> dict[str, float]:
         async with sides[side]() as work:
-            await work(wave)  # arenas, caches and tables get the size that a wave needs
+            await work(wave)  # arenas, caches and tables grow to the size that a wave needs
             before = await _resident()
             for _ in range(size // wave):
                 await work(wave)
             after = await _resident()
             tracemalloc.start()
-            await work(WARM)
+            await work(WARM_UP_TASKS)
             traced = await _traced()
             for _ in range(size // wave):
                 await work(wave)
@@ -127,11 +127,11 @@ def _peak() -> float:
 
 
 def _status(key: str) -> int:
-    """Bytes, as Linux counts them.
+    """Return the bytes that Linux counts for this process.
 
     The peak of getrusage() would be that of the program that started this one.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
             return int(line.split()[1]) * 1024
-    raise OSError(f"this system does not tell {key}")
+    raise OSError(f"/proc/self/status of this system has no {key}")

@@ -1,4 +1,4 @@
-"""What a scenario is, and the rows of figures that come of it."""
+"""The scenarios, and the rows of figures that they produce."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ OURS = "ours"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How thoroughly to measure.
+    """The settings of a measurement.
 
     Attributes:
-        repeat: how often each side runs at least; medians are taken of so many.
-        quick: small sizes, to see that everything works; the figures mean little.
+        repeat: the least number of rounds, of which the medians are taken.
+        quick: True for small sizes, to see that everything works; the figures mean little.
     """
 
     repeat: int = 5
     quick: bool = False
 
     def size(self, full: int, quick: int | None = None) -> int:
-        """*full*, or a tenth of it (or *quick*) in a quick run."""
+        """Return *full*; in a quick run return *quick*, or else a tenth of *full*."""
         return (quick or max(full // 10, 1)) if self.quick else full
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """The most that a figure may be, or the least.
+    """The largest value that a figure may have, or the smallest.
 
     Attributes:
-        limit: for the ratio to *reference*, or for our figure itself where that is None.
-        least: more is better.
+        limit: the limit for the ratio to *reference*, or for our figure if that is None.
+        least: True if the figure must be at least *limit*, because more is better.
     """
 
     limit: float
@@ -52,10 +52,10 @@ class Row:
     """One figure of one scenario, for all sides.
 
     Attributes:
-        figure: what was measured, with its unit.
-        medians: ``{side: median}``; ours is called ``"ours"``.
-        ratios: ``{reference: ours / reference}``, the median of the rounds' own ratios:
-            what is measured within the same second suffers from the same neighbours.
+        figure: the name of what was measured, with its unit.
+        medians: ``{side: median}``; our side is ``"ours"``.
+        ratios: ``{reference: ours / reference}``, the median of the ratios of the rounds,
+            because both sides of a round suffer from the same neighbours.
     """
 
     scenario: str
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def reached(self) -> float | None:
-        """What the goal looks at."""
+        """The value that the goal is compared with; None without one."""
         if self.goal is None:
             return None
         if self.goal.reference is None:
@@ -76,14 +76,14 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None without a goal or a figure for it."""
+        """True if the goal is met; None without a goal or a figure for it."""
         reached = self.reached
         return None if self.goal is None or reached is None else self.goal.met(reached)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Something to measure; its name is what ``--scenario`` takes."""
+    """One measurement; ``--scenario`` takes its name."""
 
     name: str
     summary: str

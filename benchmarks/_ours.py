@@ -43,8 +43,8 @@ async def layers(flow: WorkflowEngine, size: int) -> list[Any]:
     layer = [one_more(number) for number in range(WIDTH)]
     for _ in range(size // WIDTH - 1):
         layer = [
-            top(layer[place - 1], layer[place], layer[(place + 1) % WIDTH])
-            for place in range(WIDTH)
+            top(layer[index - 1], layer[index], layer[(index + 1) % WIDTH])
+            for index in range(WIDTH)
         ]
     return await asyncio.gather(*layer)
 
@@ -58,7 +58,10 @@ SHAPES: dict[str, Callable[[WorkflowEngine, int], Any]] = {
 
 
 def side(shape: Callable[[WorkflowEngine, int], Any], backend: str, **config: Any) -> Side:
-    """*shape* on a new engine; where nothing runs, the number of results stands for them."""
+    """Make the side that runs *shape* on a new engine.
+
+    On ``noop``, where nothing runs, the result is the number of results.
+    """
 
     @asynccontextmanager
     async def open_side() -> AsyncIterator[Run]:

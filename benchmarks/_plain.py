@@ -1,7 +1,7 @@
-"""The shapes in plain asyncio, with nothing to execute: what any engine is measured by.
+"""The shapes in plain asyncio, with nothing to execute: the reference for any engine.
 
-Each is written as one would by hand: a task for each node, which awaits the nodes that
-it depends on.
+Each is written as one would write it by hand: a task for each node, which awaits the nodes
+that it depends on.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ async def layers(size: int) -> list[None]:
     layer = [asyncio.create_task(source(number)) for number in range(WIDTH)]
     for _ in range(size // WIDTH - 1):
         layer = [
-            asyncio.create_task(node(layer[place - 1], layer[place], layer[(place + 1) % WIDTH]))
-            for place in range(WIDTH)
+            asyncio.create_task(node(layer[index - 1], layer[index], layer[(index + 1) % WIDTH]))
+            for index in range(WIDTH)
         ]
     return await asyncio.gather(*layer)
 
@@ -81,7 +81,7 @@ SHAPES: dict[str, Callable[[int], Any]] = {
 
 
 def side(shape: Callable[[int], Any]) -> Side:
-    """*shape*; the number of results stands for them, as nothing is computed."""
+    """Make the side that runs *shape*; its result is the number of results."""
 
     @asynccontextmanager
     async def open_side() -> AsyncIterator[Run]:

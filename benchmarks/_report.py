@@ -1,4 +1,4 @@
-"""The table of a run: Markdown to read, JSON to compare."""
+"""Write the figures of a run: Markdown to read, JSON to compare."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_json", "as_markdown", "goals", "table"]
 
 
 def machine() -> dict[str, object]:
-    """What the figures depend on."""
+    """Return the facts about this machine that the figures depend on."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
@@ -24,7 +24,7 @@ def machine() -> dict[str, object]:
 
 
 def as_json(rows: Sequence[Row], settings: Settings) -> dict[str, Any]:
-    """Everything that was found, for `json.dump`."""
+    """Return all figures for `json.dump`."""
     return {
         "machine": machine(),
         "settings": asdict(settings),
@@ -33,7 +33,7 @@ def as_json(rows: Sequence[Row], settings: Settings) -> dict[str, Any]:
 
 
 def as_markdown(rows: Sequence[Row], settings: Settings) -> str:
-    """The table, the goals, and what they were measured on."""
+    """Return the table, the goals and the machine as Markdown."""
     facts = machine()
     quick = " (quick: the figures mean little)" if settings.quick else ""
     head = (
@@ -45,7 +45,7 @@ def as_markdown(rows: Sequence[Row], settings: Settings) -> str:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Each row's figures, with the references in the order of the scenario."""
+    """Return the lines of the table, with the references in the order of the scenario."""
     lines = [
         "| scenario | tasks | figure | ours | reference | ratio |",
         "| --- | ---: | --- | ---: | --- | --- |",
@@ -62,7 +62,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def goals(rows: Sequence[Row]) -> list[str]:
-    """What was aimed at, and whether it was reached."""
+    """Return the lines of the table of goals, empty without goals."""
     lines = ["| goal | | reached | |", "| --- | --- | ---: | --- |"]
     for row in rows:
         if row.goal is None or row.reached is None:

@@ -1,8 +1,8 @@
-"""``python -m benchmarks.against COMMIT``: this checkout beside another state of itself.
+"""Compare this checkout with another commit: ``python -m benchmarks.against COMMIT``.
 
-Each round runs every piece of work in interpreters of their own, once on the packages of
-this checkout and once on those of the other commit, in turn; the ratio is the median of
-the rounds.  A refactoring shows here whether it cost anything.
+Each round runs every piece of work in two new interpreters in turn, one with the packages of
+this checkout and one with those of the other commit.  The ratio is the median of the rounds.
+It shows whether a refactoring cost anything.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORK: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{f"thread {shape}": (shape, "concurrent", {"max_workers": 2}) for shape in SHAPES},
     "process bag": ("bag", "concurrent", {"max_workers": 2, "executor_type": "process"}),
 }
-"""Each piece of work: the shape, the backend and its settings."""
+"""The pieces of work: the shape, the backend and its settings."""
 
 IMPORT = "import radical.asyncflow"
 IMPORT_CODE = f"""
@@ -33,7 +33,7 @@ began = time.perf_counter()
 {IMPORT}
 print((time.perf_counter() - began) * 1e3)
 """
-"""In a bare interpreter: what a benchmark imports itself would be imported already."""
+"""Code for a bare interpreter, in which no benchmark has imported anything before."""
 
 
 def sample(work: str, size: int, samples: int) -> float:
@@ -70,25 +70,25 @@ def compare(
 ) -> Mapping[str, tuple[float, float, float]]:
     """Return ``{work: (this, other, median ratio)}``."""
     sides = {"this": ROOT / "packages", "other": other / "packages"}
-    found = {}
+    results = {}
     for name in names:
         values: dict[str, list[float]] = {side: [] for side in sides}
         for turn in range(rounds):
-            # Whoever comes second finds another machine than the first: they change places.
+            # The second of a round finds a warmer machine than the first, so they alternate.
             for side in sorted(sides, reverse=bool(turn % 2)):
                 values[side].append(measure(sides[side], name, size, samples))
         ratio = statistics.median(
-            mine / theirs for mine, theirs in zip(values["this"], values["other"], strict=True)
+            here / there for here, there in zip(values["this"], values["other"], strict=True)
         )
         this, before = (statistics.median(values[side]) for side in sides)
-        found[name] = (this, before, ratio)
+        results[name] = (this, before, ratio)
         unit = "ms" if name == IMPORT else "µs a task"
         print(f"{name:26} {this:9.2f} {before:9.2f} {unit:10} ratio {ratio:.3f}", flush=True)
-    return found
+    return results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the other commit out beside this one, compare, and print a line for each piece."""
+    """Check out the other commit, compare, and print a line for each piece of work."""
     parser = argparse.ArgumentParser(prog="benchmarks.against", description=__doc__)
     parser.add_argument("commit")
     parser.add_argument("--rounds", type=int, default=9, metavar="N")

@@ -1,4 +1,4 @@
-"""The smallest workflow: calls return futures, and a future as an argument is a dependency."""
+"""A small workflow: calls return futures, and a future as an argument is a dependency."""
 
 from __future__ import annotations
 

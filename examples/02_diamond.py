@@ -1,7 +1,7 @@
-"""A diamond of executables: one text, two counts of it side by side, one report of both.
+"""A diamond of executables: one text, two counts of it at the same time, one report of both.
 
-A string that an executable task returns is a command line for the shell; a `Command`
-adds the environment, the folder and the standard input.
+If an executable task returns a string, that is a command line for the shell.  A `Command` can
+also set the environment, the folder and the standard input.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from radical.asyncflow import WorkflowEngine, factory
 
 
 async def main() -> None:
-    # The line that changes with the machine: "dask" or "radical_pilot", with their settings.
+    # Change only this line for another machine: to "dask" or "radical_pilot" with its settings.
     backend = await factory.create_backend("concurrent", config={"max_workers": 4})
     async with WorkflowEngine.create(backend=backend) as flow:
 

@@ -1,4 +1,4 @@
-"""Take the HPC backend where it is installed, and this machine's cores where it is not."""
+"""Use the HPC backend if it is installed, and the cores of this machine if it is not."""
 
 from __future__ import annotations
 

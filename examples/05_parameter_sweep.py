@@ -1,12 +1,12 @@
 """Where does a magnet lose its magnetism?  A sweep over temperatures of the 2D Ising model.
 
 For each temperature one task simulates a lattice of spins (NumPy), an executable (awk)
-computes mean and variance of what it measured, and a third task turns those into
-physics.  The last task waits for all of them and finds the peak of the susceptibility,
-which lies near the critical temperature 2.269.
+computes the mean and the variance of the measured values, and a third task turns those into
+physics.  The last task waits for all of them and finds the peak of the susceptibility, which
+lies near the critical temperature 2.269.
 
-Nothing here names a backend: the tasks run on this machine's cores, or wherever
-``asyncflow run --backend`` or ``asyncflow.toml`` says.
+Nothing here names a backend: the tasks run on the cores of this machine, or on the backend
+that ``asyncflow run --backend`` or ``asyncflow.toml`` names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOMENTS = "{ sum += $1; squares += $1 * $1 } END { print sum / NR, squares / NR 
 
 
 class Point(NamedTuple):
-    """What was found at one temperature, for each spin."""
+    """The results at one temperature, for each spin."""
 
     temperature: float
     magnetization: float
@@ -37,7 +37,7 @@ class Point(NamedTuple):
 
 
 def simulate(temperature: float, size: int, sweeps: int) -> NDArray[np.float64]:
-    """The magnetization after each sweep of the Metropolis algorithm on a checkerboard."""
+    """Return the magnetization after each sweep of the Metropolis algorithm on a checkerboard."""
     random = np.random.default_rng(int(1000 * temperature))
     spins = np.ones((size, size), dtype=np.int8)
     black = np.indices(spins.shape).sum(axis=0) % 2 == 0
@@ -52,7 +52,7 @@ def simulate(temperature: float, size: int, sweeps: int) -> NDArray[np.float64]:
 
 
 async def sweep(size: int, sweeps: int) -> tuple[list[Point], Point]:
-    """All points and the one with the largest susceptibility."""
+    """Return all points, and the one with the largest susceptibility."""
     async with WorkflowEngine.create() as flow:
         run = flow.function_task(simulate)
 
@@ -101,9 +101,11 @@ def plot(points: list[Point], path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=32, help="edge of the lattice (32)")
-    parser.add_argument("--sweeps", type=int, default=1500, help="at each temperature (1500)")
-    parser.add_argument("--plot", metavar="FILE", help="draw a picture too (needs matplotlib)")
+    parser.add_argument("--size", type=int, default=32, help="the edge of the lattice (32)")
+    parser.add_argument(
+        "--sweeps", type=int, default=1500, help="the sweeps at each temperature (1500)"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="also draw a picture (needs matplotlib)")
     options = parser.parse_args()
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install matplotlib")

@@ -1,4 +1,4 @@
-"""See a workflow before it costs anything: walk its graph without running a task."""
+"""Look at a workflow before it costs anything: walk its graph without running a task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from radical.asyncflow import WorkflowEngine
 
 
 async def build(flow: WorkflowEngine) -> None:
-    """A workflow that any engine takes, for a dry run or for a real one."""
+    """Build a workflow on *flow*, for a dry run or for a real one."""
 
     @flow.executable_task(resources={"cores": 8})
     def simulate(seed: int) -> list[str]:

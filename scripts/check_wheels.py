@@ -1,4 +1,4 @@
-"""Checks what a release would upload: ``python scripts/check_wheels.py dist``."""
+"""Check the files that a release uploads: ``python scripts/check_wheels.py dist``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMESPACE = "radical/__init__.py"
 
 
 def main(folder: Path) -> int:
-    """Print every problem.  Returns the exit code."""
+    """Print every problem, and return the exit code."""
     wheels, archives = sorted(folder.glob("*.whl")), sorted(folder.glob("*.tar.gz"))
     problems = [f"{path.name}: {text}" for path in wheels for text in check_wheel(path)]
     problems += [f"{path.name}: {text}" for path in archives for text in check_archive(path)]
@@ -46,7 +46,7 @@ def check_archive(path: Path) -> Iterator[str]:
 
 def check_names(names: list[str], ours: Callable[[str], bool]) -> Iterator[str]:
     if any(f"/{name}".endswith(f"/{NAMESPACE}") for name in names):
-        yield f"has {NAMESPACE}: radical belongs to others too"
+        yield f"has {NAMESPACE}, but the namespace radical also belongs to other projects"
     for name in names:
         if "__pycache__" in name or (".dist-info/" not in name and not ours(name)):
             yield f"has {name}"
@@ -56,7 +56,7 @@ def check_metadata(text: str) -> Iterator[str]:
     metadata = Parser().parsestr(text)
     for requirement in metadata.get_all("Requires-Dist") or []:
         if "file:" in requirement:
-            yield f"requires a folder of the machine that built it: {requirement}"
+            yield f"requires a folder on the machine that built it: {requirement}"
     for field in ("Summary", "License-Expression", "Requires-Python"):
         if not metadata[field]:
             yield f"has no {field}"

@@ -1,8 +1,8 @@
 """Let Sphinx find the source of public names, which are written in private modules.
 
 autodoc takes the order of members, and the texts below attributes, from the source of the
-module that a class names.  This extension adds to what Sphinx knows of a public module
-what stands in the private ones whose names it offers.
+module that a class names.  This extension adds to a public module what Sphinx reads in the
+private modules whose names it offers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sphinx.pycode import ModuleAnalyzer
 __all__ = ["setup"]
 
 PARTS = ("annotations", "attr_docs", "finals", "overloads", "tagorder", "tags")
-"""What an analyzer knows of a module: mappings, and one list."""
+"""The attributes in which an analyzer keeps what it read: mappings, and one list."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Connect this extension to Sphinx, which calls this."""
     app.connect("builder-inited", lambda _: _merge_sources())
     return {"parallel_read_safe": True}
 

@@ -1,7 +1,7 @@
-"""Draws the life of a task from its transition table, while Sphinx builds the pages.
+"""Draw the life of a task from its transition table, while Sphinx builds the pages.
 
-A page asks for it by the comment ``<!-- state diagram -->``.  Forward transitions are
-arcs above the line of states, those that go back are arcs below it.
+The comment ``<!-- state diagram -->`` in a page is replaced by the diagram.  Forward
+transitions are arcs above the line of states; transitions back are arcs below it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 MARK = "<!-- state diagram -->"
 
-STEP = 150  # from one state to the next, in units of the drawing
-BOX = (112, 34)
-LIFT = 36  # how much higher an arc is for each state that it passes over
+STATE_DISTANCE = 150  # from one state to the next, in units of the drawing
+BOX = (112, 34)  # width and height of a state
+LIFT = 36  # the height that an arc gains for each state that it passes over
 BASE = LIFT * (len(TaskState) - 1) + 10
 COLOURS = {"DONE": "#2e7d32", "FAILED": "#c62828", "CANCELLED": "#ef6c00"}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Called by Sphinx, for which this is an extension."""
+    """Connect this extension to Sphinx, which calls this."""
     app.connect("source-read", replace)
     return {"parallel_read_safe": True}
 
 
 def replace(_app: Sphinx, _page: str, source: list[str]) -> None:
-    """Put picture and table where a page asks for them."""
+    """Replace the mark in a page by the picture and the table."""
     if MARK in source[0]:
         source[0] = source[0].replace(MARK, f"<div>{svg()}</div>\n\n{table()}")
 
 
 def table() -> str:
-    """The table in Markdown: each state, what users see of it, and what may follow."""
+    """Return the table of states in Markdown: what users see, and which states may follow."""
     rows = ["| state | users see | may be followed by |", "| --- | --- | --- |"]
     for state, following in TRANSITIONS.items():
         names = ", ".join(item.name for item in sorted(following)) or "nothing: it is final"
@@ -46,8 +46,8 @@ def table() -> str:
 
 
 def svg() -> str:
-    """The table as a picture."""
-    width = STEP * (len(TaskState) - 1) + BOX[0] + 20
+    """Return the table as an SVG picture."""
+    width = STATE_DISTANCE * (len(TaskState) - 1) + BOX[0] + 20
     height = BASE + BOX[1] + LIFT * 3
     parts = [_arc(old, new) for old in TRANSITIONS for new in sorted(TRANSITIONS[old])]
     parts += [_box(state) for state in TaskState]
@@ -63,7 +63,7 @@ def svg() -> str:
 
 
 def _middle(state: TaskState) -> int:
-    return 10 + BOX[0] // 2 + STEP * state
+    return 10 + BOX[0] // 2 + STATE_DISTANCE * state
 
 
 def _arc(old: TaskState, new: TaskState) -> str:

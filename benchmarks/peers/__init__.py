@@ -1,4 +1,4 @@
-"""Other engines beside ours, each in an environment of its own that is made on demand."""
+"""Other engines beside ours, each in an environment of its own that is created on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running the same work on every peer in turn, and the table of it."""
+"""Run the same work on every peer in turn, and make the table of the results."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ WORK = {
     "payload": 20,
     "pauses": 200,
 }
-"""Tasks of each piece of work; small, because some need tens of milliseconds for one."""
+"""The tasks of each piece of work: few, because some engines need tens of milliseconds a task."""
 
 LEGEND = """\
-A *fan* is one task, all the others behind it, and one behind those; *layers* are 100 wide with
-three parents each; *executables* are /bin/true; *trips* are calls that are awaited one by one;
-*payload* hands an array of 10 MB from task to task; *pauses* wait for 10 ms each, so that
+A *fan* is one task, many that depend on it, and one that depends on those; *layers* are 100 wide
+with three parents each; *executables* are /bin/true; *trips* are calls that are awaited one by
+one; *payload* passes an array of 10 MB from task to task; *pauses* wait for 10 ms each, so that
 5,000 µs is ideal."""
 
 ROUNDS = 3
-TIMEOUT = 180.0
-"""Seconds for all the work of a round on one peer, with its start and end."""
+ROUND_TIMEOUT_S = 180.0
+"""Seconds that one peer has for all the work of a round, with its start and its end."""
 
 
 @dataclass(slots=True)
 class Standing:
-    """What became of one peer.
+    """The figures of one peer.
 
     Attributes:
-        costs: microseconds a task, by the name of the work; the median of the rounds.
-        missing: why it has no figures, by the name of the work; "" for all of them.
+        costs: microseconds a task by the name of the work, the median of the rounds.
+        missing: the reasons for missing figures by the name of the work; "" means all work.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Outcome:
 
 
 def measure_peers(folder: Path, settings: Settings) -> Outcome:
-    """All `PEERS`, their environments below *folder*."""
+    """Measure all `PEERS`; their environments are in *folder*."""
     work = {name: settings.size(size) for name, size in WORK.items()}
     rounds = 1 if settings.quick else ROUNDS
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def measure_peers(folder: Path, settings: Settings) -> Outcome:
                 cost = data["seconds"] / todo.pop(name) * 1e6
                 costs.setdefault((peer.name, name), []).append(cost)
             if todo:
-                # What it was at; the next round tries what came after that.
+                # It failed at this piece of work; the next round tries those after it.
                 standing.missing[next(iter(todo))] = problem
     for (peer_name, name), found in costs.items():
         standing = next(one for one in standings if one.name == peer_name)
@@ -133,23 +133,24 @@ def measure_peers(folder: Path, settings: Settings) -> Outcome:
 
 
 def _run(python: Path, peer: Peer, works: dict[str, int]) -> tuple[list[dict[str, Any]], str]:
-    """The answers of a process that does *works*, and why there is none to the rest of them.
+    """Run *works* in a process, and end everything that the process started.
 
-    Whatever it has started is ended.
+    Returns:
+        The answers, and the reason why there are no others.
     """
     command = [str(python), str(SCRIPTS / peer.script), peer.kind]
     command += [f"{name}={size}" for name, size in works.items()]
-    # Their workers import the bodies, and some look for scripts of their own.
+    # The workers of peers import the bodies, and some peers look for scripts of their own.
     path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(SCRIPTS)}
     problem = ""
     with (
-        tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as place,
+        tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryFile("w+") as output,
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
             command,
-            cwd=place,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -158,9 +159,9 @@ def _run(python: Path, peer: Peer, works: dict[str, int]) -> tuple[list[dict[str
         ) as process,
     ):
         try:
-            process.wait(TIMEOUT)
+            process.wait(ROUND_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            problem = f"took more than {TIMEOUT:.0f} s"
+            problem = f"took more than {ROUND_TIMEOUT_S:.0f} s"
         finally:
             _end(process)
         if process.wait() and not problem:
@@ -168,13 +169,13 @@ def _run(python: Path, peer: Peer, works: dict[str, int]) -> tuple[list[dict[str
             lines = errors.read().strip().splitlines() or [f"exit code {process.returncode}"]
             problem = lines[-1]
         output.seek(0)
-        # Some engines print what they think is news.
+        # Some engines print messages of their own.
         answers = [json.loads(line) for line in output if line.startswith('{"work": ')]
     return answers, problem or "no answer"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and what it left behind in its group."""
+    """Kill the process and everything that is left in its group."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

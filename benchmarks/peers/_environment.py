@@ -1,4 +1,4 @@
-"""A virtual environment for each peer: their requirements do not go together."""
+"""Make a virtual environment for each peer, because their requirements conflict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 __all__ = ["PEERS", "Peer", "interpreter"]
 
-INSTALL = 900.0
+INSTALL_TIMEOUT_S = 900.0
 """Seconds that an installation may take."""
 
 
@@ -18,10 +18,10 @@ class Peer:
     """An engine, or one way of using it.
 
     Attributes:
-        environment: name of its environment, which several ways may share; None: ours.
-        requirements: for pip.
-        script: file in ``scripts`` that runs the work on it.
-        kind: what the script is told: ``"thread"`` or ``"process"``.
+        environment: the name of its environment, which several peers may share; None for ours.
+        requirements: the requirements for pip.
+        script: the file in ``scripts`` that runs the work on it.
+        kind: the argument of the script: ``"thread"`` or ``"process"``.
     """
 
     name: str
@@ -55,10 +55,10 @@ PEERS = (
 
 
 def interpreter(peer: Peer, folder: Path) -> Path:
-    """The Python that has *peer*; its environment is made below *folder* if it is not there.
+    """Return the Python that has *peer*, and create its environment in *folder* if needed.
 
     Raises:
-        OSError: it could not be made; the text says why.
+        OSError: the environment could not be created; the text says why.
     """
     if peer.environment is None:
         return Path(sys.executable)
@@ -72,9 +72,11 @@ def interpreter(peer: Peer, folder: Path) -> Path:
         [str(python), "-m", "pip", "install", "--quiet", *peer.requirements],
     ):
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
+            )
         except subprocess.TimeoutExpired:
-            raise OSError(f"installation took more than {INSTALL:.0f} s") from None
+            raise OSError(f"the installation took more than {INSTALL_TIMEOUT_S:.0f} s") from None
         if done.returncode:
             reason = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise OSError(f"does not install: {reason[-1]}")

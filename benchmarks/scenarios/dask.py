@@ -1,4 +1,4 @@
-"""Our Dask backend beside Dask by hand, as an expert would write it."""
+"""The Dask backend beside Dask by hand, as an expert would write it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _measure(shape: str, settings: Settings) -> Sequence[Row]:
     ours = _ours.side(SHAPES[shape], "dask", n_workers=_dask.WORKERS, dashboard_address=None)
     sides = {OURS: ours, REFERENCE: _dask.side(_dask.SHAPES[shape])}
     size = SIZES[shape]
-    # A warm-up of naps takes as long as what is measured.
+    # The warm-up of naps takes as long as the measurement.
     repeat = 1 if shape == "naps" else settings.repeat
     return rows(f"dask-{shape}", size, contest(sides, size, repeat), {COST: GOALS[shape]})
 
@@ -75,4 +75,4 @@ SCENARIOS = [
     for shape, summary in SUMMARIES.items()
     if find_spec("distributed") is not None
 ]
-"""None where Dask is not installed."""
+"""The scenarios; none if Dask is not installed."""

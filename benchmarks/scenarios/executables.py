@@ -1,4 +1,4 @@
-"""Many short commands, two at a time; all sides read what comes on stdout and stderr."""
+"""Many short commands, two at a time; all sides read stdout and stderr."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
 
-AT_ONCE = 2
+COMMANDS_AT_ONCE = 2
 TRUE = which("true") or "/bin/true"
 
 
 @asynccontextmanager
 async def _ours() -> AsyncIterator[Run]:
-    config = {"max_workers": AT_ONCE}
+    config = {"max_workers": COMMANDS_AT_ONCE}
     async with WorkflowEngine.create(backend="concurrent", config=config) as flow:
 
         @flow.executable_task
@@ -40,7 +40,7 @@ async def _ours() -> AsyncIterator[Run]:
 
 @asynccontextmanager
 async def _asyncio() -> AsyncIterator[Run]:
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn = asyncio.Semaphore(COMMANDS_AT_ONCE)
 
     async def true() -> tuple[int | None, str]:
         async with turn:
@@ -59,7 +59,7 @@ async def _asyncio() -> AsyncIterator[Run]:
 @asynccontextmanager
 async def _posix_spawn() -> AsyncIterator[Run]:
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(COMMANDS_AT_ONCE) as pool:
 
         async def run(size: int) -> object:
             return await asyncio.gather(*[loop.run_in_executor(pool, _spawn) for _ in range(size)])
@@ -68,7 +68,7 @@ async def _posix_spawn() -> AsyncIterator[Run]:
 
 
 def _spawn() -> tuple[int, str]:
-    # The second stream of so small a command is read after the first: no need of select().
+    # So small a command needs no select(): its second stream is read after the first.
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, out_end, 1), (os.POSIX_SPAWN_DUP2, err_end, 2)]
     pid = os.posix_spawn(TRUE, [TRUE], os.environ, file_actions=actions)
@@ -89,5 +89,7 @@ def _measure(settings: Settings) -> Sequence[Row]:
 
 
 SCENARIOS = [
-    Scenario("executables", f"/bin/true, {AT_ONCE} at a time, beside asyncio's own", _measure)
+    Scenario(
+        "executables", f"/bin/true, {COMMANDS_AT_ONCE} at a time, beside asyncio's own", _measure
+    )
 ]

@@ -1,4 +1,4 @@
-"""Many tasks: whether the millionth costs what the thousandth does, and what stays."""
+"""Many tasks: does the millionth cost as much as the thousandth, and what memory is kept?"""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .._model import OURS, Goal, Row, Scenario, Settings
 __all__ = ["SCENARIOS"]
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-LIMIT = 1_000
-WAVE = 10_000
-MEMORY = 0.55
+MAX_ALIVE = 1_000
+TASKS_A_WAVE = 10_000
+PEAK_RATIO = 0.55
 SIDES = (OURS, "asyncio")
 
 
 def _growth(settings: Settings) -> Sequence[Row]:
     found = _sizes("growth", settings, "bag", SIZES, {COST: 1.5}, {COST})
     return [
-        replace(row, goal=Goal(MEMORY, "asyncio"))
+        replace(row, goal=Goal(PEAK_RATIO, "asyncio"))
         if row.figure == PEAK and row.size == SIZES[-1]
         else row
         for row in found
@@ -29,7 +29,7 @@ def _growth(settings: Settings) -> Sequence[Row]:
 
 
 def _map(settings: Settings) -> Sequence[Row]:
-    return _sizes("map", settings, "mapped", SIZES[1:], {}, {COST, PEAK}, limit=LIMIT)
+    return _sizes("map", settings, "mapped", SIZES[1:], {}, {COST, PEAK}, limit=MAX_ALIVE)
 
 
 def _sizes(
@@ -41,22 +41,24 @@ def _sizes(
     flat: Collection[str],
     **arguments: int,
 ) -> Sequence[Row]:
-    """Figures at each size, ours beside asyncio's.
+    """Return the figures at each size, ours beside those of asyncio.
 
-    Those in *flat* should not grow: they stand beside our own at the least size as well,
-    and *limits* say by how much they may.
+    The figures in *flat* should not grow: they are also compared with our own at the smallest
+    size, and *limits* are the largest ratios allowed.
     """
     sizes = sizes[:-1] if settings.quick else sizes
     series = _interleaved(settings, function, sizes, **arguments)
     least = sizes[0]
-    mine = f"{OURS} at {least:,}"
+    ours_at_least = f"{OURS} at {least:,}"
     found: list[Row] = []
     for size in sizes:
         of_size = _of(series, size)
         if size != least:
             for figure in flat:
-                of_size[figure][mine] = _of(series, least)[figure][OURS]
-        goals = {figure: Goal(limit, mine) for figure, limit in limits.items() if size != least}
+                of_size[figure][ours_at_least] = _of(series, least)[figure][OURS]
+        goals = {
+            figure: Goal(limit, ours_at_least) for figure, limit in limits.items() if size != least
+        }
         found += rows(name, size, of_size, goals)
     return found
 
@@ -80,13 +82,13 @@ def _of(series: Series, size: int) -> Series:
 
 def _retained(settings: Settings) -> Sequence[Row]:
     size = settings.size(1_000_000)
-    series = _of(_interleaved(settings, "retained", [size], wave=WAVE), size)
+    series = _of(_interleaved(settings, "retained", [size], wave=TASKS_A_WAVE), size)
     goals = {figure: Goal(32.0, None) for figure in series}
     return rows("retained", size, series, goals)
 
 
 SCENARIOS = [
-    Scenario("growth", "bags of ten to the third to the sixth, each in a new process", _growth),
-    Scenario("retained", "what finished tasks that nobody holds leave behind", _retained),
-    Scenario("map", f"flow.map with {LIMIT:,} alive, beside a window by hand", _map),
+    Scenario("growth", "bags of 1,000 to 1,000,000 tasks, each in a new process", _growth),
+    Scenario("retained", "memory that finished tasks leave behind if nobody holds them", _retained),
+    Scenario("map", f"flow.map with {MAX_ALIVE:,} tasks alive, beside a window by hand", _map),
 ]

@@ -1,7 +1,7 @@
-"""How long an import takes, in a new interpreter, its own start not counted.
+"""The time that an import takes in a new interpreter, without the start of the interpreter.
 
-Both sides find their byte code, as in any installation; where an environment forbids to
-write it, as many build machines do, ours would be compiled at each import and asyncio not.
+Both sides find their byte code, as in any installation.  Many build machines forbid to write
+it; there, our modules would be compiled at each import, and asyncio would not.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
 
-LEAST = 15
-"""Rounds: each is short, and the first ones read the disk."""
+LEAST_ROUNDS = 15
+"""The least number of rounds: each is short, and the first ones read the disk."""
 
 REFERENCE = "asyncio"
 STATEMENTS = {
@@ -38,7 +38,7 @@ def _measure(name: str, settings: Settings) -> Sequence[Row]:
             side: partial(_sample, statement, environment) for side, statement in statements.items()
         }
         interleave(samples, 1)  # writes the byte code
-        series = interleave(samples, max(settings.repeat, LEAST))
+        series = interleave(samples, max(settings.repeat, LEAST_ROUNDS))
     return rows(name, 1, series, {"ms": Goal(2.2, REFERENCE)})
 
 

@@ -1,4 +1,4 @@
-"""The cost of a journal: to write one, to resume from one, to open one."""
+"""The cost of a journal: to write it, to resume from it, to open it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from radical.asyncflow.journal._format import run_begun, task_done
 from radical.asyncflow.journal._writer import JournalWriter
 
 from .. import _executor, _ours
-from .._measure import COST, CPU, WARM, Run, Side, contest, interleave, rows
+from .._measure import COST, CPU, WARM_UP_TASKS, Run, Side, contest, interleave, rows
 from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
 
-SIZE = 100_000
-MOST = 10.0
+TASKS = 100_000
+MOST_ADDED_US = 10.0
 """Microseconds that a journal may add to a task."""
-ADDS = {COST: "µs that it adds", CPU: "µs of CPU that it adds"}
-"""On a busy machine the time says what the neighbours did, the processor less so."""
-FIFTH = 0.2
+
+ADDED_FIGURES = {COST: "µs that it adds", CPU: "µs of CPU that it adds"}
+"""The names of the figures; on a busy machine the processor time is the more reliable one."""
+
+RESUME_RATIO = 0.2
 RESULTS = 1_000_000
 MOST_TO_OPEN_S = 2.5
-"""Seconds that the opening of a journal of so many results may take."""
+"""Seconds that it may take to open a journal of so many results."""
+
 WORKERS = 2
 POOLS: dict[str, Callable[[], Executor]] = {
     "executor threads": partial(ThreadPoolExecutor, WORKERS),
@@ -52,7 +55,7 @@ async def _engine(backend: str, journal: Path | None) -> AsyncIterator[Run]:
 
 
 def _side(backend: str, *, journal: bool, resume: int | None = None) -> Side:
-    """A bag; with *resume*, one of so many tasks whose results are in its journal."""
+    """Make the side that runs a bag; with *resume*, that many results are in its journal."""
 
     @asynccontextmanager
     async def open_side() -> AsyncIterator[Run]:
@@ -60,7 +63,7 @@ def _side(backend: str, *, journal: bool, resume: int | None = None) -> Side:
             path = Path(folder, "journal") if journal else None
             if resume is not None:
                 async with _engine(backend, path) as run:
-                    await run(min(resume, WARM))  # as the measured side does first
+                    await run(min(resume, WARM_UP_TASKS))  # the measured side does this first
                     await run(resume)
             async with _engine(backend, path) as run:
                 yield run
@@ -69,25 +72,25 @@ def _side(backend: str, *, journal: bool, resume: int | None = None) -> Side:
 
 
 def _cost(backend: str, settings: Settings) -> Sequence[Row]:
-    size = settings.size(SIZE)
+    size = settings.size(TASKS)
     sides = {OURS: _side(backend, journal=True), "no journal": _side(backend, journal=False)}
     series = contest(sides, size, settings.repeat, processor=True)
-    for figure, adds in ADDS.items():
+    for figure, adds in ADDED_FIGURES.items():
         both = series[figure]
         pairs = zip(both[OURS], both["no journal"], strict=True)
         series[adds] = {OURS: [on - off for on, off in pairs]}
-    goals = {adds: Goal(MOST, None) for adds in ADDS.values()}
+    goals = {adds: Goal(MOST_ADDED_US, None) for adds in ADDED_FIGURES.values()}
     return rows(f"journal-{backend}", size, series, goals)
 
 
 def _resume(settings: Settings) -> Sequence[Row]:
-    size = settings.size(SIZE)
+    size = settings.size(TASKS)
     sides = {
         OURS: _side("concurrent", journal=True, resume=size),
         "run on our threads": _side("concurrent", journal=True),
         **{name: _executor.side(_executor.bag, pool) for name, pool in POOLS.items()},
     }
-    goals = {COST: Goal(FIFTH, "executor processes")}
+    goals = {COST: Goal(RESUME_RATIO, "executor processes")}
     return rows("journal-resume", size, contest(sides, size, settings.repeat), goals)
 
 

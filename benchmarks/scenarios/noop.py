@@ -1,4 +1,4 @@
-"""Nothing to execute: what the engine itself costs, beside plain asyncio."""
+"""The cost of the engine itself, with nothing to execute, beside plain asyncio."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from .._model import OURS, Goal, Row, Scenario, Settings
 __all__ = ["SCENARIOS"]
 
 SIZES = (10_000, 100_000)
-SHORT = 10_000
-LEAST = 25
-"""Rounds for up to `SHORT` tasks: they last 50 ms, so a neighbour can take several of them."""
+SHORT_RUN_TASKS = 10_000
+LEAST_ROUNDS = 25
+"""The least number of rounds for up to `SHORT_RUN_TASKS` tasks.
+
+Such a round lasts 50 ms, so a neighbour can disturb several of them.
+"""
 
 
 def _measure(shape: str, settings: Settings) -> Sequence[Row]:
@@ -25,7 +28,7 @@ def _measure(shape: str, settings: Settings) -> Sequence[Row]:
     found: list[Row] = []
     for full in SIZES:
         size = settings.size(full)
-        repeat = max(settings.repeat, LEAST) if size <= SHORT else settings.repeat
+        repeat = max(settings.repeat, LEAST_ROUNDS) if size <= SHORT_RUN_TASKS else settings.repeat
         goals = {COST: Goal(1.0, "asyncio")}
         found += rows(f"noop-{shape}", size, contest(sides, size, repeat), goals)
     return found

@@ -1,7 +1,7 @@
-"""On a pilot of this machine, beside RADICAL-Pilot written by hand on another.
+"""Tasks on a pilot of this machine, beside RADICAL-Pilot written by hand on another pilot.
 
-Both pilots are up all the while and take turns.  A figure of this kind needs
-RADICAL-Pilot, so without it there is no scenario here.
+Both pilots are up all the time and take turns.  Without RADICAL-Pilot there are no scenarios
+here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["SCENARIOS"]
 
 BY_HAND = "by hand"
 CORES = 8
-LIMIT = 1 << 24  # of a line, in bytes
+LINE_BYTES = 1 << 24  # the longest line of an answer
 
 Measured = tuple[float, Any]
 
@@ -55,7 +55,7 @@ async def _tell(process: Process, what: str, size: int) -> Measured:
     process.stdin.write(f"{what} {size}\n".encode())
     line = await process.stdout.readline()
     if not line:
-        raise RuntimeError("RADICAL-Pilot by hand ended; its errors are above")
+        raise RuntimeError("RADICAL-Pilot by hand ended; see its errors above")
     seconds, result = json.loads(line)
     return seconds, result
 
@@ -63,22 +63,22 @@ async def _tell(process: Process, what: str, size: int) -> Measured:
 async def _contest(
     what: str, work: Callable[[WorkflowEngine, int], Awaitable[list[Any]]], size: int, repeat: int
 ) -> Series:
-    """The sides' turns, after one that warms both."""
+    """Measure the turns of both sides, after one that warms them up."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks._by_hand"),
         cwd=ROOT,
         stdin=PIPE,
         stdout=PIPE,
-        limit=LIMIT,
+        limit=LINE_BYTES,
     )
-    found: dict[str, list[float]] = {OURS: [], BY_HAND: []}
+    costs: dict[str, list[float]] = {OURS: [], BY_HAND: []}
     try:
         config = {"cores": CORES, "walltime": 30}
         async with WorkflowEngine.create("radical_pilot", config=config) as flow:
             assert process.stdout is not None
             while b"ready" not in (line := await process.stdout.readline()):
                 if not line:
-                    raise RuntimeError("RADICAL-Pilot by hand did not start; see above")
+                    raise RuntimeError("RADICAL-Pilot by hand did not start; see its errors above")
 
             async def ours() -> Measured:
                 began = time.perf_counter()
@@ -96,12 +96,12 @@ async def _contest(
                     seconds, result = await measure()
                     agree(results, side, result)
                     if turn:
-                        found[side].append(seconds / size * 1e6)
+                        costs[side].append(seconds / size * 1e6)
     finally:
         assert process.stdin is not None
         process.stdin.close()
         await process.wait()
-    return {COST: found}
+    return {COST: costs}
 
 
 def _scenario(

@@ -1,4 +1,4 @@
-"""What a user waits for: large payloads, one round trip, the whole of a batch."""
+"""The times that a user waits for: large payloads, one round trip, a whole batch."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .._model import OURS, Goal, Row, Scenario, Settings
 __all__ = ["SCENARIOS"]
 
 REFERENCE = "run_in_executor"
-MEGABYTES = 10
+PAYLOAD_MB = 10
 SLOTS = (2, 4, 8, 16)
-SECONDS = 0.010
+PAUSE_S = 0.010
 
 Caller = Callable[..., Awaitable[Any]]
-"""Calls a function on a worker: ``call(function, *arguments)``."""
+"""A function that calls another on a worker: ``call(function, *arguments)``."""
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def _reference(kind: str, workers: int) -> AsyncIterator[Caller]:
 
 @asynccontextmanager
 async def _bare(kind: str, workers: int) -> AsyncIterator[Caller]:  # noqa: ARG001
-    """One thread behind a queue, and nothing else: what the two changes of thread cost."""
+    """Call functions in one thread behind a queue: the cost of changing threads twice."""
     loop = asyncio.get_running_loop()
     calls: SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = SimpleQueue()
 
@@ -115,7 +115,7 @@ def _run(
 
 
 async def _links(call: Caller, size: int) -> tuple[object, dict[str, float]]:
-    array = numpy.zeros(MEGABYTES * 125_000)
+    array = numpy.zeros(PAYLOAD_MB * 125_000)
     began = time.perf_counter()
     for _ in range(size):
         array = await call(shifted, array)
@@ -135,9 +135,9 @@ async def _trips(call: Caller, size: int) -> tuple[object, dict[str, float]]:
 
 async def _batch(slots: int, call: Caller, size: int) -> tuple[object, dict[str, float]]:
     began = time.perf_counter()
-    results = await asyncio.gather(*[call(pause, SECONDS) for _ in range(size)])
+    results = await asyncio.gather(*[call(pause, PAUSE_S) for _ in range(size)])
     seconds = time.perf_counter() - began
-    return results, {f"efficiency on {slots} slots": size * SECONDS / slots / seconds}
+    return results, {f"efficiency on {slots} slots": size * PAUSE_S / slots / seconds}
 
 
 def _payload(settings: Settings) -> Sequence[Row]:
@@ -164,12 +164,12 @@ def _makespan(settings: Settings) -> Sequence[Row]:
 
 SCENARIOS = [
     Scenario(
-        "payload", f"an array of {MEGABYTES} MB from process to process, link by link", _payload
+        "payload", f"an array of {PAYLOAD_MB} MB passed from task to task in processes", _payload
     ),
     Scenario("latency", "one call at a time on a thread, awaited before the next", _latency),
     Scenario(
         "makespan",
-        f"{SECONDS * 1e3:.0f} ms of work each on {SLOTS[0]} to {SLOTS[-1]} threads; 1.0 is ideal",
+        f"{PAUSE_S * 1e3:.0f} ms of work each on {SLOTS[0]} to {SLOTS[-1]} threads; 1.0 is ideal",
         _makespan,
     ),
 ]

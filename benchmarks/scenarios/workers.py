@@ -15,7 +15,7 @@ __all__ = ["SCENARIOS"]
 REFERENCE = "run_in_executor"
 WORKERS = 2
 
-LIMITS = {
+RATIO_LIMITS = {
     "thread-bag": 0.15,
     "thread-chain": 0.1,
     "thread-fan": 0.15,
@@ -25,7 +25,7 @@ LIMITS = {
     "process-fan": 0.08,
     "process-layers": 0.08,
 }
-SIZE = 10_000
+TASKS = 10_000
 POOLS: dict[str, Callable[[], Executor]] = {
     "thread": partial(ThreadPoolExecutor, WORKERS),
     "process": partial(ProcessPoolExecutor, WORKERS),
@@ -36,8 +36,8 @@ def _measure(kind: str, shape: str, settings: Settings) -> Sequence[Row]:
     name = f"{kind}-{shape}"
     ours = _ours.side(_ours.SHAPES[shape], "concurrent", executor_type=kind, max_workers=WORKERS)
     sides = {OURS: ours, REFERENCE: _executor.side(_executor.SHAPES[shape], POOLS[kind])}
-    goals = {COST: Goal(LIMITS[name], REFERENCE)}
-    size = settings.size(SIZE)
+    goals = {COST: Goal(RATIO_LIMITS[name], REFERENCE)}
+    size = settings.size(TASKS)
     return rows(name, size, contest(sides, size, settings.repeat), goals)
 
 

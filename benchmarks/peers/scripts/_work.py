@@ -1,6 +1,6 @@
-"""What every peer's script shares: the bodies, the pieces of work and the form of the answer.
+"""The bodies, the pieces of work and the form of the answer, which all peers' scripts share.
 
-These scripts run in environments that have the peer, numpy and nothing of ours.
+These scripts run in environments that have the peer and numpy, but nothing of ours.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["TRUE", "WORKERS", "answer", "kind", "true"]
 
 WORKERS = 2
 TRUE = "/bin/true"
-WARM = 8
+WARM_UP_TASKS = 8
 WIDTH = 100
-NUMBERS = 1_250_000
-"""Of an array of 10 MB."""
-SECONDS = 0.010
+PAYLOAD_NUMBERS = 1_250_000
+"""The numbers in an array of 10 MB."""
+PAUSE_S = 0.010
 
 Submit = Callable[..., Any]
 """``submit(body, *arguments)`` returns a future; futures among the arguments are dependencies."""
@@ -52,14 +52,14 @@ def pause(seconds: float) -> float:
 
 
 def true() -> int:
-    """For engines that have no commands of their own: what a user would write."""
+    """Run /bin/true as a user would on an engine that has no executable tasks."""
     import subprocess
 
     return subprocess.run([TRUE], capture_output=True, check=True).returncode
 
 
 BODIES = (one_more, top, count, shifted, first, pause, true)
-"""For engines whose functions have to be decorated."""
+"""The functions, for engines that need them decorated."""
 
 
 def kind() -> str:
@@ -73,13 +73,14 @@ def answer(
     run_true: Callable[[], Any] | None = None,
     trips: Callable[[Callable[..., Any], int], int] | None = None,
 ) -> None:
-    """Do the work that was asked for, ``NAME=SIZE`` each, and print the time of each.
+    """Do each piece of work that the command line names as ``NAME=SIZE``, and print its time.
 
     Args:
-        results: waits for futures.
-        run_true: a future of /bin/true, where the engine has commands of its own.
-        trips: so many calls of a body, each awaited before the next, where programs of the
-            engine are asynchronous: none of them starts a loop for each.
+        results: a function that waits for futures.
+        run_true: a function that returns a future of /bin/true, for an engine with executable
+            tasks.
+        trips: a function that calls a body so many times, each awaited before the next, for an
+            engine with asynchronous programs, which do not start a loop for each call.
     """
     works = _works(submit, results, run_true or (lambda: submit(true)))
     if trips is not None:
@@ -87,13 +88,13 @@ def answer(
     version = importlib.metadata.version(distribution)
     for asked in sys.argv[2:]:
         name, _, size = asked.partition("=")
-        works[name](WARM)
+        works[name](WARM_UP_TASKS)
         began = time.perf_counter()
         done = works[name](int(size))
         seconds = time.perf_counter() - began
         if done != int(size):
             raise SystemExit(f"{name}: {done} of {size} tasks were done")
-        # The first byte of the line ends what an engine may have left of a line of its own.
+        # The newline comes first, because an engine may have left a line of its own unfinished.
         print("\n" + json.dumps({"work": name, "seconds": seconds, "version": version}), flush=True)
 
 
@@ -102,7 +103,7 @@ def _works(
     results: Callable[[Sequence[Any]], Sequence[Any]],
     run_true: Callable[[], Any],
 ) -> dict[str, Callable[[int], int]]:
-    """Each returns how many tasks it did."""
+    """Return the pieces of work by name; each returns the number of tasks that it did."""
 
     def bag(size: int) -> int:
         return len(results([submit(one_more, number) for number in range(size)]))
@@ -124,8 +125,8 @@ def _works(
         layer = [submit(one_more, 0) for _ in range(width)]
         for _ in range(size // width - 1):
             layer = [
-                submit(top, layer[place - 1], layer[place], layer[(place + 1) % width])
-                for place in range(width)
+                submit(top, layer[index - 1], layer[index], layer[(index + 1) % width])
+                for index in range(width)
             ]
         return width * int(results(layer)[0])
 
@@ -138,13 +139,13 @@ def _works(
     def payload(size: int) -> int:
         import numpy
 
-        array = submit(shifted, numpy.zeros(NUMBERS))
+        array = submit(shifted, numpy.zeros(PAYLOAD_NUMBERS))
         for _ in range(size - 1):
             array = submit(shifted, array)
         return int(results([submit(first, array)])[0])
 
     def pauses(size: int) -> int:
-        return len(results([submit(pause, SECONDS) for _ in range(size)]))
+        return len(results([submit(pause, PAUSE_S) for _ in range(size)]))
 
     return {
         work.__name__: work

@@ -5,7 +5,7 @@ from executorlib import SingleNodeExecutor
 
 
 def main() -> None:
-    # Workers that stay, as with everybody else; by default it starts one for each task.
+    # Workers that stay, as in the other engines; by default it starts one for each task.
     with SingleNodeExecutor(max_workers=WORKERS, block_allocation=True) as pool:
         answer("executorlib", pool.submit, lambda futures: [future.result() for future in futures])
 

@@ -21,7 +21,7 @@ def main() -> None:
 
     @parsl.bash_app  # type: ignore[untyped-decorator]
     def true(**_: object) -> str:
-        return "/bin/true"  # it travels without its globals
+        return "/bin/true"  # the function is sent without its globals
 
     with parsl.load(Config(executors=[executor], strategy="none", initialize_logging=False)):
         answer(

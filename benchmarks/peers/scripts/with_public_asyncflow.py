@@ -10,7 +10,7 @@ from _work import TRUE, WORKERS, answer, kind
 from radical.asyncflow import WorkflowEngine
 from rhapsody.backends.execution.concurrent import ConcurrentExecutionBackend
 
-# Its function tasks have to be async, and the workers find them by name.
+# Its function tasks have to be asynchronous, and the workers find them by name.
 
 
 async def one_more(*args: Any) -> Any:
@@ -52,7 +52,7 @@ def main() -> None:
         async def true() -> str:
             return TRUE
 
-        # It makes an asyncio task of each call: only a running loop can have them.
+        # It makes an asyncio task of each call, which needs a running loop.
         calls: list[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]] = []
 
         def later(task: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
