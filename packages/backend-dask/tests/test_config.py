@@ -1,4 +1,4 @@
-"""What the settings are checked for, before anything is started."""
+"""The checks of settings, descriptions and resources, before anything is started."""
 
 from __future__ import annotations
 

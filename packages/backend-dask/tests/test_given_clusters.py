@@ -1,4 +1,4 @@
-"""On somebody else's cluster the same promises hold, and nothing of ours stays there."""
+"""On a cluster of somebody else's the promises hold, and nothing of ours stays there."""
 
 # ruff: noqa: ASYNC110 - what other processes do is polled
 
@@ -26,7 +26,7 @@ from radical.asyncflow.testing import _functions as functions
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """One worker, and Dask's own rule that three deaths are enough."""
+    """Make a cluster of one worker, with Dask's own rule that three deaths are enough."""
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as made:
         assert made.scheduler.allowed_failures == 3
         yield made
@@ -34,7 +34,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 @pytest.fixture(scope="module")
 def distant() -> Iterator[LocalCluster]:
-    """A scheduler at one address, its workers at another: what they write is not read there."""
+    """Make a scheduler at one address and its workers at another, whose files it never reads."""
     with LocalCluster(
         n_workers=0, host="127.0.0.1", protocol="tcp://", dashboard_address="127.0.0.1:0"
     ) as made:
@@ -48,7 +48,7 @@ def distant() -> Iterator[LocalCluster]:
 
 
 def begin(folder: str) -> int:
-    """How many have begun, this one among them."""
+    """Return how many calls have begun, this one among them."""
     return functions.next_number(folder)
 
 
@@ -60,7 +60,7 @@ def die_in(folder: str, times: int) -> int:
 
 
 def die_when_told(folder: str, times: int) -> int:
-    """As `die_in`, but not before there is a file ``go-NUMBER``."""
+    """Do as `die_in`, but wait for the file ``go-NUMBER`` before dying."""
     number = functions.next_number(folder)
     deadline = time.monotonic() + 200
     while number <= times and time.monotonic() < deadline:
@@ -71,7 +71,10 @@ def die_when_told(folder: str, times: int) -> int:
 
 
 async def tell(cluster: LocalCluster, folder: Path, times: int) -> None:
-    """A nanny gives up if its worker dies before it has heard that this one started."""
+    """Let the calls die, each only when the nanny knows that its worker has started.
+
+    A nanny gives up if its worker dies before that.
+    """
     (nanny,) = cluster.workers.values()
     dead = None
     for number in range(1, times + 1):
@@ -110,7 +113,7 @@ async def test_tasks_that_wait_at_a_worker_are_not_charged_with_its_deaths(
 async def test_a_worker_elsewhere_dies_and_its_task_alone_is_charged(
     distant: LocalCluster, tmp_path: Path, shown: bool
 ) -> None:
-    """A function that has come to an end there may begin once more before it is charged."""
+    """A function that has returned there before may begin once more before it is charged."""
     backend = DaskExecutionBackend(address=distant.scheduler_address)
     async with asyncio.timeout(200), WorkflowEngine.create(backend) as flow:
         die = flow.function_task(die_in, retries=2)
@@ -164,7 +167,7 @@ asyncio.run(main())
 
 
 def kill_a_program(address: str) -> None:
-    """While its tasks run at that scheduler."""
+    """Kill a program while its tasks run at that scheduler."""
     command = [sys.executable, "-c", PROGRAM, address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

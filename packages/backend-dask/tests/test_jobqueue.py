@@ -1,4 +1,4 @@
-"""A cluster of batch jobs: what would be handed to the queue, without a queue."""
+"""A cluster of batch jobs: the job script that a queue would get, without a queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which scheduler is used, and what is left when none comes up."""
+"""Which scheduler is used, and that nothing is left when none comes up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from radical.asyncflow.testing import LeakGuard, RecordingSink
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """A cluster that somebody else made."""
+    """Make a cluster, as somebody else would."""
 
     async def beat(dask_worker: Any) -> None:
         await dask_worker.heartbeat()
@@ -28,8 +28,8 @@ def cluster() -> Iterator[LocalCluster]:
     with LocalCluster(
         n_workers=1, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0"
     ) as made:
-        # Its scheduler is in this process, and has its threads from the first use on, and
-        # a connection of the worker's from the first heartbeat on.
+        # Its scheduler is in this process.  The first use makes it start threads, and the
+        # first heartbeat opens a connection: both now, before a leak guard looks.
         with Client(made) as client:
             client.gather(client.map(pow, range(8), [2] * 8))
             client.run(beat)
@@ -96,7 +96,7 @@ async def test_the_link_to_the_dashboard_is_that_of_the_cluster(
 
 
 async def refused(settings: dict[str, Any]) -> str:
-    """The message of a start that must fail and leave nothing."""
+    """Return the message of a start that must fail and leave nothing."""
     backend = DaskExecutionBackend(**settings)
     async with LeakGuard(), asyncio.timeout(200):
         with pytest.raises(BackendStartError) as caught:

@@ -63,10 +63,10 @@ async def test_chains_side_by_side_share_a_dask_task_too() -> None:
     packer.learn(code, 0.0001, is_large=False, slots=2)
     units = []
     for start in range(0, 800, 10):
-        links = [job(start + at, code, *([start + at - 1] if at else [])) for at in range(10)]
-        for link, before in zip(links[1:], links, strict=False):
-            link.predecessor = before.task_id
-        units.append(links)
+        chain = [job(start + at, code, *([start + at - 1] if at else [])) for at in range(10)]
+        for before, after in pairwise(chain):
+            after.predecessor = before.task_id
+        units.append(chain)
     groups = BatchLevels(units, lambda one: one.code is code).groups(packer, 2)
     assert [len(group) for group in groups] == [100] * 8
 
@@ -155,7 +155,7 @@ async def test_a_call_never_waits_for_good_for_the_dependency_of_its_neighbour(
     source: int,
     sizes_of: Callable[[WorkflowEngine], list[int]],
 ) -> None:
-    """Here that one waits for the very call; Dask tasks are two calls each."""
+    """Here the neighbour waits for the call itself; each Dask task has two calls."""
 
     def wait_for(place: str, wanted: bool) -> bool:
         deadline = time.monotonic() + 200
@@ -176,7 +176,7 @@ async def test_a_call_never_waits_for_good_for_the_dependency_of_its_neighbour(
     others = [second(str(tmp_path / "0"), sources[0])]
     opening = second(str(gate), sources[source])
     others += [second(str(tmp_path / f"{at}"), sources[at]) for at in range(source + 1, 16)]
-    # Behind them there are others, which are asked back with them.
+    # The calls behind them are asked back together with them.
     behind = [second(str(tmp_path / f"b{at}"), opening, other) for at, other in enumerate(others)]
     async with asyncio.timeout(200):
         await opening
@@ -223,7 +223,7 @@ async def test_calls_that_wait_for_the_first_of_their_function_do_not_wait_for_a
     flow: WorkflowEngine, tmp_path: Path
 ) -> None:
     def work(place: str, number: int, _: int) -> int:
-        if number == 0:  # one that takes until another has run, which was not sent with it
+        if number == 0:  # it waits for a call that was not sent with it
             deadline = time.monotonic() + 200
             while not (Path(place) / "there").exists() and time.monotonic() < deadline:
                 time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""Workers and schedulers die; what becomes of the tasks is as promised."""
+"""The tasks end as promised when workers and schedulers die."""
 
 # ruff: noqa: ASYNC240 - what other processes do is polled
 
@@ -19,6 +19,7 @@ import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
 from asyncflow_backend_dask._program.client import ECHO_INTERVAL_S
 from asyncflow_backend_dask.config import DaskConfig
+from backend_driver import Start
 from radical.asyncflow import RetryPolicy, WorkflowEngine
 from radical.asyncflow.errors import BackendLostError, WorkerLostError
 from radical.asyncflow.events import TaskEvent
@@ -39,7 +40,7 @@ async def flow() -> AsyncIterator[WorkflowEngine]:
 
 
 def die_until(folder: str, times: int) -> int:
-    """Kills its process in the first *times* calls; the number of this call."""
+    """Kill this process in the first *times* calls; return the number of the call."""
     number = 1
     while (Path(folder) / f"call-{number}").exists():
         number += 1
@@ -50,7 +51,7 @@ def die_until(folder: str, times: int) -> int:
 
 
 def workers() -> list[psutil.Process]:
-    """The worker processes of the cluster that this program started."""
+    """Return the worker processes of the cluster that this program started."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
@@ -87,7 +88,7 @@ async def test_a_task_that_kills_its_workers_fails_after_allowed_failures(
 async def test_a_function_that_has_worked_before_is_charged_with_every_death(
     flow: WorkflowEngine, tmp_path: Path
 ) -> None:
-    """Also if it dies too early to be told of."""
+    """Even if it dies before anybody is told that it runs."""
     for folder in ("calm", "deadly"):
         (tmp_path / folder).mkdir()
     die = flow.function_task(die_until, retries=2)
@@ -101,7 +102,7 @@ async def test_a_function_that_has_worked_before_is_charged_with_every_death(
 async def test_a_call_that_was_given_back_runs_again_when_its_worker_dies(
     flow: WorkflowEngine, tmp_path: Path
 ) -> None:
-    """It is not in the Dask task any longer that gave it back, but in one of its own."""
+    """It then is in a Dask task of its own, and no longer in the one that gave it back."""
 
     def step(folder: str, number: int) -> int:
         deadline = time.monotonic() + 200
@@ -118,7 +119,7 @@ async def test_a_call_that_was_given_back_runs_again_when_its_worker_dies(
 
 
 async def test_workers_that_die_while_they_start_are_replaced(flow: WorkflowEngine) -> None:
-    """A nanny gives up then, and one after the other the cluster would become empty."""
+    """A nanny gives up then, so the cluster would lose one worker after the other."""
     assert await flow.function_task(pow)(2, 4) == 16
     killed: set[int] = set()
     async with asyncio.timeout(200):
@@ -174,7 +175,7 @@ async def test_a_scheduler_that_dies_fails_what_is_pending_and_shutdown_returns(
 async def test_a_scheduler_that_falls_silent_is_lost_and_shutdown_returns(
     reaches: Callable[..., Awaitable[None]],
 ) -> None:
-    """Nothing breaks the connection: for TCP all is well for half a minute."""
+    """The connection does not break: TCP notices nothing for half a minute."""
     assert DaskConfig().silence + ECHO_INTERVAL_S < 10  # seconds that are promised
     async with LeakGuard(), asyncio.timeout(200):
         flow = await WorkflowEngine.create("dask", config={**SETTINGS, "silence": 3})
@@ -189,17 +190,18 @@ async def test_a_scheduler_that_falls_silent_is_lost_and_shutdown_returns(
 
 
 async def test_a_scheduler_that_dies_ends_a_shutdown_that_waits_for_tasks(
-    flow: WorkflowEngine, reaches: Callable[..., Awaitable[None]]
+    start: Start[DaskExecutionBackend],
 ) -> None:
-    endless = flow.function_task(time.sleep)(3_600)
-    await reaches(flow, endless, "RUNNING")
-    shutdown = asyncio.ensure_future(flow.shutdown(cancel=False))
+    driver = await start(n_workers=1, dashboard_address=None)
+    endless = driver.function(time.sleep, 3_600)
+    driver.submit(endless)
+    await driver.begun(endless)
+    shutdown = asyncio.ensure_future(driver.backend.shutdown(cancel=False))
     await asyncio.sleep(0)  # it has begun
     host().kill()
     async with asyncio.timeout(200):
         await shutdown
-    assert endless.state == "FAILED"
-    assert isinstance(endless.exception(), BackendLostError)
+    assert isinstance(driver.sink.loss, BackendLostError)
 
 
 async def test_values_that_were_on_a_dead_cluster_are_lost_by_name(
@@ -230,7 +232,7 @@ async def test_kill_running_ends_a_function_with_its_worker_and_harms_no_other(
 
 
 def work(place: str, number: int, seconds: float) -> int:
-    """Says which attempt at it begins, in a line of a file."""
+    """Write a line that says which attempt begins here."""
     task = current_task()
     assert task is not None
     with Path(place).open("a") as file:
@@ -247,10 +249,11 @@ def grow(data: bytes, seconds: float) -> bytes:
 async def campaign(
     place: Path, seed: int, *, workers_each: int, seconds: float, mercy: int = 0
 ) -> int:
-    """300 tasks, while every second a worker is killed; how many were.
+    """Run 300 tasks while every second a worker is killed; return how many were killed.
 
-    With *mercy* so many tasks have ended since the last one: on a machine that takes longer
-    than a second to start a worker none would ever work, and nobody knows how long it takes.
+    With *mercy* a worker is killed only when that many tasks have ended since the last kill.
+    Without it, no task would ever end on a machine that needs more than a second to start a
+    worker.
     """
     dice = random.Random(seed)
     ends: Counter[str] = Counter()
@@ -266,14 +269,14 @@ async def campaign(
         )
         often = RetryPolicy(attempts=50)
         single = flow.function_task(work, retries=often)
-        link = flow.function_task(grow)
+        step = flow.function_task(grow)
         echo = flow.executable_task(lambda number: ["echo", f"{number}"], retries=often)
         singles = [single(str(place), number, seconds) for number in range(200)]
         chains = []
         for _ in range(15):
-            chain = link(b"", seconds)
+            chain = step(b"", seconds)
             for _ in range(3):
-                chain = link(chain, seconds)
+                chain = step(chain, seconds)
             chains.append(flow.function_task(len)(chain))
         echoes = [echo(number) for number in range(25)]
         futures = [*singles, *chains, *echoes]
@@ -299,7 +302,7 @@ async def campaign(
 
 @pytest.mark.timeout(300)
 async def test_a_campaign_of_kills_loses_nothing_and_runs_no_attempt_twice(tmp_path: Path) -> None:
-    """The seed is in the name of the file, which the report of a failure shows."""
+    """A failure shows the name of the file, which has the seed in it."""
     seed = random.SystemRandom().randrange(2**32)
     async with asyncio.timeout(290):
         killed = await campaign(

@@ -1,4 +1,4 @@
-"""Which calls share a Dask task, and which do not wait."""
+"""How many calls share a Dask task, and which of them wait."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from radical.asyncflow.worker import Code
 
 
 class Packing:
-    """A packer, and the sizes of what it sent."""
+    """A packer, and the sizes of the groups that it sent."""
 
     def __init__(self) -> None:
         self.code = Code(1, len)

@@ -1,4 +1,4 @@
-"""Whole programs: whatever their ``__main__`` is, workers never run it."""
+"""Whole programs: workers never run their ``__main__``, and end with them."""
 
 from __future__ import annotations
 

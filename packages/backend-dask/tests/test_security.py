@@ -1,4 +1,4 @@
-"""Certificates, as a site would give them out."""
+"""TLS with certificates as a site would give them out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from radical.asyncflow.testing import RecordingSink
 
 
 class Authority:
-    """Gives out certificates for this machine, below *folder*."""
+    """An authority that gives out certificates for this machine, below *folder*."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -31,7 +31,7 @@ class Authority:
         self.file = self._write("authority.pem", own.public_bytes(serialization.Encoding.PEM))
 
     def settings(self, who: str) -> dict[str, Any]:
-        """A new certificate, as settings of Dask's."""
+        """Return a new certificate as settings of Dask's."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)])
         signed = self._sign(name, key, authority=False)

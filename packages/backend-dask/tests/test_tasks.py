@@ -1,4 +1,4 @@
-"""Values that stay, calls that share a Dask task, and where tasks run."""
+"""Values that stay on workers, calls that share a Dask task, and where tasks run."""
 
 # ruff: noqa: ASYNC110 - what other processes do is polled
 
@@ -9,6 +9,7 @@ import os
 import subprocess
 import threading
 import time
+from collections import namedtuple
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
+from backend_driver import Start
 from radical.asyncflow import WorkflowEngine, cancelled
+from radical.asyncflow.backend import TaskRequest
 from radical.asyncflow.errors import (
     DependencyFailureError,
     ResourceError,
@@ -39,7 +42,7 @@ async def until(condition: Any) -> None:
 
 
 async def test_a_chain_over_a_big_array_brings_no_array_here() -> None:
-    """By the workers' own count of what they sent, but to each other when Dask moves work."""
+    """The workers count what they sent; what they sent to each other is left out."""
 
     def served(dask_worker: Any) -> int:
         sent = dask_worker.transfer_outgoing_log
@@ -56,7 +59,7 @@ async def test_a_chain_over_a_big_array_brings_no_array_here() -> None:
         addresses = set((await scheduler(flow).identity(n_workers=-1))["workers"])
         sent = await backend._session._client._run(served)
         assert sum(sent.values()) < 1_000_000
-        # And the count does count: now one array comes here.
+        # The count is true: now one array comes here.
         assert (await value).nbytes == 10_000_000
         sent = await backend._session._client._run(served)
         assert sum(sent.values()) >= 10_000_000
@@ -79,6 +82,16 @@ async def test_values_that_nobody_holds_are_forgotten_on_the_cluster(flow: Workf
 async def test_equal_calls_are_two_tasks(flow: WorkflowEngine, tmp_path: Path) -> None:
     number = flow.function_task(functions.next_number)
     assert {await number(str(tmp_path)), await number(str(tmp_path))} == {1, 2}
+
+
+async def test_fields_that_a_later_contract_adds_are_ignored(
+    start: Start[DaskExecutionBackend],
+) -> None:
+    later = namedtuple("later", [*TaskRequest._fields, "more"])
+    driver = await start(processes=False, dashboard_address=None)
+    request: Any = later(*driver.function(pow, 2, 5), "more")
+    (report,) = await driver.run(request)
+    assert await report.value.fetch() == 32
 
 
 async def test_keys_can_be_read_by_task_name(
@@ -126,7 +139,7 @@ async def test_short_calls_share_a_dask_task_and_nobody_sees_it(
 async def test_a_call_that_takes_long_gives_back_those_that_were_packed_behind_it(
     flow: WorkflowEngine, tmp_path: Path
 ) -> None:
-    """Or one that waits for another behind it would wait for ever."""
+    """Otherwise a call that waits for one behind it would wait for ever."""
     number = flow.function_task(lambda at, place: functions.hold_blocking(place) if at < 0 else at)
     await asyncio.gather(*[number(at, str(tmp_path)) for at in range(50)])
     waiting = [number(-1 if at == 0 else at, str(tmp_path)) for at in range(200)]
@@ -255,7 +268,7 @@ async def test_the_same_workflow_gives_the_same_on_concurrent_and_dask() -> None
 
 
 def seen(folder: str, wait_for: int) -> tuple[tuple[int, ...], str | None, str | None]:
-    """What a call knows of its GPUs, once as many calls as that run at the same time."""
+    """Return what a call sees of its GPUs, once *wait_for* calls run at the same time."""
     task = current_task()
     assert task is not None
     (Path(folder) / f"{task.task_id}").touch()
@@ -275,7 +288,7 @@ async def test_a_call_sees_the_gpus_of_its_own_worker_alone(tmp_path: Path) -> N
         assert sorted(both) == [((0, 1), "0,1", "0,1"), ((2, 3), "2,3", "2,3")]
         say = flow.executable_task(lambda: "echo $CUDA_VISIBLE_DEVICES", resources={"gpus": 1})
         assert (await say()).strip() in {"0", "2"}
-        # And a call that asks for none is left with what its worker sees.
+        # A call that asks for none sees what its worker sees.
         assert await flow.function_task(os.environ.get)("CUDA_VISIBLE_DEVICES") is None
 
 
@@ -292,7 +305,7 @@ async def test_gpus_are_taken_from_those_that_the_worker_sees(
     async with WorkflowEngine.create("dask", config=settings) as flow:
         look = flow.function_task(seen, resources={"gpus": 1})
         both = await asyncio.gather(look(str(tmp_path), 2), look(str(tmp_path), 2))
-        # Threads share an environment, so that is left alone.
+        # Threads share an environment, so it stays as it is.
         assert sorted(both) == [((4,), "4,7", "4,7"), ((7,), "4,7", "4,7")]
         say = flow.executable_task(lambda: "echo $CUDA_VISIBLE_DEVICES", resources={"gpus": 2})
         assert (await say()).strip() == "4,7"
@@ -332,49 +345,49 @@ async def test_a_chain_of_short_calls_is_one_dask_task_and_nobody_sees_it(
     step = flow.function_task(grow)
     await asyncio.gather(*[step(at) for at in range(20)])
     sizes = sizes_of(flow)
-    links = [step(0)]
+    chain = [step(0)]
     for _ in range(99):
-        links.append(step(links[-1]))
-    results = await asyncio.gather(*links, return_exceptions=True)
+        chain.append(step(chain[-1]))
+    results = await asyncio.gather(*chain, return_exceptions=True)
     assert max(sizes) > 10
     assert results[:70] == list(range(1, 71))
     assert isinstance(results[70], ValueError)
-    for link, result in zip(links[71:], results[71:], strict=True):
-        assert link.state == "FAILED"
+    for call, result in zip(chain[71:], results[71:], strict=True):
+        assert call.state == "FAILED"
         assert isinstance(result, DependencyFailureError)
         assert result.__cause__ is results[70]
-    assert states_of(events, links[10]) == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
+    assert states_of(events, chain[10]) == ["PENDING", "READY", "SUBMITTED", "RUNNING", "DONE"]
 
 
-async def test_a_link_that_takes_long_keeps_nobody_from_the_results_before_it(
+async def test_a_slow_call_of_a_chain_keeps_nobody_from_the_results_before_it(
     flow: WorkflowEngine, tmp_path: Path
 ) -> None:
-    def link(number: int, place: str) -> int:
+    def advance(number: int, place: str) -> int:
         if number == 5:
             functions.hold_blocking(place)
         return number + 1
 
-    step = flow.function_task(link)
+    step = flow.function_task(advance)
     await asyncio.gather(*[step(100, str(tmp_path)) for _ in range(20)])
-    links = [step(0, str(tmp_path))]
+    chain = [step(0, str(tmp_path))]
     for _ in range(9):
-        links.append(step(links[-1], str(tmp_path)))
-    assert await asyncio.wait_for(links[4], 200) == 5
-    # And one that comes late uses what is there.
-    late = flow.function_task(lambda number: -number)(links[2])
+        chain.append(step(chain[-1], str(tmp_path)))
+    assert await asyncio.wait_for(chain[4], 200) == 5
+    # A call that comes late uses what is there.
+    late = flow.function_task(lambda number: -number)(chain[2])
     await asyncio.sleep(0)
     open_gate(tmp_path)
-    assert await asyncio.wait_for(asyncio.gather(late, *links), 200) == [-3, *range(1, 11)]
+    assert await asyncio.wait_for(asyncio.gather(late, *chain), 200) == [-3, *range(1, 11)]
 
 
-async def test_a_link_of_a_chain_can_be_cancelled(flow: WorkflowEngine) -> None:
+async def test_a_call_of_a_chain_can_be_cancelled(flow: WorkflowEngine) -> None:
     step = flow.function_task(functions.identity)
     await asyncio.gather(*[step(at) for at in range(20)])
-    links = [step("value")]
+    chain = [step("value")]
     for _ in range(20):
-        links.append(step(links[-1]))
+        chain.append(step(chain[-1]))
     await asyncio.sleep(0)
-    links[10].cancel()
-    results = await asyncio.gather(*links, return_exceptions=True)
+    chain[10].cancel()
+    results = await asyncio.gather(*chain, return_exceptions=True)
     assert results[:10] == ["value"] * 10
     assert all(isinstance(result, BaseException) for result in results[10:])

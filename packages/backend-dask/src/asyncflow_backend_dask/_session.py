@@ -69,10 +69,7 @@ class Session:
         self._is_ended = False
         self._topic = topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
         uid = re.sub(r"[^\w]", "", topic)[-8:]
-        options = {} if lease.security is None else {"security": lease.security}
-        self._client = client = GraphClient(
-            lease.address, timeout=config.startup_timeout, name=f"asyncflow-{name}", **options
-        )
+        self._client = _client_for(name, config, lease)
         writer = DaskTaskWriter(
             topic,
             uid,
@@ -80,21 +77,15 @@ class Session:
             grace=config.grace,
             allowed_failures=config.allowed_failures,
         )
-        self._graphs = GraphSender(client, writer, uid)
-        self._fetcher = Fetcher(client, direct=lease.direct)
+        self._graphs = GraphSender(self._client, writer, uid)
+        self._fetcher = Fetcher(self._client, direct=lease.direct)
         self._table = table = JobTable(sink, self._graphs, self._fetcher)
         self._workers = workers = KnownWorkers(config.resource_patience, table.fail)
-        self._calls = SchedulerCalls(client, workers, topic)
+        self._calls = SchedulerCalls(self._client, workers, topic)
         self._packer = Packer(self._send)
         self._shared_inputs = SharedInputs(table, self._calls.ask_back)
         self._grouper = Grouper(
-            table,
-            writer,
-            self._packer,
-            workers,
-            self._annotations,
-            self._send,
-            pack=config.pack,
+            table, writer, self._packer, workers, self._annotations, self._send, pack=config.pack
         )
         self._listener = JobListener(
             topic,
@@ -284,6 +275,14 @@ class Session:
         self._packer.close()
         self._grouper.close()
         self._shared_inputs.close()
+
+
+def _client_for(name: str, config: DaskConfig, lease: Lease) -> GraphClient:
+    """Return a client that is not connected yet; *name* is that of the backend."""
+    options = {} if lease.security is None else {"security": lease.security}
+    return GraphClient(
+        lease.address, timeout=config.startup_timeout, name=f"asyncflow-{name}", **options
+    )
 
 
 async def _wait_for_any(*events: asyncio.Event) -> None:

@@ -137,7 +137,7 @@ class GraphClient(Client):  # type: ignore[misc]
         return dict(data)
 
     def watch_scheduler(self, silence: float) -> None:
-        """From now on count a scheduler as lost that does not answer for *silence* seconds.
+        """Begin to count a scheduler as lost if it does not answer for *silence* seconds.
 
         TCP alone notices a silent connection only after half a minute.
         """

@@ -73,7 +73,7 @@ class JobTable:
             self._graphs.release(key)
 
     def close(self) -> None:
-        """From now on leave released values where they are: they end with the cluster."""
+        """Leave released values where they are from now on: they end with the cluster."""
         self._is_closed = True
 
     def lose(self, error: BackendLostError) -> None:
