@@ -37,7 +37,7 @@ class PlanTask(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The ``id`` of the task's future: ``"task.000001"``."""
+        """The ``id`` of the task's future, such as ``"task.000001"``."""
         return task_id_text(self.number)
 
 

@@ -210,17 +210,17 @@ class TaskFuture(Node, asyncio.Future[T]):
 
     @property
     def id(self) -> str:
-        """The name of this call, unique in its engine: ``"task.000001"``."""
+        """The name of this call, such as ``"task.000001"``, unique in its engine."""
         return task_id_text(self._number)
 
     @property
     def name(self) -> str:
-        """The name of the task: that of the function, unless the task was given one."""
+        """The name that the task was given, or else that of its function."""
         return self._spec.name
 
     @property
     def state(self) -> str:
-        """The state of the task: PENDING, RUNNING, DONE, FAILED or CANCELLED."""
+        """The state of the task, one of PENDING, RUNNING, DONE, FAILED and CANCELLED."""
         if self._stage < TaskState.DONE:
             self._call.owner.take_reports()
         return self._stage.public

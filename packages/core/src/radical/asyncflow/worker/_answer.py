@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 VALUE, FAILURE, UNSENT = range(3)
-"""What the body of an answer holds: the value, a `Failure`, why neither could be sent."""
+"""The codes of answers, whose body is the value, a `Failure`, or why neither could be sent."""
 
 
 @public("radical.asyncflow.worker")
