@@ -1,4 +1,4 @@
-"""Where does a magnet lose its magnetism?  A sweep over temperatures of the 2D Ising model.
+"""Find where a magnet loses its magnetism: a sweep over temperatures of the 2D Ising model.
 
 For each temperature one task simulates a lattice of spins (NumPy), an executable (awk)
 computes the mean and the variance of the measured values, and a third task turns those into

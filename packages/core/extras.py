@@ -1,4 +1,4 @@
-"""Writes the requirements and the extras of radical.asyncflow when it is built.
+"""Write the requirements and the extras of radical.asyncflow when it is built.
 
 From a clone nothing is on an index, so an extra points at the sibling folder.  In a
 release (``ASYNCFLOW_RELEASE`` set, or built from an sdist) it names the distribution
@@ -30,10 +30,10 @@ OTHERS = {
 
 
 class Extras(MetadataHookInterface):
-    """Fills in ``dependencies`` and ``optional-dependencies``."""
+    """The hook that fills in ``dependencies`` and ``optional-dependencies``."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Called by hatchling with the static part of ``[project]``."""
+        """Complete *metadata*; hatchling calls this with the static part of ``[project]``."""
         root = Path(self.root).resolve()
         release = bool(os.environ.get("ASYNCFLOW_RELEASE")) or (root / "PKG-INFO").is_file()
         extras: dict[str, list[str]] = {}

@@ -405,7 +405,8 @@ def test_a_strategy_that_says_no_seconds_is_named(said: Any) -> None:
     def forever(state: object) -> Any:
         return said
 
-    with pytest.raises(ConfigurationError, match=f"strategy forever must return seconds, not {said!r}"):
+    wrong = f"strategy forever must return seconds, not {said!r}"
+    with pytest.raises(ConfigurationError, match=wrong):
         retry_delay(RetryPolicy(wait=forever), 1, ValueError(), 0.0)
 
 
@@ -434,7 +435,11 @@ def test_what_is_no_command_is_refused(bad: object, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("env", "why"),
-    [({"a=b": "c"}, "the name of an environment variable"), ({"a": 3}, "names to strings"), ({"": "x"}, "the name of an environment variable")],
+    [
+        ({"a=b": "c"}, "must not be empty or contain '='"),
+        ({"a": 3}, "names to strings"),
+        ({"": "x"}, "must not be empty or contain '='"),
+    ],
 )
 def test_an_environment_that_cannot_be_set_is_refused(env: dict[str, str], why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):

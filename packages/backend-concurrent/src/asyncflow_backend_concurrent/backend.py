@@ -46,7 +46,7 @@ class _Settings(TypedDict, total=False):
 
 
 class ConcurrentExecutionBackend(ExecutionBackend):
-    """Runs tasks on this machine: in threads, in processes, or on a given executor.
+    """A backend that runs tasks on this machine: in threads, processes or a given executor.
 
     Each executable runs in a process group of its own; ``max_workers`` limits executables
     and functions together.
@@ -98,7 +98,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     @property
     def max_workers(self) -> int:
-        """How many tasks run at once."""
+        """The number of tasks that run at once."""
         return self._resources.slots
 
     async def start(self, sink: ReportSink) -> None:

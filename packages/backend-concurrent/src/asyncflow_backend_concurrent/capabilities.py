@@ -1,4 +1,4 @@
-"""What each configuration of the backend can do."""
+"""The capabilities of each configuration of the backend."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the scheduler says, and what that means for the jobs.
+"""Handle the messages of the scheduler, and change the jobs accordingly.
 
-Runs in the user's program, above `_program` and `_packing`, which it both imports.
+This runs in the user's program, above `_program` and `_packing`, which it both imports.
 """
 
 from __future__ import annotations

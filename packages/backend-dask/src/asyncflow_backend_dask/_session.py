@@ -102,7 +102,7 @@ class Session:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection is open."""
+        """True while the connection is open."""
         return self._client.is_running
 
     # ----------------------------------------------------------------- connect

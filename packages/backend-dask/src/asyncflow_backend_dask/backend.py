@@ -28,7 +28,7 @@ __all__ = ["DaskExecutionBackend"]
 
 
 class DaskExecutionBackend(ExecutionBackend):
-    """Runs tasks on a Dask cluster: one that is given, or a local one that it starts.
+    """A backend that runs tasks on a Dask cluster: a given one, or a local one that it starts.
 
     A task whose dependencies are on this backend goes to the scheduler at once, and values
     stay on the workers until somebody here wants them.
@@ -76,7 +76,7 @@ class DaskExecutionBackend(ExecutionBackend):
 
     @property
     def dashboard_link(self) -> str | None:
-        """Where the cluster shows its dashboard; None if it has none, or before the start."""
+        """The URL of the cluster's dashboard; None if it has none, or before the start."""
         return self._lease.dashboard_link if self._lease is not None else None
 
     async def start(self, sink: ReportSink) -> None:

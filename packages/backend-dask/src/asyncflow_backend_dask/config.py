@@ -165,7 +165,7 @@ class DaskConfig(BaseModel):
 
     @property
     def is_local(self) -> bool:
-        """Whether the backend starts a local cluster."""
+        """True if the backend starts a local cluster."""
         return not self._chosen()
 
     def _chosen(self) -> list[str]:

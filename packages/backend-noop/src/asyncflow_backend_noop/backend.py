@@ -27,7 +27,7 @@ _number_attempt_spec = itemgetter(*map(TaskRequest._fields.index, ("task_id", "a
 
 
 class DryRunResult:
-    """Stands for the result of a task that was not run.
+    """The result of a task that was not run.
 
     Attributes:
         kind, name, task_id: the task that it stands for.
@@ -51,7 +51,7 @@ class DryRunResult:
 
 
 class NoopExecutionBackend(ExecutionBackend):
-    """Runs nothing and answers every task with a `DryRunResult`."""
+    """A backend that runs nothing and answers every task with a `DryRunResult`."""
 
     capabilities = CAPABILITIES
 

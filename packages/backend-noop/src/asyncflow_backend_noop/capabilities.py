@@ -1,4 +1,4 @@
-"""What the backend says that it can do."""
+"""The capabilities that the backend declares."""
 
 from __future__ import annotations
 

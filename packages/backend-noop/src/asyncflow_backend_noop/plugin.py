@@ -1,4 +1,4 @@
-"""How radical.asyncflow finds this backend."""
+"""The plugin by which radical.asyncflow finds this backend."""
 
 from __future__ import annotations
 

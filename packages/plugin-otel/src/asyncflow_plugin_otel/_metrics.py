@@ -1,4 +1,4 @@
-"""What is counted and measured; all runs of the program share the instruments."""
+"""The metrics of runs; all runs of the program share the instruments."""
 
 from __future__ import annotations
 

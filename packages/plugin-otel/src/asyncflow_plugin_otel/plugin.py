@@ -1,4 +1,4 @@
-"""How radical.asyncflow finds this plugin, which loads OpenTelemetry only where it is used."""
+"""The plugin that radical.asyncflow finds; it loads OpenTelemetry only where it is used."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ Wait = Callable[[int], object]
 
 
 class Message(NamedTuple):
-    """What `Inlet.receive` returns.
+    """A message that `Inlet.receive` returns.
 
     Attributes:
         place, code: two numbers, whose meaning is the caller's.
@@ -58,7 +58,7 @@ class Message(NamedTuple):
 
 
 class Outlet:
-    """Where messages go in; used by one thread.
+    """The sending end of a connection; used by one thread.
 
     *wait* is called when the descriptor, which does not block, takes no more.
     """
@@ -126,7 +126,7 @@ class Outlet:
 
 
 class Inlet:
-    """Where messages come out; used by one thread.
+    """The receiving end of a connection; used by one thread.
 
     *wait* is called in the middle of a message when the descriptor, which does not
     block, has nothing.

@@ -13,9 +13,9 @@ __all__ = ["MachineResources", "machine_cores", "machine_memory"]
 
 
 class MachineResources:
-    """What a backend may use, and which memory (bytes) and GPUs (ids) of it are free.
+    """The resources that a backend may use, and the memory (bytes) and GPUs (ids) that are free.
 
-    Not safe across threads.
+    It is not safe across threads.
     """
 
     def __init__(self, slots: int, memory: int, gpus: Sequence[int]) -> None:

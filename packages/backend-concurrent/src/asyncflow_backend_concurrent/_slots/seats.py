@@ -1,4 +1,4 @@
-"""What a slot asks of the set of slots that it belongs to."""
+"""The protocol between a slot and the set of slots that it belongs to."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Admission", "Seats", "Sleeper"]
 
 
 class Sleeper(Protocol):
-    """Who waits for work, as a slot does, until its lock is released.
+    """Somebody who waits for work, as a slot does, until a lock is released.
 
     Attributes:
-        wake: the lock that it stands still for.
+        wake: the lock that it waits for.
     """
 
     wake: threading.Lock

@@ -51,7 +51,7 @@ class Slot:
         return () if job is None else (job.task_id,)
 
     def abandon(self) -> list[TaskContext]:
-        """Never report again; return the tasks that it would have reported."""
+        """Stop reporting for good, and return the tasks that it would have reported."""
         self._abandoned = True
         job, self._job = self._job, None
         return [] if job is None else [job]

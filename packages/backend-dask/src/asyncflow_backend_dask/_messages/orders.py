@@ -45,7 +45,7 @@ class PackedCall(NamedTuple):
 
 
 class WorkOrder(NamedTuple):
-    """What one Dask task has to do.
+    """The order for one Dask task.
 
     Attributes:
         topic: the topic of its events.

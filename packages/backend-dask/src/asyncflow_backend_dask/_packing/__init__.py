@@ -1,4 +1,4 @@
-"""Which calls share a Dask task, because Dask spends about a millisecond on each.
+"""Put several calls into one Dask task, because Dask spends about a millisecond on each.
 
-Runs in the user's program, in the engine's loop.  This room imports `_program`.
+This runs in the user's program, in the engine's loop.  This room imports `_program`.
 """

@@ -1,4 +1,4 @@
-"""Which calls of one batch follow each other so closely that they share a Dask task."""
+"""Find the calls of one batch that follow each other so closely that they share a Dask task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the jobs of a batch are split into Dask tasks."""
+"""Split the jobs of a batch into Dask tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which calls of one batch are on the same level of its graph, and share a Dask task."""
+"""Find the calls of one batch on the same level of its graph, which share a Dask task."""
 
 from __future__ import annotations
 

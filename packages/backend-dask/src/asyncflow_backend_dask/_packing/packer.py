@@ -1,4 +1,4 @@
-"""How many calls of one function share a Dask task."""
+"""Decide how many calls of one function share a Dask task."""
 
 from __future__ import annotations
 

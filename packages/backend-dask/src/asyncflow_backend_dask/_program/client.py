@@ -31,7 +31,7 @@ _CLOSE_TIMEOUT_S = 3.0  # for the end of a connection
 
 
 class SchedulerListener(Protocol):
-    """What hears the scheduler; every method is called in the loop."""
+    """A listener to the scheduler; every method is called in the loop."""
 
     def on_memory(self, key: str) -> None:
         """Hear that a worker holds the result of *key*."""
@@ -61,7 +61,7 @@ class GraphClient(Client):  # type: ignore[misc]
 
     @property
     def is_running(self) -> bool:
-        """Whether the connection is open."""
+        """True while the connection is open."""
         return bool(self.status == "running")
 
     async def connect(self, listener: SchedulerListener, timeout: float) -> None:

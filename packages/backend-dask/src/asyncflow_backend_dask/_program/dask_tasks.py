@@ -244,7 +244,7 @@ class _Draft:
 
     @property
     def needs_differ(self) -> bool:
-        """Whether some of the calls do not need all that the Dask task waits for."""
+        """True if some of the calls do not need all that the Dask task waits for."""
         return self._needs != {len(self.waits_for)}
 
     def places_of(self, job: Job) -> dict[TaskId, Placeholder]:

@@ -1,4 +1,4 @@
-"""What the program says to the scheduler and its workers, beside the tasks themselves."""
+"""The calls of the program to the scheduler and its workers, beside the tasks themselves."""
 
 from __future__ import annotations
 

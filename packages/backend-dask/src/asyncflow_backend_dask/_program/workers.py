@@ -30,12 +30,12 @@ class KnownWorkers:
 
     @property
     def slots(self) -> int:
-        """How many calls run at once."""
+        """The number of calls that run at once."""
         return sum(threads for threads, _ in self._workers.values())
 
     @property
     def counts_cores(self) -> bool:
-        """Whether workers declare their cores as a Dask resource."""
+        """True if workers declare their cores as a Dask resource."""
         return any("CPU" in resources for _, resources in self._workers.values())
 
     def __contains__(self, address: str) -> bool:

@@ -1,4 +1,4 @@
-"""What runs in the scheduler's process: the decision what runs again when a worker dies.
+"""The part that runs in the scheduler's process: it decides what runs again when a worker dies.
 
 The program sends the plugin there.  This room imports `_messages` and `_worker`.
 """

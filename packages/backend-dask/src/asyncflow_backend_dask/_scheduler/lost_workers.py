@@ -1,4 +1,4 @@
-"""What happens on the scheduler when a worker dies: who is charged, and who runs again.
+"""Decide on the scheduler, when a worker dies, which calls are charged and which run again.
 
 Dask runs every task of a dead worker once more, at once.  A client hears of the death too
 late to object, so this plugin decides in the moment of the death: a call that ran there and

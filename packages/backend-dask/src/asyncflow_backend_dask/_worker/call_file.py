@@ -1,4 +1,4 @@
-"""Which calls run in a worker, written where the worker's death does not erase it.
+"""A record of the calls that run in a worker, which the worker's death does not erase.
 
 The call file is a small file beside the worker's own folder, which its nanny removes.  It
 is mapped into the worker's memory: each call costs a store of 21 bytes and no system

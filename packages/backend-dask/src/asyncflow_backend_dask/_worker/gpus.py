@@ -1,4 +1,4 @@
-"""Which of a worker's GPUs a call sees; Dask itself only counts them."""
+"""Choose the GPUs of a worker that a call sees; Dask itself only counts them."""
 
 from __future__ import annotations
 

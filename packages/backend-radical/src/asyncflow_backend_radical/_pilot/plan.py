@@ -55,17 +55,17 @@ class PilotPlan:
 
     @property
     def label(self) -> str:
-        """RADICAL-Pilot's name of the resource."""
+        """The name of the resource in RADICAL-Pilot."""
         return str(self.description["resource"])
 
     @property
     def is_local(self) -> bool:
-        """Whether the pilot has this machine, and no other."""
+        """True if the pilot is on this machine only."""
         return self.label.startswith("local.")
 
     @property
     def is_queued(self) -> bool:
-        """Whether the pilot waits in the queue of a batch system."""
+        """True if the pilot waits in the queue of a batch system."""
         return not self.job_manager.startswith(("fork://", "ssh://"))
 
     def worker_resources(self, asked: Resources) -> Resources:

@@ -59,7 +59,7 @@ class Executable:
 
     @property
     def awaits_info(self) -> bool:
-        """Whether it is a service that runs, and whose info has not been found yet."""
+        """True for a running service whose info has not been found yet."""
         return self.info_search is not None and self.is_running
 
     def description(self) -> dict[str, object]:

@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """``function(*args, **kwargs)`` in a new daemon thread.
+    """Call *function* in a new daemon thread, and return what it returns.
 
-    Not `asyncio.to_thread`: that one's pool stays, and a thread that hangs there keeps
-    the program from ending.  Cancelling the wait leaves the thread to itself.
+    The pool of `asyncio.to_thread` would stay, and a thread that hangs there keeps the program
+    from ending.  If the wait is cancelled, the thread goes on by itself.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

@@ -115,7 +115,7 @@ def validate(
 
 
 def check_model(model: str | type) -> type[BaseModel]:
-    """*model*, imported if it is ``"module:Class"``.
+    """Return *model*, imported if it is ``"module:Class"``.
 
     Raises:
         TypeError: it is not a pydantic model.
@@ -130,7 +130,7 @@ def check_model(model: str | type) -> type[BaseModel]:
 
 
 def schema(cls: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of *cls*; a field that only Python can fill is described as such."""
+    """Return the JSON schema of *cls*; a field that only Python can fill is described as such."""
     from pydantic.json_schema import GenerateJsonSchema
 
     class Schema(GenerateJsonSchema):
@@ -147,7 +147,7 @@ def schema(cls: type[BaseModel]) -> dict[str, Any]:
 def _check(
     cls: type[BaseModel], values: Mapping[str, Any], problems: list[str]
 ) -> BaseModel | None:
-    """The model's instance, or None with what is wrong added to *problems*.
+    """Return the model's instance; or None, and add what is wrong to *problems*.
 
     Pydantic runs a model's own validators only when every field is right.  To name
     impossible combinations in the same message, the rest is checked once more
@@ -175,7 +175,7 @@ def _check(
 
 
 def _keys(cls: type[BaseModel]) -> list[str]:
-    """The keys that *cls* reads, in the order of its fields."""
+    """Return the keys that *cls* reads, in the order of its fields."""
     keys: list[str] = []
     by_name = cls.model_config.get("populate_by_name") or cls.model_config.get("validate_by_name")
     for name, field in cls.model_fields.items():
@@ -223,7 +223,7 @@ def _refuse(problems: list[str], config: Mapping[str, Any], backend: str) -> Non
 
 
 def _secrets(value: Any, hidden: bool = False) -> Iterator[str]:
-    """Every string, of four characters or more, below a key whose name suggests a secret."""
+    """Yield the strings, of four characters or more, below keys that suggest a secret."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _secrets(item, hidden or bool(_SECRET.search(str(key))))

@@ -59,12 +59,12 @@ class ListedBackend(NamedTuple):
 
     @property
     def is_available(self) -> bool:
-        """Whether it can be used, as far as is known without loading it."""
+        """True if it can be used, as far as is known without loading it."""
         return self.availability.status is Status.AVAILABLE
 
     @property
     def is_known(self) -> bool:
-        """Whether the name means anything."""
+        """True if a backend of this name is declared, or is one of this project."""
         return self.source is not None or self.name in OFFICIAL
 
     def info(self) -> BackendInfo:

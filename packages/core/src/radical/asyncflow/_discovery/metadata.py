@@ -109,7 +109,7 @@ class Declaration:
 
     @property
     def is_official(self) -> bool:
-        """Whether this project publishes the distribution."""
+        """True if this project publishes the distribution."""
         ours = OFFICIAL.get(self.name)
         return ours is not None and canonical(self.distribution) == ours.distribution
 

@@ -22,7 +22,7 @@ _new = tuple.__new__  # a named tuple's own constructor costs three times as muc
 
 
 class UnfinishedArguments(Exception):  # noqa: N818 - a signal to the caller, not an error
-    """Some futures among the arguments are unfinished, and the task does not wait for them yet.
+    """The signal that a task has unfinished futures among its arguments that it must wait for.
 
     Attributes:
         futures: those futures; they were put into a container after the call, or their value

@@ -24,7 +24,7 @@ class Watched(Protocol):
 
     @property
     def backends(self) -> Mapping[str, Any]:
-        """Its backends by name."""
+        """The backends by name."""
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:

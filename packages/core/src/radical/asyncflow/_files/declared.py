@@ -63,9 +63,7 @@ class InputFile:
         if timeout is not None and not (
             isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
         ):
-            raise ConfigurationError(
-                f"timeout must be seconds above 0, not {timeout!r}"
-            )
+            raise ConfigurationError(f"timeout must be seconds above 0, not {timeout!r}")
         self.source = source if isinstance(source, asyncio.Future) else locate(source)
         if name is not None:
             name = check_name(name)

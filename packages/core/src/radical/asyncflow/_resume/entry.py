@@ -1,4 +1,4 @@
-"""What the journal knows of one task while its future lives."""
+"""The journal's knowledge of one task while its future lives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Entry"]
 
 
 class Entry:
-    """What the journal knows of one task; times are seconds since the run began.
+    """The journal's knowledge of one task; times are seconds since the run began.
 
     Attributes:
         body: its function.

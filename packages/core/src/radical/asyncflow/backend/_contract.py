@@ -55,7 +55,7 @@ TaskId = int
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a backend can do.  The engine refuses everything else at the call.
+    """The abilities of a backend; the engine refuses everything else at the call.
 
     Attributes:
         kinds: the kinds of task that it runs.
@@ -183,7 +183,7 @@ class TaskRequest(NamedTuple):
 
 @public("radical.asyncflow.backend")
 class Report(NamedTuple):
-    """What a backend says about one attempt.
+    """A backend's message about one attempt.
 
     Attributes:
         state: RUNNING, DONE, FAILED or CANCELLED.
@@ -220,9 +220,9 @@ class RemoteValue(ABC):
 
 @public("radical.asyncflow.backend")
 class ReportSink(Protocol):
-    """Where a backend reports.  Any thread may call any method, which returns at once.
+    """The receiver of a backend's reports; any thread may call any method.
 
-    None calls back into the backend, so a backend may hold a lock of its own meanwhile.
+    A method returns at once and never calls the backend, which may hold a lock meanwhile.
 
     The first terminal report of an attempt wins.  A report about an unknown task,
     an old attempt or a finished task is counted, logged and dropped.
@@ -237,7 +237,7 @@ class ReportSink(Protocol):
 
     @property
     def watched(self) -> bool:
-        """Whether somebody watches the run now.  If not, a report needs no time."""
+        """True while somebody watches the run; otherwise a report needs no time."""
 
     def report(self, reports: Iterable[AnyReport]) -> None:
         """Hand in any number of reports; the cheapest way to hand in many."""
@@ -259,7 +259,7 @@ class ReportSink(Protocol):
 
 
 class _Phase(enum.Enum):
-    """How far an instance has come."""
+    """The phase of an instance's life."""
 
     NEW = enum.auto()
     STARTED = enum.auto()
@@ -267,7 +267,7 @@ class _Phase(enum.Enum):
 
 
 class _MissingSink:
-    """Raises for ``backend.sink`` while the instance has none.
+    """The class attribute ``sink``, which raises while an instance has none of its own.
 
     A started backend has the sink as an attribute of its own, which Python finds first.
     """
@@ -288,7 +288,7 @@ class _MissingSink:
 
 @public("radical.asyncflow")
 class ExecutionBackend(ABC):
-    """Where tasks run.
+    """A backend: the place where tasks run.
 
     An instance belongs to one engine, which starts it once and shuts it down.
     ``await backend`` gives the backend itself.  It is an asynchronous context manager
@@ -334,7 +334,7 @@ class ExecutionBackend(ABC):
 
     @property
     def is_shut_down(self) -> bool:
-        """Whether `shutdown` was called."""
+        """True once `shutdown` was called."""
         return self.__phase is _Phase.SHUT_DOWN
 
     async def start(self, sink: ReportSink) -> None:
@@ -456,7 +456,7 @@ def _check_class(cls: type[ExecutionBackend]) -> None:
 @public("radical.asyncflow")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSpec:
-    """What a plugin declares of its backend, without importing it.
+    """A plugin's declaration of its backend, made without importing the backend.
 
     Attributes:
         name: the entry point's name.

@@ -1,4 +1,4 @@
-"""How to read a journal: one that is being written, that a kill left behind, or damaged."""
+"""Read a journal, also one that is being written, was left by a kill, or is damaged."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Recalled:
 
     @property
     def task(self) -> str:
-        """``"RUN/NUMBER"`` of that task."""
+        """The task, as ``"RUN/NUMBER"``."""
         found = self._begin
         number = self._fields().get("task", 0) if found is None else found[1]
         return f"{self._run_at(self._offset)}/{number}"
@@ -56,12 +56,12 @@ class Recalled:
 
     @property
     def size(self) -> int:
-        """Bytes of the pickle; 0 for a scalar."""
+        """The size of the pickle in bytes; 0 for a scalar."""
         return int(self._fields().get("size", 0)) if '"size":' in self._body else 0
 
     @property
     def files(self) -> Sequence[Any]:
-        """What `task_ended` was given to be recalled together with the result."""
+        """The files that `task_ended` recorded together with the result."""
         return tuple(self._fields().get("files", ())) if '"files":' in self._body else ()
 
     @property
@@ -71,7 +71,7 @@ class Recalled:
 
     @property
     def stderr(self) -> str:
-        """What an executable wrote to stderr, as far as it was recorded."""
+        """The error output of an executable, as far as it was recorded."""
         return str(self._fields().get("err") or "") if '"err":' in self._body else ""
 
     def _fields(self) -> Mapping[str, Any]:
@@ -90,7 +90,7 @@ class Damaged(Recalled):
 
     @property
     def task(self) -> str:
-        """Empty: it is no longer known which task it was."""
+        """An empty string, because the task is no longer known."""
         return ""
 
     def load(self) -> Any:

@@ -111,7 +111,7 @@ class TaskRecord(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``"function"``, ``"executable"``, ``"prompt"`` or ``"block"``."""
+        """The kind of the task: ``"function"``, ``"executable"``, ``"prompt"`` or ``"block"``."""
         return self.function.kind
 
     @property
@@ -147,7 +147,7 @@ class RunRecord(NamedTuple):
 
     @property
     def length(self) -> float:
-        """Seconds from the beginning of the run to its end, or to the last time in its record."""
+        """The seconds from the start of the run to its end, or to the last time in its record."""
         if self.ended is not None:
             return self.ended
         times = (

@@ -143,7 +143,7 @@ class Facts:
 
     @cached_property
     def lanes(self) -> tuple[TimelineLane, ...]:
-        """All attempts that started, on lanes by worker."""
+        """The attempts that started, on lanes by worker."""
         return tuple(arrange(bars(self.run)))
 
     @cached_property

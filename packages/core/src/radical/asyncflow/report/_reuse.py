@@ -1,4 +1,4 @@
-"""Why a task reused an earlier result, or ran."""
+"""Explain why a task reused an earlier result, or ran."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_ROOTS = 3
 
 @public("radical.asyncflow.report")
 class Explanation(NamedTuple):
-    """Why one task reused an earlier result, or ran.
+    """The reasons why one task reused an earlier result, or ran.
 
     Attributes:
         reused: ``"RUN/NUMBER"`` of the task whose result it reused, or None.

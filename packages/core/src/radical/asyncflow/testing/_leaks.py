@@ -1,4 +1,4 @@
-"""What a piece of code left behind: descriptors, threads, processes, tasks and files."""
+"""Find what a piece of code left behind: descriptors, threads, processes, tasks and files."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _Which = TaskId | str | _Numbered
 
 @public("radical.asyncflow.testing")
 class ScriptedBackend(ExecutionBackend):
-    """Runs tasks in the engine's loop, by itself or step by step as a test says.
+    """A backend that runs tasks in the engine's loop, by itself or step by step as a test says.
 
     Left alone it runs each task soon after `submit`: a plain function inline in the
     loop, an async one as an asyncio task.  It answers a command or a prompt with its own
@@ -72,7 +72,7 @@ class ScriptedBackend(ExecutionBackend):
         isolates: bool = True,
         service: bool = False,
     ) -> None:
-        """With a kind left out of *kills_running*, `cancel` leaves its running tasks alone."""
+        """Make a backend whose `cancel` ends running tasks of the kinds in *kills_running* only."""
         self.name = name
         self.capabilities = Capabilities(
             kinds=kinds,
@@ -195,11 +195,11 @@ class ScriptedBackend(ExecutionBackend):
         self._settle()
 
     def waiting(self) -> list[TaskId]:
-        """Ids in the queue, oldest first."""
+        """Return the ids in the queue, oldest first."""
         return [task_id for task_id, _ in self._queue]
 
     def running(self) -> list[TaskId]:
-        """Ids that have begun and not ended, oldest first."""
+        """Return the ids that have begun and not ended, oldest first."""
         return [task_id for task_id, _ in self._running]
 
     # How a task runs.
@@ -252,7 +252,7 @@ class ScriptedBackend(ExecutionBackend):
             body.close()
 
     def _resolve(self, value: Any) -> Any:
-        """*value* with the results of its TaskRefs in place."""
+        """Return *value* with the results of its TaskRefs in place."""
         if isinstance(value, TaskRef):
             return self._values[value.task_id]
         if type(value) in (dict, defaultdict, OrderedDict):

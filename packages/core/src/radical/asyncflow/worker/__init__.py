@@ -1,4 +1,4 @@
-"""What a backend needs on the side where a task really runs.
+"""The tools of a backend on the side where a task really runs.
 
 These functions are called in a worker's thread or process, or by whoever starts one.
 They know neither the engine nor its event loop: this room imports the leaves and

@@ -1,6 +1,6 @@
-"""What a worker can import, and what it therefore has to be sent.
+"""Tell what a worker can import, and what therefore has to be sent to it.
 
-A function travels by value if a worker could not import it: it is defined in
+A function is sent by value if a worker could not import it: it is defined in
 ``__main__``, inside another function, or in a module that exists in this process
 alone (a test module, a notebook, one made by ``exec``).
 """

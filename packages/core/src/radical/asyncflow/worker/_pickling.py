@@ -116,9 +116,9 @@ def dump_arguments(
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Whether the plain pickler can take *value* as it is.
+    """Tell whether the plain pickler can take *value* as it is.
 
-    True of atoms, and of small containers of them up to *depth* within each other.
+    It can take atoms, and small containers of them up to *depth* within each other.
     """
     kind = type(value)
     if kind in ATOMS:

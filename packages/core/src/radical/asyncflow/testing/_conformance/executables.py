@@ -221,7 +221,7 @@ def _read(path: str | None) -> str:
 
 
 def _tree(folder: str, mark: str, first: str = "") -> Command:
-    """A shell with two sleeping children, one of them below a shell of its own."""
+    """Return a shell with two sleeping children, one of them below a shell of its own."""
     inner = shlex.quote(f"{first}sleep 60; sleep 60")
     line = f"{first}sleep 60 & sh -c {inner} & touch began; wait; wait; sleep 60"
     return Command(line, env={functions.MARK: mark}, cwd=folder)

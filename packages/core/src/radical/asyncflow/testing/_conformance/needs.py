@@ -1,4 +1,4 @@
-"""What a check needs of a backend, and which checks a run leaves out because of that."""
+"""The needs of checks, and the checks that a run leaves out because of them."""
 
 from __future__ import annotations
 

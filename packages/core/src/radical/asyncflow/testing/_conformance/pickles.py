@@ -19,7 +19,7 @@ class Pickles(Suite):
     async def _fails(
         self, flow: WorkflowEngine, error: type[BaseException], body: Any, *args: Any
     ) -> Any:
-        """The error of a task that must fail soon, and alone."""
+        """Return the error of a task that must fail soon, and alone."""
         value = flow.function_task(functions.identity)
         before = value("before")
         bad = flow.function_task(body)(*args)

@@ -1,4 +1,4 @@
-"""What all checks share: the attributes that a subclass sets, and the fixtures."""
+"""The base of all checks: the attributes that a subclass sets, and the fixtures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .needs import DECLARED, Deselection, needs_of
 
 
 class _Shared:
-    """What the checks of one class share with ``backend_scope = "class"``."""
+    """The engine or backend that the checks of one class share, if the scope is the class."""
 
     def __init__(self) -> None:
         self.flow: WorkflowEngine | None = None

@@ -1,8 +1,8 @@
-"""What checks wait for: the files and processes by which tasks are seen from outside.
+"""Wait for the files and processes by which checks see tasks from outside.
 
-A thing that happens is awaited with a deadline, and never slept for.  That nothing happens
-can only be seen over some time: `falls_still` and `adds_nothing` watch for many beats of a
-task that would go on.
+Checks wait for an event with a deadline, and never sleep for it.  That nothing happens can be
+seen only over some time: `falls_still` and `adds_nothing` watch for many beats of a task that
+would go on.
 """
 
 from __future__ import annotations
