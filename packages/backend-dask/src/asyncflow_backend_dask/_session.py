@@ -14,6 +14,7 @@ from typing import Any
 
 from radical.asyncflow.backend import ReportSink, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.errors import BackendLostError, BackendStartError
+from radical.asyncflow.worker import safe_str
 
 from ._cluster.lease import Lease
 from ._listener import JobListener
@@ -137,7 +138,7 @@ class Session:
             await self._client.register_plugin(LostWorkers(self._topic, self._client.id))
         except Exception as exc:
             raise BackendStartError(
-                f"the scheduler cannot serve this backend ({type(exc).__name__}: {exc}); install "
+                f"the scheduler cannot serve this backend ({safe_str(exc)}); install "
                 "asyncflow-backend-dask of the same version where the scheduler and the workers "
                 "run, and leave distributed.scheduler.pickle on"
             ) from exc

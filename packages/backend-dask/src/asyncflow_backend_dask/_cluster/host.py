@@ -17,6 +17,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from radical.asyncflow.worker import safe_str
+
 _CLOSE_TIMEOUT_S = 2.0  # for the workers to end by themselves
 _WORKER_POLL_S = 0.5  # between two looks for missing workers
 _WORKER_START_TIMEOUT_S = 30.0  # after which a missing worker is replaced
@@ -38,7 +40,7 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
         if adapt is not None:
             cluster.adapt(**adapt)
     except BaseException as exc:
-        _say(answer, {"error": f"{type(exc).__name__}: {exc}"})
+        _say(answer, {"error": safe_str(exc)})
         raise
     _say(answer, {"address": cluster.scheduler_address, "dashboard": cluster.dashboard_link})
     replacing = asyncio.create_task(_replace_missing_workers(cluster))
