@@ -25,10 +25,11 @@ WORK: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{f"thread {shape}": (shape, "concurrent", {"max_workers": 2}) for shape in SHAPES},
     "process bag": ("bag", "concurrent", {"max_workers": 2, "executor_type": "process"}),
 }
-"""The pieces of work: the shape, the backend and its settings."""
+"""The pieces of work by name, each a shape, a backend and its settings."""
 
 IMPORT = "import radical.asyncflow"
 IMPORT_CODE = f"""
+import time
 began = time.perf_counter()
 {IMPORT}
 print((time.perf_counter() - began) * 1e3)

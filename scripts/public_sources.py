@@ -19,7 +19,7 @@ from sphinx.pycode import ModuleAnalyzer
 __all__ = ["setup"]
 
 PARTS = ("annotations", "attr_docs", "finals", "overloads", "tagorder", "tags")
-"""The attributes in which an analyzer keeps what it read: mappings, and one list."""
+"""The attributes in which an analyzer keeps what it read, which are mappings and one list."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 Ruff's D401 finds most first lines that are not imperative; this test finds the others, such as
 "What ..." and "*name* ...", and applies a milder rule to modules, classes and properties, which
-are described by noun phrases.
+are described by noun phrases.  Of properties and attributes it also refuses "x: y", because
+Sphinx takes the *x* for the type.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,8 @@ NO_VERB |= {"From", "If", "Never", "Not", "Nothing", "Only", "The", "These", "Th
 NO_VERB |= {"To", "With"}
 """First words that are no imperative; D401 lets many of them pass."""
 
+CODE = re.compile(r"`+[^`]+`+")
+
 Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -44,12 +49,28 @@ def fault(node: Definition, line: str) -> str:
     """Return why *line* is no first line of the docstring of *node*, or ""."""
     word = line.split()[0].rstrip(".,:;?!")
     if not is_function(node):
-        return f"a noun phrase does not begin with {word!r}" if word in CLAUSE else ""
+        if word in CLAUSE:
+            return f"a noun phrase does not begin with {word!r}"
+        return colon(line) if isinstance(node, ast.FunctionDef) else ""
     if word in NO_VERB:
         return f"{word!r} is no imperative verb"
     if not line[0].isupper():
         return f"a first line begins with a verb, not with {line[0]!r}"
     return ""
+
+
+def colon(line: str) -> str:
+    """Return why *line* cannot describe a property or an attribute, or ""."""
+    return "Sphinx takes what is before the colon for a type" if ":" in CODE.sub("", line) else ""
+
+
+def attribute_texts(node: ast.Module | ast.ClassDef) -> Iterator[tuple[int, str]]:
+    """Yield the line numbers and the first lines of the texts below attributes."""
+    for before, after in pairwise(node.body):
+        if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
+            value = after.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield after.lineno, value.value.strip().splitlines()[0]
 
 
 def faults(source: str) -> Iterator[tuple[int, str, str]]:
@@ -59,6 +80,10 @@ def faults(source: str) -> Iterator[tuple[int, str, str]]:
             line = text.splitlines()[0]
             if reason := fault(node, line):
                 yield getattr(node, "lineno", 1), reason, line
+        if isinstance(node, ast.Module | ast.ClassDef):
+            for number, line in attribute_texts(node):
+                if reason := colon(line):
+                    yield number, reason, line
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -97,3 +122,11 @@ def test_properties_and_classes_are_noun_phrases() -> None:
     source = head + '    @property\n    def name(self):\n        """{}"""\n'
     assert [number for number, *_ in faults(source.format("The name."))] == [1, 2]
     assert [number for number, *_ in faults(source.format("Whether it is."))] == [1, 2, 5]
+
+
+def test_what_sphinx_would_take_for_a_type_is_found() -> None:
+    head = 'class C:\n    size = 1\n    """{}"""\n'
+    source = head + '    @property\n    def name(self):\n        """{}"""\n'
+    good, bad = "The size, as in ``C: 1``.", "The size: 1."
+    assert list(faults(source.format(good, good))) == []
+    assert sorted(number for number, *_ in faults(source.format(bad, bad))) == [3, 5]

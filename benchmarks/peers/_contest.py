@@ -29,7 +29,7 @@ WORK = {
     "payload": 20,
     "pauses": 200,
 }
-"""The tasks of each piece of work: few, because some engines need tens of milliseconds a task."""
+"""The tasks of each piece of work, few because some engines need tens of milliseconds a task."""
 
 LEGEND = """\
 A *fan* is one task, many that depend on it, and one that depends on those; *layers* are 100 wide

@@ -19,7 +19,7 @@ from .._model import OURS, Goal, Row, Scenario, Settings
 __all__ = ["SCENARIOS"]
 
 LEAST_ROUNDS = 15
-"""The least number of rounds: each is short, and the first ones read the disk."""
+"""The least number of rounds, because each is short and the first ones read the disk."""
 
 REFERENCE = "asyncio"
 STATEMENTS = {

@@ -30,7 +30,7 @@ SLOTS = (2, 4, 8, 16)
 PAUSE_S = 0.010
 
 Caller = Callable[..., Awaitable[Any]]
-"""A function that calls another on a worker: ``call(function, *arguments)``."""
+"""A function that calls another on a worker, as in ``call(function, *arguments)``."""
 
 
 @asynccontextmanager

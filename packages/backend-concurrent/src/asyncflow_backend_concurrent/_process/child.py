@@ -52,7 +52,7 @@ BELL = struct.Struct("<di")
 """Seconds that a chunk took and how many of its tasks ran; -1 if the chunk is not at its end."""
 
 PackedArguments = list[Any]
-"""Arguments with a pickle of their own: ``[pickle, first buffer, end of the buffers]``."""
+"""Arguments with a pickle of their own, as ``[pickle, first buffer, end of the buffers]``."""
 
 
 class Previous:
@@ -62,7 +62,7 @@ class Previous:
 FunctionGroup = tuple[
     int, str, tuple[int, ...], list[int], list[int], list[tuple[Any, ...] | PackedArguments | None]
 ]
-"""Tasks of a chunk that run one function: its number, their name and GPUs, and their ids,
+"""Tasks of a chunk that run one function, as its number, their name and GPUs, and their ids,
 attempts and arguments (None where those could not be pickled)."""
 
 

@@ -29,7 +29,9 @@ __all__ = [
 ]
 
 RUNNING, DONE_INLINE, DONE_REMOTE, FAILED, UNSENDABLE, SKIPPED, CANCELLED, GIVEN_BACK = range(8)
-"""Kinds of events.  An event is ``(kind, task id, attempt, seconds, data)``, with this data:
+"""The kinds of events.
+
+An event is ``(kind, task id, attempt, seconds, data)``, with this data:
 
 - DONE_INLINE: the pickled value; DONE_REMOTE: None, because the value stays on its worker;
 - FAILED: the fields of a `Failure`; UNSENDABLE: the arguments of a `SerializationError`;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["WRITTEN_IN", "public"]
 
 WRITTEN_IN: dict[str, str] = {}
-"""The real module of each marked name, by the public one: the documentation reads it."""
+"""The real module of each marked name, by the public one, for the documentation."""
 
 
 def public(module: str) -> Callable[[T], T]:

@@ -44,7 +44,7 @@ PENDING = TaskState.PENDING
 FUNCTION = TaskKind.FUNCTION
 
 STEPS_A_TURN = 2000
-"""Tasks sent and reports taken in one turn of the pump: some 10 ms of the loop's time."""
+"""Tasks sent and reports taken in one turn of the pump, which takes some 10 ms."""
 
 TASKS_BEFORE_REPORTS = 500
 """Tasks sent before reports are taken in, so that finished tasks free their memory."""

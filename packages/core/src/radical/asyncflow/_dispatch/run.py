@@ -118,7 +118,7 @@ class Run:
 
     @property
     def recall(self) -> Gate | None:
-        """The gate that is asked first: True if an earlier result stands for the task, or may."""
+        """The gate that is asked first, True if an earlier result stands for the task, or may."""
         return self._recall
 
     @recall.setter
@@ -128,7 +128,7 @@ class Run:
 
     @property
     def hold_back(self) -> Gate | None:
-        """The gate that is asked next: True if the task may not start any more."""
+        """The gate that is asked next, True if the task may not start any more."""
         return self._hold_back
 
     @hold_back.setter

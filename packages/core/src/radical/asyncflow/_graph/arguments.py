@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 __all__ = ["ATOMS", "FLAT", "NESTED", "PLAIN", "rewrite", "rewrite_call"]
 
 PLAIN, FLAT, NESTED = 0, 1, 2
-"""Where the futures of a call are: nowhere; arguments themselves; inside of arguments."""
+"""The places of a call's futures (none; as arguments themselves; inside of arguments)."""
 
 ATOMS: frozenset[type] = frozenset(
     {

@@ -69,7 +69,7 @@ class TaskFunction(Generic[P, R]):
 
         @property
         def __wrapped__(self) -> Callable[P, Any]:
-            """The body itself: a call of it runs it here and now."""
+            """The body itself, which runs here and now when it is called."""
 
     def __init__(self, owner: Owner, spec: TaskSpec) -> None:
         functools.update_wrapper(self, spec.function)

@@ -21,7 +21,7 @@ EVENTS_A_CALL = 10_000
 """Events from which on a call gets no more; the thread can be ended between two calls."""
 
 MAX_WAITING_EVENTS = 500_000
-"""Events that may wait for a plugin: some 200 MB.  Beyond that, events of tasks are dropped."""
+"""Events that may wait for a plugin, some 200 MB; beyond that, events of tasks are dropped."""
 
 MAX_ERRORS = 3
 """The number of errors after which a plugin is not called again."""

@@ -49,7 +49,7 @@ API_VERSION = (1, 0)
 written for a newer minor one; "Writing a backend" says what a minor version may add."""
 
 TaskId = int
-"""Number of a task: unique within one engine, in the order of the calls."""
+"""The number of a task, unique within one engine, in the order of the calls."""
 
 
 @public("radical.asyncflow")

@@ -33,7 +33,7 @@ CLEAR_ERRORS = (
     BackendStartError,
     JournalError,
 )
-"""Errors whose message is enough: nobody needs to see where they were raised."""
+"""Errors whose message is enough, because nobody needs to see where they were raised."""
 
 OWN_FOLDER = Path(__file__).parent
 

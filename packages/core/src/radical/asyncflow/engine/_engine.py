@@ -460,7 +460,7 @@ class _Creation:
 
 
 _LIFELINES: set[AsyncGenerator[None, None]] = set()
-"""The lifelines of running engines: this keeps a forgotten engine until its loop ends."""
+"""The lifelines of running engines, which keep a forgotten engine until its loop ends."""
 
 
 async def _lifeline(engine: WorkflowEngine) -> AsyncGenerator[None, None]:

@@ -111,7 +111,7 @@ class TaskRecord(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The kind of the task: ``"function"``, ``"executable"``, ``"prompt"`` or ``"block"``."""
+        """The kind of the task, ``"function"``, ``"executable"``, ``"prompt"`` or ``"block"``."""
         return self.function.kind
 
     @property

@@ -96,7 +96,7 @@ def _least(item: Field[int]) -> int:
 
 
 DEFAULT_RESOURCES = Resources()
-"""The resources of a task that asks for nothing in particular: one core."""
+"""The resources of a task that asks for nothing in particular, which is one core."""
 
 
 @public("radical.asyncflow.model")

@@ -32,7 +32,7 @@ class _Numbered(Protocol):
 
 
 _Key = tuple[TaskId, int]
-"""A task and its attempt: an old attempt may still run when the next one comes."""
+"""A task and its attempt, because an old attempt may still run when the next one comes."""
 
 _Which = TaskId | str | _Numbered
 """A task's id, its name, or its future."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 PROGRAM_VARIABLE = "ASYNCFLOW_PROGRAM"
-"""Environment variable that tells which program a process belongs to: its guard's token."""
+"""The environment variable with the token of the guard of the program a process belongs to."""
 
 CLEAN_LOOKS = 3
 """Looks in a row that find no process, before it is believed that there is none.

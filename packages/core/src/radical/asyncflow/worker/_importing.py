@@ -53,7 +53,7 @@ def by_value(function: Any) -> Iterator[None]:
 _known: weakref.WeakKeyDictionary[types.ModuleType, tuple[tuple[str, ...], bool]] = (
     weakref.WeakKeyDictionary()
 )
-"""For each module: the import path, and whether it was found there."""
+"""The import path by module, and whether the module was found there."""
 
 
 def is_importable(module: types.ModuleType) -> bool:

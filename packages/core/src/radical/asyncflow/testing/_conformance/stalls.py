@@ -14,7 +14,7 @@ __all__ = ["loop_never_stalls"]
 _TICK = 0.01
 """Seconds between two ticks of the other thread."""
 _LIMIT = 0.3
-"""Seconds that a turn of the loop may take: the contract's 0.1, and more for a noisy machine."""
+"""Seconds that a turn of the loop may take, more than the contract's 0.1 on a noisy machine."""
 
 
 @asynccontextmanager
