@@ -6,19 +6,13 @@ from concurrent.futures import Executor
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.model import parse_size
 
 __all__ = ["ConcurrentConfig"]
 
 
 def _bytes(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return parse_size(value)
-        except ConfigurationError as exc:
-            raise ValueError(str(exc)) from None
-    return value
+    return parse_size(value) if isinstance(value, str) else value
 
 
 def _list(value: Any) -> Any:

@@ -6,7 +6,6 @@ import importlib
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.model import parse_size
 
 __all__ = ["Adapt", "DaskConfig", "import_class"]
@@ -23,12 +22,7 @@ _LOCAL_CLUSTER_ONLY = (
 
 
 def _size_in_bytes(value: Any) -> Any:
-    if isinstance(value, str) and value != "auto":
-        try:
-            return parse_size(value)
-        except ConfigurationError as exc:
-            raise ValueError(str(exc)) from None
-    return value
+    return parse_size(value) if isinstance(value, str) and value != "auto" else value
 
 
 def _class_or_name(value: Any) -> Any:

@@ -1,12 +1,14 @@
-"""Load objects by name: ``"module"`` or ``"module:attribute"``, as in entry points."""
+"""Names: those of objects to load, as in entry points, and those that code looks up."""
 
 from __future__ import annotations
 
 import importlib
 import re
+import types
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["is_reference", "load_reference"]
+__all__ = ["is_reference", "load_reference", "looked_up_names"]
 
 _REFERENCE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::([^\W\d]\w*(?:\.[^\W\d]\w*)*))?")
 _EXTRAS = re.compile(r"\s*\[[^\]]*\]$")
@@ -35,3 +37,11 @@ def load_reference(reference: str) -> Any:
     for attribute in (match[2] or "").split("."):
         value = getattr(value, attribute) if attribute else value
     return value
+
+
+def looked_up_names(code: types.CodeType) -> Iterator[str]:
+    """Yield the names that *code*, or code inside it, looks up as globals or attributes."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from looked_up_names(constant)

@@ -22,6 +22,8 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
+from .._reference import looked_up_names
+
 __all__ = ["source_hash"]
 
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None), enum.Enum, PurePath)
@@ -180,14 +182,6 @@ def _free(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         except ValueError:  # not bound yet
             continue
     around = function.__globals__
-    for name in set(_names(code)):
+    for name in set(looked_up_names(code)):
         if name in around:
             yield name, around[name]
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names that *code*, or code inside of it, looks up as globals or attributes."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)

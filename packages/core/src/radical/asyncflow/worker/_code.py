@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 
 from .._public import public
+from .._reference import looked_up_names
 from ._carried import Carried
 from ._importing import is_importable
 from ._pickling import dump_function
@@ -126,7 +127,7 @@ def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
             yield look, look()
             todo.append(look())
         if _travels_by_value(item):
-            for name in _global_names(item.__code__):
+            for name in looked_up_names(item.__code__):
                 if name in item.__globals__:
                     value = item.__globals__[name]
                     yield functools.partial(item.__globals__.get, name, _MISSING), value
@@ -148,10 +149,3 @@ def _content(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # not bound yet
         return _MISSING
-
-
-def _global_names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
