@@ -20,14 +20,14 @@ from radical.asyncflow.worker import child_environment, guard, start_guarded
 from .._worker.gpus import LOCAL_CLUSTER_VARIABLE
 from ..config import DaskConfig
 
-__all__ = ["HostProcess", "dashboard_options"]
+__all__ = ["LocalClusterHost", "dashboard_options"]
 
 _WORKER_SATURATION = float("inf")  # tasks wait on the workers: no round trip between two of them
 _DEATHS_DASK_ALLOWS = 1_000_000  # so that Dask never gives a task up: the backend counts deaths
 _EXIT_TIMEOUT_S = 4.0  # for the processes of a local cluster to end by themselves
 
 
-class HostProcess:
+class LocalClusterHost:
     """A local cluster in processes of its own; a `Lease`."""
 
     direct = True
@@ -40,7 +40,7 @@ class HostProcess:
         self.dashboard_link: str | None = None
 
     @classmethod
-    async def start(cls, config: DaskConfig, security: Any) -> HostProcess:
+    async def start(cls, config: DaskConfig, security: Any) -> LocalClusterHost:
         """Start a local cluster; cancelling this leaves nothing behind.
 
         Raises:

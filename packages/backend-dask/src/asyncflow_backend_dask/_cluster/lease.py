@@ -16,7 +16,7 @@ from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.worker import safe_str
 
 from ..config import DaskConfig, import_class
-from .host_process import HostProcess, dashboard_options
+from .host_process import LocalClusterHost, dashboard_options
 
 __all__ = ["Lease", "obtain_lease"]
 
@@ -67,7 +67,7 @@ async def obtain_lease(config: DaskConfig) -> Lease:
         return await _OwnCluster.make(_constructor(config, security), config, security)
     if not config.processes:
         return await _OwnCluster.make(lambda: _in_threads(config, security), config, security)
-    return await HostProcess.start(config, security)
+    return await LocalClusterHost.start(config, security)
 
 
 def _security(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._messages.events import RUNNING
 
-__all__ = ["Outbox"]
+__all__ = ["EventOutbox"]
 
 _COMPANY_TIMEOUT_S = 0.005  # for events that wait for a message of Dask's to travel with
 _CONFIRM_TIMEOUT_S = 5.0  # for the scheduler to confirm that a call begins
@@ -19,7 +19,7 @@ _CONFIRM_TIMEOUT_S = 5.0  # for the scheduler to confirm that a call begins
 _log = logging.getLogger("radical.asyncflow.dask")
 
 
-class Outbox:
+class EventOutbox:
     """Collects the events of one worker and sends many of them in one message."""
 
     def __init__(self, worker: Any) -> None:

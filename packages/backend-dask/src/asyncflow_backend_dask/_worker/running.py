@@ -19,7 +19,7 @@ from .._messages.orders import PackedCall, WorkOrder
 from .call_file import CallFile
 from .gpus import LOCAL_CLUSTER_VARIABLE, WorkerGpus
 from .log_filter import hide_broken_connections
-from .outbox import Outbox
+from .outbox import EventOutbox
 
 __all__ = ["CallQueue", "WorkerCalls", "calls_on"]
 
@@ -87,7 +87,7 @@ class WorkerCalls:
     def __init__(self, worker: Any) -> None:
         self.worker = worker
         self.gpus = WorkerGpus(worker)
-        self.outbox = Outbox(worker)
+        self.outbox = EventOutbox(worker)
         self.proven: set[tuple[str, int]] = set()
         self.cancelled: OrderedDict[_CallId, None] = OrderedDict()
         # A worker in a thread of the program cannot die alone.
