@@ -42,6 +42,7 @@ def test_the_python_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     blocks = [block for block in read_blocks(page.read_text()) if block.language == "python"]
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stdout.splitlines()[-1] == f"{len(blocks)} blocks ran"
+    assert "Traceback" not in done.stderr, "an error was logged, which the run survived"
 
 
 def test_the_pages_that_users_begin_with_have_code() -> None:
