@@ -137,6 +137,16 @@ async def test_a_cluster_class_that_is_not_installed_is_named() -> None:
     assert "no_such_module" in await refused({"cluster_class": "no_such_module.Cluster"})
 
 
+async def test_what_is_named_as_a_cluster_class_and_is_none_is_not_called(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    message = await refused(
+        {"cluster_class": "subprocess.Popen", "cluster_kwargs": {"args": ["touch", str(trace)]}}
+    )
+    assert "'subprocess.Popen' is not the class of a Dask cluster" in message
+    assert not trace.exists()
+    assert "is not the class" in await refused({"cluster_class": "subprocess.run"})
+
+
 async def test_require_tls_refuses_a_plain_scheduler(cluster: LocalCluster) -> None:
     message = await refused({"address": cluster.scheduler_address, "require_tls": True})
     assert "tls://" in message

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from distributed import LocalCluster, Security
+from distributed.deploy import Cluster
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.worker import safe_str
@@ -21,6 +22,7 @@ from .host_process import LocalClusterHost, dashboard_options
 __all__ = ["Lease", "obtain_lease"]
 
 _CLUSTER_CLOSE_TIMEOUT_S = 20.0  # for a cluster object to close
+_CLUSTER_METHODS = ("adapt", "close", "scale")  # what every class of clusters has
 _SCHEDULER_FILE_POLL_S = 0.05  # between two looks for the file of a scheduler
 
 
@@ -88,7 +90,7 @@ def _constructor(config: DaskConfig, security: Any) -> Callable[[], Any]:
     """Return what makes an instance of the ``cluster_class``.
 
     Raises:
-        BackendStartError: the class cannot be imported.
+        BackendStartError: the class cannot be imported, or is not that of a cluster.
     """
     try:
         cls = import_class(config.cluster_class)
@@ -96,10 +98,23 @@ def _constructor(config: DaskConfig, security: Any) -> Callable[[], Any]:
         raise BackendStartError(
             f"cluster_class {config.cluster_class!r} cannot be imported: {exc}"
         ) from exc
+    # A program that passes an object has looked at it; a name may come from a file.
+    if isinstance(config.cluster_class, str) and not _is_cluster_class(cls):
+        raise BackendStartError(
+            f"cluster_class {config.cluster_class!r} is not the class of a Dask cluster, such as "
+            "'distributed.LocalCluster' or 'dask_jobqueue.SLURMCluster'"
+        )
     options = dict(config.cluster_kwargs)
     if security is not None:
         options["security"] = security
     return lambda: cls(**options)
+
+
+def _is_cluster_class(cls: Any) -> bool:
+    """Tell whether *cls* makes clusters; some are not derived from Dask's own class."""
+    return isinstance(cls, type) and (
+        issubclass(cls, Cluster) or all(hasattr(cls, name) for name in _CLUSTER_METHODS)
+    )
 
 
 class _GivenScheduler:

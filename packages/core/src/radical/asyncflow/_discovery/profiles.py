@@ -3,6 +3,7 @@
 Profiles are read from the nearest ``asyncflow.toml``, in the current folder or above it
 (or from the file that ``ASYNCFLOW_CONFIG`` names), then from the user's own
 ``$XDG_CONFIG_HOME/asyncflow/asyncflow.toml``, then from plugins (profiles of a site).
+A file that was found, and not named, is passed over if others could have written it.
 Of two profiles with one name the first counts::
 
     default = "laptop"
@@ -25,9 +26,11 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +38,7 @@ from .._text import closest
 from ..errors import ConfigurationError
 from .registry import registry
 from .settings import BACKEND, CONFIG, PROFILE, inherited, overlay, parse_settings
+from .trust import reason_for_distrust
 
 __all__ = ["Choice", "Profile", "Profiles", "files", "load", "resolve"]
 
@@ -113,7 +117,7 @@ def load() -> Profiles:
     profiles = Profiles()
     for path in files():
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -123,19 +127,67 @@ def load() -> Profiles:
 
 
 def files() -> list[Path]:
-    """Return the files that hold profiles, the nearest first."""
+    """Return the files that hold profiles, the nearest first.
+
+    One that others could have written is left out, with a warning, unless the user named it.
+    """
     named = os.environ.get(CONFIG)
-    if named:
-        files = [Path(named)]
-    else:
-        here = Path.cwd()
-        nearest = (folder / FILE for folder in (here, *here.parents))
-        files = [path for path in nearest if path.is_file()][:1]
-    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    user = Path(home).expanduser() / "asyncflow" / FILE
-    if user.is_file() and user not in files:
+    files = [Path(named)] if named else list(islice(filter(_may_be_obeyed, _nearest()), 1))
+    user = _of_user()
+    if user is not None and user not in files and _may_be_obeyed(user):
         files.append(user)
     return files
+
+
+def _nearest() -> Iterator[Path]:
+    """Yield where a file may lie: the current folder, if it still exists, and those above."""
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        _log.debug("there is no current folder, so no %s in it: %s", FILE, error)
+        return
+    for folder in (here, *here.parents):
+        yield folder / FILE
+
+
+def _of_user() -> Path | None:
+    """Return where the user's own file lies; None for a user without a home."""
+    home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    try:
+        return Path(home).expanduser().absolute() / "asyncflow" / FILE
+    except (OSError, RuntimeError) as error:
+        _log.debug("this user has no folder for an %s: %s", FILE, error)
+        return None
+
+
+def _may_be_obeyed(path: Path) -> bool:
+    """Tell whether *path* is a file that only this user and root could have written.
+
+    Where it is not, a warning says so, once.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        reason = reason_for_distrust(path)
+    except OSError as error:
+        _log.debug("%s is not looked at: %s", path, error)
+        return False
+    if reason is None:
+        return True
+    if (path, reason) not in _passed_over:
+        _passed_over.add((path, reason))
+        _log.warning(
+            "%s is passed over, because %s, and such a file may run programs; if it is right, "
+            "name it yourself: asyncflow run --config FILE, or %s=FILE",
+            path,
+            reason,
+            CONFIG,
+        )
+    return False
+
+
+_passed_over: set[tuple[Path, str]] = set()
+"""The files of which a warning was given, and why."""
 
 
 def _read(document: Mapping[str, Any], source: str) -> tuple[str | None, list[Profile]]:
