@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import re
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,53 @@ async def test_arguments_that_do_not_fit_are_told_with_the_task(
 ) -> None:
     with pytest.raises(TypeError, match=r"^task 'identity': (missing|too many)"):
         flow.function_task(identity)(*arguments[0], **arguments[1])
+
+
+def items() -> Iterator[int]:
+    yield 1
+
+
+async def items_async() -> AsyncIterator[int]:
+    yield 1
+
+
+class Items:
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
+@pytest.mark.parametrize("kind", ["function_task", "executable_task", "prompt_task", "block"])
+@pytest.mark.parametrize(
+    "body", [items, items_async, Items(), Items().__call__, functools.partial(items)]
+)
+async def test_a_generator_function_is_refused_as_a_body(
+    flow: WorkflowEngine, kind: str, body: Any
+) -> None:
+    with pytest.raises(TypeError, match=r"is a generator function.*return a list of the items"):
+        getattr(flow, kind)(body)
+
+
+class Model:
+    """A callable object whose attributes have the names of a task's own."""
+
+    def __init__(self) -> None:
+        self.options = self.name = self.spec = self._owner = self._misfit = {"tolerance": 1e-6}
+        self.func = items_async
+        self.factor = 2
+
+    def __call__(self, value: int) -> int:
+        return self.factor * value
+
+
+async def test_attributes_of_the_body_do_not_take_the_place_of_the_tasks_own(
+    flow: WorkflowEngine,
+) -> None:
+    task = flow.function_task(Model())
+    assert task.name == "Model"
+    assert await task.options(timeout=10)(4) == 8
+    assert task.factor == 2  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="task 'Model': missing"):
+        task()  # type: ignore[call-overload]
 
 
 async def test_a_task_decorated_in_its_class_says_where_its_instance_is(

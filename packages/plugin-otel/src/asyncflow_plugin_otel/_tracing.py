@@ -6,6 +6,7 @@ comes with the events, in the plugin's thread.
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -185,7 +186,9 @@ def _summary(error: BaseException) -> str:
 
 
 def _function_name(spec: TaskSpec) -> str:
-    function = getattr(spec.function, "func", spec.function)  # a functools.partial
+    function = spec.function
+    while isinstance(function, functools.partial):
+        function = function.func
     return _name_of(function) if hasattr(function, "__qualname__") else _name_of(type(function))
 
 

@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 from .._files.declared import FileSet, InputFile, OutputFile
 from .._graph.arguments import FLAT, NESTED, PLAIN, rewrite_call
+from .._graph.hidden import find_hidden
 from .._task.future import Activity, Arguments, Extras, TaskFuture, Work, extras_of
 from .._task.owner import Owner
 from .._task.scope import SCOPE, Scope
@@ -62,13 +63,15 @@ class Preparation:
             other awaitables that *node* has to wait for.
 
         Raises:
-            TypeError: a future belongs to another event loop.
+            TypeError: a future belongs to another event loop, or is hidden in an object.
         """
         owner = self._owner
         dependencies: list[TaskFuture[Any]] = []
         arguments = Arguments()
         outside = arguments.outside_awaitables
         files = FileSet([], [])
+        # The body of a block runs in the loop, where it may await a future that an object holds.
+        searched = node._spec.kind is not TaskKind.BLOCK
 
         def collect(leaf: Any) -> Any:
             if isinstance(leaf, InputFile):
@@ -79,9 +82,17 @@ class Preparation:
                 files.outputs.append(leaf)
             elif isinstance(leaf, TaskFuture) and leaf._owner is owner:
                 dependencies.append(leaf)
-            elif hasattr(type(leaf), "__await__") and id(leaf) not in outside:
-                outside[id(leaf)] = self._adopt(leaf)
-                arguments.pinned.append(leaf)
+            elif hasattr(type(leaf), "__await__"):
+                if id(leaf) not in outside:
+                    outside[id(leaf)] = self._adopt(leaf)
+                    arguments.pinned.append(leaf)
+            elif searched and (hidden := find_hidden(leaf)) is not None:
+                raise TypeError(
+                    f"the future of task {hidden.future.name!r} is inside of an argument of task "
+                    f"{node.name!r}, at {hidden.place}, where futures are not looked for: they are "
+                    "found in lists, tuples, dicts and sets; pass it as an argument of its own, or "
+                    "await it first"
+                )
             return leaf
 
         rewrite_call(node._args, node._kwargs, collect)

@@ -72,7 +72,11 @@ class TaskFunction(Generic[P, R]):
             """The body itself, which runs here and now when it is called."""
 
     def __init__(self, owner: Owner, spec: TaskSpec) -> None:
-        functools.update_wrapper(self, spec.function)
+        functools.update_wrapper(self, spec.function, updated=())
+        # Of the attributes of the body, none may stand in the place of the task's own.
+        for name, value in getattr(spec.function, "__dict__", {}).items():
+            if not hasattr(TaskFunction, name):
+                self.__dict__[name] = value
         self._owner = owner
         self._spec = spec
         self._call: Call | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
@@ -71,6 +72,12 @@ def make_spec(function: Callable[..., Any], kind: TaskKind, options: Mapping[str
     """
     if not callable(function):
         raise TypeError(f"a {kind} task is made from a function, not from {function!r}")
+    if _is_generator_function(function):
+        raise TypeError(
+            f"{_name(function)!r} is a generator function, whose body runs only where its items "
+            "are taken, so it cannot be a task: return a list of the items, or make each item a "
+            "task of its own with flow.map"
+        )
     if kind is TaskKind.BLOCK and not _is_async(function):
         raise TypeError(
             f"a block is an async function (it runs in the engine's loop); {_name(function)!r} is "
@@ -164,12 +171,32 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
 
 
 def _name(function: Callable[..., Any]) -> str:
-    inner = getattr(function, "func", function)  # a functools.partial
+    inner = _inner(function)
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    inner = getattr(function, "func", function)
-    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
-        getattr(inner, "__call__", None)  # noqa: B004 - an object whose call is async
+    inner = _inner(function)
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(_call_of(inner))
+
+
+def _is_generator_function(function: Callable[..., Any]) -> bool:
+    inner = _inner(function)
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in (inner, _call_of(inner))
     )
+
+
+def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function of a `functools.partial`; any other callable is returned as it is."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _call_of(function: Callable[..., Any]) -> Any:
+    """Return what a call of an object runs; None for a class, whose call makes an object."""
+    if isinstance(function, type):
+        return None
+    return getattr(type(function), "__call__", None)  # noqa: B004 - what it is, not whether

@@ -32,6 +32,15 @@ def identity(value: Any = None) -> Any:
     return value
 
 
+def items_later(count: int) -> Any:
+    """Return a generator, though this is no generator function itself."""
+    return (number for number in range(count))
+
+
+async def items_later_async(count: int) -> Any:
+    return items_later(count)
+
+
 async def identity_async(value: Any = None) -> Any:
     await asyncio.sleep(0)
     return value

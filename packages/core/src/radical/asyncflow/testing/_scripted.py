@@ -23,6 +23,7 @@ from ..backend import (
     TaskRequest,
 )
 from ..errors import BackendLostError, DependencyFailureError, TaskExitError
+from ..worker._call import check_result
 
 __all__ = ["ScriptedBackend", "ScriptedValue"]
 
@@ -223,6 +224,7 @@ class ScriptedBackend(ExecutionBackend):
         self._sink.running(*key, self.name)
         try:
             value = self._call(request)
+            check_result(value)
         except BaseException as error:
             self._raised(request, error)
             return
@@ -244,6 +246,7 @@ class ScriptedBackend(ExecutionBackend):
     async def _await(self, request: TaskRequest, body: Coroutine[Any, Any, Any]) -> None:
         try:
             value = await body
+            check_result(value)
         except BaseException as error:
             self._raised(request, error)
         else:

@@ -11,18 +11,21 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from .._public import public
 from ._context import TaskContext, current_task
 
-__all__ = ["call", "close_loop"]
+__all__ = ["call", "check_result", "close_loop"]
 
 _CANCEL_LIMIT_S = 5.0  # for asyncio tasks that were left behind to obey their cancellation
 
 # Types that are not awaitable; faster than a look for `__await__`.
 _NOT_AWAITABLE = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
+
+# Types of results whose making has not begun.
+_UNBEGUN = frozenset({AsyncGeneratorType, GeneratorType})
 
 _log = logging.getLogger("radical.asyncflow.worker")
 
@@ -37,14 +40,25 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
 
     Raises:
         asyncio.CancelledError: it was cancelled and did not handle that.
+        TypeError: it returned a generator.
         BaseException: whatever the function raises.
     """
     result = function(*args, **kwargs)
     if type(result) in _NOT_AWAITABLE:
         return result
     if type(result) is CoroutineType or hasattr(type(result), "__await__"):
-        return _runner().run(result)
+        result = _runner().run(result)
+    check_result(result)
     return result
+
+
+def check_result(result: Any) -> None:
+    """Raise TypeError if *result* is a generator, which only whoever takes its items would run."""
+    if type(result) in _UNBEGUN:
+        raise TypeError(
+            "the function returned a generator, whose items are made only where they are taken: "
+            "return a list of them"
+        )
 
 
 @public("radical.asyncflow.worker")

@@ -59,7 +59,9 @@ class CarriedCoroutine(Carried):
 @public("radical.asyncflow.worker")
 def carried(function: Callable[..., Any], enters: Sequence[str | None]) -> Carried:
     """Return *function* as one that takes headers; a coroutine function stays one."""
-    inner = getattr(function, "func", function)  # a functools.partial
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
     if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
         getattr(inner, "__call__", None)  # noqa: B004 - an object whose call is async
     ):

@@ -154,6 +154,12 @@ class Kinds(Suite):
     async def test_a_task_may_print(self, flow: WorkflowEngine) -> None:
         assert await flow.function_task(functions.speak)("spoken") == "spoken"
 
+    @needs("function", "executes")
+    @pytest.mark.parametrize("function", [functions.items_later, functions.items_later_async])
+    async def test_a_generator_is_no_result(self, flow: WorkflowEngine, function: Any) -> None:
+        with pytest.raises(TypeError, match="returned a generator"):
+            await flow.function_task(function)(3)
+
     @needs("prompt")
     async def test_a_prompt_is_answered(self, flow: WorkflowEngine) -> None:
         future = flow.prompt_task(functions.identity)("Say yes.")
