@@ -35,7 +35,7 @@ _CLOSED = (BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType, t
 """Types of objects that lead to the whole program."""
 
 _MACHINERY = frozenset({"radical", "asyncio", "_asyncio", "concurrent", "threading"})
-"""The packages whose objects lead to all tasks: engines, tasks, loops, threads."""
+"""The packages whose objects (engines, tasks, loops, threads) lead to all tasks."""
 
 
 class Hidden(NamedTuple):
