@@ -27,7 +27,7 @@ from .._task.future import (
     clear,
     extras_of,
 )
-from .._text import safe_repr
+from .._text import safe_message, safe_repr
 from ..backend import RemoteValue
 from ..backend._lane import Lane
 from ..errors import (
@@ -230,7 +230,7 @@ class Outcomes:
     def lose(self, lane: Lane, error: BaseException, when: float | None = None) -> None:
         """Fail an attempt of every task that *lane* holds, because its backend is gone."""
         if not isinstance(error, BackendLostError):
-            lost = BackendLostError(f"backend {lane.name!r} was lost: {error}")
+            lost = BackendLostError(f"backend {lane.name!r} was lost: {safe_message(error)}")
             lost.__cause__ = error
             error = lost
         lane.lost = error

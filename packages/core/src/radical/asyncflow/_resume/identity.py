@@ -18,7 +18,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
-from .._text import safe_str
+from .._text import safe_message, safe_str
 from .source import source_hash
 
 __all__ = ["Unidentified", "call_content", "content", "is_large", "plain_content"]
@@ -197,7 +197,7 @@ class _Walk:
         except RecursionError:
             raise
         except Exception as error:
-            raise Unidentified(f"a {kind.__name__} cannot be pickled: {error}") from error
+            raise Unidentified(f"a {kind.__name__} cannot be pickled: {safe_message(error)}") from error
         # By name, because the code that puts the parts together belongs to the class.
         yield _name(make).encode() if hasattr(make, "__qualname__") else self.content(make)
         yield self.content(args)

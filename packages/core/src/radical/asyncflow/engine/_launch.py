@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .._text import safe_str
+from .._text import safe_repr, safe_str
 from ..backend import ExecutionBackend, ReportSink
 from ..errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
 
@@ -95,4 +95,4 @@ async def end(backend: ExecutionBackend) -> None:
             await backend.shutdown(cancel=True)
     except Exception as error:
         log.exception("backend %r did not shut down cleanly", backend.name)
-        raise BackendError(f"backend {backend.name!r} did not shut down: {error!r}") from error
+        raise BackendError(f"backend {backend.name!r} did not shut down: {safe_repr(error)}") from error
