@@ -197,7 +197,8 @@ class _Walk:
         except RecursionError:
             raise
         except Exception as error:
-            raise Unidentified(f"a {kind.__name__} cannot be pickled: {safe_message(error)}") from error
+            reason = safe_message(error)
+            raise Unidentified(f"a {kind.__name__} cannot be pickled: {reason}") from error
         # By name, because the code that puts the parts together belongs to the class.
         yield _name(make).encode() if hasattr(make, "__qualname__") else self.content(make)
         yield self.content(args)

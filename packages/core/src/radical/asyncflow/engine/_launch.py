@@ -95,4 +95,5 @@ async def end(backend: ExecutionBackend) -> None:
             await backend.shutdown(cancel=True)
     except Exception as error:
         log.exception("backend %r did not shut down cleanly", backend.name)
-        raise BackendError(f"backend {backend.name!r} did not shut down: {safe_repr(error)}") from error
+        reason = safe_repr(error)
+        raise BackendError(f"backend {backend.name!r} did not shut down: {reason}") from error
