@@ -221,6 +221,16 @@ async def test_a_lost_backend_fails_what_it_held_and_what_comes_later(scene: Sce
         await asyncio.wait_for(scene.task("later"), 10)
 
 
+async def test_a_loss_whose_error_has_no_text_fails_what_the_backend_held(scene: Scene) -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise SystemExit
+
+    scene.backend.lose(MuteError())
+    with pytest.raises(BackendLostError, match=r"lost: \(its text cannot be read: SystemExit\)"):
+        await asyncio.wait_for(scene.future, 10)
+
+
 async def test_a_backend_that_is_lost_twice_is_lost_once(scene: Scene) -> None:
     scene.backend.lose(OSError("first"))
     scene.backend.lose(OSError("second"))
