@@ -54,6 +54,22 @@ async def test_a_lambda_a_closure_and_a_function_of_a_test_module_travel(start: 
     assert [report.value for report in reports] == [11, 8, 3]
 
 
+async def test_a_worker_starts_though_the_current_folder_was_deleted(
+    start: Any, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    before = Path.cwd()
+    os.chdir(gone)
+    gone.rmdir()
+    try:
+        driver = await start(executor_type="process", max_workers=1)
+        [report] = await driver.run(driver.function(double, 4))
+        assert report.value == 8
+    finally:
+        os.chdir(before)
+
+
 async def test_a_function_whose_helper_was_bound_anew_is_sent_anew(start: Any) -> None:
     driver = await start(executor_type="process", max_workers=1)
     names: dict[str, Any] = {"__name__": "cell"}

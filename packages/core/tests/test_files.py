@@ -129,6 +129,29 @@ def test_the_name_of_an_input_comes_from_its_source(source: str, name: str) -> N
     assert InputFile(source).name == name
 
 
+@pytest.mark.parametrize("name", ["sample::3.txt", "std::map.log", "12:30:00.log", "a::b", "x:"])
+@pytest.mark.parametrize("kind", [str, Path])
+async def test_a_name_with_colons_is_that_of_a_local_file(
+    tmp_path: Path, folder: Path, name: str, kind: Callable[[str], Any]
+) -> None:
+    (tmp_path / name).write_text("content")
+    with contextlib.chdir(tmp_path):
+        declared = InputFile(kind(name))
+    assert declared.name == name
+    assert Path((await staged(folder, declared))[0]).read_text() == "content"
+
+
+@pytest.mark.parametrize("kind", ["memory://a/b", "zip::memory://a/b"])
+def test_a_path_is_never_a_url(tmp_path: Path, kind: str) -> None:
+    with contextlib.chdir(tmp_path):
+        assert InputFile(Path(kind)).source == str(tmp_path / Path(kind))
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="is no valid URL: Invalid IPv6 URL"):
+        InputFile("http://[host/data.csv")
+
+
 def test_a_source_without_a_name_asks_for_one() -> None:
     with pytest.raises(ConfigurationError, match="no file name can be derived"):
         InputFile("/")

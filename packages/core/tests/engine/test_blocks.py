@@ -291,6 +291,45 @@ async def test_a_block_cannot_shut_down_its_engine(flow: WorkflowEngine) -> None
         await body()
 
 
+@pytest.mark.parametrize("uids", [("one", "two"), ("one", "one")])
+async def test_engines_are_told_apart_by_what_they_are_and_not_by_their_uid(
+    uids: tuple[str, str],
+) -> None:
+    backend = ScriptedBackend()
+    backend.hold("number")
+    async with (
+        WorkflowEngine.create(ScriptedBackend(), uid=uids[0]) as one,
+        WorkflowEngine.create(backend, uid=uids[1]) as other,
+    ):
+        foreign: list[Any] = []
+
+        @one.block
+        async def block() -> None:
+            with one.workflow_scope("of one"):
+                foreign.append(other.function_task(lambda: 1, name="number")())
+            await asyncio.Event().wait()
+
+        blocked = block()
+        await until(lambda: backend.submitted)
+        blocked.cancel()
+        await asyncio.wait([blocked])
+        assert foreign[0].workflow_id is None
+        backend.release("number")
+        assert await foreign[0] == 1
+
+
+async def test_a_block_may_shut_down_another_engine_of_the_same_uid() -> None:
+    async with WorkflowEngine.create(ScriptedBackend(), uid="one") as one:
+        other = await WorkflowEngine.create(ScriptedBackend(), uid="one")
+
+        @one.block
+        async def block() -> None:
+            await other.shutdown()
+
+        await block()
+        assert other.closed
+
+
 async def test_nested_blocks_leave_no_asyncio_task(flow: WorkflowEngine) -> None:
     before = len(asyncio.all_tasks())
 

@@ -107,6 +107,12 @@ async def test_what_is_no_backend_is_named(backend: Any) -> None:
         ({"config": [1]}, "config must map names to values, not [1]"),
         ({"uid": "a/b"}, "uid must be a string without '/', not 'a/b'"),
         ({"uid": 5}, "uid must be a string without '/', not 5"),
+        ({"uid": ""}, "1 to 150 bytes of printable characters, not '' with 0"),
+        ({"uid": "x" * 151}, "xxx... with 151"),
+        ({"uid": "ö" * 76}, "with 152"),
+        ({"uid": ".."}, "uid must be usable in the names of files"),
+        ({"uid": "a\nb"}, "printable characters, not 'a\\nb' with 3"),
+        ({"uid": "\ud800"}, "printable characters, not '\\ud800' with 3"),
         ({"work_dir": __file__}, f"work_dir must be a folder, but {Path(__file__)} is not one"),
     ],
 )

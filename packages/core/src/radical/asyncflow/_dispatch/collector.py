@@ -32,18 +32,18 @@ class CollectorPace:
     __slots__ = ("_before", "_live", "_set")
 
     def __init__(self) -> None:
-        self._live: dict[str, int] = {}
+        self._live: dict[int, int] = {}
         self._before: tuple[int, int, int] | None = None
         self._set: tuple[int, int, int] | None = None
 
-    def set_live(self, engine: str, count: int) -> None:
-        """Note that *engine* has *count* unfinished tasks now, and adapt the threshold."""
+    def set_live(self, run: int, count: int) -> None:
+        """Note that the run of this `id` has *count* unfinished tasks, and adapt the threshold."""
         if count < MANY_TASKS:
-            if engine not in self._live:
+            if run not in self._live:
                 return
-            del self._live[engine]
+            del self._live[run]
         else:
-            self._live[engine] = count
+            self._live[run] = count
         now = gc.get_threshold()
         if self._set is not None and now != self._set:
             self._before = self._set = None  # the program changed it: leave it alone

@@ -168,7 +168,7 @@ class Dispatcher:
             future = TaskFuture(loop=self._loop)
         self.number = number = self.number + 1
         if not number % CALLS_A_COUNT:
-            COLLECTOR_PACE.set_live(run.uid, len(scheduler.tasks) + len(scheduler.ready))
+            COLLECTOR_PACE.set_live(id(run), len(scheduler.tasks) + len(scheduler.ready))
         future._number = number
         future._call = call
         future._args = args
@@ -241,7 +241,7 @@ class Dispatcher:
         extras.workflow_id = workflow_id
         if future._spec.kind is not FUNCTION:
             extras.context = copy_context()
-        if scope is not None and scope.engine == self.run.uid:
+        if scope is not None and scope.run is self.run:
             extras.workflow_id = workflow_id or scope.workflow_id
             scope.add_member(future)
 
@@ -288,7 +288,7 @@ class Dispatcher:
         if self._observers.events:
             self._observers.deliver()
         if self._scheduler.idle:
-            COLLECTOR_PACE.set_live(run.uid, 0)
+            COLLECTOR_PACE.set_live(id(run), 0)
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 

@@ -294,7 +294,7 @@ class Preparation:
     async def _run_block(
         self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any
     ) -> None:
-        SCOPE.set(Scope(self._run.uid, extras.workflow_id, node))
+        SCOPE.set(Scope(self._run, extras.workflow_id, node))
         extras.members = WeakSet()
         self._block_started(node)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,7 +16,8 @@ from ..errors import ConfigurationError
 
 __all__ = ["check_name", "check_targets", "is_url", "locate", "name_of", "show"]
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::.*://)", re.DOTALL)
+"""A URL, or a chain of them such as ``zip://inner.csv::https://host/all.zip``."""
 
 
 def locate(source: object) -> str:
@@ -29,8 +30,13 @@ def locate(source: object) -> str:
         raise ConfigurationError(
             f"an input file's source must be a path, a URL or the future of a task, not {source!r}"
         )
-    if not is_url(text):
+    if isinstance(source, PurePath) or not is_url(text):
         return os.path.abspath(text)  # noqa: PTH100 - keeps links, unlike Path.resolve
+    try:
+        for part in text.split("::"):
+            urlsplit(part)
+    except ValueError as error:
+        raise ConfigurationError(f"{show(text)} is no valid URL: {error}") from None
     if text.lower().startswith("file://"):
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost") or not parts.path:
@@ -46,6 +52,7 @@ def locate(source: object) -> str:
 
 
 def is_url(source: str) -> bool:
+    """Tell whether *source* is a URL; ``std::map.log`` and ``12:30.log`` are names of files."""
     return _URL.match(source) is not None
 
 

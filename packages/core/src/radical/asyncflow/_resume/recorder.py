@@ -98,7 +98,7 @@ class Recorder:
         after = () if dependencies is None else tuple([other._number for other in dependencies])
         scope = SCOPE.get()
         block = None
-        if scope is not None and scope.engine == self._run.uid:
+        if scope is not None and scope.run is self._run:
             block = scope.block
         scope_key = "" if block is None else block._entry.inner_scope
         node._entry = entry = Entry(body, monotonic() - self._began, after, scope_key)

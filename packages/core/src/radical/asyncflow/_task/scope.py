@@ -15,15 +15,16 @@ class Scope:
     """The surroundings that every call made in this context inherits.
 
     Attributes:
-        engine: the uid of the engine it belongs to; calls of another engine ignore it.
+        run: the run of the engine it belongs to, told by its identity, as two engines may have
+            one uid; calls of another engine ignore it.
         workflow_id: the name of the workflow, or None.
         block: the block whose body makes the calls, or None.
     """
 
-    __slots__ = ("block", "engine", "workflow_id")
+    __slots__ = ("block", "run", "workflow_id")
 
-    def __init__(self, engine: str, workflow_id: str | None, block: TaskFuture[Any] | None) -> None:
-        self.engine = engine
+    def __init__(self, run: object, workflow_id: str | None, block: TaskFuture[Any] | None) -> None:
+        self.run = run
         self.workflow_id = workflow_id
         self.block = block
 

@@ -121,9 +121,9 @@ class Observers:
         depends_on = (
             () if dependencies is None else tuple({other._number: None for other in dependencies})
         )
-        block = None
-        if scope is not None and scope.engine == self._run:
-            block = scope.block
+        block = None if scope is None else scope.block
+        if block is not None and block._owner is not node._owner:
+            block = None  # of another engine
         self.tell(node, PENDING, None, None, depends_on, None if block is None else block._number)
 
     def tell(

@@ -144,8 +144,7 @@ class WorkflowEngine(TaskDecorators):
         """
         if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
             raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
-        if uid is not None and (not isinstance(uid, str) or "/" in uid or "\0" in uid):
-            raise ConfigurationError(f"uid must be a string without '/', not {uid!r}")
+        _launch.check_uid(uid)
         if isinstance(backend, ExecutionBackend) and config is not None:
             raise ConfigurationError(
                 "config is for a backend that is given by name; give it to the instance itself"
@@ -324,9 +323,9 @@ class WorkflowEngine(TaskDecorators):
     @contextmanager
     def workflow_scope(self, workflow_id: str) -> Iterator[str]:
         """Let every task that is called inside belong to the workflow *workflow_id*."""
-        outer = SCOPE.get()
-        block = outer.block if outer is not None and outer.engine == self.uid else None
-        token = SCOPE.set(Scope(self.uid, workflow_id, block))
+        outer, run = SCOPE.get(), self._dispatcher.run
+        block = outer.block if outer is not None and outer.run is run else None
+        token = SCOPE.set(Scope(run, workflow_id, block))
         try:
             yield workflow_id
         finally:
@@ -345,7 +344,8 @@ class WorkflowEngine(TaskDecorators):
         """
         if self._closing is None:
             scope = SCOPE.get()
-            if scope is not None and scope.engine == self.uid and scope.block is not None:
+            run = self._dispatcher.run
+            if scope is not None and scope.run is run and scope.block is not None:
                 raise RuntimeError(
                     f"block {scope.block.name!r} cannot shut down the engine that runs it"
                 )

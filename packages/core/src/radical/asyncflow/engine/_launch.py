@@ -7,16 +7,19 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .._text import safe_repr, safe_str
+from .._text import safe_repr, safe_str, truncate
 from ..backend import ExecutionBackend, ReportSink
 from ..errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
 
-__all__ = ["BackendChoice", "choose", "end", "stand_in", "start"]
+__all__ = ["BackendChoice", "check_uid", "choose", "end", "stand_in", "start"]
 
 log = logging.getLogger("radical.asyncflow")
 
 BACKEND_GRACE_S = 15.0
 """Seconds that a backend has to shut down."""
+
+LONGEST_UID = 150
+"""The most bytes of a uid, which is a part of names of files (255 bytes at most)."""
 
 BackendChoice = str | ExecutionBackend | Sequence[str | ExecutionBackend]
 
@@ -59,6 +62,20 @@ def choose(
     return [
         registry.registry.create(item, None) if isinstance(item, str) else item for item in given
     ]
+
+
+def check_uid(uid: object) -> None:
+    """Raise ConfigurationError unless *uid* is None or can be part of the name of a file."""
+    if uid is None:
+        return
+    if not isinstance(uid, str) or "/" in uid:
+        raise ConfigurationError(f"uid must be a string without '/', not {truncate(repr(uid), 80)}")
+    length = len(uid.encode("utf-8", "surrogatepass"))
+    if not 0 < length <= LONGEST_UID or uid in (".", "..") or not uid.isprintable():
+        raise ConfigurationError(
+            f"uid must be usable in the names of files: 1 to {LONGEST_UID} bytes of printable "
+            f"characters, not {truncate(repr(uid), 80)} with {length}"
+        )
 
 
 def stand_in(backend: ExecutionBackend) -> ExecutionBackend:

@@ -199,6 +199,7 @@ def start_guarded(
         options: as for `subprocess.Popen`; *env* holds a `child_environment`.
     """
     _guard.start()
+    options.setdefault("cwd", _folder())
     process: subprocess.Popen[bytes] = subprocess.Popen(args, start_new_session=True, **options)
     if watched:
         try:
@@ -208,6 +209,18 @@ def start_guarded(
             process.wait()
             raise
     return process
+
+
+def _folder() -> str | None:
+    """Return where to start a process: None, the current folder, unless that was deleted.
+
+    In a folder that is gone no interpreter starts.
+    """
+    try:
+        os.stat(os.getcwd())  # noqa: PTH109, PTH116
+    except OSError:
+        return "/"
+    return None
 
 
 def new_mark() -> bytes:
