@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -78,6 +79,8 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     os.environ.pop("PYTHONPATH", None)  # it could name the modules of another checkout
+    # If whoever calls this ignores it, each session that fails would come out as a success.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

@@ -7,9 +7,13 @@ dev.py, after the name) are passed on, such as in ``nox -s tests -- -k cancel``.
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 
 import nox
+
+# If whoever calls nox ignores it, each command that fails would come out as a success.
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "tests", "docs"]

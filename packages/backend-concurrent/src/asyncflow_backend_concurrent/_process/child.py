@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import signal
 import struct
 import sys
 from collections.abc import Collection, Sequence
@@ -71,6 +72,8 @@ def main(data: int, results: int, tokens: int, arena: int = -1) -> None:
     for descriptor in (data, results, tokens, arena):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
+    # A task has to learn how its processes end, even if the program ignores that.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for output in (sys.stdout, sys.stderr):
         # So that what a task prints is seen at once, and is not lost when its worker is killed.
         if output is not None:

@@ -52,9 +52,13 @@ class WorkerGoneError(Exception):
         detail: in words, how it ended if not by a signal.
     """
 
-    def __init__(self, code: int, detail: str = "") -> None:
-        self.signal = -code if code < 0 else None
-        self.detail = detail or ("" if code < 0 else f"it exited with code {code}")
+    def __init__(self, code: int | None, detail: str = "") -> None:
+        self.signal = -code if code is not None and code < 0 else None
+        if code is None:
+            detail = (
+                "how it ended is not known: this program ignores SIGCHLD or waits for any child"
+            )
+        self.detail = detail or ("" if self.signal else f"it exited with code {code}")
         super().__init__(self.detail or f"signal {self.signal}")
 
 
@@ -101,6 +105,7 @@ class WorkerProcess:
             self._pidfd = _pidfd(self._process.pid)
             undo.pop_all()
         self.pid = self._process.pid
+        self._code: int | None = None
         self._early: list[Message] = []
         self._outlet = Outlet(self._data.fileno(), self._wait, self._arena)
         self._inlet = Inlet(self._results, self._wait, self._arena)
@@ -268,11 +273,11 @@ class WorkerProcess:
         if self._arena is not None:
             self._arena.retire()
 
-    def _end(self, *, whole: bool = True) -> int:
+    def _end(self, *, whole: bool = True) -> int | None:
         """End all processes of the group, with *whole* also those that left it.
 
         Returns:
-            The exit code of the worker.
+            The exit code of the worker; None if nobody can tell.
         """
         if self._process.returncode is None:
             if self.condemned:
@@ -284,8 +289,18 @@ class WorkerProcess:
                 signal_group(self.pid, signal.SIGKILL)
             with self._token_lock:
                 guard().forget(self.pid)
-                self._process.wait()
-        return self._process.returncode
+                self._collect()
+        return self._code
+
+    def _collect(self) -> None:
+        """Wait for the end of the process.  `subprocess` takes a lost exit code for a zero."""
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            self._code = None
+        else:
+            self._code = os.waitstatus_to_exitcode(status)
+        self._process.returncode = self._code or 0
 
     def _gone_within(self, seconds: float) -> bool:
         """Wait for the end of the process; return whether it came in time."""

@@ -96,6 +96,8 @@ def main() -> None:
     """Read what to start, and run it."""
     # The user's program handles Ctrl-C and then closes our standard input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Workers have to learn how their commands end, even if the user's program ignores that.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with os.fdopen(0, "rb", buffering=0, closefd=False) as file:
         settings = pickle.load(file)
     sys.path[:] = settings["path"]

@@ -10,9 +10,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -20,38 +22,73 @@ __all__ = ["Child", "start"]
 
 
 class Child:
-    """A process that was started here and is waited for here.
+    """A process that was started here and is waited for here, or by the launcher.
 
     Attributes:
         stdin, stdout, stderr: descriptors of pipes to it; -1 for none.
     """
 
-    __slots__ = ("pid", "stderr", "stdin", "stdout")
+    __slots__ = ("_status", "pid", "stderr", "stdin", "stdout")
 
-    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int) -> None:
+    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int, status: int = -1) -> None:
         self.pid = pid
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
+        self._status = status  # where the launcher says how it ended
 
     def close_stdin(self) -> None:
         descriptor, self.stdin = self.stdin, -1
-        os.close(descriptor)
+        _close(descriptor)
 
     def close(self) -> None:
-        """Close all pipes."""
+        """Close all pipes to the process."""
         for descriptor in (self.stdin, self.stdout, self.stderr):
             if descriptor >= 0:
-                os.close(descriptor)
+                _close(descriptor)
         self.stdin = self.stdout = self.stderr = -1
 
+    def has_ended(self) -> bool:
+        """Return whether the process has ended; `wait` still has to collect it.
+
+        Raises:
+            ChildProcessError: nobody can tell how it ended.
+        """
+        if self._status >= 0:
+            poll = select.poll()
+            poll.register(self._status, select.POLLIN)
+            return bool(poll.poll(0))
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        try:
+            return os.waitid(os.P_PID, self.pid, flags) is not None
+        except ChildProcessError:
+            raise _exit_code_lost() from None
+
     def wait(self) -> int:
-        """Wait for the end; return the exit code, or minus the signal's number.  Once only."""
+        """Wait for the end; return the exit code, or minus the signal's number.  Once only.
+
+        Raises:
+            ChildProcessError: nobody can tell how it ended.
+        """
+        if self._status >= 0:
+            status, self._status = self._status, -1
+            with os.fdopen(status, "rb") as file:
+                said = file.read()
+            if said[:1] != b"x":
+                raise ChildProcessError(errno.ECHILD, "the helper process was killed that waits")
+            return int(said[1:])
         try:
             _, status = os.waitpid(self.pid, 0)
         except ChildProcessError:
-            return 0  # something else in this program collected it
+            raise _exit_code_lost() from None
         return os.waitstatus_to_exitcode(status)
+
+
+def _exit_code_lost() -> ChildProcessError:
+    """Return the error of a process that something else collected, and beware from now on."""
+    global _distrusted
+    _distrusted = True
+    return ChildProcessError(errno.ECHILD, _LOST)
 
 
 def start(
@@ -76,32 +113,104 @@ def start(
     """
     mine: list[int] = []
     theirs: list[int] = []
+    status = -1
     try:
         ends = [-1, -1, -1]
         if feed:
-            end, ends[0] = os.pipe()
+            end, ends[0] = _pipe()
             mine.append(ends[0])
             theirs.append(end)
         else:
             theirs.append(os.open(os.devnull, os.O_RDONLY))
         for number, given in ((1, stdout), (2, stderr)):
             if given is None:
-                ends[number], end = os.pipe()
+                ends[number], end = _pipe()
                 mine.append(ends[number])
                 theirs.append(end)
         used = iter(theirs[1:])
         three = [theirs[0], *(next(used) if it is None else it for it in (stdout, stderr))]
         # If standard streams of ours are closed, the new ones get in each other's way.
-        launch = _spawn if _supported and min(three) > 2 else _popen
-        pid = launch(args, env, cwd, three)
+        if _distrusted or signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            pid, status = _launch(args, env, cwd, three)
+        else:
+            launch = _spawn if _supported and min(three) > 2 else _popen
+            pid = launch(args, env, cwd, three)
     except BaseException:
         for descriptor in mine:
-            os.close(descriptor)
+            _close(descriptor)
         raise
     finally:
         for descriptor in theirs:
-            os.close(descriptor)
-    return Child(pid, *ends)
+            _close(descriptor)
+    return Child(pid, ends[0], ends[1], ends[2], status)
+
+
+def _pipe() -> tuple[int, int]:
+    """Make a pipe that a fork of the program will not hold open."""
+    with _forking:
+        ends = os.pipe()
+        _open.update(ends)
+        return ends
+
+
+def _close(descriptor: int) -> None:
+    with _forking:
+        _open.discard(descriptor)
+        os.close(descriptor)
+
+
+def _in_fork() -> None:
+    # A fork that held them would keep commands from seeing the end of their input, and the
+    # parent from seeing the end of their output.
+    for descriptor in _open:
+        os.close(descriptor)
+    _open.clear()
+    _forking.release()
+
+
+_forking = threading.Lock()  # while a pipe is made or closed, no thread forks
+_open: set[int] = set()
+_distrusted = False  # whether an exit code was lost
+_LOST = (
+    "the exit code of the command is lost, so it counts as failed: something in this program "
+    "ignores SIGCHLD, or waits for any child (os.waitpid(-1, ...)).  From now on a helper "
+    "process starts the commands of this program"
+)
+os.register_at_fork(
+    before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_in_fork
+)
+
+
+def _launch(
+    args: Sequence[str], env: Mapping[bytes, bytes], cwd: str | None, three: Sequence[int]
+) -> tuple[int, int]:
+    """Start it as a child of the launcher; return its id, and where its end is told."""
+    from ._launcher import launcher  # here, because few programs need it
+
+    if "\0" in "".join(args):
+        raise ValueError("embedded null byte")
+    sys.audit("subprocess.Popen", args[0], args, cwd, env)
+    read, write = _pipe()
+    try:
+        try:
+            launcher().launch(args, env, cwd, three, write)
+        finally:
+            _close(write)
+        line = b""
+        while not line.endswith(b"\n"):  # byte by byte: the next line is for `Child`
+            byte = os.read(read, 1)
+            if not byte:
+                raise OSError(errno.EAGAIN, "the helper process that starts commands was killed")
+            line += byte
+        if line[:1] == b"e":
+            code, about_program = map(int, line[1:].split())
+            raise OSError(code, os.strerror(code), *([args[0]] if about_program else []))
+    except BaseException:
+        _close(read)
+        raise
+    with _forking:
+        _open.discard(read)
+    return int(line[1:]), read
 
 
 def _popen(
@@ -193,13 +302,14 @@ _made: list[ctypes.Array[ctypes.c_char]] = []
 
 
 def _attributes() -> ctypes.Array[ctypes.c_char]:
-    """Return what asks for a group of its own, and for the signals that Python ignores."""
+    """Return what asks for a group of its own, and for signals that this program ignores."""
     if not _made:
         attributes = ctypes.create_string_buffer(_STRUCTURE_BYTES)
         signals = ctypes.create_string_buffer(_STRUCTURE_BYTES)
         _check(_libc.posix_spawnattr_init(attributes))
         _libc.sigemptyset(signals)
-        for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ"):
+        # Python ignores all but the last; with that one a command could not wait for its own.
+        for name in ("SIGPIPE", "SIGXFZ", "SIGXFSZ", "SIGCHLD"):
             with suppress(AttributeError):
                 _libc.sigaddset(signals, int(getattr(signal, name)))
         _check(_libc.posix_spawnattr_setsigdefault(attributes, signals))

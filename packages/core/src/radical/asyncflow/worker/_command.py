@@ -204,8 +204,14 @@ class Execution:
                 self._ended = True
             guard().forget(process.pid)
             exchange.close()
-            code = process.wait()
-            finished()
+            try:
+                code = process.wait()
+            except ChildProcessError:
+                if not self.cancelled:
+                    raise
+                code = -signal.SIGTERM
+            finally:
+                finished()
         return code
 
     def _start(

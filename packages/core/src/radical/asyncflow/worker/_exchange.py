@@ -140,15 +140,7 @@ class Exchange:
     def _look(self) -> bool:
         """Return whether the process has ended; `Child.wait` still has to collect it."""
         if not self._ended:
-            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            try:
-                self._ended = os.waitid(os.P_PID, self._process.pid, flags) is not None
-            except ChildProcessError as exc:
-                exc.add_note(
-                    "the exit code of a command is lost: something in this program ignores "
-                    "SIGCHLD, or waits for any child"
-                )
-                raise
+            self._ended = self._process.has_ended()
         return self._ended
 
     def _extend(self) -> float | None:

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from .._public import public
 from ._guardian import PROGRAM_VARIABLE
 from ._processes import EXECUTION_VARIABLE
 
-__all__ = ["Guard", "child_environment", "guard", "new_mark", "start_guarded"]
+__all__ = ["Guard", "bare_environment", "child_environment", "guard", "new_mark", "start_guarded"]
 
 _END_LIMIT_S = 5.0  # for the guard to end what is left, and itself
 
@@ -51,6 +51,7 @@ class Guard:
         self._lock = threading.Lock()
         self._holders = 0
         self._groups: set[int] = set()
+        self._at_end: set[Callable[[], object]] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
 
@@ -78,8 +79,19 @@ class Guard:
             if self._holders == 0:
                 raise RuntimeError("the guard was released more often than acquired")
             self._holders -= 1
-            if self._holders == 0:
-                self._end()
+            if self._holders:
+                return
+            self._end()
+        self._call_back()
+
+    def call_at_end(self, step: Callable[[], object]) -> None:
+        """Call *step* once, when the last holder has released the guard."""
+        self._at_end.add(step)
+
+    def _call_back(self) -> None:
+        steps, self._at_end = self._at_end, set()
+        for step in steps:
+            step()
 
     def start(self) -> None:
         """Make sure that a guard process is there; call it before you start a child."""
@@ -123,7 +135,7 @@ class Guard:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env=_bare_environment(),
+                env=bare_environment(),
                 start_new_session=True,
             )
         except BaseException:
@@ -164,6 +176,7 @@ class Guard:
     def _at_exit(self) -> None:
         with self._lock:
             self._end()
+        self._call_back()
 
     def _in_fork(self) -> None:
         # The fork starts a guard of its own if it needs one.  This one is its parent's,
@@ -240,7 +253,7 @@ def child_environment() -> dict[str, str]:
     return {PROGRAM_VARIABLE: _guard.token, name: value}
 
 
-def _bare_environment() -> dict[str, str]:
-    # Enough for an interpreter that finds its shared library through it.
+def bare_environment() -> dict[str, str]:
+    """Return an environment that is enough for an interpreter to find its shared library."""
     names = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")
     return {name: os.environ[name] for name in names if name in os.environ}
