@@ -10,8 +10,7 @@ from .._text import safe_str
 from ..journal import FunctionRecord
 from ..journal._format import function_used
 from ..model import DEFAULT_RESOURCES, TaskKind, TaskSpec
-from .identity import Unidentified, content
-from .source import source_hash
+from .identity import Calls, Descriptions
 
 __all__ = ["Bodies", "Body"]
 
@@ -23,43 +22,66 @@ class Body(NamedTuple):
         number: the number by which the tasks in the journal refer to it.
         prefix: the bytes with which the identity of each of its calls begins.
         why: the reason why its calls have no identity; None if they have one.
+        calls: makes equal calls of it equal, however they are written.
     """
 
     number: int
     prefix: bytes
     why: str | None
+    calls: Calls
 
 
 class Bodies:
     """The bodies of one run, each with its number and the common part of its calls' identities."""
 
-    def __init__(self, append: Callable[[bytes], object]) -> None:
+    def __init__(self, append: Callable[[bytes], object], descriptions: Descriptions) -> None:
         self._append = append
-        self._known: dict[TaskSpec, Body] = {}
+        self._descriptions = descriptions
+        self._latest: dict[TaskSpec, tuple[Body, bytes, str | None]] = {}
+        self._known: dict[tuple[TaskSpec, bytes, str | None], Body] = {}
 
     def register_body(self, spec: TaskSpec) -> Body:
-        """Return the body of *spec*; the first time, also write its record to the journal."""
-        body = self._known.get(spec)
+        """Return the latest body of *spec*; the first time, also write it to the journal."""
+        latest = self._latest.get(spec)
+        return self.describe_body(spec) if latest is None else latest[0]
+
+    def describe_body(self, spec: TaskSpec) -> Body:
+        """Return the body of *spec* as it is now, with all that it can reach.
+
+        When it is another than before, also write it to the journal.
+        """
+        digest, why = self._describe(spec)
+        latest = self._latest.get(spec)
+        if latest is not None and latest[1] == digest and latest[2] == why:
+            return latest[0]
+        key = spec, digest, why
+        body = self._known.get(key)
         if body is None:
-            body = self._known[spec] = self._new(spec)
+            body = self._known[key] = self._new(spec, digest.hex(), why)
+        self._latest[spec] = body, digest, why
         return body
 
-    def _new(self, spec: TaskSpec) -> Body:
-        source = ""
-        why = None
+    def changed(self, spec: TaskSpec) -> str | None:
+        """Return the name of what *spec* reaches and what changed since it was described last."""
+        try:
+            return self._descriptions.changed(spec.function)
+        except Exception as error:  # raised by a class of the user's
+            return safe_str(error)
+
+    def _describe(self, spec: TaskSpec) -> tuple[bytes, str | None]:
         if spec.kind is TaskKind.BLOCK:
-            why = "a block runs again; the results of its tasks are reused"
-        elif spec.cache is False:
-            why = "cache=False"
-        else:
-            try:
-                source = source_hash(spec.function, content)
-            except (TypeError, Unidentified) as error:
-                why = str(error)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # raised by a class among its defaults or constants
-                why = safe_str(error)
+            return b"", "a block runs again; the results of its tasks are reused"
+        if spec.cache is False:
+            return b"", "cache=False"
+        try:
+            described = self._descriptions.describe(spec.function)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # raised by a class among what it reaches
+            return b"", safe_str(error)
+        return described.digest, described.why
+
+    def _new(self, spec: TaskSpec, source: str, why: str | None) -> Body:
         number = len(self._known) + 1
         resources = {
             name: getattr(spec.resources, name)
@@ -71,7 +93,8 @@ class Bodies:
         )
         self._append(function_used(record))
         parts = (spec.kind, spec.name, source, spec.version, spec.capture_stdio)
-        return Body(number, blake2b(repr(parts).encode(), digest_size=16).digest(), why)
+        prefix = blake2b(repr(parts).encode(), digest_size=16).digest()
+        return Body(number, prefix, why, Calls(spec.function))
 
 
 def _cache(spec: TaskSpec) -> str:

@@ -1,94 +1,248 @@
-"""Hash the content of values, which decides whether two calls are the same task.
+"""Decide whether two calls, and two functions, are the same.
 
-Only the content counts, not the object: the numbers of an array, the items of a dict or a set
-in any order, the bytes of a file.  A call with a value that cannot be compared this way is
-never reused; there is never a wrong match.
+A function counts with all that it can reach, an argument with its content and the code of its
+class.  What cannot be compared this way is never reused; there is never a wrong match.
 """
 
 from __future__ import annotations
 
-import copyreg
-import dataclasses
-import enum
-import functools
+import inspect
 import types
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from hashlib import blake2b
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
-from .._text import safe_message, safe_str
-from .source import source_hash
+from .._text import safe_str
+from .codes import CodeWalk
+from .values import TEXTUAL, Leaf, Unidentified, ValueWalk, hash_parts, textual
+from .watches import Watches
 
-__all__ = ["Unidentified", "call_content", "content", "is_large", "plain_content"]
+__all__ = ["Calls", "Description", "Descriptions", "Unidentified", "content", "is_large"]
 
 LARGE_BYTES = 1 << 20
 """The number of bytes beyond which an argument is read in a thread."""
 
-Leaf = Callable[[Any], bytes | None]
-
-_TEXTUAL = frozenset({type(None), bool, int, float, complex, str, bytes, range})
-"""Types whose `repr` has all of the content, and differs if the values differ."""
-
 _NUMBERS = frozenset({bool, int, float, type(None)})
 
-_ORDERED = frozenset({list, tuple})
-
-_CODE = (
-    type,
-    types.FunctionType,
-    types.MethodType,
-    types.BuiltinFunctionType,
-    functools.partial,
-)
-
-_NO_DEPTH = 1 << 30
+KNOWN_AT_MOST = 4096
 
 
-class Unidentified(Exception):  # noqa: N818 - an answer, not an error
-    """The answer for a value whose content cannot be compared; its text says why."""
+class _Default:
+    """The mark that stands for a default in a call, which the function's own hash has."""
+
+    def __repr__(self) -> str:
+        return "<default>"
 
 
-def call_content(args: tuple[Any, ...], kwargs: Mapping[str, Any], leaf: Leaf) -> bytes:
-    """Return the hash of a call's arguments.
+_DEFAULT = _Default()
+_PLAIN = TEXTUAL | {_Default}
+
+
+class Description(NamedTuple):
+    """What stands for a function and all that it can reach.
+
+    Attributes:
+        digest: its hash; empty if it has none.
+        why: why it has none, or None.
+        watches: what must stay as it is for this to hold.
+    """
+
+    digest: bytes
+    why: str | None
+    watches: Watches | None
+
+
+class Descriptions:
+    """The descriptions of functions and classes, made again when something that they reach changes.
+
+    Between two calls of `look_again` nothing is looked at twice.
 
     Args:
-        leaf: a function that is asked first for every value that is not plain; it returns
-            the hash of the value, or None.
-
-    Raises:
-        Unidentified: some argument cannot be compared.
+        ignored: the distributions whose versions do not count; True for all.
     """
-    plain = plain_content(args, kwargs)
-    return content((args, dict(kwargs)), leaf) if plain is None else plain
+
+    def __init__(self, ignored: Collection[str] | bool = False) -> None:
+        self._ignored = ignored
+        self._known: dict[int, tuple[Any, Description]] = {}
+        self._fresh: set[int] = set()
+
+    def look_again(self) -> None:
+        """Let what is asked for next be compared with how it is then."""
+        if self._fresh:
+            self._fresh.clear()
+
+    def describe(self, value: Any) -> Description:
+        """Return the description of *value* as it is now; the same one as before if that holds."""
+        known = self._known.get(id(value))
+        if known is not None and (id(value) in self._fresh or self._holds(known[1])):
+            self._fresh.add(id(value))
+            return known[1]
+        made = self._make(value)
+        if known is not None and known[1][:2] == made[:2] == (made.digest, None):
+            made = known[1]._replace(watches=made.watches)
+        if len(self._known) >= KNOWN_AT_MOST:
+            self._known.clear()
+            self._fresh.clear()
+        self._known[id(value)] = value, made
+        self._fresh.add(id(value))
+        return made
+
+    def changed(self, value: Any) -> str | None:
+        """Return the name of what has changed since *value* was described; None if nothing."""
+        known = self._known.get(id(value))
+        if known is None or known[1].watches is None or id(value) in self._fresh:
+            return None
+        changed = known[1].watches.changed()
+        if changed is None:
+            self._fresh.add(id(value))
+        return changed
+
+    def content(self, value: Any, leaf: Leaf | None = None) -> bytes:
+        """Return the hash of *value*, an argument, and of the code of its class.
+
+        Raises:
+            Unidentified: it cannot be compared.
+        """
+        return _guarded(lambda: _Arguments(self, leaf).content(value))
+
+    def _holds(self, known: Description) -> bool:
+        try:
+            return known.watches is not None and known.watches.changed() is None
+        except Exception:  # raised by a class of the user's: it is described again
+            return False
+
+    def _make(self, value: Any) -> Description:
+        walk = CodeWalk(self._ignored)
+        try:
+            return Description(_guarded(lambda: walk.describe(value)), None, walk.watches)
+        except Unidentified as reason:
+            return Description(b"", str(reason), None)
 
 
-def plain_content(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
-    """Return the same as `call_content` if all arguments are plain values, else None."""
-    if not _TEXTUAL.issuperset(map(type, args)):
-        return None
-    if not kwargs:
-        return repr(args).encode("utf-8", "surrogatepass")
-    if not _TEXTUAL.issuperset(map(type, kwargs.values())):
-        return None
-    return repr((args, sorted(kwargs.items()))).encode("utf-8", "surrogatepass")
+class _Arguments(ValueWalk):
+    """A walk through arguments, which takes code as it was described before."""
+
+    def __init__(self, descriptions: Descriptions, leaf: Leaf | None) -> None:
+        super().__init__(leaf)
+        self._descriptions = descriptions
+
+    def reference(self, value: Any) -> bytes:
+        description = self._descriptions.describe(value)
+        if description.why is not None:
+            raise Unidentified(description.why)
+        return description.digest
 
 
 def content(value: Any, leaf: Leaf | None = None) -> bytes:
-    """Return the hash of *value*.
+    """Return the hash of *value* and of all code that it can reach.
 
     Raises:
-        Unidentified: *value* cannot be compared.
+        Unidentified: something of it cannot be compared.
     """
+    return _guarded(lambda: CodeWalk(leaf=leaf).describe(value))
+
+
+def _guarded(walk: Callable[[], bytes]) -> bytes:
     try:
-        return _Walk(leaf).content(value)
+        return walk()
     except RecursionError:
         raise Unidentified("an argument is nested too deeply") from None
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:  # such as a SystemExit that a class of the arguments raised
         raise Unidentified(f"an argument cannot be read: {safe_str(error)}") from error
+
+
+class Calls:
+    """The calls of one function: written in whatever way, equal ones have equal arguments."""
+
+    def __init__(self, function: Any) -> None:
+        self._method = isinstance(function, types.MethodType)
+        inner = function.__func__ if isinstance(function, types.MethodType) else function
+        self._names: tuple[str, ...] = ()
+        self._only_names: frozenset[str] = frozenset()
+        self._defaults: dict[str, Any] = {}
+        self._arity = -1
+        if isinstance(inner, types.FunctionType) and "__signature__" not in inner.__dict__:
+            self._read(inner)
+
+    def _read(self, function: types.FunctionType) -> None:
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount]
+        defaults = function.__defaults__ or ()
+        self._defaults = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+        only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        self._only_names = frozenset(only)
+        self._defaults |= function.__kwdefaults__ or {}
+        first = 1 if self._method else 0
+        self._names = names[first:]
+        self._positional = max(code.co_posonlyargcount - first, 0)
+        self._arity = len(self._names) if not only else -1
+
+    def arrange(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Return the arguments as they are when all that can be is given by position.
+
+        Parameters that are not given are filled in with a mark for their default.
+        """
+        names = self._names
+        if len(args) == self._arity and not kwargs:
+            if not self._defaults:
+                return args, kwargs
+        elif len(args) < len(names) or self._only_names:
+            args, kwargs = self._filled(args, dict(kwargs))
+        if self._defaults:
+            args = tuple(
+                self._marked(names[place], value) if place < len(names) else value
+                for place, value in enumerate(args)
+            )
+            if kwargs:
+                kwargs = {name: self._marked(name, value) for name, value in kwargs.items()}
+        return args, kwargs
+
+    def _filled(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        filled = list(args)
+        for place in range(len(args), len(self._names)):
+            name = self._names[place]
+            if place >= self._positional and name in kwargs:
+                filled.append(kwargs.pop(name))
+            elif name in self._defaults:
+                filled.append(_DEFAULT)
+            else:  # the call is wrong, and says so when it is made
+                break
+        for name in self._only_names:
+            if name in self._defaults and name not in kwargs:
+                kwargs[name] = _DEFAULT
+        return tuple(filled), kwargs
+
+    def _marked(self, name: str, value: Any) -> Any:
+        """Return the mark of a default if *value* is that of the parameter *name*."""
+        default = self._defaults.get(name, _DEFAULT)
+        if value is default or (
+            type(value) is type(default) and type(value) in TEXTUAL and repr(value) == repr(default)
+        ):
+            return _DEFAULT
+        return value
+
+    def plain(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+        """Return bytes that stand for arguments which are all plain values, else None."""
+        if not _PLAIN.issuperset(map(type, args)):
+            return None
+        try:
+            if not kwargs:
+                return repr(args).encode("utf-8", "surrogatepass")
+            if not _PLAIN.issuperset(map(type, kwargs.values())):
+                return None
+            return repr((args, sorted(kwargs.items()))).encode("utf-8", "surrogatepass")
+        except ValueError:  # an integer with more digits than `str` may write
+            return None
+
+
+def default_content(value: Any) -> bytes | None:
+    """Return what stands for the mark of a default; None for any other value."""
+    return b"default" if value is _DEFAULT else None
 
 
 def is_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -102,131 +256,3 @@ def is_large(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         if isinstance(size, int) and size > LARGE_BYTES:
             return True
     return False
-
-
-class _Walk:
-    """A walk through one value of any type.
-
-    Inside of an object, a reference back to it is hashed as the distance to it.  An object
-    that occurs in several places is read once.
-    """
-
-    def __init__(self, leaf: Leaf | None) -> None:
-        self._leaf = leaf
-        self._open: dict[int, int] = {}
-        self._known: dict[int, tuple[bytes, Any]] = {}
-        self._highest = _NO_DEPTH
-
-    def content(self, value: Any) -> bytes:
-        kind = type(value)
-        if kind in _TEXTUAL or (kind in _ORDERED and _TEXTUAL.issuperset(map(type, value))):
-            return _hash(kind.__name__.encode(), repr(value).encode("utf-8", "surrogatepass"))
-        object_id = id(value)
-        if object_id in self._known:
-            return self._known[object_id][0]
-        depth = len(self._open)
-        if object_id in self._open:
-            self._highest = min(self._highest, self._open[object_id])
-            return _hash(b"above", str(depth - self._open[object_id]).encode())
-        outside, self._highest = self._highest, _NO_DEPTH
-        self._open[object_id] = depth
-        digest = self._inside(value, kind)
-        del self._open[object_id]
-        if self._highest >= depth:  # its hash does not depend on what is around it
-            self._known[object_id] = digest, value
-            self._highest = outside
-        else:
-            self._highest = min(self._highest, outside)
-        return digest
-
-    def _inside(self, value: Any, kind: type) -> bytes:
-        if kind in _ORDERED:
-            return _hash(kind.__name__.encode(), *map(self.content, value))
-        if kind is dict:
-            return _hash(b"dict", *sorted(self._pairs(value.items())))
-        if kind is set or kind is frozenset:
-            return _hash(kind.__name__.encode(), *sorted(map(self.content, value)))
-        if self._leaf is not None and (known := self._leaf(value)) is not None:
-            return _hash(b"leaf", known)
-        return _hash(_name(kind).encode(), *self._object(value, kind))
-
-    def _object(self, value: Any, kind: type) -> Iterable[Any]:
-        if kind is bytearray:
-            return [bytes(value)]
-        if isinstance(value, PurePath):
-            return [str(value).encode("utf-8", "surrogateescape")]
-        if isinstance(value, enum.Enum):
-            return [value.name.encode(), self.content(value.value)]
-        if isinstance(value, types.ModuleType):
-            return [value.__name__.encode()]
-        if isinstance(value, _CODE):
-            try:
-                return [source_hash(value, self.content).encode()]
-            except TypeError as error:
-                raise Unidentified(str(error)) from error
-        if kind.__module__ == "numpy" and hasattr(value, "dtype") and not value.dtype.hasobject:
-            return _array(value)
-        if isinstance(value, set | frozenset):
-            return sorted(map(self.content, value))
-        if isinstance(value, tuple) and hasattr(kind, "_fields"):
-            return map(self.content, value)
-        if dataclasses.is_dataclass(value) and not hasattr(kind, "__getstate__"):
-            fields = dataclasses.fields(value)
-            return (self.content(getattr(value, item.name, None)) for item in fields)
-        return self._reduced(value, kind)
-
-    def _reduced(self, value: Any, kind: type) -> Iterable[bytes]:
-        """Yield hashes of the parts into which `pickle` would take *value* apart.
-
-        A pickle itself will not do, because its bytes depend on more than the content.
-        """
-        make: Any
-        args: Any
-        state: Any
-        items: Any
-        pairs: Any
-        try:
-            reduce = copyreg.dispatch_table.get(kind)
-            reduced: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)
-            if isinstance(reduced, str):
-                yield reduced.encode()
-                return
-            make, args, state, items, pairs = (*reduced, None, None, None)[:5]
-            items = None if items is None else list(items)
-            pairs = None if pairs is None else list(pairs)
-        except RecursionError:
-            raise
-        except Exception as error:
-            reason = safe_message(error)
-            raise Unidentified(f"a {kind.__name__} cannot be pickled: {reason}") from error
-        # By name, because the code that puts the parts together belongs to the class.
-        yield _name(make).encode() if hasattr(make, "__qualname__") else self.content(make)
-        yield self.content(args)
-        yield self.content(state)
-        yield self.content(items)
-        if pairs is not None:
-            hashes = self._pairs(pairs)
-            yield from hashes if isinstance(value, OrderedDict) else sorted(hashes)
-
-    def _pairs(self, items: Iterable[tuple[Any, Any]]) -> list[bytes]:
-        return [self.content(key) + self.content(item) for key, item in items]
-
-
-def _array(value: Any) -> Iterable[Any]:
-    layout = repr((value.dtype.descr, value.shape)).encode()
-    if not value.ndim or not value.size or not value.flags.c_contiguous:
-        return [layout, value.tobytes()]
-    return [layout, value.reshape(-1).view("u1")]
-
-
-def _name(kind: Any) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _hash(*parts: Any) -> bytes:
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        size = part.nbytes if hasattr(part, "nbytes") else len(part)
-        digest.update(size.to_bytes(8, "big"))
-        digest.update(part)
-    return digest.digest()

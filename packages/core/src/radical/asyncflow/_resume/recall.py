@@ -24,7 +24,7 @@ from ..errors import JournalError
 from ..model import TaskState
 from .bodies import Bodies, Body
 from .files import digest, restore
-from .identity import LARGE_BYTES, Unidentified, call_content, content, is_large, plain_content
+from .identity import LARGE_BYTES, Descriptions, Unidentified, default_content, is_large
 from .occurrences import Occurrences
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Recall:
         outbox: Outbox,
         writer: JournalWriter,
         bodies: Bodies,
+        descriptions: Descriptions,
         reuse: Reuse,
     ) -> None:
         self._run = run
@@ -63,6 +64,7 @@ class Recall:
         self._outbox = outbox
         self._writer = writer
         self._bodies = bodies
+        self._descriptions = descriptions
         self._reuse = reuse
         self._occurrences = Occurrences(writer.recall)
         self._first_calls: dict[str, TaskFuture[Any]] = {}
@@ -77,7 +79,7 @@ class Recall:
             to look for it.
         """
         spec, lane = node._call.spec, node._call.lane
-        body = entry.body
+        body = entry.body = self._bodies.describe_body(spec)
         if body.why is not None or lane is None or not lane.executes:
             entry.known = True
             if lane is None:
@@ -237,7 +239,8 @@ class Recall:
     def _open_scope(self, node: TaskFuture[Any], entry: Entry) -> None:
         """Open the scope of the block *node*, which tells its calls from those of other blocks."""
         try:
-            arguments = b"" if is_large(node._args, node._kwargs) else self._arguments(node, {})
+            large = is_large(node._args, node._kwargs)
+            arguments = b"" if large else self._arguments(node, entry.body, {})
         except (UnfinishedArguments, Unidentified):
             arguments = b""
         entry.inner_scope = self._occurrences.open_scope(entry.scope, node._spec.name, arguments)
@@ -246,12 +249,12 @@ class Recall:
         """Return the hash that is the identity of *node*; see `_arguments` for the rest."""
         arguments = None
         if node._spec.cache_key is None:
-            arguments = plain_content(node._args, node._kwargs)
+            arguments = body.calls.plain(*body.calls.arrange(node._args, node._kwargs))
         if arguments is None:
-            arguments = self._arguments(node, files)
+            arguments = self._arguments(node, body, files)
         return blake2b(body.prefix + arguments, digest_size=16).digest()
 
-    def _arguments(self, node: TaskFuture[Any], files: dict[int, bytes]) -> bytes:
+    def _arguments(self, node: TaskFuture[Any], body: Body, files: dict[int, bytes]) -> bytes:
         """Return the bytes that stand for the arguments of *node*; any thread may call this.
 
         Args:
@@ -272,12 +275,14 @@ class Recall:
             if isinstance(value, OutputFile):
                 return b"output" + value.name.encode()
             if isinstance(value, TaskFunction):
-                return b"task" + self._bodies.register_body(value.spec).prefix
-            return self._outside_content(node, value)
+                return b"task" + self._bodies.describe_body(value.spec).prefix
+            return default_content(value) or self._outside_content(node, value)
 
+        content = self._descriptions.content
         chosen = node._spec.cache_key
         if chosen is None:
-            return call_content(node._args, node._kwargs, leaf)
+            args, kwargs = body.calls.arrange(node._args, node._kwargs)
+            return content((args, dict(kwargs)), leaf)
         if callable(chosen):
             args, kwargs = rewrite_call(node._args, node._kwargs, self._future_values(node))
             try:
@@ -295,13 +300,13 @@ class Recall:
         entry: Entry = future._entry
         if entry.key is not None and entry.stored:
             return b"key" + entry.key.encode()
-        return b"value" + content(future.result())
+        return b"value" + self._descriptions.content(future.result())
 
     def _outside_content(self, node: TaskFuture[Any], value: Any) -> bytes | None:
         outside = outside_awaitables(node)
         if id(value) not in outside:
             return None
-        return b"value" + content(outside[id(value)].result())
+        return b"value" + self._descriptions.content(outside[id(value)].result())
 
     def _future_values(self, node: TaskFuture[Any]) -> Callable[[Any], Any]:
         """Return the visitor that replaces futures by results, for a user's cache_key."""

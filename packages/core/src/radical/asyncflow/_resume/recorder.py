@@ -36,6 +36,7 @@ from ..model import ExecutableResult, TaskKind, TaskState
 from .bodies import Bodies
 from .entry import Entry
 from .files import describe
+from .identity import Descriptions
 from .lines import arguments_text, done_line, ended_line, error_record, reused_line, started_line
 from .recall import Recall
 
@@ -76,8 +77,11 @@ class Recorder:
         self._arguments = settings.arguments
         self._fail = settings.on_error == "fail"
         self._began = monotonic()
-        self._bodies = Bodies(self._append)
-        self._recall = Recall(run, background, outbox, writer, self._bodies, self._reuse)
+        self._descriptions = descriptions = Descriptions(settings.ignore_versions)
+        self._bodies = bodies = Bodies(self._append, descriptions)
+        self._recall = Recall(
+            run, background, outbox, writer, bodies, descriptions, self._reuse
+        )
         self._buffer: list[Record] = []
         self._batches = 0
         self._pending: deque[_Pending] = deque()

@@ -1,0 +1,494 @@
+"""Describe functions, classes and modules by all that they can reach.
+
+A description names each piece of code once and refers to it by its number, so that functions
+may call each other in circles.  Whatever is reached and cannot be described completely makes
+the whole `Unidentified`: it is never passed over.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import gc
+import importlib
+import inspect
+import pkgutil
+import runpy
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import PurePath
+from typing import Any
+
+from .._task.function import TaskFunction
+from .bytecode import Chain, Import, code_hash, names_of
+from .distributions import Home, home_of_file, home_of_module, installed_name, version_of
+from .modules import ModuleFile, absolute_name, extension_hash, find_module, read_module
+from .values import SINGLE, TEXTUAL, Leaf, Unidentified, ValueWalk, hash_parts, is_code
+from .watches import MISSING, Watches
+
+__all__ = ["CodeWalk", "fingerprint"]
+
+OPAQUE: tuple[Callable[..., Any], ...] = (
+    builtins.eval,
+    builtins.exec,
+    builtins.globals,
+    builtins.compile,
+    builtins.__import__,
+    importlib.import_module,
+    importlib.__import__,
+    importlib.reload,
+    runpy.run_module,
+    runpy.run_path,
+    pkgutil.resolve_name,
+    sys._getframe,
+    inspect.currentframe,
+    inspect.stack,
+    inspect.getsource,
+    inspect.getsourcelines,
+    inspect.getmodule,
+    gc.get_objects,
+    gc.get_referrers,
+)
+"""Functions that reach what no name in the code tells."""
+
+OPAQUE_NAMES = frozenset(
+    ["__globals__", "__subclasses__", "__builtins__", "f_globals", "f_locals", "f_back"]
+)
+OPAQUE_MODULES = frozenset({"builtins", "importlib", "inspect", "runpy", "gc", "__main__"})
+
+READS_TEXT = frozenset({"__doc__", "getdoc", "help", "cleandoc", "__annotations__", "signature"}) | {
+    "get_type_hints",
+    "get_annotations",
+    "getfullargspec",
+    "fields",
+}
+"""Names by which code reads docstrings or annotations, which do not count otherwise."""
+
+DERIVED = frozenset(
+    """__dict__ __weakref__ __doc__ __module__ __qualname__ __slotnames__ __firstlineno__
+    __static_attributes__ __annotations_cache__ __classdictcell__ _abc_impl
+    __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__ __signature__
+    __pydantic_parent_namespace__ __pydantic_setattr_handlers__ __pydantic_complete__
+    __pydantic_generic_metadata__ __pydantic_fields_complete__ __pydantic_decorators__
+    __pydantic_post_init__ __pydantic_root_model__ __pydantic_custom_init__""".split()
+)
+"""Members of a class that are made from its other members, or say where it stands."""
+
+FIXED_TYPES = TEXTUAL | SINGLE
+
+FIXED_NAMES = frozenset(
+    """datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
+    decimal.Decimal fractions.Fraction re.Pattern uuid.UUID numpy.dtype numpy.bool numpy.float64
+    numpy.float32 numpy.int64 numpy.int32 operator.itemgetter operator.attrgetter
+    operator.methodcaller _thread.lock logging.Logger""".split()
+)
+
+
+def is_fixed(value: Any) -> bool:
+    """Tell whether the content of *value* cannot change, but for code, which is watched."""
+    kind = type(value)
+    if kind in FIXED_TYPES or is_code(value) or isinstance(value, PurePath):
+        return True
+    if kind is tuple or kind is frozenset:
+        return all(map(is_fixed, value))
+    if kind is types.MethodType:
+        return is_fixed(value.__self__)
+    if kind is staticmethod or kind is classmethod or kind is functools.cached_property:
+        return True
+    if kind is property:
+        return True
+    return f"{kind.__module__}.{kind.__qualname__}" in FIXED_NAMES
+
+
+class _Fingerprints(ValueWalk):
+    """A walk whose hashes hold in this process only: code counts by its identity."""
+
+    def reference(self, value: Any) -> bytes:
+        return id(value).to_bytes(8, "big")
+
+
+def fingerprint(value: Any) -> bytes:
+    """Return bytes that differ if the content of *value* differs, in this process."""
+
+    def leaf(item: Any) -> bytes | None:
+        return id(item).to_bytes(8, "big") if isinstance(item, TaskFunction) else None
+
+    try:
+        return _Fingerprints(leaf).content(value)
+    except Unidentified as reason:
+        return str(reason).encode()
+
+
+class CodeWalk(ValueWalk):
+    """A walk through a value and all code that it can reach.
+
+    Args:
+        ignored: the distributions whose versions do not count; True for all.
+
+    Attributes:
+        watches: what has to stay as it is for the description to hold.
+    """
+
+    def __init__(self, ignored: Collection[str] | bool = False, leaf: Leaf | None = None) -> None:
+        super().__init__(leaf)
+        self.watches = Watches(fingerprint)
+        self._ignored = ignored
+        self._numbers: dict[int, int] = {}
+        self._queue: deque[Any] = deque()
+        self._texts: list[tuple[str, Callable[[], Any]]] = []
+        self._reads_text = False
+        self._home_names: dict[int, bytes] = {}
+
+    def describe(self, value: Any) -> bytes:
+        """Return the hash of *value* and of all that it can reach.
+
+        Raises:
+            Unidentified: something of that cannot be described.
+        """
+        digests = [self.content(value)]
+        while self._queue or (self._reads_text and self._texts):
+            if self._queue:
+                digests.append(self._piece(self._queue.popleft()))
+                continue
+            texts, self._texts = self._texts, []
+            digests += [self._bind(where, read()) for where, read in texts]
+        return hash_parts(*digests)
+
+    def reference(self, value: Any) -> bytes:
+        known = self._home_names.get(id(value))
+        if known is not None:
+            return known
+        number = self._numbers.get(id(value))
+        if number is None:
+            _check_transparent(value)
+            found = installed_name(value)
+            if found is not None:
+                name = self._installed(*found)
+                self._home_names[id(value)] = name
+                self.watches.keep(value)
+                return name
+            number = self._numbers[id(value)] = len(self._numbers)
+            self.watches.keep(value)
+            self._queue.append(value)
+        return b"piece %d" % number
+
+    def _inside(self, value: Any, kind: type) -> bytes:
+        if isinstance(value, TaskFunction):
+            spec = value.spec
+            named = f"{spec.kind} {spec.name} {spec.version}".encode()
+            return hash_parts(b"task", named, self.content(spec.function))
+        return super()._inside(value, kind)
+
+    def _installed(self, home: Home, name: str) -> bytes:
+        return f"{name} of {home.name} {version_of(home, self._ignored)}".encode()
+
+    def _bind(self, where: str, value: Any) -> bytes:
+        """Return the content of *value*, which is found at *where*, and watch it."""
+        try:
+            digest = self.content(value)
+        except Unidentified as reason:
+            raise Unidentified(f"{where.removesuffix(': ')}: {reason}") from reason
+        except RecursionError:
+            raise Unidentified(f"{where.removesuffix(': ')} is nested too deeply") from None
+        if not is_fixed(value):
+            self.watches.value(where, value)
+        return digest
+
+    # --------------------------------------------------------------- pieces
+
+    def _piece(self, value: Any) -> bytes:
+        if isinstance(value, types.FunctionType):
+            parts = self._function(value)
+        elif isinstance(value, type):
+            parts = self._class(value)
+        elif isinstance(value, types.ModuleType):
+            parts = self._module(value)
+        elif isinstance(value, types.CodeType):
+            parts = iter([code_hash(value)])
+        elif isinstance(value, functools._lru_cache_wrapper):
+            parts = self._cached(value)
+        else:
+            parts = self._compiled(value)
+        return hash_parts(type(value).__name__.encode(), *parts)
+
+    def _function(self, function: types.FunctionType) -> Iterator[bytes]:
+        code = function.__code__
+        name = _name_of(function)
+        self.watches.function(function)
+        yield function.__name__.encode()
+        yield code_hash(code)
+        for default in function.__defaults__ or ():
+            yield self._bind(f"a default of {name}", default)
+        for key, default in sorted((function.__kwdefaults__ or {}).items()):
+            yield key.encode()
+            yield self._bind(f"the default of {key} of {name}", default)
+        attributes = function.__dict__
+        if "registry" in attributes and "dispatch" in attributes and "_clear_cache" in attributes:
+            yield from self._dispatcher(function, name)
+            return
+        yield from self._closure(function, name)
+        for key, value in sorted(attributes.items()):
+            self.watches.name(f"{name}.", attributes, key, value)
+            yield key.encode()
+            yield self._bind(f"{name}.{key}", value)
+        for text in ("__doc__", "__annotations__"):
+            self._texts.append((f"{name}.{text}", partial(getattr, function, text, None)))
+        home = home_of_file(code.co_filename)
+        if home is not None:  # its surroundings are those of a distribution
+            yield self._installed(home, function.__qualname__)
+            return
+        yield from self._surroundings(function, name)
+
+    def _dispatcher(self, function: types.FunctionType, name: str) -> Iterator[bytes]:
+        """Yield the parts of what `functools.singledispatch` made."""
+        registry = dict(function.registry)  # type: ignore[attr-defined]
+        self.watches.size(name, function.registry)  # type: ignore[attr-defined]
+        self.watches.value(name, function.registry)  # type: ignore[attr-defined]
+        for kind in sorted(registry, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}"):
+            yield self.reference(kind)
+            yield self._bind(f"{name} for a {kind.__name__}", registry[kind])
+
+    def _closure(self, function: types.FunctionType, name: str) -> Iterator[bytes]:
+        free = function.__code__.co_freevars
+        for variable, cell in zip(free, function.__closure__ or (), strict=True):
+            self.watches.cell(f"{variable} in {name}", cell)
+            yield variable.encode()
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not bound yet
+                continue
+            yield self._bind(f"{variable} in {name}", value)
+
+    def _surroundings(self, function: types.FunctionType, name: str) -> Iterator[bytes]:
+        """Yield what the body takes from its module, and from those that it imports."""
+        around = function.__globals__
+        names = names_of(function.__code__)
+        if hidden := names.attributes & OPAQUE_NAMES:
+            raise Unidentified(f"{name} uses {min(hidden)}, so what it reaches cannot be known")
+        self._reads_text = self._reads_text or not READS_TEXT.isdisjoint(names.attributes)
+        where = "" if around.get("__name__") == "__main__" else f"{around.get('__name__')}."
+        seen: set[Chain] = set()
+        for chain in names.chains:
+            value = around.get(chain[0], MISSING)
+            if (chain[0],) in seen:
+                continue
+            if not isinstance(value, types.ModuleType):
+                chain = chain[:1]
+            seen.add(chain)
+            self.watches.name(where, around, chain[0], value)
+            yield chain[0].encode()
+            yield self._looked_up(f"{where}{chain[0]}", chain, value, around)
+        for found in names.imports:
+            yield from self._imported(found, around)
+
+    def _looked_up(
+        self, where: str, chain: Chain, value: Any, around: dict[str, Any]
+    ) -> bytes:
+        if value is not MISSING:
+            return self._chain(where, value, chain[1:])
+        inside = around.get("__builtins__", builtins)
+        inside = vars(inside) if isinstance(inside, types.ModuleType) else inside
+        value = inside.get(chain[0], MISSING)
+        return b"not there" if value is MISSING else self._bind(where, value)
+
+    def _chain(self, where: str, value: Any, attributes: Chain) -> bytes:
+        """Return what stands for *attributes*, looked up on *value* one after the other."""
+        parts: list[bytes] = []
+        while isinstance(value, types.ModuleType) and attributes:
+            attribute, *rest = attributes
+            attributes = tuple(rest)
+            home = installed_name(value)
+            members = vars(value)
+            found = members.get(attribute, MISSING)
+            self.watches.name(f"{where}.", members, attribute, found)
+            where = f"{where}.{attribute}"
+            parts.append(attribute.encode())
+            if home is not None:
+                parts.append(self._installed(home[0], home[1]))
+                if found is MISSING or self._is_part(found):
+                    _check_transparent(found)
+                    return hash_parts(*parts)
+            elif found is MISSING:
+                if "__getattr__" in members:
+                    raise Unidentified(f"{where} is made by a module's own __getattr__")
+                return hash_parts(*parts, b"not there")
+            value = found
+        return hash_parts(*parts, self._bind(where, value))
+
+    def _is_part(self, value: Any) -> bool:
+        """Tell whether *value*, found in an installed module, counts by its name there."""
+        if isinstance(value, types.ModuleType) or type(value) in FIXED_TYPES:
+            return False
+        if isinstance(value, types.FunctionType) and home_of_file(value.__code__.co_filename):
+            return not value.__closure__ or installed_name(value) is not None
+        if isinstance(value, list | tuple | dict | set | frozenset):
+            return value is sys.modules or not _is_plain(value)
+        if is_code(value) and not isinstance(value, types.BuiltinFunctionType):
+            return installed_name(value) is not None
+        return installed_name(type(value)) is not None
+
+    def _imported(self, found: Import, around: dict[str, Any]) -> Iterator[bytes]:
+        """Yield what stands for an import inside of a function."""
+        name = absolute_name(found.module, found.level, around.get("__package__") or None)
+        yield name.encode()
+        module = sys.modules.get(name)
+        if module is None:
+            self.watches.absent(name)
+            yield self._unimported(name)
+            for chain in found.chains or ():
+                if not found.top and find_module_or_none(f"{name}.{chain[0]}") is not None:
+                    yield self._unimported(f"{name}.{chain[0]}")
+            return
+        if found.top:
+            module = sys.modules.get(name.partition(".")[0], module)
+        if found.chains is None:
+            yield self._bind(f"the module {name}", module)
+            return
+        for chain in found.chains:
+            inside = f"{name}.{chain[0]}"
+            if not hasattr(module, "__path__") or chain[0] in vars(module):
+                yield self._chain(name, module, chain)
+            elif inside in sys.modules:
+                yield self._chain(inside, sys.modules[inside], chain[1:])
+            else:
+                self.watches.absent(inside)
+                yield self._unimported(inside)
+
+    def _unimported(self, name: str) -> bytes:
+        """Return what stands for a module that is not imported yet, and for those it imports."""
+        digests: list[bytes] = []
+        names = [name]
+        seen: set[str] = set()
+        while names:
+            one = names.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            parent = one.rpartition(".")[0]
+            if parent:
+                names.append(parent)
+            if one != name and one in sys.modules:
+                digests.append(one.encode() + self._bind(f"the module {one}", sys.modules[one]))
+                continue
+            module = find_module(one)
+            if module is None:
+                if parent and (parent == name or parent in seen or find_module_or_none(parent)):
+                    continue  # something in a module, which counts as a whole
+                raise Unidentified(f"the module {one} cannot be found")
+            if module.home is not None:
+                digests.append(self._installed(module.home, one.partition(".")[0]))
+                continue
+            if not module.path:
+                continue
+            self.watches.file(module.path)
+            digest, imported = read_module(module)
+            digests.append(one.encode() + digest)
+            names += imported
+        return hash_parts(*sorted(digests))
+
+    def _class(self, kind: type) -> Iterator[bytes]:
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        self.watches.members(kind)
+        yield name.encode()
+        module = sys.modules.get(kind.__module__)
+        if _is_extension(module):
+            yield extension_hash(str(module.__file__))  # type: ignore[union-attr]
+        if type(kind) is not type:
+            yield self.reference(type(kind))
+        for base in kind.__bases__:
+            yield self.reference(base)
+        self._texts.append((f"{kind.__qualname__}.__doc__", partial(vars(kind).get, "__doc__")))
+        for key, member in sorted(vars(kind).items()):
+            if key in DERIVED or (key == "__annotations__" and not member):
+                continue
+            yield key.encode()
+            yield self._bind(f"{kind.__qualname__}.{key}", member)
+
+    def _module(self, module: types.ModuleType) -> Iterator[bytes]:
+        """Yield all that is in a module of the user's, of which more than parts is used."""
+        name = module.__name__
+        members = vars(module)
+        yield name.encode()
+        if _is_extension(module):
+            yield extension_hash(str(module.__file__))
+            return
+        self.watches.size(f"the module {name}", members)
+        for key, value in sorted(members.items()):
+            if not key.startswith("__") or key == "__getattr__":
+                self.watches.name(f"{name}.", members, key, value)
+                yield key.encode()
+                yield self._bind(f"{name}.{key}", value)
+
+    def _cached(self, wrapper: Any) -> Iterator[bytes]:
+        yield repr(sorted(wrapper.cache_parameters().items())).encode()
+        yield self.content(wrapper.__wrapped__)
+        for key, value in sorted(wrapper.__dict__.items()):
+            if key not in ("__wrapped__", "cache_parameters", "__doc__", "__annotations__"):
+                yield key.encode()
+                yield self._bind(f"{wrapper.__qualname__}.{key}", value)
+        self.watches.value(wrapper.__qualname__, dict(wrapper.__dict__))
+
+    def _compiled(self, value: Any) -> Iterator[bytes]:
+        """Yield the parts of a built-in function, or of a member that C code made."""
+        name = str(getattr(value, "__qualname__", getattr(value, "__name__", "")))
+        yield name.encode()
+        owner = getattr(value, "__objclass__", None)
+        if isinstance(owner, type):
+            yield self.reference(owner)
+            return
+        owner = getattr(value, "__self__", None)
+        if owner is not None and not isinstance(owner, types.ModuleType):
+            yield self._bind(f"the object of {name}", owner)
+            return
+        module = sys.modules.get(str(getattr(owner, "__name__", None) or value.__module__))
+        if not _is_extension(module):
+            raise Unidentified(f"the code of {name} cannot be read")
+        yield extension_hash(str(module.__file__))  # type: ignore[union-attr]
+
+
+def find_module_or_none(name: str) -> ModuleFile | None:
+    """Return what `find_module` does, and None where that cannot tell."""
+    try:
+        return find_module(name)
+    except Unidentified:
+        return None
+
+
+def _check_transparent(value: Any) -> None:
+    """Raise Unidentified if *value* reaches what no name in the code tells."""
+    for opaque in OPAQUE:
+        if value is opaque:
+            raise Unidentified(
+                f"{opaque.__name__}() is used, so what is reached cannot be known"
+            )
+    if value is sys.modules:
+        raise Unidentified("sys.modules is used, so what is reached cannot be known")
+    if isinstance(value, types.ModuleType) and value.__name__ in OPAQUE_MODULES:
+        raise Unidentified(f"the module {value.__name__} is used as a whole")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_plain, value))
+    return type(value) in FIXED_TYPES
+
+
+def _is_extension(module: types.ModuleType | None) -> bool:
+    file = getattr(module, "__file__", None)
+    return (
+        isinstance(file, str)
+        and file.endswith(tuple(EXTENSION_SUFFIXES))
+        and module is not None
+        and home_of_module(module.__name__) is None
+    )
+
+
+def _name_of(function: types.FunctionType) -> str:
+    module = "" if function.__module__ == "__main__" else f"{function.__module__}."
+    return f"{module}{function.__qualname__}()"

@@ -1,0 +1,144 @@
+"""Watch what a description was made from, so that it holds until something of it changes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from collections.abc import Callable
+from operator import is_
+from typing import Any
+
+__all__ = ["MISSING", "Watches"]
+
+
+class _Missing:
+    """The value of a name that is not there."""
+
+
+MISSING = _Missing()
+
+
+class Watches:
+    """What one description depends on, and how it was when the description was made.
+
+    Names, functions and classes are compared by identity; the content of what can be changed
+    in place is compared by a fingerprint.
+
+    Args:
+        fingerprint: returns bytes that differ if the content of a value differs, in this
+            process.
+    """
+
+    def __init__(self, fingerprint: Callable[[Any], bytes]) -> None:
+        self._fingerprint = fingerprint
+        self._names: dict[int, tuple[str, dict[str, Any], list[str], list[Any]]] = {}
+        self._functions: list[tuple[types.FunctionType, Any, Any, Any, int]] = []
+        self._classes: list[tuple[type, tuple[Any, ...], tuple[Any, ...]]] = []
+        self._cells: list[tuple[str, types.CellType, Any]] = []
+        self._values: dict[int, tuple[str, Any, bytes]] = {}
+        self._absent: list[str] = []
+        self._files: list[tuple[str, tuple[int, int, int]]] = []
+        self._kept: list[Any] = []
+        self._sizes: list[tuple[str, dict[str, Any], int]] = []
+
+    def name(self, where: str, around: dict[str, Any], name: str, value: Any) -> None:
+        """Watch the *name* in the dict *around*; *value* is `MISSING` if it is not there."""
+        entry = self._names.setdefault(id(around), (where, around, [], []))
+        entry[2].append(name)
+        entry[3].append(value)
+
+    def size(self, where: str, around: dict[str, Any]) -> None:
+        """Watch whether names are added to *around*."""
+        self._sizes.append((where, around, len(around)))
+
+    def function(self, function: types.FunctionType) -> None:
+        """Watch the code, the defaults and the attributes of *function*."""
+        parts = function.__code__, function.__defaults__, function.__kwdefaults__
+        self._functions.append((function, *parts, len(function.__dict__)))
+
+    def members(self, kind: type) -> None:
+        """Watch the members and the bases of a class."""
+        self._classes.append((kind, kind.__bases__, tuple(vars(kind).values())))
+
+    def cell(self, name: str, cell: types.CellType) -> None:
+        """Watch the variable *name* of a closure."""
+        self._cells.append((name, cell, _in_cell(cell)))
+
+    def value(self, where: str, value: Any) -> None:
+        """Watch the content of *value*."""
+        if id(value) not in self._values:
+            self._values[id(value)] = where, value, self._fingerprint(value)
+
+    def absent(self, module: str) -> None:
+        """Watch whether *module* is imported."""
+        self._absent.append(module)
+
+    def file(self, path: str) -> None:
+        """Watch the size and the time of a file."""
+        self._files.append((path, _stat(path)))
+
+    def keep(self, value: Any) -> None:
+        """Keep *value* alive, so that no other object gets its identity."""
+        self._kept.append(value)
+
+    def changed(self) -> str | None:
+        """Return the name of what has changed; None if nothing has."""
+        for function, code, defaults, kwdefaults, size in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not kwdefaults
+                or len(function.__dict__) != size
+            ):
+                return f"{function.__qualname__}()"
+        for where, around, names, values in self._names.values():
+            now = map(around.get, names, (MISSING,) * len(names))
+            if not all(map(is_, now, values)):
+                return next(
+                    f"{where}{name}"
+                    for name, value in zip(names, values, strict=True)
+                    if around.get(name, MISSING) is not value
+                )
+        for kind, bases, members in self._classes:
+            present = tuple(vars(kind).values())
+            if (
+                kind.__bases__ is not bases
+                or len(present) != len(members)
+                or not all(map(is_, present, members))
+            ):
+                return f"the class {kind.__qualname__}"
+        return self._changed_content()
+
+    def _changed_content(self) -> str | None:
+        for name, cell, value in self._cells:
+            if _in_cell(cell) is not value:
+                return name
+        for where, around, size in self._sizes:
+            if len(around) != size:
+                return where
+        for module in self._absent:
+            if module in sys.modules:
+                return f"the module {module}"
+        for path, stat in self._files:
+            if _stat(path) != stat:
+                return path
+        for where, value, fingerprint in self._values.values():
+            if self._fingerprint(value) != fingerprint:
+                return where
+        return None
+
+
+def _in_cell(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return MISSING
+
+
+def _stat(path: str) -> tuple[int, int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - it is asked for often
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns
