@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from radical.asyncflow._resume.identity import Unidentified, content
-from radical.asyncflow._resume.source import source_hash
 
 from .resuming import Sources
 
@@ -210,7 +209,7 @@ BASE = """
 
 
 def hash_of(module: Any) -> str:
-    return source_hash(module.body, content)
+    return content(module.body).hex()
 
 
 @pytest.mark.parametrize(
@@ -308,8 +307,8 @@ def test_a_callable_object_counts_by_its_code_and_its_content() -> None:
         def __call__(self, x: int) -> int:
             return x + self.step
 
-    assert source_hash(Adder(1), content) == source_hash(Adder(1), content)
-    assert source_hash(Adder(1), content) != source_hash(Adder(2), content)
+    assert content(Adder(1)) == content(Adder(1))
+    assert content(Adder(1)) != content(Adder(2))
 
 
 # ------------------------------------------------------------------- processes
@@ -319,7 +318,6 @@ PROGRAM = """
     from pathlib import Path
 
     from radical.asyncflow._resume.identity import content
-    from radical.asyncflow._resume.source import source_hash
 
     NAMES = {"one", "two", "three", "four"}
 
@@ -349,7 +347,7 @@ PROGRAM = """
         {"b": {"c", "d", "e"}, "a": 1}, functools.partial(body, {"s", "t"}), Plain().__call__,
         lambda x: x in {"u", "v", "w"}, collections.Counter("hello"), Plain, ValueError({"a", "b"}),
     ]
-    print(source_hash(body, content), source_hash(Plain(), content))
+    print(content(body).hex(), content(Plain()).hex())
     for value in values:
         print(content(value).hex())
 """
@@ -380,6 +378,6 @@ def run_program(folder: Path, how: str, seed: int) -> str:
 @pytest.mark.parametrize("how", ["script", "stdin", "exec"])
 def test_the_hash_is_the_same_in_every_process(tmp_path: Path, how: str) -> None:
     first = run_program(tmp_path, how, 1)
-    assert len(set(first.split())) == 15
+    assert len(set(first.split())) == 14  # the object counts alike as a function and as a value
     assert run_program(tmp_path, how, 2) == first
     assert run_program(tmp_path, how, 3) == first

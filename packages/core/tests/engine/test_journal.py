@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,30 @@ def square(x: int) -> int:
     return x * x
 
 
+class Flag:
+    """An event that is a file: a task that can reach it may be reused, unlike with a lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def set(self) -> None:
+        self._path.touch()
+
+    def is_set(self) -> bool:
+        return self._path.exists()
+
+    def wait(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not self.is_set() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return self.is_set()
+
+
 class Slow:
     """A result whose way to the file takes until `go`."""
 
-    go = threading.Event()
-    begun = threading.Event()
+    go: Flag
+    begun: Flag
 
     def __reduce__(self) -> Any:
         Slow.begun.set()
@@ -52,9 +72,9 @@ class Slow:
 
 
 @pytest.fixture
-def gate() -> Any:
-    Slow.go.clear()
-    Slow.begun.clear()
+def gate(tmp_path: Path) -> Any:
+    Slow.go = Flag(tmp_path / "go")
+    Slow.begun = Flag(tmp_path / "begun")
     yield Slow
     Slow.go.set()
 

@@ -254,6 +254,7 @@ class Dispatcher:
         self._pumping = True
         self._pump_requested = not self._quick
         run = self.run
+        journal = run.journal
         inbox = self._inbox
         ready = self._scheduler.ready
         reports = inbox.reports
@@ -265,9 +266,13 @@ class Dispatcher:
         finished = False
         try:
             while True:
+                if journal is not None:
+                    journal.look_again()
                 if ready or full:
                     steps_left -= send(min(steps_left, TASKS_BEFORE_REPORTS))
                 if reports:
+                    if journal is not None:
+                        journal.look_again()
                     steps_left -= receive(steps_left)
                 if steps_left <= 0:
                     break
@@ -283,8 +288,8 @@ class Dispatcher:
                 # No steps are left, or an exception such as KeyboardInterrupt interrupted the
                 # turn.  `awake` is set, so nothing else would call `pump` for the rest.
                 self._loop.call_soon(self.pump)
-        if run.journal is not None:
-            run.journal.flush()
+        if journal is not None:
+            journal.flush()
         if self._observers.events:
             self._observers.deliver()
         if self._scheduler.idle:
@@ -304,6 +309,8 @@ class Dispatcher:
         self._pump_requested = True
         self._inbox.wake()  # `pump` sends the rest, and ends the turn
         self._pumping = True
+        if self.run.journal is not None:
+            self.run.journal.look_again()
         try:
             self._send(STEPS_A_TURN)
         finally:

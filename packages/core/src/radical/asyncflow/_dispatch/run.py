@@ -57,6 +57,9 @@ class Journaling(Protocol):
     ) -> None:
         """Note that *node* failed for good or was cancelled."""
 
+    def look_again(self) -> None:
+        """Look afresh at what the tasks use: other code may have run since the last call."""
+
     def flush(self) -> None:
         """Hand what was noted in this turn to the writer."""
 

@@ -5,7 +5,10 @@ The machinery knows this room only as the `Journaling` and the gate `recall` of 
 the machinery below it (`_dispatch`), and nothing above it.
 
 - `entry`: what the journal knows of one task while its future lives.
-- `source`, `identity`, `bodies`, `occurrences`, `files`: make the identity of a call.
+- `distributions`: tells what is installed from what is the user's own.
+- `bytecode`, `modules`, `values`, `watches`, `codes`: describe a function by all that it can
+  reach, and see when that changes.
+- `identity`, `bodies`, `occurrences`, `files`: make the identity of a call.
 - `lines`: makes the lines that the journal gets about tasks.
 - `recall`: looks up the result of a call.
 - `recorder`: writes the journal, and decides when a result counts.

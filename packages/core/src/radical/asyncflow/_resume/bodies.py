@@ -61,8 +61,10 @@ class Bodies:
         self._latest[spec] = body, digest, why
         return body
 
-    def changed(self, spec: TaskSpec) -> str | None:
-        """Return the name of what *spec* reaches and what changed since it was described last."""
+    def changed(self, spec: TaskSpec, body: Body) -> str | None:
+        """Return the name of what *spec* reaches and what is not as *body* has it any more."""
+        if self._latest[spec][0] is not body:
+            return "something that it uses"
         try:
             return self._descriptions.changed(spec.function)
         except Exception as error:  # raised by a class of the user's

@@ -130,7 +130,7 @@ def names_of(code: types.CodeType) -> Names:
         if instruction.opname in GLOBALS:
             chains.add((instruction.argval, *_attributes(instructions, place)))
         elif instruction.opname == "IMPORT_NAME":
-            imports.append(_import(code, instructions, place))
+            imports.append(_import(instructions, place))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = names_of(constant)
@@ -148,7 +148,7 @@ def _attributes(instructions: list[dis.Instruction], place: int) -> Iterator[str
         yield instruction.argval
 
 
-def _import(code: types.CodeType, instructions: list[dis.Instruction], place: int) -> Import:
+def _import(instructions: list[dis.Instruction], place: int) -> Import:
     module = instructions[place].argval
     level, names = instructions[place - 2].argval, instructions[place - 1].argval
     if names:

@@ -60,7 +60,9 @@ OPAQUE_NAMES = frozenset(
 )
 OPAQUE_MODULES = frozenset({"builtins", "importlib", "inspect", "runpy", "gc", "__main__"})
 
-READS_TEXT = frozenset({"__doc__", "getdoc", "help", "cleandoc", "__annotations__", "signature"}) | {
+READS_TEXT = frozenset(
+    {"__doc__", "getdoc", "help", "cleandoc", "__annotations__", "signature"}
+) | {
     "get_type_hints",
     "get_annotations",
     "getfullargspec",
@@ -69,22 +71,60 @@ READS_TEXT = frozenset({"__doc__", "getdoc", "help", "cleandoc", "__annotations_
 """Names by which code reads docstrings or annotations, which do not count otherwise."""
 
 DERIVED = frozenset(
-    """__dict__ __weakref__ __doc__ __module__ __qualname__ __slotnames__ __firstlineno__
-    __static_attributes__ __annotations_cache__ __classdictcell__ _abc_impl
-    __pydantic_core_schema__ __pydantic_validator__ __pydantic_serializer__ __signature__
-    __pydantic_parent_namespace__ __pydantic_setattr_handlers__ __pydantic_complete__
-    __pydantic_generic_metadata__ __pydantic_fields_complete__ __pydantic_decorators__
-    __pydantic_post_init__ __pydantic_root_model__ __pydantic_custom_init__""".split()
+    [
+        "__dict__",
+        "__weakref__",
+        "__doc__",
+        "__module__",
+        "__qualname__",
+        "__slotnames__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__annotations_cache__",
+        "__classdictcell__",
+        "_abc_impl",
+        "__pydantic_core_schema__",
+        "__pydantic_validator__",
+        "__pydantic_serializer__",
+        "__signature__",
+        "__pydantic_parent_namespace__",
+        "__pydantic_setattr_handlers__",
+        "__pydantic_complete__",
+        "__pydantic_generic_metadata__",
+        "__pydantic_fields_complete__",
+        "__pydantic_decorators__",
+        "__pydantic_post_init__",
+        "__pydantic_root_model__",
+        "__pydantic_custom_init__",
+    ]
 )
 """Members of a class that are made from its other members, or say where it stands."""
 
 FIXED_TYPES = TEXTUAL | SINGLE
 
 FIXED_NAMES = frozenset(
-    """datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
-    decimal.Decimal fractions.Fraction re.Pattern uuid.UUID numpy.dtype numpy.bool numpy.float64
-    numpy.float32 numpy.int64 numpy.int32 operator.itemgetter operator.attrgetter
-    operator.methodcaller _thread.lock logging.Logger""".split()
+    [
+        "datetime.date",
+        "datetime.datetime",
+        "datetime.time",
+        "datetime.timedelta",
+        "datetime.timezone",
+        "decimal.Decimal",
+        "fractions.Fraction",
+        "re.Pattern",
+        "uuid.UUID",
+        "numpy.dtype",
+        "numpy.bool",
+        "numpy.float64",
+        "numpy.float32",
+        "numpy.int64",
+        "numpy.int32",
+        "operator.itemgetter",
+        "operator.attrgetter",
+        "operator.methodcaller",
+        "_thread.lock",
+        "logging.Logger",
+    ]
 )
 
 
@@ -285,9 +325,7 @@ class CodeWalk(ValueWalk):
         for found in names.imports:
             yield from self._imported(found, around)
 
-    def _looked_up(
-        self, where: str, chain: Chain, value: Any, around: dict[str, Any]
-    ) -> bytes:
+    def _looked_up(self, where: str, chain: Chain, value: Any, around: dict[str, Any]) -> bytes:
         if value is not MISSING:
             return self._chain(where, value, chain[1:])
         inside = around.get("__builtins__", builtins)
@@ -462,9 +500,7 @@ def _check_transparent(value: Any) -> None:
     """Raise Unidentified if *value* reaches what no name in the code tells."""
     for opaque in OPAQUE:
         if value is opaque:
-            raise Unidentified(
-                f"{opaque.__name__}() is used, so what is reached cannot be known"
-            )
+            raise Unidentified(f"{opaque.__name__}() is used, so what is reached cannot be known")
     if value is sys.modules:
         raise Unidentified("sys.modules is used, so what is reached cannot be known")
     if isinstance(value, types.ModuleType) and value.__name__ in OPAQUE_MODULES:

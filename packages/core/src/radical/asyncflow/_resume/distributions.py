@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import types
 from collections.abc import Collection, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ HEAP_TYPE = 1 << 9
 
 def version_of(home: Home, ignored: Collection[str] | bool) -> str:
     """Return the version of *home*, or "" if it is among those that are *ignored*."""
-    if ignored is True or (ignored and home.name in ignored):  # type: ignore[operator]
+    if ignored is True or (ignored and home.name in ignored):
         return ""
     return home.version
 
@@ -57,6 +57,7 @@ def installed_name(value: Any) -> tuple[Home, str] | None:
 
     *value* is a module, a class, a function, or whatever else can be found by its name.
     """
+    name: Any
     if isinstance(value, types.ModuleType):
         name = value.__name__
         home = home_of_module(name) if sys.modules.get(name) is value else None
@@ -69,7 +70,7 @@ def installed_name(value: Any) -> tuple[Home, str] | None:
         if home is not None and not value.__flags__ & HEAP_TYPE:
             return home, f"{value.__module__}.{value.__qualname__}"
         return _found(home, value, value.__module__, value.__qualname__)
-    owner = getattr(value, "__objclass__", None)
+    owner: Any = getattr(value, "__objclass__", None)
     if isinstance(owner, type):
         found = installed_name(owner)
         return None if found is None else (found[0], f"{found[1]}.{value.__name__}")
@@ -77,7 +78,7 @@ def installed_name(value: Any) -> tuple[Home, str] | None:
     if isinstance(owner, types.ModuleType):
         home = home_of_module(owner.__name__)
         return None if home is None else (home, f"{owner.__name__}.{value.__name__}")
-    module = getattr(value, "__module__", None)
+    module: Any = getattr(value, "__module__", None)
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if owner is not None and not isinstance(owner, type):  # such as random.random
         module, name = type(owner).__module__, getattr(value, "__name__", None)
@@ -111,12 +112,12 @@ def home_of_module(name: str) -> Home | None:
     return home_of_file(file) if isinstance(file, str) else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def home_of_file(path: str) -> Home | None:
     """Return the distribution that the file *path* is part of; None if it is the user's own."""
     if path.startswith("<frozen "):
         return PYTHON
-    if not os.path.isabs(path):
+    if not os.path.isabs(path):  # noqa: PTH117 - it may be no path at all
         return None
     real = os.path.realpath(path)
     if real.startswith(ENGINE_FOLDER):
@@ -149,7 +150,7 @@ def _infos(root: str, top: str) -> Iterator[str]:
         yield f"{root}/{name}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _metadata(root: str) -> tuple[str, ...]:
     try:
         return tuple(sorted(n for n in os.listdir(root) if n.endswith((".dist-info", ".egg-info"))))  # noqa: PTH208
@@ -174,15 +175,15 @@ def _text(path: str) -> str:
         return ""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _home_of(info: str) -> Home:
     folder = info.rpartition("/")[2]
-    name, _, version = folder.rpartition(".")[0].partition("-")
+    stem, _, after = folder.rpartition(".")[0].partition("-")
     fields = _text(f"{info}/METADATA") or _text(f"{info}/PKG-INFO") or _text(info)
     found = re.search(r"\nName: *(\S+)", fields)
     number = re.search(r"\nVersion: *(\S+)", fields)
-    name = found[1] if found else name
-    version = number[1] if number else version
+    name = str(found[1]) if found else stem
+    version = str(number[1]) if number else after
     if _is_local(info):  # such a one is installed again under the same version
         lines = _text(f"{info}/RECORD").splitlines()
         kept = sorted(line for line in lines if ".dist-info/" not in line and ".pyc" not in line)

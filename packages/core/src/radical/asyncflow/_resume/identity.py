@@ -6,14 +6,13 @@ class.  What cannot be compared this way is never reused; there is never a wrong
 
 from __future__ import annotations
 
-import inspect
 import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from .._text import safe_str
 from .codes import CodeWalk
-from .values import TEXTUAL, Leaf, Unidentified, ValueWalk, hash_parts, textual
+from .values import TEXTUAL, Leaf, Unidentified, ValueWalk
 from .watches import Watches
 
 __all__ = ["Calls", "Description", "Descriptions", "Unidentified", "content", "is_large"]

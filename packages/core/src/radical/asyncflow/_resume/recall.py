@@ -275,7 +275,8 @@ class Recall:
             if isinstance(value, OutputFile):
                 return b"output" + value.name.encode()
             if isinstance(value, TaskFunction):
-                return b"task" + self._bodies.describe_body(value.spec).prefix
+                spec = value.spec
+                return repr((spec.kind, spec.name, spec.version)).encode() + content(spec.function)
             return default_content(value) or self._outside_content(node, value)
 
         content = self._descriptions.content

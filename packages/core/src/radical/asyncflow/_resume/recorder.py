@@ -79,9 +79,7 @@ class Recorder:
         self._began = monotonic()
         self._descriptions = descriptions = Descriptions(settings.ignore_versions)
         self._bodies = bodies = Bodies(self._append, descriptions)
-        self._recall = Recall(
-            run, background, outbox, writer, bodies, descriptions, self._reuse
-        )
+        self._recall = Recall(run, background, outbox, writer, bodies, descriptions, self._reuse)
         self._buffer: list[Record] = []
         self._batches = 0
         self._pending: deque[_Pending] = deque()
@@ -131,6 +129,10 @@ class Recorder:
             )
             return False
 
+    def look_again(self) -> None:
+        """Compare what functions reach with how it was described, once until the next call."""
+        self._descriptions.look_again()
+
     def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
         """Note that *worker* began with *node*."""
         entry: Entry = node._entry
@@ -168,6 +170,8 @@ class Recorder:
         lane = node._call.lane
         ended = self._seconds_of_run(when)
         self._remove_running(node)
+        if entry.key is not None and not self._held(node, entry):
+            entry.key = None
         if entry.key is None or (lane is not None and not lane.executes):
             self._append(ended_line(node, DONE, ended))
             return False
@@ -184,6 +188,16 @@ class Recorder:
         entry.waiting = True
         self._pending.append((number, node, entry, value))
         return True
+
+    def _held(self, node: TaskFuture[Any], entry: Entry) -> bool:
+        """Tell whether what *node* reaches is as it was when it was sent.
+
+        If not, nobody can say which of it the result is made from, so it is not kept.
+        """
+        changed = self._bodies.changed(node._spec, entry.body)
+        if changed is not None:
+            entry.why = f"its result is not kept, because {changed} changed while it ran"
+        return changed is None
 
     async def _fetch(self, node: RemoteTaskFuture[Any], remote: RemoteValue) -> None:
         """Fetch the value of *node* for the journal; it also stays where it is, for tasks there."""

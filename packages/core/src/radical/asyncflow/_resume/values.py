@@ -10,6 +10,7 @@ import copyreg
 import enum
 import functools
 import pickle
+import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +18,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
-from .._text import safe_str
-from .distributions import installed_name
+from .distributions import home_of_module, installed_name
 
 __all__ = ["Leaf", "Unidentified", "ValueWalk", "hash_parts", "is_code"]
 
@@ -60,8 +60,7 @@ BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 )
 """What an object of a user's class has beside its attributes, by its built-in base."""
 
-EMPTY_BASES = frozenset({"abc.ABC", "typing.Generic", "typing.Protocol", "builtins.object"})
-
+WORD_BYTES = 8
 NO_DEPTH = 1 << 30
 
 
@@ -172,7 +171,7 @@ class ValueWalk:
             return [str(value.name).encode(), self.content(value.value)]
         if kind.__module__ == "numpy" and hasattr(value, "dtype") and kind.__name__ != "memmap":
             return self._array(value, kind)
-        if installed_name(kind) is None:
+        if home_of_module(kind.__module__) is None:
             return self._own(value, kind)
         if isinstance(value, set | frozenset):
             return self._unordered(value)
@@ -223,16 +222,12 @@ class ValueWalk:
     def _own(self, value: Any, kind: type) -> Iterator[bytes]:
         """Yield the state of an object of a user's class, beside the class itself.
 
-        That is every attribute, whatever the class lets `pickle` see.
+        That is every attribute, and also what the class lets `pickle` see if it has a say in that.
         """
         yield from self._attributes(value, kind)
-        foreign = [
-            base
-            for base in kind.__mro__
-            if f"{base.__module__}.{base.__qualname__}" not in EMPTY_BASES
-            and installed_name(base) is not None
-        ]
-        if not foreign:
+        if not _has_hidden_state(kind):
+            if _reduces_itself(kind):
+                yield from self._reduced(value, kind)
             return
         if isinstance(value, set | frozenset):
             yield from self._unordered(frozenset(value))
@@ -244,9 +239,8 @@ class ValueWalk:
                     yield from sorted(self._pairs(items))
                 else:
                     yield self.content(items)
-                if foreign[0] is base:
+                if kind.__basicsize__ <= _python_size(kind) + base.__basicsize__:
                     return
-                break
         yield from self._reduced(value, kind)
 
     def _attributes(self, value: Any, kind: type) -> Iterator[bytes]:
@@ -298,14 +292,12 @@ class ValueWalk:
 
     def _by_name(self, value: Any, name: str) -> bytes:
         """Return what stands for an object that `pickle` finds by its name."""
-        import sys
-
         module = sys.modules.get(pickle.whichmodule(value, name))  # type: ignore[attr-defined]
         found: Any = module
         for part in name.split("."):
             found = getattr(found, part, None)
         if found is not value or module is None:
-            raise Unidentified(f"{safe_str(type(value).__name__)} {name!r} is found by name alone")
+            raise Unidentified(f"{type(value).__name__} {name!r} is found by name alone")
         if type(value).__module__ == "typing":  # a TypeVar, say, which says nothing
             return name.encode()
         if installed_name(module) is None:
@@ -319,3 +311,30 @@ class ValueWalk:
         # Their order differs from process to process, so functions are taken by their names.
         ordered = sorted(items, key=lambda item: str(getattr(item, "__qualname__", "")))
         return sorted(map(self.content, ordered))
+
+
+def _python_size(kind: type) -> int:
+    """Return the bytes that the attributes and slots of a class add to what its bases have."""
+    slots = {
+        name
+        for base in kind.__mro__
+        for name, member in vars(base).items()
+        if isinstance(member, types.MemberDescriptorType) and "__slots__" in vars(base)
+    }
+    offsets = kind.__dictoffset__ > 0, kind.__weakrefoffset__ > 0
+    return (len(slots) + sum(offsets)) * WORD_BYTES
+
+
+def _has_hidden_state(kind: type) -> bool:
+    """Tell whether the objects of a class hold more than attributes: what C code put there."""
+    return bool(kind.__itemsize__) or (
+        kind.__basicsize__ > object.__basicsize__ + _python_size(kind)
+    )
+
+
+def _reduces_itself(kind: Any) -> bool:
+    """Tell whether a class decides by itself what `pickle` sees of its objects."""
+    return any(
+        getattr(kind, name) is not getattr(object, name, None)
+        for name in ("__reduce__", "__reduce_ex__", "__getstate__")
+    )

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
@@ -50,6 +50,9 @@ class Journal:
         arguments: whether the arguments of tasks are recorded too.
         sync_seconds: seconds between two times that the file is forced to the disk, so
             that it survives a failure of the machine; None leaves that to the system.
+        ignore_versions: the installed distributions whose versions do not count when
+            results are reused, such as ``["numpy"]``; True for all.  "python" stands for
+            the standard library.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -61,6 +64,7 @@ class Journal:
     result_limit: int = 1 << 30
     arguments: bool = False
     sync_seconds: float | None = 1.0
+    ignore_versions: bool | Collection[str] = False
 
     def __post_init__(self) -> None:
         wrong = []
@@ -74,6 +78,14 @@ class Journal:
         ]
         if self.sync_seconds is not None and not self.sync_seconds >= 0:
             wrong.append(f"sync_seconds must be 0 or more, or None, not {self.sync_seconds!r}")
+        ignored = self.ignore_versions
+        names = not isinstance(ignored, bool | str) and isinstance(ignored, Collection)
+        if not isinstance(ignored, bool) and not (
+            names and all(isinstance(name, str) for name in ignored)
+        ):
+            wrong.append(
+                f"ignore_versions must be a list of distributions, True or False, not {ignored!r}"
+            )
         if wrong:
             raise ConfigurationError("; ".join(wrong))
 
