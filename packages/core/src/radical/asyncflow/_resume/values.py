@@ -18,6 +18,7 @@ from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
 
+from .._text import safe_message
 from .distributions import home_of_module, installed_name
 
 __all__ = ["Leaf", "Unidentified", "ValueWalk", "hash_parts", "is_code"]
@@ -278,7 +279,8 @@ class ValueWalk:
         except RecursionError:
             raise
         except Exception as error:
-            raise Unidentified(f"a {kind.__name__} cannot be pickled: {error}") from error
+            reason = safe_message(error)
+            raise Unidentified(f"a {kind.__name__} cannot be pickled: {reason}") from error
         if isinstance(reduced, str):
             yield self._by_name(value, reduced)
             return
