@@ -374,7 +374,9 @@ async def test_always_runs_again_what_failed(program: Program, tmp_path: Path) -
     assert program.result[1:] == [7, 7]
 
 
-@pytest.mark.parametrize("key", [1, ("a", 2), lambda x: x % 2, len], ids=str)
+@pytest.mark.parametrize(
+    "key", [1, ("a", 2), lambda x: x % 2, len], ids=["number", "tuple", "lambda", "builtin"]
+)
 async def test_a_cache_key_stands_for_the_arguments(program: Program, key: Any) -> None:
     async def main(flow: WorkflowEngine, value: Any) -> Any:
         task = flow.function_task(cache_key=key)(lambda x: 1)  # noqa: ARG005
