@@ -150,10 +150,10 @@ def _kill_descendants() -> None:
     their environment.
     """
 
-    def find() -> set[int]:
+    def reap_and_find() -> set[int]:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         return descendants(os.getpid()) - {guard().pid}
 
-    end_all(find, seconds=_REAP_S)
+    end_all(reap_and_find, seconds=_REAP_S)

@@ -157,8 +157,9 @@ class PilotSeries:
             pilot.timer = threading.Timer(self._startup_timeout_s, self._time_out, [pilot])
             pilot.timer.daemon = True
             pilot.timer.start()
-        host.send(StartPilot(description, self._plan.is_queued))
-        self._tasks.attach(host.send)
+            host.send(StartPilot(description, self._plan.is_queued))
+            # With the lock, so that a loss of this pilot comes after it, and takes the tasks back.
+            self._tasks.attach(host.send)
 
     def close(self) -> bool:
         """End the threads of the tasks, and the pilot, in bounded time.
