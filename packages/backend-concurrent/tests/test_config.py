@@ -22,6 +22,7 @@ from radical.asyncflow.errors import ConfigurationError
         ({"executor_type": "fiber"}, ["executor_type", "'thread'", "'process'"]),
         ({"executor": "threads"}, ["executor"]),
         ({"gpus": [1, 1]}, ["gpus", "twice"]),
+        ({"gpus": ["0", "cuda:1"]}, ["gpus"]),
         ({"memory": "lots"}, ["memory", "4GB"]),
         ({"shutdown_executor": False}, ["shutdown_executor"]),
     ],
@@ -76,6 +77,19 @@ def test_gpus_are_counted_or_named_or_found(monkeypatch: pytest.MonkeyPatch) -> 
     assert ConcurrentExecutionBackend(gpus=1)._resources.gpus == (3,)
     assert ConcurrentExecutionBackend(gpus=[7])._resources.gpus == (7,)
     assert ConcurrentExecutionBackend(gpus=range(2, 4))._resources.gpus == (2, 3)
+    assert ConcurrentExecutionBackend(gpus=["MIG-1", 2])._resources.gpus == ("MIG-1", 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-5f3a,GPU-77")
+    assert ConcurrentExecutionBackend()._resources.gpus == ("GPU-5f3a", "GPU-77")
+    assert ConcurrentExecutionBackend(gpus=2)._resources.gpus == ("GPU-5f3a", "GPU-77")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert ConcurrentExecutionBackend(gpus=2)._resources.gpus == (0, 1)
     assert ConcurrentExecutionBackend()._resources.gpus == ()
+
+
+@pytest.mark.parametrize("visible", ["", "GPU-5f3a", "0,-1"])
+def test_more_gpus_than_this_process_may_use_are_refused(
+    visible: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(ConfigurationError, match="gpus is 2, but CUDA_VISIBLE_DEVICES names only"):
+        ConcurrentExecutionBackend(gpus=2)

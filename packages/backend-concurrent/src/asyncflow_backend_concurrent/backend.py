@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
@@ -17,11 +18,20 @@ from radical.asyncflow.backend import (
     TaskSpec,
 )
 from radical.asyncflow.config import validate
-from radical.asyncflow.worker import Codes, guard, visible_gpus
+from radical.asyncflow.errors import ConfigurationError
+from radical.asyncflow.worker import (
+    GPU_VARIABLE,
+    Codes,
+    Gpu,
+    guard,
+    usable_cores,
+    usable_memory,
+    visible_gpus,
+)
 
 from ._executors.given import GivenExecutor, runs_here
 from ._slots.process_slot import ProcessSlot
-from ._slots.resources import MachineResources, machine_cores, machine_memory
+from ._slots.resources import MachineResources
 from ._slots.slot import Slot
 from ._slots.slots import Slots
 from .capabilities import executor_capabilities, local_capabilities
@@ -39,7 +49,7 @@ class _Settings(TypedDict, total=False):
 
     max_workers: int | None
     executor_type: Literal["thread", "process"] | None
-    gpus: int | Sequence[int] | None
+    gpus: int | Sequence[Gpu] | None
     memory: int | str | None
     grace: float | None
     shutdown_executor: bool | None
@@ -89,8 +99,10 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             slots = slots or getattr(config.executor, "_max_workers", None)
         else:
             self.capabilities = local_capabilities(config.executor_type)
-        memory = config.memory or machine_memory()
-        self._resources = MachineResources(slots or machine_cores(), memory, _gpu_ids(config.gpus))
+        memory = config.memory or usable_memory()
+        self._resources = MachineResources(
+            slots or usable_cores(), memory, _gpu_ids(config.gpus, name)
+        )
         self._slots: Slots | None = None
         self._given: GivenExecutor | None = None
         self._lock = threading.Lock()
@@ -165,11 +177,22 @@ class ConcurrentExecutionBackend(ExecutionBackend):
                     guard().release()
 
 
-def _gpu_ids(gpus: int | Sequence[int] | None) -> tuple[int, ...]:
-    """Return the ids of the GPUs that a setting asks for."""
+def _gpu_ids(gpus: int | Sequence[Gpu] | None, backend: str) -> tuple[Gpu, ...]:
+    """Return the GPUs that a setting asks for.
+
+    Raises:
+        ConfigurationError: it asks for more than this process may use.
+    """
+    if gpus is not None and not isinstance(gpus, int):
+        return tuple(gpus)
     visible = visible_gpus()
     if gpus is None:
-        return tuple(visible)
-    if isinstance(gpus, int):
-        return tuple(visible[:gpus] if len(visible) >= gpus else range(gpus))
-    return tuple(gpus)
+        return visible
+    if GPU_VARIABLE not in os.environ:
+        return tuple(range(gpus))
+    if len(visible) < gpus:
+        raise ConfigurationError(
+            f"backend {backend!r}: gpus is {gpus}, but {GPU_VARIABLE} names only {len(visible)}: "
+            "ask for fewer, or name them as a list"
+        )
+    return visible[:gpus]

@@ -19,6 +19,10 @@ def _list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | range) else value
 
 
+_Gpu = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern="^(GPU|MIG)-")]
+"""A number, or a name as CUDA_VISIBLE_DEVICES has it."""
+
+
 class ConcurrentConfig(BaseModel):
     """The settings of ``create_backend("concurrent", config=...)``."""
 
@@ -30,18 +34,18 @@ class ConcurrentConfig(BaseModel):
     )
     max_workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None,
-        description="How many tasks run at once; the machine's cores by default.",
+        description="How many tasks run at once; by default the cores that this process may use.",
     )
     executor_type: Literal["thread", "process"] = Field(
         default="thread",
         description="Where functions run: in threads or in worker processes.",
     )
     gpus: Annotated[
-        Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None,
+        Annotated[int, Field(ge=0)] | list[_Gpu] | None,
         BeforeValidator(_list),
     ] = Field(
         default=None,
-        description="How many GPUs, or their ids; by default those in CUDA_VISIBLE_DEVICES.",
+        description="GPUs: how many, or which; by default those in CUDA_VISIBLE_DEVICES.",
     )
     memory: Annotated[int, BeforeValidator(_bytes), Field(ge=1)] | None = Field(
         default=None,

@@ -10,10 +10,20 @@ from radical.asyncflow.worker import GPU_VARIABLE, FreeGpus, set_visible_gpus, v
 
 @pytest.mark.parametrize(
     ("value", "gpus"),
-    [("", ()), ("0,2", (0, 2)), (" 1 , 3 ", (1, 3)), ("GPU-8c1f,MIG-2", ()), (None, ())],
+    [
+        ("", ()),
+        ("0,2", (0, 2)),
+        (" 1 , 3 ", (1, 3)),
+        ("GPU-8c1f,MIG-GPU-2/1/0", ("GPU-8c1f", "MIG-GPU-2/1/0")),
+        ("1,-1,0", (1,)),
+        ("NoDevFiles", ()),
+        ("-1", ()),
+        ("2,GPU-8c1f,2", (2, "GPU-8c1f")),
+        (None, ()),
+    ],
 )
-def test_gpus_are_read_by_number(
-    value: str | None, gpus: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+def test_gpus_are_read_by_number_or_name_up_to_the_first_that_is_neither(
+    value: str | None, gpus: tuple[int | str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if value is None:
         monkeypatch.delenv(GPU_VARIABLE, raising=False)
@@ -35,6 +45,15 @@ def test_a_process_sees_the_gpus_of_its_task_or_what_it_saw_before(
     monkeypatch.setenv(GPU_VARIABLE, "7")
     set_visible_gpus(gpus, otherwise)
     assert os.environ.get(GPU_VARIABLE) == value
+
+
+def test_named_gpus_are_taken_in_their_first_order() -> None:
+    free = FreeGpus(["GPU-b", 3, "GPU-a"])
+    taken = free.take(2)
+    assert taken == ("GPU-b", 3)
+    free.give_back((taken[1],))
+    free.give_back((taken[0],))
+    assert free.take(3) == ("GPU-b", 3, "GPU-a")
 
 
 def test_the_lowest_free_gpus_are_taken_first() -> None:

@@ -7,7 +7,7 @@ from operator import itemgetter
 
 from radical.asyncflow.backend import TaskRef, TaskRequest
 from radical.asyncflow.errors import SerializationError
-from radical.asyncflow.worker import ATOMS, Code, dump_arguments
+from radical.asyncflow.worker import ATOMS, Code, Gpu, dump_arguments
 
 from .child import FunctionGroup, PackedArguments, Previous
 from .wire import Part
@@ -22,7 +22,7 @@ _needed = itemgetter(*map(TaskRequest._fields.index, _NEEDED))
 
 def group_by_function(
     chunk: Sequence[TaskRequest],
-    gpus: tuple[int, ...],
+    gpus: tuple[Gpu, ...],
     buffers: list[Part],
     code_of: Callable[[TaskRequest], Code | None],
     fail: Callable[[int, BaseException], None],

@@ -22,6 +22,7 @@ from typing import Any
 from radical.asyncflow.worker import (
     GPU_VARIABLE,
     VALUE,
+    Gpu,
     TaskContext,
     answer,
     close_loop,
@@ -61,7 +62,7 @@ class Previous:
 
 
 FunctionGroup = tuple[
-    int, str, tuple[int, ...], list[int], list[int], list[tuple[Any, ...] | PackedArguments | None]
+    int, str, tuple[Gpu, ...], list[int], list[int], list[tuple[Any, ...] | PackedArguments | None]
 ]
 """Tasks of a chunk that run one function, as its number, their name and GPUs, and their ids,
 attempts and arguments (None where those could not be pickled)."""
@@ -97,7 +98,7 @@ class _Child:
         self._outlet = Outlet(results, self._wait_for_room, arena)
         self._codes: dict[int, bytes] = {}
         self._functions: dict[int, Any] = {}
-        self._gpus: tuple[int, ...] = ()
+        self._gpus: tuple[Gpu, ...] = ()
         self._visible = os.environ.get(GPU_VARIABLE)
         self._pid = os.getpid()
         self._kept: tuple[bytes, Sequence[Part]] | None = None  # the result for `Previous`

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Collection, Sequence
 
 from radical.asyncflow.worker import (
+    Gpu,
     child_environment,
     guard,
     import_path,
@@ -78,7 +79,7 @@ class WorkerProcess:
 
     def __init__(self, name: str, grace: float) -> None:
         self.name = name
-        self.gpus: tuple[int, ...] = ()
+        self.gpus: tuple[Gpu, ...] = ()
         self.known: set[int] = set()
         self.offered = 0
         self.clock: list[tuple[float, int]] = []

@@ -25,7 +25,7 @@ from radical.asyncflow.backend import (
     TaskState,
 )
 from radical.asyncflow.errors import SerializationError, WorkerLostError
-from radical.asyncflow.worker import Code, Codes, Raised, TaskContext, open_answer
+from radical.asyncflow.worker import Code, Codes, Gpu, Raised, TaskContext, open_answer
 
 from .._process.arguments import group_by_function
 from .._process.parent import WorkerGoneError, WorkerProcess
@@ -128,7 +128,7 @@ class ProcessSlot(Slot):
         self._replace()
         super().close()
 
-    def _take(self, request: TaskRequest, gpus: tuple[int, ...] = ()) -> None:
+    def _take(self, request: TaskRequest, gpus: tuple[Gpu, ...] = ()) -> None:
         if request.spec.kind is not _FUNCTION:
             super()._take(request, gpus)
             return
@@ -146,7 +146,7 @@ class ProcessSlot(Slot):
                 del chunk
             follower, self._next = self._next, None
 
-    def _ready(self, gpus: tuple[int, ...]) -> WorkerProcess | WorkerGoneError:
+    def _ready(self, gpus: tuple[Gpu, ...]) -> WorkerProcess | WorkerGoneError:
         """Return the worker, started if there is none; or why it does not start."""
         worker = self._worker
         if worker is not None and (worker.condemned or (gpus and worker.gpus not in ((), gpus))):
@@ -180,7 +180,7 @@ class ProcessSlot(Slot):
 
     # -- a chunk: there and back
 
-    def _run(self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]) -> None:
+    def _run(self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[Gpu, ...]) -> None:
         """Have *chunk* run, until all that the worker has has an outcome or was put back."""
         hurried = len(chunk) > 1
         self._hand_over(worker, chunk, gpus)
@@ -209,7 +209,7 @@ class ProcessSlot(Slot):
                 self._deliver(messages)
 
     def _hand_over(
-        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[Gpu, ...]
     ) -> None:
         """Send *chunk* to the worker, with the places that come next."""
         place = worker.offered
@@ -225,7 +225,7 @@ class ProcessSlot(Slot):
         worker.send(body, parts)
 
     def _pack(
-        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[int, ...]
+        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[Gpu, ...]
     ) -> tuple[bytes, list[Part]]:
         """Pickle what the worker needs to run *chunk*."""
         first = worker.offered

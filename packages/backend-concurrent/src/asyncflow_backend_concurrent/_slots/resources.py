@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from radical.asyncflow.errors import ResourceError
 from radical.asyncflow.model import Resources
-from radical.asyncflow.worker import FreeGpus
+from radical.asyncflow.worker import FreeGpus, Gpu
 
-__all__ = ["MachineResources", "machine_cores", "machine_memory"]
+__all__ = ["MachineResources"]
 
 
 class MachineResources:
@@ -18,7 +17,7 @@ class MachineResources:
     It is not safe across threads.
     """
 
-    def __init__(self, slots: int, memory: int, gpus: Sequence[int]) -> None:
+    def __init__(self, slots: int, memory: int, gpus: Sequence[Gpu]) -> None:
         self.slots = slots
         self.memory = memory
         self.gpus = tuple(gpus)
@@ -46,24 +45,12 @@ class MachineResources:
         """Tell whether what is *asked* is free now."""
         return asked.total_memory <= self._free_memory and asked.total_gpus <= len(self._free_gpus)
 
-    def take(self, asked: Resources) -> tuple[int, ...]:
+    def take(self, asked: Resources) -> tuple[Gpu, ...]:
         """Take what is *asked*; return the ids of the GPUs."""
         self._free_memory -= asked.total_memory
         return self._free_gpus.take(asked.total_gpus)
 
-    def give_back(self, asked: Resources, gpus: tuple[int, ...]) -> None:
+    def give_back(self, asked: Resources, gpus: tuple[Gpu, ...]) -> None:
         """Undo `take`."""
         self._free_memory += asked.total_memory
         self._free_gpus.give_back(gpus)
-
-
-def machine_cores() -> int:
-    """Return how many processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def machine_memory() -> int:
-    """Return the bytes of physical memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest
+from radical.asyncflow.worker import Gpu
 
 __all__ = ["Admission", "Seats", "Sleeper"]
 
@@ -34,7 +35,7 @@ class Admission(NamedTuple):
     """
 
     request: TaskRequest
-    gpus: tuple[int, ...]
+    gpus: tuple[Gpu, ...]
     lent: list[Sleeper]
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection, Iterable
 
 from radical.asyncflow.backend import AnyReport, Command, TaskId, TaskKind, TaskRequest
-from radical.asyncflow.worker import Execution, TaskContext, call, close_loop
+from radical.asyncflow.worker import Execution, Gpu, TaskContext, call, close_loop
 
 from .seats import Seats
 from .values import with_value
@@ -111,7 +111,7 @@ class Slot:
             self._take(request)
             del request  # a slot that waits keeps no argument alive
 
-    def _take(self, request: TaskRequest, gpus: tuple[int, ...] = ()) -> None:
+    def _take(self, request: TaskRequest, gpus: tuple[Gpu, ...] = ()) -> None:
         """Run *request*, unless it was cancelled, and then what may follow at once."""
         slots = self.slots
         follower: TaskRequest | None = request

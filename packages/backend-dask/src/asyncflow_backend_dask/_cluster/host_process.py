@@ -15,7 +15,7 @@ from typing import Any
 
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.errors import BackendStartError
-from radical.asyncflow.worker import child_environment, guard, start_guarded
+from radical.asyncflow.worker import child_environment, guard, start_guarded, usable_cores
 
 from .._worker.gpus import LOCAL_CLUSTER_VARIABLE
 from ..config import DaskConfig
@@ -134,8 +134,7 @@ def _path() -> list[str]:
 def _settings(config: DaskConfig, security: Any, folder: str) -> dict[str, Any]:
     """Return what the host is to start."""
     adapt = config.adapt
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = max(1, (cores or 1) // config.threads_per_worker)
+    workers = max(1, usable_cores() // config.threads_per_worker)
     if config.n_workers is not None:
         workers = config.n_workers
     cluster: dict[str, Any] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.backend import ExecutableResult
-from radical.asyncflow.worker import Execution, Failure
+from radical.asyncflow.worker import Execution, Failure, Gpu
 
 from .._messages.events import CANCELLED, DONE_INLINE, DONE_REMOTE, FAILED
 from .._messages.orders import PackedCall, WorkOrder
@@ -42,7 +42,7 @@ def fields_of(exc: BaseException) -> tuple[Any, ...]:
 
 
 def _run_with(
-    gpus: tuple[int, ...], worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall
+    gpus: tuple[Gpu, ...], worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall
 ) -> CallResult:
     if (work.topic, one.task_id, one.attempt) in worker_calls.cancelled:
         _tell(worker_calls, work, one, CANCELLED)
@@ -72,7 +72,7 @@ def _run_with(
     return CallResult(result)
 
 
-def _execution(work: WorkOrder, one: PackedCall, gpus: tuple[int, ...]) -> Execution:
+def _execution(work: WorkOrder, one: PackedCall, gpus: tuple[Gpu, ...]) -> Execution:
     options = work.command_options
     assert options is not None
     folder = options["folder"] or Path(tempfile.gettempdir()) / f"asyncflow-{work.topic}"

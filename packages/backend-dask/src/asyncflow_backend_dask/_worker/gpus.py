@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from radical.asyncflow.worker import GPU_VARIABLE, FreeGpus, set_visible_gpus
+from radical.asyncflow.worker import GPU_VARIABLE, FreeGpus, Gpu, set_visible_gpus, visible_gpus
 
 __all__ = ["LOCAL_CLUSTER_VARIABLE", "WorkerGpus"]
 
@@ -23,21 +23,17 @@ class WorkerGpus:
     """The GPUs of one worker, by id, and which of them are free; safe in any thread.
 
     The worker's ``GPU`` resource says how many it has.  They are those that
-    ``CUDA_VISIBLE_DEVICES`` names by number, or the numbers from 0 on where that is not
-    set.  Where it names them in another way, each call sees what its worker sees.
+    ``CUDA_VISIBLE_DEVICES`` names, or the numbers from 0 on where that is not set.  Where it
+    names none, each call sees what its worker sees.
     """
 
     def __init__(self, worker: Any) -> None:
         count = int(worker.state.total_resources.get("GPU", 0))
-        visible = os.environ.get(GPU_VARIABLE, "")
-        names = [name.strip() for name in visible.split(",") if name.strip()]
         # Workers of a local cluster all see all GPUs of the machine.
         first = int(worker.name) * count if LOCAL_CLUSTER_VARIABLE in os.environ else 0
-        ids: list[int] = []
-        if not visible:
-            ids = list(range(first, first + count))
-        elif all(name.isdigit() for name in names):
-            ids = [int(name) for name in names[first : first + count]]
+        ids: Sequence[Gpu] = range(first, first + count)
+        if GPU_VARIABLE in os.environ:
+            ids = visible_gpus()[first : first + count]
         self._are_known = bool(ids)
         self._free = FreeGpus(ids)
         self._lock = threading.Lock()
@@ -45,7 +41,7 @@ class WorkerGpus:
         self._sets_environment = worker.state.nthreads == 1 and worker.nanny is not None
 
     @contextmanager
-    def take(self, count: int) -> Iterator[tuple[int, ...]]:
+    def take(self, count: int) -> Iterator[tuple[Gpu, ...]]:
         """Take *count* GPUs for a while and yield their ids.
 
         A worker process with one thread sees these alone meanwhile.

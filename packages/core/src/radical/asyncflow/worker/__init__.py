@@ -39,8 +39,10 @@ start and end processes
 `kill_tree`               ends a process group, and those who left it
 `end_all`                 ends processes until there are none
 `marked_processes`        the processes that carry a token in their environment
-assign GPUs
-`visible_gpus`            those that this process sees
+know the machine and assign GPUs
+`usable_cores`            the cores that this process may use
+`usable_memory`           the memory that it may use
+`visible_gpus`            the GPUs that this process sees
 `FreeGpus`                those that no task has
 `set_visible_gpus`        lets a process see those of its task
 ========================  ==========================================================
@@ -72,9 +74,10 @@ if TYPE_CHECKING:
     from ._code import Code, Codes
     from ._command import Execution, file_stem
     from ._failure import Failure, safe_str
-    from ._gpus import GPU_VARIABLE, FreeGpus, set_visible_gpus, visible_gpus
+    from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, set_visible_gpus, visible_gpus
     from ._guard import Guard, child_environment, guard, start_guarded
     from ._importing import by_value, import_path
+    from ._limits import usable_cores, usable_memory
     from ._output import Output
     from ._pickling import (
         ATOMS,
@@ -100,6 +103,7 @@ __all__ = [
     "Execution",
     "Failure",
     "FreeGpus",
+    "Gpu",
     "Guard",
     "Output",
     "PluginContexts",
@@ -131,6 +135,8 @@ __all__ = [
     "start_guarded",
     "unsendable",
     "unsent",
+    "usable_cores",
+    "usable_memory",
     "visible_gpus",
 ]
 
@@ -145,6 +151,7 @@ _HOMES = {
     "Failure": "_failure",
     "FreeGpus": "_gpus",
     "GPU_VARIABLE": "_gpus",
+    "Gpu": "_gpus",
     "Guard": "_guard",
     "Output": "_output",
     "PluginContexts": "_carried",
@@ -175,6 +182,8 @@ _HOMES = {
     "start_guarded": "_guard",
     "unsendable": "_pickling",
     "unsent": "_answer",
+    "usable_cores": "_limits",
+    "usable_memory": "_limits",
     "visible_gpus": "_gpus",
 }
 

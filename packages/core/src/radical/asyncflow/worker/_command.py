@@ -18,7 +18,7 @@ from .._text import file_stem
 from ..model import Command, ExecutableResult
 from ._child import Child
 from ._exchange import Exchange
-from ._gpus import GPU_VARIABLE, gpu_list
+from ._gpus import GPU_VARIABLE, Gpu, gpu_list
 from ._guard import guard, new_mark
 from ._guardian import PROGRAM_VARIABLE
 from ._output import Output, Stream
@@ -55,7 +55,7 @@ class Execution:
         name: str = "",
         work_dir: Callable[[], Path],
         capture_stdio: bool = False,
-        gpus: tuple[int, ...] = (),
+        gpus: tuple[Gpu, ...] = (),
         env: Mapping[str, str] | None = None,
         grace: float = 5.0,
         memory_limit: int = _MEMORY_LIMIT_BYTES,

@@ -18,7 +18,8 @@ class TaskContext:
 
     Attributes:
         name, task_id, attempt: as in the request.
-        gpus: indices of the GPUs that were assigned to the task.
+        gpus: the GPUs that were assigned to the task, as ``CUDA_VISIBLE_DEVICES`` names them:
+            by number, or as ``GPU-...`` or ``MIG-...``.
         cancelled: whether `cancel` was called.
         on_cancel: called by `cancel`, in the thread that cancels.  Whoever runs the
             task sets it, and looks at `cancelled` once afterwards.
@@ -29,7 +30,7 @@ class TaskContext:
     __slots__ = ("_token", "attempt", "cancelled", "gpus", "name", "on_cancel", "task_id")
 
     def __init__(
-        self, name: str, task_id: int, attempt: int = 1, gpus: tuple[int, ...] = ()
+        self, name: str, task_id: int, attempt: int = 1, gpus: tuple[int | str, ...] = ()
     ) -> None:
         self.name = name
         self.task_id = task_id

@@ -7,21 +7,36 @@ from collections.abc import Iterable
 
 from .._public import public
 
-__all__ = ["GPU_VARIABLE", "FreeGpus", "set_visible_gpus", "visible_gpus"]
+__all__ = ["GPU_VARIABLE", "FreeGpus", "Gpu", "set_visible_gpus", "visible_gpus"]
+
+Gpu = int | str
+"""A GPU as `GPU_VARIABLE` names it: by its number, or as ``GPU-...`` or ``MIG-...``."""
 
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable that names the GPUs which a program sees."""
 
-
-@public("radical.asyncflow.worker")
-def visible_gpus() -> tuple[int, ...]:
-    """Return the GPUs that `GPU_VARIABLE` names by number; none if it is not set."""
-    names = os.environ.get(GPU_VARIABLE, "").split(",")
-    return tuple(int(name) for name in names if name.strip().isdigit())
+_PREFIXES = ("GPU-", "MIG-")
 
 
 @public("radical.asyncflow.worker")
-def set_visible_gpus(gpus: Iterable[int], otherwise: str | None) -> None:
+def visible_gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs that `GPU_VARIABLE` names; none if it is not set.
+
+    As for CUDA, the list ends with the first that is no name of a GPU, such as -1.
+    """
+    gpus: list[Gpu] = []
+    for name in map(str.strip, os.environ.get(GPU_VARIABLE, "").split(",")):
+        if name.isdecimal() and name.isascii():
+            gpus.append(int(name))
+        elif name.startswith(_PREFIXES):
+            gpus.append(name)
+        else:
+            break
+    return tuple(dict.fromkeys(gpus))
+
+
+@public("radical.asyncflow.worker")
+def set_visible_gpus(gpus: Iterable[Gpu], otherwise: str | None) -> None:
     """Let this process, and those that it starts, see *gpus* alone.
 
     Args:
@@ -34,7 +49,7 @@ def set_visible_gpus(gpus: Iterable[int], otherwise: str | None) -> None:
         os.environ[GPU_VARIABLE] = visible
 
 
-def gpu_list(gpus: Iterable[int]) -> str:
+def gpu_list(gpus: Iterable[Gpu]) -> str:
     """Return *gpus* as a value of `GPU_VARIABLE`."""
     return ",".join(map(str, gpus))
 
@@ -43,18 +58,19 @@ def gpu_list(gpus: Iterable[int]) -> str:
 class FreeGpus:
     """The GPUs that no task has, by id; not safe across threads."""
 
-    def __init__(self, gpus: Iterable[int]) -> None:
+    def __init__(self, gpus: Iterable[Gpu]) -> None:
         self._free = list(gpus)
+        self._place = {gpu: place for place, gpu in enumerate(self._free)}
 
     def __len__(self) -> int:
         return len(self._free)
 
-    def take(self, count: int) -> tuple[int, ...]:
+    def take(self, count: int) -> tuple[Gpu, ...]:
         """Take *count* of them, of which there are enough."""
         taken, self._free = tuple(self._free[:count]), self._free[count:]
         return taken
 
-    def give_back(self, gpus: Iterable[int]) -> None:
+    def give_back(self, gpus: Iterable[Gpu]) -> None:
         """Make *gpus* free again."""
-        # Lowest first, so that a process which has used a GPU meets it again.
-        self._free = sorted((*self._free, *gpus))
+        # In their first order, so that a process which has used a GPU meets it again.
+        self._free = sorted((*self._free, *gpus), key=self._place.__getitem__)
