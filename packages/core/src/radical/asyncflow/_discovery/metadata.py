@@ -170,7 +170,8 @@ def _section(text: str, group: str) -> Iterator[tuple[str, str]]:
 def _facts(distribution: Distribution) -> tuple[str, str, str, str, tuple[str, ...]]:
     try:
         fields = distribution.metadata
-        facts = [fields.get(key) or "" for key in ("Name", "Version", "Summary", "Requires-Python")]
+        keys = "Name", "Version", "Summary", "Requires-Python"
+        facts = [(fields[key] if key in fields else "") or "" for key in keys]
         # `Distribution.requires` would parse the metadata again; only an egg needs it, which
         # has its requirements in a file of their own.
         requires = tuple(fields.get_all("Requires-Dist") or distribution.requires or ())
