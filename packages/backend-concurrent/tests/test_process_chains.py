@@ -105,7 +105,7 @@ async def test_a_member_gets_a_copy_of_a_value_that_its_worker_keeps(flow: Workf
 async def test_a_value_that_cannot_travel_ends_the_chain(flow: WorkflowEngine) -> None:
     await warm(flow)
     results = await asyncio.gather(
-        *chain(flow, 60, 30, lambda number: iter([number, threading.Lock()])), return_exceptions=True
+        *chain(flow, 60, 30, lambda number: [number, threading.Lock()]), return_exceptions=True
     )
     assert results[:30] == list(range(1, 31))
     assert "result" in str(results[30])
