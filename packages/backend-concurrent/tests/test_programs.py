@@ -228,3 +228,27 @@ if __name__ == "__main__":  # MPI's own workers import the script
 
 def test_the_processes_of_an_mpi_pool_run_functions() -> None:
     assert run(_MPI).stdout == "0 1 16 81 256\nnot here\n"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_pool_in_a_task_has_the_functions_of_the_program(method: str) -> None:
+    code = f"""
+import asyncio, multiprocessing
+from radical.asyncflow import WorkflowEngine
+
+def square(x): return x * x
+
+def work(numbers):
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        return pool.map(square, numbers)
+
+async def main():
+    settings = {{"executor_type": "process", "max_workers": 1}}
+    async with WorkflowEngine.create("concurrent", settings) as flow:
+        print(await flow.function_task(work)([1, 2, 3]))
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+    done = run(code)
+    assert (done.stdout, done.stderr, done.returncode) == ("[1, 4, 9]\n", "", 0)

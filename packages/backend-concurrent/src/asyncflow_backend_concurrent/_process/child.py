@@ -9,6 +9,7 @@ came by, wakes it at the end of a chunk, or when a result does not fit into the 
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import select
@@ -16,12 +17,14 @@ import signal
 import struct
 import sys
 from collections.abc import Collection, Sequence
+from importlib.machinery import ModuleSpec
 from time import monotonic
 from typing import Any
 
 from radical.asyncflow.worker import (
     GPU_VARIABLE,
     VALUE,
+    Carried,
     Gpu,
     TaskContext,
     answer,
@@ -68,8 +71,20 @@ FunctionGroup = tuple[
 attempts and arguments (None where those could not be pickled)."""
 
 
-def main(data: int, results: int, tokens: int, arena: int = -1) -> None:
-    """Serve until the parent closes its end; the numbers are file descriptors."""
+def main(
+    program: tuple[str | None, str | None], data: int, results: int, tokens: int, arena: int = -1
+) -> None:
+    """Serve until the parent closes its end.
+
+    Args:
+        program: its file and its name as a module, for processes that a task spawns.
+        data, results, tokens, arena: file descriptors.
+    """
+    file, name = program
+    if file is not None:
+        sys.modules["__main__"].__file__ = file
+    if name is not None:
+        sys.modules["__main__"].__spec__ = ModuleSpec(name, None, origin=file)
     for descriptor in (data, results, tokens, arena):
         if descriptor >= 0:
             os.set_inheritable(descriptor, False)
@@ -98,6 +113,7 @@ class _Child:
         self._outlet = Outlet(results, self._wait_for_room, arena)
         self._codes: dict[int, bytes] = {}
         self._functions: dict[int, Any] = {}
+        self._published = 0  # the function whose helpers `__main__` has
         self._gpus: tuple[Gpu, ...] = ()
         self._visible = os.environ.get(GPU_VARIABLE)
         self._pid = os.getpid()
@@ -192,6 +208,9 @@ class _Child:
             function = self._functions.get(number)
             if function is None:
                 function = self._functions[number] = pickle.loads(self._codes[number])
+            if number != self._published:
+                self._published = number
+                _publish(function)
             what = "arguments"
             if isinstance(given, tuple):
                 args = given
@@ -214,6 +233,28 @@ class _Child:
         # The chunk's own references would keep a large array alive for too long.
         buffers[first:end] = [b""] * (end - first)
         return opened
+
+
+def _publish(function: Any) -> None:
+    """Put what *function* brought along of the program into the ``__main__`` of this process.
+
+    A process that the task starts, such as one of a `multiprocessing.Pool`, looks there for
+    the program's own functions and classes.
+    """
+    main = sys.modules["__main__"]
+    inner = function.function if isinstance(function, Carried) else function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    inner = getattr(inner, "__func__", inner)  # of a method
+    names = getattr(inner, "__globals__", {})
+    if names is main.__dict__ or names.get("__name__") != "__main__":
+        return
+    own = getattr(inner, "__qualname__", "")
+    for name, value in [(own, inner), *names.items()]:
+        if getattr(value, "__module__", None) == "__main__" and (
+            getattr(value, "__qualname__", None) == name and name.isidentifier()
+        ):
+            setattr(main, name, value)
 
 
 def _with_previous(

@@ -15,8 +15,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Collection, Sequence
+from typing import IO
 
 from radical.asyncflow.worker import (
     Gpu,
@@ -24,6 +26,7 @@ from radical.asyncflow.worker import (
     guard,
     import_path,
     kill_tree,
+    reloads,
     signal_group,
     start_guarded,
 )
@@ -36,11 +39,10 @@ __all__ = ["WorkerGoneError", "WorkerProcess"]
 
 _START = """
 import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-descriptors = map(int, json.loads(sys.argv[2]))
-sys.argv[:] = json.loads(sys.argv[3])
+with open(int(sys.argv[1]), encoding="utf-8") as file:
+    sys.path[:], sys.argv[:], program, descriptors = json.load(file)
 from asyncflow_backend_concurrent._process.child import main
-main(*descriptors)
+main(program, *descriptors)
 """
 _LEAVE_S = 2.0  # for a worker that is told to end, before it is killed
 
@@ -51,7 +53,10 @@ class WorkerGoneError(Exception):
     Attributes:
         signal: the signal that ended it, or None.
         detail: in words, how it ended if not by a signal.
+        no_room: the system had no room for it, though there may be other processes.
     """
+
+    no_room = False
 
     def __init__(self, code: int | None, detail: str = "") -> None:
         self.signal = -code if code is not None and code < 0 else None
@@ -75,6 +80,7 @@ class WorkerProcess:
         offered: how many tasks it was offered.
         clock: what each `BELL` said, in order.
         condemned: `kill` was called.
+        reloads: what `reloads()` was before it started.
     """
 
     def __init__(self, name: str, grace: float) -> None:
@@ -83,6 +89,7 @@ class WorkerProcess:
         self.known: set[int] = set()
         self.offered = 0
         self.clock: list[tuple[float, int]] = []
+        self.reloads = reloads()
         self._path = import_path()
         self.condemned = False
         self._grace = grace
@@ -116,14 +123,20 @@ class WorkerProcess:
             self._poll.register(self._pidfd, select.POLLIN)
 
     def _spawn(self, theirs: list[int]) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, *subprocess._args_from_interpreter_flags()]  # type: ignore[attr-defined]
-        argv += ["-c", _START, json.dumps(self._path), json.dumps(theirs), json.dumps(sys.argv)]
-        return start_guarded(
-            argv,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **self._environment},
-            pass_fds=theirs,
-        )
+        if not sys.executable:
+            raise RuntimeError("sys.executable is not set, so no worker process can be started")
+        # In a file, because one argument of a program has at most 128 KiB.
+        with _unnamed_file() as file:
+            start = (self._path, _arguments(), _program(), theirs)
+            file.write(json.dumps(start).encode())
+            file.seek(0)
+            flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+            return start_guarded(
+                [sys.executable, *flags, "-c", _START, str(file.fileno())],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self._environment},
+                pass_fds=[*theirs, file.fileno()],
+            )
 
     def _wait(self, event: int) -> None:
         """Wait, in the middle of a message, for room for tasks or for more of the results."""
@@ -326,6 +339,28 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     os.set_blocking(read, False)
     os.set_blocking(write, False)
     return read, write
+
+
+def _unnamed_file() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("asyncflow-start"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def _arguments() -> list[str]:
+    """Return ``sys.argv`` as a worker can have it: as text, and empty where there is none."""
+    return [
+        os.fsdecode(word) if isinstance(word, str | bytes | os.PathLike) else str(word)
+        for word in getattr(sys, "argv", ())
+    ]
+
+
+def _program() -> tuple[str | None, str | None]:
+    """Return the file of the program and, of ``python -m``, its name."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    spec = getattr(main, "__spec__", None)
+    return file and os.path.abspath(file), getattr(spec, "name", None)  # noqa: PTH100 - a str
 
 
 def _pidfd(pid: int) -> int | None:

@@ -11,6 +11,8 @@ to it, and the worker hands the value on.  If it is taken back, it goes where it
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import pickle
 import threading
 from collections import deque
@@ -25,7 +27,16 @@ from radical.asyncflow.backend import (
     TaskState,
 )
 from radical.asyncflow.errors import SerializationError, WorkerLostError
-from radical.asyncflow.worker import Code, Codes, Gpu, Raised, TaskContext, open_answer
+from radical.asyncflow.worker import (
+    Code,
+    Codes,
+    Gpu,
+    Raised,
+    TaskContext,
+    open_answer,
+    reloads,
+    safe_str,
+)
 
 from .._process.arguments import group_by_function
 from .._process.parent import WorkerGoneError, WorkerProcess
@@ -41,6 +52,7 @@ _MAX_CHUNKS = 2  # that a worker may have at once
 _SLOW_CHUNK_S = 0.010
 _MAX_UNUSED_FUNCTIONS = 64  # that a worker keeps
 _MAX_STARTS = 3  # of a worker, before a task is charged with the failure
+_NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _FUNCTION = TaskKind.FUNCTION
 _RUNNING, _DONE, _CANCELLED = TaskState.RUNNING, TaskState.DONE, TaskState.CANCELLED
 
@@ -135,21 +147,55 @@ class ProcessSlot(Slot):
         follower: TaskRequest | None = request
         while follower is not None:
             request, follower = follower, None
-            special = gpus or request.spec.resources.total_cores > 1
-            most = 1 if special else 1 + self._picker.share(request)
-            worker = self._ready(gpus)
-            if isinstance(worker, WorkerGoneError):
-                if self._picker.gather(request, 1, 0):
-                    self._lose([0], worker, "a worker process does not start: ")
-            elif chunk := self._picker.gather(request, most, worker.offered):
-                self._run(worker, chunk, gpus)
-                del chunk
+            try:
+                worker = self._ready(gpus)
+                if isinstance(worker, WorkerGoneError):
+                    if worker.no_room and self._leave_to_others(request):
+                        return
+                    if self._picker.gather(request, 1, 0):
+                        self._lose([0], worker, "a worker process does not start: ")
+                else:
+                    special = gpus or request.spec.resources.total_cores > 1
+                    most = 1 if special else 1 + self._picker.share(request)
+                    if chunk := self._picker.gather(request, most, worker.offered):
+                        self._run(worker, chunk, gpus)
+                        del chunk
+            except BaseException as exc:  # an error of ours, or of something that was replaced
+                self._fail_all(request, exc)
             follower, self._next = self._next, None
+
+    def _leave_to_others(self, request: TaskRequest) -> bool:
+        """Leave *request*, and all further work, to other slots; return False if there are none."""
+        slots = self.slots
+        if not slots.retire(self):
+            return False
+        self._abandoned = True
+        claimed = slots.waiting.pop(request.task_id, None)
+        if claimed is not None:
+            slots.requeue((claimed,))
+        return True
+
+    def _fail_all(self, request: TaskRequest, error: BaseException) -> None:
+        """Fail *request* and whatever the worker has, and give that worker up."""
+        self._picker.gather(request, 1, -1)
+        with self._lock:
+            places = list(self._flight.requests)
+            worker = self._worker
+        if worker is not None:
+            worker.kill()
+        for place in places:
+            self._finish(place, error)
+        with contextlib.suppress(Exception):
+            self._replace()
 
     def _ready(self, gpus: tuple[Gpu, ...]) -> WorkerProcess | WorkerGoneError:
         """Return the worker, started if there is none; or why it does not start."""
         worker = self._worker
-        if worker is not None and (worker.condemned or (gpus and worker.gpus not in ((), gpus))):
+        if worker is not None and (
+            worker.condemned
+            or worker.reloads != reloads()
+            or (gpus and worker.gpus not in ((), gpus))
+        ):
             self._replace()
         for _ in range(_MAX_STARTS):
             if self._worker is not None:
@@ -161,8 +207,10 @@ class ProcessSlot(Slot):
             except WorkerGoneError as exc:
                 gone = exc
                 self._replace()
-            except OSError as exc:  # no memory, process or descriptor left
-                gone = WorkerGoneError(0, str(exc))
+            except BaseException as exc:  # no memory, process or descriptor left, or anything else
+                gone = WorkerGoneError(0, f"{type(exc).__name__}: {safe_str(exc)}")
+                gone.no_room = getattr(exc, "errno", None) in _NO_ROOM
+                gone.__cause__ = exc
         if self._worker is None:
             return gone
         if gpus:
@@ -188,6 +236,7 @@ class ProcessSlot(Slot):
         while self._flight.requests:
             if (
                 hurried
+                and worker.reloads == reloads()
                 and len(self._chunks) < _MAX_CHUNKS
                 and (more := self._picker.gather_ahead(worker.offered))
             ):

@@ -88,5 +88,8 @@ class Seats(Protocol):
     def withdraw(self, task_id: TaskId) -> list[Report]:
         """Give up the tasks behind one that will not be done; return their reports."""
 
+    def retire(self, slot: Sleeper) -> bool:
+        """Let *slot* leave for good; return False if it is the last one, which has to stay."""
+
     def left(self) -> None:
         """Note that the thread of a slot is about to end."""

@@ -28,6 +28,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import count
 from typing import Any
 
 from radical.asyncflow.backend import AnyReport, Report, ReportSink, TaskId, TaskRequest, TaskState
@@ -40,6 +41,7 @@ from .slot import Slot
 __all__ = ["Slots"]
 
 _CANCELLED = TaskState.CANCELLED
+_FULL_S = 1.0  # until another slot is tried, after the system had no room for one
 
 _log = logging.getLogger("radical.asyncflow.concurrent")
 
@@ -78,6 +80,9 @@ class Slots:
         self._size = resources.slots
         self._mutex = threading.Lock()
         self._slots: list[Slot] = []
+        self._retired: list[Slot] = []
+        self._numbers = count(1)
+        self._full_until = 0.0  # no slot is started before, because the system had no room
         self.idle: list[Sleeper] = []
         self._reserved: list[Sleeper] = []
         self._running = 0  # threads that have not ended
@@ -155,7 +160,7 @@ class Slots:
         """
         deadline = None if patience is None else time.monotonic() + patience
         self._ended.wait(patience)
-        for slot in tuple(self._slots):
+        for slot in (*self._slots, *self._retired):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             slot.thread.join(1.0 if self._ended.is_set() else left)
             if slot.thread.is_alive():
@@ -238,6 +243,25 @@ class Slots:
             slot.wake.release()
             count -= 1
 
+    def retire(self, slot: Sleeper) -> bool:
+        """Let *slot* leave for good; return False if it is the last one, which has to stay."""
+        with self._mutex:
+            if len(self._slots) <= 1:
+                return False
+            own = next(other for other in self._slots if other is slot)
+            self._slots.remove(own)
+            self._retired = [other for other in self._retired if other.thread.is_alive()]
+            self._retired.append(own)
+            self._note_no_room("worker processes")
+            self.changes += 1  # a wide task may have waited for it
+        return True
+
+    def _note_no_room(self, what: str) -> None:
+        now = time.monotonic()
+        if now >= self._full_until:
+            _log.warning("the system has no room for more than %d %s", len(self._slots), what)
+        self._full_until = now + _FULL_S
+
     def left(self) -> None:
         """Note that the thread of a slot is about to end."""
         with self._mutex:
@@ -254,7 +278,8 @@ class Slots:
         with self._mutex:
             request = self._next_special()
             if request is not None:
-                needed = request.spec.resources.total_cores - 1
+                # All that there are, if the system has no room for as many as there should be.
+                needed = min(request.spec.resources.total_cores, len(self._slots)) - 1
                 while len(self._reserved) < needed:
                     try:
                         self._reserved.append(self.idle.pop())
@@ -337,18 +362,21 @@ class Slots:
         """Start threads, so that *wanted* are free or all are there."""
         with self._mutex:
             missing = min(wanted - len(self.idle), self._size - len(self._slots))
+            if self._slots and missing > 0 and time.monotonic() < self._full_until:
+                return
             for _ in range(missing):
-                slot = self._make_slot(self, len(self._slots) + 1)
+                slot = self._make_slot(self, next(self._numbers))
                 self._running += 1
                 self._ended.clear()
                 try:
                     slot.thread.start()
                 except RuntimeError:
                     self._running -= 1
+                    if not self._running:
+                        self._ended.set()
                     if not self._slots:
                         raise
-                    _log.warning("no more than %d worker threads can be started", len(self._slots))
-                    self._size = len(self._slots)
+                    self._note_no_room("worker threads")
                     return
                 self._slots.append(slot)
 

@@ -21,6 +21,7 @@ send it elsewhere
 `keep_apart`              what a pickler needs to leave large buffers out
 `by_value`                what a worker cannot import is copied meanwhile
 `import_path`             what a worker can import
+`reloads`                 how often one of the program's modules was loaded anew
 `answer`                  call a function; the outcome as bytes
 `answer_pickled`          the same of a function and arguments that are bytes
 `open_answer`             the value that an answer holds, or a `Raised` error
@@ -76,7 +77,7 @@ if TYPE_CHECKING:
     from ._failure import Failure, safe_str
     from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, set_visible_gpus, visible_gpus
     from ._guard import Guard, child_environment, guard, start_guarded
-    from ._importing import by_value, import_path
+    from ._importing import by_value, import_path, reloads
     from ._limits import usable_cores, usable_memory
     from ._output import Output
     from ._pickling import (
@@ -129,6 +130,7 @@ __all__ = [
     "kill_tree",
     "marked_processes",
     "open_answer",
+    "reloads",
     "safe_str",
     "set_visible_gpus",
     "signal_group",
@@ -176,6 +178,7 @@ _HOMES = {
     "kill_tree": "_processes",
     "marked_processes": "_processes",
     "open_answer": "_answer",
+    "reloads": "_importing",
     "safe_str": "_failure",
     "set_visible_gpus": "_gpus",
     "signal_group": "_processes",

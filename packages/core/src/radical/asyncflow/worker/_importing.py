@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import sysconfig
 import threading
 import types
 import weakref
@@ -17,7 +18,7 @@ from typing import Any
 
 from .._public import public
 
-__all__ = ["by_value", "import_path", "is_importable"]
+__all__ = ["by_value", "import_path", "is_importable", "reloads"]
 
 _registering = threading.Lock()
 
@@ -83,3 +84,48 @@ def _find(module: types.ModuleType) -> bool:
             return False
         path = spec.submodule_search_locations
     return spec is not None and (file is None or spec.origin in (file, "frozen"))
+
+
+class _Loads:
+    """The modules of the program's own, and how often one of them was loaded anew."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._specs: dict[str, Any] = {}
+        self._modules = 0  # how many there were at the last survey
+        self._count = 0
+
+    def count(self) -> int:
+        with self._lock:
+            if len(sys.modules) != self._modules:
+                self._survey()
+            for name, spec in self._specs.items():
+                module = sys.modules.get(name)
+                # `importlib.reload` gives a module another specification.
+                if module is not None and (new := getattr(module, "__spec__", None)) is not spec:
+                    self._specs[name] = new
+                    self._count += 1
+            return self._count
+
+    def _survey(self) -> None:
+        modules = dict(sys.modules)
+        self._modules = len(modules)
+        for name, module in modules.items():
+            if name not in self._specs and name != "__main__":
+                file = getattr(module, "__file__", None)
+                if isinstance(file, str) and not file.startswith(_INSTALLED):
+                    self._specs[name] = getattr(module, "__spec__", None)
+
+
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+_loads = _Loads()
+
+
+@public("radical.asyncflow.worker")
+def reloads() -> int:
+    """Return how often a module of the program's own was loaded anew, as far as was seen.
+
+    `importlib.reload` does that, and so does IPython's ``%autoreload``.  A worker that was
+    started before has the old code, and keeps it.
+    """
+    return _loads.count()
