@@ -10,7 +10,7 @@ from .._public import public
 __all__ = ["GPU_VARIABLE", "FreeGpus", "Gpu", "set_visible_gpus", "visible_gpus"]
 
 Gpu = int | str
-"""A GPU as `GPU_VARIABLE` names it: by its number, or as ``GPU-...`` or ``MIG-...``."""
+"""A GPU as `GPU_VARIABLE` names it, by its number or as ``GPU-...`` or ``MIG-...``."""
 
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable that names the GPUs which a program sees."""

@@ -1,4 +1,4 @@
-"""What this process may use of its machine: a container or a batch job may get a part of it."""
+"""The part of its machine that this process may use: containers and batch jobs get less."""
 
 from __future__ import annotations
 
