@@ -13,7 +13,7 @@ _LOCAL = frozenset({"prompt", "markers", "native dependencies", "remote results"
 class TestThreads(BackendConformance):
     slots = 2
     backend_name = "concurrent"
-    expected_skips = _LOCAL | {"kills functions", "pickles", "isolates"}
+    unmet_needs = _LOCAL | {"kills functions", "pickles", "isolates"}
 
     def make_backend(self) -> ConcurrentExecutionBackend:
         return ConcurrentExecutionBackend(grace=1.0, max_workers=2)
@@ -21,7 +21,7 @@ class TestThreads(BackendConformance):
 
 class TestProcesses(BackendConformance):
     slots = 2
-    expected_skips = _LOCAL | {"spares functions", "shares memory", "plugin"}
+    unmet_needs = _LOCAL | {"spares functions", "shares memory", "plugin"}
 
     def make_backend(self) -> ConcurrentExecutionBackend:
         return ConcurrentExecutionBackend(grace=1.0, max_workers=2, executor_type="process")
@@ -29,7 +29,7 @@ class TestProcesses(BackendConformance):
 
 class TestThreadPoolExecutor(BackendConformance):
     slots = 2
-    expected_skips = _LOCAL | {
+    unmet_needs = _LOCAL | {
         "kills functions",
         "pickles",
         "isolates",

@@ -12,7 +12,7 @@ class TestProcesses(BackendConformance):
     load = 1_000
     travel = 1.0
     backend_scope = "class"
-    expected_skips = frozenset(
+    unmet_needs = frozenset(
         {"prompt", "markers", "kills functions", "shares memory", "cores", "chains"}
     )
 
@@ -27,7 +27,7 @@ class TestThreads(BackendConformance):
     load = 1_000
     travel = 1.0
     backend_scope = "class"
-    expected_skips = frozenset(
+    unmet_needs = frozenset(
         {"prompt", "markers", "kills functions", "shares memory", "isolates", "chains", "plugin"}
     )
 

@@ -10,7 +10,7 @@ class TestNoop(BackendConformance):
     slots = None
     inline = True
     backend_name = "noop"
-    expected_skips = frozenset(
+    unmet_needs = frozenset(
         {
             "executes",
             "kills executables",

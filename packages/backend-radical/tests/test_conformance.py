@@ -11,7 +11,7 @@ class TestLocalPilot(BackendConformance):
     load = 50
     travel = 0.2
     backend_scope = "class"
-    expected_skips = frozenset(
+    unmet_needs = frozenset(
         {
             "prompt",
             "markers",

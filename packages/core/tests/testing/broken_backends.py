@@ -26,7 +26,7 @@ class _Suite(BackendConformance):
     inline = True
     load = 200
     patience = 2.0
-    expected_skips = frozenset({"nothing"})
+    unmet_needs = frozenset({"nothing"})
     backend: type[ScriptedBackend] = ScriptedBackend
 
     def make_backend(self) -> ScriptedBackend:

@@ -46,7 +46,7 @@ CAUGHT = {
     "TestTrustsTheIdle": "test_the_death_of_an_idle_worker_costs_no_task",
     "TestHasAPluginThatBoasts": "test_the_plugin_declares_what_its_backend_can_do",
     "TestHasSettingsThatItDoesNotTake": "test_the_factory_takes_the_settings_and_a_name",
-    "TestSkipsMoreThanItSays": "test_expected_skips_names_the_needs_that_are_not_met",
+    "TestSkipsMoreThanItSays": "test_unmet_needs_names_the_needs_that_are_not_met",
 }
 SOUND = "TestProcessesAsTheyShouldBe"
 """What the broken backends with processes are made from, each by one fault."""
@@ -64,13 +64,13 @@ class _Mine(BackendConformance):
         return ScriptedBackend(isolates=False)
 
 class TestNames(_Mine):
-    expected_skips = {"prompt", "isolates"}
+    unmet_needs = {"prompt", "isolates"}
 
 class TestNamesNothing(_Mine):
     pass
 
 class TestNamesLate(_Mine):
-    expected_skips = property(lambda self: {"prompt"})
+    unmet_needs = property(lambda self: {"prompt"})
 """
 """Tests of a backend whose capabilities are known only when a loop runs."""
 

@@ -11,7 +11,7 @@ _INLINE = {"plugin", "markers", "cores", "pickles", "slots", "workers", "spares 
 class TestScripted(BackendConformance):
     slots = None
     inline = True
-    expected_skips = _INLINE | {
+    unmet_needs = _INLINE | {
         "executable",
         "prompt",
         "kills executables",
@@ -31,7 +31,7 @@ class TestScriptedWithGraphAndRemoteValues(BackendConformance):
     inline = True
     load = 1_000
     backend_scope = "class"
-    expected_skips = _INLINE | {"executable", "kills executables", "chains"}
+    unmet_needs = _INLINE | {"executable", "kills executables", "chains"}
 
     async def make_backend(self) -> ScriptedBackend:
         kinds = {TaskKind.FUNCTION, TaskKind.PROMPT}
@@ -41,7 +41,7 @@ class TestScriptedWithGraphAndRemoteValues(BackendConformance):
 class TestScriptedWithChains(BackendConformance):
     slots = None
     inline = True
-    expected_skips = _INLINE | {
+    unmet_needs = _INLINE | {
         "executable",
         "prompt",
         "kills executables",

@@ -49,7 +49,7 @@ class BackendConformance(
     Subclass it under a name that pytest collects, and say how a backend is made::
 
         class TestMyBackend(BackendConformance):
-            expected_skips = {"prompt", "markers", "spares functions"}
+            unmet_needs = {"prompt", "markers", "spares functions"}
 
             def make_backend(self):
                 return MyBackend(max_workers=4)
@@ -58,12 +58,12 @@ class BackendConformance(
 
     A check may need something of the backend, such as a kind of task.  Whether the backend
     meets that need follows from its `Capabilities` and the attributes below, never from its
-    name.  `expected_skips` names the needs that are not met: pytest deselects the checks
-    that have them.  One check compares `expected_skips` with the backend, so that none goes
+    name.  `unmet_needs` names the needs that are not met: pytest deselects the checks
+    that have them.  One check compares `unmet_needs` with the backend, so that none goes
     missing unseen.
 
     Attributes:
-        expected_skips: the needs that this backend does not meet.  Leave it out once: then
+        unmet_needs: the needs that this backend does not meet.  Leave it out once: then
             nothing is deselected, and a failing check tells you the set.
         slots: how many functions run at once; None if nothing limits them.
         inline: True if functions run in the engine's own loop and block it.
@@ -81,7 +81,7 @@ class BackendConformance(
     """
 
     # They stand here, so that help() shows them before some two hundred checks.
-    expected_skips: ClassVar[Collection[str] | None] = None
+    unmet_needs: ClassVar[Collection[str] | None] = None
     slots: ClassVar[int | None] = 4
     inline: ClassVar[bool] = False
     load: ClassVar[int] = 10_000

@@ -64,7 +64,7 @@ def needs_of(check: object) -> frozenset[str]:
 
 
 class Deselection:
-    """A pytest plugin that deselects the checks whose needs `expected_skips` names.
+    """A pytest plugin that deselects the checks whose needs `unmet_needs` names.
 
     It goes by that attribute and not by the capabilities, which may depend on the settings
     of a backend that only the fixtures of a test can make.  Another check compares the two,
@@ -92,7 +92,7 @@ class Deselection:
 
 
 def _is_unused(item: pytest.Item) -> bool:
-    expected = getattr(getattr(item, "cls", None), "expected_skips", None)
+    expected = getattr(getattr(item, "cls", None), "unmet_needs", None)
     # A property has no value before there is an instance: then the checks skip when they run.
     if not isinstance(expected, Collection):
         return False

@@ -37,16 +37,16 @@ class Protocol(Suite):
         finally:
             await backend.shutdown()
 
-    async def test_expected_skips_names_the_needs_that_are_not_met(self) -> None:
+    async def test_unmet_needs_names_the_needs_that_are_not_met(self) -> None:
         unmet, name = await self.unmet(), type(self).__name__
-        assert self.expected_skips is not None, (
-            f"set expected_skips on {name}, so that you notice if a check is no longer run; "
+        assert self.unmet_needs is not None, (
+            f"set unmet_needs on {name}, so that you notice if a check is no longer run; "
             f"this backend does not meet {sorted(unmet)}"
         )
-        wrong = set(self.expected_skips) - unmet
-        assert not wrong, f"expected_skips of {name} names what is met, or no need: {sorted(wrong)}"
-        missing = unmet - set(self.expected_skips)
-        assert not missing, f"expected_skips of {name} lacks what is not met: {sorted(missing)}"
+        wrong = set(self.unmet_needs) - unmet
+        assert not wrong, f"unmet_needs of {name} names what is met, or no need: {sorted(wrong)}"
+        missing = unmet - set(self.unmet_needs)
+        assert not missing, f"unmet_needs of {name} lacks what is not met: {sorted(missing)}"
 
     async def test_each_task_gets_exactly_one_terminal_report(self, bare: Bare) -> None:
         requests = [bare.plain(at) for at in range(min(500, self.load))]

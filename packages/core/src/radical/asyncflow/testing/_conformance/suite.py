@@ -37,7 +37,7 @@ class Suite:
     travel: ClassVar[float]
     backend_scope: ClassVar[Literal["test", "class"]]
     backend_name: ClassVar[str | None]
-    expected_skips: ClassVar[Collection[str] | None]
+    unmet_needs: ClassVar[Collection[str] | None]
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Deselect the checks that are not used.
@@ -94,7 +94,7 @@ class Suite:
         if words and (missing := words & await self.unmet()):
             pytest.skip(
                 f"the backend does not meet: {', '.join(sorted(missing))}; put that into "
-                "expected_skips, which deselects the check"
+                "unmet_needs, which deselects the check"
             )
 
     @pytest.fixture(scope="class")
