@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any

@@ -171,7 +171,8 @@ def _facts(distribution: Distribution) -> tuple[str, str, str, str, tuple[str, .
     try:
         fields = distribution.metadata
         keys = "Name", "Version", "Summary", "Requires-Python"
-        facts = [(fields[key] if key in fields else "") or "" for key in keys]
+        # No get(): the type of metadata has none.  A missing field will be a KeyError.
+        facts = [(fields[key] if key in fields else "") or "" for key in keys]  # noqa: SIM401
         # `Distribution.requires` would parse the metadata again; only an egg needs it, which
         # has its requirements in a file of their own.
         requires = tuple(fields.get_all("Requires-Dist") or distribution.requires or ())
