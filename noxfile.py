@@ -162,6 +162,17 @@ def campaign(session: nox.Session) -> None:
 
 
 @nox.session
+def reuse(session: nox.Session) -> None:
+    """Change 20,000 random programs and see that none is given the other's result; ``-- 1000``."""
+    install(session, "test")
+    programs, *more = session.posargs or ["20000"]
+    session.run(
+        *("pytest", "packages/core/tests/reuse", "-s", "--timeout", "0", *more),
+        env={"ASYNCFLOW_REUSE_PROGRAMS": programs, "ASYNCFLOW_REUSE_RUNS": "50"},
+    )
+
+
+@nox.session
 def journaled(session: nox.Session) -> None:
     """Run the engine's tests with a journal in each engine, which must change nothing."""
     install(session, "test")

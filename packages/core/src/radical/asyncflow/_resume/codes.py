@@ -26,7 +26,7 @@ from typing import Any
 from .._task.function import TaskFunction
 from .bytecode import Chain, Import, code_hash, names_of
 from .distributions import Home, home_of_file, home_of_module, installed_name, version_of
-from .modules import ModuleFile, absolute_name, extension_hash, find_module, read_module
+from .modules import Needed, absolute_name, extension_hash, find_module, read_module
 from .values import SINGLE, TEXTUAL, Leaf, Unidentified, ValueWalk, hash_parts, is_code
 from .watches import MISSING, Watches
 
@@ -375,11 +375,7 @@ class CodeWalk(ValueWalk):
         yield name.encode()
         module = sys.modules.get(name)
         if module is None:
-            self.watches.absent(name)
-            yield self._unimported(name)
-            for chain in found.chains or ():
-                if not found.top and find_module_or_none(f"{name}.{chain[0]}") is not None:
-                    yield self._unimported(f"{name}.{chain[0]}")
+            yield self._unimported(name, found)
             return
         if found.top:
             module = sys.modules.get(name.partition(".")[0], module)
@@ -393,39 +389,41 @@ class CodeWalk(ValueWalk):
             elif inside in sys.modules:
                 yield self._chain(inside, sys.modules[inside], chain[1:])
             else:
-                self.watches.absent(inside)
-                yield self._unimported(inside)
+                yield self._unimported(inside, None)
 
-    def _unimported(self, name: str) -> bytes:
+    def _unimported(self, name: str, found: Import | None) -> bytes:
         """Return what stands for a module that is not imported yet, and for those it imports."""
-        digests: list[bytes] = []
-        names = [name]
-        seen: set[str] = set()
-        while names:
-            one = names.pop()
+        self.watches.absent(name)
+        digests: set[bytes] = set()
+        waiting = [Needed(name, None)]
+        if found is not None and found.chains is not None:
+            waiting = _needed_of(name, found)
+        seen: set[Needed] = set()
+        while waiting:
+            one = waiting.pop()
             if one in seen:
                 continue
             seen.add(one)
-            parent = one.rpartition(".")[0]
+            parent = one.module.rpartition(".")[0]
             if parent:
-                names.append(parent)
-            if one != name and one in sys.modules:
-                digests.append(one.encode() + self._bind(f"the module {one}", sys.modules[one]))
+                waiting.append(Needed(parent, frozenset()))
+            if one.module != name and one.module in sys.modules:
+                imported = sys.modules[one.module]
+                digest = self._bind(f"the module {one.module}", imported)
+                digests.add(one.module.encode() + digest)
                 continue
-            module = find_module(one)
+            module = find_module(one.module)
             if module is None:
-                if parent and (parent == name or parent in seen or find_module_or_none(parent)):
-                    continue  # something in a module, which counts as a whole
-                raise Unidentified(f"the module {one} cannot be found")
+                if parent and find_module(parent) is not None:
+                    continue  # it is something in its parent, where it counts by its name
+                raise Unidentified(f"the module {one.module} cannot be found")
             if module.home is not None:
-                digests.append(self._installed(module.home, one.partition(".")[0]))
-                continue
-            if not module.path:
-                continue
-            self.watches.file(module.path)
-            digest, imported = read_module(module)
-            digests.append(one.encode() + digest)
-            names += imported
+                digests.add(self._installed(module.home, one.module.partition(".")[0]))
+            elif module.path:
+                self.watches.file(module.path)
+                digest, more = read_module(module, one.names)
+                digests.add(one.module.encode() + digest)
+                waiting += more
         return hash_parts(*sorted(digests))
 
     def _class(self, kind: type) -> Iterator[bytes]:
@@ -488,12 +486,24 @@ class CodeWalk(ValueWalk):
         yield extension_hash(str(module.__file__))  # type: ignore[union-attr]
 
 
-def find_module_or_none(name: str) -> ModuleFile | None:
-    """Return what `find_module` does, and None where that cannot tell."""
-    try:
-        return find_module(name)
-    except Unidentified:
-        return None
+def _needed_of(name: str, found: Import) -> list[Needed]:
+    """Return the modules that an import needs, and what of them."""
+    chains = found.chains or ()
+    if not found.top:
+        names = frozenset(chain[0] for chain in chains)
+        return [Needed(name, names), *(Needed(f"{name}.{one}", None) for one in sorted(names))]
+    needed = [Needed(name, frozenset())]
+    top = name.partition(".")[0]
+    for chain in chains:
+        module, rest = top, chain
+        while rest and (f"{module}.{rest[0]}" == name or name.startswith(f"{module}.{rest[0]}.")):
+            module, rest = f"{module}.{rest[0]}", rest[1:]
+        if not rest:
+            needed.append(Needed(module, None))
+        else:
+            needed.append(Needed(module, frozenset({rest[0]})))
+            needed.append(Needed(f"{module}.{rest[0]}", None))
+    return needed
 
 
 def _check_transparent(value: Any) -> None:

@@ -89,8 +89,8 @@ def installed_name(value: Any) -> tuple[Home, str] | None:
 
 def _found(home: Home | None, value: Any, module: str | None, name: str) -> tuple[Home, str] | None:
     """Return where *value* is if it is what that name means; another object may bear it too."""
-    if home is None or module is None:
-        return None
+    if home is None or module is None or home_of_module(module) is None:
+        return None  # what a decorator made bears the name of what it decorates
     found: Any = sys.modules.get(module)
     try:
         for part in name.split("."):

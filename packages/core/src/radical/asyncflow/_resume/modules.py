@@ -12,12 +12,13 @@ import sys
 from hashlib import blake2b
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from .._text import safe_message
 from .distributions import PYTHON, Home, home_of_file
 from .values import Unidentified
 
-__all__ = ["ModuleFile", "absolute_name", "extension_hash", "find_module", "read_module"]
+__all__ = ["ModuleFile", "Needed", "absolute_name", "extension_hash", "find_module", "read_module"]
 
 
 class ModuleFile(NamedTuple):
@@ -74,44 +75,116 @@ def find_module(name: str) -> ModuleFile | None:
     return ModuleFile(name, home_of_file(spec.origin), spec.origin, folder)
 
 
-_read: dict[tuple[str, int, int, int], tuple[bytes, tuple[str, ...]]] = {}
+class Needed(NamedTuple):
+    """A module, and what of it is needed: some of its names, or all (None)."""
+
+    module: str
+    names: frozenset[str] | None
 
 
-def read_module(module: ModuleFile) -> tuple[bytes, tuple[str, ...]]:
-    """Return the hash of the file of *module*, and the names of all modules that it imports.
+_Read = tuple[bytes, tuple[Needed, ...]]
+_read: dict[tuple[Any, ...], _Read] = {}
 
-    A name may be that of something in a module, such as ``package.function``.
+WHOLE = frozenset({"globals", "locals", "vars", "eval", "exec", "getattr", "modules", "dir"})
+"""Names by which a module may use what it defines without naming it."""
+
+
+def read_module(module: ModuleFile, names: frozenset[str] | None) -> _Read:
+    """Return the hash of what is needed of *module*, and what it needs of others.
+
+    A needed module may also be something in a module, such as ``package.function``.
+
+    Args:
+        names: what is needed of it; None for all.
 
     Raises:
         Unidentified: its source cannot be read.
     """
     try:
         stat = os.stat(module.path)  # noqa: PTH116 - the fields are wanted
-        key = module.path, stat.st_ino, stat.st_size, stat.st_mtime_ns
+        key = module.path, stat.st_ino, stat.st_size, stat.st_mtime_ns, names
         if key not in _read:
-            _read[key] = _hash_of(module)
+            _read[key] = _hash_of(module, names)
         return _read[key]
-    except (OSError, SyntaxError, ValueError) as error:
-        raise Unidentified(f"the source of the module {module.name}: {error}") from error
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:
+        reason = safe_message(error)
+        raise Unidentified(f"the source of the module {module.name}: {reason}") from error
 
 
-def _hash_of(module: ModuleFile) -> tuple[bytes, tuple[str, ...]]:
+def _hash_of(module: ModuleFile, names: frozenset[str] | None) -> _Read:
     if module.path.endswith(tuple(EXTENSION_SUFFIXES)):
         return extension_hash(module.path), ()
     if not module.path.endswith(".py"):
         raise ValueError(f"{module.path} is no source")
     tree = ast.parse(Path(module.path).read_bytes())
+    if names is not None:
+        tree.body = _slice(tree, names)
     package = module.name if module.is_package else module.name.rpartition(".")[0]
-    names: set[str] = set()
+    needed: set[Needed] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
+            needed.update(Needed(alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = absolute_name(node.module or "", node.level, package)
-            names.add(base)
-            names.update(f"{base}.{alias.name}" for alias in node.names)
+            taken = frozenset(alias.name for alias in node.names)
+            needed.add(Needed(base, None if "*" in taken else taken))
+            needed.update(Needed(f"{base}.{name}", None) for name in taken - {"*"})
     text = ast.unparse(tree).encode("utf-8", "surrogatepass")
-    return blake2b(text, digest_size=16).digest(), tuple(sorted(names))
+    ordered = sorted(needed, key=lambda one: (one.module, sorted(one.names or ()), not one.names))
+    return blake2b(text, digest_size=16).digest(), tuple(ordered)
+
+
+def _slice(tree: ast.Module, names: frozenset[str]) -> list[ast.stmt]:
+    """Return the statements that run code, and those that *names* depend on."""
+    if WHOLE & _mentioned(tree):
+        return tree.body
+    waiting = [(statement, _bound(statement)) for statement in tree.body]
+    kept = {id(statement) for statement, bound in waiting if bound is None}
+    needed = set(names).union(*(_mentioned(s) for s, bound in waiting if bound is None))
+    while True:
+        more = [s for s, bound in waiting if bound and id(s) not in kept and bound & needed]
+        if not more:
+            return [statement for statement in tree.body if id(statement) in kept]
+        kept.update(map(id, more))
+        needed.update(*map(_mentioned, more))
+
+
+def _mentioned(tree: ast.AST) -> set[str]:
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return names | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def _bound(statement: ast.stmt) -> frozenset[str] | None:
+    """Return the names that a statement defines; None if it may do anything else."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        modules = [statement.module or ""] if isinstance(statement, ast.ImportFrom) else []
+        modules = modules or [alias.name for alias in statement.names]
+        standard = all(name.partition(".")[0] in sys.stdlib_module_names for name in modules)
+        bound = [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
+        return frozenset(bound) if standard and "*" not in bound else None
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        plain = not statement.decorator_list and not getattr(statement, "bases", None)
+        plain = plain and not getattr(statement, "keywords", None)
+        return frozenset({statement.name}) if plain and not _calls(statement) else None
+    targets: list[ast.expr] = []
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    bound = [target.id for target in targets if isinstance(target, ast.Name)]
+    if not bound or len(bound) < len(targets) or _calls(statement):
+        return None
+    return frozenset(bound)
+
+
+def _calls(node: ast.AST) -> bool:
+    """Tell whether *node* calls anything, outside of the bodies of functions."""
+    if isinstance(node, ast.Call | ast.Await | ast.NamedExpr | ast.ListComp | ast.GeneratorExp):
+        return True
+    inside: list[ast.AST] = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        inside = [node.args, *node.decorator_list]
+    return any(map(_calls, inside))
 
 
 def extension_hash(path: str) -> bytes:
@@ -119,4 +192,5 @@ def extension_hash(path: str) -> bytes:
     try:
         return blake2b(Path(path).read_bytes(), digest_size=16).digest()
     except OSError as error:
-        raise Unidentified(f"the file of a compiled module: {error}") from error
+        reason = safe_message(error)
+        raise Unidentified(f"the file of a compiled module: {reason}") from error
