@@ -21,7 +21,7 @@ LOCALS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLASSDEREF", "STORE_FAST_LOAD_FAST")
 NO_EFFECT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"})
 
 Chain = tuple[str, ...]
-"""A name and the attributes that are looked up on it: ``np.random.rand``."""
+"""A name and the attributes that are looked up on it, such as ``np.random.rand``."""
 
 
 class Import(NamedTuple):

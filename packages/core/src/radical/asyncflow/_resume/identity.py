@@ -37,7 +37,7 @@ _PLAIN = TEXTUAL | {_Default}
 
 
 class Description(NamedTuple):
-    """What stands for a function and all that it can reach.
+    """The hash of a function and of all that it can reach.
 
     Attributes:
         digest: its hash; empty if it has none.

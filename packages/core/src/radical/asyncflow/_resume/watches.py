@@ -20,7 +20,7 @@ MISSING = _Missing()
 
 
 class Watches:
-    """What one description depends on, and how it was when the description was made.
+    """The things that one description depends on, as they were when it was made.
 
     Names, functions and classes are compared by identity; the content of what can be changed
     in place is compared by a fingerprint.
