@@ -68,6 +68,67 @@ def test_an_entry_point_comes_with_the_facts_of_its_distribution(install):
     )
 
 
+def beside(folder: Path, name: str, version: str, plugin: str, *more: str) -> Path:
+    """Install one more version of the distribution *name*, whatever is there already."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *more]
+    (info / "METADATA").write_text("\n".join(lines) + "\n")
+    if plugin:
+        (info / "entry_points.txt").write_text(f"[{GROUP}]\nalpha = {plugin}\n")
+    return info
+
+
+@pytest.mark.parametrize("old", ["0.9", "0.8", "0.10rc1", "0.7.1", "0.6", "unversioned"])
+def test_of_two_versions_in_one_folder_the_newer_counts(tmp_path, monkeypatch, caplog, old):
+    monkeypatch.syspath_prepend(tmp_path)
+    left = beside(tmp_path, "alpha-plugin", old, "old", "Requires-Dist: radical.asyncflow<0.0.1")
+    beside(tmp_path, "alpha-plugin", "0.10", "new")
+    for _ in range(2):
+        assert found()["alpha"].value == "new"
+        assert found()["alpha"].version == "0.10"
+    assert caplog.text.count(f"{left} can be removed") <= 1
+
+
+def test_what_the_newer_version_does_not_declare_any_more_is_gone(tmp_path, monkeypatch, caplog):
+    monkeypatch.syspath_prepend(tmp_path)
+    left = beside(tmp_path, "alpha-plugin", "1.0", "old")
+    beside(tmp_path, "alpha-plugin", "2.0", "")
+    assert "alpha" not in found()
+    assert "alpha-plugin: the metadata of version 1.0 are passed over" in caplog.text
+    assert str(left) in caplog.text
+
+
+def test_of_two_folders_on_the_path_the_first_counts(tmp_path, monkeypatch):
+    for name, version in (("later", "2.0"), ("first", "1.0")):
+        (tmp_path / name).mkdir()
+        monkeypatch.syspath_prepend(tmp_path / name)
+        beside(tmp_path / name, "alpha-plugin", version, name)
+    assert found()["alpha"].value == "first"
+
+
+def test_what_pip_moved_out_of_the_way_is_no_plugin(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    beside(tmp_path, "alpha-plugin", "1.0", "old").rename(tmp_path / "~lpha_plugin-1.0.dist-info")
+    assert "alpha" not in found()
+
+
+def test_distributions_with_like_names_are_no_versions_of_one(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    beside(tmp_path, "alpha", "1.0", "alpha")
+    other = beside(tmp_path, "beta", "2.0", "")
+    other.rename(tmp_path / "alpha-beta-2.0.dist-info")
+    assert found()["alpha"].value == "alpha"
+
+
+def test_a_requirement_is_checked_against_the_newer_of_two_versions(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for version in ("1.0", "1.10", "1.9", "0.5"):
+        beside(tmp_path, "alpha-library", version, "")
+    assert check_requirements(["alpha-library>=1.10"], "it").status is Status.AVAILABLE
+    assert check_requirements(["alpha-library<1.10"], "it").status is Status.MISSING_DEPENDENCY
+
+
 def test_other_groups_are_left_out(install):
     install("acme", f"[console_scripts]\nacme = acme:main\n[{GROUP}]\n\n[x]\ny = z\n")
     assert not {"acme", "y"} & found().keys()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
     from packaging.requirements import Requirement
+    from packaging.version import Version
 
 __all__ = [
     "CORE",
@@ -127,14 +128,18 @@ def canonical(distribution: str) -> str:
 def scan(group: str) -> list[Declaration]:
     """Return every entry point of *group*, also those that are disabled or invalid.
 
-    Of two distributions with the same name only the first on ``sys.path`` counts.  Nothing
-    is cached, so a distribution that was installed a moment ago is found.
+    Of two distributions with the same name the first on ``sys.path`` counts, and of two in one
+    folder the newer one, because an update may leave the metadata of the old version behind.
+    Nothing is cached, so a distribution that was installed a moment ago is found.
     """
     from importlib.metadata import distributions
 
     found: list[Declaration] = []
     seen: set[str] = set()
-    for distribution in distributions():
+    everything = list(distributions())
+    for distribution in everything:
+        if _folder_name(distribution).startswith("~"):
+            continue  # pip moves what it replaces to such a name, and may not come to delete it
         try:
             text = distribution.read_text("entry_points.txt")
         except (OSError, UnicodeError) as error:
@@ -146,10 +151,68 @@ def scan(group: str) -> list[Declaration]:
         if lines:
             facts = _facts(distribution)
             distribution_name = canonical(facts[0])
-            if distribution_name not in seen:
+            if distribution_name not in seen and not _is_left_over(distribution, everything):
                 seen.add(distribution_name)
                 found += (Declaration(name, value, *facts) for name, value in lines)
     return found
+
+
+def _folder_name(distribution: Distribution) -> str:
+    """Return the name of the folder of the metadata; "" if they lie in none."""
+    return str(getattr(getattr(distribution, "_path", None), "name", ""))
+
+
+def _place(distribution: Distribution) -> str:
+    """Return the folder in which *distribution* is installed; "" if it is in none."""
+    return str(getattr(getattr(distribution, "_path", None), "parent", ""))
+
+
+def _is_left_over(distribution: Distribution, everything: Iterable[Distribution]) -> bool:
+    """Tell whether the metadata of a newer version lie beside those of *distribution*."""
+    name = _folder_name(distribution)
+    stem = _stem(name)
+    beside = [
+        other
+        for other in everything
+        if _stem(folder := _folder_name(other)) == stem
+        and folder != name
+        and _place(other) == _place(distribution)
+    ]
+    if not beside:
+        return False
+    facts = _facts(distribution)
+    own = _comparable(facts[1])
+    for other in map(_facts, beside):
+        if canonical(other[0]) == canonical(facts[0]) and _comparable(other[1]) > own:
+            path = f"{_place(distribution)}/{name}"
+            if path not in _left_over:
+                _left_over.add(path)
+                _log.warning(
+                    "%s: the metadata of version %s are passed over, because those of version %s "
+                    "lie beside them; %s can be removed",
+                    *(facts[0], facts[1], other[1], path),
+                )
+            return True
+    return False
+
+
+_left_over: set[str] = set()
+"""The folders of old metadata of which a warning was given."""
+
+
+def _stem(folder: str) -> str:
+    """Return the name of a distribution as the name of its folder of metadata has it."""
+    return folder.removesuffix(".egg-info").partition("-")[0].lower().replace(".", "_")
+
+
+def _comparable(version: str) -> tuple[int, Version | str]:
+    """Return *version* as something to compare; what is no version is older than any that is."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return 1, Version(version)
+    except InvalidVersion:
+        return 0, version
 
 
 def _section(text: str, group: str) -> Iterator[tuple[str, str]]:
@@ -201,10 +264,9 @@ def is_disabled(declaration: Declaration) -> bool:
 def is_local(distribution: str) -> bool:
     """Tell whether *distribution* was installed from a folder (PEP 610), not from an index."""
     from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import distribution as find
 
     try:
-        text = find(distribution).read_text("direct_url.json") or ""
+        text = _find(distribution).read_text("direct_url.json") or ""
     except (PackageNotFoundError, OSError, UnicodeError) as error:
         _log.debug("the origin of %r cannot be read: %s", distribution, error)
         return False
@@ -286,9 +348,24 @@ def _installed(name: str) -> str:
     Raises:
         PackageNotFoundError: it is not installed.
     """
-    from importlib.metadata import distribution
+    return str(_find(name).metadata["Version"] or "")
 
-    return str(distribution(name).metadata["Version"] or "")
+
+def _find(name: str) -> Distribution:
+    """Return the installed distribution *name*; of several in one folder the newest.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    from importlib.metadata import PackageNotFoundError, distributions
+
+    found = list(distributions(name=name))
+    if not found:
+        raise PackageNotFoundError(name)
+    if len(found) == 1:
+        return found[0]
+    beside = [one for one in found if _place(one) == _place(found[0])]
+    return max(beside, key=lambda one: _comparable(_facts(one)[1]))
 
 
 def _applicable(text: str) -> Requirement | None:
