@@ -116,7 +116,7 @@ async def test_an_error_of_the_sending_side_fails_the_tasks_and_not_the_backend(
 
 def limited(most: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Let only *most* workers live at a time; return what tells how many starts were refused."""
-    real = parent.start_guarded
+    real: Any = vars(parent)["start_guarded"]
     started: list[subprocess.Popen[bytes]] = []
     refused: list[None] = []
     lock = threading.Lock()

@@ -22,7 +22,12 @@ class Background:
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], context: Context | None = None
     ) -> asyncio.Task[Any]:
-        """Run *coroutine* as an asyncio task that this object keeps alive."""
+        """Run *coroutine* as an asyncio task that this object keeps alive.
+
+        It begins in a later step of the loop, even if the loop's tasks start eagerly.
+        """
+        if self._loop.get_task_factory() is not None:
+            coroutine = _begin_later(coroutine)
         task = self._loop.create_task(coroutine, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -46,3 +51,13 @@ class Background:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _begin_later(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await *coroutine* after one step of the loop."""
+    try:
+        await asyncio.sleep(0)
+    except BaseException:
+        coroutine.close()  # it never began
+        raise
+    return await coroutine

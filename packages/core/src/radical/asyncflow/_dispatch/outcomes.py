@@ -26,6 +26,9 @@ from .._task.future import (
     TaskFuture,
     clear,
     extras_of,
+    set_cancelled,
+    set_exception,
+    set_result,
 )
 from .._text import safe_message, safe_repr
 from ..backend import RemoteValue
@@ -148,7 +151,7 @@ class Outcomes:
             if node._wanted:
                 self.fetch(node)
         else:
-            asyncio.Future.set_result(node, value)
+            set_result(node, value)
         if self._observers.events is not None:
             self._observers.tell(node, DONE, None, when)
 
@@ -161,18 +164,18 @@ class Outcomes:
             try:
                 value = await remote.fetch()
             except asyncio.CancelledError:
-                asyncio.Future.cancel(future, "the engine was shut down")
+                set_cancelled(future, "the engine was shut down")
                 raise
             except BaseException as error:
                 if not future.done():
-                    asyncio.Future.set_exception(future, _as_failure(future, error))
+                    set_exception(future, _as_failure(future, error))
                 if not isinstance(error, Exception):
                     raise
             else:
                 # It also stays there as long as the future is held, so that tasks there need
                 # not get it back from here.
                 if not future.done():
-                    asyncio.Future.set_result(future, value)
+                    set_result(future, value)
 
         self._background.spawn(fetch_value())
 
@@ -263,7 +266,7 @@ class Outcomes:
         except Exception:
             log.exception("task %s %r could not be removed from the graph", node.id, node.name)
         if not node.done():
-            asyncio.Future.set_exception(node, error)
+            set_exception(node, error)
 
     def guard(self, node: TaskFuture[Any], step: Callable[..., object], *args: Any) -> None:
         """Call *step*, and fail *node* with the error that it raises, if it raises one.
@@ -290,7 +293,7 @@ class Outcomes:
         if stage >= DONE:
             if not node.done():
                 # The task is done and its value elsewhere: only the fetch is cancelled.
-                asyncio.Future.cancel(node, ending.message)
+                set_cancelled(node, ending.message)
             return
         if stage is PENDING or stage is READY:
             extras_of(node).ending = ending
@@ -389,12 +392,12 @@ class Outcomes:
         if future.done():
             return
         if error is not None:
-            asyncio.Future.set_exception(future, error)
+            set_exception(future, error)
             if inherited:
                 # Its dependents fail with the same error: no "never retrieved" for this one.
                 future._log_traceback = False
         else:
-            asyncio.Future.cancel(future, message)
+            set_cancelled(future, message)
         if self._observers.events is not None:
             self._observers.tell(future, state, error, when)
 

@@ -19,7 +19,7 @@ from weakref import WeakSet
 from .._files.declared import FileSet, InputFile, OutputFile
 from .._graph.arguments import FLAT, NESTED, PLAIN, rewrite_call
 from .._graph.hidden import find_hidden
-from .._task.future import Activity, Arguments, Extras, TaskFuture, Work, extras_of
+from .._task.future import Activity, Arguments, Extras, TaskFuture, Work, extras_of, result_of
 from .._task.owner import Owner
 from .._task.scope import SCOPE, Scope
 from ..errors import DependencyFailureError
@@ -76,7 +76,7 @@ class Preparation:
         def collect(leaf: Any) -> Any:
             if isinstance(leaf, InputFile):
                 files.inputs.append(leaf)
-                if isinstance(leaf.source, asyncio.Future):
+                if asyncio.isfuture(leaf.source):
                     collect(leaf.source)
             elif isinstance(leaf, OutputFile):
                 files.outputs.append(leaf)
@@ -123,7 +123,7 @@ class Preparation:
 
     def _adopt(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
         """Return *awaitable* as a future of this loop; a coroutine is started as a task."""
-        if isinstance(awaitable, asyncio.Future):
+        if asyncio.isfuture(awaitable):
             if awaitable.get_loop() is not self._run.loop:
                 raise TypeError(
                     f"{awaitable!r} belongs to another event loop; pass futures of the loop that "
@@ -276,7 +276,7 @@ class Preparation:
     async def _stage(self, files: FileSet, folder: Path, args: Any, kwargs: Any) -> tuple[Any, Any]:
         from .._files.staging import stage  # here, because most programs stage nothing
 
-        paths = await stage(files, folder, asyncio.Future.result, self._folder_of)
+        paths = await stage(files, folder, result_of, self._folder_of)
 
         def path_of(leaf: Any) -> Any:
             return paths.get(id(leaf), leaf)
@@ -324,7 +324,7 @@ def _outside_failure(
     if isinstance(awaited, TaskFuture):  # of another engine
         name = awaited.name
     else:
-        name = awaited.get_name() if isinstance(awaited, asyncio.Task) else repr(awaited)
+        name = awaited.get_name() if hasattr(awaited, "get_name") else repr(awaited)
     failure = DependencyFailureError(node.name, [name], name, error)
     failure.__cause__ = error
     return failure

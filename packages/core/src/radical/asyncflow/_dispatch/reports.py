@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from .._task.future import NO_KWARGS, TaskFuture, extras_of
+from .._task.future import NO_KWARGS, TaskFuture, extras_of, set_result
 from ..backend import AnyReport
 from ..backend._inbox import LOST, Inbox
 from ..model import TaskState
@@ -22,7 +21,7 @@ log = logging.getLogger("radical.asyncflow")
 SUBMITTED, RUNNING = TaskState.SUBMITTED, TaskState.RUNNING
 DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
 
-_set_result = asyncio.Future.set_result
+_set_result = set_result
 
 
 class Reports:

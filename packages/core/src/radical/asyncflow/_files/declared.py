@@ -64,7 +64,7 @@ class InputFile:
             isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
         ):
             raise ConfigurationError(f"timeout must be seconds above 0, not {timeout!r}")
-        self.source = source if isinstance(source, asyncio.Future) else locate(source)
+        self.source = source if asyncio.isfuture(source) else locate(source)
         if name is not None:
             name = check_name(name)
         elif isinstance(self.source, str):

@@ -36,11 +36,22 @@ __all__ = [
     "clear",
     "extras_of",
     "outside_awaitables",
+    "result_of",
+    "set_cancelled",
+    "set_exception",
+    "set_result",
 ]
 
 T = TypeVar("T")
 
 _await = asyncio.Future.__await__
+
+# The methods of the class that `TaskFuture` really derives from: `nest_asyncio` puts another class
+# in the place of `asyncio.Future`.
+set_result = asyncio.Future.set_result
+set_exception = asyncio.Future.set_exception
+set_cancelled = asyncio.Future.cancel
+_result = asyncio.Future.result
 
 NO_KWARGS: dict[str, Any] = {}
 """The value for "no keyword arguments"; it is shared, and never changed."""
@@ -370,6 +381,11 @@ def extras_of(future: TaskFuture[Any]) -> Extras:
     if future._extras is None:
         future._extras = Extras()
     return future._extras
+
+
+def result_of(future: asyncio.Future[T]) -> T:
+    """Return the result of a future that is done, without fetching it from where it was made."""
+    return _result(future) if isinstance(future, TaskFuture) else future.result()
 
 
 def clear(future: TaskFuture[Any]) -> None:

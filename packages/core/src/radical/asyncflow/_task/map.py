@@ -56,7 +56,7 @@ async def map_tasks(
 def _start(call: Callable[[Item], TaskFuture[T]], item: Item) -> TaskFuture[T]:
     """Return the future of ``call(item)``, after a check that it is one."""
     future = call(item)
-    if not isinstance(future, asyncio.Future):
+    if not asyncio.isfuture(future):
         raise TypeError(
             f"flow.map takes a task, or a function that calls one; {call!r} returned a "
             f"{type(future).__name__}"
