@@ -12,6 +12,7 @@ from radical.asyncflow._text import (
     cut_middle,
     error_line,
     file_stem,
+    mask_secrets,
     safe_message,
     safe_repr,
     safe_str,
@@ -100,3 +101,63 @@ def test_task_ids_and_counts() -> None:
     assert task_id_text(12) == "task.000012"
     assert count(1, "task") == "1 task"
     assert count(2000, "entry", "entries") == "2,000 entries"
+
+
+@pytest.mark.parametrize(
+    ("words", "masked"),
+    [
+        (["--token=S3CRET"], ["--token=***"]),
+        (["--token", "S3CRET", "rest"], ["--token", "***", "rest"]),
+        (["-token", "S3CRET"], ["-token", "***"]),
+        (["--password", "S3 CRET"], ["--password", "***"]),
+        (["--db-passwd=S3CRET=="], ["--db-passwd=***"]),
+        (["--api-key=S3CRET"], ["--api-key=***"]),
+        (["--apikey", "S3CRET"], ["--apikey", "***"]),
+        (["KEY=S3CRET", "AWS_SECRET_ACCESS_KEY=S3CRET"], ["KEY=***", "AWS_SECRET_ACCESS_KEY=***"]),
+        (["WANDB_API_KEY=S3CRET", "PGPASSWORD=S3CRET"], ["WANDB_API_KEY=***", "PGPASSWORD=***"]),
+        (["--header=Authorization: Bearer S3CRET"], ["--header=Authorization: ***"]),
+        (["Authorization: Bearer S3CRET"], ["Authorization:***"]),
+        (["-H", "X: Bearer S3CRET"], ["-H", "X: ***"]),
+        (["postgres://me:S3CRET@host/db"], ["postgres://***@host/db"]),
+        (["https://S3CRET@host/me.git"], ["https://***@host/me.git"]),
+        (["https://host/a?n=1&token=S3CRET&k=2"], ["https://host/a?n=1&token=***&k=2"]),
+        (['{"user": "me", "password": "S3CRET"}'], ['{"user": "me", "password": "***"}']),
+        (["ghp_" + "a1" * 18], ["***"]),
+        (["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.abc"], ["***"]),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_looks_like_a_secret_on_a_command_line_is_masked(
+    words: list[str], masked: list[str]
+) -> None:
+    assert mask_secrets(words) == masked
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "program.py",
+        "--seed=3",
+        "token.py",
+        "--author=me",
+        "--compass=north",
+        "--monkey=1",
+        "--bypass=1",
+        "https://host/path?n=1",
+        "me@host:/data",
+        "12:30:00",
+        "",
+        "größe=3",
+    ],
+)
+def test_other_words_of_a_command_line_stay(word: str) -> None:
+    assert mask_secrets(["program.py", word, "next"]) == ["program.py", word, "next"]
+
+
+def test_an_option_that_follows_a_flag_is_no_secret() -> None:
+    assert mask_secrets(["--auth", "--seed", "3"]) == ["--auth", "--seed", "3"]
+
+
+@pytest.mark.parametrize("word", ["a" * 300_000, "token" * 60_000, "--" + "key-" * 80_000])
+def test_a_long_word_is_looked_at_in_no_time_to_speak_of(word: str) -> None:
+    assert mask_secrets([word]) == [word]

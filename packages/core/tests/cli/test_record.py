@@ -253,9 +253,11 @@ def test_report_stays_inside_the_folder_whatever_the_run_is_called(
     assert [one.parent for one in folder.rglob("*")] == [folder]
 
 
-def test_a_report_can_be_read_as_the_user_s_other_files(
-    run: Run, journal: Path, tmp_path: Path
+@pytest.mark.parametrize("name", ["report.html", "report.csv", "trace.json"])
+def test_a_report_can_be_read_by_its_owner_alone(
+    run: Run, journal: Path, tmp_path: Path, name: str
 ) -> None:
-    path = tmp_path / "report.html"
-    run("report", "-o", str(path), umask=0o027)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path = tmp_path / name
+    path.touch(mode=0o644)
+    run("report", "-o", str(path), umask=0o022)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 __all__ = [
     "close_matches",
@@ -14,6 +14,7 @@ __all__ = [
     "error_line",
     "file_stem",
     "first_line",
+    "mask_secrets",
     "printable",
     "safe_message",
     "safe_repr",
@@ -22,6 +23,27 @@ __all__ = [
     "task_id_text",
     "truncate",
 ]
+
+MASK = "***"
+"""The text in the place of a secret."""
+
+_SECRET = (
+    r"(?:pass(?:word|wd|phrase|code)|(?<![a-z])pass(?![a-z])|pwd|token|secret|credential|bearer"
+    r"|api[_-]?key|private[_-]?key|(?<![a-z])key(?![a-z])|(?<![a-z])auth(?!or(?!i)))"
+)
+_SECRET_NAME = re.compile(_SECRET, re.IGNORECASE)
+# The lengths are bounded, so that a long word does not take a time that grows with its square.
+_SECRET_WORD = re.compile(
+    rf"([\w.-]{{0,60}}{_SECRET}[\w.-]{{0,60}}\s?[=:]).+", re.IGNORECASE | re.DOTALL
+)
+_SECRET_INSIDE = re.compile(
+    rf"""({_SECRET}[\w.-]{{0,60}}["']?\s?[=:]\s?["']?)[^\s"'&,;}}]+""", re.IGNORECASE
+)
+_SECRET_IN_URL = re.compile(r"://[^/\s@]*@")
+_BEARER = re.compile(r"\b(?:bearer|basic)\s+\S+", re.IGNORECASE)
+_ISSUED = re.compile(  # by services whose tokens can be told by how they begin
+    r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|sk-|xox[abprs]-|AKIA|eyJ)[\w.-]{16,}"
+)
 
 _NOTE_ROOM = 60  # characters that the note of `cut_middle` takes at most
 
@@ -108,6 +130,33 @@ def shorten(text: str, limit: int) -> str:
     # Cut before the escapes are written too, so that a huge text costs nothing.
     line = printable(text[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def mask_secrets(words: Iterable[str]) -> list[str]:
+    """Return the *words* of a command line with `MASK` for what looks like a secret.
+
+    These are the values of options and variables whose names say so, passwords in URLs, and
+    tokens that can be told by how they begin.
+    """
+    return list(_masked(words))
+
+
+def _masked(words: Iterable[str]) -> Iterator[str]:
+    expected = False  # whether the word before is an option that takes a secret
+    for word in words:
+        if expected and not word.startswith("-"):
+            expected = False
+            yield MASK
+            continue
+        expected = False
+        if whole := _SECRET_WORD.fullmatch(word):
+            yield whole[1] + MASK
+            continue
+        expected = word.startswith("-") and _SECRET_NAME.search(word) is not None
+        word = _SECRET_IN_URL.sub(f"://{MASK}@", word)
+        word = _BEARER.sub(MASK, word)
+        word = _SECRET_INSIDE.sub(rf"\1{MASK}", word)
+        yield _ISSUED.sub(MASK, word)
 
 
 def file_stem(name: str) -> str:

@@ -26,7 +26,7 @@ from .._dispatch.outcomes import Outcomes
 from .._dispatch.run import Run
 from .._task.future import Activity, RemoteTaskFuture, TaskFuture, extras_of
 from .._task.scope import SCOPE
-from .._text import safe_str
+from .._text import mask_secrets, safe_repr, safe_str
 from ..aside import in_thread
 from ..backend import RemoteValue
 from ..errors import JournalError
@@ -75,6 +75,7 @@ class Recorder:
         self._outcomes = outcomes
         self._writer = writer = JournalWriter(settings, run=run.uid)
         self._arguments = settings.arguments
+        self._masks_secrets = settings.mask_secrets
         self._fail = settings.on_error == "fail"
         self._began = monotonic()
         self._descriptions = descriptions = Descriptions(settings.ignore_versions)
@@ -352,7 +353,15 @@ class Recorder:
         self._run.observers.keep_time()
         python = ".".join(map(str, sys.version_info[:3]))
         uid = self._run.uid
-        line = _format.run_begun(uid, time(), gethostname(), os.getpid(), python, sys.argv)
+        # What a program puts there may be no text, and an embedded one may have no arguments.
+        words = getattr(sys, "argv", ())
+        program = [
+            os.fsdecode(word) if isinstance(word, str | bytes | os.PathLike) else safe_repr(word)
+            for word in words
+        ]
+        if self._masks_secrets:
+            program = mask_secrets(program)
+        line = _format.run_begun(uid, time(), gethostname(), os.getpid(), python, program)
         self._append(line)
 
     def backend_up(self, backend: ExecutionBackend) -> None:

@@ -81,7 +81,7 @@ def _format_of(output: str | None) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write *data* to *path*, all of it or nothing.
+    """Write *data* to *path*, all of it or nothing; only the owner may read the file.
 
     Raises:
         ConfigurationError: the file cannot be written.
@@ -94,9 +94,6 @@ def _write(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(part).chmod(0o666 & ~mask)
             Path(part).replace(path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):

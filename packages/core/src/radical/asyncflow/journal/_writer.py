@@ -53,6 +53,8 @@ class Journal:
         ignore_versions: the installed distributions whose versions do not count when
             results are reused, such as ``["numpy"]``; True for all.  "python" stands for
             the standard library.
+        mask_secrets: whether ``***`` is recorded for those arguments of the program that
+            look like secrets, such as the value of ``--token`` or a password in a URL.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -65,6 +67,7 @@ class Journal:
     arguments: bool = False
     sync_seconds: float | None = 1.0
     ignore_versions: bool | Collection[str] = False
+    mask_secrets: bool = True
 
     def __post_init__(self) -> None:
         wrong = []
