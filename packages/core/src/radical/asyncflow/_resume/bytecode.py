@@ -17,6 +17,7 @@ __all__ = ["Import", "Names", "code_hash", "names_of"]
 KNOWN_AT_MOST = 1 << 16
 ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 LOCALS = ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLASSDEREF", "STORE_FAST_LOAD_FAST")
 NO_EFFECT = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"})
 
@@ -45,10 +46,12 @@ class Names(NamedTuple):
 
     Attributes:
         chains: globals, with the attributes that are looked up on them.
+        free: the same for variables of functions around it.
         attributes: all names that occur, as attributes or globals.
     """
 
     chains: tuple[Chain, ...]
+    free: tuple[Chain, ...]
     imports: tuple[Import, ...]
     attributes: frozenset[str]
 
@@ -119,6 +122,7 @@ def _constant(value: Any) -> bytes:
 def names_of(code: types.CodeType) -> Names:
     """Return the names that *code* looks up outside of itself."""
     chains: set[Chain] = set()
+    free: set[Chain] = set()
     imports: list[Import] = []
     attributes = set(code.co_names)
     instructions = [
@@ -129,15 +133,19 @@ def names_of(code: types.CodeType) -> Names:
     for place, instruction in enumerate(instructions):
         if instruction.opname in GLOBALS:
             chains.add((instruction.argval, *_attributes(instructions, place)))
+        elif instruction.opname in FREE:
+            free.add((instruction.argval, *_attributes(instructions, place)))
         elif instruction.opname == "IMPORT_NAME":
             imports.append(_import(instructions, place))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = names_of(constant)
             chains.update(inner.chains)
+            free.update(inner.free)
             imports += inner.imports
             attributes |= inner.attributes
-    return Names(tuple(sorted(chains)), tuple(imports), frozenset(attributes))
+    loaded = tuple(sorted(chains)), tuple(sorted(free))
+    return Names(*loaded, tuple(imports), frozenset(attributes))
 
 
 def _attributes(instructions: list[dis.Instruction], place: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ import functools
 import gc
 import importlib
 import inspect
+import os
 import pkgutil
 import runpy
 import sys
@@ -25,7 +26,7 @@ from typing import Any
 
 from .._task.function import TaskFunction
 from .bytecode import Chain, Import, code_hash, names_of
-from .distributions import Home, home_of_file, home_of_module, installed_name, version_of
+from .distributions import HEAP_TYPE, Home, home_of_file, home_of_module, installed_name, version_of
 from .modules import Needed, absolute_name, extension_hash, find_module, read_module
 from .values import SINGLE, TEXTUAL, Leaf, Unidentified, ValueWalk, hash_parts, is_code
 from .watches import MISSING, Watches
@@ -207,7 +208,7 @@ class CodeWalk(ValueWalk):
             _check_transparent(value)
             found = installed_name(value)
             if found is not None:
-                name = self._installed(*found)
+                name = self._installed(*found) + self._patches(value)
                 self._home_names[id(value)] = name
                 self.watches.keep(value)
                 return name
@@ -226,9 +227,24 @@ class CodeWalk(ValueWalk):
     def _installed(self, home: Home, name: str) -> bytes:
         return f"{name} of {home.name} {version_of(home, self._ignored)}".encode()
 
+    def _patches(self, value: Any) -> bytes:
+        """Return what stands for the user's functions that replace those of an installed class."""
+        if not isinstance(value, type) or not value.__flags__ & HEAP_TYPE:
+            return b""
+        own = [
+            name.encode() + self.reference(member)
+            for kind in value.__mro__
+            for name, member in vars(kind).items()
+            if isinstance(member, types.FunctionType)
+            and home_of_file(member.__code__.co_filename) is None
+            and os.path.exists(member.__code__.co_filename)  # noqa: PTH110 - not generated code
+        ]
+        return b"".join(own)
+
     def _bind(self, where: str, value: Any) -> bytes:
         """Return the content of *value*, which is found at *where*, and watch it."""
         try:
+            _check_transparent(value)
             digest = self.content(value)
         except Unidentified as reason:
             raise Unidentified(f"{where.removesuffix(': ')}: {reason}") from reason
@@ -301,7 +317,12 @@ class CodeWalk(ValueWalk):
                 value = cell.cell_contents
             except ValueError:  # not bound yet
                 continue
-            yield self._bind(f"{variable} in {name}", value)
+            chains = [chain for chain in names_of(function.__code__).free if chain[0] == variable]
+            if isinstance(value, types.ModuleType) and all(len(chain) > 1 for chain in chains):
+                for chain in chains:
+                    yield self._chain(value.__name__, value, chain[1:])
+            else:
+                yield self._bind(f"{variable} in {name}", value)
 
     def _surroundings(self, function: types.FunctionType, name: str) -> Iterator[bytes]:
         """Yield what the body takes from its module, and from those that it imports."""
@@ -349,6 +370,8 @@ class CodeWalk(ValueWalk):
                 parts.append(self._installed(home[0], home[1]))
                 if found is MISSING or self._is_part(found):
                     _check_transparent(found)
+                    if isinstance(found, type):
+                        parts.append(self.reference(found))
                     return hash_parts(*parts)
             elif found is MISSING:
                 if "__getattr__" in members:
@@ -466,7 +489,7 @@ class CodeWalk(ValueWalk):
             if key not in ("__wrapped__", "cache_parameters", "__doc__", "__annotations__"):
                 yield key.encode()
                 yield self._bind(f"{wrapper.__qualname__}.{key}", value)
-        self.watches.value(wrapper.__qualname__, dict(wrapper.__dict__))
+        self.watches.value(wrapper.__qualname__, wrapper.__dict__)
 
     def _compiled(self, value: Any) -> Iterator[bytes]:
         """Yield the parts of a built-in function, or of a member that C code made."""

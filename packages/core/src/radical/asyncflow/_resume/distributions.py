@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from ..version import __version__
 
-__all__ = ["Home", "home_of_file", "home_of_module", "installed_name", "version_of"]
+__all__ = ["HEAP_TYPE", "Home", "home_of_file", "home_of_module", "installed_name", "version_of"]
 
 
 class Home(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import enum
 import functools
+import os
 import pickle
 import sys
 import types
@@ -156,6 +157,8 @@ class ValueWalk:
             return hash_parts(b"leaf", known)
         if is_code(value):
             return hash_parts(b"code", self.reference(value))
+        if value is os.environ:  # as all of the outside, it does not count
+            return hash_parts(b"environment")
         if kind in SINGLE:
             return hash_parts(b"single", repr(value).encode())
         return hash_parts(self.reference(kind), *self._object(value, kind))
@@ -166,10 +169,10 @@ class ValueWalk:
             return parts
         if kind is bytearray:
             return [bytes(value)]
-        if isinstance(value, PurePath):
+        if isinstance(value, PurePath) and home_of_module(kind.__module__) is not None:
             return [str(value).encode("utf-8", "surrogateescape")]
         if isinstance(value, enum.Enum):
-            return [str(value.name).encode(), self.content(value.value)]
+            return [str(value.name).encode(), self.content(value.value), *self._member(value)]
         if kind.__module__ == "numpy" and hasattr(value, "dtype") and kind.__name__ != "memmap":
             return self._array(value, kind)
         if home_of_module(kind.__module__) is None:
@@ -210,6 +213,12 @@ class ValueWalk:
         if extra and not known and not isinstance(value, types.MethodType) and len(parts) < 6:
             parts = *parts, {k: v for k, v in extra.items() if not k.startswith("__")}
         return map(self.content, parts)
+
+    def _member(self, value: enum.Enum) -> Iterator[bytes]:
+        """Yield the attributes that were given to a member of an enumeration."""
+        for name, attribute in sorted(vars(value).items()):
+            if not name.startswith("_"):
+                yield name.encode() + self.content(attribute)
 
     def _array(self, value: Any, kind: type) -> list[Any]:
         dtype = value.dtype
@@ -311,7 +320,7 @@ class ValueWalk:
 
     def _unordered(self, items: Iterable[Any]) -> list[bytes]:
         # Their order differs from process to process, so functions are taken by their names.
-        ordered = sorted(items, key=lambda item: str(getattr(item, "__qualname__", "")))
+        ordered = sorted(items, key=lambda item: (type(item).__qualname__, _name_of(item)))
         return sorted(map(self.content, ordered))
 
 
@@ -340,3 +349,7 @@ def _reduces_itself(kind: Any) -> bool:
         getattr(kind, name) is not getattr(object, name, None)
         for name in ("__reduce__", "__reduce_ex__", "__getstate__")
     )
+
+
+def _name_of(value: Any) -> str:
+    return str(getattr(value, "__qualname__", "")) if is_code(value) else ""
