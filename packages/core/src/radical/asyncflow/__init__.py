@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         WorkerLostError,
     )
     from .events import BackendEvent, RunEvent, TaskEvent
-    from .model import Command, Preemption, Prompt, Resources, RetryPolicy
+    from .model import Command, Env, Preemption, Prompt, Resources, RetryPolicy
     from .worker import cancelled, current_task
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "CycleError",
     "DependencyFailureError",
     "EngineClosedError",
+    "Env",
     "ExecutableError",
     "ExecutionBackend",
     "FileError",
@@ -133,6 +134,7 @@ _HOMES = {
     "BackendSpec": "backend",
     "Capabilities": "backend",
     "Command": "model",
+    "Env": "model",
     "ExecutionBackend": "backend",
     "InputFile": "_files.declared",
     "OutputFile": "_files.declared",

@@ -245,6 +245,8 @@ class Preparation:
                 self._outcomes.attempt_failed(node, error)
                 return
             command = extras.command = self._command(node, extras, outcome, folder)
+            if self._run.journal is not None and isinstance(command, Command):
+                await self._run.journal.note_command(node, command)
             args, kwargs = (), {}
         extras.work = None
         self._outbox.enqueue(node, args, kwargs, command, refs)

@@ -12,7 +12,7 @@ from .._task.future import TaskFuture
 from ..backend import AnyReport
 from ..backend._inbox import Inbox
 from ..backend._lane import Lane
-from ..model import TaskState
+from ..model import Command, TaskState
 
 if TYPE_CHECKING:
     from .._watch.carriage import Carriage
@@ -32,6 +32,9 @@ class Journaling(Protocol):
 
     def added(self, node: TaskFuture[Any], dependencies: list[TaskFuture[Any]] | None) -> None:
         """Note that *node* was called."""
+
+    async def note_command(self, node: TaskFuture[Any], command: Command) -> None:
+        """Note the *command* of *node*, which is about to be sent."""
 
     def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
         """Note that *worker* began with *node*."""

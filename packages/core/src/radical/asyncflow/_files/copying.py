@@ -12,15 +12,16 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .._text import closest, safe_str
 from ..errors import FileError
 from .sources import check_name, is_url, show
 
-__all__ = ["Check", "StoppedError", "copy", "remove"]
+__all__ = ["Check", "StoppedError", "copy", "remote_content", "remove"]
 
 Check = Callable[[], None]
 """A function that raises `StoppedError` once nobody waits for the work that calls it."""
@@ -113,9 +114,65 @@ def _copy_attributes(source: str, part: Path, owner: int) -> None:
     part.chmod(stat.S_IMODE(part.stat().st_mode) & 0o777 | owner)
 
 
-def _download(check: Check, source: str, part: Path) -> None:
+def remote_content(source: str) -> Iterator[bytes]:
+    """Yield bytes that are the same as long as what the URL *source* names is the same.
+
+    That is the checksum of a server that gives one for the content, and else the content.
+    """
+    system, path = _open_system(source)
+    mark = _checksum(system, path)
+    if mark is not None:
+        yield mark
+        return
+    try:
+        reader = system.open(path, "rb")
+    except (FileNotFoundError, IsADirectoryError):
+        if source.startswith(("http:", "https:")) or not system.isdir(path):
+            raise
+    else:
+        yield b"file"
+        with reader:
+            while block := reader.read(_BLOCK_BYTES):
+                yield block
+        return
+    yield b"folder"
+    root = path.rstrip("/") + "/"
+    for name in sorted(system.find(path)):
+        digest = blake2b(digest_size=16)
+        with system.open(name, "rb") as reader:
+            while block := reader.read(_BLOCK_BYTES):
+                digest.update(block)
+        yield name.removeprefix(root).encode("utf-8", "surrogateescape") + b"\0" + digest.digest()
+
+
+def _checksum(system: Any, path: str) -> bytes | None:
+    """Return what a server says about the content of *path*; None if it says nothing certain."""
+    try:
+        system.invalidate_cache(path)  # it may know it from a listing of an hour ago
+        facts = system.info(path)
+    except Exception:
+        return None  # opening it will say what is wrong
+    if not isinstance(facts, Mapping):
+        return None
+    for name in ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5"):
+        value = facts.get(name)
+        # Web servers make a weak tag for content that is only about the same.
+        if isinstance(value, str) and value and not value.startswith("W/"):
+            return repr((name, value, facts.get("size"))).encode("utf-8", "surrogateescape")
+    return None
+
+
+def _open_system(source: str) -> tuple[Any, str]:
+    """Return the file system of the URL *source*, and the path in it."""
     core = importlib.import_module("fsspec.core")
-    system, path = core.url_to_fs(source)
+    # A file system that was opened earlier in this program may remember an archive as it was.
+    options = {"skip_instance_cache": True} if "::" in source else {}
+    system, path = core.url_to_fs(source, **options)
+    return system, path
+
+
+def _download(check: Check, source: str, part: Path) -> None:
+    system, path = _open_system(source)
     try:
         reader = system.open(path, "rb")
     except (FileNotFoundError, IsADirectoryError):

@@ -14,7 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
 
-__all__ = ["check_name", "check_targets", "is_url", "locate", "name_of", "show"]
+__all__ = ["URL_TIMEOUT_S", "check_name", "check_targets", "is_url", "locate", "name_of", "show"]
+
+URL_TIMEOUT_S = 300.0
+"""Seconds that reading a URL may take if the input sets no timeout."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::.*://)", re.DOTALL)
 """A URL, or a chain of them such as ``zip://inner.csv::https://host/all.zip``."""

@@ -21,14 +21,11 @@ from weakref import WeakValueDictionary
 from ..errors import ConfigurationError, FileError
 from .copying import Check, StoppedError, copy, remove
 from .declared import FileSet
-from .sources import check_targets, is_url, locate, name_of, show
+from .sources import URL_TIMEOUT_S, check_targets, is_url, locate, name_of, show
 
 __all__ = ["check_outputs", "stage"]
 
 T = TypeVar("T")
-
-URL_TIMEOUT_S = 300.0
-"""Seconds that staging a URL may take if the input sets no timeout."""
 
 _COPIES_AT_ONCE = 16  # copies under way in one loop
 _STOP_GRACE_S = 0.5  # seconds that stopped work has to clean up before it is left behind

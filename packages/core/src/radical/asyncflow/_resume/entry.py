@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .bodies import Body
+    from .outside import Fact
 
 __all__ = ["Entry"]
 
@@ -21,6 +22,9 @@ class Entry:
         arguments: its arguments as text, if the journal is to have them.
         key: its identity as it is written in the file; None if it has none.
         known: True once it was looked up.
+        facts: what its result depends on outside of the program: before it is sent, what its
+            ``uses`` declares; once the result is in the file, all of it.
+        named: what its command names, as it was before the command began.
         stored: True once its result is in the file, so that its key may stand for the result.
         reused: the task of an earlier run whose result it got, ``"RUN/NUMBER"``.
         why: the reason why it got none, if that is known.
@@ -32,9 +36,11 @@ class Entry:
         "after",
         "arguments",
         "body",
+        "facts",
         "inner_scope",
         "key",
         "known",
+        "named",
         "ready",
         "reused",
         "scope",
@@ -56,6 +62,8 @@ class Entry:
         self.started: float | None = None
         self.worker: str | None = None
         self.key: str | None = None
+        self.facts: tuple[Fact, ...] = ()
+        self.named: tuple[Fact, ...] = ()
         self.reused: str | None = None
         self.why: str | None = None
         self.known = self.stored = self.waiting = False

@@ -8,8 +8,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from .._files.copying import copy
-from .._files.sources import is_url
+from .._files.copying import copy, remote_content
+from .._files.sources import is_url, show
+from .._text import safe_str
 from .identity import Unidentified
 
 __all__ = ["describe", "digest", "restore"]
@@ -18,14 +19,19 @@ _BLOCK_BYTES = 1 << 20
 
 
 def digest(source: str) -> bytes:
-    """Return the hash of the content of a file or folder, or of the text of a URL; this blocks.
+    """Return the hash of the content of a file, a folder or what a URL names; this blocks.
 
     Raises:
-        Unidentified: the file or folder cannot be read.
+        Unidentified: it cannot be read.
     """
     total = blake2b(digest_size=16)
     if is_url(source):
-        total.update(source.encode("utf-8", "surrogateescape"))
+        try:
+            for part in remote_content(source):
+                total.update(part)
+        except Exception as error:  # of any file system that fsspec knows
+            reason = safe_str(error).replace(source, show(source))
+            raise Unidentified(f"the input {show(source)} cannot be read: {reason}") from error
         return total.digest()
     top = Path(source)
     try:

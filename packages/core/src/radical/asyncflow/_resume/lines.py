@@ -98,6 +98,7 @@ def ended_line(
     result: str = "",
     error: ErrorRecord | None = None,
     files: Sequence[Any] = (),
+    facts: Sequence[Any] = (),
 ) -> bytes:
     """Return the line of a task that ended *time* seconds after the run began.
 
@@ -127,6 +128,7 @@ def ended_line(
         stdout=executed.stdout[-TAIL_CHARS:] if executed is not None and printed else None,
         stderr=executed.stderr[-TAIL_CHARS:] if executed is not None else None,
         files=files,
+        facts=facts,
     )
 
 

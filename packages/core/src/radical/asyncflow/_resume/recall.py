@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._dispatch.background import Background
@@ -15,6 +14,7 @@ from .._dispatch.outbox import Outbox
 from .._dispatch.run import Run
 from .._dispatch.values import UnfinishedArguments, substitute
 from .._files.declared import InputFile, OutputFile
+from .._files.sources import URL_TIMEOUT_S, is_url, show
 from .._graph.arguments import rewrite_call
 from .._task.function import TaskFunction
 from .._task.future import Activity, TaskFuture, extras_of, outside_awaitables
@@ -26,8 +26,10 @@ from .bodies import Bodies, Body
 from .files import digest, restore
 from .identity import LARGE_BYTES, Descriptions, Unidentified, default_content, is_large
 from .occurrences import Occurrences
+from .outside import Fact, Unread, broken, declared, digest_of, uses_among, with_outputs
 
 if TYPE_CHECKING:
+    from ..journal._recalled import Recalled
     from ..journal._writer import JournalWriter
     from .entry import Entry
 
@@ -95,7 +97,12 @@ class Recall:
             self._look_up_in_thread(node, entry, body)
             return True
         try:
+            if spec.uses:
+                entry.facts = declared(spec.uses, self._descriptions.content, read=False)
             digest = self._identity(node, body, {})
+        except Unread:
+            self._look_up_in_thread(node, entry, body)
+            return True
         except UnfinishedArguments:
             return False
         except Unidentified as reason:
@@ -104,10 +111,7 @@ class Recall:
             return False
         entry.known = True
         entry.key = self._next_key(node, digest)
-        if (
-            spec.cache == "always"
-            and (first := self._first_equal_call(node, entry.key)) is not None
-        ):
+        if spec.cache == "always" and (first := self._first_equal_call(node, entry)) is not None:
             if first._stage < TaskState.DONE:
                 entry.known = False
                 self._run.scheduler.wait_more(node, (), holds=1)
@@ -118,6 +122,12 @@ class Recall:
         found = self._writer.recall(entry.key)
         if found is None:
             return False
+        try:
+            if self._differs(entry, found, read=False):
+                return False
+        except Unread:
+            self._look_up_in_thread(node, entry, body)
+            return True
         if found.size > LARGE_BYTES or found.files or spec.capture_stdio:
             self._look_up_in_thread(node, entry, body)
             return True
@@ -130,16 +140,47 @@ class Recall:
         self._reuse(node, found.task, value, found.stderr)
         return True
 
-    def _first_equal_call(self, node: TaskFuture[Any], key: str) -> TaskFuture[Any] | None:
+    def _differs(self, entry: Entry, found: Recalled, *, read: bool = True) -> bool:
+        """Tell whether something outside is not as it was for the result *found*.
+
+        Raises:
+            Unread: a file has to be read, and *read* is False.
+        """
+        recorded = found.facts
+        if not recorded and not entry.facts:
+            return False
+        facts = tuple(Fact(*map(str, fact)) for fact in recorded)
+        why = broken(facts, entry.facts, read=read)
+        if why is not None:
+            entry.why = why
+            return True
+        entry.facts = facts
+        return False
+
+    def _first_equal_call(self, node: TaskFuture[Any], entry: Entry) -> TaskFuture[Any] | None:
         """Return the equal call of this run whose result *node* gets; None if there is none."""
+        key = entry.key or ""
+        if node._spec.uses:
+            key += digest_of(uses_among(entry.facts)).hex()
         first = self._first_calls.get(key)
-        if first is None or first is node or first._stage > TaskState.DONE:
+        if first is None or first is node or first._stage > TaskState.DONE or self._stale(first):
             self._first_calls[key] = node
             return None
         return first
 
+    def _stale(self, first: TaskFuture[Any]) -> bool:
+        """Tell whether what the result of *first* depends on is another by now."""
+        if first._stage < TaskState.DONE or not first._entry.facts:
+            return False
+        facts = first._entry.facts
+        try:
+            return broken(facts, facts, read=False) is not None
+        except Unread:
+            return True
+
     def _reuse_from_this_run(self, node: TaskFuture[Any], first: TaskFuture[Any]) -> None:
         node._entry.stored = first._entry.stored
+        node._entry.facts = first._entry.facts
         task = f"{self._run.uid}/{first._number}"
         self._reuse(node, task, first.result(), first.stderr or "")
 
@@ -157,6 +198,10 @@ class Recall:
             try:
                 async with self._thread_slots:
                     if entry.key is None:
+                        if node._spec.uses:
+                            entry.facts = await in_thread(
+                                declared, node._spec.uses, self._descriptions.content
+                            )
                         digest = await self._digest(node, body)
                         if previous_look is not None:
                             await asyncio.shield(
@@ -164,7 +209,7 @@ class Recall:
                             )  # so that equal calls are numbered in order
                         entry.key = self._next_key(node, digest)
                     _resolve(this_look)
-                    reuse = await self._find_result(node, entry.key)
+                    reuse = await self._find_result(node, entry)
             except Unidentified as reason:
                 entry.why = str(reason)
             except JournalError as error:
@@ -198,30 +243,29 @@ class Recall:
         files = node._extras.files if node._extras is not None else None
         for item in files.inputs if files is not None else ():
             if isinstance(item.source, str):
-                digests[id(item)] = await in_thread(digest, item.source)
+                digests[id(item)] = await _digest_in_time(item.source, item.timeout)
         return await in_thread(self._identity, node, body, digests)
 
-    async def _find_result(self, node: TaskFuture[Any], key: str) -> Callable[[], None] | None:
+    async def _find_result(self, node: TaskFuture[Any], entry: Entry) -> Callable[[], None] | None:
         outputs = (
             node._extras is not None
             and node._extras.files is not None
             and node._extras.files.outputs
         )
         if node._spec.cache == "always" and not outputs:
-            while (first := self._first_equal_call(node, key)) is not None:
+            while (first := self._first_equal_call(node, entry)) is not None:
                 if first._stage is TaskState.DONE and first.done():
                     return partial(self._reuse_from_this_run, node, first)
                 await asyncio.wait([first])
-        found = self._writer.recall(key)
-        if found is None:
+        found = self._writer.recall(entry.key or "")
+        if found is None or await in_thread(self._differs, entry, found):
             return None
         if found.files:
             folder = self._run.folder(node)
             await in_thread(restore, found.files, folder)
+            entry.facts = with_outputs(entry.facts, found.files)
         value = await in_thread(found.load)
-        if node._spec.capture_stdio and not await in_thread(Path(value).exists):
-            raise Unidentified(f"its output file {value} is gone")
-        node._entry.stored = True
+        entry.stored = True
         return partial(self._reuse, node, found.task, value, found.stderr)
 
     def _note_unreadable(self, node: TaskFuture[Any], entry: Entry, error: JournalError) -> None:
@@ -300,7 +344,8 @@ class Recall:
             raise UnfinishedArguments([future])
         entry: Entry = future._entry
         if entry.key is not None and entry.stored:
-            return b"key" + entry.key.encode()
+            made_from = digest_of(entry.facts) if entry.facts else b""
+            return b"key" + entry.key.encode() + made_from
         return b"value" + self._descriptions.content(future.result())
 
     def _outside_content(self, node: TaskFuture[Any], value: Any) -> bytes | None:
@@ -322,6 +367,19 @@ class Recall:
             return leaf if awaited is None else awaited.result()
 
         return value_of
+
+
+async def _digest_in_time(source: str, timeout: float | None) -> bytes:
+    """Return the hash of *source*, for which a server has as long as for the copy of it."""
+    if timeout is None and is_url(source):
+        timeout = URL_TIMEOUT_S
+    try:
+        async with asyncio.timeout(timeout):
+            return await in_thread(digest, source)
+    except TimeoutError:
+        raise Unidentified(
+            f"the input {show(source)} could not be read within {timeout:g} s"
+        ) from None
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -32,13 +32,26 @@ from ..backend import RemoteValue
 from ..errors import JournalError
 from ..journal import Journal, _format
 from ..journal._writer import JournalWriter, Record
-from ..model import ExecutableResult, TaskKind, TaskState
+from ..model import Command, ExecutableResult, TaskKind, TaskState
 from .bodies import Bodies
 from .entry import Entry
 from .files import describe
 from .identity import Descriptions
 from .lines import arguments_text, done_line, ended_line, error_record, reused_line, started_line
+from .outside import (
+    Fact,
+    Unread,
+    declared,
+    ended,
+    noted,
+    paths_in,
+    state_of,
+    thing,
+    unknowable,
+    with_outputs,
+)
 from .recall import Recall
+from .words import named_by
 
 if TYPE_CHECKING:
     from .._files.declared import OutputFile
@@ -134,6 +147,19 @@ class Recorder:
         """Compare what functions reach with how it was described, once until the next call."""
         self._descriptions.look_again()
 
+    async def note_command(self, node: TaskFuture[Any], command: Command) -> None:
+        """Note the files and programs that *command*, the command of *node*, names."""
+        entry: Entry = node._entry
+        if entry.key is None:
+            return  # its result is not kept
+        extras = node._extras
+        declares_files = extras is not None and extras.files is not None
+        named = named_by(command, self._run.folder(node) if declares_files else None)
+        try:
+            entry.named = noted(named, read=False)
+        except Unread:
+            entry.named = await in_thread(noted, named)
+
     def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
         """Note that *worker* began with *node*."""
         entry: Entry = node._entry
@@ -178,7 +204,10 @@ class Recorder:
             return False
         extras = node._extras
         outputs = extras.files.outputs if extras is not None and extras.files is not None else ()
-        scalar = None if outputs else _format.scalar(value)
+        if outputs or entry.facts or entry.named or node._spec.capture_stdio:
+            scalar = None
+        else:
+            scalar = _format.scalar(value)
         if scalar is not None:
             entry.stored = True
             number = self._append(done_line(node, entry, ended, scalar))
@@ -223,18 +252,49 @@ class Recorder:
         """
         folder = self._run.folder(node) if outputs else Path()
         names = [output.name for output in outputs]
+        entry: Entry = node._entry
 
         def line() -> bytes:
             files: Sequence[Any] = ()
+            facts: tuple[Fact, ...] = ()
             try:
                 files = describe(names, folder)
-                result = self._writer.store(value)
+                facts, against = self._facts_of(node, entry, value)
+                if against is None:
+                    result = self._writer.store(value)
+                else:
+                    entry.key = None
+                    entry.why = f"its result is not kept, because {against}"
+                    return ended_line(node, DONE, ended)
             except BaseException as error:
                 result = _format.unstored(safe_str(error))
-            node._entry.stored = not result.startswith('"unstored"')
-            return ended_line(node, DONE, ended, result=result, files=files)
+            entry.facts = with_outputs(facts, files)
+            entry.stored = not result.startswith('"unstored"')
+            return ended_line(node, DONE, ended, result=result, files=files, facts=facts)
 
         return line
+
+    def _facts_of(
+        self, node: TaskFuture[Any], entry: Entry, value: Any
+    ) -> tuple[tuple[Fact, ...], str | None]:
+        """Return what *value*, the result of *node*, depends on outside, and what speaks against.
+
+        This reads files.
+        """
+        facts = entry.facts
+        if facts:
+            now = declared(node._spec.uses, self._descriptions.content)
+            for before, after in zip(facts, now, strict=True):
+                if before != after:
+                    return (), f"{thing(before)}, changed while it ran"
+        named, against = ended(entry.named)
+        paths = [str(value)] if node._spec.capture_stdio else paths_in(value)
+        facts = (
+            *facts,
+            *named,
+            *(Fact("result", path, state_of("result", path)) for path in paths),
+        )
+        return facts, against or unknowable(facts)
 
     def _on_written(self, number: int) -> None:
         """Settle what was appended up to batch *number*, because it is in the file.

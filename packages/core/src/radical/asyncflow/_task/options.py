@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 from .._public import public
@@ -45,6 +46,10 @@ class TaskOptions(TypedDict, total=False):
         cache_key: what identifies a call in the journal in place of the content of its
             arguments: a value, or a function that is called with the arguments and
             returns one.  By default None, the content.
+        uses: a list of what the task reads beside its arguments: a `str` or a path stands
+            for the content of that file or folder, ``Env("NAME")`` for an environment
+            variable, and anything else for its own content.  If one of them has changed, an
+            earlier result is not used.  By default empty.
     """
 
     name: str
@@ -58,6 +63,7 @@ class TaskOptions(TypedDict, total=False):
     version: str | int | float
     cache: bool | Literal["always"]
     cache_key: Any
+    uses: Sequence[Any]
 
 
 _KNOWN = tuple(TaskOptions.__annotations__)
@@ -155,6 +161,8 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
                 f"cache_key must be a plain value or a function of the arguments, not {value!r}"
             )
         return value
+    if key == "uses":
+        return _checked_uses(value, kind)
     if key in ("capture_stdio", "service"):
         if not isinstance(value, bool):
             raise ConfigurationError(f"{key} must be True or False, not {value!r}")
@@ -168,6 +176,29 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{key} must be a string that is not empty, not {value!r}")
     return value
+
+
+def _checked_uses(value: Any, kind: TaskKind) -> tuple[Any, ...]:
+    """Return the value of the option ``uses`` as a tuple, with its paths as text."""
+    if not isinstance(value, list | tuple):
+        raise ConfigurationError(
+            f"uses must be a list of paths, Env(...) and values, not {value!r}; for one thing "
+            "write uses=[thing]"
+        )
+    if kind is TaskKind.BLOCK and value:
+        raise ConfigurationError(
+            "the result of a block is not reused, so it declares no uses; give them to the tasks "
+            "that it calls"
+        )
+    things = []
+    for item in value:
+        thing = os.fspath(item) if isinstance(item, os.PathLike) else item
+        if isinstance(item, str | os.PathLike) and not (
+            isinstance(thing, str) and thing and "\0" not in thing
+        ):
+            raise ConfigurationError(f"uses has a path that cannot be one: {item!r}")
+        things.append(thing)
+    return tuple(things)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -184,6 +184,7 @@ def task_ended(
     stdout: str | None = None,
     stderr: str | None = None,
     files: Sequence[Any] = (),
+    facts: Sequence[Any] = (),
 ) -> bytes:
     """Make the line of a task that ended.
 
@@ -197,6 +198,7 @@ def task_ended(
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.
         files: any JSON values to recall together with the result.
+        facts: the same, for the things outside of the program that it depends on.
     """
     text = f'"f":{function},"t":{_four_times(times)}'
     if backend:
@@ -217,6 +219,8 @@ def task_ended(
         text = f'{text},"out":{_dumps(stdout)},"err":{_dumps(stderr)}'
     if files:
         text = f'{text},"files":{_dumps(list(files))}'
+    if facts:
+        text = f'{text},"facts":{_dumps(list(facts))}'
     stored = result and not result.startswith('"unstored"')
     if stored and key is not None and reused is None and state == "DONE":
         # Task and result come first: whoever recalls them need not parse the rest.

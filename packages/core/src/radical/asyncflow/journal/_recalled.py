@@ -65,6 +65,11 @@ class Recalled:
         return tuple(self._fields().get("files", ())) if '"files":' in self._body else ()
 
     @property
+    def facts(self) -> Sequence[Any]:
+        """The things outside of the program that `task_ended` recorded together with the result."""
+        return tuple(self._fields().get("facts", ())) if '"facts":' in self._body else ()
+
+    @property
     def place(self) -> str:
         """The block that called the task, as `task_ended` was given it."""
         return str(self._fields().get("in", "")) if '"in":' in self._body else ""

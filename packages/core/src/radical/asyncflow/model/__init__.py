@@ -23,10 +23,12 @@ from ._resources import DEFAULT_RESOURCES, Resources, parse_size
 from ._retry import RetryPolicy
 from ._spec import TaskKind, TaskSpec
 from ._states import TaskState
+from ._uses import Env
 
 __all__ = [
     "DEFAULT_RESOURCES",
     "Command",
+    "Env",
     "ExecutableResult",
     "Preemption",
     "Prompt",

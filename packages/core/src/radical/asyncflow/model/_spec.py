@@ -48,6 +48,7 @@ class TaskSpec:
             in an earlier run or, with ``"always"``, that of any equal call.
         cache_key: the value that replaces the arguments in a call's identity, or a function of
             the arguments that returns one.
+        uses: what the task reads beside its arguments: paths, `Env` and plain values.
     """
 
     name: str
@@ -63,3 +64,4 @@ class TaskSpec:
     version: str = ""
     cache: bool | Literal["always"] = True
     cache_key: Any = None
+    uses: tuple[Any, ...] = ()
