@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
 from asyncflow_backend_concurrent import ConcurrentExecutionBackend
-from radical.asyncflow import Command, ConfigurationError, Env, OutputFile, WorkflowEngine
+from fsspec.implementations.memory import MemoryFileSystem
+from radical.asyncflow import (
+    Command,
+    ConfigurationError,
+    Env,
+    FileError,
+    InputFile,
+    OutputFile,
+    WorkflowEngine,
+)
 from radical.asyncflow.journal import read
 
 from .resuming import Main, Program
@@ -472,6 +486,119 @@ async def test_what_is_made_from_a_rewritten_output_runs_again(
     next(kept.rglob("plot.png")).unlink()
     assert await program.run(main, threads(), work_dir=kept) == ["draw", "look"]
     assert program.result == "two"
+
+
+# --------------------------------------------------------------------------- URLs
+
+
+class Tagged(MemoryFileSystem):
+    """Files in memory with an ETag for each, as a server gives it; it notes which are read."""
+
+    protocol = "tagged"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    reads: ClassVar[list[str]] = []
+    weak: ClassVar[bool] = False
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        return super()._strip_protocol(path.removeprefix("tagged://"))
+
+    def info(self, path: str, **options: Any) -> Any:
+        tag = hashlib.md5(self.store[self._strip_protocol(path)].getvalue()).hexdigest()
+        return {**super().info(path, **options), "ETag": 'W/"same"' if self.weak else f'"{tag}"'}
+
+    def _open(self, path: str, *args: Any, **options: Any) -> Any:
+        self.reads.append(path)
+        return super()._open(path, *args, **options)
+
+
+def pack(text: str) -> None:
+    """Write an archive in the current folder that holds *text*."""
+    with zipfile.ZipFile("all.zip", "w") as archive:
+        archive.writestr("inner.csv", text)
+
+
+def serve(protocol: str, text: str) -> None:
+    fsspec.filesystem(protocol).pipe("/data.csv", text.encode())
+
+
+def serve_folder(text: str) -> None:
+    fsspec.filesystem("memory").pipe({"/set/a.csv": b"first ", "/set/b.csv": text.encode()})
+
+
+def content(path: str) -> str:
+    where = Path(path)
+    return where.read_text() if where.is_file() else "".join(map(text_of, sorted(where.iterdir())))
+
+
+@pytest.fixture
+def tagged() -> Iterator[type[Tagged]]:
+    fsspec.register_implementation("tagged", Tagged, clobber=True)
+    Tagged.reads.clear()
+    yield Tagged
+    Tagged.store.clear()
+    Tagged.weak = False
+    fsspec.filesystem("memory").store.clear()
+    fsspec.filesystem("memory").pseudo_dirs[:] = [""]
+
+
+@pytest.mark.parametrize(
+    ("url", "change"),
+    [
+        ("memory://data.csv", partial(serve, "memory")),
+        ("memory://set", serve_folder),
+        ("tagged://data.csv", partial(serve, "tagged")),
+        ("zip://inner.csv::all.zip", pack),
+    ],
+    ids=["file", "folder", "tagged", "archive"],
+)
+@pytest.mark.parametrize("weak", [False, True])
+async def test_an_input_behind_a_url_counts_by_content(
+    program: Program,
+    here: Path,
+    url: str,
+    change: Callable[[str], None],
+    weak: bool,
+    tagged: type[Tagged],
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        return await flow.function_task(content)(InputFile(url, "copy"))
+
+    tagged.weak = weak
+    change("old")
+    await twice(program, main, lambda: change("old"), [])
+    await twice(program, main, lambda: change("new"), ["content"])
+    assert program.result.endswith("new")
+
+
+async def test_a_checksum_of_the_server_spares_reading_an_input(
+    program: Program, tagged: type[Tagged]
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        return await flow.function_task(content)(InputFile("tagged://data.csv"))
+
+    serve("tagged", "old")
+    assert await program.run(main, threads()) == ["content"]
+    tagged.reads.clear()
+    assert await program.run(main, threads()) == []
+    assert tagged.reads == []
+
+
+async def test_a_url_that_cannot_be_read_is_no_reason_to_reuse(
+    program: Program, tagged: type[Tagged]
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        future = flow.function_task(content)(InputFile("memory://data.csv"))
+        return (await asyncio.gather(future, return_exceptions=True))[0]
+
+    serve("memory", "old")
+    await program.run(main, threads())
+    assert program.result == "old"
+    fsspec.filesystem("memory").store.clear()
+    await program.run(main, threads())
+    assert isinstance(program.result, FileError)
+    assert "memory://data.csv' cannot be read" in str(program.why("content"))
 
 
 # ----------------------------------------------------------------------- the journal

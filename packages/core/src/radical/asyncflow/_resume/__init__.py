@@ -9,6 +9,8 @@ the machinery below it (`_dispatch`), and nothing above it.
 - `bytecode`, `modules`, `values`, `watches`, `codes`: describe a function by all that it can
   reach, and see when that changes.
 - `identity`, `bodies`, `occurrences`, `files`: make the identity of a call.
+- `outside`, `words`: know what a result depends on outside of the program, such as the files
+  that a command names.
 - `lines`: makes the lines that the journal gets about tasks.
 - `recall`: looks up the result of a call.
 - `recorder`: writes the journal, and decides when a result counts.

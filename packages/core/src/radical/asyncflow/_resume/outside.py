@@ -1,4 +1,4 @@
-"""What results depend on outside of the program: files, programs on PATH, variables.
+"""Know the things outside of the program that results depend on, such as files and variables.
 
 A `Fact` is the state of one such thing.  The facts of a result stand in the journal beside it,
 and it is reused only while all of them hold.  A state that cannot be known never holds.

@@ -25,7 +25,7 @@ _OPERATOR = re.compile(r"[();<>|&]+")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _PROGRAM = re.compile(r"[A-Za-z_][\w.+-]*", re.ASCII)
 _PATH = re.compile(r"[^\s=:]*/[^\s=:]*|[\w.-]+\.[A-Za-z]\w{0,7}")
-"""A word that would be a file if there was one: it counts also as long as there is none."""
+"""A word that reads like a path.  It counts also as long as there is no such file."""
 _AROUND = "`$\"'{}()[],;:"
 _DEVICES = ("/dev/",)
 

@@ -1,4 +1,4 @@
-"""What a task may declare that it reads from outside of the program, beside files and values."""
+"""Names of things outside of the program that a task declares that it reads."""
 
 from __future__ import annotations
 
