@@ -116,14 +116,64 @@ def test_notes_survive_a_reduce_that_forgets_them() -> None:
     assert there_and_back(error).__notes__ == ["look here"]
 
 
-@pytest.mark.parametrize(
-    "error", [UnpicklableError("x"), StatelessError("x"), TwoArgumentsError("a", "b")]
-)
+@pytest.mark.parametrize("error", [UnpicklableError("x"), StatelessError("x")])
 def test_what_cannot_be_pickled_or_rebuilt_becomes_a_remote_error(error: Exception) -> None:
     rebuilt = there_and_back(raised(error))
     assert isinstance(rebuilt, RemoteError)
     assert rebuilt.type_name == f"{__name__}.{type(error).__name__}"
     assert rebuilt.message == str(error)
+    assert isinstance(rebuilt.__cause__, RemoteTraceback)
+
+
+class KeywordError(Exception):
+    def __init__(self, *, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class WordyError(Exception):
+    """Python would rebuild it with another message."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"no {what}")
+
+
+class FileError(FileNotFoundError):
+    def __init__(self, *, path: str) -> None:
+        super().__init__(2, "not there", path)
+
+
+class ExitError(SystemExit):
+    def __init__(self, *, number: int) -> None:
+        super().__init__(number)
+
+
+class GroupError(ExceptionGroup[Exception]):
+    def __init__(self, _message: str, errors: list[Exception]) -> None:
+        self.size = len(errors)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TwoArgumentsError("a", "b"),
+        KeywordError(code=3),
+        WordyError("bread"),
+        FileError(path="/a/b"),
+        ExitError(number=3),
+        GroupError("several", [ValueError("x"), KeywordError(code=4)]),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
+        OSError(5, "input/output", "/a"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_exception_comes_back_as_it_was_whatever_its_init_takes(error: BaseException) -> None:
+    rebuilt = there_and_back(raised(error))
+    assert type(rebuilt) is type(error)
+    assert str(rebuilt) == str(error)
+    assert repr(rebuilt.args) == repr(error.args)
+    for name in ("code", "filename", "errno", "size", "object", "reason"):
+        assert getattr(rebuilt, name, None) == getattr(error, name, None)
     assert isinstance(rebuilt.__cause__, RemoteTraceback)
 
 

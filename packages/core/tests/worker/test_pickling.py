@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 import threading
 import types
@@ -133,3 +134,110 @@ def test_a_shorter_run_counts_in_full_and_a_longer_one_by_half() -> None:
 def test_the_import_path_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", ["/one", b"/two", "/three"])
     assert import_path() == ["/one", "/three"]
+
+
+_HELPERS = """
+import functools
+
+@functools.lru_cache(maxsize=7, typed=True)
+def fibonacci(number):
+    "Count rabbits."
+    return number if number < 2 else fibonacci(number - 1) + fibonacci(number - 2)
+
+fibonacci.unit = "rabbits"
+
+@functools.singledispatch
+def size(it):
+    return 1
+
+@size.register(int)
+def _(it): return it
+
+@size.register(list)
+def _(it): return sum(size(item) for item in it)
+
+class Box:
+    def __init__(self, number): self.number = number
+
+    @functools.cached_property
+    def double(self): return 2 * self.number
+
+    @functools.cache
+    def times(self, factor): return factor * self.number
+
+    @functools.singledispatchmethod
+    def plus(self, other): raise TypeError(type(other).__name__)
+
+    @plus.register
+    def _(self, other: int): return self.number + other
+
+@size.register(Box)
+def _(it): return it.number
+
+def work():
+    box = Box(3)
+    return (fibonacci(20), fibonacci.cache_parameters(), fibonacci.__doc__, fibonacci.unit,
+            size([1, [2, "a"], Box(5)]), size.__name__, box.double, box.times(4), box.plus(5))
+"""
+
+_LOADING = """
+import pickle, sys
+work = pickle.load(sys.stdin.buffer)
+print(work())
+again = work.__globals__["fibonacci"], work.__globals__["size"]
+print(again[0](7), again[0].cache_info().misses > 0, again[1](object()))
+"""
+
+
+@pytest.mark.parametrize("module", ["__main__", "asyncflow_nowhere"])
+def test_cached_and_dispatching_helpers_of_the_program_travel(module: str) -> None:
+    made = types.ModuleType(module)
+    names = vars(made)
+    exec(_HELPERS, names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module, made)
+        expected = names["work"]()
+        pickled = dump_function(names["work"])
+    assert expected[0] == 6765
+    done = subprocess.run(
+        [sys.executable, "-c", _LOADING], input=pickled, capture_output=True, check=False
+    )
+    assert done.stdout.decode() == f"{expected}\n13 True 1\n", done.stderr.decode()
+
+
+def test_helpers_that_a_worker_can_import_travel_by_name() -> None:
+    import fnmatch  # its patterns are compiled behind a cache
+
+    def work() -> Any:
+        return fnmatch._compile_pattern  # type: ignore[attr-defined]
+
+    assert pickle.loads(dump_function(work))() is work()
+
+
+def test_a_function_whose_code_was_replaced_is_pickled_anew() -> None:
+    names: dict[str, Any] = {"__name__": "cell"}
+    exec("def task(): return 'old'", names)
+    codes = Codes()
+    task = names["task"]
+    before = codes.code_of(task)
+    exec("def other(): return 'new'", names)
+    task.__code__ = names["other"].__code__
+    after = codes.code_of(task)
+    assert pickle.loads(before.pickled)() == "old"
+    assert pickle.loads(after.pickled)() == "new"
+    assert codes.code_of(task) is after
+
+
+def test_a_function_whose_cached_helper_uses_another_one_by_now_is_pickled_anew() -> None:
+    names: dict[str, Any] = {"__name__": "cell"}
+    exec(
+        "import functools\ndef inner(): return 'old'\n"
+        "@functools.cache\ndef helper(): return inner()\ndef task(): return helper()",
+        names,
+    )
+    codes = Codes()
+    before = codes.code_of(names["task"])
+    exec("def inner(): return 'new'", names)
+    after = codes.code_of(names["task"])
+    assert pickle.loads(before.pickled)() == "old"
+    assert pickle.loads(after.pickled)() == "new"

@@ -113,10 +113,12 @@ class Codes:
 
 def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
     """Yield what is pickled along with *function*, as (how to look it up, what is there)."""
-    todo = [function.function if isinstance(function, Carried) else function]
+    todo: list[Any] = [function.function if isinstance(function, Carried) else function]
     seen: set[int] = set()
     while todo:
         item = todo.pop()
+        while hasattr(type(item), "cache_info") or isinstance(item, functools.partial):
+            item = item.func if isinstance(item, functools.partial) else item.__wrapped__
         if not isinstance(item, types.FunctionType) or id(item) in seen:
             continue
         if len(seen) > _MOST_SURROUNDINGS:
@@ -127,6 +129,8 @@ def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
             yield look, look()
             todo.append(look())
         if _travels_by_value(item):
+            # IPython's %autoreload puts new code into a function that is there.
+            yield functools.partial(getattr, item, "__code__"), item.__code__
             for name in looked_up_names(item.__code__):
                 if name in item.__globals__:
                     value = item.__globals__[name]

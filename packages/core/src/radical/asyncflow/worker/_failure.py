@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import traceback as tracebacks
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def _pickle(exc: BaseException) -> bytes | None:
     They are pickled one by one, so that a cause which cannot be pickled costs no more
     than itself.  The notes go apart, because a ``__reduce__`` may forget them.
     """
-    import cloudpickle  # type: ignore[import-untyped]  # slow, and rarely needed
+    from ._reducers import Pickler  # it imports cloudpickle, which is slow, and rarely needed
 
     chain: list[tuple[bytes, list[str]]] = []
     link: BaseException | None = exc
@@ -90,7 +91,9 @@ def _pickle(exc: BaseException) -> bytes | None:
         seen.add(id(link))
         try:
             notes = [str(note) for note in getattr(link, "__notes__", ())]
-            chain.append((cloudpickle.dumps(link), notes))
+            file = io.BytesIO()
+            Pickler(file).dump(link)
+            chain.append((file.getvalue(), notes))
             link = link.__cause__
         except BaseException:  # foreign code; the text of the chain travels in any case
             break

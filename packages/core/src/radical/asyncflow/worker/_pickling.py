@@ -20,6 +20,7 @@ from .._public import public
 from .._text import safe_str
 from ..errors import SerializationError
 from ._importing import by_value
+from ._reducers import Pickler
 
 __all__ = [
     "ATOMS",
@@ -65,12 +66,13 @@ def dump(value: Any, buffers: list[Buffer] | None = None, *, by_value: bool = Fa
             except Exception:  # cloudpickle can do more, and says better what it cannot
                 if buffers is not None:
                     del buffers[begun:]
-        pickled: bytes = cloudpickle.dumps(value, protocol=_PROTOCOL, buffer_callback=callback)
+        file = io.BytesIO()
+        Pickler(file, protocol=_PROTOCOL, buffer_callback=callback).dump(value)
     except BaseException:
         if buffers is not None:
             del buffers[begun:]
         raise
-    return pickled
+    return file.getvalue()
 
 
 @public("radical.asyncflow.worker")
@@ -161,13 +163,11 @@ def _reduce_code(code: types.CodeType) -> tuple[Any, tuple[Any, ...]]:
     return make, tuple(code.co_filename if item == _NO_FILE else item for item in args)
 
 
-class _FunctionPickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _FunctionPickler(Pickler):
     """A pickler that keeps the names of files, so that a worker's traceback shows the line.
 
     cloudpickle puts another name in their place, so that equal functions give equal
     bytes; nobody here compares them.
     """
 
-    dispatch_table: ClassVar = ChainMap(
-        {types.CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table
-    )
+    dispatch_table: ClassVar = ChainMap({types.CodeType: _reduce_code}, Pickler.dispatch_table)
