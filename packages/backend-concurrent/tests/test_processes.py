@@ -184,6 +184,9 @@ class NeedsTwoError(Exception):
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
 
+    def __reduce__(self) -> Any:
+        return NeedsTwoError, (1,)
+
 
 async def test_an_exception_that_cannot_be_rebuilt_is_named(start: Any) -> None:
     def fail() -> None:

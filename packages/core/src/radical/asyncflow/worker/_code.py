@@ -130,7 +130,7 @@ def _surroundings(function: Any) -> Iterator[tuple[Callable[[], Any], Any]]:
             todo.append(look())
         if _travels_by_value(item):
             # IPython's %autoreload puts new code into a function that is there.
-            yield functools.partial(getattr, item, "__code__"), item.__code__
+            yield functools.partial(_code_of, weakref.ref(item)), item.__code__
             for name in looked_up_names(item.__code__):
                 if name in item.__globals__:
                     value = item.__globals__[name]
@@ -146,6 +146,11 @@ def _travels_by_value(function: types.FunctionType) -> bool:
         or "<locals>" in function.__qualname__
         or not is_importable(module)
     )
+
+
+def _code_of(function: weakref.ref[types.FunctionType]) -> Any:
+    there = function()
+    return None if there is None else there.__code__
 
 
 def _content(cell: types.CellType) -> Any:
