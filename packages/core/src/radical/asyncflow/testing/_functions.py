@@ -102,6 +102,9 @@ class TwoPartError(Exception):
         super().__init__(f"{first} and {second}")
         self.parts = (first, second)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TwoPartError, self.args
+
 
 class LockedError(Exception):
     """An exception that cannot be pickled, because it holds a lock."""
