@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _statistics
 import asyncio
+import functools
 import importlib
 import importlib.util
 import os
@@ -172,6 +173,31 @@ async def test_a_result_is_not_kept_if_what_its_task_uses_changed_while_it_ran(
         assert program.result == 4
     assert "total in" in str(program.why("count"))
     assert "changed while it ran" in str(program.why("count"))
+
+
+class Lazy:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    @functools.cached_property
+    def table(self) -> list[int]:
+        return [self.factor]
+
+
+async def test_a_cached_property_that_stores_its_value_is_no_change(program: Program) -> None:
+    async def main(flow: WorkflowEngine, factor: int) -> list[int]:
+        lazy = Lazy(factor)
+
+        def body(x: int) -> int:
+            return lazy.table[0] * x
+
+        task = flow.function_task(body)
+        return await asyncio.gather(task(1), task(2))
+
+    assert await program.run(lambda flow: main(flow, 3)) == ["body", "body"]
+    assert await program.run(lambda flow: main(flow, 3)) == []
+    assert await program.run(lambda flow: main(flow, 4)) == ["body", "body"]
+    assert program.result == [4, 8]
 
 
 def test_a_description_holds_until_something_changes(tmp_path: Path) -> None:

@@ -152,16 +152,24 @@ class _Fingerprints(ValueWalk):
         return id(value).to_bytes(8, "big")
 
 
-def fingerprint(value: Any) -> bytes:
-    """Return bytes that differ if the content of *value* differs, in this process."""
+def fingerprint(value: Any, computed: bool = True) -> tuple[bytes, bool]:
+    """Return bytes that differ if the content of *value* differs, in this process.
+
+    Args:
+        computed: whether the values of cached properties count.
+
+    Returns:
+        The bytes, and whether there are values of cached properties.
+    """
 
     def leaf(item: Any) -> bytes | None:
         return id(item).to_bytes(8, "big") if isinstance(item, TaskFunction) else None
 
+    walk = _Fingerprints(leaf, computed=computed)
     try:
-        return _Fingerprints(leaf).content(value)
+        return walk.content(value), walk.met_computed
     except Unidentified as reason:
-        return str(reason).encode()
+        return str(reason).encode(), walk.met_computed
 
 
 class CodeWalk(ValueWalk):

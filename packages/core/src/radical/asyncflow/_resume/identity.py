@@ -90,7 +90,7 @@ class Descriptions:
         known = self._known.get(id(value))
         if known is None or known[1].watches is None or id(value) in self._fresh:
             return None
-        changed = known[1].watches.changed()
+        changed = known[1].watches.changed(computed=False)
         if changed is None:
             self._fresh.add(id(value))
         return changed

@@ -81,7 +81,9 @@ class Recall:
             to look for it.
         """
         spec, lane = node._call.spec, node._call.lane
-        body = entry.body = self._bodies.describe_body(spec)
+        if entry.key is None:  # or else it has waited for an equal call
+            entry.body = self._bodies.describe_body(spec)
+        body = entry.body
         if body.why is not None or lane is None or not lane.executes:
             entry.known = True
             if lane is None:
@@ -99,7 +101,7 @@ class Recall:
         try:
             if spec.uses:
                 entry.facts = declared(spec.uses, self._descriptions.content, read=False)
-            digest = self._identity(node, body, {})
+            digest = b"" if entry.key else self._identity(node, body, {})
         except Unread:
             self._look_up_in_thread(node, entry, body)
             return True
@@ -110,14 +112,10 @@ class Recall:
             entry.why = str(reason)
             return False
         entry.known = True
-        entry.key = self._next_key(node, digest)
+        if entry.key is None:
+            entry.key = self._next_key(node, digest)
         if spec.cache == "always" and (first := self._first_equal_call(node, entry)) is not None:
-            if first._stage < TaskState.DONE:
-                entry.known = False
-                self._run.scheduler.wait_more(node, (), holds=1)
-                first.add_done_callback(lambda _: self._outbox.release(node))
-            else:
-                self._reuse_from_this_run(node, first)
+            self._wait_or_reuse(node, entry, first)
             return True
         found = self._writer.recall(entry.key)
         if found is None:
@@ -139,6 +137,15 @@ class Recall:
         entry.stored = True
         self._reuse(node, found.task, value, found.stderr)
         return True
+
+    def _wait_or_reuse(self, node: TaskFuture[Any], entry: Entry, first: TaskFuture[Any]) -> None:
+        """Give *node* the result of the equal call *first*, or let it wait until there is one."""
+        if first._stage < TaskState.DONE:
+            entry.known = False
+            self._run.scheduler.wait_more(node, (), holds=1)
+            first.add_done_callback(lambda _: self._outbox.release(node))
+        else:
+            self._reuse_from_this_run(node, first)
 
     def _differs(self, entry: Entry, found: Recalled, *, read: bool = True) -> bool:
         """Tell whether something outside is not as it was for the result *found*.

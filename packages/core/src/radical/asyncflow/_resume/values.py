@@ -105,10 +105,16 @@ class ValueWalk:
     Args:
         leaf: a function that is asked first for every value that is not plain; it returns
             the hash of the value, or None.
+        computed: whether the values count that a `functools.cached_property` has stored.
+
+    Attributes:
+        met_computed: whether there were any.
     """
 
-    def __init__(self, leaf: Leaf | None = None) -> None:
+    def __init__(self, leaf: Leaf | None = None, *, computed: bool = True) -> None:
+        self.met_computed = False
         self._leaf = leaf
+        self._computed = computed
         self._open: dict[int, int] = {}
         self._known: dict[int, tuple[bytes, Any]] = {}
         self._highest = NO_DEPTH
@@ -267,6 +273,10 @@ class ValueWalk:
                     except AttributeError:
                         continue
         for name in sorted(state, key=str):
+            if isinstance(getattr(kind, str(name), None), functools.cached_property):
+                self.met_computed = True
+                if not self._computed:
+                    continue
             yield str(name).encode("utf-8", "surrogatepass")
             try:
                 yield self.content(state[name])

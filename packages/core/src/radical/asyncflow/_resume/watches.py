@@ -27,16 +27,17 @@ class Watches:
 
     Args:
         fingerprint: returns bytes that differ if the content of a value differs, in this
-            process.
+            process, and whether it holds values of cached properties; its second argument
+            says whether those count.
     """
 
-    def __init__(self, fingerprint: Callable[[Any], bytes]) -> None:
+    def __init__(self, fingerprint: Callable[[Any, bool], tuple[bytes, bool]]) -> None:
         self._fingerprint = fingerprint
         self._names: dict[int, tuple[str, dict[str, Any], list[str], list[Any]]] = {}
         self._functions: list[tuple[types.FunctionType, Any, Any, Any, int]] = []
         self._classes: list[tuple[type, tuple[Any, ...], tuple[Any, ...]]] = []
         self._cells: list[tuple[str, types.CellType, Any]] = []
-        self._values: dict[int, tuple[str, Any, bytes]] = {}
+        self._values: dict[int, tuple[str, Any, bytes, bytes]] = {}
         self._absent: list[str] = []
         self._files: list[tuple[str, tuple[int, int, int]]] = []
         self._kept: list[Any] = []
@@ -68,7 +69,9 @@ class Watches:
     def value(self, where: str, value: Any) -> None:
         """Watch the content of *value*."""
         if id(value) not in self._values:
-            self._values[id(value)] = where, value, self._fingerprint(value)
+            full, computed = self._fingerprint(value, True)
+            rest = self._fingerprint(value, False)[0] if computed else full
+            self._values[id(value)] = where, value, full, rest
 
     def absent(self, module: str) -> None:
         """Watch whether *module* is imported."""
@@ -82,8 +85,12 @@ class Watches:
         """Keep *value* alive, so that no other object gets its identity."""
         self._kept.append(value)
 
-    def changed(self) -> str | None:
-        """Return the name of what has changed; None if nothing has."""
+    def changed(self, *, computed: bool = True) -> str | None:
+        """Return the name of what has changed; None if nothing has.
+
+        Args:
+            computed: whether it counts that a cached property has stored its value.
+        """
         for function, code, defaults, kwdefaults, size in self._functions:
             if (
                 function.__code__ is not code
@@ -108,9 +115,9 @@ class Watches:
                 or not all(map(is_, present, members))
             ):
                 return f"the class {kind.__qualname__}"
-        return self._changed_content()
+        return self._changed_content(computed)
 
-    def _changed_content(self) -> str | None:
+    def _changed_content(self, computed: bool) -> str | None:
         for name, cell, value in self._cells:
             if _in_cell(cell) is not value:
                 return name
@@ -123,8 +130,8 @@ class Watches:
         for path, stat in self._files:
             if _stat(path) != stat:
                 return path
-        for where, value, fingerprint in self._values.values():
-            if self._fingerprint(value) != fingerprint:
+        for where, value, full, rest in self._values.values():
+            if self._fingerprint(value, computed)[0] != (full if computed else rest):
                 return where
         return None
 
