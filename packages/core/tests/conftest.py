@@ -13,8 +13,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from radical.asyncflow import engine
 from radical.asyncflow._resume import opening as _journaling
+from radical.asyncflow.engine import _engine as engine
 from radical.asyncflow.journal import Journal
 from radical.asyncflow.testing import LeakGuard
 
