@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -49,6 +50,29 @@ def test_an_end_by_signal_is_a_negative_exit_code(make: Make) -> None:
 def test_a_missing_program_is_exit_code_127(make: Make) -> None:
     result = make(["no-such-program"]).run()
     assert result == (127, "", "no-such-program: No such file or directory\n")
+
+
+@pytest.mark.parametrize("shell", [False, True])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"#!/bin/sh\r\necho hi\r\n", r"its lines end as on Windows.* '/bin/sh\\r'"),
+        (b"#! /opt/gone/python -u\nprint(1)\n", r"not its interpreter '/opt/gone/python'"),
+    ],
+)
+def test_a_script_without_its_interpreter_blames_the_interpreter(
+    make: Make, tmp_path: Path, text: bytes, said: str, shell: bool
+) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(text)
+    script.chmod(0o755)
+    command = Command("./script" if shell else ("./script",), cwd=str(tmp_path))
+    code, out, err = make(command).run()
+    assert (code, out) == (127, "")
+    assert re.search(said, err), err
+    code, _, err = make(Command(("script",), env={"PATH": str(tmp_path)})).run()
+    assert code == 127
+    assert re.search(said, err), err
 
 
 def test_a_file_that_is_no_program_is_exit_code_126(make: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +17,12 @@ from .identity import Unidentified
 __all__ = ["describe", "digest", "restore"]
 
 _BLOCK_BYTES = 1 << 20
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def digest(source: str) -> bytes:
@@ -51,6 +58,11 @@ def digest(source: str) -> bytes:
 
 def _read(path: Path) -> bytes:
     one = blake2b(digest_size=16)
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        # To open a named pipe would wait for its other end, for good.
+        kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+        raise Unidentified(f"{path} is {kind}, which has no content that could be compared")
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             one.update(block)

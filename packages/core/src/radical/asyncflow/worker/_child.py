@@ -18,7 +18,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-__all__ = ["Child", "start"]
+__all__ = ["Child", "candidates", "start"]
 
 
 class Child:
@@ -238,7 +238,7 @@ def _spawn(
     variables = [name + b"=" + value for name, value in env.items()]
     if b"\0" in b"".join(words) or b"\0" in b"".join(variables):
         raise ValueError("embedded null byte")
-    programs = _candidates(words[0], env)
+    programs = candidates(words[0], env)
     sys.audit("os.posix_spawn", args[0], args, env)
     actions = ctypes.create_string_buffer(_STRUCTURE_BYTES)
     _check(_libc.posix_spawn_file_actions_init(actions))
@@ -267,7 +267,7 @@ def _spawn(
         _libc.posix_spawn_file_actions_destroy(actions)
 
 
-def _candidates(name: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
+def candidates(name: bytes, env: Mapping[bytes, bytes]) -> list[bytes]:
     """Return where to look for a program, as its own environment says."""
     if b"/" in name:
         return [name]

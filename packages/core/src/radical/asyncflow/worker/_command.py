@@ -16,7 +16,7 @@ from pathlib import Path
 from .._public import public
 from .._text import file_stem
 from ..model import Command, ExecutableResult
-from ._child import Child
+from ._child import Child, candidates
 from ._exchange import Exchange
 from ._gpus import GPU_VARIABLE, Gpu, gpu_list
 from ._guard import guard, new_mark
@@ -34,6 +34,7 @@ public("radical.asyncflow.worker")(file_stem)
 _SILENCE_LIMIT_S = 1.0  # if it writes nothing
 _OUTPUT_LIMIT_S = 10.0  # even if it does
 _MEMORY_LIMIT_BYTES = 16 * 1024 * 1024  # of a stream
+_FIRST_LINE_BYTES = 256  # of a script, which the system reads
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 _log = logging.getLogger("radical.asyncflow.worker")
@@ -226,6 +227,8 @@ class Execution:
             started = self._start_program(tuple(words), self._with_pwd(env), feed, stdout, stderr)
             if not isinstance(started, ExecutableResult) or self.cancelled:
                 return started
+            if self._interpreter_fault(words[0], env):
+                return started
             # The shell says why in its own words, or runs a file without "#!".
         # The shell would take a line that begins with "-" or "+" for an option.
         line = f" {args}" if args[0] in "-+" else args
@@ -253,9 +256,30 @@ class Execution:
         except OSError as exc:
             self._raise_unless_exec(exc, program)
             missing = exc.errno in (errno.ENOENT, errno.ENOTDIR)
-            reason = f"{program[0]}: {os.strerror(exc.errno or 0)}\n"
+            fault = self._interpreter_fault(program[0], env) if missing else ""
+            reason = f"{program[0]}: {os.strerror(exc.errno or 0)}{fault}\n"
             return ExecutableResult(127 if missing else 126, "", reason)
         return process if process is not None else ExecutableResult(-signal.SIGTERM)
+
+    def _interpreter_fault(self, program: str, env: dict[bytes, bytes]) -> str:
+        """Return, as the end of a sentence, that a script is there but not its interpreter."""
+        for place in candidates(os.fsencode(program), env):
+            try:
+                with Path(self.command.cwd or ".", os.fsdecode(place)).open("rb") as file:
+                    line = file.read(_FIRST_LINE_BYTES).partition(b"\n")[0]
+            except OSError:
+                continue
+            words = line[2:].split(None, 1)
+            if line[:2] != b"#!" or not words:
+                return ""
+            interpreter = os.fsdecode(words[0])
+            if line.endswith(b"\r"):
+                return (
+                    f" (the script is there, but its lines end as on Windows, so that its "
+                    f"interpreter would be {interpreter + chr(13)!r})"
+                )
+            return f" (the script is there, but not its interpreter {interpreter!r})"
+        return ""
 
     def _raise_unless_exec(self, exc: OSError, program: tuple[str, ...]) -> None:
         """Raise unless *exc* says that the program cannot be executed."""
