@@ -129,6 +129,19 @@ def test_a_requirement_is_checked_against_the_newer_of_two_versions(tmp_path, mo
     assert check_requirements(["alpha-library<1.10"], "it").status is Status.MISSING_DEPENDENCY
 
 
+def test_what_is_no_text_on_the_path_is_passed_over(install, tmp_path, monkeypatch):
+    install("acme", f"[{GROUP}]\nacme = needs_metadata\n")
+    (tmp_path / "needs_metadata.py").write_text(
+        "import importlib.metadata\nfound = importlib.metadata.version('acme')\n"
+    )
+    others = [b"folder", None, tmp_path]
+    monkeypatch.setattr(sys, "path", [b"first", *sys.path, *others])
+    assert found()["acme"].value == "needs_metadata"
+    assert check_requirements(["acme==1.0"], "it").status is Status.AVAILABLE
+    assert load_reference("needs_metadata:found") == "1.0"
+    assert [each for each in sys.path if not isinstance(each, str)] == [b"first", *others]
+
+
 def test_other_groups_are_left_out(install):
     install("acme", f"[console_scripts]\nacme = acme:main\n[{GROUP}]\n\n[x]\ny = z\n")
     assert not {"acme", "y"} & found().keys()

@@ -26,6 +26,7 @@ from radical.asyncflow.worker import (
     guard,
     import_path,
     kill_tree,
+    program_arguments,
     reloads,
     signal_group,
     start_guarded,
@@ -127,7 +128,7 @@ class WorkerProcess:
             raise RuntimeError("sys.executable is not set, so no worker process can be started")
         # In a file, because one argument of a program has at most 128 KiB.
         with _unnamed_file() as file:
-            start = (self._path, _arguments(), _program(), theirs)
+            start = (self._path, program_arguments(), _program(), theirs)
             file.write(json.dumps(start).encode())
             file.seek(0)
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
@@ -345,14 +346,6 @@ def _unnamed_file() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("asyncflow-start"), "w+b")
     return tempfile.TemporaryFile()
-
-
-def _arguments() -> list[str]:
-    """Return ``sys.argv`` as a worker can have it: as text, and empty where there is none."""
-    return [
-        os.fsdecode(word) if isinstance(word, str | bytes | os.PathLike) else str(word)
-        for word in getattr(sys, "argv", ())
-    ]
 
 
 def _program() -> tuple[str | None, str | None]:

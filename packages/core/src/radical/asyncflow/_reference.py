@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["is_reference", "load_reference", "looked_up_names"]
+__all__ = ["import_path", "is_reference", "load_reference", "looked_up_names"]
 
 _REFERENCE = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::([^\W\d]\w*(?:\.[^\W\d]\w*)*))?")
 _EXTRAS = re.compile(r"\s*\[[^\]]*\]$")
@@ -33,10 +34,30 @@ def load_reference(reference: str) -> Any:
     match = _match(reference)
     if match is None:
         raise ValueError(f"{reference!r} is not of the form 'module:Class'")
-    value: Any = importlib.import_module(match[1])
+    value: Any = _import(match[1])
     for attribute in (match[2] or "").split("."):
         value = getattr(value, attribute) if attribute else value
     return value
+
+
+def import_path() -> list[str]:
+    """Return the entries of ``sys.path`` that are text: Python passes over all others."""
+    return [entry for entry in sys.path if isinstance(entry, str)]
+
+
+def _import(name: str) -> types.ModuleType:
+    """Import a module with the entries of ``sys.path`` that are text.
+
+    `importlib.metadata`, which many packages call while they are imported, stops at others.
+    """
+    others = [entry for entry in sys.path if not isinstance(entry, str)]
+    if not others:
+        return importlib.import_module(name)
+    sys.path[:] = import_path()
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path += others
 
 
 def looked_up_names(code: types.CodeType) -> Iterator[str]:

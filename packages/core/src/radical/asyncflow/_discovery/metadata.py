@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._reference import is_reference
+from .._reference import import_path, is_reference
 from ..version import __version__
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def scan(group: str) -> list[Declaration]:
 
     found: list[Declaration] = []
     seen: set[str] = set()
-    everything = list(distributions())
+    everything = list(distributions(path=import_path()))
     for distribution in everything:
         if _folder_name(distribution).startswith("~"):
             continue  # pip moves what it replaces to such a name, and may not come to delete it
@@ -359,7 +359,7 @@ def _find(name: str) -> Distribution:
     """
     from importlib.metadata import PackageNotFoundError, distributions
 
-    found = list(distributions(name=name))
+    found = list(distributions(name=name, path=import_path()))
     if not found:
         raise PackageNotFoundError(name)
     if len(found) == 1:

@@ -8,6 +8,7 @@ alone (a test module, a notebook, one made by ``exec``).
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import sysconfig
 import threading
@@ -17,16 +18,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._public import public
+from .._reference import import_path
 
-__all__ = ["by_value", "import_path", "is_importable", "reloads"]
+__all__ = ["by_value", "import_path", "is_importable", "program_arguments", "reloads"]
 
 _registering = threading.Lock()
 
+public("radical.asyncflow.worker")(import_path)  # a leaf, because imports by name need it, too
+
 
 @public("radical.asyncflow.worker")
-def import_path() -> list[str]:
-    """Return ``sys.path`` as a worker can have it: the entries that are text."""
-    return [entry for entry in sys.path if isinstance(entry, str)]
+def program_arguments() -> list[str]:
+    """Return ``sys.argv`` as a worker can have it: as text, and empty where there is none."""
+    return [
+        os.fsdecode(word) if isinstance(word, str | bytes | os.PathLike) else str(word)
+        for word in getattr(sys, "argv", ())
+    ]
 
 
 @public("radical.asyncflow.worker")
