@@ -26,6 +26,7 @@ from ..errors import DependencyFailureError
 from ..model import Command, Prompt, TaskKind, TaskState
 from .background import Background
 from .blocks import watch
+from .foreign import wait_for
 from .outbox import Outbox
 from .outcomes import Outcomes
 from .run import Run
@@ -133,10 +134,7 @@ class Preparation:
         if inspect.iscoroutine(awaitable):
             return self._background.spawn(awaitable)
 
-        async def wait() -> Any:
-            return await awaitable
-
-        return self._background.spawn(wait())
+        return self._background.spawn(wait_for(awaitable))
 
     def _outside_awaitable_done(self, node: TaskFuture[Any], done: asyncio.Future[Any]) -> None:
         if node._stage is not TaskState.PENDING:
