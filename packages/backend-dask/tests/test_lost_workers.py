@@ -11,6 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from asyncflow_backend_dask import DaskExecutionBackend
 from asyncflow_backend_dask._program.client import ECHO_INTERVAL_S
 from asyncflow_backend_dask.config import DaskConfig
 from backend_driver import Start
+from distributed import LocalCluster
 from radical.asyncflow import RetryPolicy, WorkflowEngine
 from radical.asyncflow.errors import BackendLostError, WorkerLostError
 from radical.asyncflow.events import TaskEvent
@@ -155,6 +157,30 @@ async def test_a_value_that_is_lost_with_its_worker_is_computed_again(
         process.kill()
     assert await flow.function_task(len)(value) == 200_000
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def hoard(megabytes: int) -> int:
+    """Take memory in steps until the nanny, which looks ten times a second, has seen it."""
+    kept = []
+    for _ in range(megabytes // 10):
+        kept.append(b"x" * 10_000_000)
+        time.sleep(0.01)
+    return len(kept)
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["own cluster", "given cluster"])
+async def test_a_worker_that_is_ended_for_its_memory_says_so(ours: bool) -> None:
+    limit = {"n_workers": 1, "dashboard_address": None, "memory_limit": "400MB"}
+    async with AsyncExitStack() as stack:
+        config: dict[str, Any] = limit
+        if not ours:
+            cluster = LocalCluster(**limit, asynchronous=True, silence_logs=50)
+            config = {"cluster": await stack.enter_async_context(cluster)}
+        async with WorkflowEngine.create("dask", config=config) as flow, asyncio.timeout(200):
+            with pytest.raises(WorkerLostError, match="of memory, and its limit is 381") as caught:
+                await flow.function_task(hoard, retries=0)(4_000)
+            assert "its nanny ended it" in str(caught.value)
+            assert await flow.function_task(abs)(-1) == 1
 
 
 async def test_a_scheduler_that_dies_fails_what_is_pending_and_shutdown_returns(

@@ -201,7 +201,8 @@ class JobListener(SchedulerListener):
                     self._table.cancel(job)
                 elif is_final:
                     times = f"the worker under it died {deaths} times" if deaths > 1 else ""
-                    self._table.fail(job, _worker_lost(job, address, times))
+                    detail = "; ".join(filter(None, (times, message["memory"])))
+                    self._table.fail(job, _worker_lost(job, address, detail))
                 elif job.worker == address:
                     job.worker = None
         left = [
@@ -211,5 +212,5 @@ class JobListener(SchedulerListener):
             self._table.cancel(job)
 
 
-def _worker_lost(job: Job, address: str, times: str = "") -> WorkerLostError:
-    return WorkerLostError(job.name, address, None, job.attempt, times)
+def _worker_lost(job: Job, address: str, detail: str = "") -> WorkerLostError:
+    return WorkerLostError(job.name, address, None, job.attempt, detail)

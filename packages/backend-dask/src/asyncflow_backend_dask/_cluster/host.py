@@ -27,7 +27,13 @@ _WORKER_START_TIMEOUT_S = 30.0  # after which a missing worker is replaced
 async def _serve(settings: dict[str, Any], answer: int) -> None:
     """Run the cluster until standard input is closed."""
     import dask
-    from distributed import LocalCluster
+    from distributed import LocalCluster, Nanny
+
+    class PromptNanny(Nanny):  # type: ignore[misc]
+        """A nanny whose events are there before the worker that it ends is gone."""
+
+        def log_event(self, topic: Any, msg: Any) -> None:
+            cluster.scheduler.log_event(topic, msg)
 
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, ended.set)
@@ -35,7 +41,10 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
     adapt = settings["adapt"]
     try:
         cluster = await LocalCluster(
-            **settings["cluster"], asynchronous=True, silence_logs=logging.ERROR
+            **settings["cluster"],
+            worker_class=PromptNanny,
+            asynchronous=True,
+            silence_logs=logging.ERROR,
         )
         if adapt is not None:
             cluster.adapt(**adapt)
@@ -100,8 +109,11 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with os.fdopen(0, "rb", buffering=0, closefd=False) as file:
         settings = pickle.load(file)
+    answer = int(sys.argv[1])
+    # The workers that are spawned from here take both over.
     sys.path[:] = settings["path"]
-    asyncio.run(_serve(settings, int(sys.argv[1])))
+    sys.argv[:] = settings["argv"]
+    asyncio.run(_serve(settings, answer))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dask._task_spec import Task
+from dask.utils import format_bytes
 from distributed import SchedulerPlugin
 
 from .._messages.events import (
@@ -32,6 +33,8 @@ __all__ = ["LostWorkers"]
 
 _DEATHS_IN_RECOMPUTATION = 3  # that a call survives whose value was there and was lost
 _KILL_GRACE_S = 0.5  # for a worker that is to be restarted, and for what else it runs
+_NANNY_ENDS_FOR_MEMORY = "worker-restart-memory"  # the topic of its event
+_MUCH_MEMORY = 0.8  # of the limit; from there on Dask's worker pauses
 _CALL_FILE_KEPT_S = 1.0  # so that all who use the cluster have read it
 
 _log = logging.getLogger("radical.asyncflow.dask")
@@ -52,7 +55,8 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
         self.name = topic
         self._topic = topic
         self._client = client
-        self._folders: dict[str, str] = {}
+        self._workers: dict[str, Any] = {}
+        self._memory: dict[str, int] = {}
         self._running: dict[str, set[_Attempt]] = {}
         self._given_back: dict[_Attempt, set[str]] = {}
         self._run_again: set[str] = set()
@@ -67,7 +71,7 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
             self.add_worker(scheduler, address)
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
-        self._folders[worker] = scheduler.workers[worker].local_directory
+        self._workers[worker] = scheduler.workers[worker]
 
     def remove_client(self, scheduler: Any, client: str) -> None:
         if client == self._client:
@@ -82,6 +86,9 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
                 self._restart(msg["worker"])
             elif GIVE_BACK in msg:
                 self._give_back(msg[GIVE_BACK])
+        elif topic == _NANNY_ENDS_FOR_MEMORY:
+            if (address := msg.get("worker")) in self._workers:
+                self._memory[address] = msg["rss"]
         elif topic == "all" and msg.get("action") == "remove-worker":
             # At this moment the scheduler has not moved the worker's tasks yet.
             self._decide(msg["worker"], msg["processing-tasks"], msg["expected"])
@@ -137,7 +144,10 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
         """Decide for each Dask task of a worker that is gone which of its calls run again."""
         known = self._running.pop(worker, set())
         written = None
-        if (folder := self._folders.pop(worker, None)) is not None:
+        memory = ""
+        if (state := self._workers.pop(worker, None)) is not None:
+            memory = _memory_in_words(state, self._memory.pop(worker, None))
+            folder = state.local_directory
             written = read_call_file(folder, self._topic)
             loop = asyncio.get_running_loop()
             loop.call_later(_CALL_FILE_KEPT_S, remove_call_file, folder)
@@ -164,7 +174,13 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
                 _replace_order(state, changed)
         self._scheduler.log_event(
             self._topic,
-            {WORKER_DIED: worker, "expected": expected, "charged": charged, "keys": ours},
+            {
+                WORKER_DIED: worker,
+                "expected": expected,
+                "charged": charged,
+                "keys": ours,
+                "memory": memory,
+            },
         )
 
     def _judge(
@@ -203,6 +219,25 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
             return None
         order: WorkOrder = pickle.loads(spec.args[0])
         return order if order.topic == self._topic else None
+
+
+def _memory_in_words(worker: Any, at_its_end: int | None) -> str:
+    """Return what is known of the memory of a dead *worker*, if it may have died of that.
+
+    *at_its_end* is what its nanny measured when it ended the worker, or None.
+    """
+    limit = worker.memory_limit
+    if at_its_end is not None:
+        used = format_bytes(at_its_end)
+        of = f", and its limit is {format_bytes(limit)}" if limit else ""
+        return f"its nanny ended it because it used {used} of memory{of}"
+    used = (worker.metrics or {}).get("memory", 0)
+    if limit and used >= _MUCH_MEMORY * limit:
+        return (
+            f"it used {format_bytes(used)} of memory shortly before, and its limit is "
+            f"{format_bytes(limit)}"
+        )
+    return ""
 
 
 def _replace_order(state: Any, order: WorkOrder) -> None:
