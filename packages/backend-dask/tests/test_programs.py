@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -151,6 +152,82 @@ def test_a_workflow_moves_from_concurrent_to_dask_by_one_line(tmp_path: Path) ->
         outputs.append(done.stdout)
     assert outputs[0] == outputs[1]
     assert outputs[0].count("one and two 3") == 8
+
+
+# What a task meets in its process; where the program needs fork, it asks for it.
+SURROUNDINGS = """
+import asyncio, importlib, multiprocessing, os, sys, time
+from pathlib import Path
+from radical.asyncflow import WorkflowEngine
+
+def pool(numbers):
+    with multiprocessing.Pool(2) as pool:
+        return pool.map(abs, numbers)
+
+def queue():
+    fork = multiprocessing.get_context("fork")
+    queue = fork.Queue()
+    child = fork.Process(target=lambda: queue.put("child"))
+    child.start()
+    said = queue.get(timeout=100)
+    child.join()
+    return said
+
+def leave_one():
+    # In a session of its own, as a daemon has it.
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: (os.setsid(), time.sleep(3_600))
+    )
+    child.start()
+    return child.pid
+
+async def main():
+    sys.path.append(b"not text")
+    config = {"n_workers": 1, "dashboard_address": None}
+    async with WorkflowEngine.create("dask", config=config) as flow:
+        print(await flow.function_task(lambda: sys.argv[1:])())
+        print(await flow.function_task(pool)([-1, 2]))
+        print(await flow.function_task(queue)())
+        print(
+            await flow.function_task(multiprocessing.get_start_method)()
+            == multiprocessing.get_start_method()
+        )
+        for place, name in enumerate(["late", "later"]):
+            folder = Path(name)
+            folder.mkdir()
+            (folder / f"{name}_steps.py").write_text(f"def work(x): return x + {place}")
+            sys.path.insert(0, str(folder))
+            steps = importlib.import_module(f"{name}_steps")
+            print(await flow.function_task(steps.work)(1))
+        print(b"not text" in sys.path)
+        print(await flow.function_task(leave_one)())
+
+asyncio.run(main())
+"""
+
+
+def test_a_task_meets_the_surroundings_of_the_program(tmp_path: Path) -> None:
+    """It has the program's arguments and import path, and may use multiprocessing."""
+    script = tmp_path / "program.py"
+    script.write_text(SURROUNDINGS)
+    done = subprocess.run(
+        [sys.executable, str(script), "-n", "5"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=tmp_path,
+        check=False,
+    )
+    *lines, pid = done.stdout.splitlines() or [""]
+    assert lines == ["['-n', '5']", "[1, 2]", "child", "True", "1", "2", "True"], done.stderr
+    assert not _lives(int(pid))
+    assert done.stderr == ""
+
+
+def _lives(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def test_doctor_finds_no_problem() -> None:

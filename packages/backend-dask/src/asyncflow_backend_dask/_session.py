@@ -75,6 +75,7 @@ class Session:
             topic,
             uid,
             work_dir=sink.work_dir,
+            changed_path=lease.changed_path,
             grace=config.grace,
             allowed_failures=config.allowed_failures,
         )

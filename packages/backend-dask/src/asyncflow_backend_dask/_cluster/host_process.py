@@ -6,19 +6,27 @@ import asyncio
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.errors import BackendStartError
-from radical.asyncflow.worker import child_environment, guard, start_guarded, usable_cores
+from radical.asyncflow.worker import (
+    child_environment,
+    guard,
+    kill_tree,
+    program_arguments,
+    start_guarded,
+    usable_cores,
+)
 
 from .._worker.gpus import LOCAL_CLUSTER_VARIABLE
 from ..config import DaskConfig
+from .import_path import ImportPath
 
 __all__ = ["LocalClusterHost", "dashboard_options"]
 
@@ -32,9 +40,18 @@ class LocalClusterHost:
 
     direct = True
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: str, security: Any) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        environment: Mapping[str, str],
+        folder: str,
+        path: ImportPath,
+        security: Any,
+    ) -> None:
         self._process = process
+        self._environment = environment
         self._folder = folder
+        self.changed_path = path.changed
         self.security = security
         self.address = ""
         self.dashboard_link: str | None = None
@@ -46,18 +63,20 @@ class LocalClusterHost:
         Raises:
             BackendStartError: it does not come up.
         """
+        path = ImportPath()
+        environment = child_environment()
         folder = tempfile.mkdtemp(prefix="asyncflow-dask-")
         read, write = os.pipe()
         try:
-            settings = pickle.dumps(_settings(config, security, folder))
-            process = await in_thread(_spawn, write)
+            settings = pickle.dumps(_settings(config, security, folder, path.at_start))
+            process = await in_thread(_spawn, write, environment, path.at_start)
         except BaseException:
             os.close(read)
             os.close(write)
             shutil.rmtree(folder, ignore_errors=True)
             raise
         os.close(write)
-        host = cls(process, folder, security)
+        host = cls(process, environment, folder, path, security)
         try:
             assert process.stdin is not None
             process.stdin.write(settings)
@@ -84,9 +103,8 @@ class LocalClusterHost:
             process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             process.wait(_EXIT_TIMEOUT_S)
-        # Whatever is left of its group: a worker that did not end, or a host that hangs.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        # Whatever is left: a worker that did not end, a host that hangs, or what tasks started.
+        kill_tree(process.pid, self._environment)
         process.wait()
         guard().forget(process.pid)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -105,33 +123,29 @@ def dashboard_options(config: DaskConfig) -> dict[str, Any]:
     }
 
 
-def _spawn(answer: int) -> subprocess.Popen[bytes]:
+def _spawn(answer: int, environment: Mapping[str, str], path: list[str]) -> subprocess.Popen[bytes]:
     """Start the process, which answers on the descriptor *answer*."""
     return start_guarded(
         [sys.executable, "-m", "asyncflow_backend_dask._cluster.host", str(answer)],
         stdin=subprocess.PIPE,
         pass_fds=(answer,),
-        env={**os.environ, **child_environment(), **_environment()},
+        env={**os.environ, **environment, **_environment(path)},
         bufsize=0,
     )
 
 
-def _environment() -> dict[str, str]:
+def _environment(path: list[str]) -> dict[str, str]:
     """Return what the host needs to find this package, and to be silent when it is killed."""
     known = os.environ.get("PYTHONWARNINGS")
     quiet = "ignore:resource_tracker:UserWarning"
     return {
         LOCAL_CLUSTER_VARIABLE: "1",
-        "PYTHONPATH": os.pathsep.join(_path()),
+        "PYTHONPATH": os.pathsep.join(path),
         "PYTHONWARNINGS": f"{known},{quiet}" if known else quiet,
     }
 
 
-def _path() -> list[str]:
-    return [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - "" is the folder
-
-
-def _settings(config: DaskConfig, security: Any, folder: str) -> dict[str, Any]:
+def _settings(config: DaskConfig, security: Any, folder: str, path: list[str]) -> dict[str, Any]:
     """Return what the host is to start."""
     adapt = config.adapt
     workers = max(1, usable_cores() // config.threads_per_worker)
@@ -151,7 +165,8 @@ def _settings(config: DaskConfig, security: Any, folder: str) -> dict[str, Any]:
     if security is not None:
         cluster["security"] = security
     return {
-        "path": _path(),
+        "path": path,
+        "argv": program_arguments(),
         "cluster": cluster,
         "adapt": adapt and {"minimum": adapt.minimum, "maximum": adapt.maximum},
         "config": {
@@ -159,6 +174,8 @@ def _settings(config: DaskConfig, security: Any, folder: str) -> dict[str, Any]:
             "distributed.scheduler.allowed-failures": _DEATHS_DASK_ALLOWS,
             # The host replaces missing workers itself, and gives a slow one more time.
             "distributed.deploy.lost-worker-timeout": "1 day",
+            # A daemon may have no children, but a task may use multiprocessing.
+            "distributed.worker.daemon": False,
             "distributed.admin.large-graph-warning-threshold": "1 TB",
         },
     }

@@ -40,6 +40,9 @@ class Lease(Protocol):
     dashboard_link: str | None
     direct: bool
 
+    def changed_path(self) -> tuple[str, ...] | None:
+        """Return the ``sys.path`` that the workers must take over; None to leave theirs alone."""
+
     async def end(self) -> None:
         """Take down what was started for it."""
 
@@ -126,6 +129,9 @@ class _GivenScheduler:
         self.dashboard_link = dashboard_link
         self.direct = address.startswith("inproc://")
 
+    def changed_path(self) -> None:
+        """Leave the workers their own path: they may be on another machine."""
+
     async def end(self) -> None:
         """Do nothing: it is not ours."""
 
@@ -165,6 +171,9 @@ class _OwnCluster:
             raise
         except Exception as exc:
             raise BackendStartError(f"the cluster could not be made: {safe_str(exc)}") from exc
+
+    def changed_path(self) -> None:
+        """Leave the workers their own path: they are elsewhere, or in this process."""
 
     async def end(self) -> None:
         await in_thread(self.cluster.close, _CLUSTER_CLOSE_TIMEOUT_S)

@@ -59,6 +59,7 @@ class WorkOrder(NamedTuple):
         given_back: indices of calls that run in another Dask task instead.
         command_options: ``capture_stdio``, ``grace`` and ``folder`` of a command; None for
             a function.
+        path: the ``sys.path`` with which functions are imported; None for the worker's own.
     """
 
     topic: str
@@ -71,6 +72,7 @@ class WorkOrder(NamedTuple):
     struck_out: tuple[int, ...] = ()
     given_back: tuple[int, ...] = ()
     command_options: dict[str, Any] | None = None
+    path: tuple[str, ...] | None = None
 
 
 class Placeholder(NamedTuple):

@@ -71,6 +71,7 @@ class DaskTaskWriter:
         uid: str,
         *,
         work_dir: Callable[[], Path],
+        changed_path: Callable[[], tuple[str, ...] | None],
         grace: float,
         allowed_failures: int,
     ) -> None:
@@ -78,6 +79,7 @@ class DaskTaskWriter:
 
         Args:
             work_dir: returns the folder for what a command prints.
+            changed_path: returns the ``sys.path`` that workers must take over, or None.
             grace: seconds from SIGTERM to SIGKILL for a command.
             allowed_failures: how many deaths of workers a task without retries survives.
         """
@@ -85,6 +87,7 @@ class DaskTaskWriter:
         self._topic = topic
         self._uid = uid
         self._work_dir = work_dir
+        self._changed_path = changed_path
         self._grace = grace
         self._allowed_failures = allowed_failures
         self._repeats = itertools.count(1)
@@ -179,7 +182,10 @@ class DaskTaskWriter:
             references.append(DaskRef(self._code_key(code, graph)))
         key = self._key(head, len(members))
         gpus = head.request.spec.resources.gpus
-        order = WorkOrder(self._topic, key, code.number, function, tuple(draft.calls), gpus=gpus)
+        path = self._changed_path()
+        order = WorkOrder(
+            self._topic, key, code.number, function, tuple(draft.calls), gpus=gpus, path=path
+        )
         buffers = LargeBuffers(draft.buffers) if draft.buffers else None
         graph[key] = Task(key, run, pickle.dumps(order, 5), buffers, *references)
         for index, job in enumerate(members):

@@ -31,6 +31,7 @@ from .._messages.orders import (
 from .._messages.pickles import load
 from .._messages.results import CallResult
 from .commands import fields_of, run_command
+from .import_path import use_path
 from .inline import dump_if_small
 from .running import CallQueue, WorkerCalls, calls_on
 
@@ -56,6 +57,8 @@ def run(order: bytes, buffers: LargeBuffers | None, *dependencies: Any) -> Any:
         result = run_command(worker_calls, work)
         worker_calls.outbox.flush()
         return result
+    if work.path is not None:
+        use_path(work.path)
     results = _CallRunner(worker_calls, work, buffers, dependencies).run()
     worker_calls.outbox.flush()
     # A call that was given back has its result in a Dask task of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import threading
@@ -100,6 +101,8 @@ class WorkerCalls:
         self._is_guarded = False
         if worker.nanny is not None and LOCAL_CLUSTER_VARIABLE in os.environ:
             hide_broken_connections()
+            # Dask spawned this process, which is no reason for tasks to spawn theirs.
+            multiprocessing.set_start_method(None, force=True)
 
     def load_function(self, topic: str, code: int, pickled: bytes) -> Any:
         """Return the function that the program calls *code*, unpickled once.
