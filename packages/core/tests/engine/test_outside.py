@@ -130,6 +130,10 @@ async def test_a_command_runs_again_when_its_program_was_edited(
         "cat < table.csv",
         "cat *.csv",
         "cat $NAME.csv",
+        "for name in table; do cat $name.csv; done",
+        "bash -c 'cat {table,none}.csv 2>/dev/null; true'",
+        Command("cat $FILE", env={"FILE": "table.csv"}),
+        Command("sh -c 'cat $FILE'", env={"FILE": "table.csv"}),
         "cd data; cat inner.csv",
         "cat 'table.csv'  # it's here",
         "FILE=table.csv sh -c 'cat $FILE'",
@@ -198,6 +202,37 @@ async def test_a_program_on_path_counts_by_its_place_size_and_time(
     )
     assert why == "the program solver, which its command names, has changed"
     assert program.result == "FOURTH\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "PATH=bin:$PATH; solver",
+        "PATH=bin:$PATH sh -c solver",
+        Command("solver", env={"PATH": f"bin:{os.environ['PATH']}"}),
+        Command(("solver",), env={"PATH": f"bin:{os.environ['PATH']}"}),
+    ],
+    ids=str,
+)
+async def test_a_command_may_find_its_programs_elsewhere(
+    program: Program, here: Path, command: Any
+) -> None:
+    put("bin/other", "")
+    script("bin/solver", "echo one")
+    change = partial(script, "bin/solver", "echo fourth")
+    await twice(program, commanding(command), change, ["command", "after"])
+    assert program.result == "FOURTH\n"
+
+
+async def test_a_variable_that_is_extended_does_not_count_by_all_its_folders(
+    program: Program, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("own/one", "1")
+    put("shared/one", "1")
+    monkeypatch.setenv("PYTHONPATH", f"{here}/shared")
+    main = commanding("PYTHONPATH=own:$PYTHONPATH; echo 1")
+    await twice(program, main, lambda: put("shared/two", "2"), [])
+    await twice(program, main, lambda: put("own/two", "2"), ["command", "after"])
 
 
 @pytest.mark.parametrize(

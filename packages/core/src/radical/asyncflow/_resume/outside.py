@@ -43,6 +43,8 @@ MISSING = "missing"
 UNKNOWN = "?"
 """The beginning of a state that cannot be known; the rest is the reason."""
 
+SMALL_BYTES = 1 << 14
+"""The size up to which a file is read even where reading may hold the loop."""
 MAX_FOLDER_FILES = 10_000
 MAX_FOLDER_BYTES = 1 << 31
 _MAX_KNOWN = 100_000
@@ -85,14 +87,14 @@ class _Digests:
         """Return the hash of the first *size* bytes of *path*, whose state is *facts*.
 
         Raises:
-            Unread: it is not known, and *read* is False.
+            Unread: it is not known, *read* is False, and it is not small.
             OSError: it cannot be read.
         """
         key = _identity(facts, size)
         known = self._known.get(key)
         if known is not None:
             return known
-        if not read:
+        if not read and size > SMALL_BYTES:
             raise Unread
         digest, left = blake2b(digest_size=16), size
         with open(path, "rb") as file:  # noqa: PTH123

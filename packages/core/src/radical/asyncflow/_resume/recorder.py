@@ -154,11 +154,15 @@ class Recorder:
             return  # its result is not kept
         extras = node._extras
         declares_files = extras is not None and extras.files is not None
-        named = named_by(command, self._run.folder(node) if declares_files else None)
         try:
-            entry.named = noted(named, read=False)
-        except Unread:
-            entry.named = await in_thread(noted, named)
+            named = named_by(command, self._run.folder(node) if declares_files else None)
+            try:
+                entry.named = noted(named, read=False)
+            except Unread:
+                entry.named = await in_thread(noted, named)
+        except OSError as error:  # such as a current folder that was deleted
+            entry.key = None
+            entry.why = f"what its command names cannot be found: {safe_str(error)}"
 
     def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
         """Note that *worker* began with *node*."""

@@ -10,7 +10,7 @@ import glob
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..model import Command
@@ -26,6 +26,10 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _PROGRAM = re.compile(r"[A-Za-z_][\w.+-]*", re.ASCII)
 _PATH = re.compile(r"[^\s=:]*/[^\s=:]*|[\w.-]+\.[A-Za-z]\w{0,7}")
 """A word that reads like a path.  It counts also as long as there is no such file."""
+_ASSIGNMENT = re.compile(r"(\w+)=(.*)", re.DOTALL)
+_BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
+_LITERAL = re.compile(r"\w.*\w", re.DOTALL)
+_MAX_BRACES = 1000
 _AROUND = "`$\"'{}()[],;:"
 _DEVICES = ("/dev/",)
 
@@ -34,9 +38,8 @@ class _Words:
     """The search through one command."""
 
     def __init__(self, command: Command, skip: str | None) -> None:
-        self._shell = isinstance(command.args, str)
         self._skip = skip
-        self._env: Mapping[str, str | None] = command.env or {}
+        self._env: dict[str, str | None] = dict(command.env or {})
         self._here = command.cwd or ""
         self._bases = list(dict.fromkeys((self._here, "")))
         self.found: dict[tuple[str, str], None] = {}
@@ -53,7 +56,16 @@ class _Words:
                 self._here = os.path.join(self._here, self._expanded(folder))  # noqa: PTH118
                 self._bases.append(self._here)
                 continue
-            self.word(self._expanded(word), depth, shell=True)
+            for each in _braces_expanded(self._expanded(word)):
+                self.word(each, depth, shell=True)
+
+    def environment(self) -> None:
+        """Note the files that the values of the command's own variables name."""
+        for value in self._env.values():
+            for piece in _pieces(value or ""):
+                for base in self._bases:
+                    path = os.path.join(base, piece)  # noqa: PTH118
+                    self._note("file", path, os.path.isfile(path))  # noqa: PTH113
 
     def word(self, word: str, depth: int = 0, *, shell: bool = False) -> None:
         """Note what *word* names."""
@@ -61,12 +73,21 @@ class _Words:
             self.line(word, depth + 1)
         if _PROGRAM.fullmatch(word) and (program := self._program(word)) is not None:
             self.found["program", program] = None
-        pieces = dict.fromkeys(_pieces(word))
+        assignment = _ASSIGNMENT.fullmatch(word)
+        inherited: frozenset[str] = frozenset()
+        if assignment is not None:
+            name, value = assignment.groups()
+            inherited = frozenset(os.environ.get(name, "").split(":"))
+            if name == "PATH":
+                self._env[name] = value  # its folders say where programs are
+                return
         there = False
-        for piece in pieces:
+        for piece in dict.fromkeys(_pieces(word)):
+            if piece in inherited:
+                continue
             for base in self._bases:
                 path = os.path.join(base, piece)  # noqa: PTH118
-                if shell and any(sign in piece for sign in "*?["):
+                if shell and any(sign in piece for sign in "*?[") and _LITERAL.search(piece):
                     there |= self._note("glob", path, bool(glob.glob(path)))  # noqa: PTH207
                 there |= self._note("file", path, os.path.exists(path))  # noqa: PTH110
         if not there and _PATH.fullmatch(word) and not word.startswith("-"):
@@ -92,16 +113,32 @@ class _Words:
         return found if path is not None else name if found is not None else None
 
     def _expanded(self, word: str) -> str:
-        """Return *word* with the values of variables in place of their names."""
+        """Return *word* with the values of variables in place of their names.
+
+        A variable of which only the shell knows the value becomes a ``*``.
+        """
         if word.startswith("~"):
             word = os.path.expanduser(word)  # noqa: PTH111
 
         def value(found: re.Match[str]) -> str:
             name = found[1] or found[2]
             known = self._env[name] if name in self._env else os.environ.get(name)
-            return found[0] if known is None else known
+            if known is None:
+                return found[0] if name.isdigit() else "*"
+            return known
 
         return _VARIABLE.sub(value, word)
+
+
+def _braces_expanded(word: str) -> list[str]:
+    """Return the words that a shell makes of *word*, such as ``a{1,2}``; *word* is one of them."""
+    words = [word]
+    for each in words:
+        found = _BRACES.search(each)
+        if found is not None and len(words) < _MAX_BRACES:
+            start, end = each[: found.start()], each[found.end() :]
+            words += [f"{start}{part}{end}" for part in found[1].split(",")]
+    return words
 
 
 def _split(line: str) -> list[str]:
@@ -141,6 +178,7 @@ def named_by(command: Command, folder: Path | None) -> list[tuple[str, str]]:
     else:
         for word in command.args:
             words.word(word)
+    words.environment()
     return [
         (kind, name)
         for kind, name in words.found
