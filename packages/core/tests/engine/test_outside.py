@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -368,7 +369,7 @@ async def test_a_value_that_a_task_uses_counts(program: Program) -> None:
     settings = {"steps": 3}
     main = using(number_of_threads, [settings])
     why = await twice(program, main, lambda: settings.update(steps=4), ["using", "after"])
-    assert why == "value 1 of what it uses, has changed"
+    assert why == "value 1 of what it uses has changed"
 
 
 async def test_another_list_of_what_a_task_uses_counts(program: Program, here: Path) -> None:
@@ -637,6 +638,34 @@ async def test_a_url_that_cannot_be_read_is_no_reason_to_reuse(
 
 
 # ----------------------------------------------------------------------- the journal
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket"])
+async def test_a_folder_with_a_pipe_or_socket_in_it_is_no_reason_to_hang(
+    program: Program, here: Path, kind: str
+) -> None:
+    put("data/table.csv", "old")
+    if kind == "fifo":
+        os.mkfifo("data/pipe")
+    else:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind("data/pipe")
+    main = using(table, ["data"])
+    await program.run(main, threads())
+    assert program.why("using") == (
+        "its result is not kept, because data, which it uses, has pipe in it, which is no file"
+    )
+    assert await program.run(main, threads()) == ["using"]
+
+
+async def test_a_folder_with_too_much_in_it_is_never_compared(
+    program: Program, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("radical.asyncflow._resume.outside.MAX_FOLDER_FILES", 2)
+    for name in "abc":
+        put(f"data/{name}", name)
+    await program.run(using(table, ["data"]), threads())
+    assert "too much in it to be compared" in str(program.why("using"))
 
 
 async def test_plain_results_have_no_facts_in_the_journal(program: Program) -> None:

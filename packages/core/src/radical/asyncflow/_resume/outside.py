@@ -289,26 +289,25 @@ def _begin(fact: Fact, read: bool) -> str | None:
 def _difference(fact: Fact, state: str) -> str:
     """Return what happened to the thing of *fact*, which has another *state* now."""
     if fact.kind == "result":
-        return f"its output file {fact.name} {_happened(fact.state, state, 'has changed since')}"
-    happened = _happened(fact.state, state, "has changed")
-    return f"{thing(fact)}, {happened}"
+        return f"{thing(fact)} {_happened(fact.state, state, 'has changed since')}"
+    return f"{thing(fact)} {_happened(fact.state, state, 'has changed')}"
 
 
 def thing(fact: Fact) -> str:
     """Return how messages call the thing of *fact*."""
     match fact.kind:
         case "uses:file":
-            return f"{fact.name}, which it uses"
+            return f"{fact.name}, which it uses,"
         case "uses:env":
-            return f"the variable {fact.name}, which it uses"
+            return f"the variable {fact.name}, which it uses,"
         case "uses:value":
             return f"value {fact.name} of what it uses"
         case "program":
-            return f"the program {fact.name}, which its command names"
+            return f"the program {fact.name}, which its command names,"
         case "result":
             return f"its output file {fact.name}"
         case _:
-            return f"{fact.name}, which its command names"
+            return f"{fact.name}, which its command names,"
 
 
 def _happened(before: str, now: str, changed: str) -> str:
@@ -343,7 +342,7 @@ def ended(before: Iterable[Fact]) -> tuple[tuple[Fact, ...], str | None]:
     for fact in before:
         state = state_of(fact.kind, fact.name)
         if fact.state not in (state, MISSING):
-            return (), f"{thing(fact)}, changed while it ran"
+            return (), f"{thing(fact)} changed while it ran"
         folder = os.path.dirname(fact.name)  # noqa: PTH120
         if state != MISSING or not folder or os.path.isdir(folder):  # noqa: PTH112
             facts.append(Fact(fact.kind, fact.name, state))
@@ -357,7 +356,7 @@ def unknowable(facts: Iterable[Fact]) -> str | None:
     """Return why a result that depends on *facts* cannot be compared later; None if it can."""
     for fact in facts:
         if fact.state.startswith(UNKNOWN):
-            return f"{thing(fact)}, {fact.state[1:]}"
+            return f"{thing(fact)} {fact.state[1:]}"
     return None
 
 

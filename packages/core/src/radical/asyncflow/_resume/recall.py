@@ -99,9 +99,9 @@ class Recall:
             self._look_up_in_thread(node, entry, body)
             return True
         try:
+            digest = b"" if entry.key else self._identity(node, body, {})
             if spec.uses:
                 entry.facts = declared(spec.uses, self._descriptions.content, read=False)
-            digest = b"" if entry.key else self._identity(node, body, {})
         except Unread:
             self._look_up_in_thread(node, entry, body)
             return True

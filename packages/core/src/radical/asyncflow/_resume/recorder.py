@@ -290,7 +290,7 @@ class Recorder:
             now = declared(node._spec.uses, self._descriptions.content)
             for before, after in zip(facts, now, strict=True):
                 if before != after:
-                    return (), f"{thing(before)}, changed while it ran"
+                    return (), f"{thing(before)} changed while it ran"
         named, against = ended(entry.named)
         paths = [str(value)] if node._spec.capture_stdio else paths_in(value)
         facts = (
