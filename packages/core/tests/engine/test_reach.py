@@ -307,6 +307,26 @@ def test_a_file_that_no_distribution_has_counts_by_its_code(site: Any) -> None:
     assert content(user_of(site("1.0", NEW, listed=False))) != first
 
 
+def test_the_metadata_of_a_source_tree_installs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    info = tmp_path / "guest_tools.egg-info"
+    info.mkdir()
+    (info / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: guest-tools\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text("guest\n")
+    digests = []
+    for text in (OLD, NEW):
+        (tmp_path / "guest.py").write_text(text)
+        forget()
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, "guest", raising=False)
+        digests.append(content(user_of(importlib.import_module("guest"))))
+    assert digests[0] != digests[1]
+    forget()
+
+
 def test_a_function_that_replaces_an_installed_one_counts_by_its_code(site: Any) -> None:
     guest = site("1.0", f"class Worker:\n    def work(self):\n        return 1\n{OLD}")
 

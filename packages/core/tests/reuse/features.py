@@ -340,6 +340,26 @@ FUNCTIONS = (
         (("K{n} = {a}", "K{n} = {b}"),),
         live=("K{n} = {b}",),
     ),
+    Feature(
+        "import typing\nclass C{n}: k = {a}\ndef f{n}(y: 'C{n}'): return y\n",
+        "typing.get_type_hints(f{n})['y'].k",
+        (("k = {a}", "k = {b}"),),
+    ),
+    Feature(
+        "import typing\nclass C{n}:\n    def __reduce__(self): return 'o{n}'\no{n} = C{n}()\no{n}.k = {a}\n",
+        "o{n}.k",
+        (("k = {a}", "k = {b}"),),
+    ),
+    Feature(
+        "import pydantic\nfrom typing import Annotated\ndef g{n}(v): return v + {a}\nclass C{n}(pydantic.BaseModel):\n    k: Annotated[int, pydantic.AfterValidator(g{n})]\n    z: int = pydantic.Field(default={a}, ge=1)\n    @pydantic.field_validator('z')\n    @classmethod\n    def check(cls, v): return v * {a}\n    @pydantic.computed_field\n    def w(self) -> int: return {a}\n",
+        "str(C{n}(k=x, z=x).model_dump())",
+        (("v + {a}", "v + {b}"), ("v * {a}", "v * {b}"), ("int: return {a}", "int: return {b}")),
+    ),
+    Feature(
+        "import pydantic\nclass C{n}(pydantic.BaseModel):\n    z: int = pydantic.Field(default=0, ge={a})\ndef f{n}(y):\n    try: C{n}(z=y)\n    except ValueError as e: return str(e)\n",
+        "f{n}(x)",
+        (("ge={a}", "ge={b}"), ("ge={a}", "ge=1"), ("ge={a}", "le={a}")),
+    ),
 )
 
 CLASSES = (

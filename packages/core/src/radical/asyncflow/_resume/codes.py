@@ -299,8 +299,8 @@ class CodeWalk(ValueWalk):
             self.watches.name(f"{name}.", attributes, key, value)
             yield key.encode()
             yield self._bind(f"{name}.{key}", value)
-        for text in ("__doc__", "__annotations__"):
-            self._texts.append((f"{name}.{text}", partial(getattr, function, text, None)))
+        self._texts.append((f"{name}.__doc__", partial(getattr, function, "__doc__", None)))
+        self._texts.append((f"{name}.__annotations__", partial(_annotations, function)))
         home = home_of_file(code.co_filename)
         if home is not None:  # its surroundings are those of a distribution
             yield self._installed(home, function.__qualname__)
@@ -515,6 +515,21 @@ class CodeWalk(ValueWalk):
         if not _is_extension(module):
             raise Unidentified(f"the code of {name} cannot be read")
         yield extension_hash(str(module.__file__))  # type: ignore[union-attr]
+
+
+def _annotations(function: types.FunctionType) -> list[Any]:
+    """Return the annotations of *function*, and what the names in those that are texts mean."""
+    found = getattr(function, "__annotations__", {})
+    meant: list[Any] = []
+    for text in found.values():
+        if isinstance(text, str):
+            try:
+                code = compile(text, "<annotation>", "eval")
+            except SyntaxError:
+                continue
+            names = sorted({chain[0] for chain in names_of(code).chains})
+            meant += [function.__globals__.get(one) for one in names]
+    return [found, meant]
 
 
 def _needed_of(name: str, found: Import) -> list[Needed]:

@@ -152,8 +152,11 @@ def _infos(root: str, top: str) -> Iterator[str]:
 
 @cache
 def _metadata(root: str) -> tuple[str, ...]:
+    # A source tree may have an .egg-info too, which says nothing about what is installed.
+    site = os.path.basename(root) in SITES  # noqa: PTH119 - it is a text here
+    kinds = (".dist-info", ".egg-info") if site else (".dist-info",)
     try:
-        return tuple(sorted(n for n in os.listdir(root) if n.endswith((".dist-info", ".egg-info"))))  # noqa: PTH208
+        return tuple(sorted(name for name in os.listdir(root) if name.endswith(kinds)))  # noqa: PTH208
     except OSError:
         return ()
 

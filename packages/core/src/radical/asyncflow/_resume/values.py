@@ -243,7 +243,7 @@ class ValueWalk:
         yield from self._attributes(value, kind)
         if not _has_hidden_state(kind):
             if _reduces_itself(kind):
-                yield from self._reduced(value, kind)
+                yield from self._reduced(value, kind, complete=True)
             return
         if isinstance(value, set | frozenset):
             yield from self._unordered(frozenset(value))
@@ -283,10 +283,13 @@ class ValueWalk:
             except Unidentified as error:
                 raise Unidentified(f"its attribute {name}: {error}") from error
 
-    def _reduced(self, value: Any, kind: type) -> Iterable[bytes]:
+    def _reduced(self, value: Any, kind: type, *, complete: bool = False) -> Iterable[bytes]:
         """Yield hashes of the parts into which `pickle` would take *value* apart.
 
         A pickle itself will not do, because its bytes depend on more than the content.
+
+        Args:
+            complete: whether all that *value* holds is known already.
         """
         try:
             reduce = copyreg.dispatch_table.get(kind)
@@ -301,7 +304,7 @@ class ValueWalk:
             reason = safe_message(error)
             raise Unidentified(f"a {kind.__name__} cannot be pickled: {reason}") from error
         if isinstance(reduced, str):
-            yield self._by_name(value, reduced)
+            yield reduced.encode() if complete else self._by_name(value, reduced)
             return
         yield self.content(make)
         yield self.content(args)
