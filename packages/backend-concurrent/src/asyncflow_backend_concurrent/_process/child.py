@@ -9,6 +9,7 @@ came by, wakes it at the end of a chunk, or when a result does not fit into the 
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
 import pickle
@@ -90,6 +91,8 @@ def main(
             os.set_inheritable(descriptor, False)
     # A task has to learn how its processes end, even if the program ignores that.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if os.environ.get("ASYNCFLOW_FAULTHANDLER") != "0" and sys.stderr is not None:
+        faulthandler.enable()
     for output in (sys.stdout, sys.stderr):
         # So that what a task prints is seen at once, and is not lost when its worker is killed.
         if output is not None:

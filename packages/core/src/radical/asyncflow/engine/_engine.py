@@ -37,6 +37,7 @@ from ..errors import ConfigurationError
 from ..events import Event
 from ..model import TaskState
 from . import _launch
+from ._faults import report_faults
 from ._shutdown import Shutdown
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ class WorkflowEngine(TaskDecorators):
     ) -> Self:
         from ._watchers import attach_watchers
 
+        report_faults()
         backends = _launch.choose(backend, config, dry_run, profile)
         plan_recorder = PlanRecorder(None if dry_run else PLANNED_TASKS, backends)
         if dry_run:
