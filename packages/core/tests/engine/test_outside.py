@@ -608,6 +608,41 @@ async def test_an_input_behind_a_url_counts_by_content(
     assert program.result.endswith("new")
 
 
+@pytest.mark.parametrize(
+    ("where", "change"),
+    [
+        ("data.csv", lambda text: put("data.csv", text)),
+        ("memory://data.csv", partial(serve, "memory")),
+    ],
+    ids=["file", "url"],
+)
+async def test_an_input_that_another_task_names_counts_by_content(
+    program: Program, here: Path, where: str, change: Callable[[str], None], tagged: type[Tagged]
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        named = flow.function_task(str, name="name")(where)
+        return await flow.function_task(content)(InputFile(named))
+
+    change("old")
+    why = await twice(program, main, lambda: change("new"), ["content"])
+    assert why == "input 1, whose path is the result of a task, has changed"
+    assert program.result == "new"
+
+
+async def test_an_input_that_was_cleared_away_lets_a_result_stand(
+    program: Program, here: Path
+) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        named = flow.function_task(str, name="name")("data.csv")
+        return await flow.function_task(content)(InputFile(named))
+
+    put("data.csv", "old")
+    await program.run(main, threads())
+    remove("data.csv")
+    assert await program.run(main, threads()) == []
+    assert program.result == "old"
+
+
 async def test_a_checksum_of_the_server_spares_reading_an_input(
     program: Program, tagged: type[Tagged]
 ) -> None:

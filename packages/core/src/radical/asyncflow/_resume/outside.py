@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ..model import Env
 
 __all__ = [
+    "FROM_TASK",
     "MISSING",
     "Fact",
     "Unread",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 MISSING = "missing"
+FROM_TASK = "uses:from"
+"""The kind of the fact about an input whose path is the result of another task."""
 UNKNOWN = "?"
 """The beginning of a state that cannot be known; the rest is the reason."""
 
@@ -61,9 +64,9 @@ class Fact(NamedTuple):
     Attributes:
         kind: ``file`` (also a folder, by content), ``glob`` (the files of a pattern),
             ``output`` and ``begin`` (a file that gets the output, and one that may grow
-            afterwards), ``program`` (on PATH), ``result`` (a file whose
-            path is in the result); with ``uses:`` before it what a task declares, which also
-            may be ``env`` or ``value``.
+            afterwards), ``program`` (on PATH), ``result`` (a file whose path is in the result)
+            or ``declared`` (an output of the task).  With ``uses:`` before it, it is something
+            that a task declares; it then may also be ``env`` or ``value``, or `FROM_TASK`.
         name: the path, the name, or the number in the declaration.
         state: `MISSING`, a hash, or a reason why it cannot be known.
     """
@@ -261,6 +264,8 @@ def broken(recorded: Sequence[Fact], now: Sequence[Fact], *, read: bool = True) 
     if [fact[:2] for fact in before] != [fact[:2] for fact in after]:
         return "what it declares with uses= has changed"
     for old, new in zip(before, after, strict=True):
+        if old.kind == FROM_TASK and new.state == MISSING:
+            continue  # it was cleared away, but not changed
         if old.state != new.state or new.state.startswith(UNKNOWN):
             return _difference(old, new.state)
     for fact in recorded:
@@ -298,6 +303,8 @@ def thing(fact: Fact) -> str:
     match fact.kind:
         case "uses:file":
             return f"{fact.name}, which it uses,"
+        case "uses:from":
+            return f"input {fact.name}, whose path is the result of a task,"
         case "uses:env":
             return f"the variable {fact.name}, which it uses,"
         case "uses:value":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
@@ -26,7 +27,18 @@ from .bodies import Bodies, Body
 from .files import digest, restore
 from .identity import LARGE_BYTES, Descriptions, Unidentified, default_content, is_large
 from .occurrences import Occurrences
-from .outside import Fact, Unread, broken, declared, digest_of, uses_among, with_outputs
+from .outside import (
+    FROM_TASK,
+    MISSING,
+    Fact,
+    Unread,
+    broken,
+    declared,
+    digest_of,
+    state_of,
+    uses_among,
+    with_outputs,
+)
 
 if TYPE_CHECKING:
     from ..journal._recalled import Recalled
@@ -204,11 +216,8 @@ class Recall:
             reuse: Callable[[], None] | None = None
             try:
                 async with self._thread_slots:
+                    entry.facts = await self._facts_before(node)
                     if entry.key is None:
-                        if node._spec.uses:
-                            entry.facts = await in_thread(
-                                declared, node._spec.uses, self._descriptions.content
-                            )
                         digest = await self._digest(node, body)
                         if previous_look is not None:
                             await asyncio.shield(
@@ -252,6 +261,19 @@ class Recall:
             if isinstance(item.source, str):
                 digests[id(item)] = await _digest_in_time(item.source, item.timeout)
         return await in_thread(self._identity, node, body, digests)
+
+    async def _facts_before(self, node: TaskFuture[Any]) -> tuple[Fact, ...]:
+        """Return what *node* declares that it uses, and the files that other tasks name for it."""
+        facts: tuple[Fact, ...] = ()
+        if node._spec.uses:
+            facts = await in_thread(declared, node._spec.uses, self._descriptions.content)
+        files = node._extras.files if node._extras is not None else None
+        for number, item in enumerate(files.inputs if files is not None else (), 1):
+            path = _path_from(item)
+            if path is not None:
+                state = await _state_in_time(path, item.timeout)
+                facts = *facts, Fact(FROM_TASK, str(number), state)
+        return facts
 
     async def _find_result(self, node: TaskFuture[Any], entry: Entry) -> Callable[[], None] | None:
         outputs = (
@@ -387,6 +409,30 @@ async def _digest_in_time(source: str, timeout: float | None) -> bytes:
         raise Unidentified(
             f"the input {show(source)} could not be read within {timeout:g} s"
         ) from None
+
+
+def _path_from(item: InputFile) -> str | None:
+    """Return the path or URL that a task gave as its result, if *item* is that; else None."""
+    source = item.source
+    if not isinstance(source, asyncio.Future) or not source.done() or source.cancelled():
+        return None
+    if isinstance(source, TaskFuture) and item.name is not None and source._extras is not None:
+        files = source._extras.files
+        if files is not None and any(output.name == item.name for output in files.outputs):
+            return None  # it is the declared output, which the key of the task stands for
+    value = None if source.exception() is not None else source.result()
+    return value.rstrip("\r\n") if isinstance(value, str) else None
+
+
+async def _state_in_time(path: str, timeout: float | None) -> str:
+    """Return the state of the file that *path* or a URL names; one that is not there is missing."""
+    if not is_url(path):
+        there = await in_thread(os.path.exists, path)
+        return await in_thread(state_of, "file", path) if there else MISSING
+    try:
+        return (await _digest_in_time(path, timeout)).hex()
+    except Unidentified:
+        return MISSING
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

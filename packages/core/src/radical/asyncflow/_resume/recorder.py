@@ -286,9 +286,9 @@ class Recorder:
         This reads files.
         """
         facts = entry.facts
-        if facts:
+        if node._spec.uses:
             now = declared(node._spec.uses, self._descriptions.content)
-            for before, after in zip(facts, now, strict=True):
+            for before, after in zip(facts, now, strict=False):  # an input's fact may follow
                 if before != after:
                     return (), f"{thing(before)} changed while it ran"
         named, against = ended(entry.named)
