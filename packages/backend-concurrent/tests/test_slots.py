@@ -279,3 +279,37 @@ async def test_more_executables_than_descriptors_all_succeed(start: Any) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert {report.value.exit_code for report in reports} == {0}
+
+
+async def test_a_function_that_does_not_stop_keeps_no_other_waiting(
+    start: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = await start(max_workers=1)
+    slots = driver.backend._slots
+    free = threading.Event()
+    first, second = (driver.function(free.wait, 60, name=name) for name in ("first", "second"))
+    driver.submit(first)
+    await driver.begun(first)
+    driver.backend.cancel([first.task_id])
+    (report,) = await driver.run(driver.function(int, "7"))  # in the place of the first
+    assert report.value == 7
+    assert "task 'first' (#" in caplog.text
+    assert "another thread takes its place" in caplog.text
+    driver.submit(second)
+    await driver.begun(second)
+    driver.backend.cancel([second.task_id])
+    waits = driver.function(int, "8")
+    driver.submit(waits)
+    async with asyncio.timeout(30):
+        while "no other task has its place" not in caplog.text:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert not driver.sink.has_begun(waits)
+    assert len(slots._slots) == 2
+    free.set()
+    gone, also, done = await driver.sink.outcomes([first, second, waits])
+    assert (gone.state, also.state, done.value) == (CANCELLED, CANCELLED, 8)
+    async with asyncio.timeout(30):
+        while len(slots._slots) > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    reports = await driver.run(*(driver.function(int, "9") for _ in range(20)))
+    assert {report.value for report in reports} == {9}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConcurrentExecutionBackend"]
 
+_STUCK_S = 0.5  # that a cancelled function may run on, until another thread takes its place
 _ABANDON_S = 3.0  # beyond the grace, until work that does not end is abandoned
 
 
@@ -147,8 +149,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         if self._given is not None:
             self._given.cancel(task_ids)
-        if self._slots is not None:
-            self._slots.cancel(task_ids)
+        slots = self._slots
+        if slots is not None and slots.cancel(task_ids):
+            asyncio.get_running_loop().call_later(_STUCK_S, slots.relieve, frozenset(task_ids))
 
     def check(self, spec: TaskSpec) -> None:
         super().check(spec)

@@ -91,5 +91,8 @@ class Seats(Protocol):
     def retire(self, slot: Sleeper) -> bool:
         """Let *slot* leave for good; return False if it is the last one, which has to stay."""
 
+    def dismiss(self, slot: Sleeper) -> None:
+        """Let *slot* leave for good, because another one has taken its place."""
+
     def left(self) -> None:
         """Note that the thread of a slot is about to end."""

@@ -35,6 +35,8 @@ class Slot:
         self._job: TaskContext | None = None
         self._abandoned = False
         self._looking = False
+        self._executing = False
+        self._relieved = False  # another slot has taken its place
 
     # ------------------------------------------------------- from any thread
 
@@ -49,6 +51,16 @@ class Slot:
         """Return the tasks that it has taken."""
         job = self._job
         return () if job is None else (job.task_id,)
+
+    def stuck_on(self, task_ids: Collection[TaskId]) -> TaskContext | None:
+        """Return the cancelled one of the tasks, if its function runs on here."""
+        job = self._job
+        stuck = job is not None and job.cancelled and job.task_id in task_ids
+        return job if stuck and not (self._executing or self._relieved) else None
+
+    def relieve(self) -> None:
+        """Have it leave when its function returns, because another slot takes its place."""
+        self._relieved = True
 
     def abandon(self) -> list[TaskContext]:
         """Stop reporting for good, and return the tasks that it would have reported."""
@@ -146,9 +158,11 @@ class Slot:
             value = call(request.spec.function, request.args, request.kwargs)
         except BaseException as exc:  # SystemExit and the like fail the task, not the slot
             self._failed(job, exc)
+            self._leave_if_relieved()
             return None
         if job.cancelled or self._abandoned:
             self._cancelled(job)
+            self._leave_if_relieved()
             return None
         follower = slots.behind.pop(task_id, None) if slots.behind else None
         if follower is None:
@@ -157,6 +171,12 @@ class Slot:
             return None
         sink.done(task_id, request.attempt, value)
         return slots.follow(follower, value)
+
+    def _leave_if_relieved(self) -> None:
+        if self._relieved:
+            self._job = None
+            self._abandoned = True
+            self.slots.dismiss(self)
 
     def _execute(self, request: TaskRequest, job: TaskContext) -> None:
         sink = self.slots.sink
@@ -174,6 +194,7 @@ class Slot:
         if job.cancelled:
             execution.cancel()
         sink.running(request.task_id, request.attempt, self.name)
+        self._executing = True
         try:
             result = execution.run()
         except BaseException as exc:
@@ -183,6 +204,8 @@ class Slot:
                 self._cancelled(job)
             else:
                 sink.done(request.task_id, request.attempt, result)
+        finally:
+            self._executing = False
 
     def _failed(self, job: TaskContext, error: BaseException) -> None:
         if job.cancelled or self._abandoned:

@@ -81,6 +81,7 @@ class Slots:
         self._mutex = threading.Lock()
         self._slots: list[Slot] = []
         self._retired: list[Slot] = []
+        self._spare = 0  # slots that were started in the place of others that are stuck
         self._numbers = count(1)
         self._full_until = 0.0  # no slot is started before, because the system had no room
         self.idle: list[Sleeper] = []
@@ -102,7 +103,7 @@ class Slots:
         Raises:
             RuntimeError: not even one thread can be started; no task was taken.
         """
-        if len(self._slots) < self._size and len(self.idle) < len(batch):
+        if len(self._slots) < self._size + self._spare and len(self.idle) < len(batch):
             self._start(sum(not request.dependencies for request in batch))
         waiting = self.waiting
         ready = 0
@@ -122,8 +123,12 @@ class Slots:
         # Every slot that takes a task and leaves another wakes the next slot.
         self.wake(ready - len(self.looking))
 
-    def cancel(self, task_ids: Collection[TaskId]) -> None:
-        """Report those that wait as CANCELLED, and stop those that run."""
+    def cancel(self, task_ids: Collection[TaskId]) -> bool:
+        """Report those that wait as CANCELLED, and stop those that run.
+
+        Returns:
+            Whether a function was asked to stop that nobody can stop: see `relieve`.
+        """
         gone: list[AnyReport] = []
         rest: set[TaskId] = set()
         for task_id in task_ids:
@@ -143,6 +148,31 @@ class Slots:
             self._sweep()
         if self.specials:
             self._stir()
+        return bool(rest) and any(slot.stuck_on(rest) for slot in tuple(self._slots))
+
+    def relieve(self, task_ids: Collection[TaskId]) -> None:
+        """Start another slot for each one whose function runs on though it was cancelled.
+
+        There are at most twice as many as there should be; each that was relieved leaves
+        when its function returns.
+        """
+        for slot in tuple(self._slots):
+            job = slot.stuck_on(task_ids)
+            if job is None or self.closing:
+                continue
+            with self._mutex:
+                replaced = self._spare < self._size
+                if replaced:
+                    slot.relieve()
+                    self._spare += 1
+            _log.warning(
+                "task %r (#%d) runs on though it was cancelled, because a thread cannot be "
+                "stopped; %s",
+                *(job.name, job.task_id),
+                "another thread takes its place" if replaced else "no other task has its place",
+            )
+            if replaced:
+                self._start(len(self.idle) + 1)
 
     def close(self, *, cancel: bool) -> None:
         """Take nothing more and let the slots leave, without waiting for them."""
@@ -248,13 +278,22 @@ class Slots:
         with self._mutex:
             if len(self._slots) <= 1:
                 return False
-            own = next(other for other in self._slots if other is slot)
-            self._slots.remove(own)
-            self._retired = [other for other in self._retired if other.thread.is_alive()]
-            self._retired.append(own)
+            self._remove(slot)
             self._note_no_room("worker processes")
             self.changes += 1  # a wide task may have waited for it
         return True
+
+    def dismiss(self, slot: Sleeper) -> None:
+        """Let *slot* leave for good, because another one has taken its place."""
+        with self._mutex:
+            self._remove(slot)
+            self._spare -= 1
+
+    def _remove(self, slot: Sleeper) -> None:
+        own = next(other for other in self._slots if other is slot)
+        self._slots.remove(own)
+        self._retired = [other for other in self._retired if other.thread.is_alive()]
+        self._retired.append(own)
 
     def _note_no_room(self, what: str) -> None:
         now = time.monotonic()
@@ -361,7 +400,8 @@ class Slots:
     def _start(self, wanted: int) -> None:
         """Start threads, so that *wanted* are free or all are there."""
         with self._mutex:
-            missing = min(wanted - len(self.idle), self._size - len(self._slots))
+            room = self._size + self._spare - len(self._slots)
+            missing = min(wanted - len(self.idle), room)
             if self._slots and missing > 0 and time.monotonic() < self._full_until:
                 return
             for _ in range(missing):
