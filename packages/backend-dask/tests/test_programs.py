@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import importlib
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from radical.asyncflow import WorkflowEngine
 
 # No `if __name__ == "__main__"`: a spawned worker that imported this would start it anew.
 PROGRAM = """
@@ -222,6 +225,99 @@ def test_a_task_meets_the_surroundings_of_the_program(tmp_path: Path) -> None:
     assert lines == ["['-n', '5']", "[1, 2]", "child", "True", "1", "2", "True"], done.stderr
     assert not _lives(int(pid))
     assert done.stderr == ""
+
+
+# Two workers: one of them may have loaded the module, or not.
+OWN_CODE = """
+import asyncio, functools, importlib, os, sys
+from pathlib import Path
+from radical.asyncflow import RetryPolicy, WorkflowEngine
+
+@functools.lru_cache
+def helper(number):
+    return number + 1
+
+@functools.singledispatch
+def kind(value):
+    return "any"
+
+@kind.register
+def _(value: int):
+    return "int"
+
+class Thing:
+    @functools.cached_property
+    def cached(self):
+        return helper(2)
+
+class MyError(Exception):
+    def __init__(self, *, code):
+        super().__init__(f"code {code}")
+        self.code = code
+
+def use(number):
+    return helper(number), kind(number), Thing().cached
+
+def fail():
+    raise MyError(code=3)
+
+async def main():
+    config = {"n_workers": 2, "dashboard_address": None}
+    async with WorkflowEngine.create("dask", config=config) as flow:
+        print(await flow.function_task(use)(1))
+        failing = flow.function_task(fail, retries=RetryPolicy(attempts=3, on=MyError))()
+        try:
+            await failing
+        except MyError as error:
+            print(error.code, failing.attempts)
+        file = Path("steps.py")
+        for place in range(3):
+            file.write_text(f"def work(number): return number + {place}")
+            os.utime(file, (1_000_000 * place, 1_000_000 * place))
+            if place:
+                importlib.reload(steps)
+            else:
+                steps = importlib.import_module("steps")
+            by_name = flow.function_task(steps.work)
+            by_value = flow.function_task(lambda number: steps.work(number))
+            calls = [task(number) for number in range(10) for task in (by_name, by_value)]
+            print(sum(await asyncio.gather(*calls)))
+
+asyncio.run(main())
+"""
+
+
+def test_the_programs_own_code_means_the_same_on_workers(tmp_path: Path) -> None:
+    """Its decorated helpers, its exceptions, and modules that it loads anew."""
+    script = tmp_path / "program.py"
+    script.write_text(OWN_CODE)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["(2, 'int', 3)", "3 3", "90", "110", "130"], done.stderr
+    assert done.stderr == ""
+
+
+async def test_a_module_that_is_loaded_anew_is_loaded_once_in_the_program(
+    flow: WorkflowEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is a thread of the program does nothing about it."""
+    (tmp_path / "counted_steps.py").write_text(
+        "import builtins\n"
+        "builtins.loads = getattr(builtins, 'loads', 0) + 1\n"
+        "def work(): return builtins.loads\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(builtins, "loads", 0, raising=False)
+    steps = importlib.import_module("counted_steps")
+    assert await flow.function_task(steps.work)() == 1
+    importlib.reload(steps)
+    assert await flow.function_task(steps.work)() == 2
 
 
 def _lives(pid: int) -> bool:

@@ -60,6 +60,8 @@ class WorkOrder(NamedTuple):
         command_options: ``capture_stdio``, ``grace`` and ``folder`` of a command; None for
             a function.
         path: the ``sys.path`` with which functions are imported; None for the worker's own.
+        reloaded: the program, and all modules that it has loaded anew so far, in order; None
+            if there are none.
     """
 
     topic: str
@@ -73,6 +75,7 @@ class WorkOrder(NamedTuple):
     given_back: tuple[int, ...] = ()
     command_options: dict[str, Any] | None = None
     path: tuple[str, ...] | None = None
+    reloaded: tuple[str, tuple[str, ...]] | None = None
 
 
 class Placeholder(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import re
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from dask._task_spec import DataNode, GraphNode, Task
 from dask._task_spec import TaskRef as DaskRef
 from radical.asyncflow.backend import TaskId, TaskRef
-from radical.asyncflow.worker import Code, Codes, by_value, dump_arguments, unsendable
+from radical.asyncflow.worker import Code, Codes, by_value, dump_arguments, reloaded, unsendable
 
 from .._messages.orders import (
     IN_PLACEHOLDER,
@@ -29,6 +30,7 @@ from .values import DaskValue
 
 __all__ = ["DaskTaskWriter", "NoResultError", "SentTask"]
 
+_PROGRAM = secrets.token_hex(4)  # by which workers know this process
 _MIN_SHARED_FUNCTION_BYTES = 32 * 1024  # a larger pickled function is data of its own
 
 
@@ -90,6 +92,7 @@ class DaskTaskWriter:
         self._changed_path = changed_path
         self._grace = grace
         self._allowed_failures = allowed_failures
+        self._reloaded: tuple[str, tuple[str, ...]] | None = None
         self._repeats = itertools.count(1)
         self._code_keys: dict[int, str] = {}
 
@@ -166,6 +169,11 @@ class DaskTaskWriter:
             return None
         return self._finish(draft, graph)
 
+    def look_for_reloads(self) -> None:
+        """Have the orders from now on name the modules that the program has loaded anew."""
+        names = reloaded()
+        self._reloaded = (_PROGRAM, names) if names else None
+
     def outdated_keys(self) -> list[str]:
         """Return the keys of large functions that no longer exist, each key once."""
         gone = [number for number in self._code_keys if number not in self.codes.alive]
@@ -182,9 +190,15 @@ class DaskTaskWriter:
             references.append(DaskRef(self._code_key(code, graph)))
         key = self._key(head, len(members))
         gpus = head.request.spec.resources.gpus
-        path = self._changed_path()
         order = WorkOrder(
-            self._topic, key, code.number, function, tuple(draft.calls), gpus=gpus, path=path
+            self._topic,
+            key,
+            code.number,
+            function,
+            tuple(draft.calls),
+            gpus=gpus,
+            path=self._changed_path(),
+            reloaded=self._reloaded,
         )
         buffers = LargeBuffers(draft.buffers) if draft.buffers else None
         graph[key] = Task(key, run, pickle.dumps(order, 5), buffers, *references)

@@ -54,6 +54,7 @@ class GraphSender:
         unsent: list[tuple[Job, BaseException]] = []
         graph: dict[str, GraphNode] = {}
         current: Mapping[str, Any] = {}
+        self._writer.look_for_reloads()
         for group, wanted in groups:
             # One message has one set of annotations, and the groups must stay in order.
             if wanted != current and graph:

@@ -31,7 +31,7 @@ from .._messages.orders import (
 from .._messages.pickles import load
 from .._messages.results import CallResult
 from .commands import fields_of, run_command
-from .import_path import use_path
+from .imports import use_path
 from .inline import dump_if_small
 from .running import CallQueue, WorkerCalls, calls_on
 
@@ -57,8 +57,6 @@ def run(order: bytes, buffers: LargeBuffers | None, *dependencies: Any) -> Any:
         result = run_command(worker_calls, work)
         worker_calls.outbox.flush()
         return result
-    if work.path is not None:
-        use_path(work.path)
     results = _CallRunner(worker_calls, work, buffers, dependencies).run()
     worker_calls.outbox.flush()
     # A call that was given back has its result in a Dask task of its own.
@@ -90,6 +88,10 @@ class _CallRunner:
         function: Any = None
         broken: str | None = None
         try:
+            if work.path is not None:
+                use_path(work.path)
+            if work.reloaded is not None:
+                self._worker_calls.reload(*work.reloaded)
             pickled = work.function or self._dependencies[-1]
             function = self._worker_calls.load_function(work.topic, work.code, pickled)
         except BaseException as exc:  # unpickling runs foreign code

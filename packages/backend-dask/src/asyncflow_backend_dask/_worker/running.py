@@ -19,6 +19,7 @@ from .._messages.events import GIVEN_BACK, RUNNING
 from .._messages.orders import PackedCall, WorkOrder
 from .call_file import CallFile
 from .gpus import LOCAL_CLUSTER_VARIABLE, WorkerGpus
+from .imports import reload
 from .log_filter import hide_broken_connections
 from .outbox import EventOutbox
 
@@ -119,6 +120,15 @@ class WorkerCalls:
             if len(self._functions) > _MAX_FUNCTIONS:
                 self._functions.popitem(last=False)
         return function
+
+    def reload(self, program: str, names: tuple[str, ...]) -> None:
+        """Load modules anew, as *program* has done, unless this process is the program.
+
+        Raises:
+            BaseException: whatever a module raises.
+        """
+        if self._can_die:
+            reload(program, names, self._functions.clear)
 
     def begin(
         self,

@@ -22,6 +22,7 @@ send it elsewhere
 `by_value`                what a worker cannot import is copied meanwhile
 `import_path`             what a worker can import
 `program_arguments`       its ``sys.argv``, for workers
+`reloaded`                which of the program's modules were loaded anew
 `reloads`                 how often one of the program's modules was loaded anew
 `answer`                  call a function; the outcome as bytes
 `answer_pickled`          the same of a function and arguments that are bytes
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
     from ._failure import Failure, safe_str
     from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, set_visible_gpus, visible_gpus
     from ._guard import Guard, child_environment, guard, start_guarded
-    from ._importing import by_value, import_path, program_arguments, reloads
+    from ._importing import by_value, import_path, program_arguments, reloaded, reloads
     from ._limits import usable_cores, usable_memory
     from ._output import Output
     from ._pickling import (
@@ -132,6 +133,7 @@ __all__ = [
     "marked_processes",
     "open_answer",
     "program_arguments",
+    "reloaded",
     "reloads",
     "safe_str",
     "set_visible_gpus",
@@ -181,6 +183,7 @@ _HOMES = {
     "marked_processes": "_processes",
     "open_answer": "_answer",
     "program_arguments": "_importing",
+    "reloaded": "_importing",
     "reloads": "_importing",
     "safe_str": "_failure",
     "set_visible_gpus": "_gpus",

@@ -20,7 +20,7 @@ from typing import Any
 from .._public import public
 from .._reference import import_path
 
-__all__ = ["by_value", "import_path", "is_importable", "program_arguments", "reloads"]
+__all__ = ["by_value", "import_path", "is_importable", "program_arguments", "reloaded", "reloads"]
 
 _registering = threading.Lock()
 
@@ -94,15 +94,15 @@ def _find(module: types.ModuleType) -> bool:
 
 
 class _Loads:
-    """The modules of the program's own, and how often one of them was loaded anew."""
+    """The modules of the program's own, and which of them were loaded anew, in order."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._specs: dict[str, Any] = {}
         self._modules = 0  # how many there were at the last survey
-        self._count = 0
+        self._reloaded: list[str] = []
 
-    def count(self) -> int:
+    def look(self) -> list[str]:
         with self._lock:
             if len(sys.modules) != self._modules:
                 self._survey()
@@ -111,8 +111,8 @@ class _Loads:
                 # `importlib.reload` gives a module another specification.
                 if module is not None and (new := getattr(module, "__spec__", None)) is not spec:
                     self._specs[name] = new
-                    self._count += 1
-            return self._count
+                    self._reloaded.append(name)
+            return self._reloaded
 
     def _survey(self) -> None:
         modules = dict(sys.modules)
@@ -135,4 +135,10 @@ def reloads() -> int:
     `importlib.reload` does that, and so does IPython's ``%autoreload``.  A worker that was
     started before has the old code, and keeps it.
     """
-    return _loads.count()
+    return len(_loads.look())
+
+
+@public("radical.asyncflow.worker")
+def reloaded() -> tuple[str, ...]:
+    """Return the names of the modules that `reloads` counts, one for each time, in order."""
+    return tuple(_loads.look())
