@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import socket
 import zipfile
@@ -17,6 +18,8 @@ import fsspec
 import pytest
 from asyncflow_backend_concurrent import ConcurrentExecutionBackend
 from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from radical.asyncflow import (
     Command,
     ConfigurationError,
@@ -26,7 +29,10 @@ from radical.asyncflow import (
     OutputFile,
     WorkflowEngine,
 )
+from radical.asyncflow._resume.outside import noted
+from radical.asyncflow._resume.words import named_by
 from radical.asyncflow.journal import read
+from radical.asyncflow.report import Reuse
 
 from .resuming import Main, Program
 
@@ -716,3 +722,29 @@ async def test_a_journal_with_facts_is_read_as_before(program: Program, here: Pa
     await program.run(commanding("./decay.sh"), threads())
     (run,) = read(program.path)
     assert [task.state for task in run.tasks.values()] == ["DONE", "DONE"]
+
+
+async def test_explain_names_the_file_that_changed(program: Program, here: Path) -> None:
+    script("decay.sh", "echo one")
+    await program.run(commanding("./decay.sh"), threads())
+    script("decay.sh", "echo two")
+    await program.run(commanding("./decay.sh"), threads())
+    runs = read(program.path)
+    reason = str(Reuse(runs, runs[-1]).explain(runs[-1].tasks[1]))
+    assert "./decay.sh, which its command names, has changed" in reason
+
+
+@given(
+    line=st.lists(
+        st.sampled_from([*"'\"`$(){}[]*?;|&<>~#=:,@-./ \n\\", "cd ", "a", "$a", "PATH=", "\ud800"])
+        | st.characters(exclude_characters="\0"),
+        min_size=1,
+    ).map("".join),
+    shell=st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_command_can_be_searched_for_what_it_names(line: str, shell: bool) -> None:
+    command = Command(f"x{line}" if shell else (f"x{line}", line), env={"A": line})
+    facts = noted(named_by(command, Path("folder")))
+    assert all(set(fact.name) & {"\0"} == set() and fact.state for fact in facts)
+    json.dumps(facts).encode("ascii")
