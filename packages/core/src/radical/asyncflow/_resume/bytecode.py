@@ -85,15 +85,35 @@ def code_hash(code: types.CodeType) -> bytes:
 
 
 def _parts(code: types.CodeType) -> Iterator[bytes]:
-    yield code.co_code
+    line = _line_load(code)
+    if line is None:
+        yield code.co_code
+    else:
+        yield repr(
+            [(one.opcode, one.arg) for one in dis.get_instructions(code) if one != line]
+        ).encode()
     yield code.co_exceptiontable
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     flags = code.co_flags & ~0x4000000  # it says that there is a docstring
     yield repr((flags, counts, names)).encode("utf-8", "surrogatepass")
     for number, constant in enumerate(code.co_consts):
+        if line is not None and number == line.arg and constant == line.argval:
+            continue
         if number or not isinstance(constant, str) or _loads_first(code):
             yield _constant(constant)
+
+
+def _line_load(code: types.CodeType) -> dis.Instruction | None:
+    """Return the instruction by which the body of a class loads its own line, in 3.13 and later."""
+    if "__firstlineno__" not in code.co_names:
+        return None
+    before: dis.Instruction | None = None
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "STORE_NAME" and instruction.argval == "__firstlineno__":
+            return before
+        before = instruction
+    return None
 
 
 def _loads_first(code: types.CodeType) -> bool:
