@@ -87,6 +87,24 @@ async def test_the_future_of_an_asynchronous_client_is_taken() -> None:
         assert await flow.function_task(abs)(client.submit(int, -6)) == 6
 
 
+@pytest.mark.parametrize("backend", ["dask", "concurrent"])
+async def test_a_dask_future_inside_of_an_object_is_refused_at_the_call(
+    backend: str, client: Client
+) -> None:
+    held = Counter()
+    held.value = client.submit(int, 1)  # type: ignore[assignment]
+    async with engine(backend, client) as flow:
+        with pytest.raises(TypeError, match=r"the Dask future 'int-.*at Counter\.value"):
+            flow.function_task(vars)(held)
+
+
+async def test_a_client_with_futures_may_be_an_argument(client: Client) -> None:
+    future = client.submit(int, 1)
+    async with engine("concurrent", client) as flow:
+        assert await flow.function_task(lambda it: it.status)(client) == "running"
+    assert await asyncio.to_thread(future.result) == 1
+
+
 async def test_a_future_of_a_client_that_is_closed_is_refused_at_the_call(client: Client) -> None:
     future = client.submit(int, 1)
     client.close()

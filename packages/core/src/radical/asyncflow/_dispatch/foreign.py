@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
+from .._graph.hidden import is_dask_future
+
 __all__ = ["wait_for"]
 
 
@@ -38,9 +40,9 @@ def _loop_of(awaitable: Any) -> asyncio.AbstractEventLoop | None:
     Raises:
         TypeError: the client is closed.
     """
-    module = type(awaitable).__module__
+    kind = type(awaitable)
     loop: Any = None
-    if module == "distributed.client":
+    if is_dask_future(kind):
         client = awaitable.client
         if client.status == "closed":
             raise TypeError(
@@ -48,6 +50,6 @@ def _loop_of(awaitable: Any) -> asyncio.AbstractEventLoop | None:
                 "client is closed; pass its result, or close the client when the task is done"
             )
         loop = client.loop
-    elif module == "distributed.actor":
+    elif kind.__module__ == "distributed.actor":
         loop = getattr(awaitable, "_io_loop", None)
     return None if loop is None else loop.asyncio_loop

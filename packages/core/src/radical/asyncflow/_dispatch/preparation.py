@@ -89,7 +89,7 @@ class Preparation:
                     arguments.pinned.append(leaf)
             elif searched and (hidden := find_hidden(leaf)) is not None:
                 raise TypeError(
-                    f"the future of task {hidden.future.name!r} is inside of an argument of task "
+                    f"{hidden.title} is inside of an argument of task "
                     f"{node.name!r}, at {hidden.place}, where futures are not looked for: they are "
                     "found in lists, tuples, dicts and sets; pass it as an argument of its own, or "
                     "await it first"

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from .arguments import ATOMS
 from .scheduler import Node
 
-__all__ = ["Hidden", "find_hidden"]
+__all__ = ["Hidden", "find_hidden", "is_dask_future"]
 
 MOST_OBJECTS = 500
 """Objects that are looked at inside of one argument."""
@@ -34,8 +34,10 @@ MOST_OBJECTS = 500
 _CLOSED = (BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType, type)
 """Types of objects that lead to the whole program."""
 
-_MACHINERY = frozenset({"radical", "asyncio", "_asyncio", "concurrent", "threading"})
-"""The packages whose objects (engines, tasks, loops, threads) lead to all tasks."""
+_MACHINERY = frozenset(
+    {"radical", "asyncio", "_asyncio", "concurrent", "threading", "distributed", "dask", "tornado"}
+)
+"""The packages whose objects (engines, tasks, loops, threads, clients) lead to all tasks."""
 
 
 class Hidden(NamedTuple):
@@ -43,6 +45,13 @@ class Hidden(NamedTuple):
 
     future: Any
     place: str
+
+    @property
+    def title(self) -> str:
+        """The future in words."""
+        if is_dask_future(type(self.future)):
+            return f"the Dask future {self.future.key!r}"
+        return f"the future of task {self.future.name!r}"
 
 
 def find_hidden(argument: Any) -> Hidden | None:
@@ -57,7 +66,7 @@ def find_hidden(argument: Any) -> Hidden | None:
         for member in _members(holder):
             if type(member) in ATOMS or id(member) in met:
                 continue
-            if issubclass(type(member), Node):
+            if issubclass(type(member), Node) or is_dask_future(type(member)):
                 way = [member]
                 while holder is not None:
                     way.append(holder)
@@ -67,6 +76,11 @@ def find_hidden(argument: Any) -> Hidden | None:
                 met[id(member)] = member, holder
                 waiting.append(member)
     return None
+
+
+def is_dask_future(kind: type) -> bool:
+    """Tell whether *kind* is that of the futures of a Dask client."""
+    return kind.__name__ == "Future" and kind.__module__ == "distributed.client"
 
 
 def _may_be_entered(value: Any) -> bool:
