@@ -32,11 +32,8 @@ _folder_numbers = itertools.count()
 
 
 def make_run_folder(work_dir: Path) -> Path:
-    """Make a folder for one backend in *work_dir*; beside it, if that is a temporary one.
-
-    The engine removes a temporary one, and the logs of a failure must not go with it.
-    """
-    if _is_temporary(work_dir):
+    """Make a folder for one backend in *work_dir*; beside it, if the user did not choose it."""
+    if _is_default(work_dir):
         work_dir = work_dir.with_name(work_dir.name + _BESIDE_SUFFIX)
     folder = work_dir / f"radical_pilot.{next(_folder_numbers)}"
     folder.mkdir(mode=0o700, parents=True)
@@ -57,7 +54,7 @@ def make_shared_folder(plan: PilotPlan, work_dir: Path, name: str) -> Path | Non
         return None
     shared = Path(plan.shared)
     shared.mkdir(parents=True, exist_ok=True)
-    if not _is_temporary(work_dir):
+    if not _is_default(work_dir):
         if work_dir.stat().st_dev == shared.stat().st_dev:
             return None
         raise ConfigurationError(
@@ -136,5 +133,8 @@ def path_in_url(url: str) -> str:
     return "/" + rest.partition("/")[2] if rest else url
 
 
-def _is_temporary(folder: Path) -> bool:
-    return folder.parent == Path(tempfile.gettempdir()).absolute()
+def _is_default(folder: Path) -> bool:
+    """Tell whether the engine chose *folder*, and not the user."""
+    return folder.parent.name == "asyncflow-runs" or (
+        folder.parent == Path(tempfile.gettempdir()).absolute()
+    )

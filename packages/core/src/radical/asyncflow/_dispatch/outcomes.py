@@ -14,7 +14,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from .._graph.scheduler import Resolution
 from .._task.future import (
@@ -37,13 +38,17 @@ from ..errors import (
     BackendError,
     BackendLostError,
     ExecutableError,
+    FileError,
     TaskExitError,
     TaskTimeoutError,
 )
-from ..model import ExecutableResult, TaskState
+from ..model import Command, ExecutableResult, TaskState
 from ..model._retry import retry_delay
 from .background import Background
 from .run import Run
+
+if TYPE_CHECKING:
+    from .._files.declared import FileSet
 
 __all__ = ["Outcomes"]
 
@@ -68,6 +73,7 @@ class Outcomes:
     def __init__(self, run: Run, background: Background) -> None:
         self._run = run
         self._scheduler = run.scheduler
+        self._targets = run.targets
         self._observers = run.observers
         self._background = background
         self.make_halt_error: Callable[[TaskFuture[Any]], BaseException] | None = None
@@ -104,28 +110,65 @@ class Outcomes:
                 self.attempt_failed(node, error, when)
                 return
             value = value.stdout
-        if extras.files is not None and node._lane is not None and node._lane.executes:
+        files, lane = extras.files, node._lane
+        if files is not None and files.all_outputs and lane is not None and lane.executes:
             extras.stop_timer()
             self._background.work_for(
-                node, Activity.CHECK_OUTPUTS, self._check_outputs(node, extras, value)
+                node, Activity.DELIVER_OUTPUTS, self._deliver_outputs(node, extras, files, value)
             )
             return
         self.complete(node, value, when)
 
-    async def _check_outputs(self, node: TaskFuture[Any], extras: Extras, value: Any) -> None:
-        """Complete *node* with *value* if its declared outputs exist, else fail the attempt."""
-        from .._files.staging import check_outputs  # here, because most programs stage nothing
+    async def _deliver_outputs(
+        self, node: TaskFuture[Any], extras: Extras, files: FileSet, value: Any
+    ) -> None:
+        """Move the outputs of *node* to their places and complete it, or fail the attempt.
 
-        files = extras.files
-        assert files is not None
+        If *value* is, or contains, a path that the task got for an output, it becomes the place.
+        """
+        # here, because most programs have no files
+        from .._files.delivery import replace_paths
+        from .._files.staging import deliver_outputs
+
+        command = extras.command
         try:
-            await check_outputs(files, self._run.folder(node))
+            if isinstance(value, RemoteValue):
+                remote, value = value, await value.fetch()
+                remote.release()
+            folder = self._run.folder(node)
+            delivered = await deliver_outputs(files, folder, self._place_of_output(node))
+            places = {one.written: one.value for one in delivered}
+            if isinstance(command, Command) and command.result is not None:
+                value = places[str(command.result)]
+            else:
+                value = replace_paths(value, places)
         except Exception as error:
             extras.work = None
             self.attempt_failed(node, error)
         else:
             extras.work = None
+            extras.outputs = {
+                name: path
+                for one in delivered
+                for name, path in zip(one.names, one.paths, strict=True)
+            }
             self.complete_in_loop(node, value)
+
+    def _place_of_output(self, node: TaskFuture[Any]) -> Callable[[str], Path]:
+        """Return the function that finds the place of an output of *node* by its name."""
+        targets = self._run.targets
+
+        def place(name: str) -> Path:
+            path = targets.path(name)
+            holder = targets.other_holder(node, path)
+            if holder is not None:
+                raise FileError(
+                    f"the output {name!r} also belongs to {holder.id} {holder.name!r}, which is "
+                    "not finished"
+                )
+            return path
+
+        return place
 
     def complete_in_loop(self, node: TaskFuture[Any], value: Any) -> None:
         """Complete *node*, whose work ended in this loop, unless *node* is being ended."""
@@ -146,6 +189,8 @@ class Outcomes:
         """Let *node* succeed with *value*, and resolve its future."""
         self._scheduler.succeed(node)
         clear(node)
+        if self._targets.held:
+            self._targets.release(node)
         if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
             node._remote = value
             if node._wanted:
@@ -385,6 +430,7 @@ class Outcomes:
             extras.stop_work()
             self.cancel_members(future)
         clear(future)
+        self._targets.release(future)
         if was is PENDING or (was is READY and (not first or error is None)):
             future._attempt -= 1  # this attempt was never made
         if self._run.journal is not None:

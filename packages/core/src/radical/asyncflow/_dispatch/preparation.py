@@ -8,7 +8,9 @@ it runs in the engine's loop, as asyncio tasks that `Background` keeps alive.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
+import os
 from collections import deque
 from collections.abc import Awaitable, Coroutine
 from contextlib import AbstractContextManager, nullcontext
@@ -16,13 +18,13 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from .._files.declared import FileSet, InputFile, OutputFile
+from .._files.declared import OUTPUT_PATH, FileSet, InputFile, OutputFile
 from .._graph.arguments import FLAT, NESTED, PLAIN, rewrite_call
 from .._graph.hidden import find_hidden
 from .._task.future import Activity, Arguments, Extras, TaskFuture, Work, extras_of, result_of
 from .._task.owner import Owner
 from .._task.scope import SCOPE, Scope
-from ..errors import DependencyFailureError
+from ..errors import ConfigurationError, DependencyFailureError
 from ..model import Command, Prompt, TaskKind, TaskState
 from .background import Background
 from .blocks import watch
@@ -65,6 +67,7 @@ class Preparation:
 
         Raises:
             TypeError: a future belongs to another event loop, or is hidden in an object.
+            ConfigurationError: an output belongs to another unfinished task.
         """
         owner = self._owner
         dependencies: list[TaskFuture[Any]] = []
@@ -105,6 +108,8 @@ class Preparation:
             if files.inputs or files.outputs:
                 files.check()
                 extras.files = files
+            if files.outputs and searched:  # a block hands its files on to other tasks
+                self._run.targets.claim(node, files.outputs)
         mutable = any(
             isinstance(value, list | tuple | dict | set | frozenset | deque)
             for value in (*node._args, *node._kwargs.values())
@@ -227,12 +232,14 @@ class Preparation:
         self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any, refs: tuple[int, ...]
     ) -> None:
         """Stage the files of *node*, run the body of an executable or a prompt, and send it."""
-        folder = None
         if extras.files is not None:
-            folder = self._run.folder(node)
-            args, kwargs = await self._stage(extras.files, folder, args, kwargs)
+            extras.files.named.clear()
+            args, kwargs = await self._stage(extras.files, self._run.folder(node), args, kwargs)
         command: Command | Prompt | None = None
         if node._spec.kind is not TaskKind.FUNCTION:
+            if node._spec.kind is TaskKind.EXECUTABLE:
+                # This holds in the context of this asyncio task only.
+                OUTPUT_PATH.set(lambda output: self._name_output(node, extras, output))
             try:
                 outcome = await self._run_body(node, extras, args, kwargs)
             except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
@@ -242,7 +249,7 @@ class Preparation:
                 # The body itself raised it, so asyncio must not see it.
                 self._outcomes.attempt_failed(node, error)
                 return
-            command = extras.command = self._command(node, extras, outcome, folder)
+            command = extras.command = self._command(node, extras, outcome)
             if self._run.journal is not None and isinstance(command, Command):
                 await self._run.journal.note_command(node, command)
             args, kwargs = (), {}
@@ -256,17 +263,54 @@ class Preparation:
                 outcome = await outcome
         return outcome
 
-    def _command(
-        self, node: TaskFuture[Any], extras: Extras, outcome: Any, folder: Path | None
-    ) -> Command | Prompt:
+    def _command(self, node: TaskFuture[Any], extras: Extras, outcome: Any) -> Command | Prompt:
         """Return the command or the prompt that *outcome*, returned by the body, stands for."""
         if node._spec.kind is TaskKind.PROMPT:
             return Prompt.of(outcome)
         command = Command.of(outcome)
-        if folder is not None and command.cwd is None:
-            command = Command(command.args, command.env, str(folder), command.stdin)
+        cwd = self._folder_of_command(node, command.cwd)
+        if cwd != command.cwd:
+            command = dataclasses.replace(command, cwd=cwd)
+        if command.result is not None:
+            files = FileSet() if extras.files is None else extras.files
+            folder = self._run.folder(node)
+            if command.result not in [str(folder / item.inside) for item in files.all_outputs]:
+                raise ConfigurationError(
+                    f"task {node.name!r}: Command(result=...) must be an OutputFile, or the path "
+                    f"that the body got for one, not {command.result!r}"
+                )
         carriage = self._run.carriage
         return command if carriage is None else carriage.add_variables(extras, command)
+
+    def _folder_of_command(self, node: TaskFuture[Any], cwd: str | None) -> str | None:
+        """Return the folder in which a command of *node* that asks for *cwd* runs.
+
+        This is one rule for all backends, with files and without: the folder that the program
+        was started in, where programs with a relative path are.  Only nodes that do not see
+        this folder use that of the task instead.
+        """
+        folder = self._run.targets.start
+        if node._lane.backend.shared_dir is not None:
+            own = self._run.folder(node)
+            own.mkdir(parents=True, exist_ok=True)
+            folder = str(own)
+        if folder is None or cwd is None:
+            return folder if cwd is None else cwd
+        return os.path.join(folder, cwd)  # noqa: PTH118
+
+    def _name_output(self, node: TaskFuture[Any], extras: Extras, output: OutputFile) -> str:
+        """Declare *output*, which the body of *node* names, and return the path to write to."""
+        from .._files.staging import make_room  # here, because most programs have no files
+
+        files = extras.files
+        if files is None:
+            files = extras.files = FileSet()
+        folder = self._run.folder(node)
+        if output.name not in [item.name for item in files.all_outputs]:
+            self._run.targets.claim(node, [output])
+            make_room(output, folder, files.staged)
+            files.named.append(output)
+        return str(folder / output.inside)
 
     def _plugin_contexts(self, extras: Extras) -> AbstractContextManager[object]:
         """Return the context managers of plugins, to be entered while a body runs here."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._files.targets import Targets
 from .._graph.scheduler import Scheduler
 from .._task.future import TaskFuture
 from ..backend import AnyReport
@@ -83,6 +84,7 @@ class Run:
         closed: True once the engine is shut down.
         full: the lanes that have a batch to submit.
         references: True if some backend keeps values or orders tasks itself.
+        targets: the places of the output files of unfinished tasks.
     """
 
     __slots__ = (
@@ -100,6 +102,7 @@ class Run:
         "observers",
         "references",
         "scheduler",
+        "targets",
         "uid",
     )
 
@@ -119,6 +122,7 @@ class Run:
         self.closed = False
         self.full: list[Lane] = []
         self.references = False
+        self.targets = Targets()
         self._inbox = inbox
         self._work_dir = work_dir
 
@@ -166,7 +170,7 @@ class Run:
         self._inbox.eager = True
 
     def folder(self, node: TaskFuture[Any]) -> Path:
-        """Return the folder of *node*'s declared files; it need not exist yet."""
+        """Return the folder in which *node* finds and writes declared files; it may not exist."""
         lane: Lane | None = node._lane
         shared = None if lane is None else lane.backend.shared_dir
         return (shared or self._work_dir()) / node.id

@@ -6,5 +6,7 @@ This room imports leaves only.  Staging and fsspec are loaded when a task declar
 - `declared`: `InputFile`, `OutputFile`, and the files that one call declares.
 - `copying`: copies a file or folder so that it appears whole.
 - `staging`: the files of one task in its folder.
+- `delivery`: moves what a task wrote to where its outputs belong.
+- `targets`: where the outputs of a run belong, and to which unfinished task.
 - `work_dir`: the folder of a run.
 """

@@ -21,7 +21,7 @@ from .._text import closest, safe_str
 from ..errors import FileError
 from .sources import check_name, is_url, show
 
-__all__ = ["Check", "StoppedError", "copy", "remote_content", "remove"]
+__all__ = ["Check", "StoppedError", "copy", "duplicate", "remote_content", "remove"]
 
 Check = Callable[[], None]
 """A function that raises `StoppedError` once nobody waits for the work that calls it."""
@@ -50,10 +50,12 @@ def copy(
             if is_url(source):
                 _download(check, source, part)
             elif link:
-                os.stat(source)  # noqa: PTH116 - it must be there
+                mode = os.stat(source).st_mode  # noqa: PTH116 - it must be there
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    raise FileError(f"{source!r} is neither a file nor a folder")
                 part.symlink_to(source)
             else:
-                _duplicate(check, source, part, _identities(target.parent))
+                duplicate(check, source, part, _identities(target.parent))
             check()
             if part.is_dir() or target.is_dir():
                 remove(target)
@@ -74,10 +76,19 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _duplicate(check: Check, source: str, part: Path, above: frozenset[tuple[int, int]]) -> None:
-    """Copy a file or folder; raise FileError if it leads back to one of the folders *above*."""
+def duplicate(
+    check: Check, source: str, part: Path, above: frozenset[tuple[int, int]] = frozenset()
+) -> None:
+    """Copy a file or folder to *part*.
+
+    Raises:
+        FileError: it leads back to one of the folders *above*, or is neither of both: to read a
+            named pipe or a device could wait for ever.
+    """
     facts = os.stat(source)  # noqa: PTH116
     if not stat.S_ISDIR(facts.st_mode):
+        if not stat.S_ISREG(facts.st_mode):
+            raise FileError(f"{source!r} is neither a file nor a folder")
         with open(source, "rb", buffering=0) as reader:  # noqa: PTH123
             check()
             with part.open("xb") as writer:
@@ -104,7 +115,7 @@ def _duplicate(check: Check, source: str, part: Path, above: frozenset[tuple[int
             check()
             if not entry.is_dir() and not entry.is_file():
                 raise FileError(f"{entry.path!r} is neither a file nor a folder")
-            _duplicate(check, entry.path, part / entry.name, above | {here})
+            duplicate(check, entry.path, part / entry.name, above | {here})
     _copy_attributes(source, part, stat.S_IRWXU)
 
 

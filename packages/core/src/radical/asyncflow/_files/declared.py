@@ -1,25 +1,34 @@
 """The files that tasks declare: objects that are passed as arguments in place of paths.
 
 Before a task runs, each `InputFile` is copied into the task's own folder, and the body gets
-the path of the copy.  An `OutputFile` is a path in that folder; the file has to exist when the
-task ends.
+the path of the copy.  For an `OutputFile` it gets a path in that folder; when the task has
+succeeded, what it wrote there is moved to the place that the `OutputFile` names.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .._public import public
 from ..errors import ConfigurationError
-from .sources import check_name, check_targets, is_url, locate, name_of, show
+from .sources import check_name, check_targets, is_url, locate, name_of, output_name, show
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["FileSet", "InputFile", "OutputFile"]
+__all__ = ["OUTPUT_PATH", "FileSet", "InputFile", "OutputFile"]
+
+OUTPUT_PATH: ContextVar[Callable[[OutputFile], str] | None] = ContextVar(
+    "asyncflow_output_path", default=None
+)
+"""While the body of an executable runs: declares an output, and returns the path to write to."""
 
 
 @public("radical.asyncflow")
@@ -33,8 +42,8 @@ class InputFile:
 
     Args:
         source: a local path, a ``file://`` URL, any other URL that fsspec reads (extra
-            ``files``), or the future of a task.  The result of that task is the path or URL;
-            or, with *name*, the task declared an output of that name.
+            ``files``), or the future of a task.  Then it is the output of that task that *name*
+            names, or the path or URL that is its result, or its only output.
         name: the name of the copy, relative to the task's folder; by default that of the source.
         timeout: seconds that staging may take; by default 300 for a URL, and unlimited for a
             local path.  ``math.inf`` means no limit.
@@ -84,10 +93,23 @@ class InputFile:
 
 @public("radical.asyncflow")
 class OutputFile:
-    """A file or folder that a task promises to write, under *name* in its own folder.
+    """A file or folder that a task writes, and that is at the path *name* when it has succeeded.
 
-    The task gets the absolute path, as a `str`; the folders above it exist.  A task that ends
-    without writing it fails with a `FileError`.
+    A relative path begins in the folder that the program was started in.  The task gets another
+    path, an absolute one in its own folder, as a `str`; the folders above it exist.  When the
+    task has succeeded, what it wrote there is moved to *name* in one step, and replaces what was
+    there.  A failed attempt leaves nothing at *name*, and a task that ends without writing the
+    file fails with a `FileError`.
+
+    A name with ``*`` or ``?`` is a pattern: it stands for all files that match, which are at
+    least one.
+
+    In the body of an executable task, an `OutputFile` may stand in the command: in the list of
+    words, and in a text such as ``f"sort data > {OutputFile('sorted')}"``.
+
+    Raises:
+        ConfigurationError: the name is not one of a file; or it stands for a path outside of the
+            body of an executable.
     """
 
     __slots__ = ("name",)
@@ -96,8 +118,40 @@ class OutputFile:
 
         def __await__(self) -> Generator[Any, Any, str]: ...
 
-    def __init__(self, name: str) -> None:
-        self.name = check_name(name)
+    def __init__(self, name: str | os.PathLike[str]) -> None:
+        self.name = output_name(name)
+
+    @property
+    def is_pattern(self) -> bool:
+        """True if it stands for all files that match its name."""
+        return "*" in self.name or "?" in self.name
+
+    @property
+    def inside(self) -> str:
+        """The path below the folder of its task, where the task writes."""
+        path = PurePosixPath(self.name)
+        if not path.is_absolute() and path.parts[0] != "..":
+            return self.name
+        digest = blake2b(str(path.parent).encode("utf-8", "surrogateescape"), digest_size=4)
+        return f"elsewhere-{digest.hexdigest()}/{path.name}"
+
+    def name_of_match(self, inside: str) -> str:
+        """Return the name of *inside*, a path below the task's folder that this stands for."""
+        if self.inside == self.name:
+            return inside
+        return str(PurePosixPath(self.name).parent / PurePosixPath(inside).name)
+
+    def __fspath__(self) -> str:
+        path = OUTPUT_PATH.get()
+        if path is None:
+            raise ConfigurationError(
+                f"{self!r} stands for a path only in the body of an executable task; anywhere "
+                "else pass it to a task as an argument"
+            )
+        return path(self)
+
+    def __str__(self) -> str:
+        return repr(self) if OUTPUT_PATH.get() is None else self.__fspath__()
 
     def __repr__(self) -> str:
         return f"OutputFile({self.name!r})"
@@ -105,10 +159,23 @@ class OutputFile:
 
 @dataclass(slots=True)
 class FileSet:
-    """All files that one call declares."""
+    """All files that one task declares.
+
+    Attributes:
+        inputs, outputs: those among the arguments of its call.
+        named: the outputs that the body of an executable named in its latest attempt.
+        staged: the names of the inputs in the task's folder.
+    """
 
     inputs: list[InputFile] = field(default_factory=list)
     outputs: list[OutputFile] = field(default_factory=list)
+    named: list[OutputFile] = field(default_factory=list)
+    staged: list[str] = field(default_factory=list)
+
+    @property
+    def all_outputs(self) -> list[OutputFile]:
+        """The outputs of the call and those that the body named."""
+        return [*self.outputs, *self.named]
 
     def check(self) -> None:
         """Refuse inputs that would be copied to the same place.

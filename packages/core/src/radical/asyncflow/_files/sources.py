@@ -14,7 +14,16 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
 
-__all__ = ["URL_TIMEOUT_S", "check_name", "check_targets", "is_url", "locate", "name_of", "show"]
+__all__ = [
+    "URL_TIMEOUT_S",
+    "check_name",
+    "check_targets",
+    "is_url",
+    "locate",
+    "name_of",
+    "output_name",
+    "show",
+]
 
 URL_TIMEOUT_S = 300.0
 """Seconds that reading a URL may take if the input sets no timeout."""
@@ -86,6 +95,28 @@ def check_name(name: object) -> str:
             f"not {name!r}"
         )
     return str(path)
+
+
+def output_name(name: object) -> str:
+    """Return the path that *name* gives an output, in its shortest form."""
+    try:
+        text = os.fspath(name)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigurationError(f"an output's name must be the path of a file, not {name!r}")
+    path = os.path.normpath(text)
+    if path in (".", "/", "//") or os.path.basename(path) == "..":  # noqa: PTH119
+        raise ConfigurationError(
+            f"an output's name must be that of a file or folder to write, not {name!r}"
+        )
+    outside = path.startswith("/") or path.startswith("../")
+    if outside and any(letter in os.path.dirname(path) for letter in "*?"):  # noqa: PTH120
+        raise ConfigurationError(
+            "in a path that is absolute or begins with '..', only the last part may be a "
+            f"pattern, not {name!r}"
+        )
+    return path
 
 
 def check_targets(inputs: Any) -> None:

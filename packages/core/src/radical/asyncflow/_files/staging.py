@@ -1,4 +1,4 @@
-"""Copy declared files into a task's folder, each in a thread of its own.
+"""Copy declared files into a task's folder, each in a thread of its own; and deliver outputs.
 
 A source may hang for ever (a pipe, a lost file server).  So each copy runs in a daemon thread
 that can be left behind: neither the loop nor the end of the program waits for it.  A copy
@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import secrets
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from ..errors import ConfigurationError, FileError
 from .copying import Check, StoppedError, copy, remove
-from .declared import FileSet
+from .declared import FileSet, OutputFile
+from .delivery import Delivered, deliver, written
 from .sources import URL_TIMEOUT_S, check_targets, is_url, locate, name_of, show
 
-__all__ = ["check_outputs", "stage"]
+__all__ = ["deliver_outputs", "make_room", "stage"]
 
 T = TypeVar("T")
 
 _COPIES_AT_ONCE = 16  # copies under way in one loop
 _STOP_GRACE_S = 0.5  # seconds that stopped work has to clean up before it is left behind
-_NAMES_LISTED = 20  # names that an error lists
 
 _slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
 """The semaphores of the loops by the id of the loop, as long as copies use them."""
@@ -62,13 +61,28 @@ async def stage(
     return await Staging(folder).stage(files, resolve, folder_of)
 
 
-async def check_outputs(files: FileSet, folder: Path) -> None:
-    """Check that all declared outputs exist.
+async def deliver_outputs(
+    files: FileSet, folder: Path, place: Callable[[str], Path]
+) -> list[Delivered]:
+    """Move the declared outputs from *folder* to their places, all of them or none.
+
+    Args:
+        place: returns the place of an output by its name.
 
     Raises:
-        FileError: some do not exist; it names them, and what *folder* holds instead.
+        FileError: some do not exist; it names them, and what *folder* holds instead.  Or one
+            is neither a file nor a folder, or cannot be moved.
     """
-    await Staging(folder).check(files)
+    return await _in_own_thread(lambda check: deliver(check, files, folder, place))
+
+
+def make_room(output: OutputFile, folder: Path, inputs: list[str]) -> None:
+    """Remove what an earlier attempt wrote as *output*, and make the folders above it; blocks."""
+    target = folder / output.inside
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for name in written(output, folder, inputs):
+        if not any(f"{one}/".startswith(f"{name}/") for one in inputs):
+            remove(folder / name)
 
 
 class Staging:
@@ -109,33 +123,16 @@ class Staging:
             failure = several.exceptions[0]
         if failure is not None:
             raise failure  # outside of the except clause, so that it keeps its own cause
-        await _in_own_thread(lambda _: self._make_room(files, list(inputs)))
-        paths |= {id(item): str(self._folder / item.name) for item in files.outputs}
+        files.staged = list(inputs)
+        await _in_own_thread(lambda _: self._make_room(files))
+        paths |= {id(item): str(self._folder / item.inside) for item in files.outputs}
         return paths
 
-    async def check(self, files: FileSet) -> None:
-        """Check the outputs, as the function `check_outputs` says."""
-        await _in_own_thread(lambda _: self._check(files))
-
-    def _check(self, files: FileSet) -> None:
-        names = dict.fromkeys(item.name for item in files.outputs)
-        missing = [name for name in names if not (self._folder / name).exists()]
-        if missing:
-            there = _listing(self._folder)
-            raise FileError(
-                f"declared but not written: {_names(missing)}; the folder {str(self._folder)!r} "
-                f"holds {_names(there) or 'nothing'}"
-            )
-
-    def _make_room(self, files: FileSet, inputs: list[str]) -> None:
-        """Remove what an earlier attempt wrote, so that it is not taken for this one's output."""
+    def _make_room(self, files: FileSet) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for item in files.outputs:
-                target = self._folder / item.name
-                if not any(f"{name}/".startswith(f"{item.name}/") for name in inputs):
-                    remove(target)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_room(item, self._folder, files.staged)
         except OSError as error:
             raise FileError(f"the task's folder cannot be prepared: {error}") from error
 
@@ -170,14 +167,20 @@ class _Result:
         self._value = value
         self._folder = folder
         self._name = name
+        self._outputs: list[Path] = getattr(future, "outputs", [])
 
     def locate(self, _: Check) -> str:
-        """Return the path or URL: that of the output *name*, or the task's result."""
-        if self._name is not None and self._folder is not None:
-            output = self._folder / self._name
-            if output.exists():
-                return str(output)
+        """Return the path or URL: the output *name*, the task's result, or its only output."""
+        if self._name is not None:
+            parts = PurePosixPath(self._name).parts
+            for path in self._outputs:
+                if path.parts[-len(parts) :] == parts:
+                    return str(path)
+            if self._folder is not None and (self._folder / self._name).exists():
+                return str(self._folder / self._name)
         value = self._value
+        if len(self._outputs) == 1 and not self._is_path(value):
+            return str(self._outputs[0])
         if isinstance(value, str):
             value = value.rstrip("\r\n")  # a command that prints a path ends it with a newline
         try:
@@ -195,6 +198,22 @@ class _Result:
                 "or name one of its outputs: InputFile(future, 'name')"
             )
         return source
+
+    def _is_path(self, value: object) -> bool:
+        """Tell whether *value*, a task's result, is the path of something, or a URL."""
+        if isinstance(value, os.PathLike):
+            return True
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            return False
+        value = value.rstrip("\r\n")
+        if is_url(value):
+            return True
+        try:
+            return Path(value).exists() or (
+                self._folder is not None and (self._folder / value).exists()
+            )
+        except OSError:  # a text that is too long for a path
+            return False
 
 
 def _reachable(source: str) -> bool:
@@ -244,18 +263,3 @@ async def _in_own_thread(
                 threading.Thread(target=left_behind, daemon=True).start()
     check()
     return outcome.result()
-
-
-def _listing(folder: Path) -> list[str]:
-    """Return the paths of the files below *folder*, at most one more than an error lists."""
-    files = (
-        str(Path(top, name).relative_to(folder))
-        for top, _, names in os.walk(folder)
-        for name in names
-    )
-    return sorted(itertools.islice(files, _NAMES_LISTED + 1))
-
-
-def _names(names: list[str]) -> str:
-    more = " and more" if len(names) > _NAMES_LISTED else ""
-    return ", ".join(map(repr, names[:_NAMES_LISTED])) + more

@@ -2,86 +2,100 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import stat
+import socket
 from contextlib import suppress
 from pathlib import Path
 
-from ..aside import in_thread
 from ..errors import ConfigurationError
 
-__all__ = ["WorkDir"]
+__all__ = ["RUNS", "WorkDir", "is_in_use"]
 
 _log = logging.getLogger("radical.asyncflow")
 
+RUNS = "asyncflow-runs"
+"""The name of the folder in which each run has its folder, unless the user chose another."""
+
+_IN_USE = ".in-use"  # a file in the folder of a run that has not ended
+
 
 class WorkDir:
-    """The folder of a run, created on first use."""
+    """The folder of a run, created on first use and kept.
+
+    It is ``asyncflow-runs/RUN`` in the folder that is current now, or the one that was *given*.
+    If nothing can be written there, it is a temporary folder, and the log says so.
+    """
 
     def __init__(self, uid: str, given: str | os.PathLike[str] | None) -> None:
         self._uid = uid
         self._given = None if given is None else Path(given).absolute()
         if self._given is not None and self._given.exists() and not self._given.is_dir():
             raise ConfigurationError(f"work_dir must be a folder, but {self._given} is not one")
+        self._runs: Path | None = None
+        with suppress(FileNotFoundError):  # the current folder was deleted
+            self._runs = Path.cwd() / RUNS
         self._made: Path | None = None
-        self._status: os.stat_result | None = None
 
     def __call__(self) -> Path:
-        if self._made is None or (self._given is None and not self._is_there()):
+        if self._made is None or not self._made.is_dir():
             if self._given is None:
-                import tempfile  # here, because it is slow to import and few need it
-
-                self._made = Path(tempfile.mkdtemp(prefix=f"asyncflow-{self._uid}-"))
-                self._status = self._made.stat()
+                self._made = self._make()
             else:
                 self._given.mkdir(parents=True, exist_ok=True)
                 self._made = self._given
         return self._made
 
-    def _is_there(self) -> bool:
-        """Tell whether the temporary folder is the one that was made: cleaners remove them."""
-        assert self._made is not None
-        assert self._status is not None
+    def _make(self) -> Path:
         try:
-            return os.path.samestat(self._made.lstat(), self._status)
-        except FileNotFoundError:
-            return False
+            if self._runs is None:
+                raise FileNotFoundError("the folder that the program was started in was deleted")
+            self._runs.mkdir(parents=True, exist_ok=True)
+            folder = _new_folder(self._runs, self._uid)
+        except OSError as error:
+            import tempfile  # here, because it is slow to import and few need it
 
-    async def remove(self) -> None:
-        """Delete the folder if it is a temporary one, and log what cannot be deleted."""
-        if self._made is not None and self._given is None:
-            made, there, self._made = self._made, self._is_there(), None
-            if there:
-                await in_thread(_remove, made)
+            folder = Path(tempfile.mkdtemp(prefix=f"asyncflow-{self._uid}-"))
+            _log.warning("the files of the run are in %s, because: %s", folder, error)
+        user = {"host": socket.gethostname(), "pid": os.getpid()}
+        (folder / _IN_USE).write_text(json.dumps(user))
+        return folder
 
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    error: OSError | None = None
-    for _ in range(3):
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError as missing:  # somebody else removes it as well
-            error = missing
-            if not folder.exists():
-                return
-        except OSError as refused:
-            error = refused
-            _make_writable(folder)
-        else:
+    def close(self) -> None:
+        """Note that the run has ended, and remove what is empty of the folders made for it."""
+        if self._made is None or self._given is not None:
             return
-    _log.warning("the temporary folder %s cannot be removed: %s", folder, error)
+        made, self._made = self._made, None
+        with suppress(OSError):  # it was cleaned away, or something is in it
+            (made / _IN_USE).unlink(missing_ok=True)
+            made.rmdir()
+            if made.parent == self._runs:
+                self._runs.rmdir()
 
 
-def _make_writable(folder: Path) -> None:
-    """Allow this user to remove what is in *folder* and in the folders below, as far as it may."""
-    with suppress(OSError):
-        folder.chmod(stat.S_IRWXU)
-    for above, names, _ in os.walk(folder):
-        for name in names:  # before they are entered
-            below = Path(above, name)
-            if not below.is_symlink():
-                with suppress(OSError):
-                    below.chmod(stat.S_IRWXU)
+def _new_folder(runs: Path, uid: str) -> Path:
+    """Make a folder for the run *uid* below *runs*; an earlier run may have had that name."""
+    number = 1
+    while True:
+        folder = runs / (uid if number == 1 else f"{uid}.{number}")
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def is_in_use(folder: Path) -> bool:
+    """Tell whether the run that has *folder* goes on, or may go on, on another machine."""
+    try:
+        user = json.loads((folder / _IN_USE).read_text())
+        if user["host"] != socket.gethostname():
+            return True
+        os.kill(user["pid"], 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -69,27 +70,42 @@ def _read(path: Path) -> bytes:
     return one.digest()
 
 
-def describe(names: Iterable[str], folder: Path) -> list[dict[str, Any]]:
-    """Return what the journal records of the outputs *names* in *folder*; this blocks."""
+def describe(outputs: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """Return what the journal records of *outputs*, the places by name; this blocks."""
     return [
-        {"name": name, "path": str(folder / name), "digest": digest(str(folder / name)).hex()}
-        for name in names
+        {"name": name, "path": str(path), "digest": digest(str(path)).hex()}
+        for name, path in outputs.items()
     ]
 
 
-def restore(files: Iterable[Mapping[str, Any]], folder: Path) -> None:
-    """Copy the *files* that `describe` described into *folder*, unless they are there; blocks.
+def restore(
+    files: Iterable[Mapping[str, Any]], place: Callable[[str], Path]
+) -> dict[str, tuple[str, Path]]:
+    """See to it that the *files* that `describe` described are at their places; this blocks.
+
+    If the program was started in another folder than before, a relative name leads to another
+    place.  What is missing or different there is copied from the former place.
+
+    Args:
+        place: returns the place of an output by its name.
+
+    Returns:
+        The former path and the place of each file, by its name.
 
     Raises:
         Unidentified: a file is gone, or its content has changed.
     """
+    places = {}
     for file in files:
-        path = Path(file["path"])
+        path, target = Path(file["path"]), place(file["name"])
+        places[file["name"]] = str(path), target
+        if target != path and target.exists() and digest(str(target)).hex() == file["digest"]:
+            continue
         if not path.exists():
             raise Unidentified(f"its output file {path} is gone")
         if digest(str(path)).hex() != file["digest"]:
             raise Unidentified(f"its output file {path} has changed since")
-        target = folder / file["name"]
         if target != path:
-            part = target.with_name(target.name + ".part")
+            part = target.with_name(f".{secrets.token_hex(8)}.part")
             copy(lambda: None, file["name"], str(path), part, target)
+    return places

@@ -15,6 +15,7 @@ from .._dispatch.outbox import Outbox
 from .._dispatch.run import Run
 from .._dispatch.values import UnfinishedArguments, substitute
 from .._files.declared import InputFile, OutputFile
+from .._files.delivery import replace_paths
 from .._files.sources import URL_TIMEOUT_S, is_url, show
 from .._graph.arguments import rewrite_call
 from .._task.function import TaskFunction
@@ -201,6 +202,8 @@ class Recall:
         node._entry.stored = first._entry.stored
         node._entry.facts = first._entry.facts
         task = f"{self._run.uid}/{first._number}"
+        if first._extras is not None and first._extras.outputs is not None:
+            extras_of(node).outputs = first._extras.outputs
         self._reuse(node, task, first.result(), first.stderr or "")
 
     # ------------------------------------------------------- beside the loop
@@ -289,11 +292,12 @@ class Recall:
         found = self._writer.recall(entry.key or "")
         if found is None or await in_thread(self._differs, entry, found):
             return None
-        if found.files:
-            folder = self._run.folder(node)
-            await in_thread(restore, found.files, folder)
-            entry.facts = with_outputs(entry.facts, found.files)
         value = await in_thread(found.load)
+        if found.files:
+            places = await in_thread(restore, found.files, self._run.targets.path)
+            value = replace_paths(value, dict(places.values()))
+            extras_of(node).outputs = {name: path for name, (_, path) in places.items()}
+            entry.facts = with_outputs(entry.facts, found.files)
         entry.stored = True
         return partial(self._reuse, node, found.task, value, found.stderr)
 

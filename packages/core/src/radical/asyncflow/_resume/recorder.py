@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from socket import gethostname
@@ -54,7 +54,6 @@ from .recall import Recall
 from .words import named_by
 
 if TYPE_CHECKING:
-    from .._files.declared import OutputFile
     from ..backend import ExecutionBackend
 
 __all__ = ["Recorder"]
@@ -207,7 +206,7 @@ class Recorder:
             self._append(ended_line(node, DONE, ended))
             return False
         extras = node._extras
-        outputs = extras.files.outputs if extras is not None and extras.files is not None else ()
+        outputs = {} if extras is None or extras.outputs is None else extras.outputs
         if outputs or entry.facts or entry.named or node._spec.capture_stdio:
             scalar = None
         else:
@@ -248,21 +247,19 @@ class Recorder:
         self._outcomes.complete(node, value)
 
     def _line_with_result(
-        self, node: TaskFuture[Any], value: Any, ended: float, outputs: Sequence[OutputFile]
+        self, node: TaskFuture[Any], value: Any, ended: float, outputs: Mapping[str, Path]
     ) -> Record:
         """Return the function that makes the line of *node* in the writer's thread.
 
         There it may take its time.
         """
-        folder = self._run.folder(node) if outputs else Path()
-        names = [output.name for output in outputs]
         entry: Entry = node._entry
 
         def line() -> bytes:
             files: Sequence[Any] = ()
             facts: tuple[Fact, ...] = ()
             try:
-                files = describe(names, folder)
+                files = describe(outputs)
                 facts, against = self._facts_of(node, entry, value)
                 if against is None:
                     result = self._writer.store(value)
@@ -375,7 +372,9 @@ class Recorder:
         entry: Entry = node._entry
         entry.reused = task
         if node._spec.kind is TaskKind.EXECUTABLE:
-            extras_of(node).result = ExecutableResult(0, value, stderr)
+            # With Command(result=...) the value is a path, and what was printed is not kept.
+            text = value if isinstance(value, str) else ""
+            extras_of(node).result = ExecutableResult(0, text, stderr)
         self._append(reused_line(node, entry, monotonic() - self._began))
         self._run.scheduler.submitted(node)
         self._outcomes.settle(node, value)

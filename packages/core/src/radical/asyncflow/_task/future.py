@@ -9,6 +9,7 @@ import asyncio
 import enum
 from collections.abc import Callable, Generator, Mapping
 from contextvars import Context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from weakref import WeakSet
 
@@ -78,7 +79,7 @@ class Activity(enum.Enum):
     LOOK_UP = "its result is looked up in the journal"
     PREPARE = "its files are staged, or the body that returns its command runs"
     BLOCK = "its body runs"
-    CHECK_OUTPUTS = "its output files are checked"
+    DELIVER_OUTPUTS = "its output files are moved to their places"
     FETCH = "its value is brought here for the journal"
 
 
@@ -118,6 +119,7 @@ class Extras:
         arguments: the objects found inside its arguments, where it matters.
         command: the command that an executable's body returned.
         files: its declared inputs and outputs.
+        outputs: after a success, the places of its output files by name.
         context: the context in which the body of a block or an executable runs.
         headers: the headers that plugins send along.
         members: the unfinished tasks of a block.
@@ -136,6 +138,7 @@ class Extras:
         "headers",
         "members",
         "origin",
+        "outputs",
         "result",
         "timer",
         "work",
@@ -150,6 +153,7 @@ class Extras:
         self.timer: asyncio.TimerHandle | None = None
         self.arguments: Arguments | None = None
         self.files: FileSet | None = None
+        self.outputs: dict[str, Path] | None = None
         self.context: Context | None = None
         self.headers: tuple[Any, ...] | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
@@ -270,6 +274,12 @@ class TaskFuture(Node, asyncio.Future[T]):
         """The error output of an executable; with ``capture_stdio`` the path of its file."""
         result = self._executed()
         return None if result is None else result.stderr
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The places of the task's output files; empty until it has succeeded."""
+        outputs = None if self._extras is None else self._extras.outputs
+        return [] if outputs is None else list(outputs.values())
 
     def _executed(self) -> ExecutableResult | None:
         return None if self._extras is None else self._extras.result

@@ -1,13 +1,17 @@
-"""``asyncflow runs`` and ``asyncflow show``: the runs in a journal, and the facts of one."""
+"""``asyncflow runs`` and ``asyncflow show``: the runs in a journal, their folders, one run."""
 
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .._files.copying import remove
+from .._files.work_dir import RUNS, is_in_use
 from .._text import count, printable, shorten, task_id_text
 from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, load
 from ._output import debug_option, print_json, print_table
@@ -22,12 +26,15 @@ MAX_FAILURES = 10
 MAX_FUNCTIONS = 40
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @journal_option
 @click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
 @debug_option
-def runs(journal: str | None, as_json: bool) -> None:
-    """List the runs in a journal, the oldest first."""
+@click.pass_context
+def runs(context: click.Context, journal: str | None, as_json: bool) -> None:
+    """List the runs in a journal, the oldest first; or clean up after them."""
+    if context.invoked_subcommand is not None:
+        return
     from ..report import Facts
     from ..report.words import moment, seconds
 
@@ -54,6 +61,43 @@ def runs(journal: str | None, as_json: bool) -> None:
             for facts in found
         ],
     )
+
+
+@runs.command()
+@click.argument(
+    "folder", default=Path(RUNS), type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--days",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Remove what has not changed for so many days.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@debug_option
+def clean(folder: Path, days: float, dry_run: bool) -> None:
+    """Remove the folders of old runs in FOLDER, by default asyncflow-runs.
+
+    They hold what tasks wrote beside their outputs, and captured output.  The folder of a run
+    that goes on stays, and so do the outputs, because they are elsewhere.
+    """
+    latest = time.time() - days * 86400
+    removed = 0
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_dir() or path.stat().st_mtime > latest:
+            continue
+        if is_in_use(path):
+            click.echo(f"{path} stays: its run goes on, or went on on another machine")
+            continue
+        click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
+        removed += 1
+        if not dry_run:
+            remove(path)
+    if not removed:
+        click.echo("There is nothing to remove.")
+    elif not dry_run and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 @click.command()

@@ -122,8 +122,9 @@ class WorkflowEngine(TaskDecorators):
             dry_run: walk the graph without running a task; ``noop`` takes the place of the
                 backends, and `plan` shows what they would ask for.
             uid: the name of the run; by default a random one.
-            work_dir: the folder for the run's files, which is kept.  By default the files are
-                in a temporary folder that the shutdown removes.
+            work_dir: the folder for what tasks with files write beside their outputs, and for
+                captured output.  By default ``asyncflow-runs/UID`` in the current folder, made
+                when the first task needs it, and kept.
             profile: the name of a profile in ``asyncflow.toml``.
             max_pending: the largest number of unfinished tasks; a call beyond it raises
                 PendingLimitError.
@@ -215,7 +216,7 @@ class WorkflowEngine(TaskDecorators):
             # are shut down; errors of those are logged.
             ends = (_launch.end(instance) for instance in started)
             await asyncio.gather(*ends, return_exceptions=True)
-            await run_folder.remove()
+            run_folder.close()
             if recorder is not None:
                 await recorder.close("failed")
             raise

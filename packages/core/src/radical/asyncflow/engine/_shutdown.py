@@ -94,7 +94,7 @@ class Shutdown:
         finally:
             if self.stop is not None:
                 self.stop.close()
-            await self._work_dir.remove()
+            self._work_dir.close()
             if self.recorder is not None:
                 await self.recorder.close(self.outcome)
         errors = [error for error in ends if isinstance(error, BaseException)]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .._public import public
 from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 __all__ = ["Command", "ExecutableResult", "Prompt"]
 
@@ -22,14 +25,18 @@ class Command:
         args: a `str` is a command line for ``/bin/sh -c``; a tuple of strings is executed
             directly: each string is one argument, and nothing is interpreted.
         env: variables that are added to those of the worker; the value None unsets one.
-        cwd: the folder to run in; None for the worker's own.
+        cwd: the folder to run in, relative to the folder that the program was started in; None
+            for that folder itself.
         stdin: the standard input of the command; text is sent as UTF-8.  None: no input.
+        result: an `OutputFile` of the task, or the path that the body got for one, whose place
+            is the task's result instead of the command's output.
     """
 
     args: str | tuple[str, ...]
     env: Mapping[str, str | None] | None = None
     cwd: str | None = None
     stdin: str | bytes | None = None
+    result: str | PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.args, str):
@@ -45,6 +52,8 @@ class Command:
             object.__setattr__(self, "args", parts)
         if self.cwd is not None:
             object.__setattr__(self, "cwd", _text(self.cwd))
+        if self.result is not None:
+            object.__setattr__(self, "result", _text(self.result))
         if self.stdin is not None and not isinstance(self.stdin, str | bytes):
             kind = type(self.stdin).__name__
             raise ConfigurationError(f"stdin must be a string or bytes, not {kind}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from .._files.work_dir import RUNS
 from .._public import public
 
 __all__ = ["LeakError", "LeakGuard"]
@@ -56,7 +57,7 @@ class LeakGuard:
     """A guard that raises `LeakError` if the code in its ``with`` leaves anything behind.
 
     It watches the descriptors, threads and child processes (with their children) of this
-    process, and the files in the folder that is current at the start; with ``async with``
+    process, and the files in the folder that is current at the start, but for ``asyncflow-runs``; with ``async with``
     it also watches the asyncio tasks of the running loop.  What is about to end has
     *grace* seconds, in which ``async with`` lets the loop run and ``with`` does not.
 
@@ -213,4 +214,5 @@ def _tasks() -> dict[object, str]:
 
 
 def _files(folder: Path) -> dict[object, str]:
-    return {path.name: str(path) for path in folder.iterdir()}
+    # The folders of runs are kept on purpose.
+    return {path.name: str(path) for path in folder.iterdir() if path.name != RUNS}
