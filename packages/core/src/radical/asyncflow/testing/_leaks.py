@@ -57,9 +57,10 @@ class LeakGuard:
     """A guard that raises `LeakError` if the code in its ``with`` leaves anything behind.
 
     It watches the descriptors, threads and child processes (with their children) of this
-    process, and the files in the folder that is current at the start, but for ``asyncflow-runs``; with ``async with``
-    it also watches the asyncio tasks of the running loop.  What is about to end has
-    *grace* seconds, in which ``async with`` lets the loop run and ``with`` does not.
+    process, and the files in the folder that is current at the start, but not the folder
+    ``asyncflow-runs``, which is kept on purpose; with ``async with`` it also watches the asyncio
+    tasks of the running loop.  What is about to end has *grace* seconds, in which
+    ``async with`` lets the loop run and ``with`` does not.
 
     It checks nothing if the code raised.  It does not count what the interpreter keeps
     until its end, which are the helper processes of multiprocessing and the threads of a
