@@ -6,9 +6,11 @@ import contextlib
 import importlib
 import math
 import os
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -18,7 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from radical.asyncflow._files.declared import FileSet, InputFile, OutputFile
-from radical.asyncflow._files.staging import check_outputs, stage
+from radical.asyncflow._files.delivery import replace_paths
+from radical.asyncflow._files.staging import deliver_outputs, stage
 from radical.asyncflow.errors import ConfigurationError, FileError
 
 AWKWARD = ["with space", "größe-数据", "it's", 'say "hi"', "-rf", "$HOME;x", "a\nb", "🚀.csv"]
@@ -44,11 +47,26 @@ def memory() -> Iterator[Any]:
     system.pseudo_dirs[:] = [""]
 
 
+PIPES = """
+import fsspec
+
+class Pipes(fsspec.AbstractFileSystem):
+    protocol = "pipe"
+
+    def open(self, path, mode="rb", **options):
+        return open(path, mode, buffering=0)
+
+fsspec.register_implementation("pipe", Pipes, clobber=True)
+"""
+"""A file system whose files are named pipes, which hang as those of a lost server do."""
+
+
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator[Path]:
     """A source that hangs; at the end whoever still waits for it is let go."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
+    exec(PIPES, {})
     yield path
     for thread in threading.enumerate():
         if thread.name == "asyncflow-files":
@@ -75,6 +93,10 @@ def done(value: object) -> asyncio.Future[Any]:
     return future
 
 
+def in_pipe(path: Path, timeout: float | None = None) -> InputFile:
+    return InputFile(f"pipe://{path}", timeout=timeout)
+
+
 def below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
@@ -82,9 +104,11 @@ def below(folder: Path) -> list[str]:
 # ------------------------------------------------------------------------ names
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "", ".", "..", "a\0b", None])
-def test_an_output_name_that_leaves_the_folder_is_refused(name: Any) -> None:
-    with pytest.raises(ConfigurationError, match="name"):
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "a/..", "../..", "a\0b", None, b"x", "/a/*/b", "../*/b"]
+)
+def test_an_output_name_that_is_that_of_no_file_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"output's name must be|only the last part"):
         OutputFile(name)
 
 
@@ -97,7 +121,7 @@ def test_an_input_name_that_leaves_the_folder_is_refused(name: Any) -> None:
 @given(st.text())
 def test_a_name_that_is_accepted_stays_in_the_folder(name: str) -> None:
     with contextlib.suppress(ConfigurationError):
-        inside = os.path.normpath(f"/folder/{OutputFile(name).name}")
+        inside = os.path.normpath(f"/folder/{OutputFile(name).inside}")
         assert inside.startswith("/folder/")
 
 
@@ -481,7 +505,7 @@ async def test_names_in_a_remote_folder_cannot_leave_the_copy(
 async def test_a_source_that_hangs_is_an_error_after_the_timeout(pipe: Path, folder: Path) -> None:
     async with asyncio.timeout(30):
         with pytest.raises(FileError, match=r"'pipe': staging .* took longer than 0.05 s"):
-            await staged(folder, InputFile(pipe, timeout=0.05))
+            await staged(folder, in_pipe(pipe, 0.05))
     assert below(folder) == []
 
 
@@ -513,12 +537,12 @@ async def until_gone(folder: Path) -> None:
 async def test_a_source_that_stalls_in_the_middle_leaves_no_part(pipe: Path, folder: Path) -> None:
     async with stalled(pipe):
         with pytest.raises(FileError, match="took longer"):
-            await staged(folder, InputFile(pipe, timeout=0.3))
+            await staged(folder, in_pipe(pipe, 0.3))
         await until_gone(folder)
 
 
 async def test_the_loop_runs_on_while_a_source_hangs(pipe: Path, data: Path, folder: Path) -> None:
-    hanging = asyncio.create_task(staged(folder, InputFile(pipe)))
+    hanging = asyncio.create_task(staged(folder, in_pipe(pipe)))
     (path,) = await staged(folder, InputFile(data))
     assert Path(path).exists()
     assert not hanging.done()
@@ -529,7 +553,7 @@ async def test_the_loop_runs_on_while_a_source_hangs(pipe: Path, data: Path, fol
 
 async def test_cancelling_leaves_nothing_of_a_copy(pipe: Path, folder: Path) -> None:
     async with stalled(pipe):
-        staging = asyncio.create_task(staged(folder, InputFile(pipe)))
+        staging = asyncio.create_task(staged(folder, in_pipe(pipe)))
         async with asyncio.timeout(30):
             while not folder.exists() or not below(folder):
                 await asyncio.sleep(0.01)
@@ -541,7 +565,7 @@ async def test_cancelling_leaves_nothing_of_a_copy(pipe: Path, folder: Path) -> 
 
 async def test_a_cancelled_copy_ends_with_its_next_block(pipe: Path, folder: Path) -> None:
     async with stalled(pipe) as opened:
-        staging = asyncio.create_task(staged(folder, InputFile(pipe)))
+        staging = asyncio.create_task(staged(folder, in_pipe(pipe)))
         async with asyncio.timeout(30):
             while not folder.exists() or not below(folder):
                 await asyncio.sleep(0.01)
@@ -562,18 +586,20 @@ async def test_a_hanging_input_is_given_up_when_another_is_missing(
 ) -> None:
     async with asyncio.timeout(30):
         with pytest.raises(FileError, match="no such file"):
-            await staged(folder, InputFile(pipe), InputFile(tmp_path / "gone"))
+            await staged(folder, in_pipe(pipe), InputFile(tmp_path / "gone"))
 
 
 def test_a_hanging_source_does_not_keep_the_program(pipe: Path, folder: Path) -> None:
     code = f"""
+{PIPES}
 import asyncio
 from pathlib import Path
 from radical.asyncflow._files.declared import FileSet, InputFile
+from radical.asyncflow._files.delivery import replace_paths
 from radical.asyncflow._files.staging import stage
 from radical.asyncflow.errors import FileError
 async def main():
-    files = FileSet([InputFile({str(pipe)!r}, timeout=0.05)])
+    files = FileSet([InputFile("pipe://{pipe}", timeout=0.05)])
     try:
         await stage(files, Path({str(folder)!r}), None, None)
     except FileError:
@@ -593,49 +619,171 @@ async def test_an_output_is_a_path_whose_folder_exists(folder: Path) -> None:
     assert below(folder) == ["deep"]
 
 
-async def test_outputs_that_are_there_pass(folder: Path) -> None:
-    files = FileSet([], [OutputFile("out.txt"), OutputFile("set")])
+async def delivered(folder: Path, *outputs: OutputFile, start: Path) -> list[Any]:
+    found = FileSet([], list(outputs))
+    return [one.value for one in await deliver_outputs(found, folder, start.joinpath)]
+
+
+async def test_outputs_are_moved_to_their_places(folder: Path, tmp_path: Path) -> None:
     (folder / "set").mkdir(parents=True)
-    (folder / "out.txt").touch()
-    await check_outputs(files, folder)
-    assert below(folder) == ["out.txt", "set"]
-    (folder / "out.txt").unlink()
-    with pytest.raises(FileError, match=r"not written: 'out\.txt'"):
-        await check_outputs(files, folder)
+    (folder / "set" / "a").touch()
+    (folder / "out.txt").write_text("text")
+    (folder / "other").touch()
+    outputs = OutputFile("out.txt"), OutputFile("set")
+    places = await delivered(folder, *outputs, start=tmp_path / "start")
+    assert places == [tmp_path / "start" / "out.txt", tmp_path / "start" / "set"]
+    assert below(tmp_path / "start") == ["out.txt", "set", "set/a"]
+    assert below(folder) == ["other"]
 
 
-async def test_missing_outputs_are_named_with_what_is_there(folder: Path) -> None:
+async def test_an_output_elsewhere_has_a_name_of_its_own(folder: Path, tmp_path: Path) -> None:
+    outputs = OutputFile(tmp_path / "one" / "x"), OutputFile(tmp_path / "two" / "x")
+    for path, text in zip(await staged(folder, *outputs), "12", strict=True):
+        Path(path).write_text(text)
+    places = await delivered(folder, *outputs, start=tmp_path)
+    assert [place.read_text() for place in places] == ["1", "2"]
+
+
+async def test_an_output_goes_to_another_file_system_whole(folder: Path) -> None:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == folder.parents[1].stat().st_dev:
+        pytest.skip("there is no second file system")
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory(dir=shm) as start:
+        for text in ("first", "second"):
+            (folder / "set").mkdir()
+            (folder / "set" / text).write_text(text)
+            await delivered(folder, OutputFile("set"), start=Path(start))
+            assert below(Path(start)) == ["set", f"set/{text}"]
+        (folder / "set").mkdir()
+        os.mkfifo(folder / "set" / "pipe")
+        with pytest.raises(FileError, match="named pipe"):
+            await delivered(folder, OutputFile("set"), start=Path(start))
+        assert below(Path(start)) == ["set", "set/second"]
+    assert below(folder / "former-set") == ["first"]
+
+
+async def test_a_folder_that_is_replaced_is_kept(folder: Path, tmp_path: Path) -> None:
+    (folder / "set").mkdir(parents=True)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "precious").touch()
+    await delivered(folder, OutputFile("set"), start=tmp_path)
+    assert below(tmp_path / "set") == []
+    assert below(folder) == ["former-set", "former-set/precious"]
+
+
+async def test_all_outputs_are_moved_or_none(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in ("one", "two"):
+        (folder / name).touch()
+    start = tmp_path / "start"
+    (start / "two").mkdir(parents=True)
+    with pytest.raises(FileError, match="is a file, but there is a folder already"):
+        await delivered(folder, OutputFile("one"), OutputFile("two"), start=start)
+    assert (below(folder), below(start)) == (["one", "two"], ["two"])
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match="cannot be put there"):
+        await delivered(folder, OutputFile("one"), start=tmp_path / "file")
+    assert below(folder) == ["one", "two"]
+
+
+async def test_what_a_link_leads_to_is_delivered(data: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "out").symlink_to(data)
+    (place,) = await delivered(folder, OutputFile("out"), start=data.parent)
+    assert (place.is_symlink(), place.read_text(), data.exists()) == (False, "1,2\n", True)
+    (folder / "gone").symlink_to(folder / "nothing")
+    with pytest.raises(FileError, match="leads to nothing"):
+        await delivered(folder, OutputFile("gone"), start=data.parent)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+async def test_an_output_that_is_no_file_is_refused(
+    folder: Path, tmp_path: Path, kind: str
+) -> None:
+    folder.mkdir(parents=True)
+    with contextlib.chdir(folder), socket.socket(socket.AF_UNIX) as server:
+        if kind == "pipe":
+            os.mkfifo("out")
+        elif kind == "socket":
+            server.bind("out")
+        else:
+            Path("out").symlink_to("/dev/zero")
+    with pytest.raises(FileError, match=f"is a.* {kind}, and neither a file nor a folder"):
+        await delivered(folder, OutputFile("out"), start=tmp_path)
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+async def test_an_input_that_is_no_file_is_refused(
+    folder: Path, tmp_path: Path, kind: str, link: bool
+) -> None:
+    source = Path("/dev/zero") if kind == "device" else tmp_path / "pipe"
+    if kind == "pipe":
+        os.mkfifo(source)
+    with pytest.raises(FileError, match="is neither a file nor a folder"):
+        await staged(folder, InputFile(source, link=link))
+
+
+async def test_a_pattern_stands_for_all_that_match_but_inputs(
+    data: Path, folder: Path, tmp_path: Path
+) -> None:
+    pattern = OutputFile("*.csv")
+    files = FileSet([InputFile(data)], [pattern])
+    await stage(files, folder, lambda future: future.result(), lambda _: None)
+    for name in ("b.csv", "a.csv", "c.txt"):
+        (folder / name).touch()
+    (one,) = await deliver_outputs(files, folder, (tmp_path / "start").joinpath)
+    assert one.value == [tmp_path / "start" / "a.csv", tmp_path / "start" / "b.csv"]
+    (folder / "b.csv").touch()
+    await stage(files, folder, lambda future: future.result(), lambda _: None)
+    assert below(folder) == ["c.txt", "data.csv"]  # nothing of an earlier attempt
+
+
+def test_paths_in_a_result_become_the_places() -> None:
+    places: dict[str, Any] = {"/in/a": Path("/out/a"), "/in/*": [Path("/out/1"), Path("/out/2")]}
+    value = ["/in/a\n", Path("/in/a"), {"all": "/in/*"}, (Path("/in/*"), "/in/b", 3)]
+    assert replace_paths(value, places) == [
+        "/out/a\n",
+        Path("/out/a"),
+        {"all": ["/out/1", "/out/2"]},
+        ([Path("/out/1"), Path("/out/2")], "/in/b", 3),
+    ]
+
+
+async def test_missing_outputs_are_named_with_what_is_there(folder: Path, tmp_path: Path) -> None:
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "other.txt").touch()
     (folder / "there").touch()
-    files = FileSet([], [OutputFile("there"), OutputFile("gone"), OutputFile("lost")])
+    outputs = [OutputFile("there"), OutputFile("gone"), OutputFile("lost")]
     with pytest.raises(FileError) as caught:
-        await check_outputs(files, folder)
+        await delivered(folder, *outputs, start=tmp_path / "start")
     assert "not written: 'gone', 'lost'; " in str(caught.value)
     assert str(caught.value).endswith("holds 'sub/other.txt', 'there'")
+    assert not (tmp_path / "start").exists()
 
 
-async def test_the_list_of_what_is_there_is_bounded(folder: Path) -> None:
+async def test_the_list_of_what_is_there_is_bounded(folder: Path, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for number in range(200):
         (folder / f"{number}").touch()
     with pytest.raises(FileError, match=r"and more$") as caught:
-        await check_outputs(FileSet([], [OutputFile("gone")]), folder)
+        await delivered(folder, OutputFile("gone"), start=tmp_path)
     assert len(str(caught.value)) < 1000 + len(str(folder))
 
 
-async def test_a_missing_folder_holds_nothing(folder: Path) -> None:
+async def test_a_missing_folder_holds_nothing(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match="holds nothing"):
-        await check_outputs(FileSet([], [OutputFile("gone")]), folder)
+        await delivered(folder, OutputFile("gone"), start=tmp_path)
 
 
-async def test_an_output_of_an_earlier_attempt_does_not_count(folder: Path) -> None:
+async def test_an_output_of_an_earlier_attempt_does_not_count(folder: Path, tmp_path: Path) -> None:
     out = OutputFile("out.txt")
     (path,) = await staged(folder, out)
     Path(path).touch()
     await staged(folder, out)
     with pytest.raises(FileError, match=r"'out.txt'"):
-        await check_outputs(FileSet([], [out]), folder)
+        await delivered(folder, out, start=tmp_path)
 
 
 async def test_an_input_may_be_an_output_too(data: Path, folder: Path) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
+from radical.asyncflow._files.work_dir import WorkDir
 from radical.asyncflow.journal import ErrorRecord, RunRecord
 
 from ..report.synthetic import ANALYSE, synthetic, write_journal
@@ -48,6 +52,31 @@ def test_runs_as_json_count_the_states(invoke: Invoke, journal: Path) -> None:
     assert [run["run"] for run in runs] == ["run.aaaa0001", "run.aabb0002"]
     assert runs[1]["states"] == {"DONE": 59, "FAILED": 1}
     assert runs[1]["reused"] == 19
+
+
+def test_clean_removes_the_folders_of_old_runs(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = tmp_path / "asyncflow-runs"
+    for name in ("old", "new", "killed"):
+        (runs / name / "task.000001").mkdir(parents=True)
+    going_on = WorkDir("going-on", None)
+    going_on()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    user = {"host": socket.gethostname(), "pid": gone.pid}
+    (runs / "killed" / ".in-use").write_text(json.dumps(user))
+    for name in ("old", "killed", "going-on"):
+        os.utime(runs / name, (1, 1))
+    assert "would remove asyncflow-runs/killed" in invoke("runs", "clean", "--dry-run").stdout
+    said = invoke("runs", "clean").stdout
+    assert [path.name for path in sorted(runs.iterdir())] == ["going-on", "new"]
+    assert "asyncflow-runs/going-on stays: its run goes on" in said
+    assert "nothing to remove" in invoke("runs", "clean").stdout
+    going_on.close()
+    invoke("runs", "clean", "--days", "0")
+    assert not runs.exists()
 
 
 def test_a_journal_without_runs_says_so(invoke: Invoke, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ def speak(*words: Any) -> list[str]:
 async def test_the_body_returns_the_command(flow: WorkflowEngine, backend: ScriptedBackend) -> None:
     assert await flow.executable_task(speak)("hello") == "echo hello"
     (request,) = backend.submitted
-    assert (request.command, request.args, request.kwargs) == (Command(("echo", "hello")), (), {})
+    command = Command(("echo", "hello"), cwd=str(Path.cwd()))
+    assert (request.command, request.args, request.kwargs) == (command, (), {})
 
 
 async def test_the_body_may_be_async(flow: WorkflowEngine) -> None:
@@ -234,42 +237,186 @@ async def test_a_missing_input_fails_the_task_before_it_runs(
     assert backend.submitted == []
 
 
-async def test_a_command_runs_in_its_tasks_folder_where_it_has_files(
-    flow: WorkflowEngine, backend: ScriptedBackend, tmp_path: Path
+@pytest.mark.parametrize("cwd", [None, "below", "/elsewhere"])
+async def test_a_command_runs_where_the_program_was_started_with_files_or_without(
+    backend: ScriptedBackend, tmp_path: Path, cwd: str | None
 ) -> None:
     source = tmp_path / "data.txt"
     source.write_text("seven")
-    future = flow.executable_task(lambda path: ["cat", path])(InputFile(source))
-    await future
-    command = backend.submitted[0].command
-    assert isinstance(command, Command)
-    assert command.cwd == str(flow.work_dir / future.id)
+    with contextlib.chdir(tmp_path):
+        flow = await WorkflowEngine.create(backend)
+    async with flow:
+        cat = flow.executable_task(lambda path: Command(["cat", path], cwd=cwd))
+        await cat(InputFile(source))
+        await cat(str(source))
+    folders = [request.command.cwd for request in backend.submitted]  # type: ignore[union-attr]
+    assert folders == [os.path.join(tmp_path, cwd or "").rstrip("/")] * 2  # noqa: PTH118
 
 
-async def test_a_declared_output_has_to_be_there(flow: WorkflowEngine) -> None:
-    def write(path: str, text: str) -> None:
-        if text:
-            Path(path).write_text(text)
+async def test_the_commands_of_a_program_in_a_deleted_folder_run_where_their_worker_does(
+    backend: ScriptedBackend, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with contextlib.chdir(gone):
+        gone.rmdir()
+        flow = await WorkflowEngine.create(backend)
+    async with flow:
+        await flow.executable_task(lambda: "true")()
+        with pytest.raises(ConfigurationError, match="was deleted; write an absolute path"):
+            flow.executable_task(lambda path: path)(OutputFile("out"))
+    assert backend.submitted[0].command == Command("true")
 
+
+def write(path: str, text: str) -> str:
+    if text:
+        Path(path).write_text(text)
+    return path
+
+
+def read(path: str) -> str:
+    return Path(path).read_text()
+
+
+async def test_a_relative_output_is_that_of_the_folder_the_program_was_started_in(
+    backend: ScriptedBackend, tmp_path: Path
+) -> None:
+    with contextlib.chdir(tmp_path):
+        flow = await WorkflowEngine.create(backend)
+    async with flow:
+        future = flow.function_task(write)(OutputFile("results/run3.dat"), "text")
+        assert await future == str(tmp_path / "results" / "run3.dat")
+    assert future.outputs == [tmp_path / "results" / "run3.dat"]
+    assert future.outputs[0].read_text() == "text"
+    (run,) = (tmp_path / "asyncflow-runs").iterdir()
+    assert run == tmp_path / "asyncflow-runs" / flow.uid
+
+
+async def test_a_failed_attempt_leaves_nothing_at_the_place_of_its_output(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    place = tmp_path / "results" / "out.txt"
+
+    def fail(path: str, other: str) -> None:
+        Path(path).write_text("half")
+        if other:
+            raise ValueError(other)
+
+    task = flow.function_task(fail)
+    with pytest.raises(ValueError, match="broken"):
+        await task(OutputFile(place), "broken")
+    with pytest.raises(FileError, match=r"not written: .*second\.txt"):
+        await flow.function_task(lambda first, _: write(first, "half"))(
+            OutputFile(place), OutputFile(tmp_path / "second.txt")
+        )
+    assert not place.parent.exists()
+
+
+async def test_a_declared_output_has_to_be_there(flow: WorkflowEngine, tmp_path: Path) -> None:
     task = flow.function_task(write)
-    await task(OutputFile("out.txt"), "text")
+    await task(OutputFile(tmp_path / "out.txt"), "text")
     with pytest.raises(FileError, match=r"out\.txt"):
-        await task(OutputFile("out.txt"), "")
+        await task(OutputFile(tmp_path / "out.txt"), "")
+    assert (tmp_path / "out.txt").read_text() == "text"
 
 
-async def test_an_output_is_another_tasks_input(flow: WorkflowEngine) -> None:
-    def write(path: str) -> None:
-        Path(path).write_text("seven")
+@pytest.mark.parametrize(
+    ("one", "other"), [("out", "out"), ("set", "set/a"), ("set/a", "set"), ("*.png", "*.png")]
+)
+async def test_two_unfinished_tasks_cannot_have_one_output(
+    flow: WorkflowEngine, tmp_path: Path, one: str, other: str
+) -> None:
+    task = flow.function_task(write)
+    (tmp_path / "link").symlink_to(tmp_path)
+    first = task(OutputFile(tmp_path / one), "")
+    with pytest.raises(ConfigurationError, match=r"belongs to task\.000001 'write'"):
+        task(OutputFile(tmp_path / "link" / other), "")
+    with pytest.raises(FileError):
+        await first
+    with pytest.raises(FileError):
+        await task(OutputFile(tmp_path / other), "")
 
-    def read(path: str) -> str:
-        return Path(path).read_text()
 
-    first = flow.function_task(write)(OutputFile("out.txt"))
-    assert await flow.function_task(read)(InputFile(first, "out.txt")) == "seven"
+async def test_a_block_may_hand_its_output_on(flow: WorkflowEngine, tmp_path: Path) -> None:
+    @flow.block
+    async def outer(output: OutputFile) -> str:
+        return await flow.function_task(write)(output, "text")
+
+    assert await outer(OutputFile(tmp_path / "out")) == str(tmp_path / "out")
+
+
+async def test_an_output_is_another_tasks_input(flow: WorkflowEngine, tmp_path: Path) -> None:
+    first = flow.function_task(lambda path: len(write(path, "seven")))(
+        OutputFile(tmp_path / "out.txt")
+    )
+    task = flow.function_task(read)
+    assert await task(InputFile(first, "out.txt")) == "seven"
+    assert await task(InputFile(first)) == "seven"  # its only output
+    second = flow.function_task(write)(OutputFile(tmp_path / "again.txt"), "eight")
+    assert await task(second) == await task(InputFile(second)) == "eight"
+
+
+async def test_the_body_of_an_executable_names_outputs(tmp_path: Path) -> None:
+    async with WorkflowEngine.create("concurrent", {"max_workers": 1}, work_dir=tmp_path) as flow:
+
+        @flow.executable_task
+        def line(word: str) -> Command:
+            out = OutputFile(tmp_path / "results" / "line.txt")
+            return Command(f"echo {word} > '{out}'; echo printed", result=out)
+
+        @flow.executable_task
+        def words() -> list[object]:
+            return ["cp", tmp_path / "results" / "line.txt", OutputFile(tmp_path / "copy")]
+
+        @flow.executable_task
+        def given(out: str) -> Command:
+            return Command(["cp", tmp_path / "copy", out], result=out)
+
+        first = line("word")
+        assert await first == tmp_path / "results" / "line.txt"
+        assert (first.outputs, first.stdout) == ([await first], "printed\n")
+        second = words()
+        assert (await second, second.outputs) == ("", [tmp_path / "copy"])
+        assert (await given(OutputFile(tmp_path / "given"))).read_text() == "word\n"
+
+
+async def test_the_result_of_a_command_is_one_of_its_outputs(flow: WorkflowEngine) -> None:
+    with pytest.raises(ConfigurationError, match="must be an OutputFile, or the path"):
+        await flow.executable_task(lambda: Command("true", result="out.txt"))()
+    with pytest.raises(ConfigurationError, match="only in the body of an executable task"):
+        Command(["cat", OutputFile("out.txt")])  # type: ignore[arg-type]
+
+
+async def test_an_output_may_be_all_files_of_a_pattern(tmp_path: Path) -> None:
+    async with WorkflowEngine.create("concurrent", {"max_workers": 1}, work_dir=tmp_path) as flow:
+
+        @flow.executable_task
+        def frames(pattern: str, *names: str) -> Command:
+            folder = os.path.dirname(pattern)  # noqa: PTH120
+            return Command(["touch", *(f"{folder}/{name}" for name in names)], result=pattern)
+
+        future = frames(OutputFile(tmp_path / "frames" / "*.png"), "b.png", "a.png", "log")
+        places = [tmp_path / "frames" / "a.png", tmp_path / "frames" / "b.png"]
+        assert await future == future.outputs == places
+        assert sorted((tmp_path / "frames").iterdir()) == places
+        with pytest.raises(FileError, match=r"not written: .*png'"):
+            await frames(OutputFile(tmp_path / "frames" / "*.png"), "log")
+
+
+async def test_a_named_pipe_among_outputs_or_inputs_is_refused(tmp_path: Path) -> None:
+    async with WorkflowEngine.create("concurrent", {"max_workers": 1}, work_dir=tmp_path) as flow:
+        make = flow.executable_task(lambda out: f"mkdir '{out}' && mkfifo '{out}/pipe'")
+        with pytest.raises(FileError, match=r"set/pipe' is a named pipe"):
+            await make(OutputFile(tmp_path / "set"))
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(FileError, match="is neither a file nor a folder"):
+            await make(InputFile(tmp_path / "pipe"))
+    assert not (tmp_path / "set").exists()
 
 
 async def test_a_failed_producer_fails_who_reads_its_output(flow: WorkflowEngine) -> None:
     first = flow.function_task(lambda _: 1 / 0)(OutputFile("out.txt"))
+    assert first.outputs == []
     with pytest.raises(DependencyFailureError):
         await flow.function_task(len)(InputFile(first, "out.txt"))
 

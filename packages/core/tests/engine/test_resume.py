@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import os
 import random
 import threading
 from pathlib import Path
@@ -13,8 +15,10 @@ import numpy as np
 import pytest
 from asyncflow_backend_concurrent import ConcurrentExecutionBackend
 from radical.asyncflow import (
+    Command,
     ConfigurationError,
     DependencyFailureError,
+    FileError,
     InputFile,
     OutputFile,
     WorkflowEngine,
@@ -620,28 +624,76 @@ def write(path: Any, text: str) -> int:
 
 async def produce(flow: WorkflowEngine) -> Any:
     made = flow.function_task(write)(OutputFile("out.txt"), "hello")
+    await made
+    assert [path.read_text() for path in made.outputs] == ["hello"]
     return await flow.function_task(lambda path: Path(path).read_text(), name="read", cache=False)(
         InputFile(made, "out.txt")
     )
 
 
-async def test_outputs_are_there_again(program: Program, tmp_path: Path) -> None:
-    await program.run(produce, work_dir=tmp_path / "one")
-    assert await program.run(produce, work_dir=tmp_path / "two") == ["read"]
-    assert program.result == "hello"
-    assert await program.run(produce, work_dir=tmp_path / "one") == ["read"]
+async def test_a_task_with_outputs_is_reused(program: Program, tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path):
+        await program.run(produce)
+        assert await program.run(produce) == ["read"]
+        assert program.result == "hello"
+        assert await program.run(produce, work_dir=tmp_path / "one") == ["read"]
+
+
+async def test_outputs_are_put_where_the_program_was_started(
+    program: Program, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        with contextlib.chdir(tmp_path / name):
+            ran = await program.run(produce)
+    assert ran == ["read"]
+    assert (tmp_path / "two" / "out.txt").read_text() == "hello"
+
+
+async def test_the_outputs_that_a_body_names_are_recorded(program: Program, tmp_path: Path) -> None:
+    async def main(flow: WorkflowEngine) -> Any:
+        @flow.executable_task
+        def make() -> Command:
+            out = OutputFile("out.txt")
+            return Command(f"echo text > '{out}'", result=out)
+
+        future = make()
+        return await future, future.outputs, future.stdout
+
+    with contextlib.chdir(tmp_path):
+        await program.run(main, threads())
+        place = tmp_path / "out.txt"
+        assert await program.run(main, threads()) == []
+        assert program.result == (place, [place], "")
+        place.unlink()
+        assert await program.run(main, threads()) == ["make"]
+    assert place.read_text() == "text\n"
+
+
+async def test_a_named_pipe_among_inputs_is_refused_with_a_journal_too(
+    program: Program, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    async def main(flow: WorkflowEngine) -> Any:
+        with pytest.raises(FileError, match="neither a file nor a folder"):
+            await flow.function_task(write)(InputFile(tmp_path / "pipe"), "text")
+
+    assert await program.run(main) == []
 
 
 @pytest.mark.parametrize("what", ["gone", "changed"])
 async def test_an_output_that_is_not_what_it_was_is_made_again(
     program: Program, tmp_path: Path, what: str
 ) -> None:
-    await program.run(produce, work_dir=tmp_path / "one")
-    (out,) = found(tmp_path, "one/task.000001/out.txt")
-    out.unlink()
-    if what == "changed":
-        out.write_text("other")
-    assert await program.run(produce, work_dir=tmp_path / "two") == ["write", "read"]
+    out = tmp_path / "out.txt"
+    with contextlib.chdir(tmp_path):
+        await program.run(produce)
+        out.unlink()
+        if what == "changed":
+            out.write_text("other")
+        assert await program.run(produce) == ["write", "read"]
+    assert out.read_text() == "hello"
     assert program.result == "hello"
     said = "is gone" if what == "gone" else "has changed since"
     assert said in str(program.why("write"))

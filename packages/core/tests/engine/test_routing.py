@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -224,12 +225,25 @@ async def test_the_plan_shows_every_call_and_its_dependencies(flow: WorkflowEngi
     assert (plan.width, plan.depth) == (2, 2)
 
 
-async def test_the_work_folder_is_made_when_it_is_asked_for(backend: ScriptedBackend) -> None:
-    flow = await WorkflowEngine.create(backend)
-    folder = flow.work_dir
-    assert folder.is_dir()
+async def test_the_work_folder_is_made_when_it_is_asked_for(
+    backend: ScriptedBackend, tmp_path: Any
+) -> None:
+    with contextlib.chdir(tmp_path):
+        flow = await WorkflowEngine.create(backend, uid="run.mine")
+    assert list(tmp_path.iterdir()) == []
+    assert flow.work_dir == tmp_path / "asyncflow-runs" / "run.mine"
+    (flow.work_dir / "file").touch()
     await flow.shutdown()
-    assert not folder.exists()
+    assert [path.name for path in (tmp_path / "asyncflow-runs" / "run.mine").iterdir()] == ["file"]
+
+
+async def test_a_work_folder_without_files_goes_with_the_run(
+    backend: ScriptedBackend, tmp_path: Any
+) -> None:
+    with contextlib.chdir(tmp_path):
+        async with WorkflowEngine.create(backend) as flow:
+            assert flow.work_dir.is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_work_folder_that_was_given_is_kept(

@@ -191,9 +191,10 @@ def _download(check: Check, source: str, part: Path) -> None:
         if source.startswith(("http:", "https:")) or not system.isdir(path):
             raise
     else:
-        check()
-        with reader, part.open("xb") as writer:
-            _copy_blocks(check, reader, writer)
+        with reader:
+            check()
+            with part.open("xb") as writer:
+                _copy_blocks(check, reader, writer)
         return
     part.mkdir()
     root = path.rstrip("/") + "/"

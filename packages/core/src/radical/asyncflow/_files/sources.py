@@ -110,7 +110,7 @@ def output_name(name: object) -> str:
         raise ConfigurationError(
             f"an output's name must be that of a file or folder to write, not {name!r}"
         )
-    outside = path.startswith("/") or path.startswith("../")
+    outside = path.startswith(("/", "../"))
     if outside and any(letter in os.path.dirname(path) for letter in "*?"):  # noqa: PTH120
         raise ConfigurationError(
             "in a path that is absolute or begins with '..', only the last part may be a "
