@@ -509,24 +509,23 @@ async def test_what_is_made_from_a_rewritten_output_runs_again(
     program: Program, here: Path
 ) -> None:
     seed = here / "seed"
-    kept = here / "files"
 
     def draw(path: str) -> str:
         Path(path).write_text(seed.read_text())
         return "drawn"
 
     def look(drawn: str) -> str:
-        return next(kept.rglob("plot.png")).read_text()
+        return (here / "plot.png").read_text()
 
     async def main(flow: WorkflowEngine) -> Any:
         drawn = flow.function_task(draw)(OutputFile("plot.png"))
         return await flow.function_task(look)(drawn)
 
     seed.write_text("one")
-    await program.run(main, threads(), work_dir=kept)
+    await program.run(main, threads())
     seed.write_text("two")
-    next(kept.rglob("plot.png")).unlink()
-    assert await program.run(main, threads(), work_dir=kept) == ["draw", "look"]
+    (here / "plot.png").unlink()
+    assert await program.run(main, threads()) == ["draw", "look"]
     assert program.result == "two"
 
 

@@ -28,7 +28,7 @@ __all__ = ["OUTPUT_PATH", "FileSet", "InputFile", "OutputFile"]
 OUTPUT_PATH: ContextVar[Callable[[OutputFile], str] | None] = ContextVar(
     "asyncflow_output_path", default=None
 )
-"""While the body of an executable runs: declares an output, and returns the path to write to."""
+"""A function that declares an output and returns its path, while an executable's body runs."""
 
 
 @public("radical.asyncflow")

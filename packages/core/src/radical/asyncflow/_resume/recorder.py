@@ -8,6 +8,7 @@ writes the file, and also pickles every value that is not plain.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import sys
@@ -153,6 +154,10 @@ class Recorder:
             return  # its result is not kept
         extras = node._extras
         declares_files = extras is not None and extras.files is not None
+        with suppress(OSError):  # the current folder was deleted
+            if command.cwd == os.getcwd():  # noqa: PTH109
+                # Relative names stay so, because the program may be moved together with its files.
+                command = dataclasses.replace(command, cwd=None)
         try:
             named = named_by(command, self._run.folder(node) if declares_files else None)
             try:

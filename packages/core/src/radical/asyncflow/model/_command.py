@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from .._public import public
 from ..errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from os import PathLike
-
 __all__ = ["Command", "ExecutableResult", "Prompt"]
+
+
+class _Path(Protocol):
+    """A path (the ``os.PathLike`` protocol, without ``os``)."""
+
+    def __fspath__(self) -> str: ...
 
 
 @public("radical.asyncflow")
@@ -36,7 +39,7 @@ class Command:
     env: Mapping[str, str | None] | None = None
     cwd: str | None = None
     stdin: str | bytes | None = None
-    result: str | PathLike[str] | None = None
+    result: str | _Path | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.args, str):
