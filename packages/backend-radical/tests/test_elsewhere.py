@@ -47,7 +47,9 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-async def test_files_are_where_the_nodes_see_them_and_gone_in_the_end(shared: Path) -> None:
+async def test_files_are_where_the_nodes_see_them_and_gone_in_the_end(
+    shared: Path, tmp_path: Path
+) -> None:
     async with LeakGuard():
         backend = RadicalExecutionBackend(resource="uni.cellar", nodes=1, walltime=10)
         async with WorkflowEngine.create(backend) as flow:
@@ -60,9 +62,10 @@ async def test_files_are_where_the_nodes_see_them_and_gone_in_the_end(shared: Pa
             def read(path: InputFile | str) -> tuple[str, str]:
                 return str(path), Path(str(path)).read_text()
 
-            made = make(OutputFile("out.txt"))
+            made = make(OutputFile(tmp_path / "out.txt"))
             path, text = await read(InputFile(made, "out.txt"))
             assert (Path(path).is_relative_to(shared), text) == (True, "made\n")
+            assert await made == f"{tmp_path / 'out.txt'}\n"
     left = [*shared.glob("asyncflow*"), *shared.glob("*/rp.session*")]  # noqa: ASYNC240
     assert left == []
 

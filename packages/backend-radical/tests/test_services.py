@@ -145,7 +145,7 @@ async def test_a_file_goes_from_task_to_task_as_a_link(
     def read(path: InputFile | str) -> tuple[str, bool]:
         return Path(str(path)).read_text(), Path(str(path)).is_symlink()
 
-    made = arrange(InputFile(outside), OutputFile("sorted.txt"))
+    made = arrange(InputFile(outside), OutputFile(tmp_path / "sorted.txt"))
     assert await read(InputFile(made, "sorted.txt", link=True)) == ("1\n2\n3\n", True)
     assert await read(InputFile(made, "sorted.txt")) == ("1\n2\n3\n", False)
 
@@ -161,4 +161,4 @@ async def test_directives_of_radical_pilot_are_passed_on(
         "action": "Transfer",
     }
     run = flow.executable_task(task_description={"input_staging": [directive]})(command)
-    assert await run("cat copy.txt") == "staged"
+    assert await run('cat "$RP_TASK_SANDBOX/copy.txt"') == "staged"

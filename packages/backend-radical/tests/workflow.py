@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ async def fails(future: Any) -> list[Any]:
 
 async def main() -> None:
     found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        await use_all(found, folder)
+    print(json.dumps(found))
+
+
+async def use_all(found: dict[str, Any], folder: str) -> None:
     async with WorkflowEngine.create() as flow:
         function = flow.function_task
 
@@ -82,14 +89,13 @@ async def main() -> None:
         found["text"] = await upper("größe, and more")
         found["block"] = await both(7)
         found["file"] = await function(read)(
-            InputFile(write(OutputFile("note.txt"), "a note"), "note.txt")
+            InputFile(write(OutputFile(Path(folder, "note.txt")), "a note"), "note.txt")
         )
         found["failure"] = await fails(function(limit)(11))
         found["dependency"] = (await fails(function(scale)(function(limit)(12))))[0]
         found["exit code"] = (await fails(stop(7)))[:1]
         found["map"] = [value async for value in flow.map(function(scale), range(50), limit=10)]
         found["timeout"] = (await fails(flow.executable_task(lambda: "sleep 60", timeout=1)()))[0]
-    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ..._files.declared import InputFile, OutputFile
 from ...engine import WorkflowEngine
 from ...errors import ExecutableError, TaskTimeoutError
 from ...model import Command
@@ -56,6 +57,31 @@ class Executables(Suite):
         run = flow.executable_task(functions.identity)
         result = await run(Command(("/bin/pwd", "-P"), cwd=folder))
         assert result == f"{_real(folder)}\n"
+
+    @needs("executable", "executes")
+    async def test_without_cwd_it_runs_where_the_program_was_started(
+        self, flow: WorkflowEngine, folder: str
+    ) -> None:
+        if flow.backend.shared_dir is not None:
+            pytest.skip("the workers do not see the folder of the program")
+        run = flow.executable_task(lambda *_: "/bin/pwd -P")
+        here = f"{Path.cwd().resolve()}\n"
+        assert await run() == here
+        source = Path(folder, "source")
+        await flow.executable_task(functions.identity)(["touch", str(source)])
+        assert await run(InputFile(source)) == here
+
+    @needs("executable", "executes")
+    async def test_an_output_is_at_its_place_after_a_success(
+        self, flow: WorkflowEngine, folder: str
+    ) -> None:
+        place = Path(folder, "results", "out")
+        run = flow.executable_task(lambda out, code: f"echo text > '{out}'; exit {code}")
+        with pytest.raises(ExecutableError):
+            await run(OutputFile(place), 3)
+        copy = flow.executable_task(lambda path: ["cat", path])
+        assert await copy(InputFile(run(OutputFile(place), 0), "out")) == "text\n"
+        assert await copy(InputFile(place)) == "text\n"
 
     @needs("executable", "executes")
     @pytest.mark.parametrize("text", ["né\nline", b"n\xc3\xa9\nline"])
