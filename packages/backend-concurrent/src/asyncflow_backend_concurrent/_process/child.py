@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import logging
 import os
 import pickle
 import select
 import signal
 import struct
 import sys
+import threading
+from collections import deque
 from collections.abc import Collection, Sequence
 from importlib.machinery import ModuleSpec
 from time import monotonic
@@ -35,10 +38,12 @@ from radical.asyncflow.worker import (
 )
 
 from .arena import Arena
+from .logs import Forwarder, set_levels
 from .wire import Inlet, Outlet, Part
 
 __all__ = [
     "BELL",
+    "LOG",
     "READY",
     "RUN",
     "SKIP",
@@ -54,6 +59,8 @@ SKIP = b"-"
 """The token of a task that the parent took back."""
 READY = (1 << 64) - 1
 """The place of the message that says that this worker is up."""
+LOG = READY - 1
+"""The place of a message with a log record."""
 BELL = struct.Struct("<di")
 """Seconds that a chunk took and how many of its tasks ran; -1 if the chunk is not at its end."""
 
@@ -73,14 +80,21 @@ attempts and arguments (None where those could not be pickled)."""
 
 
 def main(
-    program: tuple[str | None, str | None], data: int, results: int, tokens: int, arena: int = -1
+    program: tuple[str | None, str | None],
+    levels: dict[str, int],
+    data: int,
+    results: int,
+    tokens: int,
+    arena: int = -1,
 ) -> None:
     """Serve until the parent closes its end.
 
     Args:
         program: its file and its name as a module, for processes that a task spawns.
+        levels: of the program's loggers.
         data, results, tokens, arena: file descriptors.
     """
+    set_levels(levels)
     file, name = program
     if file is not None:
         sys.modules["__main__"].__file__ = file
@@ -120,6 +134,8 @@ class _Child:
         self._gpus: tuple[Gpu, ...] = ()
         self._visible = os.environ.get(GPU_VARIABLE)
         self._pid = os.getpid()
+        self._sending = threading.Lock()  # while a message is sent
+        self._records: deque[bytes] = deque()  # log records that wait for that
         self._kept: tuple[bytes, Sequence[Part]] | None = None  # the result for `Previous`
 
     def _wait_for_room(self, event: int) -> None:
@@ -129,9 +145,31 @@ class _Child:
     def _ring(self, seconds: float, ran: int) -> None:
         os.write(self._data, BELL.pack(seconds, ran))
 
+    def _send(self, *message: Any) -> None:
+        with self._sending:
+            self._outlet.send(*message)
+        if self._records:
+            self._send_records()
+
+    def _log(self, record: bytes) -> None:
+        """Send a log record; from any thread, and even in the middle of a message."""
+        self._records.append(record)
+        self._send_records()
+
+    def _send_records(self) -> None:
+        # If another message is being sent, whoever sends that goes on with these.
+        if self._records and self._sending.acquire(blocking=False):
+            try:
+                while self._records:
+                    self._outlet.send(LOG, VALUE, self._records.popleft())
+            finally:
+                self._sending.release()
+            self._ring(0.0, -1)
+
     def serve(self) -> None:
         """Run chunks until the parent closes its end; then raise EOFError."""
         self._outlet.send(READY, VALUE, b"")
+        logging.lastResort = Forwarder(self._log)
         first = 0
         while True:
             message = self._inlet.receive_one()
@@ -159,7 +197,7 @@ class _Child:
         if gpus != self._gpus:
             self._gpus = gpus
             set_visible_gpus(gpus, self._visible)
-        send = self._outlet.send
+        send = self._send
         ran = 0
         for at, task_id in enumerate(ids):
             # Nothing here holds the arguments of a task that has ended.

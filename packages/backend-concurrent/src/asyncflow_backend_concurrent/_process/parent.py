@@ -34,6 +34,7 @@ from radical.asyncflow.worker import (
 
 from .arena import make_arena
 from .child import BELL, READY, RUN, SKIP
+from .logs import levels
 from .wire import Inlet, Message, Outlet, Part
 
 __all__ = ["WorkerGoneError", "WorkerProcess"]
@@ -41,9 +42,9 @@ __all__ = ["WorkerGoneError", "WorkerProcess"]
 _START = """
 import json, sys
 with open(int(sys.argv[1]), encoding="utf-8") as file:
-    sys.path[:], sys.argv[:], program, descriptors = json.load(file)
+    sys.path[:], sys.argv[:], program, levels, descriptors = json.load(file)
 from asyncflow_backend_concurrent._process.child import main
-main(program, *descriptors)
+main(program, levels, *descriptors)
 """
 _LEAVE_S = 2.0  # for a worker that is told to end, before it is killed
 
@@ -128,7 +129,7 @@ class WorkerProcess:
             raise RuntimeError("sys.executable is not set, so no worker process can be started")
         # In a file, because one argument of a program has at most 128 KiB.
         with _unnamed_file() as file:
-            start = (self._path, program_arguments(), _program(), theirs)
+            start = (self._path, program_arguments(), _program(), levels(), theirs)
             file.write(json.dumps(start).encode())
             file.seek(0)
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]

@@ -39,6 +39,8 @@ from radical.asyncflow.worker import (
 )
 
 from .._process.arguments import group_by_function
+from .._process.child import LOG
+from .._process.logs import handle
 from .._process.parent import WorkerGoneError, WorkerProcess
 from .._process.wire import Message, Part
 from .chunk import ChunkPicker
@@ -334,6 +336,7 @@ class ProcessSlot(Slot):
         reports: list[AnyReport] = []
         values = [open_answer(code, body, parts) for _, code, body, parts, _, _ in messages]
         followers: list[tuple[TaskRequest, Any]] = []
+        records: list[dict[str, Any]] = []
         slots, flight = self.slots, self._flight
         watched = slots.sink.watched
         with self._lock:
@@ -343,6 +346,8 @@ class ProcessSlot(Slot):
                 place, _, _, _, began, ended = message
                 request = flight.requests.get(place)
                 if request is None:
+                    if place == LOG and type(value) is dict:
+                        records.append(value)
                     continue
                 if plain and type(value) is not Raised and not request.dependencies:
                     del flight.requests[place]
@@ -359,6 +364,8 @@ class ProcessSlot(Slot):
                     follower = slots.behind.pop(request.task_id, None)
                     if follower is not None:
                         followers.append((follower, value))
+        for record in records:
+            handle(record)
         for follower, value in followers:
             if self._next is None and not flight.requests:
                 self._next = slots.follow(follower, value)
