@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import queue
+import signal
 import threading
 import time
 import traceback
@@ -36,6 +37,8 @@ _Events = queue.SimpleQueue[Event | None]
 
 def main(descriptor: int, token: str) -> None:
     """Serve until the other end closes; then end everything that was started."""
+    # RADICAL-Pilot has to learn how its processes end, even if the program ignores that.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # RADICAL-Pilot forks helpers that show the environment of this process: the guard has
     # to look for the token in it.
     guard().token = token
