@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Collection, Mapping
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from .._text import safe_str
@@ -23,6 +24,10 @@ LARGE_BYTES = 1 << 20
 _NUMBERS = frozenset({bool, int, float, type(None)})
 
 KNOWN_AT_MOST = 4096
+
+LONG_CHECK_S = 0.005
+PAUSE = 20
+"""How many times as long as a long check took it is not repeated when tasks end."""
 
 
 class _Default:
@@ -63,6 +68,7 @@ class Descriptions:
         self._ignored = ignored
         self._known: dict[int, tuple[Any, Description]] = {}
         self._fresh: set[int] = set()
+        self._next_check: dict[int, float] = {}
 
     def look_again(self) -> None:
         """Let what is asked for next be compared with how it is then."""
@@ -81,16 +87,26 @@ class Descriptions:
         if len(self._known) >= KNOWN_AT_MOST:
             self._known.clear()
             self._fresh.clear()
+            self._next_check.clear()
         self._known[id(value)] = value, made
         self._fresh.add(id(value))
         return made
 
     def changed(self, value: Any) -> str | None:
-        """Return the name of what has changed since *value* was described; None if nothing."""
+        """Return the name of what has changed since *value* was described; None if nothing.
+
+        Where that takes long, because a large global has to be read, it is not done each time.
+        """
         known = self._known.get(id(value))
         if known is None or known[1].watches is None or id(value) in self._fresh:
             return None
+        began = perf_counter()
+        if began < self._next_check.get(id(value), 0.0):
+            return None
         changed = known[1].watches.changed(computed=False)
+        ended = perf_counter()
+        if ended - began > LONG_CHECK_S:
+            self._next_check[id(value)] = ended + PAUSE * (ended - began)
         if changed is None:
             self._fresh.add(id(value))
         return changed
