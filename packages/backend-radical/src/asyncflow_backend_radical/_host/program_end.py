@@ -25,6 +25,7 @@ from radical.asyncflow.worker import (
     start_guarded,
 )
 
+from .environment import host_environment
 from .messages import ClosePilot, Event, Order
 from .processes import helpers
 
@@ -92,7 +93,7 @@ class HostProcess:
     def _start(
         self, folder: Path, configs: Path | None, other_end: Connection, log: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        env = host_environment(self._token) | {"PWD": str(folder)}
+        env = host_environment(self._token, folder)
         if configs is not None:
             env["RADICAL_CONFIG_USER_DIR"] = str(configs)
         descriptor = other_end.fileno()
@@ -155,7 +156,11 @@ class HostProcess:
                 return  # the process has ended, and the reading thread tells of it
 
     def _receive_events(self) -> None:
-        pidfd = os.pidfd_open(self._process.pid)
+        try:
+            pidfd = os.pidfd_open(self._process.pid)
+        except ProcessLookupError:  # it has ended already, in a program that ignores SIGCHLD
+            self._on_exit(self._process.wait())
+            return
         try:
             while True:
                 # A helper that RADICAL-Pilot forked may hold the other end open.
@@ -171,20 +176,6 @@ class HostProcess:
         finally:
             os.close(pidfd)
         self._on_exit(self._process.wait())
-
-
-def host_environment(token: str) -> dict[str, str]:
-    """Return this process's environment as if its virtual environment were activated."""
-    env = {**os.environ, "ASYNCFLOW_PROGRAM": token}
-    env.setdefault("RADICAL_PROFILE", "FALSE")  # saves ten processes for each task
-    scripts = str(Path(sys.executable).parent)
-    env["PATH"] = os.pathsep.join([scripts, env.get("PATH", os.defpath)])
-    env.pop("PYTHONHOME", None)
-    if sys.prefix != sys.base_prefix:
-        env["VIRTUAL_ENV"] = sys.prefix
-    elif env.get("CONDA_PREFIX") != sys.prefix:
-        env.pop("VIRTUAL_ENV", None)
-    return env
 
 
 def _terminate_children(token: str, host: int) -> None:

@@ -97,7 +97,8 @@ def user_resources(site: str) -> dict[str, Any]:
 def user_folder() -> Path:
     """Return the folder of the user's own configurations, as RADICAL-Pilot finds it."""
     base = os.environ.get("RADICAL_CONFIG_USER_DIR") or os.environ.get("HOME") or "~"
-    return Path(base).expanduser() / ".radical" / "pilot" / "configs"
+    # Without a home, this finds nothing; the method of Path would raise an error.
+    return Path(os.path.expanduser(base)) / ".radical" / "pilot" / "configs"  # noqa: PTH111
 
 
 def _package_folder() -> Path:

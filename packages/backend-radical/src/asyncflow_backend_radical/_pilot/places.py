@@ -7,37 +7,57 @@ import json
 import os
 import shlex
 import shutil
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from radical.asyncflow.errors import ConfigurationError
 
+from .._host.environment import is_plain, plain_path
 from .catalogue import find_resource, user_folder, user_resources
-from .plan import PilotPlan
+from .plan import NAME_PROBLEM, PilotPlan
 
 __all__ = [
     "make_run_folder",
     "make_shared_folder",
     "path_in_url",
-    "program_path",
     "remove_folders",
     "write_overlay",
 ]
 
 _BESIDE_SUFFIX = "-radical"
+_TEMPORARY_FOLDERS = ("/tmp", "/var/tmp")
 
 _folder_numbers = itertools.count()
 
 
 def make_run_folder(work_dir: Path) -> Path:
-    """Make a folder for one backend in *work_dir*; beside it, if the user did not choose it."""
-    if _is_default(work_dir):
+    """Make a folder for one backend in *work_dir*; beside it, if the user did not choose it.
+
+    If RADICAL-Pilot cannot use the name of *work_dir*, make the folder in that for temporary
+    files.
+
+    Raises:
+        ConfigurationError: RADICAL-Pilot cannot use the name of that either.
+    """
+    if not is_plain(work_dir):
+        parent = _plain_temporary_folder(work_dir)
+        work_dir = Path(tempfile.mkdtemp(prefix="asyncflow-", suffix=_BESIDE_SUFFIX, dir=parent))
+    elif _is_default(work_dir):
         work_dir = work_dir.with_name(work_dir.name + _BESIDE_SUFFIX)
     folder = work_dir / f"radical_pilot.{next(_folder_numbers)}"
     folder.mkdir(mode=0o700, parents=True)
     return folder
+
+
+def _plain_temporary_folder(work_dir: Path) -> Path:
+    for place in (tempfile.gettempdir(), *_TEMPORARY_FOLDERS):
+        if is_plain(place) and os.access(place, os.W_OK | os.X_OK):
+            return Path(place)
+    raise ConfigurationError(
+        f"work_dir={str(work_dir)!r}: {NAME_PROBLEM}, and nothing can be written to "
+        f"{' or '.join(_TEMPORARY_FOLDERS)} instead; choose another work_dir"
+    )
 
 
 def make_shared_folder(plan: PilotPlan, work_dir: Path, name: str) -> Path | None:
@@ -55,6 +75,11 @@ def make_shared_folder(plan: PilotPlan, work_dir: Path, name: str) -> Path | Non
     shared = Path(plan.shared)
     shared.mkdir(parents=True, exist_ok=True)
     if not _is_default(work_dir):
+        if not is_plain(work_dir):
+            raise ConfigurationError(
+                f"work_dir={str(work_dir)!r}: {NAME_PROBLEM} on {plan.label!r}; choose another "
+                "work_dir"
+            )
         if work_dir.stat().st_dev == shared.stat().st_dev:
             return None
         raise ConfigurationError(
@@ -82,12 +107,6 @@ def remove_folders(run_folder: Path, shared: Path | None, sandbox: str) -> None:
         shutil.rmtree(counters, ignore_errors=True)
 
 
-def program_path() -> str:
-    """Return the program's PATH, with the folder of the interpreter at its end."""
-    scripts = str(Path(sys.executable).parent)
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), scripts])
-
-
 def write_overlay(plan: PilotPlan, folder: Path) -> Path:
     """Write RADICAL-Pilot's user configurations, with the program's PATH for local pilots.
 
@@ -101,7 +120,7 @@ def write_overlay(plan: PilotPlan, folder: Path) -> Path:
     label = str(plan.description["resource"])
     site, _, name = label.partition(".")
     script = folder / "environment.sh"
-    script.write_text(f"export PATH={shlex.quote(program_path())}\n")
+    script.write_text(f"export PATH={shlex.quote(plain_path())}\n")
     configs = folder / "config" / ".radical" / "pilot" / "configs"
     configs.mkdir(parents=True)
     file = configs / f"resource_{site}.json"

@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 from radical.asyncflow.backend import Resources
 from radical.asyncflow.errors import BackendStartError, ConfigurationError
 
+from .._host.environment import is_plain
 from .catalogue import find_resource, find_schema
 
 if TYPE_CHECKING:
     from ..config import RadicalConfig
 
-__all__ = ["PilotPlan", "check_plan", "plan_pilot"]
+__all__ = ["NAME_PROBLEM", "PilotPlan", "check_plan", "plan_pilot"]
 
 _AGENT_PROGRAM = "radical-pilot-agent_0"
+NAME_PROBLEM = (
+    "RADICAL-Pilot's shell scripts cannot use a path with spaces, quotes or other characters "
+    "beside letters, digits and ._-+=@%,"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,7 @@ def check_plan(plan: PilotPlan, backend: str) -> None:
             f"resource {plan.label!r} keeps its files in {plan.shared!r}, which is no folder on "
             f"this machine: give backend {backend!r} a sandbox=, a folder that the nodes share"
         )
+    _check_names(plan)
     agent = Path(sys.executable).parent / _AGENT_PROGRAM
     if not agent.exists():
         raise BackendStartError(
@@ -171,6 +177,19 @@ def _nodes_for(size: Mapping[str, int], usable_cores: int, usable_gpus: int) -> 
     shares = [size["cores"] / usable_cores] if usable_cores else []
     shares += [size.get("gpus", 0) / usable_gpus] if usable_gpus else []
     return math.ceil(max(shares, default=0))
+
+
+def _check_names(plan: PilotPlan) -> None:
+    chosen = plan.description.get("sandbox") or ("" if plan.is_local else plan.shared)
+    if not is_plain(chosen):
+        raise ConfigurationError(
+            f"sandbox={str(chosen)!r}: {NAME_PROBLEM}; choose another folder as sandbox"
+        )
+    if not is_plain(sys.prefix):
+        raise BackendStartError(
+            f"the Python environment {sys.prefix!r}: {NAME_PROBLEM}; make the environment in "
+            "another folder"
+        )
 
 
 def _missing_settings(

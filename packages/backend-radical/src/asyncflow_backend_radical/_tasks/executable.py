@@ -33,6 +33,7 @@ class Executable:
     Attributes:
         uid: RADICAL-Pilot's name of it.
         mark: its start mark, see `script`.
+        environment: the script with the environment of the program.
         info_search: how to see that a service is up, until it is.
         is_running: RADICAL-Pilot said so.
         is_up: it is a service that was reported DONE and runs on.
@@ -44,6 +45,7 @@ class Executable:
     stderr: Path
     stdin: Path | None
     mark: Path
+    environment: Path
     info_search: InfoSearch | None = None
     is_running: bool = False
     is_cancelled: bool = False
@@ -74,7 +76,9 @@ class Executable:
             stderr=self.stderr,
             mark=self.mark,
         )
-        return describe(self.uid, spec.name, script, spec.resources, spec.description)
+        return describe(
+            self.uid, spec.name, script, spec.resources, spec.description, self.environment
+        )
 
     def find_info(self) -> str | None:
         """Return the info of a service if its first rank has written it by now."""

@@ -34,6 +34,7 @@ class Functions:
         *,
         mark_of: Callable[[str], Path],
         streams: Path,
+        environment: Path,
         submit: Callable[[Sequence[dict[str, Any]]], None],
         cancel: Callable[[Sequence[str]], None],
     ) -> None:
@@ -43,12 +44,14 @@ class Functions:
             folder: what functions and their workers share.
             mark_of: gives the start mark of a task of RADICAL-Pilot.
             streams: the folder for what workers write.
+            environment: the script with the environment of the program.
             submit, cancel: called with descriptions, and uids, of tasks of RADICAL-Pilot.
         """
         self._folder = folder
         self._plan = plan
         self._mark_of = mark_of
         self._streams = streams
+        self._environment = environment
         self._submit = submit
         self._cancel = cancel
         self._codes = Codes()
@@ -155,7 +158,8 @@ class Functions:
             mark=self._mark_of(name),
         )
         more = dict(group.shape.description)
-        self._submit([describe(name, name, script, group.shape.resources, more)])
+        resources = group.shape.resources
+        self._submit([describe(name, name, script, resources, more, self._environment)])
 
 
 def _key(request: TaskRequest) -> _Key:

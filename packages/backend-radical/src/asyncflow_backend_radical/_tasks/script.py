@@ -2,7 +2,8 @@
 
 RADICAL-Pilot writes a task's ``executable`` into its own script as it is, but arguments
 and environment between double quotes, where the shell still expands ``$`` and the like.
-So the whole command goes into ``executable``, quoted here.
+So the whole command goes into ``executable``, quoted here.  Before it, the task sources the
+script with the environment of the program, as the first of its ``pre_exec``.
 
 A script first makes its *start mark*, a file.  If the program has made it before, to
 withdraw the task, the script ends at once.  So a task that was cancelled, or whose pilot
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from radical.asyncflow.backend import Command
+
+from .._host.environment import RUN_COMMAND, is_shell_variable
 
 __all__ = ["bad_folder_mark", "has_begun", "shell_script", "signed_exit_code", "withdraw"]
 
@@ -58,11 +61,11 @@ def _run(command: Command) -> Iterator[str]:
     """Return the lines that set the environment and run the command."""
     env = command.env or {}
     unset = [key for key, value in env.items() if value is None]
-    yield from (f"unset {key}" for key in unset if key.isidentifier())
-    # `env` sets and unsets names that a shell cannot, because they are no identifiers.
-    changes = [word for key in unset if not key.isidentifier() for word in ("-u", key)]
+    yield from (f"unset {key}" for key in unset if is_shell_variable(key))
+    # `env` sets and unsets names that a shell cannot.
+    changes = [word for key in unset if not is_shell_variable(key) for word in ("-u", key)]
     changes += [f"{key}={value}" for key, value in env.items() if value is not None]
-    words = ["exec", *(["env", *map(shlex.quote, changes)] if changes else [])]
+    words = [RUN_COMMAND, *(["env", *map(shlex.quote, changes)] if changes else [])]
     if isinstance(command.args, str):
         # The shell would take a line that begins with a sign for an option.
         line = f" {command.args}" if command.args[0] in "-+" else command.args

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.backend import Resources, TaskKind, TaskSpec
@@ -12,7 +14,7 @@ from radical.asyncflow.config import closest
 from radical.asyncflow.errors import ResourceError, UnsupportedOptionError
 from radical.asyncflow.worker import file_stem
 
-from .._pilot.places import program_path
+from .._host.environment import plain_path
 from .._pilot.plan import PilotPlan
 from .services import info_search
 
@@ -96,7 +98,7 @@ def check_kind(spec: TaskSpec, plan: PilotPlan, backend: str) -> None:
         # RADICAL-Pilot would let the task fail, or wait for ever.
         known = _LAUNCHER_PROGRAMS
         programs = [known[name] for name in plan.launchers if name in known]
-        if not any(shutil.which(program, path=program_path()) for program in programs):
+        if not any(shutil.which(program, path=plain_path()) for program in programs):
             wanted = " or ".join(programs) or "a launcher, which its configuration does not name"
             raise UnsupportedOptionError(
                 f"task {spec.name!r}: ranks={spec.resources.ranks} needs {wanted} on the PATH of "
@@ -125,11 +127,26 @@ def check_resources(spec: TaskSpec, plan: PilotPlan) -> None:
 
 
 def describe(
-    uid: str, name: str, script: str, resources: Resources, more: Mapping[str, Any]
+    uid: str,
+    name: str,
+    script: str,
+    resources: Resources,
+    more: Mapping[str, Any],
+    environment: Path,
 ) -> dict[str, Any]:
-    """Return the attributes of a task; *more* is the user's own ``task_description``."""
+    """Return the attributes of a task.
+
+    Args:
+        more: the user's own ``task_description``.
+        environment: the script with the environment of the program.
+    """
+    steps = more.get("pre_exec") or []
     description: dict[str, Any] = {
         **{key: value for key, value in more.items() if key != "info_pattern"},
+        "pre_exec": [
+            f". {shlex.quote(str(environment))}",
+            *(steps if isinstance(steps, list | tuple) else [steps]),
+        ],
         "uid": uid,
         "name": file_stem(name),
         "executable": script,

@@ -21,6 +21,7 @@ from radical.asyncflow.backend import (
 )
 from radical.asyncflow.worker import file_stem
 
+from .._host.environment import task_environment
 from .._host.messages import CancelTasks, Order, SubmitTasks, TaskChange, TaskStage
 from .._pilot.plan import PilotPlan
 from ..errors import PilotLostError
@@ -65,6 +66,9 @@ class Tasks:
         functions = exchange / "functions"
         for part in (self._streams, self._marks, functions):
             part.mkdir(parents=True, mode=0o700)
+        self._environment = exchange / "environment.sh"
+        self._environment.touch(mode=0o600)  # it may hold secrets
+        self._environment.write_bytes(task_environment(is_local=plan.is_local))
         self._capture = capture
         self._report = report
         self._plan = plan
@@ -79,6 +83,7 @@ class Tasks:
             plan,
             mark_of=self._mark_of,
             streams=self._streams,
+            environment=self._environment,
             submit=self._submit,
             cancel=self._cancel,
         )
@@ -275,6 +280,7 @@ class Tasks:
             stderr=folder / f"{stem}.stderr",
             stdin=stdin,
             mark=self._mark_of(uid),
+            environment=self._environment,
             info_search=info_search(spec) if spec.service else None,
         )
         self._executables[uid] = task
