@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import queue
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from asyncflow_backend_radical import RadicalExecutionBackend
 from asyncflow_backend_radical._host.environment import (
@@ -18,6 +21,7 @@ from asyncflow_backend_radical._host.environment import (
     host_environment,
     task_environment,
 )
+from asyncflow_backend_radical._host.program_end import HostProcess
 from asyncflow_backend_radical._pilot import places
 from asyncflow_backend_radical._pilot.catalogue import known_resources
 from asyncflow_backend_radical._pilot.plan import check_plan, plan_pilot
@@ -25,6 +29,9 @@ from asyncflow_backend_radical.config import RadicalConfig
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import BackendStartError, ConfigurationError
 from radical.asyncflow.testing import LeakGuard, RecordingSink
+from radical.asyncflow.worker import guard
+
+from .support import HANG_S, until
 
 _TRACE = "ODD_TRACE_OF_A_SHELL"
 _ODD = {
@@ -135,6 +142,33 @@ def test_a_home_that_cannot_be_used_is_replaced_for_radical_pilot_and_not_for_ta
     assert [file.name for file in given.iterdir()] == ([".profile"] if home == "{odd}" else [])
     seen = json.loads(_after_script(tmp_path, "", sys.executable, "-c", _SHOW))
     assert seen.get("HOME") == os.environ.get("HOME")
+
+
+async def test_the_process_of_radical_pilot_learns_how_its_children_end(tmp_path: Path) -> None:
+    codes: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    guard().acquire()
+    try:
+        host = HostProcess(
+            tmp_path, configs=None, has_job=False, on_events=print, on_exit=codes.put
+        )
+        try:
+            children = psutil.Process().children()
+            (pid,) = [child.pid for child in children if child.cwd() == str(tmp_path)]
+            status = Path(f"/proc/{pid}/status")
+            await until(lambda: not _ignores(status.read_text(), signal.SIGCHLD), 60)
+        finally:
+            host.kill()
+        assert codes.get(timeout=HANG_S) is None  # this process ignores SIGCHLD itself
+    finally:
+        await asyncio.to_thread(guard().release)
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _ignores(status: str, number: int) -> bool:
+    """Return whether a process with this *status* ignores the signal *number*."""
+    (line,) = (line for line in status.splitlines() if line.startswith("SigIgn:"))
+    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
 
 
 def test_a_sandbox_with_a_space_is_refused_by_name() -> None:

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 RUN_COMMAND = "asyncflow_exec"
-"""What the script defines: a function of the shell that ends it by running its arguments."""
+"""The function of the shell, defined by the script, that ends it by running its arguments."""
 
 _PLAIN = re.compile(r"[\w./:,=+@%^~-]*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -154,10 +154,12 @@ def _has_home() -> bool:
     home = os.environ.get("HOME", "")
     if not home or not is_plain(home) or not Path(home).is_absolute():
         return False
-    folder = Path(home, ".psij", "work")
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    return os.access(folder, os.W_OK | os.X_OK)
+    if not Path(home).is_dir():
+        return False
+    # The first of these that is there has to take the next one, or the files.
+    folders = (Path(home, ".psij", "work"), Path(home, ".psij"), Path(home))
+    first = next(folder for folder in folders if folder.is_dir())
+    return os.access(first, os.W_OK | os.X_OK)
 
 
 def _make_home(folder: Path) -> Path:

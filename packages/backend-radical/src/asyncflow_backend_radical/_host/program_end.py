@@ -56,7 +56,7 @@ class HostProcess:
         configs: Path | None,
         has_job: bool,
         on_events: Callable[[list[Event]], None],
-        on_exit: Callable[[int], None],
+        on_exit: Callable[[int | None], None],
     ) -> None:
         """Start the process.
 
@@ -66,7 +66,8 @@ class HostProcess:
             has_job: the process will have a job in a queue.  It then outlives a program
                 that dies, to cancel the job; otherwise it is killed with the program.
             on_events: called with each batch of events, in a thread of this object.
-            on_exit: called with the exit code, last of all, in the same thread.
+            on_exit: called with the exit code, or None if that is lost, last of all, in the
+                same thread.
         """
         self._on_events = on_events
         self._on_exit = on_exit
@@ -159,7 +160,7 @@ class HostProcess:
         try:
             pidfd = os.pidfd_open(self._process.pid)
         except ProcessLookupError:  # it has ended already, in a program that ignores SIGCHLD
-            self._on_exit(self._process.wait())
+            self._on_exit(self._wait())
             return
         try:
             while True:
@@ -175,7 +176,15 @@ class HostProcess:
                     break
         finally:
             os.close(pidfd)
-        self._on_exit(self._process.wait())
+        self._on_exit(self._wait())
+
+    def _wait(self) -> int | None:
+        """Wait for the end; return the exit code, or None if something else collected it."""
+        try:
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            return self._process.returncode
+        return self._process.wait()
 
 
 def _terminate_children(token: str, host: int) -> None:

@@ -237,9 +237,12 @@ class PilotSeries:
                 start_error = f"the pilot ended in state {state} before it was active"
                 self._lose(pilot, state, log, start_error=start_error)
 
-    def _lose_host(self, pilot: _Pilot, code: int) -> None:
-        """Lose *pilot*, because its host process has ended with exit *code*."""
-        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+    def _lose_host(self, pilot: _Pilot, code: int | None) -> None:
+        """Lose *pilot*, because its host process has ended with exit *code*, if that is known."""
+        if code is None:
+            how = "how is not known: this program ignores SIGCHLD or waits for any child"
+        else:
+            how = f"exit code {code}" if code >= 0 else f"signal {-code}"
         start_error = f"the process that held RADICAL-Pilot ended ({how})"
         self._lose(pilot, "LOST", how, start_error=start_error)
 
