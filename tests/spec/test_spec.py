@@ -49,8 +49,8 @@ def _only_local(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Dask and RADICAL-Pilot are not installed, also where they are."""
     everything = importlib.metadata.distributions
 
-    def local() -> Iterator[importlib.metadata.Distribution]:
-        return (one for one in everything() if one.metadata["Name"] not in ELSEWHERE)
+    def local(**where: Any) -> Iterator[importlib.metadata.Distribution]:
+        return (one for one in everything(**where) if one.metadata["Name"] not in ELSEWHERE)
 
     monkeypatch.setattr(importlib.metadata, "distributions", local)
     registry.refresh()

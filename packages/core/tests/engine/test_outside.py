@@ -29,6 +29,7 @@ from radical.asyncflow import (
     OutputFile,
     WorkflowEngine,
 )
+from radical.asyncflow._resume import outside
 from radical.asyncflow._resume.outside import noted
 from radical.asyncflow._resume.words import named_by
 from radical.asyncflow.journal import read
@@ -747,3 +748,21 @@ def test_any_command_can_be_searched_for_what_it_names(line: str, shell: bool) -
     facts = noted(named_by(command, Path("folder")))
     assert all(set(fact.name) & {"\0"} == set() and fact.state for fact in facts)
     json.dumps(facts).encode("ascii")
+
+
+def test_the_beginning_of_a_log_counts_though_others_append_to_it_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("one\n")
+    before = outside.state_of("begin", str(log))
+    really_open = open
+
+    def open_late(path: Any, mode: str) -> Any:
+        with really_open(path, "a") as more:
+            more.write("two\n")
+        return really_open(path, mode)
+
+    monkeypatch.setattr(outside, "open", open_late, raising=False)
+    assert outside.state_of("begin", str(log)) == before
+    assert outside.state_of("file", str(log)).startswith(outside.UNKNOWN)

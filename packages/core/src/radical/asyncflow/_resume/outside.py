@@ -86,8 +86,12 @@ class _Digests:
     def __init__(self) -> None:
         self._known: dict[tuple[int, ...], str] = {}
 
-    def of(self, path: str, facts: os.stat_result, size: int, read: bool) -> str:
+    def of(
+        self, path: str, facts: os.stat_result, size: int, read: bool, *, growing: bool = False
+    ) -> str:
         """Return the hash of the first *size* bytes of *path*, whose state is *facts*.
+
+        With *growing* others may append to the file meanwhile.
 
         Raises:
             Unread: it is not known, *read* is False, and it is not small.
@@ -106,7 +110,9 @@ class _Digests:
                 left -= len(block)
             after = os.fstat(file.fileno())
         if _identity(after, size) != key:
-            return f"{UNKNOWN}is being written"
+            # Others may append to a log while its beginning is read: that stays as it is.
+            whole = growing and not left and after.st_size >= size
+            return digest.hexdigest() if whole else f"{UNKNOWN}is being written"
         if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) > _SETTLED_NS:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
@@ -150,7 +156,7 @@ def _file_state(path: str, read: bool, begin: bool = False) -> str:
         return _folder_state(path, read)
     if not stat.S_ISREG(facts.st_mode) or os.path.abspath(path).startswith(("/proc/", "/sys/")):  # noqa: PTH100
         return f"{UNKNOWN}is no file with a content of its own"
-    digest = _digests.of(path, facts, facts.st_size, read)
+    digest = _digests.of(path, facts, facts.st_size, read, growing=begin)
     return f"{facts.st_size}:{digest}" if begin and digest[0] != UNKNOWN else digest
 
 
@@ -286,7 +292,7 @@ def _begin(fact: Fact, read: bool) -> str | None:
         facts = os.stat(fact.name)  # noqa: PTH116
         if not length.isdigit() or facts.st_size < int(length) or not stat.S_ISREG(facts.st_mode):
             return None
-        return f"{length}:{_digests.of(fact.name, facts, int(length), read)}"
+        return f"{length}:{_digests.of(fact.name, facts, int(length), read, growing=True)}"
     except OSError:
         return None
 

@@ -1,4 +1,4 @@
-"""How things travel by value that cloudpickle does not know, or that forget their state."""
+"""Reducers for what cloudpickle does not know, and for what forgets its state on the way."""
 
 from __future__ import annotations
 
