@@ -694,6 +694,18 @@ MODULES = (
         {},
         live=("json = __import__('types').SimpleNamespace(dumps=len)",),
     ),
+    Feature(
+        "import string, functools\nstring.patched{n} = functools.partial(max, {a})\n",
+        "string.patched{n}(1)",
+        (("max, {a}", "max, {b}"),),
+        live=("string.patched{n} = abs",),
+    ),
+    Feature(
+        "import string\nstring.patched{n} = lambda y: {a}\n",
+        "string.patched{n}(1)",
+        (("y: {a}", "y: {b}"),),
+        live=("string.patched{n} = abs",),
+    ),
 )
 
 FEATURES: tuple[Feature, ...] = (*CONSTANTS, *FUNCTIONS, *CLASSES, *MODULES)

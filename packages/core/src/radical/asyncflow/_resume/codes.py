@@ -390,10 +390,12 @@ class CodeWalk(ValueWalk):
 
     def _is_part(self, value: Any) -> bool:
         """Tell whether *value*, found in an installed module, counts by its name there."""
-        if isinstance(value, types.ModuleType) or type(value) in FIXED_TYPES:
+        if isinstance(value, types.ModuleType | functools.partial) or type(value) in FIXED_TYPES:
             return False
         if isinstance(value, types.FunctionType) and home_of_file(value.__code__.co_filename):
             return not value.__closure__ or installed_name(value) is not None
+        if isinstance(value, types.MethodType):
+            return self._is_part(value.__func__)
         if isinstance(value, list | tuple | dict | set | frozenset):
             return value is sys.modules or not _is_plain(value)
         if is_code(value) and not isinstance(value, types.BuiltinFunctionType):
