@@ -55,6 +55,7 @@ CONSTANTS = (
     constant("({a}, ({a},))", "({a}, ({b},))"),
     constant("{'a': {a}}", "{'a': {b}}", use="{name}['a'] * x"),
     constant("{'a': {'b': [{a}]}}", "{'a': {'b': [{b}]}}"),
+    constant("{'p': {a}, 'q': {a}}", "{'q': {a}, 'p': {a}}", use="list({name})"),
     constant("{{a}, 's'}", "{{b}, 's'}", use="sorted(map(str, {name}))"),
     constant("frozenset([{a}])", "frozenset([{b}])", use="sorted({name})"),
     constant("bytearray([{a}])", "bytearray([{b}])", use="bytes({name})"),

@@ -148,6 +148,10 @@ def is_fixed(value: Any) -> bool:
 class _Fingerprints(ValueWalk):
     """A walk whose hashes hold in this process only: code counts by its identity."""
 
+    def __init__(self, leaf: Leaf, *, computed: bool) -> None:
+        super().__init__(leaf, computed=computed)
+        self._in_order = True
+
     def reference(self, value: Any) -> bytes:
         return id(value).to_bytes(8, "big")
 
@@ -251,6 +255,7 @@ class CodeWalk(ValueWalk):
 
     def _bind(self, where: str, value: Any) -> bytes:
         """Return the content of *value*, which is found at *where*, and watch it."""
+        self._in_order = True  # code may loop over a dict that it reaches
         try:
             _check_transparent(value)
             digest = self.content(value)

@@ -113,6 +113,7 @@ class ValueWalk:
 
     def __init__(self, leaf: Leaf | None = None, *, computed: bool = True) -> None:
         self.met_computed = False
+        self._in_order = False
         self._leaf = leaf
         self._computed = computed
         self._open: dict[int, int] = {}
@@ -156,7 +157,7 @@ class ValueWalk:
         if kind in ORDERED:
             return hash_parts(kind.__name__.encode(), *map(self.content, value))
         if kind is dict:
-            return hash_parts(b"dict", *sorted(self._pairs(value.items())))
+            return hash_parts(b"dict", *self._arranged(self._pairs(value.items())))
         if kind is set or kind is frozenset:
             return hash_parts(kind.__name__.encode(), *self._unordered(value))
         if self._leaf is not None and (known := self._leaf(value)) is not None:
@@ -252,7 +253,7 @@ class ValueWalk:
             if isinstance(value, base):
                 items = read(value)
                 if base is dict and not isinstance(value, OrderedDict):
-                    yield from sorted(self._pairs(items))
+                    yield from self._arranged(self._pairs(items))
                 else:
                     yield self.content(items)
                 if kind.__basicsize__ <= _python_size(kind) + base.__basicsize__:
@@ -312,7 +313,7 @@ class ValueWalk:
         yield self.content(items)
         if pairs is not None:
             hashes = self._pairs(pairs)
-            yield from hashes if isinstance(value, OrderedDict) else sorted(hashes)
+            yield from hashes if isinstance(value, OrderedDict) else self._arranged(hashes)
 
     def _by_name(self, value: Any, name: str) -> bytes:
         """Return what stands for an object that `pickle` finds by its name."""
@@ -330,6 +331,10 @@ class ValueWalk:
 
     def _pairs(self, items: Iterable[tuple[Any, Any]]) -> list[bytes]:
         return [self.content(key) + self.content(item) for key, item in items]
+
+    def _arranged(self, pairs: list[bytes]) -> list[bytes]:
+        """Return the *pairs* of a dict, sorted unless their order counts here."""
+        return pairs if self._in_order else sorted(pairs)
 
     def _unordered(self, items: Iterable[Any]) -> list[bytes]:
         # Their order differs from process to process, so functions are taken by their names.
