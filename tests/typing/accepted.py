@@ -347,6 +347,8 @@ async def awaitables(flow: WorkflowEngine) -> None:
     count(InputFile("data.csv"), OutputFile("out.txt"))
     count("data.csv", target=OutputFile("out.txt"))
     join([InputFile("one.csv"), InputFile("two.csv"), "three.csv"])
+    Command("true", result=OutputFile("out.txt"))
+    Command("true", result=Path("out.txt"))
 
 
 async def of_the_specification(flow: WorkflowEngine) -> None:
