@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from radical.asyncflow import OutputFile, WorkflowEngine
+from radical.asyncflow import FileError, OutputFile, WorkflowEngine
 from radical.asyncflow._resume.files import digest
 from radical.asyncflow._resume.identity import Unidentified
 
@@ -29,12 +29,13 @@ def test_what_has_no_content_is_named_and_not_opened(
             digest("socket")
 
 
-async def test_a_named_pipe_among_outputs_holds_up_neither_the_run_nor_its_end(
+async def test_a_named_pipe_among_outputs_is_refused_and_holds_up_neither_the_run_nor_its_end(
     tmp_path: Path,
 ) -> None:
     async with WorkflowEngine.create(
         "concurrent", {"max_workers": 1}, journal=tmp_path / "journal", work_dir=tmp_path / "work"
     ) as flow:
         make = flow.executable_task(lambda path: f"mkdir {path} && mkfifo {path}/pipe")
-        await make(OutputFile("out"))
+        with pytest.raises(FileError, match="is a named pipe"):
+            await make(OutputFile("out"))
         assert await flow.function_task(lambda: 2)() == 2
