@@ -230,6 +230,16 @@ async def test_a_body_that_ends_after_the_loss_is_not_sent(
     assert backend.submitted == []
 
 
+async def test_a_malformed_report_is_dropped_in_a_run_that_is_watched_too(
+    flow: WorkflowEngine, backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = flow.observe(lambda _: None)
+    backend.sink.report([("too", "short"), 7])  # type: ignore[list-item]
+    assert await flow.function_task(identity)(3) == 3
+    stop()
+    assert caplog.text.count("a malformed report was dropped") == 2
+
+
 async def test_results_and_arguments_do_not_reach_the_log(
     flow: WorkflowEngine, backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
 ) -> None:

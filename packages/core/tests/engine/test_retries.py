@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 import tenacity
-from radical.asyncflow import BackendError, RetryPolicy, WorkflowEngine
+from radical.asyncflow import (
+    AsyncFlowDeprecationWarning,
+    BackendError,
+    RetryPolicy,
+    WorkflowEngine,
+)
 from radical.asyncflow.backend import TaskRequest
 from radical.asyncflow.testing import ScriptedBackend
 
@@ -173,3 +178,16 @@ async def test_options_of_a_task_do_not_change_the_task(flow: WorkflowEngine) ->
     task = flow.function_task(failing(1))
     assert await task.options(retries=1)() == 2
     assert task.spec.retries is None
+
+
+def test_the_former_name_of_the_filter_works_with_a_warning() -> None:
+    with pytest.warns(
+        AsyncFlowDeprecationWarning, match=r"RetryPolicy\(retry=...\) is deprecated.*use on="
+    ):
+        policy = RetryPolicy(attempts=2, retry=OSError)  # type: ignore[call-arg]
+    assert policy == RetryPolicy(attempts=2, on=OSError)
+    with (
+        pytest.raises(TypeError, match="its former name"),
+        pytest.warns(AsyncFlowDeprecationWarning),
+    ):
+        RetryPolicy(retry=OSError, on=OSError)  # type: ignore[call-arg]

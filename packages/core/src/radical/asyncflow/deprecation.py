@@ -105,7 +105,7 @@ def deprecated_parameter(
         @functools.wraps(function)
         def warn_and_call(*args: object, **kwargs: object) -> R:
             if old in kwargs:
-                what = f"{function.__qualname__}({old}=...)"
+                what = f"{function.__qualname__.removesuffix('.__init__')}({old}=...)"
                 warn_deprecated(what, since=since, removal=removal, instead=advice)
                 if new is not None:
                     if new in kwargs:

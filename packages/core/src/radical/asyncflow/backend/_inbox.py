@@ -96,8 +96,12 @@ class Sink:
         clock = inbox.clock
         if clock is not None:
             now = clock()
+            # What is no report goes in as it is: whoever takes it out says so.
             reports = [
-                report if report[4] is not None else (*report[:4], now) for report in reports
+                (*report[:4], now)
+                if isinstance(report, tuple) and len(report) == 5 and report[4] is None
+                else report
+                for report in reports
             ]
         inbox.reports.extend(reports)
         if not inbox.awake:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 from .._public import public
+from ..deprecation import deprecated_parameter
 from ..errors import ConfigurationError
 
 __all__ = ["RetryOutcome", "RetryPolicy", "RetryState", "retry_delay"]
@@ -76,6 +77,11 @@ class RetryPolicy:
                 f"retries must be a whole number of at least 0 or a RetryPolicy, not {value!r}"
             )
         return cls(attempts=value + 1) if value else None
+
+
+RetryPolicy.__init__ = deprecated_parameter(  # type: ignore[method-assign]
+    "retry", new="on", since="1.0", removal="2.0"
+)(RetryPolicy.__init__)
 
 
 def _wrong_waits(policy: RetryPolicy) -> Iterator[str]:
