@@ -636,12 +636,12 @@ async def test_an_error_in_the_block_is_the_runs_outcome(program: Program) -> No
 async def test_secrets_among_the_arguments_of_the_program_are_masked_unless_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, bool], last: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [Path("program.py"), b"caf\xc3\xa9", 3, "--token=S3CRET"])
+    monkeypatch.setattr(sys, "argv", [Path("program.py"), b"m\xc3\xb6we", 3, "--token=S3CRET"])
     path = tmp_path / "journal"
     async with WorkflowEngine.create(ScriptedBackend(), journal=Journal(path, **settings)):
         pass
     (run,) = read(path)
-    assert run.program == ("program.py", "caf\u00e9", "3", last)
+    assert run.program == ("program.py", "m\u00f6we", "3", last)
     assert (b"S3CRET" in path.read_bytes()) is bool(settings)
     assert path.stat().st_mode & 0o777 == 0o600
 

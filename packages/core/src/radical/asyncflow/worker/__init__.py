@@ -42,7 +42,7 @@ start and end processes
 `kill_tree`               ends a process group, and those who left it
 `end_all`                 ends processes until there are none
 `marked_processes`        the processes that carry a token in their environment
-know the machine and assign GPUs
+know the machine
 `usable_cores`            the cores that this process may use
 `usable_memory`           the memory that it may use
 `visible_gpus`            the GPUs that this process sees
