@@ -98,7 +98,9 @@ def task_environment(*, is_local: bool) -> bytes:
             continue
         else:
             lines.append(f'test -n "${{{name}+set}}" || export {name}={shlex.quote(value)}')
-    lines += [f"unset {name}" for name in ("HOME", *_SET_BY_OTHERS) if name not in os.environ]
+    # RADICAL-Pilot adds its own modules to PYTHONPATH; on a node, so may a login script.
+    foreign = ("HOME", *_SET_BY_OTHERS, *(["PYTHONPATH"] if is_local else []))
+    lines += [f"unset {name}" for name in foreign if name not in os.environ]
     path = program_path()
     if is_local and path != plain_path():
         lines.append(f"export PATH={shlex.quote(path)}")
