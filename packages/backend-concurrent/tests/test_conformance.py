@@ -21,7 +21,7 @@ class TestThreads(BackendConformance):
 
 class TestProcesses(BackendConformance):
     slots = 2
-    unmet_needs = _LOCAL | {"spares functions", "shares memory", "plugin"}
+    unmet_needs = _LOCAL | {"spares functions", "shares memory", "contexts", "plugin"}
 
     def make_backend(self) -> ConcurrentExecutionBackend:
         return ConcurrentExecutionBackend(grace=1.0, max_workers=2, executor_type="process")

@@ -13,7 +13,7 @@ class TestProcesses(BackendConformance):
     travel = 1.0
     backend_scope = "class"
     unmet_needs = frozenset(
-        {"prompt", "markers", "kills functions", "shares memory", "cores", "chains"}
+        {"prompt", "markers", "kills functions", "shares memory", "contexts", "cores", "chains"}
     )
 
     def make_backend(self) -> DaskExecutionBackend:
@@ -28,7 +28,16 @@ class TestThreads(BackendConformance):
     travel = 1.0
     backend_scope = "class"
     unmet_needs = frozenset(
-        {"prompt", "markers", "kills functions", "shares memory", "isolates", "chains", "plugin"}
+        {
+            "prompt",
+            "markers",
+            "kills functions",
+            "shares memory",
+            "contexts",
+            "isolates",
+            "chains",
+            "plugin",
+        }
     )
 
     def make_backend(self) -> DaskExecutionBackend:

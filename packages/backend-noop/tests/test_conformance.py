@@ -12,6 +12,7 @@ class TestNoop(BackendConformance):
     backend_name = "noop"
     unmet_needs = frozenset(
         {
+            "contexts",
             "executes",
             "kills executables",
             "kills functions",

@@ -17,6 +17,7 @@ class TestLocalPilot(BackendConformance):
             "markers",
             "plugin",
             "chains",
+            "contexts",
             "native dependencies",
             "remote results",
             "spares functions",

@@ -33,6 +33,7 @@ def local_capabilities(executor_type: str) -> Capabilities:
         quick=not processes,
         pickles=processes,
         isolates=processes,
+        contexts=not processes,
         limits=(*limits, _RANKS),
     )
 
@@ -44,6 +45,7 @@ def executor_capabilities(*, threads: bool) -> Capabilities:
         kills_running=(TaskKind.EXECUTABLE,),
         pickles=not threads,
         isolates=False,
+        contexts=threads,
         limits=(
             "a function that runs on a given executor cannot be stopped",
             "the executor limits how many functions run at once; max_workers limits executables",

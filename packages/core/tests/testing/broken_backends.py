@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Sequence
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,21 @@ class TestStartsTwice(_Suite):
         async def start(self, sink: ReportSink) -> None:
             if self._loop is None:
                 await super().start(sink)
+
+
+class TestRunsInNoContext(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            super().submit([request._replace(context=None) for request in batch])
+
+
+class TestRunsAllInOneContext(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        first: Context | None = None
+
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            self.first = self.first or batch[0].context
+            super().submit([request._replace(context=self.first) for request in batch])
 
 
 class TestSkipsMoreThanItSays(_Suite):

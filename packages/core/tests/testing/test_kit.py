@@ -46,6 +46,8 @@ CAUGHT = {
     "TestTrustsTheIdle": "test_the_death_of_an_idle_worker_costs_no_task",
     "TestHasAPluginThatBoasts": "test_the_plugin_declares_what_its_backend_can_do",
     "TestHasSettingsThatItDoesNotTake": "test_the_factory_takes_the_settings_and_a_name",
+    "TestRunsInNoContext": "test_a_function_sees_the_context_variables_of_its_call",
+    "TestRunsAllInOneContext": "test_a_context_variable_that_a_function_sets_is_its_own",
     "TestSkipsMoreThanItSays": "test_unmet_needs_names_the_needs_that_are_not_met",
 }
 SOUND = "TestProcessesAsTheyShouldBe"

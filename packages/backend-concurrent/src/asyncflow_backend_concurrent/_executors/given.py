@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Collection
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from contextvars import Context
 from typing import Any, NamedTuple
 
 from radical.asyncflow.backend import ReportSink, TaskId, TaskRequest
@@ -56,7 +57,8 @@ class GivenExecutor:
         job = TaskContext(spec.name, request.task_id, request.attempt)
         try:
             if self._here:
-                future = self._executor.submit(_run_here, self._sink, request, job)
+                context = request.context or Context()
+                future = self._executor.submit(context.run, _run_here, self._sink, request, job)
             else:
                 packed = _pack(request)
                 future = self._executor.submit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable
+from contextvars import Context
 
 from radical.asyncflow.backend import AnyReport, Command, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.worker import Execution, Gpu, TaskContext, call, close_loop
@@ -153,9 +154,12 @@ class Slot:
         sink = slots.sink
         task_id = request.task_id
         sink.running(task_id, request.attempt, self.name)
-        job.take_over()
+        context = request.context or Context()
         try:
-            value = call(request.spec.function, request.args, request.kwargs)
+            # In a copy, which goes with the attempt: the request lives until the report is read.
+            value = context.copy().run(
+                call, request.spec.function, request.args, request.kwargs, job
+            )
         except BaseException as exc:  # SystemExit and the like fail the task, not the slot
             self._failed(job, exc)
             self._leave_if_relieved()

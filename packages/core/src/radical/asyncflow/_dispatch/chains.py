@@ -65,11 +65,23 @@ def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
             reference = _new(TaskRef, refs)
             args = tuple([_value(value, node, reference) for value in args])
             kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
+        context = dependent._context
+        if context is not None and call.spec.retries is not None:
+            context = context.copy()  # another attempt needs it as it is
         submitted_behind(node, dependent)
         append(
             _new(
                 TaskRequest,
-                (dependent._number, dependent._attempt, call.spec, args, kwargs, None, refs),
+                (
+                    dependent._number,
+                    dependent._attempt,
+                    call.spec,
+                    args,
+                    kwargs,
+                    None,
+                    refs,
+                    context,
+                ),
             )
         )
         if observers.events is not None:

@@ -41,7 +41,6 @@ from .sending import sender
 __all__ = ["Dispatcher"]
 
 PENDING = TaskState.PENDING
-FUNCTION = TaskKind.FUNCTION
 
 STEPS_A_TURN = 2000
 """Tasks sent and reports taken in one turn of the pump, which takes some 10 ms."""
@@ -176,6 +175,7 @@ class Dispatcher:
         future._attempt = 1
         future._dependents = future._followers = future._extras = None
         future._stage = PENDING
+        future._context = copy_context() if call.in_context else None
 
         # Most arguments are plain values, or futures at the top level: this loop finds those.
         binding = PLAIN
@@ -236,11 +236,9 @@ class Dispatcher:
     def _add_surroundings(
         self, future: TaskFuture[Any], scope: Scope | None, workflow_id: str | None
     ) -> None:
-        """Store in *future* its workflow, its block and the context of a body that runs here."""
+        """Store in *future* its workflow and its block."""
         extras = extras_of(future)
         extras.workflow_id = workflow_id
-        if future._spec.kind is not FUNCTION:
-            extras.context = copy_context()
         if scope is not None and scope.run is self.run:
             extras.workflow_id = workflow_id or scope.workflow_id
             scope.add_member(future)

@@ -194,7 +194,7 @@ class Preparation:
         self, node: TaskFuture[Any], activity: Activity, body: Coroutine[Any, Any, None]
     ) -> None:
         extras = extras_of(node)
-        context = extras.context
+        context = node._context
 
         async def begin() -> None:
             self._unbegun.discard(task)

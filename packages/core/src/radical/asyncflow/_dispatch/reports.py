@@ -114,6 +114,7 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                         succeed(node)
                         node._args = ()
                         node._kwargs = NO_KWARGS
+                        node._context = None
                         _set_result(node, value)
                         if observers.events is not None:
                             observers.tell(node, DONE, None, when)

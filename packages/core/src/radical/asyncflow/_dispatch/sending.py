@@ -97,11 +97,26 @@ def sender(
                             }
                 if run.carriage is not None:
                     spec, args = run.carriage.pack(node, args)
+                context = node._context
+                if context is not None and spec.retries is not None:
+                    context = context.copy()  # another attempt needs it as it is
                 batch = lane.batch
                 if not batch:
                     full.append(lane)
                 batch.append(
-                    _new(TaskRequest, (node._number, node._attempt, spec, args, kwargs, None, refs))
+                    _new(
+                        TaskRequest,
+                        (
+                            node._number,
+                            node._attempt,
+                            spec,
+                            args,
+                            kwargs,
+                            None,
+                            refs,
+                            context,
+                        ),
+                    )
                 )
                 if call.native:
                     submitted(node)

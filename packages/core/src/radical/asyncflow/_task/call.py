@@ -18,6 +18,7 @@ class Call:
         lane: the backend that runs it; None for a block.
         native: True if its lane can order its calls among others by itself.
         remote: True if its lane may keep its results.
+        in_context: True if its function or its body runs in the context of the call.
         plain: True for a function, because then no body has to run in the loop.
         may_follow: True for a function without resources: it may run where the only task
             that it waits for ended.
@@ -27,7 +28,17 @@ class Call:
         recorded: True if the run has a journal.
     """
 
-    __slots__ = ("lane", "may_chain", "may_follow", "native", "owner", "plain", "remote", "spec")
+    __slots__ = (
+        "in_context",
+        "lane",
+        "may_chain",
+        "may_follow",
+        "native",
+        "owner",
+        "plain",
+        "remote",
+        "spec",
+    )
 
     def __init__(self, owner: Owner, spec: TaskSpec, lane: Lane | None, *, recorded: bool) -> None:
         self.owner = owner
@@ -37,6 +48,7 @@ class Call:
         self.may_follow = self.plain and spec.resources == DEFAULT_RESOURCES
         self.may_chain = self.may_follow and spec.retries is None
         self.remote = lane is not None and lane.remote
+        self.in_context = not self.plain or (lane is not None and lane.contexts)
         # With a journal a result has to be in the file before another task uses it.
         self.native = (
             lane is not None

@@ -120,7 +120,6 @@ class Extras:
         command: the command that an executable's body returned.
         files: its declared inputs and outputs.
         outputs: after a success, the places of its output files by name.
-        context: the context in which the body of a block or an executable runs.
         headers: the headers that plugins send along.
         members: the unfinished tasks of a block.
         result: the exit code and output of an executable.
@@ -132,7 +131,6 @@ class Extras:
     __slots__ = (
         "arguments",
         "command",
-        "context",
         "ending",
         "files",
         "headers",
@@ -154,7 +152,6 @@ class Extras:
         self.arguments: Arguments | None = None
         self.files: FileSet | None = None
         self.outputs: dict[str, Path] | None = None
-        self.context: Context | None = None
         self.headers: tuple[Any, ...] | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None
@@ -183,11 +180,12 @@ class TaskFuture(Node, asyncio.Future[T]):
     as far as the backend can end work.
     """
 
-    __slots__ = (*Node._FIELDS, "_binding", "_call", "_entry", "_extras")
+    __slots__ = (*Node._FIELDS, "_binding", "_call", "_context", "_entry", "_extras")
 
     _extras: Extras | None
     _binding: int
     _call: Call
+    _context: Context | None  # of the call, if the function or the body runs in it
     _entry: Any  # for the journal; only an engine that has one sets and reads it
 
     @property
@@ -402,12 +400,13 @@ def clear(future: TaskFuture[Any]) -> None:
     """Drop everything that only an unfinished task needs."""
     future._args = ()
     future._kwargs = NO_KWARGS
+    future._context = None
     extras = future._extras
     if extras is not None:
         extras.stop_timer()
         extras.work = None
         extras.arguments = extras.members = None
-        extras.files = extras.context = extras.command = extras.headers = None
+        extras.files = extras.command = extras.headers = None
 
 
 def outside_awaitables(future: TaskFuture[Any]) -> Mapping[int, asyncio.Future[Any]]:

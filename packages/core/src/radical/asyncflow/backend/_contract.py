@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +74,8 @@ class Capabilities:
         remote_results: it may report a `RemoteValue` instead of the value.
         pickles: functions, arguments and results cross a process boundary.
         isolates: the death of a worker costs the task that it ran, and no other.
+        contexts: it runs each function in the `TaskRequest.context`, so that the function
+            sees the context variables of the code that called the task.
         service: it runs service tasks.
         executes: False for a dry run, which runs nothing, gets no arguments and answers
             with markers.
@@ -92,6 +95,7 @@ class Capabilities:
     remote_results: bool = False
     pickles: bool = False
     isolates: bool = True
+    contexts: bool = False
     service: bool = False
     executes: bool = True
     limits: Sequence[str] = ()
@@ -133,7 +137,9 @@ def _contradictions(able: Capabilities) -> list[str]:
             f"kills_running names {', '.join(sorted(extra))}, which it does not run "
             f"(kinds: {', '.join(sorted(able.kinds)) or 'none'})"
         )
-    for name in ("chains", "native_dependencies", "remote_results"):
+    if able.contexts and able.pickles:
+        problems.append("contexts=True contradicts pickles=True: a context cannot be pickled")
+    for name in ("chains", "contexts", "native_dependencies", "remote_results"):
         if not getattr(able, name):
             continue
         if TaskKind.FUNCTION not in able.kinds:
@@ -170,6 +176,8 @@ class TaskRequest(NamedTuple):
             dependencies in place; none where the backend's ``executes`` is false.
         command: a `Command` (executable task), a `Prompt` (prompt task) or None.
         dependencies: the ids of all `TaskRef` in the arguments.
+        context: for a backend with ``contexts``, a copy of the context in which a function
+            was called, in which this attempt runs; None for everything else.
     """
 
     task_id: TaskId
@@ -179,6 +187,7 @@ class TaskRequest(NamedTuple):
     kwargs: Mapping[str, Any] = {}
     command: Command | Prompt | None = None
     dependencies: tuple[TaskId, ...] = ()
+    context: Context | None = None
 
 
 @public("radical.asyncflow.backend")

@@ -17,7 +17,7 @@ class Lane:
     Attributes:
         index: its position among the backends of the engine.
         batch: the requests that are submitted at the end of this turn.
-        capabilities, executes, native, remote: its capabilities, read once.
+        capabilities, contexts, executes, native, remote: its capabilities, read once.
         chains: True if a task may be sent together with the only one that it waits for.
         lost: the error with which the backend was lost; None as long as it is there.
         since: the time when it came up, in seconds of `time.monotonic`.
@@ -28,6 +28,7 @@ class Lane:
         "batch",
         "capabilities",
         "chains",
+        "contexts",
         "executes",
         "index",
         "lost",
@@ -50,6 +51,7 @@ class Lane:
         """Read the capabilities, which may be known only after the start."""
         self.capabilities = self.backend.capabilities
         self.executes = self.capabilities.executes
+        self.contexts = self.capabilities.contexts and self.executes
         self.native = self.capabilities.native_dependencies
         self.remote = self.capabilities.remote_results
         # A backend that orders whole graphs does this itself.

@@ -30,6 +30,7 @@ _CAPABILITY_TITLES = {
     "remote_results": "keeps results remote",
     "pickles": "pickles functions",
     "isolates": "survives a dead worker",
+    "contexts": "passes context variables",
     "service": "runs services",
     "executes": "executes tasks",
 }

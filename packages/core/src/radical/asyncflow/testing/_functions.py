@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +31,37 @@ MARK = "ASYNCFLOW_CONFORMANCE"
 
 def identity(value: Any = None) -> Any:
     return value
+
+
+_label: ContextVar[str] = ContextVar("asyncflow_conformance_label", default="unset")
+
+
+def label() -> str:
+    """Return the context variable that `relabel` sets."""
+    return _label.get()
+
+
+async def label_async() -> str:
+    await asyncio.sleep(0)
+    return _label.get()
+
+
+def relabel(value: str) -> str:
+    """Set the context variable, and return what it was."""
+    before = _label.get()
+    _label.set(value)
+    return before
+
+
+def append_label(labels: list[str]) -> list[str]:
+    return [*labels, _label.get()]
+
+
+def relabel_and_fail_once(folder: str, value: str) -> str:
+    before = relabel(value)
+    if next_number(folder) == 1:
+        raise ValueError("the first attempt fails")
+    return before
 
 
 def items_later(count: int) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Coroutine, Iterable, Sequence
+from contextvars import copy_context
 from typing import Any, Protocol
 
 from .._public import public
@@ -84,6 +85,7 @@ class ScriptedBackend(ExecutionBackend):
             chains=chains,
             quick=quick,
             isolates=isolates,
+            contexts=TaskKind.FUNCTION in map(TaskKind, kinds),
             service=service,
         )
         self.submitted: list[TaskRequest] = []
@@ -222,15 +224,16 @@ class ScriptedBackend(ExecutionBackend):
             return
         self._running[key] = self._queue.pop(key)
         self._sink.running(*key, self.name)
+        context = request.context or copy_context()
         try:
-            value = self._call(request)
+            value = context.run(self._call, request)
             check_result(value)
         except BaseException as error:
             self._raised(request, error)
             return
         if inspect.iscoroutine(value):
             assert self._loop is not None
-            self._tasks[key] = self._loop.create_task(self._await(request, value))
+            self._tasks[key] = self._loop.create_task(self._await(request, value), context=context)
         else:
             self._returned(request, value)
 

@@ -15,7 +15,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from .._public import public
-from ._context import TaskContext, current_task
+from ._context import TaskContext, current_task, set_current
 
 __all__ = ["call", "check_result", "close_loop"]
 
@@ -31,18 +31,29 @@ _log = logging.getLogger("radical.asyncflow.worker")
 
 
 @public("radical.asyncflow.worker")
-def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def call(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    task: TaskContext | None = None,
+) -> Any:
     """Call *function* and return its result; await an awaitable one on this thread's loop.
 
     Asyncio tasks that the function leaves behind are cancelled before this returns.
     If a `TaskContext` is current, cancelling it cancels the asyncio task that runs the
     function.
 
+    Args:
+        task: a `TaskContext` that becomes current, and stays so: for a `contextvars.Context`
+            in which nothing but this runs.
+
     Raises:
         asyncio.CancelledError: it was cancelled and did not handle that.
         TypeError: it returned a generator.
         BaseException: whatever the function raises.
     """
+    if task is not None:
+        set_current(task)
     result = function(*args, **kwargs)
     if type(result) in _NOT_AWAITABLE:
         return result

@@ -7,9 +7,10 @@ from contextvars import ContextVar, Token
 
 from .._public import public
 
-__all__ = ["TaskContext", "cancelled", "current_task"]
+__all__ = ["TaskContext", "cancelled", "current_task", "set_current"]
 
 _current: ContextVar[TaskContext | None] = ContextVar("asyncflow_task", default=None)
+set_current = _current.set
 
 
 @public("radical.asyncflow.worker")
@@ -52,10 +53,6 @@ class TaskContext:
 
     def __exit__(self, *exc_info: object) -> None:
         _current.reset(self._token)
-
-    def take_over(self) -> None:
-        """Make it current until another one is; for a thread that runs nothing but tasks."""
-        _current.set(self)
 
     def __repr__(self) -> str:
         state = " cancelled" if self.cancelled else ""

@@ -160,6 +160,48 @@ class Kinds(Suite):
         with pytest.raises(TypeError, match="returned a generator"):
             await flow.function_task(function)(3)
 
+    @needs("function", "executes", "contexts")
+    @pytest.mark.parametrize("function", [functions.label, functions.label_async])
+    async def test_a_function_sees_the_context_variables_of_its_call(
+        self, flow: WorkflowEngine, function: Any
+    ) -> None:
+        task = flow.function_task(function)
+        futures = []
+        for value in ("one", "two", "three"):
+            functions.relabel(value)
+            futures.append(task())
+        functions.relabel("later")
+        assert [await future for future in futures] == ["one", "two", "three"]
+
+    @needs("function", "executes", "contexts")
+    async def test_a_context_variable_that_a_function_sets_is_its_own(
+        self, flow: WorkflowEngine
+    ) -> None:
+        functions.relabel("caller")
+        task = flow.function_task(functions.relabel)
+        seen = [await future for future in [task(f"task {number}") for number in range(8)]]
+        assert seen == ["caller"] * 8
+        assert functions.label() == "caller"
+
+    @needs("function", "executes", "contexts")
+    async def test_each_task_of_a_chain_has_the_context_of_its_own_call(
+        self, flow: WorkflowEngine
+    ) -> None:
+        task = flow.function_task(functions.append_label)
+        future: Any = []
+        for value in ("first", "second", "third"):
+            functions.relabel(value)
+            future = task(future)
+        assert await future == ["first", "second", "third"]
+
+    @needs("function", "executes", "contexts")
+    async def test_another_attempt_has_the_context_as_it_was_at_the_call(
+        self, flow: WorkflowEngine, folder: str
+    ) -> None:
+        functions.relabel("caller")
+        task = flow.function_task(retries=1)(functions.relabel_and_fail_once)
+        assert await task(folder, "changed by an attempt") == "caller"
+
     @needs("prompt")
     async def test_a_prompt_is_answered(self, flow: WorkflowEngine) -> None:
         future = flow.prompt_task(functions.identity)("Say yes.")

@@ -26,6 +26,7 @@ DECLARED: dict[str, Callable[[Capabilities], bool]] = {
     "cores": lambda declared: "cores" in declared.resources,
     "pickles": lambda declared: declared.pickles,
     "shares memory": lambda declared: not declared.pickles,
+    "contexts": lambda declared: declared.contexts,
     "isolates": lambda declared: declared.isolates,
     "native dependencies": lambda declared: declared.native_dependencies,
     "chains": lambda declared: declared.chains,
