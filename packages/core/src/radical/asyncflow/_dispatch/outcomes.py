@@ -258,6 +258,15 @@ class Outcomes:
                 raise
             except BaseException as broken:  # the policy is the user's code
                 error = _policy_failed(node, broken, error)
+        if delay is not None and node._spec.resources_of is not None:
+            try:
+                node._call = node._call.for_attempt(node._attempt + 1)
+            except Exception as broken:  # no backend has so much, or the user's function raised
+                broken.add_note(
+                    f"after attempt {node._attempt} failed with the error that is the cause"
+                )
+                broken.__cause__ = error
+                delay, error = None, broken
         if delay is None:
             self.resolve(self._scheduler.fail(node, error), when)
             return

@@ -19,12 +19,14 @@ class Body(NamedTuple):
     """A function of this run, as the journal knows it.
 
     Attributes:
+        spec: its options.
         number: the number by which the tasks in the journal refer to it.
         prefix: the bytes with which the identity of each of its calls begins.
         why: the reason why its calls have no identity; None if they have one.
         calls: makes equal calls of it equal, however they are written.
     """
 
+    spec: TaskSpec
     number: int
     prefix: bytes
     why: str | None
@@ -61,12 +63,12 @@ class Bodies:
         self._latest[spec] = body, digest, why
         return body
 
-    def changed(self, spec: TaskSpec, body: Body) -> str | None:
-        """Return the name of what *spec* reaches and what is not as *body* has it any more."""
-        if self._latest[spec][0] is not body:
+    def changed(self, body: Body) -> str | None:
+        """Return the name of what *body* reaches and what is not as *body* has it any more."""
+        if self._latest[body.spec][0] is not body:
             return "something that it uses"
         try:
-            return self._descriptions.changed(spec.function)
+            return self._descriptions.changed(body.spec.function)
         except Exception as error:  # raised by a class of the user's
             return safe_str(error)
 
@@ -96,7 +98,7 @@ class Bodies:
         self._append(function_used(record))
         parts = (spec.kind, spec.name, source, spec.version, spec.capture_stdio)
         prefix = blake2b(repr(parts).encode(), digest_size=16).digest()
-        return Body(number, prefix, why, Calls(spec.function))
+        return Body(spec, number, prefix, why, Calls(spec.function))
 
 
 def _cache(spec: TaskSpec) -> str:

@@ -205,7 +205,7 @@ class Recorder:
         lane = node._call.lane
         ended = self._seconds_of_run(when)
         self._remove_running(node)
-        if entry.key is not None and not self._held(node, entry):
+        if entry.key is not None and not self._held(entry):
             entry.key = None
         if entry.key is None or (lane is not None and not lane.executes):
             self._append(ended_line(node, DONE, ended))
@@ -227,12 +227,12 @@ class Recorder:
         self._pending.append((number, node, entry, value))
         return True
 
-    def _held(self, node: TaskFuture[Any], entry: Entry) -> bool:
-        """Tell whether what *node* reaches is as it was when it was sent.
+    def _held(self, entry: Entry) -> bool:
+        """Tell whether what the task of *entry* reaches is as it was when it was sent.
 
         If not, nobody can say which of it the result is made from, so it is not kept.
         """
-        changed = self._bodies.changed(node._spec, entry.body)
+        changed = self._bodies.changed(entry.body)
         if changed is not None:
             entry.why = f"its result is not kept, because {changed} changed while it ran"
         return changed is None

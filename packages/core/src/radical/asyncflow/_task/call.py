@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ..backend._lane import Lane
-from ..model import DEFAULT_RESOURCES, TaskKind, TaskSpec
+from ..model import DEFAULT_RESOURCES, Resources, TaskKind, TaskSpec
 from .owner import Owner
 
 __all__ = ["Call"]
@@ -22,6 +24,8 @@ class Call:
         plain: True for a function, because then no body has to run in the loop.
         may_follow: True for a function without resources: it may run where the only task
             that it waits for ended.
+        others: the same task with the resources that other attempts ask for, by resources;
+            None until there are any.
         may_chain: True if, moreover, others may follow it, because it has only one attempt.
 
     Args:
@@ -34,6 +38,7 @@ class Call:
         "may_chain",
         "may_follow",
         "native",
+        "others",
         "owner",
         "plain",
         "remote",
@@ -43,6 +48,7 @@ class Call:
     def __init__(self, owner: Owner, spec: TaskSpec, lane: Lane | None, *, recorded: bool) -> None:
         self.owner = owner
         self.spec = spec
+        self.others: dict[Resources, Call] | None = None
         self.lane = lane
         self.plain = spec.kind is TaskKind.FUNCTION
         self.may_follow = self.plain and spec.resources == DEFAULT_RESOURCES
@@ -57,3 +63,22 @@ class Call:
             and spec.retries is None
             and not recorded
         )
+
+    def for_attempt(self, attempt: int) -> Call:
+        """Return the same task with the resources that *attempt* asks for.
+
+        Raises:
+            ConfigurationError: its backend cannot give so much, or the function that gives the
+                resources is wrong.
+        """
+        spec = self.spec
+        resources = spec.resources if spec.resources_of is None else spec.resources_of(attempt)
+        if resources == spec.resources:
+            return self
+        if self.others is None:
+            self.others = {spec.resources: self}
+        if resources not in self.others:
+            made: Call = self.owner.bind(dataclasses.replace(spec, resources=resources))
+            made.others = self.others
+            self.others[resources] = made
+        return self.others[resources]

@@ -27,7 +27,8 @@ class TaskOptions(TypedDict, total=False):
             of the engine.
         resources: what the task occupies while it runs: a `Resources`, or a mapping such
             as ``{"cores": 2, "gpus": 1, "memory": "4GB"}``, with *memory* in bytes or as
-            text with a unit.  By default one core.
+            text with a unit.  Or a function that gets the number of the attempt, from 1,
+            and returns one of these.  By default one core.
         retries: how many times to run the task again after a failure, without a wait, or
             a `RetryPolicy`, whose waits are in seconds.  By default 0.
         timeout: seconds that one run may take, counted from its start; by default, and
@@ -54,7 +55,7 @@ class TaskOptions(TypedDict, total=False):
 
     name: str
     backend: str | None
-    resources: Resources | Mapping[str, Any] | None
+    resources: Resources | Mapping[str, Any] | Callable[[int], Resources | Mapping[str, Any]] | None
     retries: int | RetryPolicy | None
     timeout: float | None
     capture_stdio: bool
@@ -118,6 +119,8 @@ def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, A
             field = "description" if key == "task_description" else key
             try:
                 values[field] = _checked(key, options[key], kind)
+                if key == "resources":
+                    values["resources_of"] = _resources_of(options[key])
             except ConfigurationError as error:
                 wrong.append(str(error))
     if wrong:
@@ -129,7 +132,8 @@ def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, A
 def _checked(key: str, value: Any, kind: TaskKind) -> Any:
     """Return the *value* of the option *key* as a spec has it, or raise ConfigurationError."""
     if key == "resources":
-        return Resources.of(value)
+        resources_of = _resources_of(value)
+        return Resources.of(value) if resources_of is None else resources_of(1)
     if key == "retries":
         return RetryPolicy.of(value)
     if key == "task_description":
@@ -176,6 +180,29 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{key} must be a string that is not empty, not {value!r}")
     return value
+
+
+def _resources_of(value: Any) -> Callable[[int], Resources] | None:
+    """Return the function of the attempt that *value* is, or None if it is resources."""
+    if not callable(value) or isinstance(value, Resources | Mapping):
+        return None
+
+    def resources_of(attempt: int) -> Resources:
+        try:
+            given = value(attempt)
+        except Exception as error:
+            raise ConfigurationError(
+                f"the function that resources= was given raised {type(error).__name__} for "
+                f"attempt {attempt}: {error}"
+            ) from error
+        if given is None:
+            raise ConfigurationError(
+                f"the function that resources= was given returned None for attempt {attempt}; it "
+                "must return a mapping such as {'memory': '4GB'}"
+            )
+        return Resources.of(given)
+
+    return resources_of
 
 
 def _checked_uses(value: Any, kind: TaskKind) -> tuple[Any, ...]:

@@ -37,6 +37,8 @@ class TaskSpec:
         name: the name that users and dashboards see; by default that of the function.
         function: the body.
         backend: the name of the backend it must run on; None for the default one.
+        resources: what an attempt occupies; with *resources_of*, the first attempt.
+        resources_of: gives the resources of each attempt; None if all have the same.
         timeout: seconds that an attempt may take, from its start; None for no limit.
         capture_stdio: True if an executable's result is the path of the file that has its
             stdout, instead of the text.
@@ -65,3 +67,4 @@ class TaskSpec:
     cache: bool | Literal["always"] = True
     cache_key: Any = None
     uses: tuple[Any, ...] = ()
+    resources_of: Callable[[int], Resources] | None = None
