@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         open_answer,
         unsent,
     )
-    from ._call import call, close_loop
+    from ._call import call
     from ._carried import Carried, PluginContexts, carried
     from ._code import Code, Codes
     from ._command import Execution, file_stem
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from ._guard import Guard, child_environment, guard, start_guarded
     from ._importing import by_value, import_path, program_arguments, reloaded, reloads
     from ._limits import usable_cores, usable_memory
+    from ._loop import close_loop
     from ._output import Output
     from ._pickling import (
         ATOMS,
@@ -170,7 +171,7 @@ _HOMES = {
     "call": "_call",
     "carried": "_carried",
     "child_environment": "_guard",
-    "close_loop": "_call",
+    "close_loop": "_loop",
     "dump": "_pickling",
     "dump_arguments": "_pickling",
     "dump_function": "_pickling",
