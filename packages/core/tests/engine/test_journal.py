@@ -182,21 +182,56 @@ async def test_a_shutdown_while_a_result_is_on_its_way(
     assert await program.run(lambda flow: flow.function_task(Slow, name="one")()) == []
 
 
-async def test_what_runs_for_long_is_told_of_before_it_ends(program: Program) -> None:
+async def test_a_task_is_in_the_journal_from_its_call_to_its_end(program: Program) -> None:
+    backend = ScriptedBackend()
+    backend.hold("square")
+    journal = Journal(program.path)
+
+    def states() -> list[tuple[str, str, str | None, tuple[int, ...]]]:
+        return [(task.state, task.backend, task.worker, task.after) for task in program.records()]
+
+    async def main() -> None:
+        # Nobody observes this engine, so nothing else asks for what runs.
+        async with WorkflowEngine.create(backend, journal=journal) as flow:
+            task = flow.function_task(square)
+            first = task(3)
+            second = task(first)
+            third = task(4)
+            waits = ("PENDING", "", None, (1,))
+            sent = ("SUBMITTED", "scripted", None, ())
+            await until(lambda: states() == [sent, waits, sent])
+            for number, future in enumerate((first, third), 1):
+                backend.start_task(future, worker=f"w{number}")
+            runs = [("RUNNING", "scripted", worker, ()) for worker in ("w1", "w2")]
+            await until(lambda: states() == [runs[0], waits, runs[1]])
+            backend.finish(first, 9)
+            await until(lambda: states()[1] == ("SUBMITTED", "scripted", None, (1,)))
+            backend.finish(second, 81)
+            backend.finish(third, 16)
+
+    await main()
+    assert [task.state for task in program.records()] == ["DONE"] * 3
+
+
+async def test_the_next_attempt_is_in_the_journal_before_it_runs(program: Program) -> None:
     backend = ScriptedBackend()
     backend.hold("square")
 
     async def main(flow: WorkflowEngine) -> Any:
-        future = flow.function_task(square)(3)
+        future = flow.function_task(square, retries=1)(3)
         await until(backend.waiting)
         backend.start_task(future, worker="w1")
-        await until(program.records)
-        assert [(task.state, task.worker) for task in program.records()] == [("RUNNING", "w1")]
+        backend.fail(future, ValueError("once"))
+        await until(lambda: program.records()[0].attempt == 2)
+        await until(lambda: program.records()[0].state == "SUBMITTED")
+        (task,) = program.records()
+        assert [failed.worker for failed in task.failed] == ["w1"]
+        assert task.added is not None
         backend.finish(future, 9)
         return await future
 
     await program.run(main, backend)
-    assert program.records()[0].state == "DONE"
+    assert [(task.state, task.attempt) for task in program.records()] == [("DONE", 2)]
 
 
 @pytest.mark.parametrize("retries", [0, 1])

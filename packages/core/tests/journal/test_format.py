@@ -19,6 +19,7 @@ from radical.asyncflow.journal import (
     read,
 )
 from radical.asyncflow.journal._format import (
+    Calls,
     attempt_failed,
     backend_down,
     backend_up,
@@ -32,6 +33,8 @@ from radical.asyncflow.journal._format import (
     task_ended,
     task_reused,
     task_started,
+    tasks_called,
+    tasks_sent,
     unstored,
 )
 
@@ -94,6 +97,43 @@ def test_what_json_would_change_is_no_scalar(value: object) -> None:
     assert scalar(value) is None
 
 
+def test_what_a_killed_run_had_called_and_sent_is_read(tmp_path: Path) -> None:
+    function = FunctionRecord(1, "f", "function", "ff")
+    error = ErrorRecord("ValueError", "bad")
+    run = read_back(
+        tmp_path,
+        [
+            begin()[0],
+            function_used(function),
+            tasks_called([Calls(1, 1, 0.125, 4), Calls(5, 1, 0.625, 1)]),
+            tasks_called([Calls(6, 1, 0.75, 1, (1, 2), "w"), Calls(7, 1, 0.875, 1, (), "w")]),
+            tasks_sent("threads", [1, 2, 3], 1.0),
+            tasks_sent("threads", [5, 4], 1.0),
+            task_ended(1, 1, "DONE", (0.125, 1.0, 1.0, 2.0), backend="threads"),
+            task_started(2, 1, (0.25, 1.0, 2.0), backend="threads", worker="w1"),
+            attempt_failed(3, 1, 1.0, 2.0, error),
+            attempt_failed(4, 1, 1.0, 2.0, error),
+            tasks_sent("dask", [4], 2.5),
+            tasks_called([Calls(1, 1, 0.125, 1)]),  # late, for it has ended
+        ],
+    )
+    waits = TaskRecord(6, function, "PENDING", (1, 2), workflow="w", added=0.75)
+    assert run.tasks[5] == TaskRecord(5, function, "SUBMITTED", backend="threads", added=0.625)
+    assert run.tasks[6] == waits
+    assert run.tasks[7] == waits._replace(number=7, after=(), added=0.875)
+    states = {number: (task.state, task.backend) for number, task in run.tasks.items()}
+    assert states == {
+        1: ("DONE", "threads"),
+        2: ("RUNNING", "threads"),
+        3: ("PENDING", ""),
+        4: ("SUBMITTED", "dask"),
+        5: ("SUBMITTED", "threads"),
+        6: ("PENDING", ""),
+        7: ("PENDING", ""),
+    }
+    assert (run.tasks[3].added, run.tasks[4].attempt) == (0.125, 2)
+
+
 @pytest.mark.parametrize("place", range(60))
 def test_a_changed_byte_is_seen_wherever_it_is(place: int) -> None:
     line = bytearray(task_ended(1, 1, "DONE", (0.0, 0.0, 0.0, 0.0), key=key_of(1))[:-1])
@@ -110,6 +150,8 @@ def test_a_line_is_one_line_of_ascii(name: str, text: str) -> None:
         backend_up(name, text, 1.0),
         backend_down(name, 1.0),
         function_used(FunctionRecord(1, name, name, text, text, "yes", {name: text})),
+        tasks_called([Calls(1, 1, 0.0, 1, (), text)]),
+        tasks_sent(name, [1], 0.0),
         task_started(1, 1, (0.0, None, 0.0), backend=name, worker=text, workflow=text),
         attempt_failed(1, 1, None, 1.0, error, worker=name),
         task_ended(1, 1, "FAILED", (0.0, None, None, 1.0), error=error, stdout=text, why=name),

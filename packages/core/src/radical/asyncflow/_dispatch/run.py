@@ -37,6 +37,9 @@ class Journaling(Protocol):
     async def note_command(self, node: TaskFuture[Any], command: Command) -> None:
         """Note the *command* of *node*, which is about to be sent."""
 
+    def sending(self, lanes: Iterable[Lane]) -> None:
+        """Write which tasks are in the batches of *lanes*, which are about to be submitted."""
+
     def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
         """Note that *worker* began with *node*."""
 
@@ -91,6 +94,7 @@ class Run:
         "_hold_back",
         "_inbox",
         "_recall",
+        "_wants_running",
         "_work_dir",
         "carriage",
         "closed",
@@ -124,6 +128,7 @@ class Run:
         self.references = False
         self.targets = Targets()
         self._inbox = inbox
+        self._wants_running = False
         self._work_dir = work_dir
 
     @property
@@ -167,7 +172,11 @@ class Run:
 
     def want_running(self) -> None:
         """Let RUNNING reports wake the loop from now on, because somebody needs their times."""
-        self._inbox.eager = True
+        self._wants_running = self._inbox.eager = True
+
+    def want_next_running(self, wanted: bool) -> None:
+        """Let the next RUNNING report wake the loop, or not unless somebody wants them all."""
+        self._inbox.eager = wanted or self._wants_running
 
     def folder(self, node: TaskFuture[Any]) -> Path:
         """Return the folder in which *node* finds and writes declared files; it may not exist."""

@@ -137,6 +137,8 @@ def sender(
                     behind += send_behind(run, node, limit - behind)
             except Exception as error:
                 outcomes.engine_failed(node, error)
+        if full and run.journal is not None:
+            run.journal.sending(full)
         while full:
             lane = full.pop()
             batch, lane.batch = lane.batch, []

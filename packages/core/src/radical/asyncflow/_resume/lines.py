@@ -17,6 +17,7 @@ from .entry import Entry
 
 __all__ = [
     "arguments_text",
+    "called_line",
     "done_line",
     "ended_line",
     "error_record",
@@ -27,8 +28,41 @@ __all__ = [
 TAIL_CHARS = 4000
 """Characters that are kept of an executable's output and of a traceback."""
 
+CALLS_AT_ONCE_S = 0.001
+"""Seconds within which calls of one function are told with the time of the first."""
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 200
+
+
+def called_line(nodes: Sequence[TaskFuture[Any]]) -> bytes:
+    """Return the line of tasks that were called; any thread may call this.
+
+    Calls of one function that follow each other at once stand there as one.
+    """
+    calls = []
+    first, body, added, count = 0, None, 0.0, 0
+    for node in nodes:
+        entry: Entry = node._entry
+        plain = node._extras is None and not entry.after
+        if (
+            plain
+            and entry.body is body
+            and node._number == first + count
+            and entry.added - added < CALLS_AT_ONCE_S
+        ):
+            count += 1
+            continue
+        if body is not None:
+            calls.append(_format.Calls(first, body.number, added, count))
+        first, body, added, count = node._number, entry.body, entry.added, 1
+        if not plain:
+            workflow = node.workflow_id
+            calls.append(_format.Calls(first, body.number, added, 1, entry.after, workflow))
+            body = None
+    if body is not None:
+        calls.append(_format.Calls(first, body.number, added, count))
+    return _format.tasks_called(calls)
 
 
 def started_line(node: TaskFuture[Any]) -> bytes:

@@ -13,8 +13,9 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from socket import gethostname
 from time import monotonic, time
@@ -38,7 +39,15 @@ from .bodies import Bodies
 from .entry import Entry
 from .files import describe
 from .identity import Descriptions
-from .lines import arguments_text, done_line, ended_line, error_record, reused_line, started_line
+from .lines import (
+    arguments_text,
+    called_line,
+    done_line,
+    ended_line,
+    error_record,
+    reused_line,
+    started_line,
+)
 from .outside import (
     Fact,
     Unread,
@@ -56,6 +65,7 @@ from .words import named_by
 
 if TYPE_CHECKING:
     from ..backend import ExecutionBackend
+    from ..backend._lane import Lane
 
 __all__ = ["Recorder"]
 
@@ -63,8 +73,11 @@ log = logging.getLogger("radical.asyncflow")
 
 DONE, FAILED = TaskState.DONE, TaskState.FAILED
 
-RUNNING_DELAY_S = 0.25
-"""Seconds that a task must have run before the journal says that it runs."""
+RUNNING_INTERVAL_S = 0.1
+"""Seconds after which the journal says again which tasks run, if others began meanwhile."""
+
+CALLS_A_LINE = 1000
+"""The most calls that one line holds."""
 
 _Pending = tuple[int, TaskFuture[Any], Entry, Any]
 
@@ -99,9 +112,11 @@ class Recorder:
         self._pending: deque[_Pending] = deque()
         self._written = 0
         self._settling = False
+        self._called: list[TaskFuture[Any]] = []
         self._running: dict[int, TaskFuture[Any]] = {}
         self._running_written: set[int] = set()
         self._running_timer: asyncio.TimerHandle | None = None
+        self._says_running = False
         writer.on_written = self._on_written
         writer.on_failed = self._on_failed
 
@@ -120,6 +135,7 @@ class Recorder:
         node._entry = entry = Entry(body, monotonic() - self._began, after, scope_key)
         if self._arguments:
             entry.arguments = arguments_text(node)
+        self._called.append(node)
 
     def look_up(self, node: TaskFuture[Any]) -> bool:
         """Look up an earlier result of *node*, which is ready.
@@ -168,6 +184,30 @@ class Recorder:
             entry.key = None
             entry.why = f"what its command names cannot be found: {safe_str(error)}"
 
+    def sending(self, lanes: Iterable[Lane]) -> None:
+        """Write which tasks are in the batches of *lanes*, before these are submitted.
+
+        If one of those tasks ends the whole program, its record then says so.
+        """
+        self._append_called()
+        now = monotonic() - self._began
+        self._buffer += [
+            partial(_format.tasks_sent, lane.name, [request[0] for request in lane.batch], now)
+            for lane in lanes
+        ]
+        self.flush()
+
+    def _append_called(self) -> None:
+        """Append the tasks that were called since the last time, but for those that ended."""
+        if not self._called:
+            return
+        called = [node for node in self._called if node._stage < DONE]
+        self._called = []
+        self._buffer += [
+            partial(called_line, called[first : first + CALLS_A_LINE])
+            for first in range(0, len(called), CALLS_A_LINE)
+        ]
+
     def started(self, node: TaskFuture[Any], worker: str | None, when: float | None) -> None:
         """Note that *worker* began with *node*."""
         entry: Entry = node._entry
@@ -175,20 +215,27 @@ class Recorder:
         entry.worker = worker
         self._running[node._number] = node
         if self._running_timer is None:
-            self._running_timer = self._run.loop.call_later(RUNNING_DELAY_S, self._write_running)
+            # The first start is written in this turn, and those that follow it when the timer
+            # ends: so short tasks neither wake the loop nor fill the file.
+            self._says_running = True
+            self._run.want_next_running(False)
+            self._running_timer = self._run.loop.call_later(
+                RUNNING_INTERVAL_S, self._look_at_running
+            )
 
-    def _write_running(self) -> None:
-        """Write a line for each task that has run for a while, once for each attempt."""
+    def _look_at_running(self) -> None:
         self._running_timer = None
-        latest_start = monotonic() - self._began - RUNNING_DELAY_S
+        self._says_running = True
+        self._run.want_next_running(True)
+        self._run.wake()
+
+    def _append_running(self) -> None:
+        """Append a line for each task that runs, once for each attempt."""
+        self._says_running = False
         for number, node in self._running.items():
-            started = node._entry.started
-            if number in self._running_written or started is None or started > latest_start:
-                continue
-            self._running_written.add(number)
-            self._append(started_line(node))
-        if len(self._running_written) < len(self._running):
-            self._running_timer = self._run.loop.call_later(RUNNING_DELAY_S, self._write_running)
+            if number not in self._running_written:
+                self._running_written.add(number)
+                self._buffer.append(started_line(node))
 
     # -------------------------------------------------------------------- ends
 
@@ -404,6 +451,10 @@ class Recorder:
 
     def flush(self) -> None:
         """Hand what was appended in this turn to the writer."""
+        if self._called:
+            self._append_called()
+        if self._says_running:
+            self._append_running()
         if self._buffer:
             buffer, self._buffer = self._buffer, []
             self._batches = self._writer.append(buffer)
@@ -419,6 +470,7 @@ class Recorder:
         await in_thread(self._writer.open)
         self._began = monotonic()
         self._run.observers.keep_time()
+        self._run.want_next_running(True)
         python = ".".join(map(str, sys.version_info[:3]))
         uid = self._run.uid
         # What a program puts there may be no text, and an embedded one may have no arguments.

@@ -24,6 +24,9 @@ __all__ = ["runs", "show"]
 
 MAX_FAILURES = 10
 MAX_FUNCTIONS = 40
+MAX_AT_WORK = 20
+AT_WORK = ("RUNNING", "SUBMITTED")
+"""The states of tasks that a backend has, in the order in which they are shown."""
 
 
 @click.group(invoke_without_command=True)
@@ -107,7 +110,9 @@ def clean(folder: Path, days: float, dry_run: bool) -> None:
 @click.option("--task", "task", metavar="TASK", help="List only tasks with this number or name.")
 @click.option(
     "--state",
-    type=click.Choice(["done", "failed", "cancelled", "running", "pending"], case_sensitive=False),
+    type=click.Choice(
+        ["done", "failed", "cancelled", "running", "submitted", "pending"], case_sensitive=False
+    ),
     help="List only the tasks in this state.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -143,6 +148,7 @@ def _print_run(facts: Facts) -> None:
     if facts.backends:
         _print_backends(facts)
     _print_failures(facts)
+    _print_unfinished(facts)
 
 
 def _print_functions(facts: Facts) -> None:
@@ -238,6 +244,36 @@ def _print_failures(facts: Facts) -> None:
     if facts.failures:
         first = facts.failures[0].tasks[0]
         click.echo(f"\n  asyncflow logs {facts.run.uid} {first.number}   shows the first in full")
+
+
+def _print_unfinished(facts: Facts) -> None:
+    """Print what runs, or ran when the program was killed, and what its backend has to run."""
+    from ..report.words import seconds
+
+    at_work = [task for task in facts.run.tasks.values() if task.state in AT_WORK]
+    if not at_work:
+        return
+    at_work.sort(key=lambda task: AT_WORK.index(task.state))
+    click.secho("\nNot finished", bold=True)
+    print_table(
+        ("TASK", "NAME", "STATE", "BACKEND", "WORKER", "ATTEMPT", "BEGAN AFTER"),
+        [
+            (
+                task.id,
+                task.name,
+                task.state.lower(),
+                task.backend or "-",
+                task.worker or "-",
+                str(task.attempt),
+                "-" if task.started is None else seconds(task.started),
+            )
+            for task in at_work[:MAX_AT_WORK]
+        ],
+        indent=2,
+    )
+    more = len(at_work) - MAX_AT_WORK
+    if more > 0:
+        click.echo(f"  and {more:,} more: asyncflow show {facts.run.uid} --state submitted")
 
 
 def _print_tasks(tasks: list[TaskRecord]) -> None:

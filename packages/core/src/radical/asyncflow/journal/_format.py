@@ -7,6 +7,8 @@ everything behind it and its space, as eight lowercase hexadecimal digits.  The 
     B  a run begins; all lines up to the next B belong to it
     U  a backend came up            N  a backend went down
     F  a function, before its first task
+    C  tasks were called, which had not ended when this line was written
+    G  a batch of tasks was given to a backend
     S  a task is running: it had not ended when this line was written
     R  an attempt failed, and another follows
     D  a task is done, and its result can be recalled by KEY
@@ -23,7 +25,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -36,6 +38,7 @@ __all__ = [
     "FORMAT",
     "HEADER",
     "VERSION",
+    "Calls",
     "Line",
     "attempt_failed",
     "backend_down",
@@ -53,6 +56,8 @@ __all__ = [
     "task_ended",
     "task_reused",
     "task_started",
+    "tasks_called",
+    "tasks_sent",
     "unstored",
 ]
 
@@ -128,6 +133,50 @@ def function_used(function: FunctionRecord) -> bytes:
     if function.resources:
         fields["resources"] = dict(function.resources)
     return seal(f"F {_dumps(fields)}")
+
+
+class Calls(NamedTuple):
+    """Calls of one function that came one after the other, or a single one.
+
+    Attributes:
+        first: the number of the first; those of the others follow it.
+        added: the time of the first.
+        size: how many they are.
+        after, workflow: as in `TaskRecord`, only for a single call.
+    """
+
+    first: int
+    function: int
+    added: float
+    size: int
+    after: Sequence[int] = ()
+    workflow: str | None = None
+
+
+def tasks_called(calls: Iterable[Calls]) -> bytes:
+    """Make the line of tasks that were called."""
+    return seal(f'C {{"tasks":[{",".join(map(_calls, calls))}]}}')
+
+
+def _calls(calls: Calls) -> str:
+    first, function, added, size, after, workflow = calls
+    text = f"[{first},{function},{added:.6f},{size}"
+    if after or workflow is not None:
+        text = f"{text},[{','.join(map(str, after))}]"
+    return f"{text}]" if workflow is None else f"{text},{_quote(workflow)}]"
+
+
+def tasks_sent(backend: str, numbers: Sequence[int], time: float) -> bytes:
+    """Make the line of the tasks *numbers*, which *backend* was given in one batch."""
+    text = f'G {{"t":{time:.6f},"backend":{_quote(backend)}'
+    first, count = numbers[0], len(numbers)
+    if count > 1 and numbers[-1] == first + count - 1 and _consecutive(numbers):
+        return seal(f'{text},"first":{first},"count":{count}}}')
+    return seal(f'{text},"tasks":[{",".join(map(str, numbers))}]}}')
+
+
+def _consecutive(numbers: Sequence[int]) -> bool:
+    return list(numbers) == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 def task_started(

@@ -13,6 +13,7 @@ from ._file import system_message
 from ._format import (
     CHECKSUM_LENGTH,
     HEADER,
+    Calls,
     Line,
     check_header,
     damage_error,
@@ -151,16 +152,23 @@ class _Run:
         self._outcome = ""
         self._backends: dict[str, dict[str, object]] = {}
         self._functions: dict[int, FunctionRecord] = {}
+        self._called: dict[int, TaskRecord] = {}
+        self._sent: dict[int, str] = {}
         self._tasks: dict[int, TaskRecord] = {}
         self._failed: dict[int, tuple[AttemptRecord, ...]] = {}
 
     def record(self) -> RunRecord:
+        tasks = {**self._called, **self._tasks}
+        for number, backend in self._sent.items():
+            task = tasks.get(number)
+            if task is not None and task.state == "PENDING":
+                tasks[number] = task._replace(state="SUBMITTED", backend=backend)
         return self._begun._replace(
             ended=self._ended,
             outcome=self._outcome,
             backends=self._backends,
             functions=self._functions,
-            tasks=dict(sorted(self._tasks.items())),
+            tasks=dict(sorted(tasks.items())),
         )
 
     def take(self, line: Line) -> None:
@@ -173,6 +181,13 @@ class _Run:
         match line.kind:
             case "D" | "E":
                 self._task_ended(line)
+            case "C":
+                for calls in fields["tasks"]:
+                    self._tasks_called(Calls(*calls))
+            case "G":
+                first = fields.get("first", 0)
+                numbers = fields.get("tasks") or range(first, first + fields["count"])
+                self._sent.update(dict.fromkeys(numbers, fields["backend"]))
             case "S":
                 self._task_started(fields)
             case "R":
@@ -191,9 +206,28 @@ class _Run:
             case "X":
                 self._ended, self._outcome = float(fields["t"]), str(fields["outcome"])
 
+    def _tasks_called(self, calls: Calls) -> None:
+        task = TaskRecord(
+            calls.first,
+            self._function(calls.function),
+            "PENDING",
+            after=tuple(calls.after),
+            workflow=calls.workflow,
+            added=calls.added,
+        )
+        for number in range(calls.first, calls.first + calls.size):
+            if number not in self._tasks:
+                self._called[number] = task._replace(number=number)
+
+    def _leave_queue(self, number: int) -> TaskRecord | None:
+        """Forget that *number* was called and sent, and return what was known of it."""
+        self._sent.pop(number, None)
+        return self._called.pop(number, None)
+
     def _task_ended(self, line: Line) -> None:
         fields = line.fields
         number = fields["task"]
+        self._leave_queue(number)
         added, ready, started, ended = fields["t"]
         self._tasks[number] = TaskRecord(
             number,
@@ -223,6 +257,7 @@ class _Run:
 
     def _task_started(self, fields: Mapping[str, Any]) -> None:
         number = fields["task"]
+        self._leave_queue(number)
         added, ready, started = fields["t"]
         self._tasks[number] = TaskRecord(
             number,
@@ -246,7 +281,10 @@ class _Run:
             fields.get("attempt", 1), started, ended, fields.get("worker"), _error(fields["error"])
         )
         failed = self._failed[number] = (*self._failed.get(number, ()), attempt)
-        task = self._tasks.get(number) or TaskRecord(number, self._function(fields["f"]), "PENDING")
+        called = self._leave_queue(number)
+        task = self._tasks.get(number) or called
+        if task is None:
+            task = TaskRecord(number, self._function(fields["f"]), "PENDING")
         self._tasks[number] = task._replace(
             state="PENDING", attempt=attempt.attempt + 1, started=None, failed=failed
         )

@@ -65,8 +65,9 @@ class TaskRecord(NamedTuple):
 
     Attributes:
         number: its number in the run: 12 for ``task.000012``.
-        state: PENDING, RUNNING, DONE, FAILED or CANCELLED.  A killed run leaves tasks that
-            are PENDING or RUNNING.
+        state: PENDING, SUBMITTED, RUNNING, DONE, FAILED or CANCELLED.  A killed run leaves
+            tasks in the first three: they waited, had been given to their backend, or ran.
+            A task that ran for less than a tenth of a second may still be SUBMITTED.
         after: numbers of the tasks that it waited for.
         attempt: number of its last attempt.
         key: its identity, hexadecimal; None if it has none.

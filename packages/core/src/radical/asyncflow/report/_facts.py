@@ -15,7 +15,7 @@ from ._lanes import BLOCKS, TimelineLane, arrange, bars, busy_seconds, start_of
 
 __all__ = ["STATES", "BackendFacts", "Facts", "Failure", "FunctionFacts", "is_consequence"]
 
-STATES = ("DONE", "FAILED", "CANCELLED", "RUNNING", "PENDING")
+STATES = ("DONE", "FAILED", "CANCELLED", "RUNNING", "SUBMITTED", "PENDING")
 
 
 @public("radical.asyncflow.report")
