@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from contextlib import chdir
 from pathlib import Path
 
@@ -81,3 +85,75 @@ def test_a_temporary_folder_stands_in_with_a_warning(
     assert f"the files of the run are in {path}, because: " in caplog.text
     folder.close()
     assert not path.exists()
+
+
+def test_two_runs_that_were_given_one_folder_do_not_share_it(here: Path, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    first, second, third = (begun(here, given) for _ in range(3))
+    assert first() == given
+    assert second() == second() == given / "run.one"
+    assert third() == given / "run.one.2"
+    (third() / "file").touch()
+    second.close()
+    assert first() == given
+    first.close()
+    third.close()
+    assert [one.name for one in given.iterdir()] == ["run.one.2"]
+    assert [one.name for one in (given / "run.one.2").iterdir()] == ["file"]
+    after = begun(here, given)
+    assert after() == given
+    after.close()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_folder_is_taken_over_only_from_a_run_that_has_ended(
+    here: Path, tmp_path: Path, ended: bool
+) -> None:
+    given = tmp_path / "given"
+    code = (
+        "import sys; from radical.asyncflow._files.work_dir import WorkDir; "
+        "WorkDir('run.other', sys.argv[1])(); print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(given)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        if ended:
+            other.kill()
+            other.wait()
+        folder = begun(here, given)
+        assert folder() == (given if ended else given / "run.one")
+        folder.close()
+        other.kill()
+
+
+REMOVE = """
+import os, sys
+from pathlib import Path
+from radical.asyncflow._files.copying import remove
+top = Path(sys.argv[1])
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+folder = top / "left" / "below"
+folder.mkdir(parents=True)
+(folder / "file").touch()
+(top / "left" / "link").symlink_to(top)
+folder.chmod(0o500)
+(top / "left").chmod(0)
+remove(top / "left")
+print(os.listdir(top))
+"""
+
+
+def test_folders_that_a_task_made_read_only_can_be_removed() -> None:
+    with tempfile.TemporaryDirectory() as top:  # a user without the rights of root can go there
+        os.chmod(top, 0o777)  # noqa: PTH101
+        done = subprocess.run(
+            [sys.executable, "-c", REMOVE, top],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.stdout == "[]\n", done.stderr

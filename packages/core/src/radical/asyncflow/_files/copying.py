@@ -69,9 +69,21 @@ def copy(
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with everything in it; it may be gone already."""
+    """Remove a file, or a folder with everything in it; it may be gone already.
+
+    A task may have made folders that not even their owner can change.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except PermissionError:
+            path.chmod(stat.S_IRWXU)
+            for folder, names, _ in os.walk(path):  # it enters a folder after this changed it
+                for name in names:
+                    below = Path(folder, name)
+                    if not below.is_symlink():
+                        below.chmod(stat.S_IRWXU)
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

@@ -25,7 +25,9 @@ class WorkDir:
     """The folder of a run, created on first use and kept.
 
     It is ``asyncflow-runs/RUN`` in the folder that is current now, or the one that was *given*.
-    If nothing can be written there, it is a temporary folder, and the log says so.
+    If nothing can be written there, it is a temporary folder, and the log says so.  If another
+    run that goes on was given the same folder, it is ``RUN`` in that folder, because the tasks
+    of both have the same numbers.
     """
 
     def __init__(self, uid: str, given: str | os.PathLike[str] | None) -> None:
@@ -40,12 +42,22 @@ class WorkDir:
 
     def __call__(self) -> Path:
         if self._made is None or not self._made.is_dir():
-            if self._given is None:
-                self._made = self._make()
-            else:
-                self._given.mkdir(parents=True, exist_ok=True)
-                self._made = self._given
+            self._made = self._make() if self._given is None else self._take(self._given)
         return self._made
+
+    def _take(self, given: Path) -> Path:
+        """Return *given*, or a new folder in it if another run uses it."""
+        given.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # tasks will say that nothing can be written there
+            if not _mark(given):
+                if not (given / _IN_USE).stat().st_size or is_in_use(given):  # or is being noted
+                    folder = _new_folder(given, self._uid)
+                    _mark(folder)
+                    _log.info("the files of the run are in %s: another run uses %s", folder, given)
+                    return folder
+                (given / _IN_USE).unlink(missing_ok=True)  # a killed run left it
+                _mark(given)
+        return given
 
     def _make(self) -> Path:
         try:
@@ -58,17 +70,18 @@ class WorkDir:
 
             folder = Path(tempfile.mkdtemp(prefix=f"asyncflow-{self._uid}-"))
             _log.warning("the files of the run are in %s, because: %s", folder, error)
-        user = {"host": socket.gethostname(), "pid": os.getpid()}
-        (folder / _IN_USE).write_text(json.dumps(user))
+        _mark(folder)
         return folder
 
     def close(self) -> None:
         """Note that the run has ended, and remove what is empty of the folders made for it."""
-        if self._made is None or self._given is not None:
+        if self._made is None:
             return
         made, self._made = self._made, None
         with suppress(OSError):  # it was cleaned away, or something is in it
             (made / _IN_USE).unlink(missing_ok=True)
+            if made == self._given:
+                return
             made.rmdir()
             if made.parent == self._runs:
                 self._runs.rmdir()
@@ -85,6 +98,17 @@ def _new_folder(runs: Path, uid: str) -> Path:
             number += 1
         else:
             return folder
+
+
+def _mark(folder: Path) -> bool:
+    """Note in *folder* that this program uses it; return False if somebody has noted that."""
+    user = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+    try:
+        with (folder / _IN_USE).open("x") as file:
+            file.write(user)
+    except FileExistsError:
+        return False
+    return True
 
 
 def is_in_use(folder: Path) -> bool:
