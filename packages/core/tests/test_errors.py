@@ -76,7 +76,8 @@ def test_the_drawn_tree_names_exactly_the_public_errors() -> None:
 
 
 def test_every_error_is_exported() -> None:
-    assert {kind.__name__ for kind in TREE} | {"RemoteTraceback"} == set(errors.__all__)
+    others = {"DeathReason", "RemoteTraceback"}
+    assert {kind.__name__ for kind in TREE} | others == set(errors.__all__)
 
 
 def test_a_timeout_is_a_timeout_error() -> None:
@@ -117,7 +118,7 @@ def test_the_text_of_a_huge_cause_is_shortened() -> None:
 
 def test_a_lost_worker_tells_which_signal_and_attempt() -> None:
     text = str(WorkerLostError("t", "w3", 9, 2))
-    assert text == "worker w3 was ended by signal 9 while it ran task 't' (attempt 2)"
+    assert text == "worker w3 was ended by signal 9 (SIGKILL) while it ran task 't' (attempt 2)"
 
 
 def test_a_remote_traceback_travels() -> None:

@@ -16,6 +16,7 @@ from radical.asyncflow._text import (
     safe_message,
     safe_repr,
     safe_str,
+    size_text,
     task_id_text,
     truncate,
 )
@@ -161,3 +162,20 @@ def test_an_option_that_follows_a_flag_is_no_secret() -> None:
 @pytest.mark.parametrize("word", ["a" * 300_000, "token" * 60_000, "--" + "key-" * 80_000])
 def test_a_long_word_is_looked_at_in_no_time_to_speak_of(word: str) -> None:
     assert mask_secrets([word]) == [word]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 KB"),
+        (1_536_000, "1.54 MB"),
+        (209_700_000, "210 MB"),
+        (4 * 10**9, "4 GB"),
+        (25.2 * 10**12, "25.2 TB"),
+        (3 * 10**15, "3000 TB"),
+    ],
+)
+def test_sizes_are_words(size: float, text: str) -> None:
+    assert size_text(size) == text

@@ -20,9 +20,11 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import IO
 
+from radical.asyncflow.errors import DeathReason
 from radical.asyncflow.worker import (
     Gpu,
     child_environment,
+    explain_death,
     guard,
     import_path,
     kill_tree,
@@ -47,6 +49,7 @@ from asyncflow_backend_concurrent._process.child import main
 main(program, levels, *descriptors)
 """
 _LEAVE_S = 2.0  # for a worker that is told to end, before it is killed
+_DYING_S = 0.5  # between the closing of its files and its death
 
 
 class WorkerGoneError(Exception):
@@ -54,14 +57,18 @@ class WorkerGoneError(Exception):
 
     Attributes:
         signal: the signal that ended it, or None.
-        detail: in words, how it ended if not by a signal.
+        detail: in words, how it ended if not by a signal, and what shows why.
+        reason: the kind of its end.
         no_room: the system had no room for it, though there may be other processes.
     """
 
     no_room = False
 
-    def __init__(self, code: int | None, detail: str = "") -> None:
+    def __init__(
+        self, code: int | None, detail: str = "", reason: DeathReason = DeathReason.UNKNOWN
+    ) -> None:
         self.signal = -code if code is not None and code < 0 else None
+        self.reason = reason
         if code is None:
             detail = (
                 "how it ended is not known: this program ignores SIGCHLD or waits for any child"
@@ -116,6 +123,7 @@ class WorkerProcess:
             undo.pop_all()
         self.pid = self._process.pid
         self._code: int | None = None
+        self._peak = 0
         self._early: list[Message] = []
         self._outlet = Outlet(self._data.fileno(), self._wait, self._arena)
         self._inlet = Inlet(self._results, self._wait, self._arena)
@@ -183,7 +191,7 @@ class WorkerProcess:
         try:
             message = self._inlet.receive_one()
         except EOFError:
-            raise WorkerGoneError(self._end()) from None
+            raise self._gone() from None
         assert message.place == READY
 
     def offer(self, run: Sequence[bool]) -> None:
@@ -234,7 +242,7 @@ class WorkerProcess:
         except EOFError:
             gone = True
         if gone and not messages:
-            raise WorkerGoneError(self._end())
+            raise self._gone()
         return messages if messages or news else None
 
     def take_back(self, wanted: Collection[int] | None = None) -> list[int]:
@@ -289,6 +297,17 @@ class WorkerProcess:
         if self._arena is not None:
             self._arena.retire()
 
+    def _gone(self) -> WorkerGoneError:
+        """End what is left of the worker, and return how it ended."""
+        # A process that is ending closes its files a moment before it is dead.
+        alone = self._process.returncode is not None or self._gone_within(_DYING_S)
+        code = self._end()
+        if not alone:
+            detail = "it closed its connection to the program, which then killed it"
+            return WorkerGoneError(code, detail, DeathReason.EXIT)
+        death = explain_death(self.pid, code, peak=self._peak)
+        return WorkerGoneError(code, death.evidence, death.reason)
+
     def _end(self, *, whole: bool = True) -> int | None:
         """End all processes of the group, with *whole* also those that left it.
 
@@ -311,10 +330,11 @@ class WorkerProcess:
     def _collect(self) -> None:
         """Wait for the end of the process.  `subprocess` takes a lost exit code for a zero."""
         try:
-            _, status = os.waitpid(self.pid, 0)
+            _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:
             self._code = None
         else:
+            self._peak = usage.ru_maxrss * 1024
             self._code = os.waitstatus_to_exitcode(status)
         self._process.returncode = self._code or 0
 

@@ -397,7 +397,9 @@ class ProcessSlot(Slot):
             request = self._flight.requests.get(place)
             if request is not None:
                 name = request.spec.name
-                error = WorkerLostError(name, self.name, gone.signal, request.attempt, detail)
+                error = WorkerLostError(
+                    name, self.name, gone.signal, request.attempt, detail, gone.reason
+                )
                 self._finish(place, error)
 
     def _finish(self, place: int, error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 
@@ -46,6 +47,9 @@ _ISSUED = re.compile(  # by services whose tokens can be told by how they begin
 )
 
 _NOTE_ROOM = 60  # characters that the note of `cut_middle` takes at most
+
+
+_SIZES = ("bytes", "KB", "MB", "GB", "TB")
 
 
 def task_id_text(number: int) -> str:
@@ -192,6 +196,15 @@ def closest(word: str, known: Iterable[str]) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """Return *number* with its noun: ``1 task``, ``2,000 tasks``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes in words, such as ``"1.5 GB"``."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    power = min(int(math.log10(size)) // 3, 4)
+    size /= 1000**power
+    return f"{size:.0f} {_SIZES[power]}" if size >= 100 else f"{size:.3g} {_SIZES[power]}"
 
 
 def duration(seconds: float) -> str:

@@ -35,6 +35,7 @@ All of them can be pickled, with their attributes.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,6 +51,7 @@ __all__ = [
     "BackendStartError",
     "ConfigurationError",
     "CycleError",
+    "DeathReason",
     "DependencyFailureError",
     "EngineClosedError",
     "ExecutableError",
@@ -74,6 +76,10 @@ __all__ = [
 _MADE_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _TAIL = 2000
 _NAMES = 20
+_SIGNALS = {
+    **{1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 5: "TRAP", 6: "ABRT", 8: "FPE", 9: "KILL"},
+    **{11: "SEGV", 13: "PIPE", 14: "ALRM", 15: "TERM", 24: "XCPU", 25: "XFSZ"},
+}
 
 
 class AsyncFlowError(Exception):
@@ -167,6 +173,29 @@ class PreemptedError(AsyncFlowError, RuntimeError):
     """
 
 
+class DeathReason(enum.StrEnum):
+    """The reason why a worker or a command died, as far as anything shows it."""
+
+    MEMORY = "memory"
+    """The kernel, or a limit, ended it because memory was short."""
+    LIMIT = "limit"
+    """It went beyond a limit of its own, such as that of processor time."""
+    WALLTIME = "walltime"
+    """The time of the batch job that it ran in was over."""
+    JOB_CANCELLED = "job cancelled"
+    """Somebody cancelled the batch job that it ran in."""
+    NODE = "node lost"
+    """The node that it ran on failed, or cannot be reached."""
+    CRASH = "crash"
+    """A signal of its own ended it, such as that of a segmentation fault."""
+    KILLED = "killed"
+    """A signal from outside ended it."""
+    EXIT = "exit"
+    """It ended by itself, with an exit code."""
+    UNKNOWN = "unknown"
+    """Nothing tells how it ended."""
+
+
 class TaskError(AsyncFlowError, RuntimeError):
     """A task did not succeed, and the reason is not an exception of its own code."""
 
@@ -179,15 +208,29 @@ class ExecutableError(TaskError):
         exit_code: the exit code; ``-N`` if signal *N* ended it.
         stdout, stderr: at most the last 2,000 characters of each.
         summary: how it ended, without the command, which may hold what is secret.
+        reason: the kind of its end.
+        evidence: in words, what shows the reason; "" if the exit code says everything.
     """
 
-    def __init__(self, command: str, exit_code: int, stdout: str = "", stderr: str = "") -> None:
+    def __init__(
+        self,
+        command: str,
+        exit_code: int,
+        stdout: str = "",
+        stderr: str = "",
+        reason: DeathReason = DeathReason.UNKNOWN,
+        evidence: str = "",
+    ) -> None:
         self.command = command
         self.exit_code = exit_code
         self.stdout = stdout[-_TAIL:]
         self.stderr = stderr[-_TAIL:]
-        how = f"exit code {exit_code}" if exit_code >= 0 else f"signal {-exit_code}"
+        self.reason = DeathReason.EXIT if exit_code > 0 and not evidence else reason
+        self.evidence = evidence
+        how = f"exit code {exit_code}" if exit_code >= 0 else f"signal {_signal_text(-exit_code)}"
         self.summary = f"command ended with {how}"
+        if evidence:
+            self.summary += f" ({evidence})"
         lines = [f"{self.summary}: {command}"]
         for name, text in (("stderr", self.stderr), ("stdout", self.stdout)):
             if text.strip():
@@ -241,6 +284,7 @@ class WorkerLostError(TaskError):
         worker: which worker died, in the backend's own terms.
         signal: number of the signal that ended the worker, or None if it exited.
         attempt: the attempt it cost; the first is 1.
+        reason: the kind of its end.
     """
 
     def __init__(
@@ -250,13 +294,15 @@ class WorkerLostError(TaskError):
         signal: int | None = None,
         attempt: int = 1,
         detail: str = "",
+        reason: DeathReason = DeathReason.UNKNOWN,
     ) -> None:
         self.task = task
         self.worker = worker
         self.signal = signal
         self.attempt = attempt
+        self.reason = reason
         who = f"worker {worker}" if worker else "the worker"
-        how = f"was ended by signal {signal}" if signal else "died"
+        how = f"was ended by signal {_signal_text(signal)}" if signal else "died"
         more = f": {detail}" if detail else ""
         super().__init__(f"{who} {how} while it ran task {task!r} (attempt {attempt}){more}")
 
@@ -312,3 +358,9 @@ class RemoteTraceback(Exception):
 
 class FileError(TaskError):
     """An input file cannot be staged, or a declared output is not there."""
+
+
+def _signal_text(number: int) -> str:
+    """Return a signal by its number and, where all systems agree, its name: ``"9 (SIGKILL)"``."""
+    name = _SIGNALS.get(number)
+    return str(number) if name is None else f"{number} (SIG{name})"

@@ -42,6 +42,7 @@ start and end processes
 `kill_tree`               ends a process group, and those who left it
 `end_all`                 ends processes until there are none
 `marked_processes`        the processes that carry a token in their environment
+`explain_death`, `Death`  why a process died, as far as the system tells
 know the machine
 `usable_cores`            the cores that this process may use
 `usable_memory`           the memory that it may use
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from ._carried import Carried, PluginContexts, carried
     from ._code import Code, Codes
     from ._command import Execution, file_stem
+    from ._death import Death, explain_death
     from ._failure import Failure, safe_str
     from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, set_visible_gpus, visible_gpus
     from ._guard import Guard, child_environment, guard, start_guarded
@@ -104,6 +106,7 @@ __all__ = [
     "Carried",
     "Code",
     "Codes",
+    "Death",
     "Execution",
     "Failure",
     "FreeGpus",
@@ -126,6 +129,7 @@ __all__ = [
     "dump_arguments",
     "dump_function",
     "end_all",
+    "explain_death",
     "file_stem",
     "guard",
     "import_path",
@@ -153,6 +157,7 @@ _HOMES = {
     "Carried": "_carried",
     "Code": "_code",
     "Codes": "_code",
+    "Death": "_death",
     "Execution": "_command",
     "FAILURE": "_answer",
     "Failure": "_failure",
@@ -176,6 +181,7 @@ _HOMES = {
     "dump_arguments": "_pickling",
     "dump_function": "_pickling",
     "end_all": "_processes",
+    "explain_death": "_death",
     "file_stem": "_command",
     "guard": "_guard",
     "import_path": "_importing",

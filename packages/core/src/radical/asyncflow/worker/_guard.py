@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .._public import public
+from ._death import expect_deaths
 from ._guardian import PROGRAM_VARIABLE
 from ._processes import EXECUTION_VARIABLE
 
@@ -98,6 +99,7 @@ class Guard:
         if self._process is None:
             with self._lock:
                 if self._process is None:
+                    expect_deaths()
                     self._begin()
 
     def watch(self, pgid: int) -> None:

@@ -43,11 +43,16 @@ def usable_memory(root: Path = _ROOT) -> int:
         root: the folder that holds ``proc`` and ``sys``.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for group in _groups("memory", root):
+    for group in memory_groups(root):
         limit = _read(group / "memory.max") or _read(group / "memory.limit_in_bytes")
         if limit.isdigit() and int(limit):
             memory = min(memory, int(limit))
     return memory
+
+
+def memory_groups(root: Path = _ROOT) -> Iterator[Path]:
+    """Yield the folders of the control groups that limit the memory of this process."""
+    return _groups("memory", root)
 
 
 def _affinity() -> int | None:

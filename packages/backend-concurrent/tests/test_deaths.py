@@ -1,0 +1,127 @@
+"""Deaths of workers that were really brought about, each told with its true cause."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from radical.asyncflow import WorkerLostError, WorkflowEngine
+from radical.asyncflow.errors import DeathReason
+
+PROGRAM = """
+import asyncio
+from radical.asyncflow import WorkerLostError, WorkflowEngine
+
+def hoard():
+    kept = []
+    while True:
+        kept.append(bytearray(10**7))
+
+async def main():
+    async with WorkflowEngine.create(
+        "concurrent", {"max_workers": 1, "executor_type": "process"}
+    ) as flow:
+        try:
+            await flow.function_task(hoard)()
+        except WorkerLostError as error:
+            print(error.reason, error)
+
+asyncio.run(main())
+"""
+
+
+def signals(number: int) -> None:
+    os.kill(os.getpid(), number)
+    signal.pause()
+
+
+def exits() -> None:
+    os._exit(3)
+
+
+def burns() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (1, 10))
+    while True:
+        pass
+
+
+def reads_nothing() -> None:
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def closes_everything() -> None:
+    os.closerange(3, 256)
+    signal.pause()
+
+
+@pytest.mark.parametrize(
+    ("function", "reason", "said"),
+    [
+        (reads_nothing, DeathReason.CRASH, "signal 11 (SIGSEGV)"),
+        (os.abort, DeathReason.CRASH, "signal 6 (SIGABRT)"),
+        (lambda: signals(signal.SIGKILL), DeathReason.KILLED, "signal 9 (SIGKILL)"),
+        (lambda: signals(signal.SIGHUP), DeathReason.KILLED, "signal 1 (SIGHUP)"),
+        (exits, DeathReason.EXIT, "it exited with code 3"),
+        (burns, DeathReason.LIMIT, "more processor time than its limit"),
+        (closes_everything, DeathReason.EXIT, "it closed its connection"),
+    ],
+)
+async def test_the_cause_is_told(
+    function: Callable[[], object], reason: DeathReason, said: str
+) -> None:
+    settings = {"max_workers": 1, "executor_type": "process"}
+    async with WorkflowEngine.create("concurrent", settings) as flow:
+        with pytest.raises(WorkerLostError) as caught:
+            await flow.function_task(function)()
+        assert (caught.value.reason, said in str(caught.value)) == (reason, True), caught.value
+        # The next task has a new worker.
+        assert await flow.function_task(len)("four") == 4
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group with 150 MB of memory, where this user may make one."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for mount, own in (("/sys/fs/cgroup/memory", "memory"), ("/sys/fs/cgroup", "")):
+            group = Path(mount, path.lstrip("/"), f"asyncflow-test-{os.getpid()}")
+            limit = "memory.limit_in_bytes" if own else "memory.max"
+            if controllers != own:
+                continue
+            try:
+                group.mkdir()
+            except OSError:
+                continue
+            try:
+                if not (group / limit).exists():
+                    continue
+                (group / limit).write_text("150000000")
+                yield group
+                return
+            finally:
+                group.rmdir()
+    pytest.skip("this user may make no control group")
+
+
+def test_a_worker_that_the_kernel_kills_for_memory(small_group: Path, tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    line = 'echo $$ > "$1" && exec "$2" "$3"'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", line, "sh", str(small_group / "cgroup.procs"), sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert ended.stdout.startswith("memory worker"), ended
+    assert "the kernel killed" in ended.stdout
