@@ -77,8 +77,20 @@ _MADE_IN_PYTHON = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _TAIL = 2000
 _NAMES = 20
 _SIGNALS = {
-    **{1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 5: "TRAP", 6: "ABRT", 8: "FPE", 9: "KILL"},
-    **{11: "SEGV", 13: "PIPE", 14: "ALRM", 15: "TERM", 24: "XCPU", 25: "XFSZ"},
+    1: "HUP",
+    2: "INT",
+    3: "QUIT",
+    4: "ILL",
+    5: "TRAP",
+    6: "ABRT",
+    8: "FPE",
+    9: "KILL",
+    11: "SEGV",
+    13: "PIPE",
+    14: "ALRM",
+    15: "TERM",
+    24: "XCPU",
+    25: "XFSZ",
 }
 
 
