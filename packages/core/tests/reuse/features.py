@@ -252,6 +252,16 @@ FUNCTIONS = (
         (("@d{n}({a})", "@d{n}({b})"), ("k + f", "k - f"), ("(y): return y\n", "(y): return -y\n")),
     ),
     Feature(
+        "import numpy as np\ndef g{n}(y): return y + {a}\nf{n} = np.frompyfunc(g{n}, 1, 1)\n",
+        "list(f{n}([1, 2]))",
+        (("y + {a}", "y + {b}"), ("(g{n}, 1, 1)", "(abs, 1, 1)")),
+    ),
+    Feature(
+        "import struct\nS{n} = struct.Struct('<i')\n",
+        "S{n}.pack({a}).hex()",
+        (("'<i'", "'>i'"), ("'<i'", "'<q'")),
+    ),
+    Feature(
         "import numpy as np\n@np.vectorize\ndef f{n}(y): return y + {a}\n",
         "f{n}([1, 2]).tolist()",
         (("y + {a}", "y + {b}"),),

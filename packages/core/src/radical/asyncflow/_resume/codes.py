@@ -123,6 +123,7 @@ FIXED_NAMES = frozenset(
         "operator.itemgetter",
         "operator.attrgetter",
         "operator.methodcaller",
+        "_struct.Struct",
         "_thread.lock",
         "logging.Logger",
     ]

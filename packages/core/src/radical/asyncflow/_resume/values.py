@@ -9,8 +9,10 @@ from __future__ import annotations
 import copyreg
 import enum
 import functools
+import gc
 import os
 import pickle
+import struct
 import sys
 import types
 from collections import OrderedDict, deque
@@ -213,6 +215,10 @@ class ValueWalk:
         ):
             names = ("pyfunc", "otypes", "signature", "excluded", "cache", "__doc__")
             parts = tuple(getattr(value, name, None) for name in names)
+        elif kind is struct.Struct:
+            parts = (value.format,)
+        elif kind.__module__ == "numpy" and (function := _function_of_ufunc(value)) is not None:
+            parts = function, value.nin, value.nout, value.identity
         else:
             return None
         extra = getattr(value, "__dict__", None)  # a subclass of property, say
@@ -367,6 +373,14 @@ def _reduces_itself(kind: Any) -> bool:
         getattr(kind, name) is not getattr(object, name, None)
         for name in ("__reduce__", "__reduce_ex__", "__getstate__")
     )
+
+
+def _function_of_ufunc(value: Any) -> Callable[..., Any] | None:
+    """Return the function from which `numpy.frompyfunc` made *value*; None for anything else."""
+    if type(value).__name__ != "ufunc" or not value.__name__.endswith(" (vectorized)"):
+        return None
+    found = [one for one in gc.get_referents(value) if callable(one)]
+    return found[0] if len(found) == 1 else None
 
 
 def _name_of(value: Any) -> str:
