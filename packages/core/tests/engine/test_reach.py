@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,8 @@ import pytest
 from radical.asyncflow import ConfigurationError, WorkflowEngine
 from radical.asyncflow._resume import distributions
 from radical.asyncflow._resume.identity import Calls, Descriptions, Unidentified, content
-from radical.asyncflow.journal import Journal
+from radical.asyncflow.journal import Journal, read
+from radical.asyncflow.report import Reuse
 
 from .resuming import Program, Sources
 
@@ -133,6 +135,36 @@ async def test_what_cannot_be_compared_has_its_task_run_and_is_named(
 
 
 # ------------------------------------------------------------- values that change
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("K = 2", "K = 3", "what it uses changed since RUN: K"),
+        ("y * 10", "y * 11", "what it uses changed since RUN: the code of helper()"),
+        ("helper(x) + K", "helper(x) - K", "its source changed since RUN ("),
+    ],
+)
+async def test_a_run_explains_which_part_changed(
+    program: Program, before: str, after: str, why: str
+) -> None:
+    text = """
+        K = 2
+        def helper(y): return y * 10
+        def body(x): return helper(x) + K
+    """
+    for source in (text, text.replace(before, after)):
+        around: dict[str, Any] = {"__name__": "__main__"}
+        exec(textwrap.dedent(source), around)
+
+        async def main(flow: WorkflowEngine, body: Any = around["body"]) -> Any:
+            return await flow.function_task(body)(1)
+
+        assert await program.run(main) == ["body"]
+    runs = read(program.path)
+    (task,) = runs[-1].tasks.values()
+    (reason,) = Reuse(runs, runs[-1]).explain(task).reasons
+    assert reason.startswith(why.replace("RUN", runs[0].uid))
 
 
 async def test_a_global_counts_by_its_value_when_the_task_is_sent(program: Program) -> None:

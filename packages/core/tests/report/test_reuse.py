@@ -66,6 +66,23 @@ def test_a_changed_source_is_told_by_its_hashes() -> None:
     )
 
 
+def test_what_a_function_uses_is_named_if_that_changed() -> None:
+    parts = {"the code of fit()": "1", "scale": "2", "the version of numpy": "1.26", "gone": "3"}
+    now = {"the code of fit()": "1", "scale": "9", "the version of numpy": "2.0", "new": "4"}
+    old = FIT._replace(parts=parts)
+    new = FIT._replace(source="cc" * 16, parts=now)
+    earlier = run("run.a", done(1, LOAD, "k1"), done(2, old, "k2", 1))
+    assert reasons(earlier, REUSED, done(2, new, "k3", 1)) == (
+        "what it uses changed since run.a: scale, the version of numpy (1.26 → 2.0), gone, new",
+    )
+    many = new._replace(parts={**now, **dict.fromkeys("abc", "5")})
+    (reason,) = reasons(earlier, REUSED, done(2, many, "k3", 1))
+    assert reason.endswith("gone, new, a and 2 more")
+    own = new._replace(parts={**now, "the code of fit()": "9"})
+    (reason,) = reasons(earlier, REUSED, done(2, own, "k3", 1))
+    assert reason.startswith("its source changed since run.a (")
+
+
 def test_a_changed_version_is_told() -> None:
     assert reasons(before(), REUSED, done(2, FIT._replace(version="2"), "k3", 1)) == (
         "its declared version changed since run.a (1 → 2)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -52,14 +52,14 @@ class Bodies:
 
         When it is another than before, also write it to the journal.
         """
-        digest, why = self._describe(spec)
+        digest, why, parts = self._describe(spec)
         latest = self._latest.get(spec)
         if latest is not None and latest[1] == digest and latest[2] == why:
             return latest[0]
         key = spec, digest, why
         body = self._known.get(key)
         if body is None:
-            body = self._known[key] = self._new(spec, digest.hex(), why)
+            body = self._known[key] = self._new(spec, digest.hex(), why, parts)
         self._latest[spec] = body, digest, why
         return body
 
@@ -72,20 +72,22 @@ class Bodies:
         except Exception as error:  # raised by a class of the user's
             return safe_str(error)
 
-    def _describe(self, spec: TaskSpec) -> tuple[bytes, str | None]:
+    def _describe(self, spec: TaskSpec) -> tuple[bytes, str | None, Mapping[str, str]]:
         if spec.kind is TaskKind.BLOCK:
-            return b"", "a block runs again; the results of its tasks are reused"
+            return b"", "a block runs again; the results of its tasks are reused", {}
         if spec.cache is False:
-            return b"", "cache=False"
+            return b"", "cache=False", {}
         try:
             described = self._descriptions.describe(spec.function)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # raised by a class among what it reaches
-            return b"", safe_str(error)
-        return described.digest, described.why
+            return b"", safe_str(error), {}
+        return described.digest, described.why, described.parts
 
-    def _new(self, spec: TaskSpec, source: str, why: str | None) -> Body:
+    def _new(
+        self, spec: TaskSpec, source: str, why: str | None, reached: Mapping[str, str]
+    ) -> Body:
         number = len(self._known) + 1
         resources = {
             name: getattr(spec.resources, name)
@@ -93,7 +95,8 @@ class Bodies:
             if getattr(spec.resources, name) != getattr(DEFAULT_RESOURCES, name)
         }
         record = FunctionRecord(
-            number, spec.name, str(spec.kind), source, spec.version, _cache(spec), resources
+            *(number, spec.name, str(spec.kind), source, spec.version, _cache(spec)),
+            *(resources, reached),
         )
         self._append(function_used(record))
         parts = (spec.kind, spec.name, source, spec.version, spec.capture_stdio)

@@ -56,6 +56,9 @@ OPAQUE: tuple[Callable[..., Any], ...] = (
 )
 """Functions that reach what no name in the code tells."""
 
+PARTS_AT_MOST = 60
+"""The most things that a function reaches whose names are kept."""
+
 OPAQUE_NAMES = frozenset(
     ["__globals__", "__subclasses__", "__builtins__", "f_globals", "f_locals", "f_back"]
 )
@@ -185,11 +188,14 @@ class CodeWalk(ValueWalk):
 
     Attributes:
         watches: what has to stay as it is for the description to hold.
+        parts: the first of what was reached, by name, each with the beginning of its hash or
+            with its version; it only serves to tell somebody what changed.
     """
 
     def __init__(self, ignored: Collection[str] | bool = False, leaf: Leaf | None = None) -> None:
         super().__init__(leaf)
         self.watches = Watches(fingerprint)
+        self.parts: dict[str, str] = {}
         self._ignored = ignored
         self._numbers: dict[int, int] = {}
         self._queue: deque[Any] = deque()
@@ -238,7 +244,13 @@ class CodeWalk(ValueWalk):
         return super()._inside(value, kind)
 
     def _installed(self, home: Home, name: str) -> bytes:
-        return f"{name} of {home.name} {version_of(home, self._ignored)}".encode()
+        version = version_of(home, self._ignored)
+        self._note(f"the version of {home.name}", version)
+        return f"{name} of {home.name} {version}".encode()
+
+    def _note(self, name: str, what: str) -> None:
+        if len(self.parts) < PARTS_AT_MOST:
+            self.parts.setdefault(name, what)
 
     def _patches(self, value: Any) -> bytes:
         """Return what stands for the user's functions that replace those of an installed class."""
@@ -266,6 +278,8 @@ class CodeWalk(ValueWalk):
             raise Unidentified(f"{where.removesuffix(': ')} is nested too deeply") from None
         if not is_fixed(value):
             self.watches.value(where, value)
+        if not is_code(value):  # its code is noted itself
+            self._note(where.removesuffix(": "), digest[:4].hex())
         return digest
 
     # --------------------------------------------------------------- pieces
@@ -290,7 +304,9 @@ class CodeWalk(ValueWalk):
         name = _name_of(function)
         self.watches.function(function)
         yield function.__name__.encode()
-        yield code_hash(code)
+        own = code_hash(code)
+        self._note(f"the code of {name}", own[:4].hex())
+        yield own
         for default in function.__defaults__ or ():
             yield self._bind(f"a default of {name}", default)
         for key, default in sorted((function.__kwdefaults__ or {}).items()):

@@ -48,11 +48,13 @@ class Description(NamedTuple):
         digest: its hash; empty if it has none.
         why: why it has none, or None.
         watches: what must stay as it is for this to hold.
+        parts: see `CodeWalk`.
     """
 
     digest: bytes
     why: str | None
     watches: Watches | None
+    parts: Mapping[str, str] = {}
 
 
 class Descriptions:
@@ -128,7 +130,8 @@ class Descriptions:
     def _make(self, value: Any) -> Description:
         walk = CodeWalk(self._ignored)
         try:
-            return Description(_guarded(lambda: walk.describe(value)), None, walk.watches)
+            digest = _guarded(lambda: walk.describe(value))
+            return Description(digest, None, walk.watches, walk.parts)
         except Unidentified as reason:
             return Description(b"", str(reason), None)
 

@@ -132,6 +132,8 @@ def function_used(function: FunctionRecord) -> bytes:
         fields["version"] = function.version
     if function.resources:
         fields["resources"] = dict(function.resources)
+    if function.parts:
+        fields["parts"] = dict(function.parts)
     return seal(f"F {_dumps(fields)}")
 
 

@@ -305,6 +305,7 @@ def _function(fields: Mapping[str, Any]) -> FunctionRecord:
         str(fields.get("version", "")),
         str(fields.get("cache", "yes")),
         dict(fields.get("resources", {})),
+        dict(fields.get("parts", {})),
     )
 
 

@@ -45,9 +45,11 @@ class FunctionRecord(NamedTuple):
     """A decorated function, with everything that its calls share.
 
     Attributes:
-        source: a hash of its source, hexadecimal.
+        source: a hash of its code and of all that it can reach, hexadecimal.
         version: the version that the user declared, or "".
         cache: "yes", "no", "always", or "key" where the user declared a ``cache_key``.
+        parts: its code and what that reaches, by name: the beginning of a hash of each, or the
+            version of a distribution.  Only the first sixty are kept.
     """
 
     number: int
@@ -57,6 +59,7 @@ class FunctionRecord(NamedTuple):
     version: str = ""
     cache: str = "yes"
     resources: Mapping[str, object] = {}
+    parts: Mapping[str, str] = {}
 
 
 @public("radical.asyncflow.journal")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .._public import public
 from .._text import count, task_id_text
-from ..journal import RunRecord, TaskRecord
+from ..journal import FunctionRecord, RunRecord, TaskRecord
 from ._facts import is_consequence
 from .words import size
 
@@ -16,6 +16,13 @@ __all__ = ["Explanation", "Reuse"]
 
 _MAX_ROOTS = 3
 """The most changed dependencies whose own reason is given."""
+
+_MAX_PARTS = 5
+"""The most changed things that a sentence names."""
+
+_CODE = "the code of "
+_VERSION = "the version of "
+"""The beginnings of the names in `FunctionRecord.parts`; a value has neither."""
 
 
 @public("radical.asyncflow.report")
@@ -122,8 +129,7 @@ class Reuse:
         found = False
         if task.function.source != other.function.source:
             found = True
-            hashes = f"{other.function.source[:8] or '?'} → {task.function.source[:8] or '?'}"
-            yield f"its source changed since {run.uid} ({hashes})"
+            yield _changed_source(task.function, other.function, run.uid)
         if task.function.version != other.function.version:
             found = True
             versions = f"{other.function.version or 'none'} → {task.function.version or 'none'}"
@@ -191,3 +197,20 @@ class Reuse:
         root = self._roots[task.number]
         self._roots.update(dict.fromkeys(way, root))
         return root
+
+
+def _changed_source(new: FunctionRecord, old: FunctionRecord, uid: str) -> str:
+    """Say whether the code of a function changed since the run *uid*, or what it reaches."""
+    before, after = old.parts, new.parts
+    own = next((name for name in after if name.startswith(_CODE)), None)
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    if not names or own is None or own in names or own not in before:
+        return f"its source changed since {uid} ({old.source[:8] or '?'} → {new.source[:8] or '?'})"
+    shown = [
+        f"{name} ({before.get(name) or 'none'} → {after.get(name) or 'none'})"
+        if name.startswith(_VERSION)
+        else name
+        for name in names[:_MAX_PARTS]
+    ]
+    more = f" and {len(names) - _MAX_PARTS} more" if len(names) > _MAX_PARTS else ""
+    return f"what it uses changed since {uid}: {', '.join(shown)}{more}"
