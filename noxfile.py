@@ -30,6 +30,8 @@ OWN_SESSIONS = ("--ignore=packages/backend-dask", "--ignore=packages/backend-rad
 If Dask were installed, tests of the list of backends would see it.
 """
 
+VALUES = "packages/backend-*/tests/test_values.py"
+
 WITHOUT_JOURNAL = (
     "--ignore=packages/core/tests/engine/test_chains.py",
     "--ignore=packages/core/tests/engine/test_native.py",
@@ -76,6 +78,16 @@ def radical(session: nox.Session) -> None:
     session.install("--no-build-isolation", "-r", "requirements/radical.txt")
     session.run("pytest", "packages/backend-radical", *session.posargs)
     session.run("pytest", "tests/test_documents.py", "-k", "backend-radical")
+
+
+@nox.session
+def values(session: nox.Session) -> None:
+    """Run the tests of large values with PyTorch too, which the other sessions do not install."""
+    install(session, "test")
+    session.install("--no-build-isolation", *("-r", "requirements/dask.txt"))
+    session.install("-r", "requirements/values.txt")
+    tests = ("packages/core/tests/worker/test_buffers.py", *map(str, ROOT.glob(VALUES)))
+    session.run("pytest", *tests, *session.posargs)
 
 
 @nox.session

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-__all__ = ["one_more", "pause", "shifted", "top", "total"]
+__all__ = ["held", "hold", "ignore", "one_more", "pause", "shifted", "top", "total"]
+
+_held: list[Any] = []
 
 
 def one_more(number: int) -> int:
@@ -27,3 +29,40 @@ def shifted(array: Any) -> Any:
 def pause(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+def hold(kind: str, size: int) -> None:
+    """Make a value of *size* bytes, and keep it for `held`."""
+    import numpy as np
+
+    _held.clear()
+    numbers: Any = np.ones(size // 8)
+    columns = {name: numbers[place::8].copy() for place, name in enumerate("abcdefgh")}
+    if kind == "torch":
+        import torch  # type: ignore[import-not-found, unused-ignore]
+
+        _held.append(torch.from_numpy(numbers))
+    elif kind == "pandas":
+        import pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        _held.append(pandas.DataFrame(columns))
+    elif kind == "pandas text":
+        import pandas
+        import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+        texts = pyarrow.array(["x" * 56]).take(pyarrow.array(np.zeros(size // 64, np.int64)))
+        _held.append(pandas.Series(texts, dtype=pandas.ArrowDtype(texts.type)))
+    elif kind == "arrow":
+        import pyarrow
+
+        _held.append(pyarrow.table(columns))
+    else:
+        _held.append(numbers)
+
+
+def held() -> Any:
+    return _held[0]
+
+
+def ignore(value: Any) -> None:
+    pass

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from .._model import Scenario
-from . import dask, executables, growth, imports, journal, noop, pilot, times, workers
+from . import dask, executables, growth, imports, journal, noop, pilot, times, values, workers
 
 __all__ = ["SCENARIOS"]
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for module in (noop, workers, dask, executables, times, growth, imports, journal, pilot)
+    for module in (noop, workers, dask, executables, times, growth, imports, journal, pilot, values)
     for scenario in module.SCENARIOS
 }

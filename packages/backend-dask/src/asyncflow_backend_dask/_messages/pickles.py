@@ -7,9 +7,8 @@ import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
 from radical.asyncflow.errors import SerializationError
-from radical.asyncflow.worker import Buffer, keep_apart, unsendable
+from radical.asyncflow.worker import Buffer, Pickler, PlainPickler, keep_apart, unsendable
 
 from .orders import Placeholder
 
@@ -47,9 +46,9 @@ def check_dumpable(value: Any) -> None:
     if (kind.__module__, kind.__name__) == _NUMPY_ARRAY and value.dtype.kind in _NUMPY_PLAIN_KINDS:
         return
     try:
-        pickle.Pickler(_NullFile(), 5, buffer_callback=_leave_out).dump(value)
+        PlainPickler(_NullFile(), 5, buffer_callback=_leave_out).dump(value)
     except Exception:  # cloudpickle can do more, and has the better error message
-        cloudpickle.Pickler(_NullFile(), 5, buffer_callback=_leave_out).dump(value)
+        Pickler(_NullFile(), 5, buffer_callback=_leave_out).dump(value)
 
 
 def load(
@@ -83,7 +82,7 @@ def _leave_out(buffer: pickle.PickleBuffer) -> None:
     """Leave *buffer* out of the pickle: a buffer can always travel."""
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(Pickler):
     def __init__(
         self, file: Any, callback: Any, placeholder_of: Callable[[Any], Placeholder | None]
     ) -> None:

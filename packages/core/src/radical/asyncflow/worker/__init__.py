@@ -18,7 +18,8 @@ send it elsewhere
 `dump_function`           a function as bytes
 `dump_arguments`          its arguments as bytes
 `dump`                    any value as bytes
-`keep_apart`              what a pickler needs to leave large buffers out
+`PlainPickler`, `Pickler` the picklers behind these, for a pickler of your own
+`keep_apart`              what it needs to leave large buffers out
 `by_value`                what a worker cannot import is copied meanwhile
 `import_path`             what a worker can import
 `program_arguments`       its ``sys.argv``, for workers
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         open_answer,
         unsent,
     )
+    from ._buffers import PlainPickler
     from ._call import call
     from ._carried import Carried, PluginContexts, carried
     from ._code import Code, Codes
@@ -95,6 +97,7 @@ if TYPE_CHECKING:
         unsendable,
     )
     from ._processes import end_all, kill_tree, marked_processes, signal_group
+    from ._reducers import Pickler
 
 __all__ = [
     "ATOMS",
@@ -113,6 +116,8 @@ __all__ = [
     "Gpu",
     "Guard",
     "Output",
+    "Pickler",
+    "PlainPickler",
     "PluginContexts",
     "Raised",
     "TaskContext",
@@ -166,6 +171,8 @@ _HOMES = {
     "Gpu": "_gpus",
     "Guard": "_guard",
     "Output": "_output",
+    "Pickler": "_reducers",
+    "PlainPickler": "_buffers",
     "PluginContexts": "_carried",
     "Raised": "_answer",
     "UNSENT": "_answer",

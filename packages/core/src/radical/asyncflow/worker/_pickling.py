@@ -19,6 +19,7 @@ import cloudpickle  # type: ignore[import-untyped]
 from .._public import public
 from .._text import safe_str
 from ..errors import SerializationError
+from ._buffers import LEAST_APART, PlainPickler, reducers
 from ._importing import by_value
 from ._reducers import Pickler
 
@@ -37,7 +38,6 @@ Buffer = bytes | bytearray | memoryview
 ATOMS = frozenset({int, float, complex, bool, str, bytes, type(None)})
 """Exact types of values that any pickler can take and any number of tasks may share."""
 
-_LEAST_APART = 16 * 1024  # bytes; a smaller buffer stays inside its pickle
 _MOST_APART = 1000  # buffers beside one pickle or message
 _PLAIN_ITEMS = 8  # of a container that `is_plain` looks through
 _PLAIN_DEPTH = 3
@@ -62,7 +62,11 @@ def dump(value: Any, buffers: list[Buffer] | None = None, *, by_value: bool = Fa
     try:
         if not by_value:
             try:
-                return pickle.dumps(value, _PROTOCOL, buffer_callback=callback)
+                if not reducers():
+                    return pickle.dumps(value, _PROTOCOL, buffer_callback=callback)
+                file = io.BytesIO()
+                PlainPickler(file, _PROTOCOL, buffer_callback=callback).dump(value)
+                return file.getvalue()
             except Exception:  # cloudpickle can do more, and says better what it cannot
                 if buffers is not None:
                     del buffers[begun:]
@@ -85,7 +89,7 @@ def _stays_inside(buffers: list[Buffer], buffer: pickle.PickleBuffer) -> bool:
     if len(buffers) >= _MOST_APART:
         return True
     view = buffer.raw()
-    if view.nbytes < _LEAST_APART:
+    if view.nbytes < LEAST_APART:
         return True
     buffers.append(view)
     return False

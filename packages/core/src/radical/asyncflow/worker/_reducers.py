@@ -11,6 +11,9 @@ from typing import Any, ClassVar
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from .._public import public
+from ._buffers import reducers
+
 __all__ = ["Pickler"]
 
 _Cached = type(functools.lru_cache(lambda: None))
@@ -18,16 +21,27 @@ _HEAP_TYPE = 1 << 9  # of `__flags__`: the class was made by a program
 _OWN_CACHED_ATTRIBUTES = ("__wrapped__", "cache_parameters")
 
 
+@public("radical.asyncflow.worker")
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """A pickler that copies cached and dispatching functions, and all of an exception."""
+    """The pickler of cloudpickle, which here does more.
+
+    It copies also cached and dispatching functions, and all of an exception.  Like
+    `PlainPickler`, it leaves also the bytes of tensors to ``buffer_callback``.
+    """
 
     dispatch_table: ClassVar = ChainMap(
         {functools.cached_property: lambda it: _reduce_property(it)},
         cloudpickle.Pickler.dispatch_table,
     )
 
+    def dump(self, obj: Any) -> None:
+        self._reducers = reducers()
+        super().dump(obj)
+
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
+        if kind in self._reducers:
+            return self._reducers[kind](obj)
         if kind is types.FunctionType:
             if obj.__code__ is _DISPATCHING and not _is_found_by_name(obj):
                 return _reduce_dispatching(obj)
