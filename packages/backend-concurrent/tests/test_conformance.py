@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from asyncflow_backend_concurrent import ConcurrentExecutionBackend
 from radical.asyncflow.testing import BackendConformance
+from radical.asyncflow.worker import usable_cores
 
 _LOCAL = frozenset({"prompt", "markers", "native dependencies", "remote results"})
 
@@ -17,6 +18,14 @@ class TestThreads(BackendConformance):
 
     def make_backend(self) -> ConcurrentExecutionBackend:
         return ConcurrentExecutionBackend(grace=1.0, max_workers=2)
+
+
+class TestAsync(BackendConformance):
+    slots = min(2, usable_cores())  # for functions that are not async
+    unmet_needs = _LOCAL | {"kills functions", "pickles", "isolates", "chains", "plugin"}
+
+    def make_backend(self) -> ConcurrentExecutionBackend:
+        return ConcurrentExecutionBackend(grace=1.0, max_workers=2, executor_type="async")
 
 
 class TestProcesses(BackendConformance):

@@ -19,17 +19,20 @@ from radical.asyncflow.backend import (
     TaskSpec,
 )
 from radical.asyncflow.config import validate
-from radical.asyncflow.errors import ConfigurationError
+from radical.asyncflow.errors import ConfigurationError, UnsupportedOptionError
+from radical.asyncflow.model import DEFAULT_RESOURCES
 from radical.asyncflow.worker import (
     GPU_VARIABLE,
     Codes,
     Gpu,
     guard,
+    is_async,
     usable_cores,
     usable_memory,
     visible_gpus,
 )
 
+from ._coroutines.coroutines import Coroutines
 from ._executors.given import GivenExecutor, runs_here
 from ._slots.process_slot import ProcessSlot
 from ._slots.resources import MachineResources
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["ConcurrentExecutionBackend"]
 
 _STUCK_S = 0.5  # that a cancelled function may run on, until another thread takes its place
+_MOST_COROUTINES = 1000
 _ABANDON_S = 3.0  # beyond the grace, until work that does not end is abandoned
 
 
@@ -50,7 +54,7 @@ class _Settings(TypedDict, total=False):
     """The keywords of the constructor; `ConcurrentConfig` has their meaning and defaults."""
 
     max_workers: int | None
-    executor_type: Literal["thread", "process"] | None
+    executor_type: Literal["thread", "process", "async"] | None
     gpus: int | Sequence[Gpu] | None
     memory: int | str | None
     grace: float | None
@@ -58,10 +62,13 @@ class _Settings(TypedDict, total=False):
 
 
 class ConcurrentExecutionBackend(ExecutionBackend):
-    """A backend that runs tasks on this machine: in threads, processes or a given executor.
+    """A backend that runs tasks on this machine.
 
-    Each executable runs in a process group of its own; ``max_workers`` limits executables
-    and functions together.
+    Functions run in threads, in processes, in an event loop or on a given executor.  Each
+    executable runs in a process group of its own; ``max_workers`` limits executables and
+    functions together.  With ``executor_type="async"`` it limits the async functions, which
+    wait in one event loop; executables and other functions run beside them as in threads, at
+    most as many as there are cores.
 
     Args:
         executor: a `concurrent.futures.Executor` for the functions, used as it is and
@@ -101,19 +108,24 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             slots = slots or getattr(config.executor, "_max_workers", None)
         else:
             self.capabilities = local_capabilities(config.executor_type)
+        self._most_coroutines = 0
+        if config.executor_type == "async":
+            self._most_coroutines = slots or _MOST_COROUTINES
+            slots = min(self._most_coroutines, usable_cores())
         memory = config.memory or usable_memory()
         self._resources = MachineResources(
             slots or usable_cores(), memory, _gpu_ids(config.gpus, name)
         )
         self._slots: Slots | None = None
         self._given: GivenExecutor | None = None
+        self._coroutines: Coroutines | None = None
         self._lock = threading.Lock()
         self._released = False
 
     @property
     def max_workers(self) -> int:
-        """The number of tasks that run at once."""
-        return self._resources.slots
+        """The number of tasks that run at once; of async functions, if they have a loop."""
+        return self._most_coroutines or self._resources.slots
 
     async def start(self, sink: ReportSink) -> None:
         await super().start(sink)
@@ -121,10 +133,14 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self._slots = Slots(self._resources, sink, self._slot_maker())
         if self._executor is not None:
             self._given = GivenExecutor(self._executor, sink)
+        if self._most_coroutines:
+            self._coroutines = Coroutines(
+                sink, name=self.name, limit=self._most_coroutines, grace=self._grace
+            )
 
     def _slot_maker(self) -> Callable[[Slots, int], Slot]:
         name, grace = self.name, self._grace
-        if self._executor_type == "thread":
+        if self._executor_type != "process":
             return lambda slots, number: Slot(slots, number, name=name, grace=grace)
         codes = Codes()
         return lambda slots, number: ProcessSlot(slots, number, name=name, grace=grace, codes=codes)
@@ -133,28 +149,36 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         _ = self.sink  # raises before the start and after the end
         slots = self._slots
         assert slots is not None
-        given = self._given
-        if given is None:
+        if self._coroutines is not None:
+            waits = [request for request in batch if _has_loop(request.spec)]
+            if waits:
+                self._coroutines.submit(waits)
+                batch = [request for request in batch if not _has_loop(request.spec)]
+        elif self._given is not None:
+            for request in batch:
+                if request.spec.kind is TaskKind.FUNCTION:
+                    self._given.submit(request)
+            batch = [request for request in batch if request.spec.kind is not TaskKind.FUNCTION]
+        if batch:
             slots.submit(batch)
-            return
-        commands: list[TaskRequest] = []
-        for request in batch:
-            if request.spec.kind is TaskKind.FUNCTION:
-                given.submit(request)
-            else:
-                commands.append(request)
-        if commands:
-            slots.submit(commands)
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         if self._given is not None:
             self._given.cancel(task_ids)
+        if self._coroutines is not None:
+            self._coroutines.cancel(task_ids)
         slots = self._slots
         if slots is not None and slots.cancel(task_ids):
             asyncio.get_running_loop().call_later(_STUCK_S, slots.relieve, frozenset(task_ids))
 
     def check(self, spec: TaskSpec) -> None:
         super().check(spec)
+        if self._most_coroutines and _has_loop(spec) and spec.resources != DEFAULT_RESOURCES:
+            raise UnsupportedOptionError(
+                f"task {spec.name!r}: on backend {self.name!r} async functions share one thread "
+                "(executor_type='async'), so they get no resources: leave them out, write a "
+                "plain function, or give the task another backend="
+            )
         self._resources.check(spec.name, spec.resources)
 
     async def shutdown(self, *, cancel: bool = True) -> None:
@@ -162,6 +186,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         await super().shutdown(cancel=cancel)
         if self._slots is not None:
             self._slots.close(cancel=cancel)
+        if self._coroutines is not None:
+            self._coroutines.close(cancel=cancel)
         await in_thread(self._finish, cancel)
 
     def _finish(self, cancel: bool) -> None:
@@ -169,6 +195,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         try:
             if self._given is not None:
                 self._given.wait(cancel=cancel, shutdown=self._shuts_executor, patience=patience)
+            elif self._coroutines is not None:
+                self._coroutines.wait(patience)
             elif self._executor is not None and self._shuts_executor:
                 self._executor.shutdown()
         finally:
@@ -178,6 +206,11 @@ class ConcurrentExecutionBackend(ExecutionBackend):
                     released, self._released = self._released, True
                 if not released:
                     guard().release()
+
+
+def _has_loop(spec: TaskSpec) -> bool:
+    """Tell whether a backend that has a loop runs the task there."""
+    return spec.kind is TaskKind.FUNCTION and is_async(spec.function)
 
 
 def _gpu_ids(gpus: int | Sequence[Gpu] | None, backend: str) -> tuple[Gpu, ...]:

@@ -13,28 +13,36 @@ _RANKS = (
 )
 
 
+_LIMITS = {
+    "process": ("a function that changes the state of its module changes that of one worker",),
+    "thread": (
+        "a function that runs in a thread cannot be stopped: its future ends at once, its slot "
+        "is free again when it returns",
+        "a function that crashes the interpreter takes the program with it",
+    ),
+    "async": (
+        "async functions share one thread: one that works without an await holds up all others",
+        "an async function is cancelled at its next await, and its future ends without waiting "
+        "for that; a function that is not async runs in a thread and cannot be stopped",
+        "async functions get no resources",
+        "a function that crashes the interpreter takes the program with it",
+    ),
+}
+
+
 def local_capabilities(executor_type: str) -> Capabilities:
-    """Return those of the backend's own workers: ``"thread"`` or ``"process"``."""
+    """Return those of the backend's own workers: ``"thread"``, ``"process"`` or ``"async"``."""
     processes = executor_type == "process"
-    limits = (
-        ("a function that changes the state of its module changes that of one worker",)
-        if processes
-        else (
-            "a function that runs in a thread cannot be stopped: its future ends at once, its "
-            "slot is free again when it returns",
-            "a function that crashes the interpreter takes the program with it",
-        )
-    )
     return Capabilities(
         kinds=_KINDS,
         resources=("cores", "gpus", "memory", "ranks"),
         kills_running=_KINDS if processes else (TaskKind.EXECUTABLE,),
-        chains=True,
+        chains=executor_type != "async",
         quick=not processes,
         pickles=processes,
         isolates=processes,
         contexts=not processes,
-        limits=(*limits, _RANKS),
+        limits=(*_LIMITS[executor_type], _RANKS),
     )
 
 

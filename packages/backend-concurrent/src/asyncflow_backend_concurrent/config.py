@@ -34,11 +34,13 @@ class ConcurrentConfig(BaseModel):
     )
     max_workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None,
-        description="How many tasks run at once; by default the cores that this process may use.",
+        description="How many tasks run at once; by default the cores that this process may use, "
+        "and for 'async' 1000 async functions.",
     )
-    executor_type: Literal["thread", "process"] = Field(
+    executor_type: Literal["thread", "process", "async"] = Field(
         default="thread",
-        description="Where functions run: in threads or in worker processes.",
+        description="Where functions run: in threads, in worker processes, or (async functions "
+        "that wait) all in one event loop.",
     )
     gpus: Annotated[
         Annotated[int, Field(ge=0)] | list[_Gpu] | None,

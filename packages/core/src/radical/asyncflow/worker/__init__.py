@@ -7,6 +7,8 @@ They know neither the engine nor its event loop: this room imports the leaves an
 ========================  ==========================================================
 run a function
 `call`                    call a function, sync or async, and return its result
+`call_async`              the same of an async function in a loop that others use too
+`is_async`                whether a function is known to be async
 `close_loop`              at the end of a thread that called `call`
 `TaskContext`             makes a task current, and tells it that it was cancelled
 `current_task`            the context of the code that asks
@@ -75,7 +77,7 @@ if TYPE_CHECKING:
         unsent,
     )
     from ._buffers import PlainPickler
-    from ._call import call
+    from ._call import call, call_async, is_async
     from ._carried import Carried, PluginContexts, carried
     from ._code import Code, Codes
     from ._command import Execution, file_stem
@@ -125,6 +127,7 @@ __all__ = [
     "answer_pickled",
     "by_value",
     "call",
+    "call_async",
     "cancelled",
     "carried",
     "child_environment",
@@ -138,6 +141,7 @@ __all__ = [
     "file_stem",
     "guard",
     "import_path",
+    "is_async",
     "keep_apart",
     "kill_tree",
     "marked_processes",
@@ -181,6 +185,7 @@ _HOMES = {
     "answer_pickled": "_answer",
     "by_value": "_importing",
     "call": "_call",
+    "call_async": "_call",
     "carried": "_carried",
     "child_environment": "_guard",
     "close_loop": "_loop",
@@ -192,6 +197,7 @@ _HOMES = {
     "file_stem": "_command",
     "guard": "_guard",
     "import_path": "_importing",
+    "is_async": "_call",
     "keep_apart": "_pickling",
     "kill_tree": "_processes",
     "marked_processes": "_processes",

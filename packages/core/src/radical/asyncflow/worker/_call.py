@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -10,7 +12,7 @@ from .._public import public
 from ._context import TaskContext, set_current
 from ._loop import run_awaitable
 
-__all__ = ["call", "check_result"]
+__all__ = ["call", "call_async", "check_result", "is_async"]
 
 # Types that are not awaitable; faster than a look for `__await__`.
 _NOT_AWAITABLE = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
@@ -54,6 +56,38 @@ def call(
     if kind in _UNBEGUN:
         check_result(result)
     return result
+
+
+@public("radical.asyncflow.worker")
+async def call_async(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    task: TaskContext,
+) -> Any:
+    """Call the async *function* in a loop that runs other work too, and return its result.
+
+    Args:
+        task: it becomes current, and stays so: for an asyncio task that runs nothing but this.
+
+    Raises:
+        TypeError: it returned a generator.
+        BaseException: whatever the function raises.
+    """
+    set_current(task)
+    result = await function(*args, **kwargs)
+    check_result(result)
+    return result
+
+
+@public("radical.asyncflow.worker")
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether *function* is known to be async; one that returns an awaitable may not be."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object whose call is async
+    )
 
 
 def check_result(result: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -11,6 +10,7 @@ from typing import Any
 
 from .._public import public
 from .._reference import load_reference
+from ._call import is_async
 
 __all__ = ["Carried", "PluginContexts", "carried"]
 
@@ -59,12 +59,7 @@ class CarriedCoroutine(Carried):
 @public("radical.asyncflow.worker")
 def carried(function: Callable[..., Any], enters: Sequence[str | None]) -> Carried:
     """Return *function* as one that takes headers; a coroutine function stays one."""
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    if inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
-        getattr(inner, "__call__", None)  # noqa: B004 - an object whose call is async
-    ):
+    if is_async(function):
         return CarriedCoroutine(function, enters)
     return Carried(function, enters)
 
