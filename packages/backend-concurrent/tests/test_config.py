@@ -60,7 +60,9 @@ async def test_it_is_made_by_await_as_older_programs_do() -> None:
         assert (backend.name, TaskKind.FUNCTION in backend.capabilities.kinds) == ("old", True)
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("thread", False), ("process", True)])
+@pytest.mark.parametrize(
+    ("kind", "kills"), [("thread", False), ("process", True), ("async", False)]
+)
 def test_capabilities_follow_the_configuration(kind: Any, kills: bool) -> None:
     able = ConcurrentExecutionBackend(executor_type=kind).capabilities
     assert (TaskKind.FUNCTION in able.kills_running, able.isolates, able.pickles) == (kills,) * 3

@@ -56,7 +56,12 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "args",
-    [["noop"], ["concurrent"], ["concurrent", "--set", "executor_type=process"]],
+    [
+        ["noop"],
+        ["concurrent"],
+        ["concurrent", "--set", "executor_type=process"],
+        ["concurrent", "--set", "executor_type=async"],
+    ],
     ids=" ".join,
 )
 def test_local_backends_have_no_problems(invoke: Invoke, args: list[str]) -> None:

@@ -17,7 +17,7 @@ import logging
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Coroutine, Generator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -94,6 +94,7 @@ class Coroutines:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closing = False
+        self._to_cut: list[_Attempt] = []  # to be cancelled at the end of the program's turn
         self._awake = False  # the loop will look into what waits
         self._watch = Watch(backend=name, seconds=watch_s, is_busy=self._is_busy)
         # Only for the loop's thread:
@@ -117,19 +118,32 @@ class Coroutines:
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         """Report those that wait as CANCELLED, and cancel those that run."""
+        flushes = bool(self._to_cut)
+        self._withdraw(task_ids)
+        if self._to_cut and not flushes:
+            # To wake the loop for each of a thousand would take a second.
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _withdraw(self, task_ids: Collection[TaskId]) -> None:
+        """Report those that wait, and note those that run for `_flush`."""
         gone: list[Report] = []
-        begun: list[_Attempt] = []
         with self._lock:
             for task_id in task_ids:
                 request = self._waiting.pop(task_id, None)
                 if request is not None:
                     gone.append(Report(task_id, request.attempt, _CANCELLED))
                 elif task_id in self._begun:
-                    begun.append(self._begun[task_id])
+                    attempt = self._begun[task_id]
+                    attempt.cancel()
+                    self._to_cut.append(attempt)
         if gone:
             self._sink.report(gone)
-        for attempt in begun:
-            attempt.cancel()
+
+    def _flush(self) -> None:
+        """Have the loop cancel what `cancel` found."""
+        chosen, self._to_cut = self._to_cut, []
+        if chosen:
+            self._call(functools.partial(self._cut_all, chosen))
 
     def close(self, *, cancel: bool) -> None:
         """Take nothing more, and end when nothing is left, without waiting for that."""
@@ -138,7 +152,8 @@ class Coroutines:
             held = [*self._waiting, *self._begun]
         self._watch.end()
         if cancel:
-            self.cancel(held)
+            self._withdraw(held)
+            self._flush()
         self._call(self._leave)
 
     def wait(self, patience: float | None) -> None:
@@ -255,7 +270,6 @@ class Coroutines:
         )
         attempt.task = task
         task.add_done_callback(functools.partial(self._ended, attempt))
-        attempt.on_cancel = functools.partial(self._call, functools.partial(self._cut, attempt))
         if attempt.cancelled:
             self._cut(attempt)
 
@@ -308,6 +322,10 @@ class Coroutines:
             attempts = tuple(self._attempts)
         return next((each for each in attempts if each.task is task or task in each.children), None)
 
+    def _cut_all(self, attempts: Iterable[_Attempt]) -> None:
+        for attempt in attempts:
+            self._cut(attempt)
+
     def _cut(self, attempt: _Attempt) -> None:
         """Cancel the asyncio task, once, so that no await of a handler is cancelled."""
         task = attempt.task
@@ -317,7 +335,7 @@ class Coroutines:
 
     def _relieve(self, attempt: _Attempt) -> None:
         """Give the place of a cancelled function that runs on to another one."""
-        if self._closing:
+        if self._closing or attempt.task is None or attempt.task.done():
             return
         replaced = self._spare < self._limit
         _log.warning(
@@ -334,7 +352,7 @@ class Coroutines:
 
     def _ended(self, attempt: _Attempt, _: asyncio.Task[None]) -> None:
         """Report the outcome, and begin with the next."""
-        attempt.task = attempt.on_cancel = None
+        attempt.task = None
         if attempt.relief is not None:
             attempt.relief.cancel()
         if attempt.has_place:
@@ -369,5 +387,6 @@ class Coroutines:
             self._stop()
 
     def _stop(self) -> None:
-        self._stopped = True
-        asyncio.get_running_loop().stop()
+        if not self._stopped:
+            self._stopped = True
+            asyncio.get_running_loop().stop()
