@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from radical.asyncflow.aside import in_thread
@@ -25,6 +26,7 @@ from radical.asyncflow.worker import (
     GPU_VARIABLE,
     Codes,
     Gpu,
+    core_order,
     guard,
     is_async,
     usable_cores,
@@ -34,6 +36,7 @@ from radical.asyncflow.worker import (
 
 from ._coroutines.coroutines import Coroutines
 from ._executors.given import GivenExecutor, runs_here
+from ._slots.places import CorePlaces
 from ._slots.process_slot import ProcessSlot
 from ._slots.resources import MachineResources
 from ._slots.slot import Slot
@@ -58,6 +61,7 @@ class _Settings(TypedDict, total=False):
     gpus: int | Sequence[Gpu] | None
     memory: int | str | None
     grace: float | None
+    bind: bool | None
     shutdown_executor: bool | None
 
 
@@ -102,6 +106,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self._shuts_executor = config.shutdown_executor
         self._executor_type = config.executor_type
         self._grace = config.grace
+        self._places = CorePlaces(core_order()) if config.bind else None
         slots = config.max_workers
         if config.executor is not None:
             self.capabilities = executor_capabilities(threads=runs_here(config.executor))
@@ -139,11 +144,10 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             )
 
     def _slot_maker(self) -> Callable[[Slots, int], Slot]:
-        name, grace = self.name, self._grace
+        name, grace, places = self.name, self._grace, self._places
         if self._executor_type != "process":
-            return lambda slots, number: Slot(slots, number, name=name, grace=grace)
-        codes = Codes()
-        return lambda slots, number: ProcessSlot(slots, number, name=name, grace=grace, codes=codes)
+            return partial(Slot, name=name, grace=grace, places=places)
+        return partial(ProcessSlot, name=name, grace=grace, places=places, codes=Codes())
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         _ = self.sink  # raises before the start and after the end

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from radical.asyncflow.model import parse_size
+from radical.asyncflow.worker import can_bind
 
 __all__ = ["ConcurrentConfig"]
 
@@ -59,6 +60,10 @@ class ConcurrentConfig(BaseModel):
         le=20,
         description="Seconds between SIGTERM and SIGKILL when work is cancelled.",
     )
+    bind: bool = Field(
+        default=False,
+        description="Whether each worker is bound to a core of its own, in NUMA order.",
+    )
     shutdown_executor: bool = Field(
         default=True,
         description="Whether the backend's shutdown shuts the given executor down too.",
@@ -72,8 +77,12 @@ class ConcurrentConfig(BaseModel):
                 raise ValueError("executor_type says which workers to make: not with executor")
             if self.gpus or self.memory:
                 raise ValueError("gpus and memory cannot be assigned on an executor")
+            if self.bind:
+                raise ValueError("bind is about the backend's own workers: not with executor")
         elif "shutdown_executor" in given:
             raise ValueError("shutdown_executor is about an executor, and none is given")
+        if self.bind and not can_bind():
+            raise ValueError("bind needs a system that binds threads to cores, such as Linux")
         if isinstance(self.gpus, list) and len(set(self.gpus)) < len(self.gpus):
             raise ValueError("gpus names a GPU twice")
         return self

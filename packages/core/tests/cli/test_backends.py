@@ -6,6 +6,7 @@ import json
 import re
 
 from radical.asyncflow import registry
+from radical.asyncflow.worker import count_cores
 
 from .conftest import Install, Invoke, Run
 
@@ -90,3 +91,14 @@ def test_show_of_a_missing_backend_tells_how_to_get_it(invoke: Invoke) -> None:
 def test_show_of_a_broken_backend_tells_why(invoke: Invoke, install: Install) -> None:
     install(BACKENDS, "mine", "raise OSError('no disk')")
     assert "OSError: no disk" in invoke("backends", "show", "mine").stdout
+
+
+def test_show_tells_the_cores_of_this_machine_if_the_backend_assigns_cores(
+    invoke: Invoke,
+) -> None:
+    count = count_cores()
+    shown = invoke("backends", "show", "concurrent").stdout
+    assert f"{count.cores}; {count.origin}" in shown
+    facts = json.loads(invoke("backends", "show", "concurrent", "--json").stdout)
+    assert facts["cores_here"] == {"cores": count.cores, "origin": count.origin}
+    assert "cores here" not in invoke("backends", "show", "noop").stdout

@@ -11,6 +11,7 @@ from radical.asyncflow import registry
 from radical.asyncflow.backend import ReportSink, TaskKind, TaskRequest
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.testing import ScriptedBackend
+from radical.asyncflow.worker import count_cores
 
 from .conftest import Install, Invoke
 
@@ -194,3 +195,11 @@ def test_a_plan_with_wrong_settings_is_refused(invoke: Invoke) -> None:
     result = invoke("doctor", "concurrent", "--plan", "--set", "max_workers=none")
     assert "max_workers" in result.stderr
     assert result.exit_code == 2
+
+
+def test_environment_tells_how_many_cores_there_are_to_use_and_why(invoke: Invoke) -> None:
+    count = count_cores()
+    lines = invoke("doctor").stdout.splitlines()
+    (line,) = [line for line in lines if "cores:" in line]
+    assert f"cores: {count.cores} " in line
+    assert count.origin in line

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from radical.asyncflow.worker import usable_cores, usable_memory
+from radical.asyncflow.worker import count_cores, usable_cores, usable_memory
 
 FIRST = """
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -123,3 +123,38 @@ def test_the_limit_of_memory_counts(machine: Machine) -> None:
 def test_this_machine_says_something_sensible() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
     assert usable_memory() > 0
+
+
+# Where the number comes from.
+
+
+def test_the_smallest_quota_on_the_way_is_named(machine: Machine) -> None:
+    root = machine(
+        "0::/slurm/job/step",
+        SECOND,
+        **{
+            "sys/fs/cgroup/slurm/job/step/cpu.max": "max 100000",
+            "sys/fs/cgroup/slurm/job/cpu.max": "250000 100000",
+            "sys/fs/cgroup/slurm/cpu.max": "600000 100000",
+        },
+    )
+    count = count_cores(root)
+    group = root / "sys/fs/cgroup/slurm/job"
+    assert count.cores == 3
+    assert count.origin == (
+        f"the CPU quota of the control group {group} (250000 of every 100000 µs)"
+    )
+
+
+def test_a_quota_that_leaves_more_than_there_are_sets_nothing(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = machine("0::/job", SECOND, **{"sys/fs/cgroup/job/cpu.max": "9900000 100000"})
+    monkeypatch.delattr(os, "process_cpu_count", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert count_cores(root) == (8, "all cores of this machine")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3}, raising=False)
+    assert count_cores(root) == (2, "the affinity of this process, on 8 cores")
+    monkeypatch.setattr(os, "process_cpu_count", lambda: 5, raising=False)
+    assert count_cores(root) == (5, "PYTHON_CPU_COUNT, or python -X cpu_count")

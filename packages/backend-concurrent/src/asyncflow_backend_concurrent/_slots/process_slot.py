@@ -16,7 +16,7 @@ import errno
 import pickle
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from radical.asyncflow.backend import (
@@ -45,6 +45,7 @@ from .._process.parent import WorkerGoneError, WorkerProcess
 from .._process.wire import Message, Part
 from .chunk import ChunkPicker
 from .flight import InFlight, report
+from .places import CorePlaces, settle
 from .seats import Seats
 from .slot import Slot
 
@@ -62,8 +63,17 @@ _RUNNING, _DONE, _CANCELLED = TaskState.RUNNING, TaskState.DONE, TaskState.CANCE
 class ProcessSlot(Slot):
     """Runs functions in a worker process, which it starts when it needs one."""
 
-    def __init__(self, slots: Seats, number: int, *, name: str, grace: float, codes: Codes) -> None:
-        super().__init__(slots, number, name=name, grace=grace)
+    def __init__(
+        self,
+        slots: Seats,
+        number: int,
+        *,
+        name: str,
+        grace: float,
+        codes: Codes,
+        places: CorePlaces | None = None,
+    ) -> None:
+        super().__init__(slots, number, name=name, grace=grace, places=places)
         self._codes = codes
         self._chunks: deque[list[Code]] = deque()  # the functions of each that the worker has
         self._announced = -1  # place of the last task that was reported RUNNING
@@ -72,6 +82,7 @@ class ProcessSlot(Slot):
         self._flight = InFlight(slots)
         self._picker = ChunkPicker(slots, self._flight, codes, self._lock)
         self._next: TaskRequest | None = None  # to be run here at once
+        self._cores: Sequence[int] = ()  # to which the worker is bound, if to any
 
     # ------------------------------------------------------- from any thread
 
@@ -142,6 +153,16 @@ class ProcessSlot(Slot):
         self._replace()
         super().close()
 
+    def _settle(self, cores: Sequence[int]) -> None:
+        """Let functions run on *cores* alone: those of the worker."""
+        self._cores = cores
+        if cores and self._worker is not None:
+            settle(cores, self._worker.pid)
+
+    @contextlib.contextmanager
+    def _unbound(self) -> Iterator[None]:
+        yield  # this thread is not bound
+
     def _take(self, request: TaskRequest, gpus: tuple[Gpu, ...] = ()) -> None:
         if request.spec.kind is not _FUNCTION:
             super()._take(request, gpus)
@@ -205,6 +226,7 @@ class ProcessSlot(Slot):
             gone: WorkerGoneError
             try:
                 self._worker = WorkerProcess(self.name, self.grace)
+                self._settle(self._cores)
                 self._worker.wait_ready()
             except WorkerGoneError as exc:
                 gone = exc

@@ -18,9 +18,11 @@ class Sleeper(Protocol):
 
     Attributes:
         wake: the lock that it waits for.
+        core: the core to which its functions are bound, or None.
     """
 
     wake: threading.Lock
+    core: int | None
 
     def has_looked(self) -> None:
         """Note that it has looked into the queue."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 
 from radical.asyncflow.backend import AnyReport, Command, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.worker import Execution, Gpu, TaskContext, call, close_loop
 
-from .seats import Seats
+from .places import CorePlaces, settle
+from .seats import Seats, Sleeper
 from .values import with_value
 
 __all__ = ["Slot"]
@@ -24,14 +26,25 @@ class Slot:
         slots: where its tasks come from.
         wake: a lock that the thread waits for while it stands still.
         grace: seconds between SIGTERM and SIGKILL.
+        core: the core to which its functions are bound, or None.
     """
 
-    def __init__(self, slots: Seats, number: int, *, name: str, grace: float) -> None:
+    def __init__(
+        self,
+        slots: Seats,
+        number: int,
+        *,
+        name: str,
+        grace: float,
+        places: CorePlaces | None = None,
+    ) -> None:
         self.slots = slots
         self.name = f"{name}-{number}"
         self.grace = grace
         self.wake = threading.Lock()
         self.wake.acquire()
+        self.core: int | None = None
+        self._places = places
         self.thread = threading.Thread(target=self._main, name=self.name, daemon=True)
         self._job: TaskContext | None = None
         self._abandoned = False
@@ -72,9 +85,15 @@ class Slot:
     # ----------------------------------------------------- in the own thread
 
     def _main(self) -> None:
+        places = self._places
+        if places is not None:
+            self.core = places.take()
+            self._settle((self.core,))
         try:
             self._serve()
         finally:
+            if places is not None and self.core is not None:
+                places.give_back(self.core)
             self.has_looked()
             self.close()
             self.slots.left()
@@ -95,6 +114,36 @@ class Slot:
             self._looking = False
             self.slots.looking.pop()
 
+    # -- bound to cores
+
+    def _settle(self, cores: Sequence[int]) -> None:
+        """Let functions run on *cores* alone: those of this thread."""
+        settle(cores)
+
+    @contextmanager
+    def _spread(self, lent: Collection[Sleeper]) -> Iterator[None]:
+        """Let a function that takes several slots run on the cores of all of them."""
+        if self.core is None or not lent:
+            yield
+            return
+        self._settle([self.core, *(slot.core for slot in lent if slot.core is not None)])
+        try:
+            yield
+        finally:
+            self._settle((self.core,))
+
+    @contextmanager
+    def _unbound(self) -> Iterator[None]:
+        """Let a command, which inherits it, run on all cores."""
+        if self.core is None or self._places is None:
+            yield
+            return
+        self._settle(self._places.order)
+        try:
+            yield
+        finally:
+            self._settle((self.core,))
+
     def _serve(self) -> None:
         slots = self.slots
         queue = slots.queue
@@ -105,7 +154,8 @@ class Slot:
                 if admission is not None:
                     self.has_looked()
                     try:
-                        self._take(admission.request, admission.gpus)
+                        with self._spread(admission.lent):
+                            self._take(admission.request, admission.gpus)
                     finally:
                         slots.release(admission)
                     del admission
@@ -140,7 +190,8 @@ class Slot:
                 full = with_value(request, slots.values.pop(request.task_id, None))
             if claimed is request:
                 if spec.kind is _EXECUTABLE:
-                    self._execute(full, job)
+                    with self._unbound():
+                        self._execute(full, job)
                 else:
                     follower = self._call(full, job)
             elif claimed is not None:

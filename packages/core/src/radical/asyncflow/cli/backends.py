@@ -80,6 +80,9 @@ def show(name: str, as_json: bool) -> None:
 
     show_log()
     facts = registry.describe(name)
+    able = facts.get("capabilities", {})
+    if able.get("executes") and "cores" in able["resources"]:
+        facts["cores_here"] = _cores_here()
     if as_json:
         print_json(facts)
         return
@@ -98,6 +101,13 @@ def show(name: str, as_json: bool) -> None:
             click.echo("  This backend has no settings.")
 
 
+def _cores_here() -> dict[str, Any]:
+    """Return how many cores of this machine a program may use, and what says so."""
+    from ..worker import count_cores
+
+    return count_cores()._asdict()
+
+
 def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "status", facts["status"]
     if facts["failure_reason"]:
@@ -109,6 +119,8 @@ def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "api_version" in facts:
         yield "contract", f"{facts['api_version']} (of the core: {facts['core_api_version']})"
     yield "core", facts["core_version"]
+    if "cores_here" in facts:
+        yield "cores here", f"{facts['cores_here']['cores']}; {facts['cores_here']['origin']}"
     if facts.get("requirements"):
         yield "requires", ", ".join(facts["requirements"])
 

@@ -123,12 +123,20 @@ def _check_environment(checks: Checks) -> None:
     click.echo("Environment")
     checks.ok(f"Python {sys.version.split()[0]}", sys.executable)
     checks.ok(f"radical.asyncflow {__version__}")
+    _show_cores(checks)
     _check_plugins(checks)
     click.echo("\nBackends")
     for name in registry.list_available_backends():
         _check_loads(name, checks)
     click.echo("\nProfiles")
     _check_profiles(checks)
+
+
+def _show_cores(checks: Checks) -> None:
+    from ..worker import count_cores
+
+    count = count_cores()
+    checks.note(f"cores: {count.cores}", count.origin)
 
 
 def _check_plugins(checks: Checks) -> None:

@@ -47,7 +47,10 @@ start and end processes
 `marked_processes`        the processes that carry a token in their environment
 `explain_death`, `Death`  why a process died, as far as the system tells
 know the machine
-`usable_cores`            the cores that this process may use
+`usable_cores`            the number of cores that this process may use
+`count_cores`             the same, as a `CoreCount`, which says where it comes from
+`core_order`              those cores, neighbours side by side
+`bind`, `can_bind`        lets a thread or a process run on some of them alone
 `usable_memory`           the memory that it may use
 `visible_gpus`            the GPUs that this process sees
 `FreeGpus`                those that no task has
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
         open_answer,
         unsent,
     )
+    from ._binding import bind, can_bind, core_order
     from ._buffers import PlainPickler
     from ._call import call, call_async, is_async
     from ._carried import Carried, PluginContexts, carried
@@ -86,7 +90,7 @@ if TYPE_CHECKING:
     from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, set_visible_gpus, visible_gpus
     from ._guard import Guard, child_environment, guard, start_guarded
     from ._importing import by_value, import_path, program_arguments, reloaded, reloads
-    from ._limits import usable_cores, usable_memory
+    from ._limits import CoreCount, count_cores, usable_cores, usable_memory
     from ._loop import close_loop
     from ._output import Output
     from ._pickling import (
@@ -111,6 +115,7 @@ __all__ = [
     "Carried",
     "Code",
     "Codes",
+    "CoreCount",
     "Death",
     "Execution",
     "Failure",
@@ -125,13 +130,17 @@ __all__ = [
     "TaskContext",
     "answer",
     "answer_pickled",
+    "bind",
     "by_value",
     "call",
     "call_async",
+    "can_bind",
     "cancelled",
     "carried",
     "child_environment",
     "close_loop",
+    "core_order",
+    "count_cores",
     "current_task",
     "dump",
     "dump_arguments",
@@ -167,6 +176,7 @@ _HOMES = {
     "Code": "_code",
     "Codes": "_code",
     "Death": "_death",
+    "CoreCount": "_limits",
     "Execution": "_command",
     "FAILURE": "_answer",
     "Failure": "_failure",
@@ -183,12 +193,16 @@ _HOMES = {
     "VALUE": "_answer",
     "answer": "_answer",
     "answer_pickled": "_answer",
+    "bind": "_binding",
     "by_value": "_importing",
     "call": "_call",
     "call_async": "_call",
+    "can_bind": "_binding",
     "carried": "_carried",
     "child_environment": "_guard",
     "close_loop": "_loop",
+    "core_order": "_binding",
+    "count_cores": "_limits",
     "dump": "_pickling",
     "dump_arguments": "_pickling",
     "dump_function": "_pickling",

@@ -6,33 +6,66 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from .._public import public
 
-__all__ = ["usable_cores", "usable_memory"]
+__all__ = ["CoreCount", "count_cores", "usable_cores", "usable_memory"]
 
 _ROOT = Path("/")
 
 
 @public("radical.asyncflow.worker")
-def usable_cores(root: Path = _ROOT) -> int:
-    """Return how many processor cores this process may use, at least 1.
+class CoreCount(NamedTuple):
+    """The number of processor cores that this process may use, and where it comes from.
 
-    The affinity of the process counts, and the CPU quota of its control groups; a part of a
-    core counts as one.
+    Attributes:
+        origin: what sets the number, in words for a user.
+    """
+
+    cores: int
+    origin: str
+
+
+@public("radical.asyncflow.worker")
+def usable_cores(root: Path = _ROOT) -> int:
+    """Return how many processor cores this process may use, at least 1; see `count_cores`."""
+    return count_cores(root).cores
+
+
+@public("radical.asyncflow.worker")
+def count_cores(root: Path = _ROOT) -> CoreCount:
+    """Count the processor cores that this process may use, at least 1.
+
+    The affinity of the process counts, and the CPU quota of its control groups and of those
+    above them; a part of a core counts as one.
 
     Args:
         root: the folder that holds ``proc`` and ``sys``.
     """
-    count = getattr(os, "process_cpu_count", None) or _affinity
-    cores: int = count() or 1
+    count = _own_cores()
     for group in _groups("cpu", root):
         quota, _, period = _read(group / "cpu.max").partition(" ")
         if not quota:
             quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
         if quota.isdigit() and period.isdigit() and int(period):  # not "max", and not -1
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(cores, 1)
+            cores = max(math.ceil(int(quota) / int(period)), 1)
+            if cores < count.cores:
+                time = f"{quota} of every {period} µs"
+                count = CoreCount(cores, f"the CPU quota of the control group {group} ({time})")
+    return count
+
+
+def _own_cores() -> CoreCount:
+    """Count the cores without the control groups."""
+    all_cores = os.cpu_count() or 1
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else all_cores
+    said = getattr(os, "process_cpu_count", lambda: affinity)() or 1
+    if said != affinity:
+        return CoreCount(said, "PYTHON_CPU_COUNT, or python -X cpu_count")
+    if affinity < all_cores:
+        return CoreCount(affinity, f"the affinity of this process, on {all_cores} cores")
+    return CoreCount(affinity, "all cores of this machine")
 
 
 @public("radical.asyncflow.worker")
@@ -53,12 +86,6 @@ def usable_memory(root: Path = _ROOT) -> int:
 def memory_groups(root: Path = _ROOT) -> Iterator[Path]:
     """Yield the folders of the control groups that limit the memory of this process."""
     return _groups("memory", root)
-
-
-def _affinity() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _groups(controller: str, root: Path) -> Iterator[Path]:
