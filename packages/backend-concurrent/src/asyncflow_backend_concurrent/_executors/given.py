@@ -57,7 +57,7 @@ class GivenExecutor:
         job = TaskContext(spec.name, request.task_id, request.attempt)
         try:
             if self._here:
-                context = request.context or Context()
+                context = Context() if request.context is None else request.context.copy()
                 future = self._executor.submit(context.run, _run_here, self._sink, request, job)
             else:
                 packed = _pack(request)

@@ -205,12 +205,9 @@ class Slot:
         sink = slots.sink
         task_id = request.task_id
         sink.running(task_id, request.attempt, self.name)
-        context = request.context or Context()
+        context = Context() if request.context is None else request.context.copy()
         try:
-            # In a copy, which goes with the attempt: the request lives until the report is read.
-            value = context.copy().run(
-                call, request.spec.function, request.args, request.kwargs, job
-            )
+            value = context.run(call, request.spec.function, request.args, request.kwargs, job)
         except BaseException as exc:  # SystemExit and the like fail the task, not the slot
             self._failed(job, exc)
             self._leave_if_relieved()

@@ -65,9 +65,6 @@ def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
             reference = _new(TaskRef, refs)
             args = tuple([_value(value, node, reference) for value in args])
             kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
-        context = dependent._context
-        if context is not None and call.spec.retries is not None:
-            context = context.copy()  # another attempt needs it as it is
         submitted_behind(node, dependent)
         append(
             _new(
@@ -80,7 +77,7 @@ def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
                     kwargs,
                     None,
                     refs,
-                    context,
+                    dependent._context,
                 ),
             )
         )

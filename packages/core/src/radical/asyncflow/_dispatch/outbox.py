@@ -47,8 +47,6 @@ class Outbox:
         if run.carriage is not None and command is None:
             spec, args = run.carriage.pack(node, args)
         context = node._context if command is None and lane.contexts else None
-        if context is not None:
-            context = context.copy()  # another attempt needs it as it is
         request = TaskRequest(
             node._number, node._attempt, spec, args, kwargs, command, refs, context
         )

@@ -200,7 +200,7 @@ class Preparation:
             self._unbegun.discard(task)
             await body
 
-        task = self._background.spawn(begin(), context and context.copy())
+        task = self._background.spawn(begin(), None if context is None else context.copy())
         extras.work = Work(activity, task)
         self._unbegun.add(task)
         task.add_done_callback(

@@ -97,9 +97,6 @@ def sender(
                             }
                 if run.carriage is not None:
                     spec, args = run.carriage.pack(node, args)
-                context = node._context
-                if context is not None and spec.retries is not None:
-                    context = context.copy()  # another attempt needs it as it is
                 batch = lane.batch
                 if not batch:
                     full.append(lane)
@@ -114,7 +111,7 @@ def sender(
                             kwargs,
                             None,
                             refs,
-                            context,
+                            node._context,
                         ),
                     )
                 )

@@ -74,8 +74,8 @@ class Capabilities:
         remote_results: it may report a `RemoteValue` instead of the value.
         pickles: functions, arguments and results cross a process boundary.
         isolates: the death of a worker costs the task that it ran, and no other.
-        contexts: it runs each function in the `TaskRequest.context`, so that the function
-            sees the context variables of the code that called the task.
+        contexts: it runs each function in a copy of the `TaskRequest.context`, so that the
+            function sees the context variables of the code that called the task.
         service: it runs service tasks.
         executes: False for a dry run, which runs nothing, gets no arguments and answers
             with markers.
@@ -176,8 +176,9 @@ class TaskRequest(NamedTuple):
             dependencies in place; none where the backend's ``executes`` is false.
         command: a `Command` (executable task), a `Prompt` (prompt task) or None.
         dependencies: the ids of all `TaskRef` in the arguments.
-        context: for a backend with ``contexts``, a copy of the context in which a function
-            was called, in which this attempt runs; None for everything else.
+        context: for a backend with ``contexts``, the context in which a function was called;
+            None for everything else.  Run the function in a copy, ``context.copy().run(...)``,
+            because other calls and attempts may share it.
     """
 
     task_id: TaskId

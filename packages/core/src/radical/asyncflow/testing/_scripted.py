@@ -224,7 +224,7 @@ class ScriptedBackend(ExecutionBackend):
             return
         self._running[key] = self._queue.pop(key)
         self._sink.running(*key, self.name)
-        context = request.context or copy_context()
+        context = copy_context() if request.context is None else request.context.copy()
         try:
             value = context.run(self._call, request)
             check_result(value)
