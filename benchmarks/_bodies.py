@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -11,6 +12,15 @@ _held: list[Any] = []
 
 
 def one_more(number: int) -> int:
+    return number + 1
+
+
+async def one_more_async(number: int) -> int:
+    return number + 1
+
+
+async def one_more_later(number: int) -> int:
+    await asyncio.sleep(0)
     return number + 1
 
 

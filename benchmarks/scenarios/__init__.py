@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from .._model import Scenario
-from . import dask, executables, growth, imports, journal, noop, pilot, times, values, workers
+from . import (
+    coroutines,
+    dask,
+    executables,
+    growth,
+    imports,
+    journal,
+    noop,
+    pilot,
+    times,
+    values,
+    workers,
+)
 
 __all__ = ["SCENARIOS"]
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for module in (noop, workers, dask, executables, times, growth, imports, journal, pilot, values)
+    for module in (
+        noop,
+        workers,
+        coroutines,
+        dask,
+        executables,
+        times,
+        growth,
+        imports,
+        journal,
+        pilot,
+        values,
+    )
     for scenario in module.SCENARIOS
 }
