@@ -13,7 +13,7 @@ __all__ = ["asyncflow_backend"]
 def asyncflow_backend() -> BackendSpec:
     return BackendSpec(
         name="concurrent",
-        summary="Runs tasks on this machine, in threads, processes, a loop or any concurrent.futures pool",
+        summary="Runs tasks on this machine, in threads, processes, a loop or any given executor",
         factory="asyncflow_backend_concurrent.backend:ConcurrentExecutionBackend",
         config_model="asyncflow_backend_concurrent.config:ConcurrentConfig",
         capabilities=local_capabilities("thread"),
