@@ -22,7 +22,12 @@ from radical.asyncflow.errors import ConfigurationError
         ({"executor_type": "fiber"}, ["executor_type", "'thread'", "'process'"]),
         ({"executor": "threads"}, ["executor"]),
         ({"gpus": [1, 1]}, ["gpus", "twice"]),
-        ({"gpus": ["0", "cuda:1"]}, ["gpus"]),
+        ({"gpus": ["0", "cuda:1"]}, ["gpus", "'0', 'cuda:1': a GPU is a number", "MIG-9b0c"]),
+        ({"gpus": [True, -1, 0.5]}, ["gpus", "True, -1, 0.5: a GPU is a number"]),
+        ({"gpus": "all"}, ["gpus", "how many", "'all'"]),
+        ({"gpus": True}, ["gpus", "how many", "True"]),
+        ({"gpu_idle_timeout": -1, "executor_type": "process"}, ["gpu_idle_timeout"]),
+        ({"gpu_idle_timeout": 5}, ["gpu_idle_timeout", "executor_type='process'"]),
         ({"memory": "lots"}, ["memory", "4GB"]),
         ({"shutdown_executor": False}, ["shutdown_executor"]),
     ],
@@ -93,5 +98,7 @@ def test_more_gpus_than_this_process_may_use_are_refused(
     visible: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(ConfigurationError, match="gpus is 2, but CUDA_VISIBLE_DEVICES names only"):
+    with pytest.raises(
+        ConfigurationError, match=r"gpus is 2, but there are only . to use .*CUDA_VISIBLE"
+    ):
         ConcurrentExecutionBackend(gpus=2)

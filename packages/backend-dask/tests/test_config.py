@@ -11,8 +11,7 @@ from asyncflow_backend_dask import DaskExecutionBackend
 from asyncflow_backend_dask._program.jobs import annotations_of
 from asyncflow_backend_dask.config import DaskConfig
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
-from radical.asyncflow.errors import ConfigurationError, ResourceError, UnsupportedOptionError
-from radical.asyncflow.model import Resources
+from radical.asyncflow.errors import ConfigurationError, UnsupportedOptionError
 
 
 @pytest.mark.parametrize(
@@ -29,6 +28,7 @@ from radical.asyncflow.model import Resources
         ({"adapt": {"maximum": 1}, "n_workers": 1}, "both say how many"),
         ({"adapt": {"maximum": 1}, "address": "tcp://a:1"}, "not ours"),
         ({"resources": {"GPU": -1}}, "negative"),
+        ({"resources": {"GPU": 1.5}}, "GPU must be a whole number, or a part"),
         ({"kill_running": True, "processes": False}, "processes=False has none"),
         ({"memory_limit": "much"}, "memory_limit"),
     ],
@@ -42,7 +42,7 @@ def test_settings_may_be_given_as_one_object() -> None:
     config = DaskConfig(resources={"GPU": 1})
     backend = DaskExecutionBackend.from_settings(config, name="mine")
     assert backend.name == "mine"
-    assert backend.capabilities.resources == {"gpus"}
+    assert backend.capabilities.resources == {"cores", "gpus", "memory"}
 
 
 def spec(**options: Any) -> TaskSpec:
@@ -70,19 +70,6 @@ def test_a_good_description_passes_and_becomes_annotations() -> None:
     DaskExecutionBackend().check(good)
     annotations = annotations_of(TaskRequest(1, 1, good), count_cores=False)
     assert annotations == {"workers": ["a"], "priority": 1, "allow_other_workers": True}
-
-
-def test_resources_that_no_own_worker_has_are_refused_at_the_call() -> None:
-    backend = DaskExecutionBackend(resources={"GPU": 1})
-    backend.check(spec(resources=Resources(gpus=1)))
-    with pytest.raises(ResourceError, match=r"GPU=2 \(a worker has 1\)"):
-        backend.check(spec(resources=Resources(gpus=2)))
-
-
-def test_only_declared_resources_are_in_the_capabilities() -> None:
-    assert DaskExecutionBackend().capabilities.resources == frozenset()
-    declared = DaskExecutionBackend(resources={"CPU": 2, "MEMORY": 1e9}).capabilities
-    assert declared.resources == {"cores", "memory"}
 
 
 def test_capabilities_say_whether_a_running_function_can_be_ended() -> None:

@@ -69,6 +69,23 @@ def test_the_total_of_a_resource_counts_every_rank() -> None:
     assert (asked.total_cores, asked.total_gpus, asked.total_memory) == (6, 3, 30)
 
 
+def test_a_part_of_a_gpu_may_be_asked_for() -> None:
+    assert Resources.of({"gpus": 0.25}).gpus == 0.25
+    assert Resources(gpus=0.1, ranks=3).total_gpus == 0.3
+    whole = Resources(gpus=2.0)
+    assert (whole.gpus, type(whole.gpus), Resources(gpus=0.0)) == (2, int, Resources())
+
+
+@pytest.mark.parametrize("bad", [1.5, 0.0001, -0.5, float("nan"), float("inf"), True, "1", None])
+def test_a_wrong_number_of_gpus_says_what_would_work(bad: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Resources.of({"gpus": bad})
+    assert str(caught.value) == (
+        "resources: gpus must be a whole number of at least 0, or a part of one GPU from 0.001 "
+        f"to below 1, such as 0.5, not {bad!r}"
+    )
+
+
 @pytest.mark.parametrize("bad", [{"cores": 0}, {"gpus": -1}, {"ranks": 1.5}, {"memory": True}])
 def test_a_resource_below_its_least_is_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match="must be a whole number of at least"):

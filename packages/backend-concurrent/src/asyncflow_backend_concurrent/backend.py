@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
@@ -23,15 +22,15 @@ from radical.asyncflow.config import validate
 from radical.asyncflow.errors import ConfigurationError, UnsupportedOptionError
 from radical.asyncflow.model import DEFAULT_RESOURCES
 from radical.asyncflow.worker import (
-    GPU_VARIABLE,
     Codes,
     Gpu,
     core_order,
+    found_gpus,
     guard,
     is_async,
+    missing_gpus,
     usable_cores,
     usable_memory,
-    visible_gpus,
 )
 
 from ._coroutines.coroutines import Coroutines
@@ -41,6 +40,7 @@ from ._slots.process_slot import ProcessSlot
 from ._slots.resources import MachineResources
 from ._slots.slot import Slot
 from ._slots.slots import Slots
+from ._slots.warm import WarmWorkers
 from .capabilities import executor_capabilities, local_capabilities
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class _Settings(TypedDict, total=False):
     max_workers: int | None
     executor_type: Literal["thread", "process", "async"] | None
     gpus: int | Sequence[Gpu] | None
+    gpu_idle_timeout: float | None
     memory: int | str | None
     grace: float | None
     bind: bool | None
@@ -118,8 +119,11 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             self._most_coroutines = slots or _MOST_COROUTINES
             slots = min(self._most_coroutines, usable_cores())
         memory = config.memory or usable_memory()
+        find_gpus = partial(_gpu_ids, config.gpus, name)
+        if config.gpus:
+            find_gpus()  # an error is raised here
         self._resources = MachineResources(
-            slots or usable_cores(), memory, _gpu_ids(config.gpus, name)
+            slots or usable_cores(), memory, find_gpus, WarmWorkers(config.gpu_idle_timeout)
         )
         self._slots: Slots | None = None
         self._given: GivenExecutor | None = None
@@ -147,7 +151,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         name, grace, places = self.name, self._grace, self._places
         if self._executor_type != "process":
             return partial(Slot, name=name, grace=grace, places=places)
-        return partial(ProcessSlot, name=name, grace=grace, places=places, codes=Codes())
+        warm = self._resources.warm
+        return partial(ProcessSlot, name=name, grace=grace, places=places, codes=Codes(), warm=warm)
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         _ = self.sink  # raises before the start and after the end
@@ -224,15 +229,22 @@ def _gpu_ids(gpus: int | Sequence[Gpu] | None, backend: str) -> tuple[Gpu, ...]:
         ConfigurationError: it asks for more than this process may use.
     """
     if gpus is not None and not isinstance(gpus, int):
+        if missing := missing_gpus(gpus):
+            raise ConfigurationError(
+                f"backend {backend!r}: gpus names {', '.join(map(repr, missing))}, which this "
+                f"machine does not have ({found_gpus().how})"
+            )
         return tuple(gpus)
-    visible = visible_gpus()
+    if gpus == 0:
+        return ()
+    found = found_gpus()
     if gpus is None:
-        return visible
-    if GPU_VARIABLE not in os.environ:
+        return found.ids
+    if not found.is_known:
         return tuple(range(gpus))
-    if len(visible) < gpus:
+    if len(found.ids) < gpus:
         raise ConfigurationError(
-            f"backend {backend!r}: gpus is {gpus}, but {GPU_VARIABLE} names only {len(visible)}: "
-            "ask for fewer, or name them as a list"
+            f"backend {backend!r}: gpus is {gpus}, but there are only {len(found.ids)} to use "
+            f"({found.how}): ask for fewer, or name them as a list"
         )
-    return visible[:gpus]
+    return found.ids[:gpus]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import Executor
 from typing import Annotated, Any, Literal, Self
 
@@ -16,12 +17,30 @@ def _bytes(value: Any) -> Any:
     return parse_size(value) if isinstance(value, str) else value
 
 
-def _list(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | range) else value
+_GPU_NAME = re.compile(r"(?:GPU|MIG)-[^\s,]+|[0-9]+(?:\.[0-9]+)+")
 
 
-_Gpu = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern="^(GPU|MIG)-")]
-"""A number, or a name as CUDA_VISIBLE_DEVICES has it."""
+def _gpus(value: Any) -> Any:
+    """Check a list of GPUs entry by entry, so that the message is about the entry."""
+    if isinstance(value, str | bool | float):
+        raise ValueError(
+            f"must say how many or be a list such as [0, 'GPU-5f3a...'], not {value!r}"
+        )
+    if not isinstance(value, list | tuple | range):
+        return value
+    wrong = [entry for entry in value if not _is_gpu(entry)]
+    if wrong:
+        raise ValueError(
+            f"{', '.join(map(repr, wrong))}: a GPU is a number from 0 on, a name such as "
+            "'GPU-5f3a...' or 'MIG-9b0c...' as nvidia-smi -L prints it, or a tile such as '0.1'"
+        )
+    return list(value)
+
+
+def _is_gpu(entry: object) -> bool:
+    if isinstance(entry, str):
+        return _GPU_NAME.fullmatch(entry) is not None
+    return isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0
 
 
 class ConcurrentConfig(BaseModel):
@@ -44,11 +63,16 @@ class ConcurrentConfig(BaseModel):
         "that wait) all in one event loop.",
     )
     gpus: Annotated[
-        Annotated[int, Field(ge=0)] | list[_Gpu] | None,
-        BeforeValidator(_list),
+        Annotated[int, Field(ge=0)] | list[int | str] | None,
+        BeforeValidator(_gpus),
     ] = Field(
         default=None,
-        description="GPUs: how many, or which; by default those in CUDA_VISIBLE_DEVICES.",
+        description="GPUs: how many, or which; by default those that are found.",
+    )
+    gpu_idle_timeout: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds after which an idle worker process that has used a GPU ends.",
     )
     memory: Annotated[int, BeforeValidator(_bytes), Field(ge=1)] | None = Field(
         default=None,
@@ -83,6 +107,8 @@ class ConcurrentConfig(BaseModel):
             raise ValueError("shutdown_executor is about an executor, and none is given")
         if self.bind and not can_bind():
             raise ValueError("bind needs a system that binds threads to cores, such as Linux")
+        if "gpu_idle_timeout" in given and self.executor_type != "process":
+            raise ValueError("gpu_idle_timeout ends worker processes: give executor_type='process'")
         if isinstance(self.gpus, list) and len(set(self.gpus)) < len(self.gpus):
             raise ValueError("gpus names a GPU twice")
         return self

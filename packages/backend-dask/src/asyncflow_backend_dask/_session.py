@@ -14,6 +14,7 @@ from typing import Any
 
 from radical.asyncflow.backend import ReportSink, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.errors import BackendLostError, BackendStartError
+from radical.asyncflow.model import DEFAULT_RESOURCES
 from radical.asyncflow.worker import safe_str
 
 from ._cluster.lease import Lease
@@ -51,7 +52,7 @@ class Session:
         sink: ReportSink,
         *,
         kills_running: Collection[TaskKind],
-        has_resources: bool,
+        counts_cores: bool,
     ) -> None:
         """Prepare a connection to the scheduler of *lease*.
 
@@ -59,13 +60,14 @@ class Session:
             name: the name of the backend.
             sink: where the ends of tasks are reported.
             kills_running: the kinds of tasks that are ended while they run.
-            has_resources: whether tasks may ask for resources.
+            counts_cores: whether every task takes its share of the workers' CPU resource, if
+                they have one; else only tasks with more than one core do.
         """
         self._name = name
         self._config = config
         self._address = lease.address
         self._kills_running = kills_running
-        self._has_resources = has_resources
+        self._counts_cores = counts_cores
         self._lost: BackendLostError | None = None
         self._is_ended = False
         self._topic = topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
@@ -174,9 +176,14 @@ class Session:
 
     def _annotations(self, job: Job) -> dict[str, Any]:
         request = job.request
-        if not request.spec.description and not self._has_resources:
-            return _NO_ANNOTATIONS
-        return annotations_of(request, count_cores=self._workers.counts_cores)
+        counts_cores = self._counts_cores and self._workers.counts_cores
+        if not counts_cores and not request.spec.description:
+            asked = request.spec.resources
+            if asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES:
+                return _NO_ANNOTATIONS
+            if self._config.threads_per_worker > 1 and asked.cores > 1:
+                self._counts_cores = True  # it shares its worker with what comes from now on
+        return annotations_of(request, count_cores=counts_cores)
 
     def _send(self, groups: Sequence[Sequence[Job]]) -> None:
         table = self._table

@@ -16,12 +16,14 @@ from radical.asyncflow.backend import (
 )
 from radical.asyncflow.config import validate
 from radical.asyncflow.errors import BackendStartError, ResourceError
-from radical.asyncflow.worker import guard, safe_str
+from radical.asyncflow.model import DEFAULT_RESOURCES
+from radical.asyncflow.worker import found_gpus, guard, safe_str
 
 from ._cluster.lease import Lease, obtain_lease
+from ._cluster.offers import WorkerOffers
 from ._program.jobs import check_description, resources_of
 from ._session import Session
-from .capabilities import WORKER_RESOURCES, dask_capabilities
+from .capabilities import dask_capabilities
 from .config import DaskConfig
 
 __all__ = ["DaskExecutionBackend"]
@@ -57,13 +59,10 @@ class DaskExecutionBackend(ExecutionBackend):
         self.name = name
         self._config = config = validate(DaskConfig, complete, given, backend=name)
         local = config.is_local
-        declared = config.resources or {}
+        self._offers = WorkerOffers(config) if local else None
+        if self._offers is not None and (config.resources or {}).get("GPU"):
+            _ = self._offers.gpus  # an error is raised here
         self.capabilities = dask_capabilities(
-            resources=[
-                field
-                for field, resource in WORKER_RESOURCES.items()
-                if not local or resource in declared
-            ],
             kill_running=config.kill_running,
             processes=not local or config.processes,
             threads=config.threads_per_worker if local else None,
@@ -113,7 +112,7 @@ class DaskExecutionBackend(ExecutionBackend):
             self._lease,
             sink,
             kills_running=self.capabilities.kills_running,
-            has_resources=bool(self.capabilities.resources),
+            counts_cores=self._offers is None or "CPU" in (self._config.resources or {}),
         )
         await self._session.connect()
 
@@ -127,20 +126,21 @@ class DaskExecutionBackend(ExecutionBackend):
 
     def check(self, spec: TaskSpec) -> None:
         check_description(spec, self.name)
-        config = self._config
-        if not config.is_local or config.adapt is not None:
+        offers = self._offers
+        if offers is None or spec.resources == DEFAULT_RESOURCES:
             return
-        declared = config.resources or {}
-        asked = resources_of(spec.resources, count_cores="CPU" in declared)
+        asked = resources_of(spec.resources, count_cores=False)
         too_much = [
-            f"{name}={amount:g} (a worker has {declared.get(name, 0):g})"
+            f"{name}={amount:g} (a worker has {most:g})"
             for name, amount in asked.items()
-            if amount > declared.get(name, 0)
+            if amount > (most := offers.most(name))
         ]
         if too_much:
+            looked = "" if offers.most("GPU") or not asked.get("GPU") else f" ({found_gpus().how})"
             raise ResourceError(
                 f"task {spec.name!r} asks for more than any worker ever has: "
-                f"{', '.join(too_much)}; ask for less, or raise resources in the backend's config"
+                f"{', '.join(too_much)}{looked}; ask for less, or give workers more by n_workers, "
+                "threads_per_worker, memory_limit or resources in the backend's config"
             )
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from radical.asyncflow.backend import Capabilities, TaskKind
 
 __all__ = ["WORKER_RESOURCES", "dask_capabilities"]
@@ -16,7 +14,6 @@ _KINDS = (TaskKind.FUNCTION, TaskKind.EXECUTABLE)
 
 def dask_capabilities(
     *,
-    resources: Collection[str] = (),
     kill_running: bool = False,
     processes: bool = True,
     threads: int | None = 1,
@@ -24,7 +21,6 @@ def dask_capabilities(
     """Return the capabilities for a cluster.
 
     Args:
-        resources: the fields of `Resources` that its workers declare.
         processes: whether its workers are processes.
         threads: how many threads each worker has; None if that is not known.
     """
@@ -50,7 +46,7 @@ def dask_capabilities(
         limits.append("the death of a worker costs every task that ran in its threads")
     return Capabilities(
         kinds=_KINDS,
-        resources=resources,
+        resources=WORKER_RESOURCES,
         kills_running=_KINDS if kill_running else (TaskKind.EXECUTABLE,),
         native_dependencies=True,
         remote_results=True,

@@ -104,7 +104,7 @@ class DaskConfig(BaseModel):
     )
     resources: dict[str, float] | None = Field(
         default=None,
-        description="Dask resources of each local worker, such as {'CPU': 4, 'GPU': 1}.",
+        description="Dask resources of each local worker, instead of its share of the machine.",
     )
     dashboard_address: str | None = Field(
         default="127.0.0.1:0",
@@ -173,6 +173,8 @@ class DaskConfig(BaseModel):
         for name, amount in (self.resources or {}).items():
             if amount < 0:
                 raise ValueError(f"resources: {name} must not be negative")
+            if name == "GPU" and amount > 1 and not float(amount).is_integer():
+                raise ValueError("resources: GPU must be a whole number, or a part of one GPU")
         if self.kill_running and not self.processes:
             raise ValueError("kill_running ends worker processes, and processes=False has none")
         return self

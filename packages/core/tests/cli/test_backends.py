@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 
+from fake_gpus import Tools, gpu_tools
 from radical.asyncflow import registry
 from radical.asyncflow.worker import count_cores
 
 from .conftest import Install, Invoke, Run
+
+__all__ = ["gpu_tools"]
 
 BACKENDS = "radical.asyncflow.backends"
 PLUGIN = """
@@ -102,3 +105,22 @@ def test_show_tells_the_cores_of_this_machine_if_the_backend_assigns_cores(
     facts = json.loads(invoke("backends", "show", "concurrent", "--json").stdout)
     assert facts["cores_here"] == {"cores": count.cores, "origin": count.origin}
     assert "cores here" not in invoke("backends", "show", "noop").stdout
+
+
+def test_show_says_which_gpus_are_here_if_the_backend_honours_them(
+    invoke: Invoke, install: Install, gpu_tools: Tools
+) -> None:
+    gpu_tools.nvidia(2)
+    assert "GPUs here     0, 1; 2 × NVIDIA H100, found by nvidia-smi" in _show(invoke, "concurrent")
+    shown = json.loads(invoke("backends", "show", "concurrent", "--json").stdout)
+    assert shown["gpus_here"] == {
+        "ids": [0, 1],
+        "variable": "CUDA_VISIBLE_DEVICES",
+        "how": "2 × NVIDIA H100, found by nvidia-smi",
+    }
+    install(BACKENDS, "mine", PLUGIN)
+    assert "GPUs" not in _show(invoke, "mine")
+
+
+def _show(invoke: Invoke, name: str) -> str:
+    return invoke("backends", "show", name).stdout

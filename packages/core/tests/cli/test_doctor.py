@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_gpus import Tools, gpu_tools
 from radical.asyncflow import registry
 from radical.asyncflow.backend import ReportSink, TaskKind, TaskRequest
 from radical.asyncflow.errors import BackendStartError
@@ -14,6 +15,8 @@ from radical.asyncflow.testing import ScriptedBackend
 from radical.asyncflow.worker import count_cores
 
 from .conftest import Install, Invoke
+
+__all__ = ["gpu_tools"]
 
 
 class NoStart(ScriptedBackend):
@@ -203,3 +206,12 @@ def test_environment_tells_how_many_cores_there_are_to_use_and_why(invoke: Invok
     (line,) = [line for line in lines if "cores:" in line]
     assert f"cores: {count.cores} " in line
     assert count.origin in line
+
+
+def test_gpus_are_shown_with_how_they_were_found(invoke: Invoke, gpu_tools: Tools) -> None:
+    assert "GPUs: none" in invoke("doctor").stdout
+    gpu_tools.nvidia(2)
+    gpu_tools.forget()
+    lines = invoke("doctor").stdout.splitlines()
+    (line,) = [line for line in lines if "GPUs: " in line]
+    assert " ".join(line.split()) == "- GPUs: 0, 1 2 × NVIDIA H100, found by nvidia-smi"

@@ -7,7 +7,7 @@ from operator import itemgetter
 
 from radical.asyncflow.backend import TaskRef, TaskRequest
 from radical.asyncflow.errors import SerializationError
-from radical.asyncflow.worker import ATOMS, Code, Gpu, dump_arguments
+from radical.asyncflow.worker import ATOMS, Code, dump_arguments
 
 from .child import FunctionGroup, PackedArguments, Previous
 from .wire import Part
@@ -22,7 +22,6 @@ _needed = itemgetter(*map(TaskRequest._fields.index, _NEEDED))
 
 def group_by_function(
     chunk: Sequence[TaskRequest],
-    gpus: tuple[Gpu, ...],
     buffers: list[Part],
     code_of: Callable[[TaskRequest], Code | None],
     fail: Callable[[int, BaseException], None],
@@ -40,9 +39,9 @@ def group_by_function(
             spec = its_spec
             code = code_of(chunk[at])
             number = code.number if code is not None else 0
-            group: FunctionGroup = (number, spec.name, gpus, [], [], [])
+            group: FunctionGroup = (number, spec.name, [], [], [])
             groups.append(group)
-            ids, attempts, arguments = group[3:]
+            ids, attempts, arguments = group[2:]
         ids.append(task_id)
         attempts.append(attempt)
         if needs:

@@ -26,14 +26,12 @@ from time import monotonic
 from typing import Any
 
 from radical.asyncflow.worker import (
-    GPU_VARIABLE,
     VALUE,
     Carried,
     Gpu,
     TaskContext,
     answer,
     close_loop,
-    set_visible_gpus,
     unsent,
 )
 
@@ -73,15 +71,16 @@ class Previous:
 
 
 FunctionGroup = tuple[
-    int, str, tuple[Gpu, ...], list[int], list[int], list[tuple[Any, ...] | PackedArguments | None]
+    int, str, list[int], list[int], list[tuple[Any, ...] | PackedArguments | None]
 ]
-"""Tasks of a chunk that run one function, as its number, their name and GPUs, and their ids,
-attempts and arguments (None where those could not be pickled)."""
+"""Tasks of a chunk that run one function, as its number, their name, and their ids, attempts
+and arguments (None where those could not be pickled)."""
 
 
 def main(
     program: tuple[str | None, str | None],
     levels: dict[str, int],
+    gpus: tuple[Gpu, ...],
     data: int,
     results: int,
     tokens: int,
@@ -92,6 +91,7 @@ def main(
     Args:
         program: its file and its name as a module, for processes that a task spawns.
         levels: of the program's loggers.
+        gpus: those of its tasks, which the environment names.
         data, results, tokens, arena: file descriptors.
     """
     set_levels(levels)
@@ -112,7 +112,8 @@ def main(
         if output is not None:
             output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
-        _Child(data, results, tokens, Arena(arena, upper=True) if arena >= 0 else None).serve()
+        shared = Arena(arena, upper=True) if arena >= 0 else None
+        _Child(data, results, tokens, shared, tuple(gpus)).serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     finally:
@@ -122,7 +123,9 @@ def main(
 class _Child:
     """A worker that serves its parent."""
 
-    def __init__(self, data: int, results: int, tokens: int, arena: Arena | None) -> None:
+    def __init__(
+        self, data: int, results: int, tokens: int, arena: Arena | None, gpus: tuple[Gpu, ...]
+    ) -> None:
         self._data = data
         self._results = results
         self._tokens = tokens
@@ -131,8 +134,7 @@ class _Child:
         self._codes: dict[int, bytes] = {}
         self._functions: dict[int, Any] = {}
         self._published = 0  # the function whose helpers `__main__` has
-        self._gpus: tuple[Gpu, ...] = ()
-        self._visible = os.environ.get(GPU_VARIABLE)
+        self._gpus = gpus
         self._pid = os.getpid()
         self._sending = threading.Lock()  # while a message is sent
         self._records: deque[bytes] = deque()  # log records that wait for that
@@ -186,17 +188,15 @@ class _Child:
             ran = 0
             for group in groups:
                 ran += self._run_group(first, group, buffers, chained)
-                first += len(group[3])
+                first += len(group[2])
             self._ring(monotonic() - begun, ran)
 
     def _run_group(
         self, place: int, group: FunctionGroup, buffers: list[Part], chained: Collection[int]
     ) -> int:
         """Run those whose tokens are there; return how many that were."""
-        number, name, gpus, ids, attempts, arguments = group
-        if gpus != self._gpus:
-            self._gpus = gpus
-            set_visible_gpus(gpus, self._visible)
+        number, name, ids, attempts, arguments = group
+        gpus = self._gpus
         send = self._send
         ran = 0
         for at, task_id in enumerate(ids):

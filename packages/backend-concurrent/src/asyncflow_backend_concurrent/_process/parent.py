@@ -25,6 +25,7 @@ from radical.asyncflow.worker import (
     Gpu,
     child_environment,
     explain_death,
+    found_gpus,
     guard,
     import_path,
     kill_tree,
@@ -44,9 +45,9 @@ __all__ = ["WorkerGoneError", "WorkerProcess"]
 _START = """
 import json, sys
 with open(int(sys.argv[1]), encoding="utf-8") as file:
-    sys.path[:], sys.argv[:], program, levels, descriptors = json.load(file)
+    sys.path[:], sys.argv[:], program, levels, gpus, descriptors = json.load(file)
 from asyncflow_backend_concurrent._process.child import main
-main(program, levels, *descriptors)
+main(program, levels, gpus, *descriptors)
 """
 _LEAVE_S = 2.0  # for a worker that is told to end, before it is killed
 _DYING_S = 0.5  # between the closing of its files and its death
@@ -84,7 +85,7 @@ class WorkerProcess:
     the *place* of a task.
 
     Attributes:
-        gpus: those that its tasks saw first; a GPU library reads them only once.
+        gpus: those that it and its tasks see, all its life.
         known: numbers of the functions that it was sent.
         offered: how many tasks it was offered.
         clock: what each `BELL` said, in order.
@@ -92,9 +93,9 @@ class WorkerProcess:
         reloads: what `reloads()` was before it started.
     """
 
-    def __init__(self, name: str, grace: float) -> None:
+    def __init__(self, name: str, grace: float, gpus: tuple[Gpu, ...] = ()) -> None:
         self.name = name
-        self.gpus: tuple[Gpu, ...] = ()
+        self.gpus = gpus
         self.known: set[int] = set()
         self.offered = 0
         self.clock: list[tuple[float, int]] = []
@@ -103,6 +104,7 @@ class WorkerProcess:
         self.condemned = False
         self._grace = grace
         self._environment = child_environment()
+        self._visible = {found_gpus().variable: ",".join(map(str, gpus))} if gpus else {}
         self._token_lock = threading.Lock()
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
             # Tasks go one way, and the other way the bell that tells of results.
@@ -137,14 +139,14 @@ class WorkerProcess:
             raise RuntimeError("sys.executable is not set, so no worker process can be started")
         # In a file, because one argument of a program has at most 128 KiB.
         with _unnamed_file() as file:
-            start = (self._path, program_arguments(), _program(), levels(), theirs)
+            start = (self._path, program_arguments(), _program(), levels(), self.gpus, theirs)
             file.write(json.dumps(start).encode())
             file.seek(0)
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
             return start_guarded(
                 [sys.executable, *flags, "-c", _START, str(file.fileno())],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **self._environment},
+                env={**os.environ, **self._environment, **self._visible},
                 pass_fds=[*theirs, file.fileno()],
             )
 

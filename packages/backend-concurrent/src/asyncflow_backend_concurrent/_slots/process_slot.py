@@ -31,6 +31,7 @@ from radical.asyncflow.worker import (
     Code,
     Codes,
     Gpu,
+    GpuShares,
     Raised,
     TaskContext,
     open_answer,
@@ -46,8 +47,9 @@ from .._process.wire import Message, Part
 from .chunk import ChunkPicker
 from .flight import InFlight, report
 from .places import CorePlaces, settle
-from .seats import Seats
+from .seats import NO_GPUS, Seats
 from .slot import Slot
+from .warm import WarmWorkers
 
 __all__ = ["ProcessSlot"]
 
@@ -71,10 +73,13 @@ class ProcessSlot(Slot):
         name: str,
         grace: float,
         codes: Codes,
+        warm: WarmWorkers,
         places: CorePlaces | None = None,
     ) -> None:
         super().__init__(slots, number, name=name, grace=grace, places=places)
         self._codes = codes
+        self._warm = warm
+        self._gpus: tuple[Gpu, ...] = ()  # those of the worker
         self._chunks: deque[list[Code]] = deque()  # the functions of each that the worker has
         self._announced = -1  # place of the last task that was reported RUNNING
         self._lock = threading.Lock()  # guards what follows
@@ -163,25 +168,62 @@ class ProcessSlot(Slot):
     def _unbound(self) -> Iterator[None]:
         yield  # this thread is not bound
 
-    def _take(self, request: TaskRequest, gpus: tuple[Gpu, ...] = ()) -> None:
-        if request.spec.kind is not _FUNCTION:
-            super()._take(request, gpus)
-            return
+    def _take(self, request: TaskRequest, gpus: GpuShares = NO_GPUS) -> None:
+        if gpus:
+            self._take_with_gpus(request, gpus)
+        elif request.spec.kind is not _FUNCTION:
+            super()._take(request)
+        else:
+            self._take_function(request)
+
+    def _take_with_gpus(self, request: TaskRequest, gpus: GpuShares) -> None:
+        """Run *request* on a worker of these GPUs, which stands in for the slot's own."""
+        is_function = request.spec.kind is _FUNCTION
+        worker = self._warm.enter(gpus, wanted=is_function)
+        if is_function:
+            own = self._exchange(worker, tuple(gpus))
+            try:
+                self._take_function(request)
+            finally:
+                worker = self._exchange(own, ())
+                self._warm.leave(gpus, worker)
+        else:
+            try:
+                super()._take(request, gpus)
+            finally:
+                self._warm.leave(gpus, None)
+
+    def _exchange(
+        self, worker: WorkerProcess | None, gpus: tuple[Gpu, ...]
+    ) -> WorkerProcess | None:
+        """Let the slot have *worker*, of *gpus*; return the one that it had.
+
+        Nothing may be in flight.
+        """
+        with self._lock:
+            worker, self._worker = self._worker, worker
+        self._gpus = gpus
+        self._settle(self._cores)
+        self._chunks.clear()
+        self._announced = -1 if self._worker is None else self._worker.offered - 1
+        return worker
+
+    def _take_function(self, request: TaskRequest) -> None:
         follower: TaskRequest | None = request
         while follower is not None:
             request, follower = follower, None
             try:
-                worker = self._ready(gpus)
+                worker = self._ready()
                 if isinstance(worker, WorkerGoneError):
                     if worker.no_room and self._leave_to_others(request):
                         return
                     if self._picker.gather(request, 1, 0):
                         self._lose([0], worker, "a worker process does not start: ")
                 else:
-                    special = gpus or request.spec.resources.total_cores > 1
+                    special = self._gpus or request.spec.resources.total_cores > 1
                     most = 1 if special else 1 + self._picker.share(request)
                     if chunk := self._picker.gather(request, most, worker.offered):
-                        self._run(worker, chunk, gpus)
+                        self._run(worker, chunk)
                         del chunk
             except BaseException as exc:  # an error of ours, or of something that was replaced
                 self._fail_all(request, exc)
@@ -211,21 +253,17 @@ class ProcessSlot(Slot):
         with contextlib.suppress(Exception):
             self._replace()
 
-    def _ready(self, gpus: tuple[Gpu, ...]) -> WorkerProcess | WorkerGoneError:
+    def _ready(self) -> WorkerProcess | WorkerGoneError:
         """Return the worker, started if there is none; or why it does not start."""
         worker = self._worker
-        if worker is not None and (
-            worker.condemned
-            or worker.reloads != reloads()
-            or (gpus and worker.gpus not in ((), gpus))
-        ):
+        if worker is not None and (worker.condemned or worker.reloads != reloads()):
             self._replace()
         for _ in range(_MAX_STARTS):
             if self._worker is not None:
                 break
             gone: WorkerGoneError
             try:
-                self._worker = WorkerProcess(self.name, self.grace)
+                self._worker = WorkerProcess(self.name, self.grace, self._gpus)
                 self._settle(self._cores)
                 self._worker.wait_ready()
             except WorkerGoneError as exc:
@@ -235,11 +273,7 @@ class ProcessSlot(Slot):
                 gone = WorkerGoneError(0, f"{type(exc).__name__}: {safe_str(exc)}")
                 gone.no_room = getattr(exc, "errno", None) in _NO_ROOM
                 gone.__cause__ = exc
-        if self._worker is None:
-            return gone
-        if gpus:
-            self._worker.gpus = gpus
-        return self._worker
+        return gone if self._worker is None else self._worker
 
     def _replace(self) -> None:
         """End the worker, if there is one; the next function gets another."""
@@ -252,10 +286,10 @@ class ProcessSlot(Slot):
 
     # -- a chunk: there and back
 
-    def _run(self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[Gpu, ...]) -> None:
+    def _run(self, worker: WorkerProcess, chunk: list[TaskRequest]) -> None:
         """Have *chunk* run, until all that the worker has has an outcome or was put back."""
         hurried = len(chunk) > 1
-        self._hand_over(worker, chunk, gpus)
+        self._hand_over(worker, chunk)
         del chunk
         while self._flight.requests:
             if (
@@ -264,7 +298,7 @@ class ProcessSlot(Slot):
                 and len(self._chunks) < _MAX_CHUNKS
                 and (more := self._picker.gather_ahead(worker.offered))
             ):
-                self._hand_over(worker, more, ())
+                self._hand_over(worker, more)
                 del more
             self._announce()
             try:
@@ -281,12 +315,10 @@ class ProcessSlot(Slot):
             if messages:
                 self._deliver(messages)
 
-    def _hand_over(
-        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[Gpu, ...]
-    ) -> None:
+    def _hand_over(self, worker: WorkerProcess, chunk: list[TaskRequest]) -> None:
         """Send *chunk* to the worker, with the places that come next."""
         place = worker.offered
-        body, parts = self._pack(worker, chunk, gpus)
+        body, parts = self._pack(worker, chunk)
         places = range(place, place + len(chunk))
         with self._lock:
             if worker.condemned:
@@ -297,9 +329,7 @@ class ProcessSlot(Slot):
             worker.offer([place in self._flight.requests for place in places])
         worker.send(body, parts)
 
-    def _pack(
-        self, worker: WorkerProcess, chunk: list[TaskRequest], gpus: tuple[Gpu, ...]
-    ) -> tuple[bytes, list[Part]]:
+    def _pack(self, worker: WorkerProcess, chunk: list[TaskRequest]) -> tuple[bytes, list[Part]]:
         """Pickle what the worker needs to run *chunk*."""
         first = worker.offered
         used: dict[int, Code] = {}
@@ -319,7 +349,7 @@ class ProcessSlot(Slot):
             self._finish(first + at, error)
 
         parts: list[Part] = []
-        groups = group_by_function(chunk, gpus, parts, code_of, fail)
+        groups = group_by_function(chunk, parts, code_of, fail)
         self._chunks.append(list(used.values()))
         codes = {
             number: code.pickled for number, code in used.items() if number not in worker.known

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import cached_property
 
 from radical.asyncflow.errors import ResourceError
 from radical.asyncflow.model import Resources
-from radical.asyncflow.worker import FreeGpus, Gpu
+from radical.asyncflow.worker import FreeGpus, Gpu, GpuShares, found_gpus
+
+from .warm import WarmWorkers
 
 __all__ = ["MachineResources"]
 
@@ -15,14 +18,30 @@ class MachineResources:
     """The resources that a backend may use, and the memory (bytes) and GPUs (ids) that are free.
 
     It is not safe across threads.
+
+    Attributes:
+        slots: the cores.
+        warm: the worker processes that have used GPUs.
     """
 
-    def __init__(self, slots: int, memory: int, gpus: Sequence[Gpu]) -> None:
+    def __init__(
+        self, slots: int, memory: int, find_gpus: Callable[[], tuple[Gpu, ...]], warm: WarmWorkers
+    ) -> None:
+        """Take the GPUs that *find_gpus* returns, which is called when a task asks for one."""
         self.slots = slots
         self.memory = memory
-        self.gpus = tuple(gpus)
+        self.warm = warm
         self._free_memory = memory
-        self._free_gpus = FreeGpus(gpus)
+        self._find_gpus = find_gpus
+
+    @cached_property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The ids of all GPUs."""
+        return self._find_gpus()
+
+    @cached_property
+    def _free_gpus(self) -> FreeGpus:
+        return FreeGpus(self.gpus)
 
     def check(self, name: str, asked: Resources) -> None:
         """Raise ResourceError if task *name* could not run even on an idle backend."""
@@ -30,11 +49,14 @@ class MachineResources:
             f"{total} {unit} (it has {limit})"
             for unit, total, limit in (
                 ("cores", asked.total_cores, self.slots),
-                ("GPUs", asked.total_gpus, len(self.gpus)),
                 ("bytes of memory", asked.total_memory, self.memory),
             )
             if total > limit
         ]
+        if asked.gpus and not self._free_gpus.could_fit(asked.gpus, asked.ranks):
+            ranks = f" for each of {asked.ranks} ranks" if asked.ranks > 1 else ""
+            there = str(len(self.gpus)) if self.gpus else f"0; {found_gpus().how}"
+            wrong.append(f"{asked.gpus} GPUs{ranks} (it has {there})")
         if wrong:
             raise ResourceError(
                 f"task {name!r} asks for more than the backend ever has: {', '.join(wrong)}; "
@@ -43,14 +65,36 @@ class MachineResources:
 
     def fits(self, asked: Resources) -> bool:
         """Tell whether what is *asked* is free now."""
-        return asked.total_memory <= self._free_memory and asked.total_gpus <= len(self._free_gpus)
+        return asked.total_memory <= self._free_memory and (
+            not asked.gpus or self._free_gpus.fits(asked.gpus, asked.ranks)
+        )
 
-    def take(self, asked: Resources) -> tuple[Gpu, ...]:
-        """Take what is *asked*; return the ids of the GPUs."""
+    def take(self, asked: Resources, *, for_worker: bool) -> GpuShares:
+        """Take what is *asked*, which fits; return the GPUs.
+
+        With *for_worker* they are, if possible, those that an idle worker process has used.
+        """
         self._free_memory -= asked.total_memory
-        return self._free_gpus.take(asked.total_gpus)
+        if not asked.gpus:
+            return {}
+        free, warm = self._free_gpus, self.warm
+        for gpus in warm.idle() if for_worker else ():
+            taken = free.take(asked.gpus, asked.ranks, among=gpus)
+            if taken is not None:
+                if len(taken) == len(gpus):
+                    return taken
+                free.give_back(taken)
+        # Where the fewest idle workers have to end.
+        taken = free.take(
+            asked.gpus,
+            asked.ranks,
+            cost=lambda gpu, share: max(0, share + warm.idle_share(gpu) - free[gpu]),
+        )
+        assert taken is not None
+        return taken
 
-    def give_back(self, asked: Resources, gpus: tuple[Gpu, ...]) -> None:
+    def give_back(self, asked: Resources, gpus: GpuShares) -> None:
         """Undo `take`."""
         self._free_memory += asked.total_memory
-        self._free_gpus.give_back(gpus)
+        if gpus:
+            self._free_gpus.give_back(gpus)

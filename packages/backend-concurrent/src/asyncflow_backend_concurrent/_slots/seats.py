@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest
-from radical.asyncflow.worker import Gpu
+from radical.asyncflow.worker import GpuShares
 
-__all__ = ["Admission", "Seats", "Sleeper"]
+__all__ = ["NO_GPUS", "Admission", "Seats", "Sleeper"]
+
+NO_GPUS: GpuShares = {}
 
 
 class Sleeper(Protocol):
@@ -32,12 +34,12 @@ class Admission(NamedTuple):
     """A special task that may run now; hand it back to `Seats.release`.
 
     Attributes:
-        gpus: the ids of its GPUs.
+        gpus: its GPUs, and what it has of each.
         lent: the slots that stand still for it.
     """
 
     request: TaskRequest
-    gpus: tuple[Gpu, ...]
+    gpus: GpuShares
     lent: list[Sleeper]
 
 

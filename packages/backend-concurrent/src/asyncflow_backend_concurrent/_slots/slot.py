@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from contextvars import Context
 
 from radical.asyncflow.backend import AnyReport, Command, TaskId, TaskKind, TaskRequest
-from radical.asyncflow.worker import Execution, Gpu, TaskContext, call, close_loop
+from radical.asyncflow.worker import Execution, GpuShares, TaskContext, call, close_loop
 
 from .places import CorePlaces, settle
-from .seats import Seats, Sleeper
+from .seats import NO_GPUS, Seats, Sleeper
 from .values import with_value
 
 __all__ = ["Slot"]
@@ -174,14 +174,14 @@ class Slot:
             self._take(request)
             del request  # a slot that waits keeps no argument alive
 
-    def _take(self, request: TaskRequest, gpus: tuple[Gpu, ...] = ()) -> None:
+    def _take(self, request: TaskRequest, gpus: GpuShares = NO_GPUS) -> None:
         """Run *request*, unless it was cancelled, and then what may follow at once."""
         slots = self.slots
         follower: TaskRequest | None = request
         while follower is not None:
             request, follower = follower, None
             spec = request.spec
-            job = TaskContext(spec.name, request.task_id, request.attempt, gpus)
+            job = TaskContext(spec.name, request.task_id, request.attempt, tuple(gpus))
             # Before the claim: a cancel that comes after it finds the task here.
             self._job = job
             claimed = slots.waiting.pop(request.task_id, None)

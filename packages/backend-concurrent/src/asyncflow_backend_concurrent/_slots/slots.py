@@ -31,7 +31,15 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from typing import Any
 
-from radical.asyncflow.backend import AnyReport, Report, ReportSink, TaskId, TaskRequest, TaskState
+from radical.asyncflow.backend import (
+    AnyReport,
+    Report,
+    ReportSink,
+    TaskId,
+    TaskKind,
+    TaskRequest,
+    TaskState,
+)
 from radical.asyncflow.model import DEFAULT_RESOURCES
 
 from .resources import MachineResources
@@ -195,6 +203,7 @@ class Slots:
             slot.thread.join(1.0 if self._ended.is_set() else left)
             if slot.thread.is_alive():
                 self._abandon(slot)
+        self._resources.warm.close()
         self._ended.set()  # a wait without a limit need not last for the abandoned
         atexit.unregister(self._at_exit)
 
@@ -326,7 +335,9 @@ class Slots:
                         break
                 if len(self._reserved) >= needed:
                     self.specials.remove(request)
-                    gpus = self._resources.take(request.spec.resources)
+                    spec = request.spec
+                    for_worker = spec.kind is TaskKind.FUNCTION
+                    gpus = self._resources.take(spec.resources, for_worker=for_worker)
                     lent, self._reserved = self._reserved[:needed], self._reserved[needed:]
                     admission = Admission(request, gpus, lent)
                 else:

@@ -30,7 +30,16 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
     from distributed import LocalCluster, Nanny
 
     class PromptNanny(Nanny):  # type: ignore[misc]
-        """A nanny whose events are there before the worker that it ends is gone."""
+        """A nanny whose events are there before the worker that it ends is gone.
+
+        It gives its worker the resources and the GPUs for the worker's number.
+        """
+
+        def __init__(self, *args: Any, name: int, **options: Any) -> None:
+            resources, gpus = settings["resources"], settings["gpus"]
+            options["resources"] = resources[min(name, len(resources) - 1)] if resources else None
+            options["env"] = gpus[name] if name < len(gpus) else None
+            super().__init__(*args, name=name, **options)
 
         def log_event(self, topic: Any, msg: Any) -> None:
             cluster.scheduler.log_event(topic, msg)

@@ -17,16 +17,17 @@ from radical.asyncflow.aside import in_thread
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.worker import (
     child_environment,
+    found_gpus,
     guard,
     kill_tree,
     program_arguments,
     start_guarded,
-    usable_cores,
 )
 
-from .._worker.gpus import LOCAL_CLUSTER_VARIABLE
+from .._worker.gpus import LOCAL_CLUSTER_VARIABLE, OWN_GPUS_VARIABLE
 from ..config import DaskConfig
 from .import_path import ImportPath
+from .offers import WorkerOffers
 
 __all__ = ["LocalClusterHost", "dashboard_options"]
 
@@ -68,7 +69,9 @@ class LocalClusterHost:
         folder = tempfile.mkdtemp(prefix="asyncflow-dask-")
         read, write = os.pipe()
         try:
-            settings = pickle.dumps(_settings(config, security, folder, path.at_start))
+            # In a thread, because it looks for GPUs.
+            settings = await in_thread(_settings, config, security, folder, path.at_start)
+            pickled = pickle.dumps(settings)
             process = await in_thread(_spawn, write, environment, path.at_start)
         except BaseException:
             os.close(read)
@@ -79,7 +82,7 @@ class LocalClusterHost:
         host = cls(process, environment, folder, path, security)
         try:
             assert process.stdin is not None
-            process.stdin.write(settings)
+            process.stdin.write(pickled)
             answer = await _read_answer(read)
             if "error" in answer:
                 raise BackendStartError(f"the local cluster did not start: {answer['error']}")
@@ -148,17 +151,15 @@ def _environment(path: list[str]) -> dict[str, str]:
 def _settings(config: DaskConfig, security: Any, folder: str, path: list[str]) -> dict[str, Any]:
     """Return what the host is to start."""
     adapt = config.adapt
-    workers = max(1, usable_cores() // config.threads_per_worker)
-    if config.n_workers is not None:
-        workers = config.n_workers
+    offers = WorkerOffers(config)
+    variable = found_gpus().variable
     cluster: dict[str, Any] = {
-        "n_workers": adapt.minimum if adapt else workers,
+        "n_workers": adapt.minimum if adapt else offers.workers,
         "threads_per_worker": config.threads_per_worker,
         "processes": True,
         "host": "127.0.0.1",
         **dashboard_options(config),
         "local_directory": folder,
-        "resources": config.resources,
     }
     if config.memory_limit is not None:
         cluster["memory_limit"] = config.memory_limit
@@ -168,6 +169,11 @@ def _settings(config: DaskConfig, security: Any, folder: str, path: list[str]) -
         "path": path,
         "argv": program_arguments(),
         "cluster": cluster,
+        "resources": [offers.of(number) for number in range(offers.workers)],
+        "gpus": [
+            {variable: ",".join(map(str, gpus)), OWN_GPUS_VARIABLE: variable}
+            for gpus in offers.gpus
+        ],
         "adapt": adapt and {"minimum": adapt.minimum, "maximum": adapt.maximum},
         "config": {
             "distributed.scheduler.worker-saturation": _WORKER_SATURATION,

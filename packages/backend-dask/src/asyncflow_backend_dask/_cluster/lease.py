@@ -18,6 +18,7 @@ from radical.asyncflow.worker import safe_str
 
 from ..config import DaskConfig, import_class
 from .host_process import LocalClusterHost, dashboard_options
+from .offers import WorkerOffers
 
 __all__ = ["Lease", "obtain_lease"]
 
@@ -187,7 +188,7 @@ def _in_threads(config: DaskConfig, security: Any) -> Any:
         threads_per_worker=config.threads_per_worker,
         processes=False,
         memory_limit=0 if config.memory_limit is None else config.memory_limit,
-        resources=config.resources,
+        resources=WorkerOffers(config).of(0),  # all offer the same
         security=security,
         **dashboard_options(config),
     )

@@ -54,7 +54,7 @@ class WorkOrder(NamedTuple):
         function: the pickled function; None if the last dependency holds it.
         confirm_begin: whether the scheduler must know of a call before it begins, because
             the worker may die of it.
-        gpus: how many GPUs of its worker each call sees.
+        gpus: how many GPUs of its worker each call sees, or the part of one.
         struck_out: indices of calls that must not run.
         given_back: indices of calls that run in another Dask task instead.
         command_options: ``capture_stdio``, ``grace`` and ``folder`` of a command; None for
@@ -70,7 +70,7 @@ class WorkOrder(NamedTuple):
     function: bytes | None
     calls: tuple[PackedCall, ...]
     confirm_begin: bool = False
-    gpus: int = 0
+    gpus: float = 0
     struck_out: tuple[int, ...] = ()
     given_back: tuple[int, ...] = ()
     command_options: dict[str, Any] | None = None

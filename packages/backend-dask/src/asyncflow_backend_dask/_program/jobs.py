@@ -17,6 +17,9 @@ DESCRIPTION_KEYS = ("workers", "priority", "allow_other_workers")
 """The keys of ``task_description``, which are options of Dask's ``submit``."""
 
 
+_PARTS = 1024  # into which a GPU is divided
+
+
 class Job:
     """One attempt at one task.
 
@@ -88,7 +91,11 @@ def annotations_of(request: TaskRequest, *, count_cores: bool) -> dict[str, Any]
 def resources_of(asked: Any, *, count_cores: bool) -> Mapping[str, float]:
     """Return Dask's worker resources for the resources of a task."""
     names = WORKER_RESOURCES
-    amounts = {names["gpus"]: asked.gpus, names["memory"]: asked.memory}
+    gpus = asked.gpus
+    if 0 < gpus < 1:
+        # In binary fractions the sums of Dask's scheduler are exact.
+        gpus = max(int(gpus * _PARTS + 1e-6), 1) / _PARTS
+    amounts = {names["gpus"]: gpus, names["memory"]: asked.memory}
     if count_cores or asked.cores > 1:
         amounts[names["cores"]] = asked.cores
     return {name: amount for name, amount in amounts.items() if amount}

@@ -4,69 +4,86 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
-from radical.asyncflow.worker import GPU_VARIABLE, FreeGpus, Gpu, set_visible_gpus, visible_gpus
+from radical.asyncflow.worker import FreeGpus, Gpu, found_gpus, set_visible_gpus, visible_gpus
 
-__all__ = ["LOCAL_CLUSTER_VARIABLE", "WorkerGpus"]
+__all__ = ["LOCAL_CLUSTER_VARIABLE", "OWN_GPUS_VARIABLE", "WorkerGpus"]
 
 LOCAL_CLUSTER_VARIABLE = "ASYNCFLOW_DASK_HOSTED"
-"""Set in the environment of the workers of a local cluster.
+"""Set in the environment of the workers of a local cluster."""
 
-Such workers share the GPUs of one machine, and their names are numbers from 0 on.
-"""
+OWN_GPUS_VARIABLE = "ASYNCFLOW_DASK_GPUS"
+"""The name of the variable with the worker's own GPUs, for workers of a local cluster."""
 
 
 class WorkerGpus:
-    """The GPUs of one worker, by id, and which of them are free; safe in any thread.
+    """The GPUs of one worker, by id, and what of them is free; safe in any thread.
 
-    The worker's ``GPU`` resource says how many it has.  They are those that
-    ``CUDA_VISIBLE_DEVICES`` names, or the numbers from 0 on where that is not set.  Where it
-    names none, each call sees what its worker sees.
+    The worker's ``GPU`` resource says how many it has.  On a local cluster they are those that
+    the worker was started with; elsewhere the first that its process may use, or the numbers
+    from 0 on where nothing says which those are.  Where there are none, each call sees what
+    its worker sees.
     """
 
     def __init__(self, worker: Any) -> None:
-        count = int(worker.state.total_resources.get("GPU", 0))
-        # Workers of a local cluster all see all GPUs of the machine.
-        first = int(worker.name) * count if LOCAL_CLUSTER_VARIABLE in os.environ else 0
-        ids: Sequence[Gpu] = range(first, first + count)
-        if GPU_VARIABLE in os.environ:
-            ids = visible_gpus()[first : first + count]
-        self._are_known = bool(ids)
-        self._free = FreeGpus(ids)
-        self._lock = threading.Lock()
+        self._worker = worker
+        self._changed = threading.Condition()
         # Several threads would share the environment: there only `current_task().gpus` tells.
         self._sets_environment = worker.state.nthreads == 1 and worker.nanny is not None
 
+    @cached_property
+    def _found(self) -> tuple[FreeGpus, str]:
+        """The free GPUs, and the variable by which a process sees them."""
+        worker = self._worker
+        amount = worker.state.total_resources.get("GPU", 0)
+        if variable := os.environ.get(OWN_GPUS_VARIABLE):
+            return FreeGpus(visible_gpus(variable)), variable
+        found = found_gpus()
+        count = 1 if 0 < amount < 1 else int(amount)
+        # Workers in one program share its GPUs.
+        first = int(worker.name) * count if worker.address.startswith("inproc://") else 0
+        ids = found.ids if found.is_known else tuple(range(first + count))
+        return FreeGpus(ids[first:][:count]), found.variable
+
     @contextmanager
-    def take(self, count: int) -> Iterator[tuple[Gpu, ...]]:
-        """Take *count* GPUs for a while and yield their ids.
+    def take(self, gpus: float) -> Iterator[tuple[Gpu, ...]]:
+        """Take *gpus* for a while and yield their ids; wait until a part is free on one GPU.
 
         A worker process with one thread sees these alone meanwhile.
 
         Raises:
             RuntimeError: there are fewer than the worker's resources say.
         """
-        if not count or not self._are_known:
+        if not gpus:
             yield ()
             return
-        with self._lock:
-            if count > len(self._free):
+        with self._changed:
+            free, variable = self._found
+        if not free.could_fit(1):
+            yield ()
+            return
+        with self._changed:
+            if not free.could_fit(gpus):
                 raise RuntimeError(
-                    f"the task asks for {count} GPUs and only {len(self._free)} are free: the "
-                    f"worker's GPU resource is larger than the number of GPUs in {GPU_VARIABLE}; "
-                    "make the two agree"
+                    f"the task asks for {gpus} GPUs and its worker has fewer: the "
+                    "worker's GPU resource is larger than the number of GPUs that it may use "
+                    f"({found_gpus().how}); make the two agree"
                 )
-            taken = self._free.take(count)
-        before = os.environ.get(GPU_VARIABLE)
+            while (taken := free.take(gpus)) is None:
+                self._changed.wait()
+        ids = tuple(taken)
+        before = os.environ.get(variable)
         if self._sets_environment:
-            set_visible_gpus(taken, None)
+            set_visible_gpus(ids, None, variable)
         try:
-            yield taken
+            yield ids
         finally:
             if self._sets_environment:
-                set_visible_gpus((), before)
-            with self._lock:
-                self._free.give_back(taken)
+                set_visible_gpus((), before, variable)
+            with self._changed:
+                free.give_back(taken)
+                self._changed.notify_all()

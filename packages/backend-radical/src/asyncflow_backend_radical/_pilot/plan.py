@@ -81,7 +81,8 @@ class PilotPlan:
         """Return how many workers with these *resources* there may be at a time."""
         limits = [self.cores // resources.cores]
         if resources.gpus:
-            limits.append(self.gpus // resources.gpus)
+            per_gpu = int(1 / resources.gpus + 1e-9)  # a part is of one GPU
+            limits.append(self.gpus * per_gpu if per_gpu else self.gpus // int(resources.gpus))
         if self.most_workers:
             limits.append(self.most_workers)
         return max(1, min(limits))

@@ -12,7 +12,7 @@ from typing import Any
 from radical.asyncflow.backend import Resources, TaskKind, TaskSpec
 from radical.asyncflow.config import closest
 from radical.asyncflow.errors import ResourceError, UnsupportedOptionError
-from radical.asyncflow.worker import file_stem
+from radical.asyncflow.worker import FreeGpus, file_stem
 
 from .._host.environment import plain_path
 from .._pilot.plan import PilotPlan
@@ -122,6 +122,11 @@ def check_resources(spec: TaskSpec, plan: PilotPlan) -> None:
         for what, wanted, there, where in limits
         if wanted > there
     ]
+    if not (problems or FreeGpus(range(plan.gpus)).could_fit(asked.gpus, asked.ranks)):
+        problems.append(
+            f"gpus={asked.gpus} for each of {asked.ranks} ranks, each on one GPU, and the pilot "
+            f"has {plan.gpus}"
+        )
     if problems:
         raise ResourceError(f"task {spec.name!r} asks for {'; '.join(problems)}")
 

@@ -27,8 +27,8 @@ class TaskOptions(TypedDict, total=False):
             of the engine.
         resources: what the task occupies while it runs: a `Resources`, or a mapping such
             as ``{"cores": 2, "gpus": 1, "memory": "4GB"}``, with *memory* in bytes or as
-            text with a unit.  Or a function that gets the number of the attempt, from 1,
-            and returns one of these.  By default one core.
+            text with a unit; ``"gpus": 0.25`` shares a GPU.  Or a function that gets the number of
+            the attempt, from 1, and returns one of these.  By default one core.
         retries: how many times to run the task again after a failure, without a wait, or
             a `RetryPolicy`, whose waits are in seconds.  By default 0.
         timeout: seconds that one run may take, counted from its start; by default, and

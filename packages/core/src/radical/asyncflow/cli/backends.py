@@ -83,6 +83,8 @@ def show(name: str, as_json: bool) -> None:
     able = facts.get("capabilities", {})
     if able.get("executes") and "cores" in able["resources"]:
         facts["cores_here"] = _cores_here()
+    if able.get("executes") and "gpus" in able["resources"]:
+        facts["gpus_here"] = _gpus_here()
     if as_json:
         print_json(facts)
         return
@@ -108,6 +110,14 @@ def _cores_here() -> dict[str, Any]:
     return count_cores()._asdict()
 
 
+def _gpus_here() -> dict[str, Any]:
+    """Return the GPUs of this machine that a program may use, and how they were found."""
+    from ..worker import found_gpus
+
+    found = found_gpus()
+    return {"ids": list(found.ids), "variable": found.variable, "how": found.how}
+
+
 def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "status", facts["status"]
     if facts["failure_reason"]:
@@ -121,6 +131,9 @@ def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "core", facts["core_version"]
     if "cores_here" in facts:
         yield "cores here", f"{facts['cores_here']['cores']}; {facts['cores_here']['origin']}"
+    if "gpus_here" in facts:
+        names = ", ".join(map(str, facts["gpus_here"]["ids"]))
+        yield "GPUs here", f"{names or 'none'}; {facts['gpus_here']['how'].removeprefix('none: ')}"
     if facts.get("requirements"):
         yield "requires", ", ".join(facts["requirements"])
 

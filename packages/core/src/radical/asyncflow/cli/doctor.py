@@ -124,6 +124,7 @@ def _check_environment(checks: Checks) -> None:
     checks.ok(f"Python {sys.version.split()[0]}", sys.executable)
     checks.ok(f"radical.asyncflow {__version__}")
     _show_cores(checks)
+    _show_gpus(checks)
     _check_plugins(checks)
     click.echo("\nBackends")
     for name in registry.list_available_backends():
@@ -137,6 +138,14 @@ def _show_cores(checks: Checks) -> None:
 
     count = count_cores()
     checks.note(f"cores: {count.cores}", count.origin)
+
+
+def _show_gpus(checks: Checks) -> None:
+    from ..worker import found_gpus
+
+    found = found_gpus()
+    names = ", ".join(map(str, found.ids))
+    checks.note(f"GPUs: {names or 'none'}", found.how.removeprefix("none: "))
 
 
 def _check_plugins(checks: Checks) -> None:

@@ -13,6 +13,7 @@ from ..errors import ConfigurationError
 
 __all__ = ["DEFAULT_RESOURCES", "Resources", "parse_size"]
 
+_SMALLEST_PART = 0.001  # of a GPU
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {unit + "i": 2 ** (10 * power) for power, unit in enumerate("kmgt", start=1)}
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]i?)?b?\s*", re.IGNORECASE)
@@ -27,23 +28,27 @@ class Resources:
 
     Attributes:
         cores: processor cores for each rank, at least 1.
-        gpus: whole GPUs for each rank.
+        gpus: GPUs for each rank: a whole number, or a part of one GPU that other tasks may
+            share, such as 0.25.  Parts are counted in thousandths, rounded down, so that three
+            tasks with ``1 / 3`` share a GPU.
         memory: bytes for each rank; 0 asks for nothing in particular.  `of` also accepts a
             string such as ``"4GB"`` or ``"512 MiB"``.
         ranks: the number of processes, for MPI; an ordinary task has 1.
     """
 
     cores: int = 1
-    gpus: int = 0
+    gpus: int | float = 0
     memory: int = 0
     ranks: int = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.gpus, float) and self.gpus.is_integer():
+            object.__setattr__(self, "gpus", int(self.gpus))
         wrong = [
-            f"{item.name} must be a whole number of at least {_least(item)}, not {value!r}"
+            f"{item.name} must be {_valid(item)}, not {value!r}"
             for item in fields(self)
             for value in (getattr(self, item.name),)
-            if not isinstance(value, int) or isinstance(value, bool) or value < _least(item)
+            if not _fits(item, value)
         ]
         if wrong:
             raise ConfigurationError("resources: " + "; ".join(wrong))
@@ -80,9 +85,10 @@ class Resources:
         return self.cores * self.ranks
 
     @property
-    def total_gpus(self) -> int:
+    def total_gpus(self) -> int | float:
         """The GPUs of all ranks."""
-        return self.gpus * self.ranks
+        total = self.gpus * self.ranks
+        return total if isinstance(total, int) else round(total, 3)
 
     @property
     def total_memory(self) -> int:
@@ -90,9 +96,23 @@ class Resources:
         return self.memory * self.ranks
 
 
-def _least(item: Field[int]) -> int:
+def _least(item: Field[Any]) -> int:
     """Return the smallest sensible value of a field, which is also its default."""
     return cast(int, item.default)
+
+
+def _fits(item: Field[Any], value: object) -> bool:
+    if item.name == "gpus" and isinstance(value, float):
+        return _SMALLEST_PART <= value < 1
+    return isinstance(value, int) and not isinstance(value, bool) and value >= _least(item)
+
+
+def _valid(item: Field[Any]) -> str:
+    """Return in words which values a field may have."""
+    text = f"a whole number of at least {_least(item)}"
+    if item.name == "gpus":
+        text += f", or a part of one GPU from {_SMALLEST_PART} to below 1, such as 0.5"
+    return text
 
 
 DEFAULT_RESOURCES = Resources()

@@ -52,8 +52,10 @@ know the machine
 `core_order`              those cores, neighbours side by side
 `bind`, `can_bind`        lets a thread or a process run on some of them alone
 `usable_memory`           the memory that it may use
-`visible_gpus`            the GPUs that this process sees
-`FreeGpus`                those that no task has
+`found_gpus`, `FoundGpus` the GPUs that it may use, and how they were found
+`missing_gpus`            those of some GPUs that it does not have
+`visible_gpus`            the GPUs that a variable names
+`FreeGpus`                those, and parts of those, that no task has
 `set_visible_gpus`        lets a process see those of its task
 ========================  ==========================================================
 
@@ -87,7 +89,8 @@ if TYPE_CHECKING:
     from ._command import Execution, file_stem
     from ._death import Death, explain_death
     from ._failure import Failure, safe_str
-    from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, set_visible_gpus, visible_gpus
+    from ._found_gpus import FoundGpus, found_gpus, missing_gpus
+    from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, GpuShares, set_visible_gpus, visible_gpus
     from ._guard import Guard, child_environment, guard, start_guarded
     from ._importing import by_value, import_path, program_arguments, reloaded, reloads
     from ._limits import CoreCount, count_cores, usable_cores, usable_memory
@@ -119,8 +122,10 @@ __all__ = [
     "Death",
     "Execution",
     "Failure",
+    "FoundGpus",
     "FreeGpus",
     "Gpu",
+    "GpuShares",
     "Guard",
     "Output",
     "Pickler",
@@ -148,12 +153,14 @@ __all__ = [
     "end_all",
     "explain_death",
     "file_stem",
+    "found_gpus",
     "guard",
     "import_path",
     "is_async",
     "keep_apart",
     "kill_tree",
     "marked_processes",
+    "missing_gpus",
     "open_answer",
     "program_arguments",
     "reloaded",
@@ -180,9 +187,11 @@ _HOMES = {
     "Execution": "_command",
     "FAILURE": "_answer",
     "Failure": "_failure",
+    "FoundGpus": "_found_gpus",
     "FreeGpus": "_gpus",
     "GPU_VARIABLE": "_gpus",
     "Gpu": "_gpus",
+    "GpuShares": "_gpus",
     "Guard": "_guard",
     "Output": "_output",
     "Pickler": "_reducers",
@@ -209,12 +218,14 @@ _HOMES = {
     "end_all": "_processes",
     "explain_death": "_death",
     "file_stem": "_command",
+    "found_gpus": "_found_gpus",
     "guard": "_guard",
     "import_path": "_importing",
     "is_async": "_call",
     "keep_apart": "_pickling",
     "kill_tree": "_processes",
     "marked_processes": "_processes",
+    "missing_gpus": "_found_gpus",
     "open_answer": "_answer",
     "program_arguments": "_importing",
     "reloaded": "_importing",

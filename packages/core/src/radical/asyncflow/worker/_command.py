@@ -18,7 +18,8 @@ from .._text import file_stem
 from ..model import Command, ExecutableResult
 from ._child import Child, candidates
 from ._exchange import Exchange
-from ._gpus import GPU_VARIABLE, Gpu, gpu_list
+from ._found_gpus import gpu_variable
+from ._gpus import Gpu, gpu_list
 from ._guard import guard, new_mark
 from ._guardian import PROGRAM_VARIABLE
 from ._output import Output, Stream
@@ -304,7 +305,7 @@ class Execution:
         for key, value in (self._env or {}).items():
             env[os.fsencode(key)] = os.fsencode(value)
         if self._gpus:
-            env[GPU_VARIABLE.encode()] = gpu_list(self._gpus).encode()
+            env[gpu_variable().encode()] = gpu_list(self._gpus).encode()
         for key, setting in (self.command.env or {}).items():
             if setting is None:
                 env.pop(os.fsencode(key), None)

@@ -1,34 +1,47 @@
-"""The GPUs of this machine: which are visible, which are free, which a task sees."""
+"""The GPUs of a worker: which are named, which are free, which a task sees."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 from .._public import public
 
-__all__ = ["GPU_VARIABLE", "FreeGpus", "Gpu", "set_visible_gpus", "visible_gpus"]
+__all__ = [
+    "GPU_VARIABLE",
+    "FreeGpus",
+    "Gpu",
+    "GpuShares",
+    "gpu_list",
+    "named_gpus",
+    "set_visible_gpus",
+    "visible_gpus",
+]
 
 Gpu = int | str
-"""A GPU as `GPU_VARIABLE` names it, by its number or as ``GPU-...`` or ``MIG-...``."""
+"""A GPU by its number, or by its name ``GPU-...`` or ``MIG-...``, as its variable has it."""
+
+GpuShares = Mapping[Gpu, int]
+"""What a task has of each of its GPUs, in thousandths."""
 
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
-"""Environment variable that names the GPUs which a program sees."""
+"""Environment variable that names the GPUs which a program sees, if they are NVIDIA's."""
 
-_PREFIXES = ("GPU-", "MIG-")
+_NAME = re.compile(r"(?:GPU|MIG)-\S+|[0-9]+(?:\.[0-9]+)+")
+_WHOLE = 1000
 
 
-@public("radical.asyncflow.worker")
-def visible_gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs that `GPU_VARIABLE` names; none if it is not set.
+def named_gpus(value: str) -> tuple[Gpu, ...]:
+    """Return the GPUs that the value of a variable names, such as ``"0,GPU-8c1f"``.
 
     As for CUDA, the list ends with the first that is no name of a GPU, such as -1.
     """
     gpus: list[Gpu] = []
-    for name in map(str.strip, os.environ.get(GPU_VARIABLE, "").split(",")):
+    for name in map(str.strip, value.split(",")):
         if name.isdecimal() and name.isascii():
             gpus.append(int(name))
-        elif name.startswith(_PREFIXES):
+        elif _NAME.fullmatch(name):
             gpus.append(name)
         else:
             break
@@ -36,41 +49,107 @@ def visible_gpus() -> tuple[Gpu, ...]:
 
 
 @public("radical.asyncflow.worker")
-def set_visible_gpus(gpus: Iterable[Gpu], otherwise: str | None) -> None:
+def visible_gpus(variable: str = GPU_VARIABLE) -> tuple[Gpu, ...]:
+    """Return the GPUs that *variable* names; none if it is not set."""
+    return named_gpus(os.environ.get(variable, ""))
+
+
+@public("radical.asyncflow.worker")
+def set_visible_gpus(
+    gpus: Iterable[Gpu], otherwise: str | None, variable: str = GPU_VARIABLE
+) -> None:
     """Let this process, and those that it starts, see *gpus* alone.
 
     Args:
-        otherwise: the value of `GPU_VARIABLE` if there are none; None unsets it.
+        otherwise: the value of *variable* if there are none; None unsets it.
+        variable: what the GPUs are named by; see `found_gpus`.
     """
     visible = gpu_list(gpus) or otherwise
     if visible is None:
-        os.environ.pop(GPU_VARIABLE, None)
+        os.environ.pop(variable, None)
     else:
-        os.environ[GPU_VARIABLE] = visible
+        os.environ[variable] = visible
 
 
 def gpu_list(gpus: Iterable[Gpu]) -> str:
-    """Return *gpus* as a value of `GPU_VARIABLE`."""
+    """Return *gpus* as the value of a variable."""
     return ",".join(map(str, gpus))
+
+
+def _share(gpus: float) -> int:
+    """Return what a task that asks for *gpus* has of each, in thousandths."""
+    # Rounded down, so that three times a third fit; 0.29 is a little less in binary.
+    return _WHOLE if gpus >= 1 else int(gpus * _WHOLE + 1e-6)
 
 
 @public("radical.asyncflow.worker")
 class FreeGpus:
-    """The GPUs that no task has, by id; not safe across threads."""
+    """The GPUs, and parts of GPUs, that no task has, by id; not safe across threads.
+
+    A part is of one GPU.  Parts are counted in whole thousandths, so nothing is lost by
+    rounding however often they are taken and given back.
+    """
 
     def __init__(self, gpus: Iterable[Gpu]) -> None:
-        self._free = list(gpus)
-        self._place = {gpu: place for place, gpu in enumerate(self._free)}
+        self._free = dict.fromkeys(gpus, _WHOLE)
 
     def __len__(self) -> int:
-        return len(self._free)
+        """Return the number of those of which no task has a part."""
+        return sum(free == _WHOLE for free in self._free.values())
 
-    def take(self, count: int) -> tuple[Gpu, ...]:
-        """Take *count* of them, of which there are enough."""
-        taken, self._free = tuple(self._free[:count]), self._free[count:]
-        return taken
+    def __getitem__(self, gpu: Gpu) -> int:
+        """Return how many thousandths of *gpu* are free."""
+        return self._free[gpu]
 
-    def give_back(self, gpus: Iterable[Gpu]) -> None:
-        """Make *gpus* free again."""
-        # In their first order, so that a process which has used a GPU meets it again.
-        self._free = sorted((*self._free, *gpus), key=self._place.__getitem__)
+    def could_fit(self, gpus: float, ranks: int = 1) -> bool:
+        """Tell whether *gpus* for each of *ranks* would fit if no task had any."""
+        if gpus < 1:
+            return not gpus or ranks <= len(self._free) * (_WHOLE // _share(gpus))
+        return gpus * ranks <= len(self._free)
+
+    def fits(self, gpus: float, ranks: int = 1) -> bool:
+        """Tell whether *gpus* are free for each of *ranks*."""
+        if gpus < 1:
+            share = _share(gpus)
+            return not gpus or ranks <= sum(free // share for free in self._free.values())
+        return gpus * ranks <= len(self)
+
+    def take(
+        self,
+        gpus: float,
+        ranks: int = 1,
+        *,
+        among: Iterable[Gpu] | None = None,
+        cost: Callable[[Gpu, int], int] | None = None,
+    ) -> dict[Gpu, int] | None:
+        """Take *gpus* for each of *ranks*.
+
+        Parts go where the least is left, so that whole GPUs stay free; whole GPUs are taken
+        in their first order.
+
+        Args:
+            among: the GPUs to choose from; all by default.
+            cost: returns what it costs to take so many thousandths of a GPU, which decides
+                before everything else.
+
+        Returns:
+            What was taken, in the first order; None, and nothing was taken, if it is not free.
+        """
+        candidates = list(self._free if among is None else among)
+        share = _share(gpus)
+        taken: dict[Gpu, int] = {}
+        for _ in range(ranks if gpus < 1 else int(gpus) * ranks):
+            fitting = [gpu for gpu in candidates if self._free[gpu] >= share]
+            if not fitting:
+                self.give_back(taken)
+                return None
+            # The first of the cheapest; a whole GPU that is taken does not fit any more.
+            gpu = min(fitting, key=lambda gpu: (cost(gpu, share) if cost else 0, self._free[gpu]))
+            self._free[gpu] -= share
+            taken[gpu] = taken.get(gpu, 0) + share
+        return {gpu: taken[gpu] for gpu in self._free if gpu in taken}
+
+    def give_back(self, taken: GpuShares) -> None:
+        """Make what was taken free again."""
+        for gpu, share in taken.items():
+            self._free[gpu] += share
