@@ -1,8 +1,9 @@
-"""A private Slurm, whose only node is this machine."""
+"""A private Slurm, whose only node is this machine, or a part of it with a network of its own."""
 
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import secrets
 import shutil
@@ -12,17 +13,32 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
 
 from .support import HANG_S
 
-__all__ = ["CORES", "Slurm", "missing_programs", "serve_slurm"]
+__all__ = [
+    "CONFIG",
+    "CORES",
+    "Node",
+    "Slurm",
+    "cut_off_node",
+    "demand_slurm",
+    "serve_slurm",
+    "use_slurm",
+]
 
 CORES = 4
+CONFIG = {"resource": "uni.cellar", "nodes": 1, "queue": "debug", "walltime": 10}
+"""The settings of a backend whose pilots run on the cluster of `use_slurm`."""
+
 _DAEMONS = ("munged", "slurmctld", "slurmd")
 _CLIENTS = ("sbatch", "scancel", "sinfo", "squeue", "srun")
 _CONFIGURATION = """
 ClusterName=cellar
-SlurmctldHost={host}(127.0.0.1)
+SlurmctldHost={host}({controller})
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 SlurmUser={user}
@@ -43,14 +59,62 @@ AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
-PartitionName=debug Nodes={host} Default=YES MaxTime=60 State=UP OverSubscribe=NO
+NodeName={node} NodeHostname={host} NodeAddr={address} CPUs={cores} State=UNKNOWN
+PartitionName=debug Nodes={node} Default=YES MaxTime=60 State=UP OverSubscribe=NO
 """
 
 
-def missing_programs() -> list[str]:
-    """Return the programs of Slurm that are not installed."""
-    return [name for name in (*_DAEMONS, *_CLIENTS) if _which(name) is None]
+def demand_slurm() -> None:
+    """Skip the tests where Slurm is not installed, except in CI, which must have it."""
+    missing = [name for name in (*_DAEMONS, *_CLIENTS) if _which(name) is None]
+    if missing:
+        text = f"no {', '.join(missing)}: install the packages slurm-wlm and munge"
+        if os.environ.get("CI"):
+            pytest.fail(text)
+        pytest.skip(text)
+
+
+def use_slurm(cluster: Slurm, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Describe *cluster* to RADICAL-Pilot as the resource of `CONFIG`, in a folder of *home*.
+
+    Returns:
+        The folder that the node shares with this machine.
+    """
+    shared = home / "shared"
+    configs = home / "home" / ".radical" / "pilot" / "configs"
+    configs.mkdir(parents=True)
+    entry = {
+        "default_schema": "local",
+        "schemas": {
+            "local": {
+                "job_manager_endpoint": "slurm://localhost/",
+                "filesystem_endpoint": "file://localhost/",
+            }
+        },
+        "default_remote_workdir": str(shared),
+        "resource_manager": "SLURM",
+        "agent_config": "default",
+        "agent_scheduler": "CONTINUOUS",
+        "agent_spawner": "POPEN",
+        "launch_methods": {
+            "order": ["SRUN"],
+            "SRUN": {
+                "pre_exec_cached": [
+                    f"export {key}={value}" for key, value in cluster.environment.items()
+                ]
+            },
+        },
+        "rp_version": "installed",
+        "virtenv_mode": "local",
+        "python_dist": "default",
+        "cores_per_node": CORES,
+    }
+    (configs / "resource_uni.json").write_text(json.dumps({"cellar": entry}))
+    monkeypatch.setenv("RADICAL_CONFIG_USER_DIR", str(home / "home"))
+    monkeypatch.setenv("HOME", str(home / "home"))  # PSI/J writes there
+    for key, value in cluster.environment.items():
+        monkeypatch.setenv(key, value)
+    return shared
 
 
 class Slurm:
@@ -91,9 +155,61 @@ class Slurm:
         return done.stdout
 
 
+class Node(NamedTuple):
+    """The node of the cluster.
+
+    Attributes:
+        name: the name of the node.
+        address: the address of the node.
+        controller: the address of this machine that the node can reach.
+        prefix: the words before the command of the node's daemon.
+    """
+
+    name: str
+    address: str = "127.0.0.1"
+    controller: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
 @contextmanager
-def serve_slurm(folder: Path) -> Iterator[Slurm]:
-    """Start the daemons, which keep all their files in *folder*, and end them."""
+def cut_off_node() -> Iterator[Node]:
+    """Make a node that reaches this machine at one address only, which programs do not announce.
+
+    Raises:
+        RuntimeError: this process may not make networks; the text says why.
+    """
+    name = f"asf{secrets.token_hex(2)}"
+    net = f"10.77.{secrets.randbelow(254)}"
+    with ExitStack() as stack:
+        _network("netns", "add", name)
+        stack.callback(_network, "netns", "delete", name)
+        _network("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _network("address", "add", f"{net}.254/24", "dev", name)
+        _network("link", "set", name, "up")
+        _network("-n", name, "address", "add", f"{net}.1/24", "dev", "eth0")
+        for link in ("eth0", "lo"):
+            _network("-n", name, "link", "set", link, "up")
+        # `ip netns exec` would mount another /sys, in which slurmd finds no cgroups.
+        prefix = ("nsenter", f"--net=/var/run/netns/{name}")
+        yield Node(name, f"{net}.1", f"{net}.254", prefix)
+
+
+def _network(*words: str) -> None:
+    try:
+        subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=HANG_S)
+    except FileNotFoundError as error:
+        raise RuntimeError("no ip: install the package iproute2") from error
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"this process may not make networks: {error.stderr}") from error
+
+
+@contextmanager
+def serve_slurm(folder: Path, node: Node | None = None) -> Iterator[Slurm]:
+    """Start the daemons, which keep all their files in *folder*, and end them.
+
+    Args:
+        node: the only node; None for this machine.
+    """
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
@@ -106,9 +222,17 @@ def serve_slurm(folder: Path) -> Iterator[Slurm]:
         ports = [each.getsockname()[1] for each in open_]
     configuration = folder / "slurm.conf"
     host = socket.gethostname().partition(".")[0]
+    node = node or Node(host)
     configuration.write_text(
         _CONFIGURATION.format(
-            host=host, ports=ports, user=getpass.getuser(), folder=folder, cores=CORES
+            host=host,
+            ports=ports,
+            user=getpass.getuser(),
+            folder=folder,
+            cores=CORES,
+            node=node.name,
+            address=node.address,
+            controller=node.controller,
         )
     )
     slurm = Slurm(configuration)
@@ -126,18 +250,22 @@ def serve_slurm(folder: Path) -> Iterator[Slurm]:
         stack.enter_context(_daemon(folder, slurm, ["munged", "-F", "--force", *munge_files]))
         _wait((folder / "munge.socket").exists, folder)
         stack.enter_context(_daemon(folder, slurm, ["slurmctld", "-D", "-i"]))
-        stack.enter_context(_daemon(folder, slurm, ["slurmd", "-D"]))
+        stack.enter_context(
+            _daemon(folder, slurm, ["slurmd", "-D", "-N", node.name], prefix=node.prefix)
+        )
         _wait(slurm.up, folder)
         yield slurm
 
 
 @contextmanager
-def _daemon(folder: Path, slurm: Slurm, words: Sequence[str]) -> Iterator[None]:
+def _daemon(
+    folder: Path, slurm: Slurm, words: Sequence[str], *, prefix: Sequence[str] = ()
+) -> Iterator[None]:
     program = _which(words[0])
     assert program is not None
     with (folder / "daemons.log").open("ab") as log:
         process = subprocess.Popen(
-            [program, *words[1:]],
+            [*prefix, program, *words[1:]],
             env={**os.environ, **slurm.environment},
             cwd=folder,
             stdin=subprocess.DEVNULL,

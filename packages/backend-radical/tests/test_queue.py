@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -17,23 +15,16 @@ from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
 
-from .slurm import CORES, Slurm, missing_programs, serve_slurm
+from .slurm import CONFIG, CORES, Slurm, demand_slurm, serve_slurm, use_slurm
 from .support import HANG_S, until
 
 pytestmark = pytest.mark.slow
-
-_CONFIG = {"resource": "uni.cellar", "nodes": 1, "queue": "debug", "walltime": 10}
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """Start Slurm; skip the tests where it is not installed, except in CI, which must have it."""
-    missing = missing_programs()
-    if missing:
-        text = f"no {', '.join(missing)}: install the packages slurm-wlm and munge"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
+    demand_slurm()
     with serve_slurm(tmp_path_factory.mktemp("slurm")) as slurm:
         yield slurm
 
@@ -41,41 +32,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 @pytest.fixture
 def shared(cluster: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that the node shares with this machine."""
-    folder = tmp_path / "shared"
-    configs = tmp_path / "home" / ".radical" / "pilot" / "configs"
-    configs.mkdir(parents=True)
-    entry = {
-        "default_schema": "local",
-        "schemas": {
-            "local": {
-                "job_manager_endpoint": "slurm://localhost/",
-                "filesystem_endpoint": "file://localhost/",
-            }
-        },
-        "default_remote_workdir": str(folder),
-        "resource_manager": "SLURM",
-        "agent_config": "default",
-        "agent_scheduler": "CONTINUOUS",
-        "agent_spawner": "POPEN",
-        "launch_methods": {
-            "order": ["SRUN"],
-            "SRUN": {
-                "pre_exec_cached": [
-                    f"export {key}={value}" for key, value in cluster.environment.items()
-                ]
-            },
-        },
-        "rp_version": "installed",
-        "virtenv_mode": "local",
-        "python_dist": "default",
-        "cores_per_node": CORES,
-    }
-    (configs / "resource_uni.json").write_text(json.dumps({"cellar": entry}))
-    monkeypatch.setenv("RADICAL_CONFIG_USER_DIR", str(tmp_path / "home"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))  # PSI/J writes there
-    for key, value in cluster.environment.items():
-        monkeypatch.setenv(key, value)
-    return folder
+    return use_slurm(cluster, tmp_path, monkeypatch)
 
 
 @asynccontextmanager
@@ -94,7 +51,7 @@ async def test_tasks_wait_for_the_queue_and_run_when_the_job_does(
     cluster: Slurm, shared: Path
 ) -> None:
     async with LeakGuard(), _full(cluster) as other:
-        backend = RadicalExecutionBackend(**_CONFIG)
+        backend = RadicalExecutionBackend(**CONFIG)
         async with WorkflowEngine.create(backend) as flow:
 
             @flow.executable_task
@@ -125,7 +82,7 @@ async def test_a_job_that_ends_is_a_lost_pilot_and_no_failed_command(
     cluster: Slurm, shared: Path, tmp_path: Path
 ) -> None:
     async with LeakGuard():
-        backend = RadicalExecutionBackend(**_CONFIG)
+        backend = RadicalExecutionBackend(**CONFIG)
         async with WorkflowEngine.create(backend, work_dir=tmp_path) as flow:
             run = flow.executable_task(lambda number: f"touch {tmp_path}/{number}; sleep 3600")
             futures = [run(number) for number in range(2)]
@@ -140,7 +97,7 @@ async def test_the_next_job_runs_what_the_lost_one_had_not_begun(
     cluster: Slurm, shared: Path, tmp_path: Path
 ) -> None:
     async with LeakGuard():
-        backend = RadicalExecutionBackend(**_CONFIG, restart_pilot=1)
+        backend = RadicalExecutionBackend(**CONFIG, restart_pilot=1)
         async with WorkflowEngine.create(backend, work_dir=tmp_path) as flow:
             run = flow.executable_task(lambda line: line)
             whole = run.options(resources={"cores": CORES})
@@ -165,7 +122,7 @@ async def test_shutdown_takes_the_job_of_a_pilot_that_never_ran_out_of_the_queue
     cluster: Slurm, shared: Path
 ) -> None:
     async with LeakGuard(), _full(cluster) as other:
-        flow = await WorkflowEngine.create(RadicalExecutionBackend(**_CONFIG))
+        flow = await WorkflowEngine.create(RadicalExecutionBackend(**CONFIG))
         waiting = flow.executable_task(lambda: "echo never")()
         assert len(cluster.jobs("PD")) == 1
         await flow.shutdown()
@@ -184,7 +141,7 @@ from pathlib import Path
 from radical.asyncflow import WorkflowEngine
 async def main():
     flow = await WorkflowEngine.create(
-        "radical_pilot", config={_CONFIG!r}, work_dir={str(tmp_path)!r}
+        "radical_pilot", config={CONFIG!r}, work_dir={str(tmp_path)!r}
     )
     Path({str(tmp_path / "queued")!r}).touch()
     await asyncio.sleep(3600)

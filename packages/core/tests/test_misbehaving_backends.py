@@ -221,6 +221,18 @@ async def test_a_lost_backend_fails_what_it_held_and_what_comes_later(scene: Sce
         await asyncio.wait_for(scene.task("later"), 10)
 
 
+async def test_a_backend_that_never_came_up_fails_what_it_held_as_a_start_does(
+    scene: Scene,
+) -> None:
+    error = BackendStartError("nobody answers")
+    scene.backend.lose(error)
+    with pytest.raises(BackendStartError) as caught:
+        await asyncio.wait_for(scene.future, 10)
+    assert caught.value is error
+    with pytest.raises(BackendStartError):
+        await asyncio.wait_for(scene.task("later"), 10)
+
+
 async def test_a_loss_whose_error_has_no_text_fails_what_the_backend_held(scene: Scene) -> None:
     class MuteError(Exception):
         def __str__(self) -> str:

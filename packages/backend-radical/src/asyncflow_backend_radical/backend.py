@@ -135,6 +135,7 @@ class RadicalExecutionBackend(ExecutionBackend):
             configs=write_overlay(self._plan, folder) if self._plan.is_local else None,
             replacements=self._config.restart_pilot,
             startup_timeout_s=self._config.startup_timeout,
+            agent_timeout_s=self._config.agent_timeout,
             report_lost=sink.lost,
         )
         pilots.submit_next()

@@ -123,6 +123,12 @@ class RadicalConfig(BaseModel):
         description="Seconds until the pilot must be in the queue; without a queue, until it must "
         "be active.",
     )
+    agent_timeout: Annotated[float, Field(gt=0, le=86400)] = Field(
+        default=600.0,
+        description="Seconds that the agent of a queued pilot may take to answer once the pilot's "
+        "job has started it, and that the job may take to start it (there, startup_timeout if that "
+        "is more). Then the job is cancelled.",
+    )
     keep_sandbox: bool = Field(
         default=False, description="Keep RADICAL-Pilot's files after a success, too."
     )

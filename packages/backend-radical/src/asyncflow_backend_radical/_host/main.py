@@ -92,10 +92,12 @@ def _serve(connection: Connection, session: PilotSession, program: int) -> None:
             if os.getppid() != program:
                 raise EOFError
             _reap_tasks()
+            session.look()
+        session.look()
         order: Order = connection.recv()
         match order:
-            case StartPilot(description, is_queued):
-                session.start_pilot(description, is_queued)
+            case StartPilot():
+                session.start_pilot(order)
             case SubmitTasks(descriptions):
                 session.submit(descriptions)
             case CancelTasks(uids):

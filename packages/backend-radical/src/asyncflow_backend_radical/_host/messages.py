@@ -15,6 +15,7 @@ __all__ = [
     "PilotFailed",
     "PilotReady",
     "PilotRefused",
+    "PilotSilent",
     "SessionOpened",
     "StartPilot",
     "SubmitTasks",
@@ -55,10 +56,14 @@ class StartPilot(NamedTuple):
     Attributes:
         description: attributes of `radical.pilot.PilotDescription`.
         is_queued: a batch system starts the pilot, so it is ready once it is submitted.
+        agent_start_s: how long the job of a queued pilot may run until it starts the agent.
+        agent_answer_s: how long that agent may take from then on to be active.
     """
 
     description: dict[str, Any]
     is_queued: bool
+    agent_start_s: float
+    agent_answer_s: float
 
 
 class SubmitTasks(NamedTuple):
@@ -104,6 +109,10 @@ class PilotReady(NamedTuple):
     sandbox: str
 
 
+class PilotSilent(NamedTuple):
+    """The job of a queued pilot runs, but its agent has not become active in time."""
+
+
 class TasksChanged(NamedTuple):
     """Some tasks came to another stage."""
 
@@ -119,4 +128,12 @@ class PilotEnded(NamedTuple):
 
 
 Order = StartPilot | SubmitTasks | CancelTasks | ClosePilot
-Event = SessionOpened | PilotRefused | PilotFailed | PilotReady | TasksChanged | PilotEnded
+Event = (
+    SessionOpened
+    | PilotRefused
+    | PilotFailed
+    | PilotReady
+    | PilotSilent
+    | TasksChanged
+    | PilotEnded
+)

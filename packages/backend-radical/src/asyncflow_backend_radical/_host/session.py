@@ -6,18 +6,23 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from radical.asyncflow.worker import safe_str
 
+from .agent_watch import AgentWatch
 from .messages import (
     Event,
     PilotEnded,
     PilotFailed,
     PilotReady,
     PilotRefused,
+    PilotSilent,
     SessionOpened,
+    StartPilot,
     TaskChange,
     TasksChanged,
     TaskStage,
@@ -50,15 +55,19 @@ class PilotSession:
         self._task_manager: Any = None
         self._pilot: Any = None
         self._is_queued = False
+        self._order: StartPilot | None = None
+        self._watch: AgentWatch | None = None  # None unless a job waits or its agent starts
         self._is_ready = False
         self._is_active = False
         self._lock = threading.Lock()
         self._unfinished: set[str] = set()
         self._cancelled: set[str] = set()
 
-    def start_pilot(self, description: Mapping[str, Any], is_queued: bool) -> None:
+    def start_pilot(self, order: StartPilot) -> None:
         """Import RADICAL-Pilot and submit the pilot; every failure becomes an event."""
-        self._is_queued = is_queued
+        description = order.description
+        self._order = order
+        self._is_queued = order.is_queued
         try:
             import radical.pilot as rp  # type: ignore[import-untyped]
 
@@ -79,6 +88,13 @@ class PilotSession:
             self._task_manager.add_pilots(self._pilot)
         except BaseException as exc:  # RADICAL-Pilot raises SystemExit and KeyboardInterrupt, too
             self._tell(PilotFailed(safe_str(exc), traceback.format_exc()))
+
+    def look(self) -> None:
+        """Tell if the agent has not become active in time; called at least each second."""
+        watch = self._watch
+        if watch is not None and watch.is_over(time.monotonic()) and not self._is_active:
+            self._watch = None
+            self._tell(PilotSilent())
 
     def submit(self, descriptions: Sequence[dict[str, Any]]) -> None:
         """Submit tasks; those that RADICAL-Pilot does not accept are reported as REFUSED."""
@@ -159,12 +175,22 @@ class PilotSession:
     def _on_pilot(self, pilot: Any, state: str) -> None:
         """Tell of the pilot's new state; RADICAL-Pilot calls it in a thread of its own."""
         if state in _ENDED:
+            self._watch = None
             self._tell(PilotEnded(state, str(pilot.pilot_sandbox), str(pilot.log or "")))
             return
-        self._is_active = self._is_active or state == _ACTIVE
+        if state == _ACTIVE:
+            self._is_active = True
+            self._watch = None
         if not self._is_ready and (self._is_active or (self._is_queued and state == _IN_QUEUE)):
             self._is_ready = True
             self._tell(PilotReady(str(pilot.pilot_sandbox)))
+            if not self._is_active:
+                assert self._order is not None
+                self._watch = AgentWatch(
+                    Path(urlsplit(str(pilot.pilot_sandbox)).path),
+                    start_limit_s=self._order.agent_start_s,
+                    answer_limit_s=self._order.agent_answer_s,
+                )
 
 
 def _why_it_failed(task: Any) -> str:

@@ -24,6 +24,7 @@ from .._host.messages import (
     PilotFailed,
     PilotReady,
     PilotRefused,
+    PilotSilent,
     SessionOpened,
     StartPilot,
     TaskChange,
@@ -31,6 +32,7 @@ from .._host.messages import (
 )
 from .._host.program_end import HostProcess
 from ..errors import PilotLostError
+from .job import describe_silence, read_job
 from .places import path_in_url
 from .plan import PilotPlan
 
@@ -38,7 +40,7 @@ __all__ = ["PilotSeries", "PilotTasks"]
 
 _LOCAL_END_S = 8.0  # for the host process to end a pilot of this machine
 _JOB_END_S = 10.0  # for it to have the batch system cancel a job
-_REPLACER_END_S = 8.0  # for the thread that replaces a lost pilot
+_REPLACER_END_S = 8.0  # for the thread that ends or replaces a lost pilot
 
 _log = logging.getLogger("radical.asyncflow")
 
@@ -105,6 +107,7 @@ class PilotSeries:
         configs: Path | None,
         replacements: int,
         startup_timeout_s: float,
+        agent_timeout_s: float,
         report_lost: Callable[[BaseException], None],
     ) -> None:
         """Submit nothing yet.
@@ -114,6 +117,7 @@ class PilotSeries:
             backend: its name, for messages.
             configs: the folder of RADICAL-Pilot's user configurations; None for the user's own.
             replacements: how many pilots may follow the first one.
+            agent_timeout_s: how long an agent that a batch system started may take to answer.
             report_lost: called when a pilot is lost and no other may follow.
         """
         self._plan = plan
@@ -123,6 +127,8 @@ class PilotSeries:
         self._configs = configs
         self._replacements_left = replacements
         self._startup_timeout_s = startup_timeout_s
+        self._agent_timeout_s = agent_timeout_s
+        self._agent_start_s = max(startup_timeout_s, agent_timeout_s)
         self._report_lost = report_lost
         self._lock = threading.RLock()
         self._pilot = _Pilot()
@@ -157,7 +163,14 @@ class PilotSeries:
             pilot.timer = threading.Timer(self._startup_timeout_s, self._time_out, [pilot])
             pilot.timer.daemon = True
             pilot.timer.start()
-            host.send(StartPilot(description, self._plan.is_queued))
+            host.send(
+                StartPilot(
+                    description,
+                    self._plan.is_queued,
+                    agent_start_s=self._agent_start_s,
+                    agent_answer_s=self._agent_timeout_s,
+                )
+            )
             # With the lock, so that a loss of this pilot comes after it, and takes the tasks back.
             self._tasks.attach(host.send)
 
@@ -221,6 +234,8 @@ class PilotSeries:
                 assert pilot.timer is not None
                 pilot.timer.cancel()
                 self._settle()
+            case PilotSilent():
+                self._lose_silent(pilot)
             case PilotRefused(unknown, known):
                 hints = "; ".join(f"{key!r}{closest(key, known)}" for key in unknown)
                 self._settle(
@@ -253,6 +268,37 @@ class PilotSeries:
         detail = f"the pilot did not come up within {self._startup_timeout_s:g} s"
         self._lose(pilot, "FAILED", detail, start_error=detail)
 
+    def _lose_silent(self, pilot: _Pilot) -> None:
+        """Lose *pilot*, whose job runs but whose agent does not answer, and cancel its job.
+
+        The first pilot is not replaced, because the next one would be silent, too.
+        """
+        job = read_job(pilot.sandbox)
+        limit_s = self._agent_timeout_s if job.has_agent else self._agent_start_s
+        detail = describe_silence(job, pilot.sandbox, limit_s)
+        with self._lock:
+            if self.has_failed:  # but an earlier pilot was lost, so this is no failed start
+                self._lose(pilot, "FAILED", detail, start_error=detail)
+                return
+            if self._is_closing or pilot.is_lost:
+                return
+            pilot.is_lost = self.has_failed = True
+        self._tasks.forget_all()
+        self._report_lost(
+            BackendStartError(
+                f"backend {self._backend!r} on {self._plan.label!r}: {detail}\n"
+                f"its logs are in {pilot.sandbox}"
+            )
+        )
+        self._start_aside(self._end, pilot)
+
+    def _start_aside(self, step: Callable[[_Pilot], object], pilot: _Pilot) -> None:
+        """Call *step* with the lost *pilot* in a thread, for which `close` waits."""
+        self._replacer = threading.Thread(
+            target=step, args=(pilot,), name="asyncflow-radical", daemon=True
+        )
+        self._replacer.start()
+
     def _lose(self, pilot: _Pilot, state: str, detail: str, *, start_error: str) -> None:
         """Replace *pilot*, or report that no other follows it.
 
@@ -276,10 +322,7 @@ class PilotSeries:
             return
         _log.warning("backend %r: %s; the next pilot takes over", self._backend, error)
         self._tasks.lose_pilot(error)
-        self._replacer = threading.Thread(
-            target=self._replace, args=(pilot,), name="asyncflow-radical", daemon=True
-        )
-        self._replacer.start()
+        self._start_aside(self._replace, pilot)
 
     def _replace(self, lost: _Pilot) -> None:
         """End what *lost* left, and submit the next pilot when there is a task for it."""

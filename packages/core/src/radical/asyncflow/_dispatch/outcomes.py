@@ -37,6 +37,7 @@ from ..backend._lane import Lane
 from ..errors import (
     BackendError,
     BackendLostError,
+    BackendStartError,
     ExecutableError,
     FileError,
     TaskExitError,
@@ -285,8 +286,12 @@ class Outcomes:
         self._run.wake()
 
     def lose(self, lane: Lane, error: BaseException, when: float | None = None) -> None:
-        """Fail an attempt of every task that *lane* holds, because its backend is gone."""
-        if not isinstance(error, BackendLostError):
+        """Fail an attempt of every task that *lane* holds, because its backend is gone.
+
+        A backend that never came up, although its start had ended, is gone by a
+        `BackendStartError`.
+        """
+        if not isinstance(error, BackendLostError | BackendStartError):
             lost = BackendLostError(f"backend {lane.name!r} was lost: {safe_message(error)}")
             lost.__cause__ = error
             error = lost

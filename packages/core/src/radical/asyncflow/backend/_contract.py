@@ -265,7 +265,13 @@ class ReportSink(Protocol):
         """Report that its work has ended, or never began, because of `cancel`."""
 
     def lost(self, error: BaseException) -> None:
-        """Report that the backend is gone: every task it holds fails, and every later one."""
+        """Report that the backend is gone: every task it holds fails, and every later one.
+
+        Args:
+            error: what the tasks fail with: a `BackendLostError`, or a `BackendStartError` if
+                the backend never came up, although its start had ended.  Any other error
+                becomes the cause of a `BackendLostError`.
+        """
 
 
 class _Phase(enum.Enum):
