@@ -139,7 +139,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
     async def start(self, sink: ReportSink) -> None:
         await super().start(sink)
         guard().acquire()
-        self._slots = Slots(self._resources, sink, self._slot_maker())
+        self._slots = Slots(self._resources, sink, self._slot_maker(), name=self.name)
         if self._executor is not None:
             self._given = GivenExecutor(self._executor, sink)
         if self._most_coroutines:

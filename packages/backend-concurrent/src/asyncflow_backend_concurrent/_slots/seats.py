@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol
 
-from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest
-from radical.asyncflow.worker import GpuShares
+from radical.asyncflow.backend import (
+    ExecutableResult,
+    Report,
+    ReportSink,
+    TaskId,
+    TaskRequest,
+)
+from radical.asyncflow.worker import Execution, GpuShares
 
 __all__ = ["NO_GPUS", "Admission", "Seats", "Sleeper"]
 
@@ -17,6 +23,8 @@ NO_GPUS: GpuShares = {}
 
 class Sleeper(Protocol):
     """Somebody who waits for work, as a slot does, until a lock is released.
+
+    While it waits, a crew may run commands in its place.
 
     Attributes:
         wake: the lock that it waits for.
@@ -28,6 +36,15 @@ class Sleeper(Protocol):
 
     def has_looked(self) -> None:
         """Note that it has looked into the queue."""
+
+    def prepare(self, request: TaskRequest) -> Execution | None:
+        """Take a command, which is RUNNING now; return None if it was cancelled before."""
+
+    def conclude(self, execution: Execution, step: Callable[[], ExecutableResult]) -> None:
+        """Report the command that it took, of which *step* returns the result."""
+
+    def go_on(self, execution: Execution, step: Callable[[], ExecutableResult]) -> None:
+        """Have its own thread call *step* and conclude the command; it waits no longer."""
 
 
 class Admission(NamedTuple):
@@ -56,6 +73,7 @@ class Seats(Protocol):
         changes: counts what may make a special task admissible.
         looking: one entry for each slot that is about to look into the queue by itself.
         idle: slots that wait for work.
+        closing: no further task is taken; slots and crews leave when nothing waits.
     """
 
     sink: ReportSink
@@ -67,6 +85,7 @@ class Seats(Protocol):
     changes: int
     looking: list[None]
     idle: list[Sleeper]
+    closing: bool
 
     def backlog(self) -> float:
         """Return how many tasks of the queue there are for each slot."""
@@ -99,4 +118,25 @@ class Seats(Protocol):
         """Let *slot* leave for good, because another one has taken its place."""
 
     def left(self) -> None:
-        """Note that the thread of a slot is about to end."""
+        """Note that the thread of a slot or a crew is about to end."""
+
+    def leave_to_crew(self, slot: Sleeper, request: TaskRequest) -> bool:
+        """Leave a command to a crew, and wait as `park` does; return False if there is none."""
+
+    def call_crew(self, count: int = 1) -> None:
+        """Have crews look for *count* commands."""
+
+    def next_is_command(self) -> bool:
+        """Tell whether the next task of the queue is a command."""
+
+    def take_command(self) -> TaskRequest | None:
+        """Take the next task of the queue if it is a command."""
+
+    def borrow(self) -> Sleeper | None:
+        """Return a slot that waits for work, for a crew; None if none does."""
+
+    def give_back(self, slot: Sleeper) -> None:
+        """Let a slot that a crew had wait for work again, or look for it at once."""
+
+    def disband(self, crew: Any) -> None:
+        """Forget a crew that takes nothing more."""

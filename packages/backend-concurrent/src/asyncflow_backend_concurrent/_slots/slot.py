@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
+from functools import partial
 
-from radical.asyncflow.backend import AnyReport, Command, TaskId, TaskKind, TaskRequest
+from radical.asyncflow.backend import (
+    AnyReport,
+    Command,
+    ExecutableResult,
+    TaskId,
+    TaskKind,
+    TaskRequest,
+)
 from radical.asyncflow.worker import Execution, GpuShares, TaskContext, call, close_loop
 
 from .places import CorePlaces, settle
@@ -50,6 +58,7 @@ class Slot:
         self._abandoned = False
         self._looking = False
         self._executing = False
+        self._errand: Callable[[], None] | None = None
         self._relieved = False  # another slot has taken its place
 
     # ------------------------------------------------------- from any thread
@@ -165,12 +174,17 @@ class Slot:
             except IndexError:
                 if not slots.park(self, seen):
                     return
+                self._run_errand()
                 continue
             if self._looking:
                 self.has_looked()
             if slots.idle and queue:
                 # Whoever takes a task and leaves another wakes the next slot.
                 slots.wake(1)
+            if request.spec.kind is _EXECUTABLE and slots.leave_to_crew(self, request):
+                del request
+                self._run_errand()
+                continue
             self._take(request)
             del request  # a slot that waits keeps no argument alive
 
@@ -190,8 +204,9 @@ class Slot:
                 full = with_value(request, slots.values.pop(request.task_id, None))
             if claimed is request:
                 if spec.kind is _EXECUTABLE:
+                    execution = self._execution(full, job)
                     with self._unbound():
-                        self._execute(full, job)
+                        self.conclude(execution, execution.run)
                 else:
                     follower = self._call(full, job)
             elif claimed is not None:
@@ -230,10 +245,57 @@ class Slot:
             self._abandoned = True
             self.slots.dismiss(self)
 
-    def _execute(self, request: TaskRequest, job: TaskContext) -> None:
+    # ------------------------- commands, also in another thread: see `Sleeper`
+
+    def prepare(self, request: TaskRequest) -> Execution | None:
+        slots = self.slots
+        self._executing = True
+        job = self._job = TaskContext(request.spec.name, request.task_id, request.attempt)
+        claimed = slots.waiting.pop(request.task_id, None)
+        slots.values.pop(request.task_id, None)
+        if claimed is request:
+            return self._execution(request, job)
+        self._job = None
+        self._executing = False
+        if claimed is not None:
+            slots.requeue((claimed,))
+        return None
+
+    def conclude(self, execution: Execution, step: Callable[[], ExecutableResult]) -> None:
+        job = self._job
+        error: BaseException | None = None
+        result = None
+        try:
+            result = step()
+        except BaseException as exc:
+            error = exc
+        if job is not None:  # else it was abandoned
+            if execution.cancelled or self._abandoned:
+                self._cancelled(job)
+            elif error is not None:
+                self._failed(job, error)
+            else:
+                self.slots.sink.done(job.task_id, job.attempt, result)
+        self._job = None
+        self._executing = False
+
+    def go_on(self, execution: Execution, step: Callable[[], ExecutableResult]) -> None:
+        self._errand = partial(self.conclude, execution, step)
+        self.wake.release()
+
+    def _run_errand(self) -> None:
+        """Go on with a command that a crew has left to this thread, if there is one."""
+        errand, self._errand = self._errand, None
+        if errand is not None:
+            with self._unbound():
+                errand()
+
+    def _execution(self, request: TaskRequest, job: TaskContext) -> Execution:
+        """Return the command of *request* for execution, reported as RUNNING."""
         sink = self.slots.sink
         command = request.command
         assert isinstance(command, Command)
+        self._executing = True
         execution = Execution(
             command,
             name=job.name,
@@ -246,18 +308,7 @@ class Slot:
         if job.cancelled:
             execution.cancel()
         sink.running(request.task_id, request.attempt, self.name)
-        self._executing = True
-        try:
-            result = execution.run()
-        except BaseException as exc:
-            self._failed(job, exc)
-        else:
-            if execution.cancelled or self._abandoned:
-                self._cancelled(job)
-            else:
-                sink.done(request.task_id, request.attempt, result)
-        finally:
-            self._executing = False
+        return execution
 
     def _failed(self, job: TaskContext, error: BaseException) -> None:
         if job.cancelled or self._abandoned:

@@ -17,12 +17,16 @@ only later ones that want the same.
 A task that came in the same batch as the one it waits for stands in `waiting` like any
 other, and in `Slots.behind` instead of the queue.  The slot that has done the first goes
 on with it if nothing else waits for a slot; otherwise it comes last in the queue.
+
+A slot leaves an ordinary command to a *crew*, a thread that runs many, and stands still
+meanwhile.  It stands among the idle ones, from which the crew takes one for each command.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import math
 import sys
 import threading
 import time
@@ -42,6 +46,7 @@ from radical.asyncflow.backend import (
 )
 from radical.asyncflow.model import DEFAULT_RESOURCES
 
+from .crew import CREWS, Crew
 from .resources import MachineResources
 from .seats import Admission, Sleeper
 from .slot import Slot
@@ -49,6 +54,7 @@ from .slot import Slot
 __all__ = ["Slots"]
 
 _CANCELLED = TaskState.CANCELLED
+_EXECUTABLE = TaskKind.EXECUTABLE
 _FULL_S = 1.0  # until another slot is tried, after the system had no room for one
 
 _log = logging.getLogger("radical.asyncflow.concurrent")
@@ -72,7 +78,12 @@ class Slots:
     """
 
     def __init__(
-        self, resources: MachineResources, sink: ReportSink, make_slot: Callable[[Slots, int], Slot]
+        self,
+        resources: MachineResources,
+        sink: ReportSink,
+        make_slot: Callable[[Slots, int], Slot],
+        *,
+        name: str = "concurrent",
     ) -> None:
         self.sink = sink
         self.queue: deque[TaskRequest] = deque()
@@ -83,6 +94,7 @@ class Slots:
         self.changes = 0
         self.looking: list[None] = []
         self.closing = False
+        self._name = name
         self._resources = resources
         self._make_slot = make_slot
         self._size = resources.slots
@@ -93,6 +105,9 @@ class Slots:
         self._numbers = count(1)
         self._full_until = 0.0  # no slot is started before, because the system had no room
         self.idle: list[Sleeper] = []
+        self._crews: list[Crew] = []
+        self._crew_threads: list[threading.Thread] = []
+        self._assembled = False  # whether crews were started, which the first command does
         self._reserved: list[Sleeper] = []
         self._running = 0  # threads that have not ended
         self._ended = threading.Event()
@@ -128,7 +143,10 @@ class Slots:
             else:
                 self._add_special(request)
         self.queue.extend(ordinary)
-        # Every slot that takes a task and leaves another wakes the next slot.
+        if ordinary and ordinary[0].spec.kind is _EXECUTABLE and self._assemble():
+            self.call_crew(len(ordinary))
+            ready -= len(ordinary)
+        # Every slot that takes a task and leaves another wakes the next slot, as crews do.
         self.wake(ready - len(self.looking))
 
     def cancel(self, task_ids: Collection[TaskId]) -> bool:
@@ -189,6 +207,8 @@ class Slots:
             running = {task_id for slot in tuple(self._slots) for task_id in slot.holds()}
             self.cancel([*self.waiting, *running])
         self._stir()
+        for crew in tuple(self._crews):
+            crew.ring()
 
     def wait(self, patience: float | None) -> None:
         """Wait until all slots have left; abandon them after *patience* seconds.
@@ -198,6 +218,9 @@ class Slots:
         """
         deadline = None if patience is None else time.monotonic() + patience
         self._ended.wait(patience)
+        for thread in self._crew_threads:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            thread.join(1.0 if self._ended.is_set() else left)
         for slot in (*self._slots, *self._retired):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             slot.thread.join(1.0 if self._ended.is_set() else left)
@@ -311,7 +334,7 @@ class Slots:
         self._full_until = now + _FULL_S
 
     def left(self) -> None:
-        """Note that the thread of a slot is about to end."""
+        """Note that the thread of a slot or a crew is about to end."""
         with self._mutex:
             self._running -= 1
             if not self._running:
@@ -382,6 +405,103 @@ class Slots:
             self.changes += 1
         for slot in admission.lent:
             slot.wake.release()
+
+    # -------------------------------------------------------------- commands
+
+    def leave_to_crew(self, slot: Sleeper, request: TaskRequest) -> bool:
+        """Leave a command to a crew, and wait as `park` does; return False if there is none."""
+        if self.closing or not self._crews:
+            return False
+        self.queue.appendleft(request)
+        self.idle.append(slot)
+        slot.has_looked()
+        self.call_crew()
+        if self.closing or not self._crews:
+            # The crews may be gone.
+            try:
+                self.idle.remove(slot)
+            except ValueError:
+                pass  # one has taken it
+            else:
+                return True
+        slot.wake.acquire()
+        return True
+
+    def call_crew(self, count: int = 1) -> None:
+        """Have crews look for *count* commands, first the one that has the most room."""
+        crews = self._crews
+        for crew in sorted(crews, key=lambda crew: -crew.room)[:count]:
+            crew.ring()
+
+    def next_is_command(self) -> bool:
+        """Tell whether the next task of the queue is a command."""
+        try:
+            return self.queue[0].spec.kind is _EXECUTABLE
+        except IndexError:
+            return False
+
+    def take_command(self) -> TaskRequest | None:
+        """Take the next task of the queue if it is a command."""
+        try:
+            request = self.queue.popleft()
+        except IndexError:
+            return None
+        if request.spec.kind is _EXECUTABLE:
+            return request
+        self.queue.appendleft(request)
+        self.wake(1)
+        return None
+
+    def borrow(self) -> Sleeper | None:
+        """Return a slot that waits for work, for a crew; None if none does."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return None
+
+    def give_back(self, slot: Sleeper) -> None:
+        """Let a slot that a crew had wait for work again, or look for it at once."""
+        if not (self.closing or self.specials):
+            self.idle.append(slot)
+            # As in `park`; a command is left to the crew, which looks once more.
+            if self.closing or self.specials or (self.queue and not self.next_is_command()):
+                self.wake(1)
+        else:
+            slot.wake.release()
+
+    def disband(self, crew: Crew) -> None:
+        """Forget a crew that takes nothing more."""
+        with self._mutex:
+            self._crews.remove(crew)
+
+    def _assemble(self) -> bool:
+        """Make sure that there are crews, if the system can have them."""
+        if not self._assembled:
+            self._assembled = True
+            number = min(CREWS, self._size)
+            for count in range(1, number + 1):
+                self._start_crew(f"{self._name}-crew-{count}", math.ceil(self._size / number))
+        return bool(self._crews)
+
+    def _start_crew(self, name: str, most: int) -> None:
+        try:
+            crew = Crew(self, name, most)
+        except OSError as exc:
+            _log.debug("no crew for commands: %s", exc)
+            return
+        with self._mutex:
+            self._running += 1
+            self._ended.clear()
+            self._crews.append(crew)
+        try:
+            crew.thread.start()
+        except RuntimeError as exc:
+            _log.debug("no crew for commands: %s", exc)
+            self.disband(crew)
+            crew.close()
+            self.left()
+        else:
+            self._crew_threads.append(crew.thread)
 
     # ------------------------------------------------------------------ inner
 

@@ -35,6 +35,7 @@ send it elsewhere
 `unsendable`, `unsent`    the error, and the answer, for what cannot travel
 run a command
 `Execution`               a `Command`, from its start to the end of its process tree
+`Attendant`, `Leaving`    many of them in one thread
 `Output`                  the beginning of a long output, with the path of all of it
 `file_stem`               a task's name as the beginning of a file's name
 start and end processes
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
         open_answer,
         unsent,
     )
+    from ._attendant import Attendant, Leaving
     from ._binding import bind, can_bind, core_order
     from ._buffers import PlainPickler
     from ._call import call, call_async, is_async
@@ -114,6 +116,7 @@ __all__ = [
     "GPU_VARIABLE",
     "UNSENT",
     "VALUE",
+    "Attendant",
     "Buffer",
     "Carried",
     "Code",
@@ -127,6 +130,7 @@ __all__ = [
     "Gpu",
     "GpuShares",
     "Guard",
+    "Leaving",
     "Output",
     "Pickler",
     "PlainPickler",
@@ -178,6 +182,7 @@ __all__ = [
 
 _HOMES = {
     "ATOMS": "_pickling",
+    "Attendant": "_attendant",
     "Buffer": "_pickling",
     "Carried": "_carried",
     "Code": "_code",
@@ -193,6 +198,7 @@ _HOMES = {
     "Gpu": "_gpus",
     "GpuShares": "_gpus",
     "Guard": "_guard",
+    "Leaving": "_attendant",
     "Output": "_output",
     "Pickler": "_reducers",
     "PlainPickler": "_buffers",

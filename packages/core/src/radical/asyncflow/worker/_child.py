@@ -18,7 +18,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-__all__ = ["Child", "candidates", "start"]
+__all__ = ["Child", "candidates", "needs_helper", "start"]
 
 
 class Child:
@@ -130,7 +130,7 @@ def start(
         used = iter(theirs[1:])
         three = [theirs[0], *(next(used) if it is None else it for it in (stdout, stderr))]
         # If standard streams of ours are closed, the new ones get in each other's way.
-        if _distrusted or signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        if needs_helper():
             pid, status = _launch(args, env, cwd, three)
         else:
             launch = _spawn if _supported and min(three) > 2 else _popen
@@ -143,6 +143,11 @@ def start(
         for descriptor in theirs:
             _close(descriptor)
     return Child(pid, ends[0], ends[1], ends[2], status)
+
+
+def needs_helper() -> bool:
+    """Return whether this program would not learn how a child of its own ended."""
+    return _distrusted or signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
 
 
 def _pipe() -> tuple[int, int]:

@@ -17,15 +17,15 @@ from .._public import public
 from .._text import file_stem
 from ..model import Command, ExecutableResult
 from ._child import Child, candidates
-from ._exchange import Exchange
+from ._exchange import Exchange, Watch
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, gpu_list
 from ._guard import guard, new_mark
 from ._guardian import PROGRAM_VARIABLE
-from ._output import Output, Stream
+from ._outlets import FileOutlets, MemoryOutlets, Outlets
 from ._processes import STUBBORN_S, end_all, kill_in_group, signal_group, survivors
 from ._shell import plain_words
-from ._spawning import finished, spawn
+from ._spawning import MustWaitError, finished, spawn
 
 __all__ = ["Execution", "file_stem"]
 
@@ -45,9 +45,12 @@ _log = logging.getLogger("radical.asyncflow.worker")
 class Execution:
     """A command that `run` executes in the calling thread and `cancel` ends from any other.
 
+    Or an `Attendant` executes it, together with others.
+
     Attributes:
         command, name: as given.
         cancelled: whether `cancel` came before the command had ended.
+        exchange: what is exchanged with the process while it runs; None otherwise.
     """
 
     def __init__(
@@ -86,7 +89,12 @@ class Execution:
         self._lock = threading.Lock()  # guards what follows
         self._pgid: int | None = None  # while it may be signalled
         self._ended = False
-        self._exchange: Exchange | None = None
+        self.exchange: Exchange | None = None
+        self._wake: Callable[[], object] | None = None  # wakes whoever attends to it
+        self._mark = b""
+        self._outlets: Outlets | None = None
+        self._fault: BaseException | None = None  # of whoever attended to it
+        self._holds_guard = False
 
     def cancel(self) -> None:
         """End the whole group: by SIGTERM, and what remains after the grace by SIGKILL.
@@ -101,8 +109,10 @@ class Execution:
             self.cancelled = True
             if self._pgid is not None:
                 signal_group(self._pgid, signal.SIGTERM)
-            if self._exchange is not None:
-                self._exchange.wake()
+            if self._wake is not None:
+                self._wake()
+            elif self.exchange is not None:
+                self.exchange.wake()
 
     def run(self) -> ExecutableResult:
         """Execute the command and wait for its end; once only.
@@ -117,115 +127,157 @@ class Execution:
                 executed is no error but a result with exit code 126 or 127, as in a
                 shell.
         """
-        stdin = self.command.stdin
-        data = stdin.encode() if isinstance(stdin, str) else stdin
+        result = self.start()
+        return self.finish() if result is None else result
+
+    def start(
+        self, watch: Watch | None = None, wake: Callable[[], object] | None = None
+    ) -> ExecutableResult | None:
+        """Start the command; return None if it runs, or its result if it could not be executed.
+
+        Args:
+            watch: for its pipes, if somebody else than `finish` exchanges with the process.
+                Then this does not wait until the system has room for another process.
+            wake: called by `cancel`, to wake that one.
+
+        Raises:
+            OSError: as `run` does.
+            MustWaitError: it would have to wait; a later call may succeed.
+        """
         with self._lock:
             if self.cancelled:
                 self._ended = True
-                return ExecutableResult(-signal.SIGTERM)
-        keeper = guard()
-        keeper.acquire()
+            self._wake = wake
+        if self._ended:
+            self._release()
+            return ExecutableResult(-signal.SIGTERM)
         try:
-            if self._capture_stdio:
-                return self._run_to_files(data)
-            return self._run_to_memory(data)
-        finally:
+            if self._outlets is None:
+                guard().acquire()
+                self._holds_guard = True
+                self._outlets = self._open_outlets()
+                self._mark = new_mark()
+            return self._start_exchange(self._outlets, watch)
+        except MustWaitError:
             with self._lock:
-                self._ended = True
-            keeper.release()
+                self._wake = None
+            raise
+        except BaseException:
+            self._release()
+            raise
 
-    def _run_to_memory(self, data: bytes | None) -> ExecutableResult:
-        streams = [
-            Stream(self._memory_limit, lambda kind=kind: self._new_path(kind))  # type: ignore[misc]
-            for kind in ("stdout", "stderr")
-        ]
+    def _open_outlets(self) -> Outlets:
+        if self._capture_stdio:
+            return FileOutlets(self._new_path)
+        return MemoryOutlets(self.name, self._memory_limit, self._new_path)
+
+    def _start_exchange(self, outlets: Outlets, watch: Watch | None) -> ExecutableResult | None:
+        stdin = self.command.stdin
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        stdout, stderr = outlets.descriptors
+        process = self._start(data is not None, stdout, stderr, patient=watch is None)
+        if isinstance(process, ExecutableResult):
+            result = outlets.result(process)
+            self._release()
+            return result
+        exchange = Exchange(process, data, outlets.streams, watch)
+        with self._lock:
+            self._pgid = process.pid
+            self.exchange = exchange
+            if self.cancelled:
+                signal_group(process.pid, signal.SIGTERM)
+        return None
+
+    def leave(self, fault: BaseException | None = None) -> None:
+        """Have `finish` do the rest, which raises *fault* if there is one."""
+        with self._lock:
+            self._wake = None
+        self._fault = fault
+        assert self.exchange is not None
+        self.exchange.detach()
+
+    def finish(self) -> ExecutableResult:
+        """Wait for the end of the command, in this thread; call it after `start`, once.
+
+        Raises:
+            OSError: as `run` does.
+        """
+        exchange = self.exchange
+        assert exchange is not None
+        process = exchange.process
         try:
-            outcome = self._execute(data, None, None, streams)
-        finally:
-            for stream in streams:
-                stream.close()
-        if isinstance(outcome, ExecutableResult):
-            return outcome
-        stdout, stderr = (stream.text() for stream in streams)
-        for kind, text in (("stdout", stdout), ("stderr", stderr)):
-            if isinstance(text, Output):
-                _log.warning(
-                    "task %r wrote %d bytes to %s, more than the %d that are kept in memory; "
-                    "all of it is in %s",
-                    self.name,
-                    text.size,
-                    kind,
-                    self._memory_limit,
-                    text.path,
-                )
-        return ExecutableResult(outcome, stdout, stderr)
+            if self._fault is not None:
+                raise self._fault
+            exchange.run(lambda: self.cancelled, _SILENCE_LIMIT_S, _OUTPUT_LIMIT_S)
+            if self.cancelled:
+                self._end_group(process.pid, self._mark, exchange)
+        except BaseException:
+            # Above all KeyboardInterrupt, or a full disk under a stream's file.
+            signal_group(process.pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                self._settle(exchange)
+            self._release()
+            raise
+        return self.collect()
 
-    def _run_to_files(self, data: bytes | None) -> ExecutableResult:
-        paths = [self._new_path(kind) for kind in ("stdout", "stderr")]
-        with paths[0].open("xb") as stdout, paths[1].open("xb") as stderr:
-            outcome = self._execute(data, stdout.fileno(), stderr.fileno(), [])
-            if isinstance(outcome, ExecutableResult):
-                stderr.write(outcome.stderr.encode())
-                outcome = outcome.exit_code
-        return ExecutableResult(outcome, str(paths[0]), str(paths[1]))
+    def collect(self) -> ExecutableResult:
+        """Return the result of a command that has ended; call it instead of `finish`.
+
+        Raises:
+            OSError: as `run` does.
+        """
+        assert self.exchange is not None
+        assert self._outlets is not None
+        try:
+            return self._outlets.result(self._settle(self.exchange))
+        finally:
+            self._release()
+
+    def _settle(self, exchange: Exchange) -> int:
+        """Let go of the process and return its exit code."""
+        process = exchange.process
+        with self._lock:
+            self._pgid = None
+            self.exchange = None
+            self._ended = True
+        guard().forget(process.pid)
+        exchange.close()
+        try:
+            return process.wait()
+        except ChildProcessError:
+            if not self.cancelled:
+                raise
+            return -signal.SIGTERM
+        finally:
+            finished()
+
+    def _release(self) -> None:
+        with self._lock:
+            self._ended = True
+        if self._outlets is not None:
+            self._outlets.close()
+        if self._holds_guard:
+            self._holds_guard = False
+            guard().release()
 
     def _new_path(self, kind: str) -> Path:
         unique = f"{file_stem(self.name)}.{secrets.token_hex(6)}.{kind}"
         return self._work_dir().absolute() / unique
 
-    def _execute(
-        self,
-        data: bytes | None,
-        stdout: int | None,
-        stderr: int | None,
-        streams: list[Stream],
-    ) -> int | ExecutableResult:
-        """Return the exit code, or a whole result if the program could not be executed."""
-        mark = new_mark()
-        process = self._start(mark, data is not None, stdout, stderr)
-        if isinstance(process, ExecutableResult):
-            return process
-        exchange = Exchange(process, data, streams)
-        try:
-            with self._lock:
-                self._pgid = process.pid
-                self._exchange = exchange
-                if self.cancelled:
-                    signal_group(process.pid, signal.SIGTERM)
-            exchange.run(lambda: self.cancelled, _SILENCE_LIMIT_S, _OUTPUT_LIMIT_S)
-            if self.cancelled:
-                self._end_group(process.pid, mark, exchange)
-        except BaseException:
-            # Above all KeyboardInterrupt, or a full disk under a stream's file.
-            signal_group(process.pid, signal.SIGKILL)
-            raise
-        finally:
-            with self._lock:
-                self._pgid = None
-                self._exchange = None
-                self._ended = True
-            guard().forget(process.pid)
-            exchange.close()
-            try:
-                code = process.wait()
-            except ChildProcessError:
-                if not self.cancelled:
-                    raise
-                code = -signal.SIGTERM
-            finally:
-                finished()
-        return code
-
     def _start(
-        self, mark: bytes, feed: bool, stdout: int | None, stderr: int | None
+        self, feed: bool, stdout: int | None, stderr: int | None, *, patient: bool
     ) -> Child | ExecutableResult:
-        env = self._environment(mark)
+        env = self._environment(self._mark)
+        give_up = (lambda: self.cancelled) if patient else None
+        start = partial(
+            self._start_program, feed=feed, stdout=stdout, stderr=stderr, give_up=give_up
+        )
         args = self.command.args
         if isinstance(args, tuple):
-            return self._start_program(args, env, feed, stdout, stderr)
+            return start(args, env)
         words = plain_words(args, env)
         if words is not None:
-            started = self._start_program(tuple(words), self._with_pwd(env), feed, stdout, stderr)
+            started = start(tuple(words), self._with_pwd(env))
             if not isinstance(started, ExecutableResult) or self.cancelled:
                 return started
             if self._interpreter_fault(words[0], env):
@@ -233,15 +285,17 @@ class Execution:
             # The shell says why in its own words, or runs a file without "#!".
         # The shell would take a line that begins with "-" or "+" for an option.
         line = f" {args}" if args[0] in "-+" else args
-        return self._start_program(("/bin/sh", "-c", line), env, feed, stdout, stderr)
+        return start(("/bin/sh", "-c", line), env)
 
     def _start_program(
         self,
         program: tuple[str, ...],
         env: dict[bytes, bytes],
+        *,
         feed: bool,
         stdout: int | None,
         stderr: int | None,
+        give_up: Callable[[], bool] | None,
     ) -> Child | ExecutableResult:
         """Start *program*; if it cannot be executed, return what a shell would say."""
         try:
@@ -252,7 +306,7 @@ class Execution:
                 feed=feed,
                 stdout=stdout,
                 stderr=stderr,
-                give_up=lambda: self.cancelled,
+                give_up=give_up,
             )
         except OSError as exc:
             self._raise_unless_exec(exc, program)

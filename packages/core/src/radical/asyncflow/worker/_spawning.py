@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ._child import Child, start
+from ._child import Child, needs_helper, start
 from ._guard import guard
 
-__all__ = ["finished", "spawn"]
+__all__ = ["MustWaitError", "finished", "spawn"]
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN)
 _RETRY_PAUSE_S = 0.05  # between two tries, if no execution ends meanwhile
@@ -24,6 +24,10 @@ _running = 0  # processes that were started, and for which `finished` was not ca
 _waiting = 0  # calls of `spawn` that found no room
 
 
+class MustWaitError(Exception):
+    """The start of a process would have to wait."""
+
+
 def spawn(
     args: Sequence[str],
     *,
@@ -32,7 +36,7 @@ def spawn(
     feed: bool,
     stdout: int | None,
     stderr: int | None,
-    give_up: Callable[[], bool],
+    give_up: Callable[[], bool] | None,
 ) -> Child | None:
     """Start a process in a group of its own, watched by the guard.
 
@@ -40,12 +44,18 @@ def spawn(
     Call `finished` when the process and its pipes are gone.
 
     Args:
-        give_up: asked while there is no room.
+        give_up: asked while there is no room; None not to wait at all.
 
     Returns:
         The process; None if told to give up.
+
+    Raises:
+        MustWaitError: *give_up* is None, and there is no room, or a helper process would have to
+            start it.
     """
     global _running
+    if give_up is None and needs_helper():
+        raise MustWaitError
 
     def attempt() -> Child:
         guard().start()
@@ -58,6 +68,8 @@ def spawn(
         if exc.errno not in _NO_ROOM:
             raise
     if process is None:
+        if give_up is None:
+            raise MustWaitError
         process = _retry(attempt, give_up)
         if process is None:
             return None
