@@ -22,6 +22,8 @@ __all__ = ["check_limit", "map_tasks"]
 Item = TypeVar("Item")
 T = TypeVar("T")
 
+_END = object()
+
 
 def check_limit(limit: object) -> None:
     """Raise ConfigurationError unless *limit* can be a number of tasks."""
@@ -29,34 +31,28 @@ def check_limit(limit: object) -> None:
         raise ConfigurationError(f"limit must be a whole number of at least 1, not {limit!r}")
 
 
-async def map_tasks(
+def map_tasks(
     call: Callable[[Item], TaskFuture[T]],
     items: Iterable[Item] | AsyncIterable[Item],
     limit: int,
     ordered: bool,
 ) -> AsyncIterator[T]:
-    """Yield the results of ``call(item)``; at most *limit* tasks are unfinished or unread.
+    """Iterate over the results of ``call(item)``; at most *limit* tasks are unfinished or unread.
 
     If the iteration ends early or with a failure, the tasks that are unfinished then are
     cancelled.
     """
-    window: _Ordered[T] | _Completed[T] = _Ordered() if ordered else _Completed()
     if isinstance(items, AsyncIterable):
-        results = _from_stream(call, items, limit, window)
-    else:
-        results = _from_items(call, iter(items), limit, window)
-    try:
-        async for result in results:
-            yield result
-    finally:
-        await results.aclose()
-        window.cancel()
+        return _from_stream(call, items, limit, _Ordered() if ordered else _Completed())
+    if ordered:
+        return _in_order(call, iter(items), limit)
+    return _as_completed(call, iter(items), limit)
 
 
 def _start(call: Callable[[Item], TaskFuture[T]], item: Item) -> TaskFuture[T]:
     """Return the future of ``call(item)``, after a check that it is one."""
     future = call(item)
-    if not asyncio.isfuture(future):
+    if type(future) is not TaskFuture and not asyncio.isfuture(future):
         raise TypeError(
             f"flow.map takes a task, or a function that calls one; {call!r} returned a "
             f"{type(future).__name__}"
@@ -64,25 +60,55 @@ def _start(call: Callable[[Item], TaskFuture[T]], item: Item) -> TaskFuture[T]:
     return future
 
 
-async def _from_items(
-    call: Callable[[Item], TaskFuture[T]],
-    items: Iterator[Item],
-    limit: int,
-    window: _Ordered[T] | _Completed[T],
+# Both fill every free place at once: the engine sends once for each turn of the loop, so that
+# these calls leave in one batch.  Each is a single generator, because every further one would
+# cost as much for each item.
+
+
+async def _in_order(
+    call: Callable[[Item], TaskFuture[T]], items: Iterator[Item], limit: int
 ) -> AsyncGenerator[T, None]:
-    more = True
-    while True:
-        # Fill every free place at once: the engine sends once for each turn of the loop,
-        # so that these calls leave in one batch.
-        while more and len(window) < limit:
-            for item in items:
-                window.add(_start(call, item))
-                break
-            else:
-                more = False
-        if not len(window):
-            return
-        yield await window.next()
+    window: deque[TaskFuture[T]] = deque()
+    room = limit
+    try:
+        while True:
+            while room:
+                item = next(items, _END)
+                if item is _END:
+                    items, room = iter(()), 0
+                    break
+                window.append(_start(call, item))  # type: ignore[arg-type]
+                room -= 1
+            if not window:
+                return
+            future = window.popleft()
+            room += 1
+            yield future.result() if future.done() else await future
+    finally:
+        for future in window:
+            future.cancel()
+
+
+async def _as_completed(
+    call: Callable[[Item], TaskFuture[T]], items: Iterator[Item], limit: int
+) -> AsyncGenerator[T, None]:
+    window: _Completed[T] = _Completed()
+    room = limit
+    try:
+        while True:
+            while room:
+                item = next(items, _END)
+                if item is _END:
+                    items, room = iter(()), 0
+                    break
+                window.add(_start(call, item))  # type: ignore[arg-type]
+                room -= 1
+            if not len(window):
+                return
+            room += 1
+            yield await window.next()
+    finally:
+        window.cancel()
 
 
 async def _from_stream(
@@ -124,11 +150,14 @@ async def _from_stream(
                 change.clear()
                 await change.wait()
     finally:
-        feeder.cancel()
-        await asyncio.gather(feeder, return_exceptions=True)
-        close = getattr(source, "aclose", None)
-        if close is not None:
-            await close()
+        try:
+            feeder.cancel()
+            await asyncio.gather(feeder, return_exceptions=True)
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                await close()
+        finally:
+            window.cancel()
 
 
 class _Ordered(Generic[T]):
