@@ -15,6 +15,7 @@ from . import (
     pilot,
     times,
     values,
+    windows,
     workers,
 )
 
@@ -31,6 +32,7 @@ SCENARIOS: dict[str, Scenario] = {
         gpu,
         times,
         growth,
+        windows,
         imports,
         journal,
         pilot,
