@@ -16,7 +16,7 @@ from .seats import Seats, Sleeper
 __all__ = ["CREWS", "Crew"]
 
 CREWS = 2
-"""The number of crews of a backend: one starts a program while the other does the rest."""
+"""The number of crews of a backend, because a start holds up all that its thread does."""
 
 _SLOW_START_S = 0.02  # as some file systems take; this should not hold up other commands
 _WEIGHT = 0.2  # of the latest start in the average
@@ -49,7 +49,7 @@ class Crew:
 
     @property
     def room(self) -> int:
-        """How many more commands it could run."""
+        """The number of further commands that it could run."""
         return self._most - len(self.members)
 
     def ring(self) -> None:

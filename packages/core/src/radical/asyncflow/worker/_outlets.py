@@ -1,4 +1,4 @@
-"""Where the stdout and stderr of a command go: to memory, or to files."""
+"""Outlets for the stdout and stderr of a command: memory, or files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Outlets(Protocol):
 
     @property
     def descriptors(self) -> tuple[int | None, int | None]:
-        """What the command gets as stdout and stderr; None for a pipe."""
+        """The descriptors that the command gets as stdout and stderr; None for a pipe."""
 
     def close(self) -> None:
         """Close what is open; any number of times."""
