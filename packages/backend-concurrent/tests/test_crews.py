@@ -126,6 +126,7 @@ async def test_slow_starts_are_left_to_the_slots(
     assert 0 < len(begun) <= 40 // 4 + crew_module.CREWS
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_what_a_crew_has_goes_on_without_it(
     start: Any, executor_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +140,6 @@ async def test_what_a_crew_has_goes_on_without_it(
         return leaving
 
     monkeypatch.setattr(Attendant, "attend", fail_once_broken)
-    monkeypatch.setattr(threading, "excepthook", lambda *_: None)
     driver = await start(max_workers=2, executor_type=executor_type)
     running = [driver.executable("sh", "-c", until(tmp_path / "go")) for _ in range(2)]
     driver.submit(*running)
