@@ -198,7 +198,7 @@ class ProcessSlot(Slot):
     ) -> WorkerProcess | None:
         """Let the slot have *worker*, of *gpus*; return the one that it had.
 
-        Nothing may be in flight.
+        Nothing may be in flight, because each worker counts the places of its tasks.
         """
         with self._lock:
             worker, self._worker = self._worker, worker
