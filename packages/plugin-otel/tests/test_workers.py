@@ -57,7 +57,7 @@ def of(span: ReadableSpan) -> str:
     return f"00-{ids}-{span.context.trace_flags:02x}"
 
 
-@pytest.fixture(params=["thread", "process"])
+@pytest.fixture(params=["thread", "process", "async"])
 async def flow(request: pytest.FixtureRequest, spans: Spans) -> AsyncIterator[WorkflowEngine]:
     config = {"executor_type": request.param, "max_workers": 2}
     async with WorkflowEngine.create("concurrent", config) as engine:

@@ -80,7 +80,7 @@ def guest(install: Install) -> Any:
     return install(GUEST)
 
 
-@pytest.fixture(params=["thread", "process"])
+@pytest.fixture(params=["thread", "process", "async"])
 async def flow(request: pytest.FixtureRequest, guest: Any) -> AsyncIterator[WorkflowEngine]:
     config = {"executor_type": request.param, "max_workers": 1}
     async with WorkflowEngine.create("concurrent", config) as engine:
