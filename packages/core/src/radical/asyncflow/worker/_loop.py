@@ -106,7 +106,7 @@ class _Runner:
         self._hooks = sys.get_asyncgen_hooks()
         # The loops of other libraries have none of this, and are used as they are.
         self._known = all(map(functools.partial(hasattr, self.loop), _INTERNALS)) and hasattr(
-            self.loop._selector, "_fd_to_key"
+            getattr(self.loop, "_selector", None), "_fd_to_key"
         )
         if not self._known or self._debug:  # then it watches each of its turns
             self.run = self._run_in_loop
