@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from radical.asyncflow import WorkerLostError, WorkflowEngine
+from radical.asyncflow import ExecutableError, WorkerLostError, WorkflowEngine
 from radical.asyncflow.errors import DeathReason
 
 PROGRAM = """
 import asyncio
-from radical.asyncflow import WorkerLostError, WorkflowEngine
+import shlex
+import sys
+
+from radical.asyncflow import ExecutableError, WorkerLostError, WorkflowEngine
 
 def hoard():
     kept = []
@@ -31,6 +34,12 @@ async def main():
             await flow.function_task(hoard)()
         except WorkerLostError as error:
             print(error.reason, error)
+        hoarding = [sys.executable, "-c", "x = [bytearray(10**7) for _ in range(100)]"]
+        for command in (hoarding, shlex.join(hoarding) + "; exit $?"):
+            try:
+                await flow.executable_task(lambda: command)()
+            except ExecutableError as error:
+                print(error.exit_code, error.reason, error.evidence)
 
 asyncio.run(main())
 """
@@ -86,6 +95,26 @@ async def test_the_cause_is_told(
         assert await flow.function_task(len)("four") == 4
 
 
+@pytest.mark.parametrize(
+    ("line", "reason", "said"),
+    [
+        ("kill -9 $$", DeathReason.KILLED, "signal 9 (SIGKILL)"),
+        ("kill -SEGV $$", DeathReason.CRASH, "signal 11 (SIGSEGV)"),
+        ("kill -TERM $$", DeathReason.KILLED, "signal 15 (SIGTERM)"),
+        ("ulimit -S -t 1; while :; do :; done", DeathReason.LIMIT, "more processor time"),
+        ("exit 4", DeathReason.EXIT, "exit code 4"),
+        ("sh -c 'kill -9 $$'; exit 137", DeathReason.EXIT, "exit code 137"),
+    ],
+)
+async def test_the_cause_of_the_end_of_a_command_is_told(
+    line: str, reason: DeathReason, said: str
+) -> None:
+    async with WorkflowEngine.create("concurrent", {"max_workers": 1}) as flow:
+        with pytest.raises(ExecutableError) as caught:
+            await flow.executable_task(lambda: line)()
+    assert (caught.value.reason, said in str(caught.value)) == (reason, True), caught.value
+
+
 @pytest.fixture
 def small_group() -> Iterator[Path]:
     """A control group with 150 MB of memory, where this user may make one."""
@@ -111,7 +140,7 @@ def small_group() -> Iterator[Path]:
     pytest.skip("this user may make no control group")
 
 
-def test_a_worker_that_the_kernel_kills_for_memory(small_group: Path, tmp_path: Path) -> None:
+def test_what_the_kernel_kills_for_memory(small_group: Path, tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     line = 'echo $$ > "$1" && exec "$2" "$3"'
@@ -123,5 +152,8 @@ def test_a_worker_that_the_kernel_kills_for_memory(small_group: Path, tmp_path: 
         check=False,
         cwd=tmp_path,
     )
-    assert ended.stdout.startswith("memory worker"), ended
-    assert "the kernel killed" in ended.stdout
+    assert ended.stdout.count("\n") == 3, ended
+    worker, program, shell = ended.stdout.splitlines()
+    assert worker.startswith("memory worker"), ended
+    assert program.startswith("-9 memory the kernel killed"), ended
+    assert shell.startswith("137 memory the kernel killed"), ended

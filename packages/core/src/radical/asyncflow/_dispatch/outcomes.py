@@ -44,6 +44,7 @@ from ..errors import (
     TaskTimeoutError,
 )
 from ..model import Command, ExecutableResult, TaskState
+from ..model._command import DeathResult
 from ..model._retry import retry_delay
 from .background import Background
 from .run import Run
@@ -106,7 +107,10 @@ class Outcomes:
             extras.result = value
             if value.exit_code:
                 error = ExecutableError(
-                    _command_line(node), value.exit_code, *_output_texts(node, value)
+                    _command_line(node),
+                    value.exit_code,
+                    *_output_texts(node, value),
+                    *((value.reason, value.evidence) if isinstance(value, DeathResult) else ()),
                 )
                 self.attempt_failed(node, error, when)
                 return

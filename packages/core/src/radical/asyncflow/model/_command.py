@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from .._public import public
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DeathReason
 
-__all__ = ["Command", "ExecutableResult", "Prompt"]
+__all__ = ["Command", "DeathResult", "ExecutableResult", "Prompt"]
 
 
 class _Path(Protocol):
@@ -151,3 +151,18 @@ class ExecutableResult(NamedTuple):
     exit_code: int
     stdout: str = ""
     stderr: str = ""
+
+
+class DeathResult(ExecutableResult):
+    """The result of a command that died, with the reason and, in words, what shows it."""
+
+    reason: DeathReason
+    evidence: str
+
+    @classmethod
+    def of(cls, result: ExecutableResult, reason: DeathReason, evidence: str) -> DeathResult:
+        """Return *result* with the reason of its death."""
+        made = cls(*result)
+        made.reason = reason
+        made.evidence = evidence
+        return made

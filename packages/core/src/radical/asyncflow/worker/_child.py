@@ -26,15 +26,17 @@ class Child:
 
     Attributes:
         stdin, stdout, stderr: descriptors of pipes to it; -1 for none.
+        peak: once it was waited for, the most memory that it had, in bytes; 0 if unknown.
     """
 
-    __slots__ = ("_status", "pid", "stderr", "stdin", "stdout")
+    __slots__ = ("_status", "peak", "pid", "stderr", "stdin", "stdout")
 
     def __init__(self, pid: int, stdin: int, stdout: int, stderr: int, status: int = -1) -> None:
         self.pid = pid
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
+        self.peak = 0
         self._status = status  # where the launcher says how it ended
 
     def close_stdin(self) -> None:
@@ -78,9 +80,10 @@ class Child:
                 raise ChildProcessError(errno.ECHILD, "the helper process was killed that waits")
             return int(said[1:])
         try:
-            _, status = os.waitpid(self.pid, 0)
+            _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:
             raise _exit_code_lost() from None
+        self.peak = usage.ru_maxrss * 1024
         return os.waitstatus_to_exitcode(status)
 
 

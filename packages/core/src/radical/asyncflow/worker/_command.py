@@ -16,7 +16,9 @@ from pathlib import Path
 from .._public import public
 from .._text import file_stem
 from ..model import Command, ExecutableResult
+from ..model._command import DeathResult
 from ._child import Child, candidates
+from ._death import explain_death
 from ._exchange import Exchange, Watch
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, gpu_list
@@ -228,8 +230,15 @@ class Execution:
         """
         assert self.exchange is not None
         assert self._outlets is not None
+        process = self.exchange.process
         try:
-            return self._outlets.result(self._settle(self.exchange))
+            code = self._settle(self.exchange)
+            result = self._outlets.result(code)
+            if code and not self.cancelled:
+                death = explain_death(process.pid, code, peak=process.peak)
+                if death.evidence:
+                    result = DeathResult.of(result, death.reason, death.evidence)
+            return result
         finally:
             self._release()
 
