@@ -24,6 +24,7 @@ __all__ = [
     "CORES",
     "Node",
     "Slurm",
+    "can_limit_memory",
     "cut_off_node",
     "demand_slurm",
     "serve_slurm",
@@ -49,18 +50,30 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=5
-NodeName={node} NodeHostname={host} NodeAddr={address} CPUs={cores} State=UNKNOWN
+NodeName={node} NodeHostname={host} NodeAddr={address} CPUs={cores} RealMemory=1000 State=UNKNOWN
 PartitionName=debug Nodes={node} Default=YES MaxTime=60 State=UP OverSubscribe=NO
+"""
+_NO_LIMITS = """
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectTypeParameters=CR_Core
+"""
+_MEMORY_LIMITS = """
+ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup
+SelectTypeParameters=CR_Core_Memory
+"""
+_CGROUPS = """
+CgroupMountpoint=/sys/fs/cgroup
+CgroupPlugin=cgroup/v1
+ConstrainRAMSpace=yes
 """
 
 
@@ -131,8 +144,23 @@ class Slurm:
         """Submit a job that takes the whole node until it is cancelled; return its id."""
         return self._call("sbatch", "--parsable", "-n", str(CORES), "--wrap", "sleep 3600").strip()
 
+    def submit(self, folder: Path, line: str, *, memory_mb: int = 100) -> str:
+        """Submit a job of one core that runs *line* in *folder*; return its id."""
+        words = ["--parsable", "--no-requeue", "-n", "1", "-t", "10", "-o", "/dev/null"]
+        words += [f"--mem={memory_mb}", f"--chdir={folder}", "--wrap", line]
+        return self._call("sbatch", *words).strip()
+
     def cancel(self, job: str) -> None:
         self._call("scancel", job)
+
+    def end_walltime(self, job: str) -> None:
+        """Let the walltime of *job* be over; the daemon sees that within 30 seconds."""
+        self._call("scontrol", "update", f"jobid={job}", "endtime=now+1")
+
+    def fail_node(self) -> None:
+        """Let the node be down for a moment."""
+        name = self._call("sinfo", "-h", "-o", "%n").strip()
+        self._call("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
 
     def jobs(self, *states: str) -> set[str]:
         """Return the ids of the jobs that are in one of *states*, such as ``"PD"``."""
@@ -153,6 +181,11 @@ class Slurm:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+def can_limit_memory() -> bool:
+    """Tell whether Slurm could make control groups here."""
+    return os.access("/sys/fs/cgroup/memory", os.W_OK | os.X_OK)
 
 
 class Node(NamedTuple):
@@ -204,11 +237,14 @@ def _network(*words: str) -> None:
 
 
 @contextmanager
-def serve_slurm(folder: Path, node: Node | None = None) -> Iterator[Slurm]:
+def serve_slurm(
+    folder: Path, node: Node | None = None, *, limits_memory: bool = False
+) -> Iterator[Slurm]:
     """Start the daemons, which keep all their files in *folder*, and end them.
 
     Args:
         node: the only node; None for this machine.
+        limits_memory: the kernel kills a job that uses more memory than it asked for.
     """
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
@@ -223,8 +259,11 @@ def serve_slurm(folder: Path, node: Node | None = None) -> Iterator[Slurm]:
     configuration = folder / "slurm.conf"
     host = socket.gethostname().partition(".")[0]
     node = node or Node(host)
+    if limits_memory:
+        (folder / "cgroup.conf").write_text(_CGROUPS)
     configuration.write_text(
-        _CONFIGURATION.format(
+        (_MEMORY_LIMITS if limits_memory else _NO_LIMITS)
+        + _CONFIGURATION.format(
             host=host,
             ports=ports,
             user=getpass.getuser(),

@@ -13,6 +13,7 @@ from asyncflow_backend_radical._tasks import worker_group
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import (
+    DeathReason,
     ResourceError,
     TaskError,
     UnsupportedOptionError,
@@ -160,11 +161,15 @@ async def test_functions_run_beside_each_other(flow: WorkflowEngine, tmp_path: P
 async def test_the_death_of_a_worker_costs_the_task_that_it_ran(flow: WorkflowEngine) -> None:
     double = flow.function_task(_double)
     die = flow.function_task(_die)
-    lost, *rest = await asyncio.gather(
-        die(), *(double(number) for number in range(20)), return_exceptions=True
+    lost, crashed, left, *rest = await asyncio.gather(
+        die(9), die(11), die(0), *(double(number) for number in range(20)), return_exceptions=True
     )
-    assert isinstance(lost, WorkerLostError)
-    assert lost.signal == 9
+    assert [(type(error), error.signal, error.reason) for error in (lost, crashed, left)] == [
+        (WorkerLostError, 9, DeathReason.KILLED),
+        (WorkerLostError, 11, DeathReason.CRASH),
+        (WorkerLostError, None, DeathReason.EXIT),
+    ]
+    assert "it exited with code 7" in str(left)
     assert rest == [2 * number for number in range(20)]
 
 
@@ -195,8 +200,10 @@ def _double(number: int) -> int:
     return 2 * number
 
 
-def _die() -> None:
-    os.kill(os.getpid(), 9)
+def _die(number: int) -> None:
+    if not number:
+        os._exit(7)
+    os.kill(os.getpid(), number)
 
 
 async def test_idle_workers_make_room(

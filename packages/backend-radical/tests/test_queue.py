@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.errors import DeathReason
 from radical.asyncflow.testing import LeakGuard
 
 from .slurm import CONFIG, CORES, Slurm, demand_slurm, serve_slurm, use_slurm
@@ -91,6 +92,8 @@ async def test_a_job_that_ends_is_a_lost_pilot_and_no_failed_command(
             cluster.cancel(job)
             outcomes = await asyncio.gather(*futures, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [PilotLostError, PilotLostError]
+    assert {outcome.reason for outcome in outcomes} == {DeathReason.JOB_CANCELLED}
+    assert f"Slurm says of job {job}: CANCELLED" in str(outcomes[0])
 
 
 async def test_the_next_job_runs_what_the_lost_one_had_not_begun(

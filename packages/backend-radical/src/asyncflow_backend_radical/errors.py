@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from radical.asyncflow.errors import BackendLostError
+from radical.asyncflow.errors import BackendLostError, DeathReason
 
 __all__ = ["PilotLostError"]
 
@@ -22,12 +22,22 @@ class PilotLostError(BackendLostError):
             its walltime, ``"CANCELED"``, ``"FAILED"``; ``"LOST"`` if the process that
             held RADICAL-Pilot died.
         logs: the folder of the pilot's own logs, or "".
+        reason: the kind of its end.
     """
 
-    def __init__(self, state: str, logs: str = "", detail: str = "") -> None:
+    def __init__(
+        self,
+        state: str,
+        logs: str = "",
+        detail: str = "",
+        reason: DeathReason = DeathReason.UNKNOWN,
+    ) -> None:
         self.state = state
         self.logs = logs
+        self.reason = reason
         end = _ENDS.get(state, f"the pilot ended in state {state}")
+        if reason is not DeathReason.UNKNOWN:
+            end = f"the pilot was lost ({reason}; {state})"
         lines = [f"{end} with tasks outstanding"]
         if logs:
             lines.append(f"its logs are in {logs}")

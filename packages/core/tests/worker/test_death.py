@@ -78,12 +78,15 @@ def counter(
 )
 def test_the_exit_code_alone(code: int | None, reason: DeathReason) -> None:
     assert explain_death(72, code).reason is reason
+    assert explain_death(None, code).reason is reason
 
 
 @pytest.mark.parametrize("code", [-signal.SIGKILL, 128 + signal.SIGKILL])
 def test_a_counter_that_rose_means_memory_once(counter: Path, code: int) -> None:
     assert explain_death(72, code).reason is not DeathReason.MEMORY
     counter.write_text("oom 10\noom_kill 4\n")
+    elsewhere = explain_death(None, code)
+    assert elsewhere.reason is not DeathReason.MEMORY
     death = explain_death(72, code)
     assert death.reason is DeathReason.MEMORY
     assert str(counter.parent) in death.evidence

@@ -97,6 +97,9 @@ class HostProcess:
         env = host_environment(self._token, folder)
         if configs is not None:
             env["RADICAL_CONFIG_USER_DIR"] = str(configs)
+        if self._has_job:
+            # Slurm would put a job whose node fails into the queue again, and tell of no end.
+            env["SBATCH_NO_REQUEUE"] = "1"
         descriptor = other_end.fileno()
         path = json.dumps(import_path())
         return start_guarded(

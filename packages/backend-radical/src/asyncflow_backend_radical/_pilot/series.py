@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from radical.asyncflow.config import closest
-from radical.asyncflow.errors import BackendStartError, ConfigurationError
+from radical.asyncflow.errors import BackendStartError, ConfigurationError, DeathReason
 from radical.asyncflow.worker import safe_str
 
 from .._host.logs import log_tails
@@ -33,6 +33,7 @@ from .._host.messages import (
 from .._host.program_end import HostProcess
 from ..errors import PilotLostError
 from .job import describe_silence, read_job
+from .job_end import JobEnd, explain_end
 from .places import path_in_url
 from .plan import PilotPlan
 
@@ -250,7 +251,11 @@ class PilotSeries:
             case PilotEnded(state, sandbox, log):
                 pilot.sandbox = path_in_url(sandbox)
                 start_error = f"the pilot ended in state {state} before it was active"
-                self._lose(pilot, state, log, start_error=start_error)
+                end = JobEnd()
+                if not self._is_closing:
+                    end = explain_end(pilot.sandbox, self._plan.job_manager)
+                detail = "\n".join(filter(None, (end.evidence, log)))
+                self._lose(pilot, state, detail, start_error=start_error, reason=end.reason)
 
     def _lose_host(self, pilot: _Pilot, code: int | None) -> None:
         """Lose *pilot*, because its host process has ended with exit *code*, if that is known."""
@@ -299,7 +304,15 @@ class PilotSeries:
         )
         self._replacer.start()
 
-    def _lose(self, pilot: _Pilot, state: str, detail: str, *, start_error: str) -> None:
+    def _lose(
+        self,
+        pilot: _Pilot,
+        state: str,
+        detail: str,
+        *,
+        start_error: str,
+        reason: DeathReason = DeathReason.UNKNOWN,
+    ) -> None:
         """Replace *pilot*, or report that no other follows it.
 
         A first pilot that was never ready is not replaced: the start fails with *start_error*.
@@ -315,7 +328,7 @@ class PilotSeries:
             is_last = self._replacements_left == 0
             if not is_last:
                 self._replacements_left -= 1
-        error = PilotLostError(state, pilot.sandbox or str(self._folder), detail)
+        error = PilotLostError(state, pilot.sandbox or str(self._folder), detail, reason)
         if is_last:
             self._tasks.forget_all()
             self._report_lost(error)

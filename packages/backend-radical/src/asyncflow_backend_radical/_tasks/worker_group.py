@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 from radical.asyncflow.backend import Report, Resources, TaskRequest, TaskState
 from radical.asyncflow.errors import SerializationError, TaskError, WorkerLostError
-from radical.asyncflow.worker import Codes, Raised, dump_arguments, import_path, open_answer
+from radical.asyncflow.worker import (
+    Codes,
+    Raised,
+    dump_arguments,
+    explain_death,
+    import_path,
+    open_answer,
+)
 
 from .._worker.exchange import Exchange
 from ..errors import PilotLostError
@@ -271,10 +278,12 @@ def _outcome(request: TaskRequest, answer: bytes) -> Report:
 
 def _worker_lost(request: TaskRequest, worker: str, code: int | None) -> WorkerLostError:
     status = signed_exit_code(code)
+    death = explain_death(None, None if code is None else status)
     return WorkerLostError(
         request.spec.name,
         worker,
         signal=-status if code is not None and status < 0 else None,
         attempt=request.attempt,
-        detail="" if status < 0 else f"it exited with code {status}",
+        detail=death.evidence if status < 0 else f"it exited with code {status}",
+        reason=death.reason,
     )

@@ -111,10 +111,11 @@ def expect_deaths() -> None:
 
 
 @public("radical.asyncflow.worker")
-def explain_death(pid: int, exit_code: int | None, *, peak: int = 0) -> Death:
+def explain_death(pid: int | None, exit_code: int | None, *, peak: int = 0) -> Death:
     """Say why the process *pid* died.
 
     Args:
+        pid: its id; None if it ran on another machine, whose kernel cannot be asked.
         exit_code: its exit code; ``-N`` if signal *N* ended it; None if nobody knows.
         peak: the most memory that it had, in bytes, as ``ru_maxrss`` tells it; 0 if unknown.
 
@@ -124,7 +125,11 @@ def explain_death(pid: int, exit_code: int | None, *, peak: int = 0) -> Death:
     if exit_code is None:
         return Death(DeathReason.UNKNOWN)
     number = -exit_code if exit_code < 0 else exit_code - _SHELL_BASE
-    if number == signal.SIGKILL:
+    if number == signal.SIGKILL and pid is None:
+        if exit_code < 0:
+            text = "sent by a process, or by the kernel if memory was short on its machine"
+            return Death(DeathReason.KILLED, text)
+    elif number == signal.SIGKILL:
         if killed := _killed_for_memory(pid, peak):
             return Death(DeathReason.MEMORY, killed)
         if exit_code < 0:
@@ -142,7 +147,7 @@ def explain_death(pid: int, exit_code: int | None, *, peak: int = 0) -> Death:
     return Death(DeathReason.KILLED, "sent by another process or by its own code")
 
 
-def _killed_for_memory(pid: int, peak: int) -> str:
+def _killed_for_memory(pid: int | None, peak: int) -> str:
     """Return what shows that *pid* was killed for lack of memory; "" if nothing does."""
     counted = "" if _kills is None else _kills.new()
     if line := _log_line(pid, "illed process "):
@@ -163,8 +168,10 @@ def _own_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _log_line(pid: int, words: str) -> str:
+def _log_line(pid: int | None, words: str) -> str:
     """Return ": " and the recent line of the kernel's log with *words* about *pid*, if any."""
+    if pid is None:
+        return ""
     ids = (f"{words}{pid} ", f"[{pid}]:{words}")
     for line in reversed(_kernel_log().splitlines()):
         stamp, _, text = line.partition("] ")

@@ -1,0 +1,91 @@
+"""The reasons for the end of a job, of which each is real, on a real Slurm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from asyncflow_backend_radical._pilot.job_end import explain_end, find_end
+from radical.asyncflow.errors import DeathReason
+
+from .slurm import Slurm, can_limit_memory, demand_slurm, serve_slurm
+from .support import until
+
+pytestmark = pytest.mark.slow
+
+_MANAGER = "slurm://localhost/"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    demand_slurm()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        serve_slurm(tmp_path_factory.mktemp("slurm"), limits_memory=can_limit_memory()) as slurm,
+    ):
+        for key, value in slurm.environment.items():
+            patch.setenv(key, value)
+        yield slurm
+
+
+async def test_each_reason_is_told_with_what_shows_it(cluster: Slurm, tmp_path: Path) -> None:
+    folders = {}
+    for name in ("walltime", "cancelled", "failed"):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+    jobs = {name: cluster.submit(folders[name], "sleep 600") for name in ("walltime", "cancelled")}
+    jobs["failed"] = cluster.submit(folders["failed"], "exit 3")
+    await until(lambda: {jobs["walltime"], jobs["cancelled"]} <= cluster.jobs("R"))
+    cluster.end_walltime(jobs["walltime"])
+    assert find_end(jobs["cancelled"]) is None
+    cluster.cancel(jobs["cancelled"])
+    await until(lambda: cluster.jobs("R", "PD", "CG") == set())
+    ends = {name: explain_end(str(folder), _MANAGER) for name, folder in folders.items()}
+    assert {name: end.reason for name, end in ends.items()} == {
+        "walltime": DeathReason.WALLTIME,
+        "cancelled": DeathReason.JOB_CANCELLED,
+        "failed": DeathReason.UNKNOWN,
+    }
+    begin = "Slurm says of job {}: {}; it ran for"
+    assert ends["walltime"].evidence.startswith(
+        begin.format(jobs["walltime"], "TIMEOUT, TimeLimit")
+    )
+    assert ends["cancelled"].evidence.startswith(begin.format(jobs["cancelled"], "CANCELLED"))
+    assert ends["failed"].evidence.startswith(
+        begin.format(jobs["failed"], "FAILED, NonZeroExitCode")
+    )
+    assert ends["failed"].evidence.endswith("exit code 3:0")
+
+
+async def test_a_node_that_fails_is_told(cluster: Slurm, tmp_path: Path) -> None:
+    job = cluster.submit(tmp_path, "sleep 600")
+    await until(lambda: job in cluster.jobs("R"))
+    cluster.fail_node()
+    end = explain_end(str(tmp_path), _MANAGER)
+    assert end.reason is DeathReason.NODE
+    assert f"job {job}: NODE_FAIL, NodeDown" in end.evidence
+    await until(cluster.up)
+
+
+@pytest.mark.skipif(not can_limit_memory(), reason="no control groups of version 1 to make")
+async def test_a_job_that_the_kernel_killed_for_memory_is_told(
+    cluster: Slurm, tmp_path: Path
+) -> None:
+    code = "text = b'1' * 300_000_000; import time; time.sleep(600)"
+    job = cluster.submit(tmp_path, f'python3 -c "{code}"', memory_mb=50)
+    await until(lambda: find_end(job) is not None)
+    end = explain_end(str(tmp_path), _MANAGER)
+    assert end.reason is DeathReason.MEMORY
+    assert f"job {job}: OUT_OF_MEMORY" in end.evidence
+
+
+def test_the_agent_that_ended_at_the_end_of_its_runtime_tells_it(tmp_path: Path) -> None:
+    (tmp_path / "killme.signal").write_text("DONE\n")
+    assert explain_end(str(tmp_path), "fork://localhost/").reason is DeathReason.WALLTIME
+
+
+def test_what_no_batch_system_tells_is_unknown(cluster: Slurm, tmp_path: Path) -> None:
+    (tmp_path / "killme.signal").write_text("CANCELED\n")
+    for manager in ("fork://localhost/", _MANAGER):
+        assert explain_end(str(tmp_path), manager) == (DeathReason.UNKNOWN, "")
