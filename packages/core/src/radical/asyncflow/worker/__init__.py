@@ -20,7 +20,7 @@ send it elsewhere
 `dump_function`           a function as bytes
 `dump_arguments`          its arguments as bytes
 `dump`                    any value as bytes
-`PlainPickler`, `Pickler` the picklers behind these, for a pickler of your own
+`PlainPickler`            the pickler behind these; `Pickler` copies by value, too
 `keep_apart`              what it needs to leave large buffers out
 `by_value`                what a worker cannot import is copied meanwhile
 `import_path`             what a worker can import
@@ -53,7 +53,7 @@ know the machine
 `core_order`              those cores, neighbours side by side
 `bind`, `can_bind`        lets a thread or a process run on some of them alone
 `usable_memory`           the memory that it may use
-`found_gpus`, `FoundGpus` the GPUs that it may use, and how they were found
+`found_gpus`              the GPUs that it may use, as `FoundGpus`, with how they were found
 `missing_gpus`            those of some GPUs that it does not have
 `visible_gpus`            the GPUs that a variable names
 `FreeGpus`                those, and parts of those, that no task has

@@ -39,6 +39,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().dump(obj)
 
     def reducer_override(self, obj: Any) -> Any:
+        """Reduce *obj* in a way of our own, if there is one, or else as cloudpickle does."""
         kind = type(obj)
         if kind in self._reducers:
             return self._reducers[kind](obj)
