@@ -20,9 +20,14 @@ Start = Callable[..., Child]
 def begin(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Start:
     monkeypatch.setattr(_child, "_supported", request.param and _child._supported)
 
-    def begin(*args: str, env: dict[bytes, bytes] | None = None, cwd: str | None = None) -> Child:
+    def begin(
+        *args: str,
+        env: dict[bytes, bytes] | None = None,
+        cwd: str | None = None,
+        mark: bytes = b"",
+    ) -> Child:
         env = dict(os.environb) if env is None else env
-        return start(args, env, cwd, feed=False, stdout=None, stderr=None)
+        return start(args, env, cwd, feed=False, stdout=None, stderr=None, mark=mark)
 
     return begin
 
@@ -63,6 +68,20 @@ def test_a_name_is_looked_up_in_the_path_of_the_program(begin: Start, tmp_path: 
         program.chmod(0o755 if folder == "two" else 0o644)
     path = f"relative:/no/such:{tmp_path}/one:{tmp_path}/two"
     assert result(begin("asyncflow-answer", env={b"PATH": path.encode()})) == (0, b"2\n", b"")
+
+
+def test_each_program_has_its_environment_and_its_mark(begin: Start) -> None:
+    env = {b"LETTER": b"a"}
+    for change, mark in [
+        ({}, b""),
+        ({}, b"MARK=1"),
+        ({}, b"MARK=2"),
+        ({b"LETTER": b"b"}, b"MARK=3"),
+    ]:
+        env |= change  # the same mapping each time
+        code, written, _ = result(begin("/usr/bin/env", env=env, mark=mark))
+        expected = {b"LETTER=" + env[b"LETTER"], *([mark] if mark else [])}
+        assert (code, set(written.split())) == (0, expected)
 
 
 @pytest.mark.parametrize(

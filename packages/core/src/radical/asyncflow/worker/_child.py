@@ -102,10 +102,12 @@ def start(
     feed: bool,
     stdout: int | None,
     stderr: int | None,
+    mark: bytes = b"",
 ) -> Child:
     """Start the program *args*, which sees no descriptors but its first three.
 
     Args:
+        mark: a further variable, ``NAME=value``, which no other process gets.
         feed: make a pipe for stdin, which is empty otherwise.
         stdout, stderr: descriptors to write to; None for a pipe.
 
@@ -134,10 +136,12 @@ def start(
         three = [theirs[0], *(next(used) if it is None else it for it in (stdout, stderr))]
         # If standard streams of ours are closed, the new ones get in each other's way.
         if needs_helper():
-            pid, status = _launch(args, env, cwd, three)
+            pid, status = _launch(args, _with(env, mark), cwd, three)
         else:
-            launch = _spawn if _supported and min(three) > 2 else _popen
-            pid = launch(args, env, cwd, three)
+            if _supported and min(three) > 2:
+                pid = _spawn(args, env, mark, cwd, three)
+            else:
+                pid = _popen(args, _with(env, mark), cwd, three)
     except BaseException:
         for descriptor in mine:
             _close(descriptor)
@@ -239,13 +243,59 @@ def _popen(
     return process.pid
 
 
+def _with(env: Mapping[bytes, bytes], mark: bytes) -> Mapping[bytes, bytes]:
+    name, _, value = mark.partition(b"=")
+    return {**env, name: value} if name else env
+
+
+class _Block:
+    """An environment as `posix_spawn` takes it, with a place for one variable more.
+
+    Making one takes longer than all else that is done here to start a command, and most
+    commands of a program have the same environment.
+    """
+
+    __slots__ = ("_array", "_env", "_variables")
+
+    def __init__(self, env: Mapping[bytes, bytes]) -> None:
+        """Make the block of *env*.
+
+        Raises:
+            ValueError: a variable holds a null byte.
+        """
+        self._env = dict(env)
+        self._variables = [name + b"=" + value for name, value in env.items()]
+        if b"\0" in b"".join(self._variables):
+            raise ValueError("embedded null byte")
+        self._array = (ctypes.c_char_p * (len(env) + 2))(*self._variables)
+
+    def is_of(self, env: Mapping[bytes, bytes]) -> bool:
+        return self._env == env
+
+    def array(self, mark: bytes) -> ctypes.Array[ctypes.c_char_p]:
+        """Return the array of *mark* and the other variables, valid as long as this block."""
+        copy = type(self._array).from_buffer_copy(self._array)
+        copy[len(self._variables)] = mark or None
+        return copy
+
+
+_block = _Block({})  # the latest
+
+
 def _spawn(
-    args: Sequence[str], env: Mapping[bytes, bytes], cwd: str | None, three: Sequence[int]
+    args: Sequence[str],
+    env: Mapping[bytes, bytes],
+    mark: bytes,
+    cwd: str | None,
+    three: Sequence[int],
 ) -> int:
+    global _block
     words = [os.fsencode(word) for word in args]
-    variables = [name + b"=" + value for name, value in env.items()]
-    if b"\0" in b"".join(words) or b"\0" in b"".join(variables):
+    if b"\0" in b"".join(words):
         raise ValueError("embedded null byte")
+    block = _block
+    if not block.is_of(env):
+        block = _block = _Block(env)
     programs = candidates(words[0], env)
     sys.audit("os.posix_spawn", args[0], args, env)
     actions = ctypes.create_string_buffer(_STRUCTURE_BYTES)
@@ -257,7 +307,7 @@ def _spawn(
         if cwd is not None:
             _check(_libc.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(cwd)))
         argv = (ctypes.c_char_p * (len(words) + 1))(*words, None)
-        envp = (ctypes.c_char_p * (len(variables) + 1))(*variables, None)
+        envp = block.array(mark)
         pid = ctypes.c_int()
         problem = 0
         for program in programs:

@@ -25,7 +25,14 @@ from ._gpus import Gpu, gpu_list
 from ._guard import guard, new_mark
 from ._guardian import PROGRAM_VARIABLE
 from ._outlets import FileOutlets, MemoryOutlets, Outlets
-from ._processes import STUBBORN_S, end_all, kill_in_group, signal_group, survivors
+from ._processes import (
+    EXECUTION_VARIABLE,
+    STUBBORN_S,
+    end_all,
+    kill_in_group,
+    signal_group,
+    survivors,
+)
 from ._shell import plain_words
 from ._spawning import MustWaitError, finished, spawn
 
@@ -39,6 +46,8 @@ _OUTPUT_LIMIT_S = 10.0  # even if it does
 _MEMORY_LIMIT_BYTES = 16 * 1024 * 1024  # of a stream
 _FIRST_LINE_BYTES = 256  # of a script, which the system reads
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+_EXECUTION = EXECUTION_VARIABLE.encode()
 
 _log = logging.getLogger("radical.asyncflow.worker")
 
@@ -276,7 +285,7 @@ class Execution:
     def _start(
         self, feed: bool, stdout: int | None, stderr: int | None, *, patient: bool
     ) -> Child | ExecutableResult:
-        env = self._environment(self._mark)
+        env = self._environment()
         give_up = (lambda: self.cancelled) if patient else None
         start = partial(
             self._start_program, feed=feed, stdout=stdout, stderr=stderr, give_up=give_up
@@ -311,6 +320,7 @@ class Execution:
             process = spawn(
                 program,
                 env=env,
+                mark=self._mark,
                 cwd=self.command.cwd,
                 feed=feed,
                 stdout=stdout,
@@ -363,7 +373,8 @@ class Execution:
                 exc.errno, f"{os.strerror(exc.errno or 0)}: working directory of {self.name!r}", cwd
             ) from exc
 
-    def _environment(self, mark: bytes) -> dict[bytes, bytes]:
+    def _environment(self) -> dict[bytes, bytes]:
+        """Return the environment of the command, without the mark."""
         env = _inherited()
         for key, value in (self._env or {}).items():
             env[os.fsencode(key)] = os.fsencode(value)
@@ -374,8 +385,7 @@ class Execution:
                 env.pop(os.fsencode(key), None)
             else:
                 env[os.fsencode(key)] = os.fsencode(setting)
-        variable, _, own = mark.partition(b"=")
-        env[variable] = own
+        env.pop(_EXECUTION, None)
         env[PROGRAM_VARIABLE.encode()] = guard().token.encode()
         return env
 

@@ -32,6 +32,7 @@ def spawn(
     args: Sequence[str],
     *,
     env: Mapping[bytes, bytes],
+    mark: bytes,
     cwd: str | None,
     feed: bool,
     stdout: int | None,
@@ -44,6 +45,7 @@ def spawn(
     Call `finished` when the process and its pipes are gone.
 
     Args:
+        mark: as for `start`.
         give_up: asked while there is no room; None not to wait at all.
 
     Returns:
@@ -59,7 +61,7 @@ def spawn(
 
     def attempt() -> Child:
         guard().start()
-        return start(args, env, cwd, feed=feed, stdout=stdout, stderr=stderr)
+        return start(args, env, cwd, feed=feed, stdout=stdout, stderr=stderr, mark=mark)
 
     process: Child | None = None
     try:
