@@ -66,6 +66,12 @@ class Gate:
             except asyncio.CancelledError:
                 continue
 
+    async def holds(self, count: int) -> None:
+        """Wait until so many are inside; they are reported as begun a little earlier."""
+        async with asyncio.timeout(60):
+            while self.inside < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
     def open(self) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._opened.set)
@@ -76,7 +82,7 @@ async def test_as_many_run_at_once_as_max_workers_says(begin: Any) -> None:
     gate = Gate()
     requests = [driver.function(gate.wait, str(at)) for at in range(1000)]
     driver.submit(*requests)
-    await driver.begun(*requests[:300])
+    await gate.holds(300)
     assert not driver.sink.has_begun(requests[300])
     gate.open()
     reports = await driver.sink.outcomes(requests)
@@ -107,7 +113,7 @@ async def test_a_cancelled_function_is_cancelled_at_its_await(begin: Any) -> Non
     gate = Gate()
     request = driver.function(gate.wait)
     driver.submit(request)
-    await driver.begun(request)
+    await gate.holds(1)
     driver.backend.cancel([request.task_id])
     driver.backend.cancel([request.task_id])
     (report,) = await driver.sink.outcomes([request])
@@ -121,7 +127,7 @@ async def test_one_that_waits_for_its_turn_never_begins_and_its_next_attempt_doe
     gate = Gate()
     busy, waits = driver.function(gate.wait, "busy"), driver.function(gate.wait, "waits")
     driver.submit(busy, waits)
-    await driver.begun(busy)
+    await gate.holds(1)
     driver.backend.cancel([waits.task_id])
     assert driver.sink.outcome(waits).state is CANCELLED
     again = waits._replace(attempt=2)
@@ -137,7 +143,7 @@ async def test_a_thousand_that_run_are_cancelled(begin: Any) -> None:
     gate = Gate()
     requests = [driver.function(gate.wait) for _ in range(1500)]
     driver.submit(*requests)
-    await driver.begun(requests[999])
+    await gate.holds(1000)
     driver.backend.cancel([request.task_id for request in requests])
     reports = await driver.sink.outcomes(requests)
     assert {report.state for report in reports} == {CANCELLED}
@@ -151,10 +157,10 @@ async def test_one_that_ignores_its_cancellation_keeps_no_other_waiting(
     gate = Gate()
     first, second = (driver.function(gate.stay, name=name) for name in ("first", "second"))
     driver.submit(first)
-    await driver.begun(first)
+    await gate.holds(1)
     driver.backend.cancel([first.task_id])
     driver.submit(second)
-    await driver.begun(second)  # in the place of the first
+    await gate.holds(2)  # in the place of the first
     assert "task 'first' (#" in caplog.text
     assert "runs on though it was cancelled" in caplog.text
     driver.backend.cancel([second.task_id])
@@ -176,18 +182,10 @@ async def test_one_that_does_not_end_does_not_hang_the_shutdown(
 ) -> None:
     monkeypatch.setattr("asyncflow_backend_concurrent.backend._ABANDON_S", 0.2)
     driver = await begin(grace=0.0)
-    free = asyncio.Event()  # never set
-
-    async def stay() -> None:
-        while cancelled.__name__:
-            try:
-                await free.wait()
-            except asyncio.CancelledError:
-                continue
-
-    request = driver.function(stay, name="stuck")
+    gate = Gate()  # never opened
+    request = driver.function(gate.stay, name="stuck")
     driver.submit(request)
-    await driver.begun(request)
+    await gate.holds(1)
     async with asyncio.timeout(30):
         await driver.backend.shutdown()
     assert driver.sink.outcome(request).state is CANCELLED
@@ -206,7 +204,7 @@ async def test_asyncio_tasks_of_a_function_end_with_it(begin: Any) -> None:
 
     other = driver.function(gate.wait, "other")
     driver.submit(other)
-    await driver.begun(other)
+    await gate.holds(1)
     (report,) = await driver.run(driver.function(leave))
     assert report.state is DONE
     assert gate.seen == ["cancelled False", "ended child"]
@@ -255,7 +253,7 @@ async def test_other_functions_run_in_threads_and_commands_beside_them(begin: An
     gate = Gate()
     waits = [driver.function(gate.wait) for _ in range(3)]
     driver.submit(*waits)
-    await driver.begun(*waits)
+    await gate.holds(3)
     plain = driver.function(lambda: (threading.current_thread().name, current_task().name))
     command = driver.executable("echo", "beside")
     first, second = await driver.run(plain, command)
