@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -94,6 +95,29 @@ async def test_a_job_that_ends_is_a_lost_pilot_and_no_failed_command(
     assert [type(outcome) for outcome in outcomes] == [PilotLostError, PilotLostError]
     assert {outcome.reason for outcome in outcomes} == {DeathReason.JOB_CANCELLED}
     assert f"Slurm says of job {job}: CANCELLED" in str(outcomes[0])
+
+
+async def test_a_node_that_fails_loses_the_pilot_and_lets_no_command_succeed(
+    cluster: Slurm, shared: Path, tmp_path: Path
+) -> None:
+    async with LeakGuard():
+        backend = RadicalExecutionBackend(**CONFIG)
+        async with WorkflowEngine.create(backend, work_dir=tmp_path) as flow:
+            run = flow.executable_task(lambda name: f"touch {tmp_path}/{name}; sleep 3600")
+            wide = run.options(resources={"ranks": 2})
+            futures = [run("one"), wide("ranks"), flow.function_task(_wait)(str(tmp_path / "own"))]
+            names = ("one", "ranks", "own")
+            await until(lambda: all((tmp_path / name).exists() for name in names))
+            cluster.fail_node()
+            outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [PilotLostError] * 3
+    assert {outcome.reason for outcome in outcomes} == {DeathReason.NODE}
+    await until(cluster.up)
+
+
+def _wait(file: str) -> None:
+    Path(file).touch()
+    time.sleep(3600)
 
 
 async def test_the_next_job_runs_what_the_lost_one_had_not_begun(

@@ -15,11 +15,18 @@ from radical.asyncflow.backend import (
     TaskRequest,
     TaskState,
 )
-from radical.asyncflow.errors import ConfigurationError, TaskError
+from radical.asyncflow.errors import ConfigurationError, TaskError, WorkerLostError
 
 from .._host.messages import TaskChange, TaskStage
 from .output import join_ranks, rank_files, read_text
-from .script import bad_folder_mark, has_begun, shell_script, signed_exit_code
+from .script import (
+    bad_folder_mark,
+    end_marks,
+    has_begun,
+    has_succeeded,
+    shell_script,
+    signed_exit_code,
+)
 from .services import InfoSearch
 from .submission import describe
 
@@ -33,6 +40,7 @@ class Executable:
     Attributes:
         uid: RADICAL-Pilot's name of it.
         mark: its start mark, see `script`.
+        tells_end: its ranks make end marks.
         environment: the script with the environment of the program.
         info_search: how to see that a service is up, until it is.
         is_running: RADICAL-Pilot said so.
@@ -46,6 +54,7 @@ class Executable:
     stdin: Path | None
     mark: Path
     environment: Path
+    tells_end: bool = False
     info_search: InfoSearch | None = None
     is_running: bool = False
     is_cancelled: bool = False
@@ -75,6 +84,7 @@ class Executable:
             stdout=self.stdout,
             stderr=self.stderr,
             mark=self.mark,
+            tells_end=self.tells_end,
         )
         return describe(
             self.uid, spec.name, script, spec.resources, spec.description, self.environment
@@ -120,7 +130,18 @@ class Executable:
             return self._folder_error()
         if self.request.spec.service and code == 0:
             return TaskError(f"service {self.name!r} ended (exit code 0) before it was up")
+        if self.lacks_end(code):
+            return WorkerLostError(
+                self.name,
+                attempt=self.request.attempt,
+                detail="its launcher ended with exit code 0, but the command itself did not end; "
+                "its node may have failed",
+            )
         return None
+
+    def lacks_end(self, code: int | None) -> bool:
+        """Return whether it succeeded by exit *code*, but not by its end marks."""
+        return code == 0 and self.tells_end and not has_succeeded(self.mark, self.ranks)
 
     def _result(self, code: int | None, keep: Path) -> ExecutableResult:
         streams = (self.stdout, self.stderr)
@@ -150,6 +171,8 @@ class Executable:
         """
         streams = (self.stdout, self.stderr)
         files = [bad_folder_mark(self.mark)]
+        if self.tells_end:
+            files += end_marks(self.mark, self.ranks)
         if self.ranks > 1:
             files += [file for stream in streams for file in rank_files(stream, self.ranks)]
         if not self.request.spec.capture_stdio:

@@ -156,6 +156,7 @@ class Functions:
             stdout=self._streams / f"{name}.stdout",
             stderr=self._streams / f"{name}.stderr",
             mark=self._mark_of(name),
+            tells_end=self._plan.is_queued,
         )
         more = dict(group.shape.description)
         resources = group.shape.resources

@@ -8,6 +8,9 @@ script with the environment of the program, as the first of its ``pre_exec``.
 A script first makes its *start mark*, a file.  If the program has made it before, to
 withdraw the task, the script ends at once.  So a task that was cancelled, or whose pilot
 was lost, begins at most once, whatever RADICAL-Pilot does with it.
+
+Where a launcher of the batch system starts the ranks, each also makes its *end mark* when its
+command has succeeded: ``srun`` ends with code 0 when the node of its ranks fails.
 """
 
 from __future__ import annotations
@@ -20,15 +23,32 @@ from pathlib import Path
 from radical.asyncflow.backend import Command
 
 from .._host.environment import RUN_COMMAND, is_shell_variable
+from .output import rank_files
 
-__all__ = ["bad_folder_mark", "has_begun", "shell_script", "signed_exit_code", "withdraw"]
+__all__ = [
+    "bad_folder_mark",
+    "end_marks",
+    "has_begun",
+    "has_succeeded",
+    "shell_script",
+    "signed_exit_code",
+    "withdraw",
+]
 
 _WITHDRAWN = "withdrawn"
+_NOT_ENDED = "not-ended"
 _SIGNALS = frozenset(int(number) for number in signal.Signals)
 
 
 def shell_script(
-    command: Command, *, ranks: int, stdin: Path | None, stdout: Path, stderr: Path, mark: Path
+    command: Command,
+    *,
+    ranks: int,
+    stdin: Path | None,
+    stdout: Path,
+    stderr: Path,
+    mark: Path,
+    tells_end: bool,
 ) -> str:
     """Return the script that runs *command*, unless its start mark is there.
 
@@ -36,11 +56,15 @@ def shell_script(
         stdout, stderr: what to write to.  Each of several ranks writes to files of its
             own: ``stdout.0``, ``stdout.1``.
         mark: the start mark.
+        tells_end: each rank makes its end mark, too.
     """
     body = "\n".join([_make_mark(mark, ranks), *_enter_folder(command, mark), *_run(command)])
     source = _quote(stdin) if stdin is not None else "/dev/null"
     rank = "" if ranks == 1 else '."$RP_RANK"'
-    return f"(\n{body}\n) < {source} >> {_quote(stdout)}{rank} 2>> {_quote(stderr)}{rank}"
+    script = f"(\n{body}\n) < {source} >> {_quote(stdout)}{rank} 2>> {_quote(stderr)}{rank}"
+    if tells_end:
+        script += f" && printf '' > {_quote(_end_mark(mark))}{rank}"
+    return script
 
 
 def _make_mark(mark: Path, ranks: int) -> str:
@@ -78,6 +102,33 @@ def _run(command: Command) -> Iterator[str]:
 def bad_folder_mark(mark: Path) -> Path:
     """Return the file that a task makes if it cannot enter its working folder."""
     return mark.with_name(f"{mark.name}.cwd")
+
+
+def _end_mark(mark: Path) -> Path:
+    return mark.with_name(f"{mark.name}.end")
+
+
+def end_marks(mark: Path, ranks: int) -> list[Path]:
+    """Return the end marks of the ranks of a task, whether they are there or not."""
+    return rank_files(_end_mark(mark), ranks)
+
+
+def has_succeeded(mark: Path, ranks: int) -> bool:
+    """Return whether every rank of a task has made its end mark."""
+    return not any(_is_missing(file) for file in end_marks(mark, ranks))
+
+
+def _is_missing(file: Path) -> bool:
+    """Return whether nothing has made *file*, as the server of the file system knows it.
+
+    A look could be answered from what this machine remembers; the making of a link is not.
+    """
+    try:
+        file.symlink_to(_NOT_ENDED)
+    except FileExistsError:
+        return False
+    file.unlink()
+    return True
 
 
 def withdraw(mark: Path) -> bool:

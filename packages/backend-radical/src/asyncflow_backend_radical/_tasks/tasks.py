@@ -28,7 +28,7 @@ from ..errors import PilotLostError
 from .doubts import Doubts
 from .executable import Executable
 from .functions import Functions
-from .script import has_begun, signed_exit_code, withdraw
+from .script import has_begun, has_succeeded, signed_exit_code, withdraw
 from .services import info_search
 
 __all__ = ["Tasks"]
@@ -281,6 +281,7 @@ class Tasks:
             stdin=stdin,
             mark=self._mark_of(uid),
             environment=self._environment,
+            tells_end=self._plan.is_queued,
             info_search=info_search(spec) if spec.service else None,
         )
         self._executables[uid] = task
@@ -350,16 +351,20 @@ class Tasks:
 
     def _is_doubtful(self, change: TaskChange) -> bool:
         code = change.exit_code
-        if change.stage is not TaskStage.FAILED or code is None or not self._plan.is_queued:
+        if change.stage in (TaskStage.RUNNING, TaskStage.REFUSED) or code is None:
             return False
-        if self._is_closed or self._is_cancelled:
+        if self._is_closed or self._is_cancelled or not self._plan.is_queued:
             return False
         task = self._executables.get(change.uid)
+        if task is None and not self._functions.is_worker(change.uid):
+            return False
         if task is not None and task.is_cancelled:
             return False
-        return signed_exit_code(code) in _ENDED_BY_OTHERS or not has_begun(
-            self._mark_of(change.uid)
-        )
+        mark = self._mark_of(change.uid)
+        if change.stage is not TaskStage.FAILED:
+            ranks = 1 if task is None else task.ranks
+            return change.stage is TaskStage.DONE and not has_succeeded(mark, ranks)
+        return signed_exit_code(code) in _ENDED_BY_OTHERS or not has_begun(mark)
 
     # -------------------------------------------------- results of functions and services
 
