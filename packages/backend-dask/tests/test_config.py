@@ -25,6 +25,9 @@ from radical.asyncflow.errors import ConfigurationError, UnsupportedOptionError
         ({"cluster_class": "nodots"}, "module.Class"),
         ({"cluster_kwargs": {"a": 1}}, "none is given"),
         ({"adapt": {"minimum": 3, "maximum": 1}}, "above maximum"),
+        ({"adapt": {"minimum": 1}}, "adapt has no maximum"),
+        ({"adapt": {"minimum_cores": 4, "maximum_cores": 2}}, r"minimum_cores \(4\) is above"),
+        ({"adapt": {"maximum_jobs": 2}}, "LocalCluster does not take 'maximum_jobs'.*'maximum'"),
         ({"adapt": {"maximum": 1}, "n_workers": 1}, "both say how many"),
         ({"adapt": {"maximum": 1}, "address": "tcp://a:1"}, "not ours"),
         ({"resources": {"GPU": -1}}, "negative"),
@@ -36,6 +39,42 @@ from radical.asyncflow.errors import ConfigurationError, UnsupportedOptionError
 def test_what_is_wrong_is_named(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         DaskExecutionBackend(**settings)
+
+
+class Jobs:
+    """A class of clusters that takes other words than Dask's."""
+
+    def adapt(self, *, minimum_jobs: int = 0, maximum_jobs: int = 1) -> None:
+        """Follow the load."""
+
+
+@pytest.mark.parametrize(
+    ("adapt", "options", "may_be_empty"),
+    [
+        ({"maximum": 3}, {"minimum": 0, "maximum": 3}, True),
+        ({"minimum": 1, "maximum": 3, "interval": "1s"}, None, False),
+        ({"minimum_cores": 2, "maximum_cores": 4}, None, False),
+        ({"minimum_cores": 0, "maximum_cores": 4}, None, True),
+    ],
+)
+def test_adapt_has_what_a_cluster_takes(
+    adapt: dict[str, Any], options: dict[str, Any] | None, may_be_empty: bool
+) -> None:
+    made = DaskConfig(adapt=adapt).adapt
+    assert made is not None
+    assert made.options() == (options or adapt)
+    assert made.may_be_empty is may_be_empty
+
+
+def test_adapt_follows_the_words_of_the_given_class() -> None:
+    DaskExecutionBackend(cluster_class=Jobs, adapt={"minimum_jobs": 1, "maximum_jobs": 3})
+    expected = "Jobs does not take 'maximum', 'minimum'; it takes 'maximum_jobs', 'minimum_jobs'"
+    with pytest.raises(ConfigurationError, match=expected):
+        DaskExecutionBackend(cluster_class=Jobs, adapt={"maximum": 3})
+
+
+def test_a_factory_of_clusters_is_asked_by_its_call_alone() -> None:
+    DaskExecutionBackend(cluster_class=lambda: Jobs(), adapt={"maximum": 3})
 
 
 def test_settings_may_be_given_as_one_object() -> None:

@@ -149,7 +149,7 @@ class Session:
     def _may_be_empty(self) -> bool:
         """Return whether a cluster without a worker is right, because it grows with the load."""
         adapt = self._config.adapt
-        return self._config.n_workers == 0 or (adapt is not None and adapt.minimum == 0)
+        return self._config.n_workers == 0 or (adapt is not None and adapt.may_be_empty)
 
     async def _greet_workers(self) -> None:
         """Make sure that this package is on the workers, before a task needs it."""

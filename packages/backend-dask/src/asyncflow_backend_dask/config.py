@@ -8,6 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from radical.asyncflow.model import parse_size
 
+from .adapt import Adapt, unknown_words
+
 __all__ = ["Adapt", "DaskConfig", "import_class"]
 
 _WHICH_CLUSTER = ("client", "cluster", "address", "scheduler_file", "cluster_class")
@@ -34,21 +36,6 @@ def _class_or_name(value: Any) -> Any:
     elif not callable(value):
         raise ValueError("must be a class, or its name such as 'dask_jobqueue.SLURMCluster'")
     return value
-
-
-class Adapt(BaseModel):
-    """The bounds between which the number of workers follows the load."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    minimum: int = Field(default=0, ge=0, description="Workers that are always there.")
-    maximum: int = Field(ge=1, description="Workers at the most.")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.minimum > self.maximum:
-            raise ValueError(f"minimum ({self.minimum}) is above maximum ({self.maximum})")
-        return self
 
 
 class DaskConfig(BaseModel):
@@ -112,7 +99,8 @@ class DaskConfig(BaseModel):
     )
     adapt: Adapt | None = Field(
         default=None,
-        description="The bounds between which the number of workers follows the load.",
+        description="The bounds between which the number of workers follows the load, and what "
+        "else the method adapt of the cluster's class takes, such as 'maximum_jobs'.",
     )
     security: Any = Field(
         default=None,
@@ -211,6 +199,21 @@ class DaskConfig(BaseModel):
                 "adapt gives new workers ever new numbers, by which GPUs cannot be assigned: "
                 "give n_workers with GPU in resources"
             )
+        if problem := self.adapt.problem():
+            raise ValueError(problem)
+        if isinstance(self.cluster_class, str):
+            return  # the start imports it, and looks then
+        if self.cluster_class is None and not self.adapt.model_extra:
+            return  # without a need Dask is not imported here
+        if problem := unknown_words(self.adapt, self.cluster_class or _local_cluster()):
+            raise ValueError(problem)
+
+
+def _local_cluster() -> Any:
+    """Return the class of local clusters; this imports Dask."""
+    from distributed import LocalCluster
+
+    return LocalCluster
 
 
 def import_class(value: Any) -> Any:

@@ -174,7 +174,7 @@ def _settings(config: DaskConfig, security: Any, folder: str, path: list[str]) -
             {variable: ",".join(map(str, gpus)), OWN_GPUS_VARIABLE: variable}
             for gpus in offers.gpus
         ],
-        "adapt": adapt and {"minimum": adapt.minimum, "maximum": adapt.maximum},
+        "adapt": adapt and adapt.options(),
         "config": {
             "distributed.scheduler.worker-saturation": _WORKER_SATURATION,
             "distributed.scheduler.allowed-failures": _DEATHS_DASK_ALLOWS,

@@ -16,6 +16,7 @@ from radical.asyncflow.aside import in_thread
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.worker import safe_str
 
+from ..adapt import unknown_words
 from ..config import DaskConfig, import_class
 from .host_process import LocalClusterHost, dashboard_options
 from .offers import WorkerOffers
@@ -94,7 +95,8 @@ def _constructor(config: DaskConfig, security: Any) -> Callable[[], Any]:
     """Return what makes an instance of the ``cluster_class``.
 
     Raises:
-        BackendStartError: the class cannot be imported, or is not that of a cluster.
+        BackendStartError: the class cannot be imported, is not that of a cluster, or does not
+            take what adapt says.
     """
     try:
         cls = import_class(config.cluster_class)
@@ -108,6 +110,8 @@ def _constructor(config: DaskConfig, security: Any) -> Callable[[], Any]:
             f"cluster_class {config.cluster_class!r} is not the class of a Dask cluster, such as "
             "'distributed.LocalCluster' or 'dask_jobqueue.SLURMCluster'"
         )
+    if config.adapt is not None and (problem := unknown_words(config.adapt, cls)):
+        raise BackendStartError(problem)
     options = dict(config.cluster_kwargs)
     if security is not None:
         options["security"] = security
@@ -162,7 +166,7 @@ class _OwnCluster:
             if is_abandoned:
                 cluster.close()
             elif config.adapt is not None:
-                cluster.adapt(minimum=config.adapt.minimum, maximum=config.adapt.maximum)
+                cluster.adapt(**config.adapt.options())
             return cluster
 
         try:

@@ -15,8 +15,11 @@ __all__ = ["WorkerOffers", "number_of_workers"]
 
 
 def number_of_workers(config: DaskConfig) -> int:
-    """Return how many workers a local cluster has; with ``adapt``, at the most."""
-    if config.adapt is not None:
+    """Return how many workers a local cluster has; with ``adapt``, at the most.
+
+    If ``adapt`` limits something else, such as cores, these workers fill the machine.
+    """
+    if config.adapt is not None and config.adapt.maximum is not None:
         return config.adapt.maximum
     if config.n_workers is not None:
         return config.n_workers
