@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from asyncflow_backend_dask._packing.packer import Packer
+from asyncflow_backend_dask._packing.sizes import bag_sizes
 from asyncflow_backend_dask._program.jobs import Job
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
 from radical.asyncflow.worker import Code
@@ -40,14 +41,19 @@ async def test_the_first_calls_go_alone_and_the_others_wait_for_them() -> None:
     for _ in range(4):
         assert packing.sent == []
         packing.learn(0.0001)
-    assert sum(packing.sent) == 96
-    assert max(packing.sent) == 12
+    assert packing.sent == bag_sizes(96, 0.0001, 2)
 
 
-async def test_no_more_calls_share_a_task_than_make_some_20_ms() -> None:
+async def test_a_slot_has_the_next_call_before_it_is_known_how_long_the_first_ones_take() -> None:
     packing = Packing()
-    packing.learn(0.004)
-    assert set(packing.split(100)) == {5}
+    packing.split(100)
+    packing.learn(0.01)
+    assert packing.sent == []
+    packing.learn(0.01)
+    assert packing.sent == [1, 1]
+    packing.learn(0.01)
+    packing.learn(0.01)
+    assert packing.sent == [1, 1, *bag_sizes(94, 0.01, 2)]
 
 
 async def test_long_calls_go_alone() -> None:
@@ -60,7 +66,7 @@ async def test_one_call_that_was_held_up_does_not_count_for_all() -> None:
     packing = Packing()
     packing.learn(0.0001)
     packing.learn(5.0)
-    assert max(packing.split(800)) == 100
+    assert packing.split(800) == bag_sizes(800, 0.0001, 2)
     for _ in range(10):
         packing.learn(5.0)
     assert packing.split(100) == [1] * 100
@@ -72,10 +78,20 @@ async def test_calls_with_big_values_go_alone() -> None:
     assert packing.split(100) == [1] * 100
 
 
-async def test_there_is_work_for_every_slot() -> None:
+async def test_a_function_that_became_faster_is_packed_by_what_it_takes_now() -> None:
     packing = Packing()
-    packing.learn(0.0001)
-    assert len(packing.split(16)) == 8
+    for _ in range(100):
+        packing.learn(5.0)
+    for _ in range(16):
+        packing.learn(0.0001)
+    assert packing.split(100) == bag_sizes(100, 0.0001, 2)
+
+
+async def test_a_function_that_is_pickled_anew_keeps_its_estimate() -> None:
+    packing = Packing()
+    packing.code.seconds = 0.0001
+    packing.learn(5.0)
+    assert packing.split(100) == bag_sizes(100, 0.0001, 2)
 
 
 async def test_while_nothing_is_known_a_few_more_go_from_time_to_time() -> None:

@@ -30,6 +30,7 @@ from ._program.jobs import Job, annotations_of
 from ._program.scheduler_calls import SchedulerCalls
 from ._program.values import Fetcher
 from ._program.workers import KnownWorkers
+from ._scheduler.idle_workers import IdleWorkers
 from ._scheduler.lost_workers import LostWorkers
 from ._worker.requests import greet
 from .config import DaskConfig
@@ -121,7 +122,7 @@ class Session:
         config = self._config
         await self._client.connect(self._listener, config.startup_timeout)
         self._client.subscribe(self._topic, "all", self._client.id)
-        await self._install_plugin()
+        await self._install_plugins()
         await self._calls.update_workers()
         while not self._workers.slots and not self._may_be_empty():
             await asyncio.sleep(_FIRST_WORKER_POLL_S)
@@ -135,10 +136,14 @@ class Session:
         await self._greet_workers()
         self._client.watch_scheduler(config.silence)
 
-    async def _install_plugin(self) -> None:
-        """Have the scheduler decide by our rules what runs again when a worker dies."""
+    async def _install_plugins(self) -> None:
+        """Have the scheduler decide by our rules what runs again, and what idle workers get."""
+        topic, client = self._topic, self._client
         try:
-            await self._client.register_plugin(LostWorkers(self._topic, self._client.id))
+            await asyncio.gather(
+                client.register_plugin(LostWorkers(topic, client.id)),
+                client.register_plugin(IdleWorkers(f"{topic}-idle", client.id)),
+            )
         except Exception as exc:
             raise BackendStartError(
                 f"the scheduler cannot serve this backend ({safe_str(exc)}); install "

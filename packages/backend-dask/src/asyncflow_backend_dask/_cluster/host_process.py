@@ -31,7 +31,7 @@ from .offers import WorkerOffers
 
 __all__ = ["LocalClusterHost", "dashboard_options"]
 
-_WORKER_SATURATION = float("inf")  # tasks wait on the workers: no round trip between two of them
+_WORKER_SATURATION = 2.0  # for each thread one task runs, and one waits on the worker
 _DEATHS_DASK_ALLOWS = 1_000_000  # so that Dask never gives a task up: the backend counts deaths
 _EXIT_TIMEOUT_S = 4.0  # for the processes of a local cluster to end by themselves
 

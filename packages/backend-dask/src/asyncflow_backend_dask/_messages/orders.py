@@ -62,6 +62,7 @@ class WorkOrder(NamedTuple):
         path: the ``sys.path`` with which functions are imported; None for the worker's own.
         reloaded: the program, and all modules that it has loaded anew so far, in order; None
             if there are none.
+        seconds: how long a call takes, as far as is known; otherwise 0.
     """
 
     topic: str
@@ -76,6 +77,7 @@ class WorkOrder(NamedTuple):
     command_options: dict[str, Any] | None = None
     path: tuple[str, ...] | None = None
     reloaded: tuple[str, tuple[str, ...]] | None = None
+    seconds: float = 0.0
 
 
 class Placeholder(NamedTuple):

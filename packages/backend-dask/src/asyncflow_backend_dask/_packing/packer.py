@@ -10,28 +10,39 @@ from math import ceil
 from radical.asyncflow.worker import Code
 
 from .._program.jobs import Job
+from .durations import Durations
+from .sizes import bag_sizes, max_calls_in_graph
 
 __all__ = ["PROBE_INTERVAL_S", "Packer"]
 
 PROBE_INTERVAL_S = 0.05
 """After this time more calls of a function are tried while nobody knows how long it runs."""
 
-_WORK_PER_TASK_S = 0.02  # what one Dask task should be worth
-_MAX_CALLS_PER_TASK = 256
-_TASKS_PER_SLOT = 4  # so that all slots end at about the same time
-_SLOW_CALL_WEIGHT = 0.2  # a slow call counts less: it may be slow for other reasons
-_MIN_RISE_S = 1e-4  # by which a slow call may always raise the estimate; beyond, it doubles it
+_TASKS_PER_SLOT = 4  # in a graph, so that all slots end at about the same time
+_MIN_GAP_S = 0.002  # calls that take less end sooner than others could reach the worker
 
 
 class _Waiting:
-    """Calls that wait until *probes* others have ended."""
+    """Calls that wait until *probes* others have ended.
 
-    __slots__ = ("jobs", "probes", "timer")
+    Attributes:
+        refill: how many calls go when half of the probes have ended, so that no slot is idle.
+    """
+
+    __slots__ = ("jobs", "probes", "refill", "timer")
 
     def __init__(self, jobs: Iterable[Job], probes: int, timer: asyncio.TimerHandle) -> None:
         self.jobs = dict.fromkeys(jobs)
         self.probes = probes
+        self.refill = probes // 2
         self.timer = timer
+
+    def take(self, count: int) -> list[Job]:
+        """Take *count* calls out, or all if there are fewer."""
+        taken = list(islice(self.jobs, count))
+        for job in taken:
+            del self.jobs[job]
+        return taken
 
 
 class Packer:
@@ -45,6 +56,7 @@ class Packer:
     def __init__(self, send: Callable[[Sequence[Sequence[Job]]], None]) -> None:
         """Hand the groups that waited to *send*."""
         self._send = send
+        self._durations = Durations()
         self._waiting: dict[int, _Waiting] = {}
         self._with_large_values: set[int] = set()
 
@@ -65,18 +77,17 @@ class Packer:
 
     def learn(self, code: Code, seconds: float, *, is_large: bool, slots: int) -> None:
         """Learn that a call took *seconds*; *is_large* says that its value stays remote."""
-        if code.seconds is None or seconds < code.seconds:
-            code.seconds = seconds
-        else:
-            rise = _SLOW_CALL_WEIGHT * (seconds - code.seconds)
-            code.seconds += min(rise, max(code.seconds, _MIN_RISE_S))
+        self._durations.add(code, seconds)
         if is_large:
             self._with_large_values.add(code.number)
         waiting = self._waiting.get(code.number)
-        if waiting is not None:
-            waiting.probes -= 1
-            if waiting.probes <= 0:
-                self._send_all(code, slots)
+        if waiting is None:
+            return
+        waiting.probes -= 1
+        if waiting.probes <= 0:
+            self._send_all(code, slots)
+        elif waiting.probes == waiting.refill and seconds > _MIN_GAP_S:
+            self._send([[job] for job in waiting.take(waiting.refill)])
 
     def remove(self, job: Job) -> bool:
         """Remove *job* if it waits here; return whether it did."""
@@ -93,13 +104,14 @@ class Packer:
         self._waiting.clear()
 
     def max_calls(self, code: Code) -> int:
-        """Return how many calls may share a Dask task, as far as is known."""
-        if code.seconds is None or code.number in self._with_large_values:
+        """Return how many calls in a graph may share a Dask task, as far as is known."""
+        seconds = self._durations.estimate(code)
+        if seconds is None or code.number in self._with_large_values:
             return 1
-        return max(1, min(_MAX_CALLS_PER_TASK, int(_WORK_PER_TASK_S / max(code.seconds, 1e-6))))
+        return max_calls_in_graph(seconds)
 
     def group_size(self, code: Code, count: int, slots: int) -> int:
-        """Return how many of *count* calls should share a Dask task, so that no slot is idle."""
+        """Return how many of *count* calls on one level of a graph should share a Dask task."""
         return min(ceil(count / (_TASKS_PER_SLOT * max(slots, 1))), self.max_calls(code))
 
     def _send_more(self, code: Code, slots: int) -> None:
@@ -109,13 +121,10 @@ class Packer:
         if code.seconds is not None or len(waiting.jobs) <= probes:
             self._send_all(code, slots)
             return
-        some = list(islice(waiting.jobs, probes))
-        for job in some:
-            del waiting.jobs[job]
         waiting.timer = asyncio.get_running_loop().call_later(
             PROBE_INTERVAL_S, self._send_more, code, slots
         )
-        self._send([[job] for job in some])
+        self._send([[job] for job in waiting.take(probes)])
 
     def _send_all(self, code: Code, slots: int) -> None:
         waiting = self._waiting.pop(code.number)
@@ -124,5 +133,8 @@ class Packer:
             self._send(self._groups(code, list(waiting.jobs), slots))
 
     def _groups(self, code: Code, jobs: list[Job], slots: int) -> list[list[Job]]:
-        size = self.group_size(code, len(jobs), slots)
-        return [jobs[at : at + size] for at in range(0, len(jobs), size)]
+        seconds = self._durations.estimate(code)
+        if seconds is None or code.number in self._with_large_values:
+            return [[job] for job in jobs]
+        rest = iter(jobs)
+        return [list(islice(rest, size)) for size in bag_sizes(len(jobs), seconds, slots)]

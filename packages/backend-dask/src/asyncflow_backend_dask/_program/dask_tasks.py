@@ -199,6 +199,7 @@ class DaskTaskWriter:
             gpus=gpus,
             path=self._changed_path(),
             reloaded=self._reloaded,
+            seconds=code.seconds or 0.0,
         )
         buffers = LargeBuffers(draft.buffers) if draft.buffers else None
         graph[key] = Task(key, run, pickle.dumps(order, 5), buffers, *references)

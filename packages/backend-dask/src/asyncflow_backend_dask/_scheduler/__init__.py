@@ -1,4 +1,5 @@
-"""The part that runs in the scheduler's process: it decides what runs again when a worker dies.
+"""The part that runs in the scheduler's process.
 
-The program sends the plugin there.  This room imports `_messages` and `_worker`.
+It decides what runs again when a worker dies, and what idle workers get.  The program sends the
+plugins there.  This room imports `_messages` and `_worker`.
 """

@@ -23,9 +23,9 @@ from .imports import reload
 from .log_filter import hide_broken_connections
 from .outbox import EventOutbox
 
-__all__ = ["CallQueue", "WorkerCalls", "calls_on"]
+__all__ = ["CallQueue", "RunningCall", "WorkerCalls", "calls_on"]
 
-_LONG_CALL_S = 0.025  # after which a call is reported as running
+_LONG_CALL_S = 0.025  # after which a call is reported as running, and may be found too long
 _MAX_FUNCTIONS = 256  # that a worker remembers
 _MAX_CANCELLED = 10_000  # cancelled calls that it remembers
 
@@ -45,6 +45,9 @@ class CallQueue:
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def take_rest(self) -> list[PackedCall]:
         """Take all calls that have not begun."""
         with self._lock:
@@ -53,26 +56,40 @@ class CallQueue:
             return rest
 
 
-class _Running:
+class RunningCall:
     """One call that runs.
 
     Attributes:
         begun: when it began, in seconds of `time.monotonic`.
+        expected: how long such a call takes, in seconds.
         key: the key of its Dask task.
         queue: the calls that wait behind it.
         is_reported: whether the program was told that it runs.
     """
 
-    __slots__ = ("begun", "cancel", "is_reported", "key", "queue")
+    __slots__ = ("begun", "cancel", "expected", "is_reported", "key", "queue")
 
     def __init__(
-        self, key: str, cancel: Callable[[], object], queue: CallQueue, is_reported: bool
+        self,
+        key: str,
+        cancel: Callable[[], object],
+        queue: CallQueue,
+        is_reported: bool,
+        expected: float,
     ) -> None:
         self.begun = time.monotonic()
+        self.expected = expected
         self.key = key
         self.cancel = cancel
         self.queue = queue
         self.is_reported = is_reported
+
+    def is_too_long(self, now: float) -> bool:
+        """Return whether what waits behind the call should run elsewhere.
+
+        It should when the call has run for as long as all that waits behind it takes.
+        """
+        return now - self.begun >= max(_LONG_CALL_S, self.expected * (len(self.queue) + 1))
 
 
 class WorkerCalls:
@@ -97,7 +114,7 @@ class WorkerCalls:
         here = get_address_host(worker.address) == get_address_host(worker.scheduler.address)
         self._file = CallFile(worker.local_directory) if self._can_die and here else None
         self._functions: OrderedDict[tuple[str, int], Any] = OrderedDict()
-        self._running: dict[_CallId, _Running] = {}
+        self._running: dict[_CallId, RunningCall] = {}
         self._is_watching = False
         self._is_guarded = False
         if worker.nanny is not None and LOCAL_CLUSTER_VARIABLE in os.environ:
@@ -150,12 +167,12 @@ class WorkerCalls:
         is_written = self._file is not None and self._file.begin(*key)
         if not is_written and self._can_die and (topic, order.code) not in self.proven:
             confirm = True
-        self._running[key] = _Running(order.key, cancel, queue, confirm)
-        if confirm:
-            self.outbox.confirm_running(*key)
-        elif not self._is_watching:
+        self._running[key] = RunningCall(order.key, cancel, queue, confirm, order.seconds)
+        if not self._is_watching and (not confirm or len(queue)):
             self._is_watching = True
             self.worker.loop.add_callback(self._watch_later)
+        if confirm:
+            self.outbox.confirm_running(*key)
         return key
 
     def end(self, key: _CallId) -> None:
@@ -187,21 +204,24 @@ class WorkerCalls:
 
     def _watch(self) -> None:
         """Report the calls that have run for a while, and give back what waits behind them."""
-        deadline = time.monotonic() - _LONG_CALL_S
-        is_any_young = False
+        now = time.monotonic()
+        watches = False
         for (topic, task_id, attempt), running in list(self._running.items()):
-            if running.begun > deadline:
-                is_any_young = True
+            if now - running.begun < _LONG_CALL_S:
+                watches = True
                 continue
             if not running.is_reported:
                 running.is_reported = True
                 self.outbox.put(topic, RUNNING, task_id, attempt)
+            if not running.is_too_long(now):
+                watches = watches or len(running.queue) > 0
+                continue
             for call in running.queue.take_rest():
                 self.outbox.put(topic, GIVEN_BACK, call.task_id, call.attempt, 0.0, running.key)
         self.outbox.send()
         # In this order: a call that begins just now is seen here, or it starts the next watch.
         self._is_watching = False
-        if is_any_young or any(not item.is_reported for item in list(self._running.values())):
+        if watches or any(not item.is_reported for item in list(self._running.values())):
             self._is_watching = True
             self._watch_later()
 
