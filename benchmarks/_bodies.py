@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-__all__ = ["held", "hold", "ignore", "one_more", "pause", "shifted", "top", "total"]
+__all__ = ["held", "hold", "ignore", "nap", "one_more", "pause", "shifted", "top", "total"]
 
 _held: list[Any] = []
 
@@ -76,3 +76,10 @@ def held() -> Any:
 
 def ignore(value: Any) -> None:
     pass
+
+
+def nap(seconds: float) -> float:
+    """Sleep for so many seconds, and return how long that took."""
+    began = time.perf_counter()
+    time.sleep(seconds)
+    return time.perf_counter() - began

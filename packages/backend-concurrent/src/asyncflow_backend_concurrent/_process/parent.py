@@ -7,7 +7,9 @@ the one thread that owns the worker, except where its docstring says otherwise.
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -16,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 from collections.abc import Collection, Sequence
 from typing import IO
@@ -49,6 +52,7 @@ with open(int(sys.argv[1]), encoding="utf-8") as file:
 from asyncflow_backend_concurrent._process.child import main
 main(program, levels, gpus, *descriptors)
 """
+_NUDGE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes
 _LEAVE_S = 2.0  # for a worker that is told to end, before it is killed
 _DYING_S = 0.5  # between the closing of its files and its death
 
@@ -115,6 +119,7 @@ class WorkerProcess:
             self._results, results = _pipe(undo, theirs)
             # The parent keeps both ends of this one, to read its own tokens back.
             self._their_tokens, self._tokens = _pipe(undo, undo)
+            self._nudged, self._nudges = _bell(undo)
             self._arena = make_arena()
             descriptors = [data.fileno(), results, self._their_tokens]
             if self._arena is not None:
@@ -123,14 +128,15 @@ class WorkerProcess:
             self._process = self._spawn(descriptors)
             self._pidfd = _pidfd(self._process.pid)
             undo.pop_all()
+        self._pipes = self._results, self._tokens, self._their_tokens, self._nudged, self._nudges
         self.pid = self._process.pid
         self._code: int | None = None
         self._peak = 0
-        self._early: list[Message] = []
-        self._outlet = Outlet(self._data.fileno(), self._wait, self._arena)
+        self._outlet = Outlet(self._data.fileno(), None, self._arena)
         self._inlet = Inlet(self._results, self._wait, self._arena)
         self._poll = select.poll()
         self._poll.register(self._data, select.POLLIN)
+        self._poll.register(self._nudged, select.POLLIN)
         if self._pidfd is not None:
             self._poll.register(self._pidfd, select.POLLIN)
 
@@ -151,21 +157,18 @@ class WorkerProcess:
             )
 
     def _wait(self, event: int) -> None:
-        """Wait, in the middle of a message, for room for tasks or for more of the results."""
+        """Wait, in the middle of a message, for more of the results."""
         poll = select.poll()
-        poll.register(self._results, select.POLLIN)
-        poll.register(self._data, select.POLLIN | (event & select.POLLOUT))
+        poll.register(self._results, event)
+        poll.register(self._data, select.POLLIN)
         if self._pidfd is not None:
             poll.register(self._pidfd, select.POLLIN)
         ready = dict(poll.poll())
-        if event == select.POLLOUT and ready.get(self._results):
-            # It may have to send results before it looks at tasks again.
-            self._early += self._inlet.receive()
-        elif ready.get(self._results, 0) & select.POLLIN:
+        if ready.get(self._results, 0) & select.POLLIN:
             return
-        elif self._pidfd in ready:
+        if self._pidfd in ready:
             raise EOFError
-        elif ready.get(self._data.fileno(), 0) & ~select.POLLOUT:
+        if self._data.fileno() in ready:
             self._read_bell()
 
     def _read_bell(self) -> None:
@@ -204,9 +207,17 @@ class WorkerProcess:
             os.write(self._tokens, tokens)
 
     def send(self, body: bytes, parts: Sequence[Part]) -> None:
-        """Send the chunk.  If the child is gone, `collect` raises."""
-        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        """Send the chunk, or as much of it as there is room for: `collect` sends the rest.
+
+        If the child is gone, `collect` raises.
+        """
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._outlet.send(0, 0, body, parts)
+
+    @property
+    def unsent(self) -> bool:
+        """True if a part of a chunk is not sent yet."""
+        return bool(self._outlet.rest)
 
     def changed_path(self) -> list[str] | None:
         """Return ``sys.path`` if it has changed since it was last sent, else None."""
@@ -219,18 +230,24 @@ class WorkerProcess:
     def collect(self, timeout: float | None) -> list[Message] | None:
         """Wait for the bell, and return the results that came; None after *timeout* seconds.
 
+        After `nudge` it returns also if nothing came.
+
         Raises:
             WorkerGoneError: the process is gone, and nothing is left of it; every result
                 that it had sent was returned before.
         """
-        messages, self._early = self._early, []
-        if messages:
-            return messages
+        messages: list[Message] = []
         gone = False
+        if self._outlet.rest:
+            self._poll.modify(self._data, select.POLLIN | select.POLLOUT)
         news = self._poll.poll(None if timeout is None else timeout * 1000)
-        for descriptor, _ in news:
+        for descriptor, events in news:
             if descriptor == self._pidfd:
                 gone = True
+            elif descriptor == self._nudged:
+                os.read(self._nudged, 4096)
+            elif events == select.POLLOUT:
+                self._send_rest()
             else:
                 try:
                     self._read_bell()
@@ -247,11 +264,35 @@ class WorkerProcess:
             raise self._gone()
         return messages if messages or news else None
 
-    def take_back(self, wanted: Collection[int] | None = None) -> list[int]:
+    def _send_rest(self) -> None:
+        try:
+            self._outlet.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            self._outlet.rest.clear()
+        if not self._outlet.rest:
+            self._poll.modify(self._data, select.POLLIN)
+
+    def unbegun(self) -> int:
+        """Return how many of the tasks it has not begun, with those taken back; for any thread."""
+        with self._token_lock:
+            if self._process.returncode is not None:
+                return 0
+            size = array.array("i", [0])
+            fcntl.ioctl(self._their_tokens, termios.FIONREAD, size)
+            return size[0]
+
+    def nudge(self) -> None:
+        """Have `collect` return; for any thread."""
+        with self._token_lock, contextlib.suppress(BlockingIOError):
+            if self._process.returncode is None:
+                os.write(self._nudges, _NUDGE)
+
+    def take_back(self, wanted: Collection[int] | None = None, *, strict: bool = True) -> list[int]:
         """Take back tasks that have not begun, which then never will; return their places.
 
-        It takes back the *wanted* ones; or all, if none are named or one of them has begun.
-        Any thread may call it.  Once the process is gone, it tells which tasks had not begun.
+        It takes back the *wanted* ones; or all, if none are named or, being *strict*, if one
+        of them has begun.  Any thread may call it.  Once the process is gone, it tells which
+        tasks had not begun.
         """
         with self._token_lock:
             tokens = b""
@@ -260,8 +301,8 @@ class WorkerProcess:
                     tokens += os.read(self._their_tokens, 65536)
             first = self.offered - len(tokens)
             back = [first + at for at, token in enumerate(tokens) if token == RUN[0]]
-            if wanted is not None and back and set(wanted) <= set(back):
-                back = list(wanted)
+            if wanted is not None and not (strict and set(wanted) - set(back)):
+                back = [place for place in back if place in wanted]
             if tokens:
                 # The child counts the tokens of a chunk, so each is replaced.
                 gone = set(back)
@@ -293,7 +334,7 @@ class WorkerProcess:
             # There is no more to do here, so daemons of tasks may stay until the guard ends.
             self._end(whole=self.condemned)
         self._data.close()
-        for descriptor in (self._results, self._tokens, self._their_tokens, self._pidfd):
+        for descriptor in {*self._pipes, self._pidfd}:
             if descriptor is not None:
                 os.close(descriptor)
         if self._arena is not None:
@@ -363,6 +404,15 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     os.set_blocking(read, False)
     os.set_blocking(write, False)
     return read, write
+
+
+def _bell(stack: contextlib.ExitStack) -> tuple[int, int]:
+    """Make something that is read at one end after `_NUDGE` was written to the other."""
+    if not hasattr(os, "eventfd"):
+        return _pipe(stack, stack)
+    both = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    stack.callback(os.close, both)
+    return both, both
 
 
 def _unnamed_file() -> IO[bytes]:

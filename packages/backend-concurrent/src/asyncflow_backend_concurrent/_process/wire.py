@@ -60,13 +60,18 @@ class Message(NamedTuple):
 class Outlet:
     """The sending end of a connection; used by one thread.
 
-    *wait* is called when the descriptor, which does not block, takes no more.
+    *wait* is called when the descriptor, which does not block, takes no more.  Without it,
+    the rest is there until `flush` is called.
+
+    Attributes:
+        rest: what the descriptor did not take yet.
     """
 
-    def __init__(self, descriptor: int, wait: Wait, arena: Arena | None) -> None:
+    def __init__(self, descriptor: int, wait: Wait | None, arena: Arena | None) -> None:
         self._descriptor = descriptor
         self._wait = wait
         self._arena = arena
+        self.rest: list[Part] = []
 
     def send(
         self,
@@ -83,14 +88,15 @@ class Outlet:
             BrokenPipeError, ConnectionResetError: the other end is closed.
         """
         head = _HEAD.pack(place, len(body), code, len(parts), began, ended)
-        if not parts and len(body) < _COPIED_BYTES:
+        if not parts and len(body) < _COPIED_BYTES and not self.rest:
             data = head + body
             try:
                 sent = os.write(self._descriptor, data)
             except BlockingIOError:
                 sent = 0
             if sent < len(data):
-                self._push([memoryview(data)[sent:]])
+                self.rest.append(memoryview(data)[sent:])
+                self.flush()
             return
         places = []
         inline: list[Part] = []
@@ -106,14 +112,18 @@ class Outlet:
             # The other end soon shares more memory, so this goes along now.
             places += [_PART.pack(_FREED - offset, size) for offset, size in self._arena.freed()]
             head = _HEAD.pack(place, len(body), code, len(places), began, ended)
-        self._push([b"".join((head, *places)), body, *inline])
+        self.rest += (b"".join((head, *places)), body, *inline)
+        self.flush()
 
-    def _push(self, rest: list[Part]) -> None:
-        """Write all of *rest*, with a wait where the descriptor takes no more."""
+    def flush(self) -> None:
+        """Write the rest, as far as the descriptor takes it or there is a way to wait for that."""
+        rest = self.rest
         while rest:
             try:
                 sent = os.writev(self._descriptor, rest[:_MAX_VECTOR])
             except BlockingIOError:
+                if self._wait is None:
+                    return
                 self._wait(POLLOUT)
                 continue
             done = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from math import inf
 
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
 from radical.asyncflow.worker import Codes
@@ -13,7 +14,7 @@ from .seats import Seats
 __all__ = ["ChunkPicker"]
 
 _MAX_TASKS = 256
-_MAX_WORK_S = 0.002
+_MAX_WORK_S = 0.005
 _NOT_WORTH_SHARING_S = 0.0003
 _FUNCTION = TaskKind.FUNCTION
 
@@ -51,7 +52,10 @@ class ChunkPicker:
         with self._lock:
             if behind_last and self._flight.behind(place - 1) is not request:
                 return []
-            return self._claim(request, most, place)
+            chunk = self._claim(request, most, place)
+        if self._slots.ahead.returned:
+            self._slots.ahead.taken([request.task_id, *(other.task_id for other in chunk)])
+        return chunk
 
     def _claim(self, request: TaskRequest, most: int, place: int) -> list[TaskRequest]:
         """Claim *request* and at most *most* that another slot could run, with what is behind."""
@@ -139,10 +143,11 @@ class ChunkPicker:
         expected = self._codes.expected_seconds(request.spec.function)
         return expected is not None and expected <= seconds
 
-    def gather_ahead(self, place: int) -> list[TaskRequest]:
-        """Claim what may be sent while the worker is busy, for the places from *place* on.
+    def gather_ahead(self, place: int, single: bool) -> list[TaskRequest]:
+        """Claim what is to be sent while the worker is busy, for the places from *place* on.
 
-        That is many short tasks, or none.
+        That is many short tasks, or one if it is long, *single* is asked for or little is left;
+        or none, so that a slot that is free gets it.
         """
         slots = self._slots
         if slots.specials:
@@ -150,15 +155,30 @@ class ChunkPicker:
         if slots.behind:
             with self._lock:
                 following = self._flight.behind(place - 1)
-            if following is not None:
-                short = self._takes_less(following, _MAX_WORK_S)
-                return self.gather(following, 1, place, True) if short else []
+            if following is not None and following.spec.kind is _FUNCTION:
+                return self.gather(following, 1, place, True)
+        if slots.ahead:
+            slots.ahead.take_back_overdue()
         try:
             request = slots.queue.popleft()
         except IndexError:
             return []
-        most = self.share(request)
-        if not most or not self._takes_less(request, _MAX_WORK_S):
+        most = self._share_ahead(request, single)
+        if not most:
             slots.queue.appendleft(request)
             return []
         return self.gather(request, most, place)
+
+    def _share_ahead(self, request: TaskRequest, single: bool) -> int:
+        """Return how many tasks of the queue, *request* among them, may be sent ahead."""
+        if request.spec.kind is not _FUNCTION or request.task_id in self._slots.ahead.returned:
+            return 0
+        pace = self.pace(request)
+        if pace <= _MAX_WORK_S and not single and (share := self.share(request)):
+            return share
+        return int(not self._slots.idle and (single or pace > _NOT_WORTH_SHARING_S))
+
+    def pace(self, request: TaskRequest) -> float:
+        """Return how many seconds a task like *request* takes; infinity if that is not known."""
+        expected = self._codes.expected_seconds(request.spec.function)
+        return inf if expected is None else expected

@@ -104,6 +104,7 @@ class InFlight:
                 slots.waiting[request.task_id] = request
                 slots.behind[request.dependencies[0]] = request
         if back:
+            slots.ahead.returned.update(request.task_id for request in back)
             slots.requeue(back)
 
     def fail(self, place: int, error: BaseException) -> list[AnyReport]:

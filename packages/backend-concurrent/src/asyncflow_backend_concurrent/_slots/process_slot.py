@@ -2,8 +2,9 @@
 
 Short tasks travel several at a time, as a chunk, and the next chunk is sent while the
 worker still has one, so that it need not wait.  The backlog and the time that earlier runs
-of the function took decide how many, so that a chunk is some 2 ms of work.  If one takes
-longer than it should, what has not begun is taken back for other slots.
+of the function took decide how many, so that a chunk is some 5 ms of work.  A long task
+travels alone.  If one takes longer than it should, or another slot has nothing to do, what
+has not begun is taken back: see `ahead`.
 
 A task that came behind the one it waits for travels right behind it, too: it is *chained*
 to it, and the worker hands the value on.  If it is taken back, it goes where it came from.
@@ -17,6 +18,7 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from time import monotonic
 from typing import Any
 
 from radical.asyncflow.backend import (
@@ -27,6 +29,7 @@ from radical.asyncflow.backend import (
     TaskState,
 )
 from radical.asyncflow.errors import SerializationError, WorkerLostError
+from radical.asyncflow.model import DEFAULT_RESOURCES
 from radical.asyncflow.worker import (
     Code,
     Codes,
@@ -54,7 +57,10 @@ from .warm import WarmWorkers
 __all__ = ["ProcessSlot"]
 
 _MAX_CHUNKS = 2  # that a worker may have at once
-_SLOW_CHUNK_S = 0.010
+_SLOW_CHUNK_S = 0.015
+_LONG_S = 0.001  # a task that takes longer is worth a wake-up of its own
+_WORTH_SHARING_S = 0.0005
+_LARGE_BYTES = 256 * 1024
 _MAX_UNUSED_FUNCTIONS = 64  # that a worker keeps
 _MAX_STARTS = 3  # of a worker, before a task is charged with the failure
 _NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -88,6 +94,12 @@ class ProcessSlot(Slot):
         self._picker = ChunkPicker(slots, self._flight, codes, self._lock)
         self._next: TaskRequest | None = None  # to be run here at once
         self._cores: Sequence[int] = ()  # to which the worker is bound, if to any
+        self._starting: TaskRequest | None = None  # waits for the worker to come up
+        self._latest = 0  # place of the first task of the latest chunk
+        self._sent = 0.0  # when that chunk was
+        self._pace = 0.0  # seconds that each of its tasks is expected to take
+        self._ended = 0.0  # when the last task ended whose result is here
+        self._slow = -1  # place of a task that took longer than it should
 
     # ------------------------------------------------------- from any thread
 
@@ -152,6 +164,24 @@ class ProcessSlot(Slot):
             self._flight.clear()
             return [*held, *super().abandon()]
 
+    def give_back(self) -> bool:
+        with self._lock:
+            request, self._starting = self._starting, None
+            if request is not None:
+                # It is still in `waiting`: whoever is ready first has it.
+                self.slots.queue.appendleft(request)
+                self.slots.wake(1)
+                return True
+            back = self._put_back(half=True)
+        if back:
+            self.slots.ahead.want(self)
+        return back
+
+    def nudge(self) -> None:
+        worker = self._worker
+        if worker is not None:
+            worker.nudge()
+
     # ----------------------------------------------------- in the own thread
 
     def close(self) -> None:
@@ -204,30 +234,54 @@ class ProcessSlot(Slot):
             worker, self._worker = self._worker, worker
         self._gpus = gpus
         self._settle(self._cores)
-        self._chunks.clear()
-        self._announced = -1 if self._worker is None else self._worker.offered - 1
+        self._forget_places(0 if self._worker is None else self._worker.offered)
         return worker
+
+    def _forget_places(self, first: int) -> None:
+        """Begin with a worker whose next task has the place *first*."""
+        self._chunks.clear()
+        self._announced = first - 1
+        self._latest = first
+        self._slow = -1
+        self._ended = 0.0
 
     def _take_function(self, request: TaskRequest) -> None:
         follower: TaskRequest | None = request
         while follower is not None:
             request, follower = follower, None
             try:
+                alone = request.spec.resources != DEFAULT_RESOURCES
+                if self._worker is None and not alone and not request.dependencies:
+                    self._starting = request
+                    self._offer_ahead(soon=True)
                 worker = self._ready()
+                self._starting = None
                 if isinstance(worker, WorkerGoneError):
                     if worker.no_room and self._leave_to_others(request):
                         return
                     if self._picker.gather(request, 1, 0):
                         self._lose([0], worker, "a worker process does not start: ")
-                else:
-                    special = self._gpus or request.spec.resources.total_cores > 1
-                    most = 1 if special else 1 + self._picker.share(request)
+                elif alone or not self._comes_later(request):
+                    most = 1 if alone else 1 + self._picker.share(request)
                     if chunk := self._picker.gather(request, most, worker.offered):
-                        self._run(worker, chunk)
+                        self._hand_over(worker, chunk)
                         del chunk
+                        self._run(worker, alone=alone)
             except BaseException as exc:  # an error of ours, or of something that was replaced
                 self._fail_all(request, exc)
             follower, self._next = self._next, None
+        self.slots.ahead.remove(self)
+
+    def _comes_later(self, request: TaskRequest) -> bool:
+        """Put *request* back if an earlier task waits at a worker, for this slot to take."""
+        slots = self.slots
+        if not slots.ahead or not slots.ahead.take_back_before(request):
+            return False
+        both = [request]
+        with contextlib.suppress(IndexError):
+            both.append(slots.queue.popleft())
+        slots.queue.extendleft(both)
+        return True
 
     def _leave_to_others(self, request: TaskRequest) -> bool:
         """Leave *request*, and all further work, to other slots; return False if there are none."""
@@ -279,41 +333,92 @@ class ProcessSlot(Slot):
         """End the worker, if there is one; the next function gets another."""
         with self._lock:
             worker, self._worker = self._worker, None
-        self._chunks.clear()
-        self._announced = -1
+        self._forget_places(0)
         if worker is not None:
             worker.close()
 
     # -- a chunk: there and back
 
-    def _run(self, worker: WorkerProcess, chunk: list[TaskRequest]) -> None:
-        """Have *chunk* run, until all that the worker has has an outcome or was put back."""
-        hurried = len(chunk) > 1
-        self._hand_over(worker, chunk)
-        del chunk
+    def _run(self, worker: WorkerProcess, *, alone: bool) -> None:
+        """Go on until all that the worker has has an outcome or was put back.
+
+        With *alone* it gets nothing more, because what it runs has more than a core.
+        """
+        ahead = self.slots.ahead
         while self._flight.requests:
-            if (
-                hurried
-                and worker.reloads == reloads()
-                and len(self._chunks) < _MAX_CHUNKS
-                and (more := self._picker.gather_ahead(worker.offered))
-            ):
-                self._hand_over(worker, more)
-                del more
             self._announce()
+            hurried = False if alone else self._fill(worker)
             try:
                 messages = worker.collect(_SLOW_CHUNK_S if hurried else None)
             except WorkerGoneError as gone:
                 self._bury(gone)
                 return
+            finally:
+                ahead.want_no_more(self)
             if messages is None:
-                hurried = False
                 with self._lock:
+                    self._slow = next(iter(self._flight.requests), -1)
                     self._put_back()
                 continue
             self._learn(worker)
-            if messages:
-                self._deliver(messages)
+            if not messages:
+                continue
+            if any(len(message.body) > _LARGE_BYTES for message in messages):
+                # Nothing waits until they are unpickled.
+                self._announce(messages)
+                if not alone:
+                    self._fill(worker)
+            self._deliver(messages)
+
+    def _fill(self, worker: WorkerProcess) -> bool:
+        """Send the worker its next tasks, unless it has some that it has not begun.
+
+        Returns:
+            Whether it is to be expected that all that it has is done soon.
+        """
+        slots = self.slots
+        with self._lock:
+            requests = self._flight.requests
+            if not requests:
+                return False
+            head, last, count = next(iter(requests)), next(reversed(requests)), len(requests)
+            chained = len(self._flight.chained)
+        ahead = head < self._latest <= last
+        # The bell at the end of a chunk may be here, and its results not.
+        if not ahead or len(self._chunks) < _MAX_CHUNKS:
+            slots.ahead.remove(self)
+            if more := self._gather_ahead(worker, head, count):
+                self._hand_over(worker, more)
+                count += len(more)
+                ahead = True
+                del more
+        soon: bool = count > 1 + ahead and head != self._slow
+        unbegun = count - 1 - chained
+        if unbegun > 0 and (not soon or self._pace * unbegun > _WORTH_SHARING_S):
+            self._offer_ahead(soon=soon)
+        return soon
+
+    def _gather_ahead(self, worker: WorkerProcess, head: int, count: int) -> list[TaskRequest]:
+        if worker.unsent or worker.reloads != reloads():
+            return []
+        slots, gather = self.slots, self._picker.gather_ahead
+        single = head == self._slow
+        more = gather(worker.offered, single)
+        if not more and self._pace * count > _LONG_S:
+            # As in `Slots.park`: who adds a task looks there afterwards.
+            slots.ahead.want(self)
+            if slots.queue:
+                more = gather(worker.offered, single)
+        return more
+
+    def _offer_ahead(self, *, soon: bool) -> None:
+        """Let other slots take what the worker has not begun."""
+        first = None if soon else next(reversed(self._flight.requests.values()), None)
+        self.slots.ahead.add(self, first, self._pace)
+        if self.slots.idle:
+            # A slot that stands still looks there before.  So either it sees this one
+            # there, or this one sees it here.
+            self.give_back()
 
     def _hand_over(self, worker: WorkerProcess, chunk: list[TaskRequest]) -> None:
         """Send *chunk* to the worker, with the places that come next."""
@@ -327,6 +432,9 @@ class ProcessSlot(Slot):
                 return
             # A task that was cancelled or has failed by now keeps its place.
             worker.offer([place in self._flight.requests for place in places])
+            self._latest = place
+            self._sent = monotonic()
+            self._pace = self._picker.pace(chunk[0])
         worker.send(body, parts)
 
     def _pack(self, worker: WorkerProcess, chunk: list[TaskRequest]) -> tuple[bytes, list[Part]]:
@@ -364,15 +472,26 @@ class ProcessSlot(Slot):
             chained.add(first + len(chunk))  # it may follow while the worker has this chunk
         return pickle.dumps((codes, forgotten, worker.changed_path(), groups, chained), 5), parts
 
-    def _announce(self) -> None:
-        """Report the first task without an outcome as RUNNING, unless that was done."""
+    def _announce(self, done: Sequence[Message] = ()) -> None:
+        """Report the first task that is not *done* as RUNNING, unless that was done before."""
+        ended = self._ended
+        last = -1
+        for message in done:
+            if message.place != LOG:
+                last, ended = message.place, message.ended
         with self._lock:
-            place = next(iter(self._flight.requests), -1)
+            place = next((place for place in self._flight.requests if place > last), -1)
             if place <= self._announced:
                 return
             self._announced = place
             request = self._flight.requests[place]
-        self.slots.sink.running(request.task_id, request.attempt, self.name)
+        sink = self.slots.sink
+        if not sink.watched:
+            sink.running(request.task_id, request.attempt, self.name)
+            return
+        # It was at the worker, and so it began when the one before ended.
+        began = max(ended, self._sent) if place >= self._latest else ended
+        sink.report([report(request, _RUNNING, self.name, began or None)])
 
     def _learn(self, worker: WorkerProcess) -> None:
         """Note how long the tasks took of the chunks that are done."""
@@ -401,6 +520,7 @@ class ProcessSlot(Slot):
                     if place == LOG and type(value) is dict:
                         records.append(value)
                     continue
+                self._ended = ended
                 if plain and type(value) is not Raised and not request.dependencies:
                     del flight.requests[place]
                     reports.append((request.task_id, request.attempt, _DONE, value, None))
@@ -429,15 +549,36 @@ class ProcessSlot(Slot):
             self.will_look()
         slots.sink.report(reports)
 
-    def _put_back(self) -> None:
-        """Put back all that has not begun; called with the lock held."""
-        if self._worker is not None:
-            self._flight.put_back(self._worker.take_back())
+    def _put_back(self, *, half: bool = False) -> bool:
+        """Put back what the worker has not begun, or half of it; called with the lock held.
+
+        It keeps the first task without an outcome, which was reported RUNNING, and what is
+        chained to that.
+
+        Returns:
+            Whether there was something.
+        """
+        worker, flight = self._worker, self._flight
+        if worker is None or len(flight.requests) < 2:
+            return False
+        first = worker.offered - worker.unbegun()
+        places = [place for place in flight.requests if first <= place < worker.offered]
+        if places and places[0] == next(iter(flight.requests)):
+            del places[0]
+        start = len(places) // 2 if half else 0
+        while start < len(places) and flight.requests[places[start]].dependencies:
+            start += 1
+        if start == len(places):
+            return False
+        back = worker.take_back(places[start:], strict=False)
+        flight.put_back(back)
+        return bool(back)
 
     def _bury(self, gone: WorkerGoneError) -> None:
         """Charge the death of the worker to what had begun, and put back the rest."""
         with self._lock:
-            self._put_back()
+            if self._worker is not None:
+                self._flight.put_back(self._worker.take_back())
             begun = list(self._flight.requests)
         self._replace()
         self._lose(begun, gone)

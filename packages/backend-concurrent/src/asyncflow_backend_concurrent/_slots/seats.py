@@ -16,6 +16,8 @@ from radical.asyncflow.backend import (
 )
 from radical.asyncflow.worker import Execution, GpuShares
 
+from .ahead import Ahead
+
 __all__ = ["NO_GPUS", "Admission", "Seats", "Sleeper"]
 
 NO_GPUS: GpuShares = {}
@@ -73,6 +75,7 @@ class Seats(Protocol):
         changes: counts what may make a special task admissible.
         looking: one entry for each slot that is about to look into the queue by itself.
         idle: slots that wait for work.
+        ahead: what workers have that they have not begun.
         closing: no further task is taken; slots and crews leave when nothing waits.
     """
 
@@ -85,6 +88,7 @@ class Seats(Protocol):
     changes: int
     looking: list[None]
     idle: list[Sleeper]
+    ahead: Ahead
     closing: bool
 
     def backlog(self) -> float:
@@ -100,7 +104,7 @@ class Seats(Protocol):
         """Wait for work; return False if the slot is to leave."""
 
     def wake(self, count: int) -> None:
-        """Have *count* of the idle slots look for work."""
+        """Have *count* slots look for work: the idle ones, and then those that want more."""
 
     def follow(self, request: TaskRequest, value: Any) -> TaskRequest | None:
         """Let *request* run now that it has *value*; return it if this slot may run it."""

@@ -46,6 +46,7 @@ from radical.asyncflow.backend import (
 )
 from radical.asyncflow.model import DEFAULT_RESOURCES
 
+from .ahead import Ahead
 from .crew import CREWS, Crew
 from .resources import MachineResources
 from .seats import Admission, Sleeper
@@ -74,6 +75,7 @@ class Slots:
         changes: counts what may make a special task admissible.
         looking: one entry for each slot that is about to look into the queue by itself.
             It need not be woken, which would cost more than a short task does.
+        ahead: what workers have that they have not begun.
         closing: no further task is taken; slots leave when nothing waits.
     """
 
@@ -105,6 +107,7 @@ class Slots:
         self._numbers = count(1)
         self._full_until = 0.0  # no slot is started before, because the system had no room
         self.idle: list[Sleeper] = []
+        self.ahead = Ahead(resources.slots)
         self._crews: list[Crew] = []
         self._crew_threads: list[threading.Thread] = []
         self._assembled = False  # whether crews were started, which the first command does
@@ -282,7 +285,12 @@ class Slots:
         """
         self.idle.append(slot)
         slot.has_looked()
-        if self.queue or self.closing or seen != self.changes:
+        if (
+            self.queue
+            or self.closing
+            or seen != self.changes
+            or (self.ahead and self.ahead.take_back())
+        ):
             # A thread that adds work looks at the idle slots afterwards.  So either it
             # sees this slot there, or this slot sees the work here.
             try:
@@ -295,12 +303,13 @@ class Slots:
         return True
 
     def wake(self, count: int) -> None:
-        """Have *count* of the idle slots look for work."""
+        """Have *count* slots look for work: the idle ones, and then those that want more."""
         idle = self.idle
         while count > 0:
             try:
                 slot = idle.pop()
             except IndexError:
+                self.ahead.nudge(count)
                 return
             slot.wake.release()
             count -= 1
