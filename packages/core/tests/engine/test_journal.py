@@ -222,8 +222,10 @@ async def test_the_next_attempt_is_in_the_journal_before_it_runs(program: Progra
         await until(backend.waiting)
         backend.start_task(future, worker="w1")
         backend.fail(future, ValueError("once"))
-        await until(lambda: program.records()[0].attempt == 2)
-        await until(lambda: program.records()[0].state == "SUBMITTED")
+        sent_again = [(2, "SUBMITTED")]
+        await until(
+            lambda: [(task.attempt, task.state) for task in program.records()] == sent_again
+        )
         (task,) = program.records()
         assert [failed.worker for failed in task.failed] == ["w1"]
         assert task.added is not None
