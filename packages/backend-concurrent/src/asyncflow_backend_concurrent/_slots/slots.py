@@ -173,6 +173,7 @@ class Slots:
             gone += slot.cancel(rest)
         if gone:
             self.sink.report(gone)
+            self.ahead.taken(report[0] for report in gone)
         if gone and not self.waiting:
             self._sweep()
         if self.specials:
