@@ -23,7 +23,7 @@ from asyncflow_backend_dask.config import DaskConfig
 from backend_driver import Start
 from distributed import LocalCluster
 from radical.asyncflow import RetryPolicy, WorkflowEngine
-from radical.asyncflow.errors import BackendLostError, WorkerLostError
+from radical.asyncflow.errors import BackendLostError, DeathReason, WorkerLostError
 from radical.asyncflow.events import TaskEvent
 from radical.asyncflow.model import TaskState
 from radical.asyncflow.testing import LeakGuard
@@ -85,6 +85,29 @@ async def test_a_task_that_kills_its_workers_fails_after_allowed_failures(
         await flow.function_task(die_until)(str(tmp_path), 99)
     assert caught.value.worker.startswith("tcp://127.0.0.1:")
     assert len(list(tmp_path.iterdir())) == 4  # the first run, and three more
+
+
+def die(number: int) -> None:
+    """End this process by signal *number*; with exit code 7 if that is 0."""
+    if not number:
+        os._exit(7)
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason", "shows"),
+    [
+        (signal.SIGKILL, DeathReason.KILLED, "was ended by signal 9"),
+        (signal.SIGSEGV, DeathReason.CRASH, "was ended by signal 11"),
+        (0, DeathReason.EXIT, "exit code 7"),
+    ],
+)
+async def test_the_reason_for_the_death_of_a_worker_is_told(
+    flow: WorkflowEngine, number: int, reason: DeathReason, shows: str
+) -> None:
+    with pytest.raises(WorkerLostError, match=shows) as caught:
+        await flow.function_task(die, retries=0)(number)
+    assert (caught.value.signal, caught.value.reason) == (number or None, reason)
 
 
 async def test_a_function_that_has_worked_before_is_charged_with_every_death(
@@ -180,6 +203,7 @@ async def test_a_worker_that_is_ended_for_its_memory_says_so(ours: bool) -> None
             with pytest.raises(WorkerLostError, match="of memory, and its limit is 381") as caught:
                 await flow.function_task(hoard, retries=0)(4_000)
             assert "its nanny ended it" in str(caught.value)
+            assert caught.value.reason is DeathReason.MEMORY
             assert await flow.function_task(abs)(-1) == 1
 
 

@@ -10,7 +10,12 @@ from typing import Any
 
 from distributed.scheduler import KilledWorker
 from radical.asyncflow.backend import Report, TaskState
-from radical.asyncflow.errors import BackendError, SerializationError, WorkerLostError
+from radical.asyncflow.errors import (
+    BackendError,
+    DeathReason,
+    SerializationError,
+    WorkerLostError,
+)
 from radical.asyncflow.worker import Code, Failure
 
 from ._messages.events import (
@@ -201,8 +206,11 @@ class JobListener(SchedulerListener):
                     self._table.cancel(job)
                 elif is_final:
                     times = f"the worker under it died {deaths} times" if deaths > 1 else ""
-                    detail = "; ".join(filter(None, (times, message["memory"])))
-                    self._table.fail(job, _worker_lost(job, address, detail))
+                    detail = "; ".join(filter(None, (times, message["evidence"])))
+                    reason = DeathReason(message["reason"])
+                    self._table.fail(
+                        job, _worker_lost(job, address, detail, message["signal"], reason)
+                    )
                 elif job.worker == address:
                     job.worker = None
         left = [
@@ -212,5 +220,11 @@ class JobListener(SchedulerListener):
             self._table.cancel(job)
 
 
-def _worker_lost(job: Job, address: str, detail: str = "") -> WorkerLostError:
-    return WorkerLostError(job.name, address, None, job.attempt, detail)
+def _worker_lost(
+    job: Job,
+    address: str,
+    detail: str = "",
+    signal: int | None = None,
+    reason: DeathReason = DeathReason.UNKNOWN,
+) -> WorkerLostError:
+    return WorkerLostError(job.name, address, signal, job.attempt, detail, reason)

@@ -14,13 +14,20 @@ import os
 import pickle
 import signal
 import sys
+import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from radical.asyncflow.worker import safe_str
+from radical.asyncflow.worker import expect_deaths, safe_str
+
+from .._messages.worker_ends import WORKER_ENDS
 
 _CLOSE_TIMEOUT_S = 2.0  # for the workers to end by themselves
 _WORKER_POLL_S = 0.5  # between two looks for missing workers
+_EXIT_WAIT_S = 0.2  # for a process whose connections are closed to be gone
+_EXIT_POLL_S = 0.001
+_UNKNOWN_CODE = 255  # of multiprocessing, if something else has collected the exit code
 _WORKER_START_TIMEOUT_S = 30.0  # after which a missing worker is replaced
 
 
@@ -44,6 +51,10 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
         def log_event(self, topic: Any, msg: Any) -> None:
             cluster.scheduler.log_event(topic, msg)
 
+        def _on_worker_exit_sync(self, exitcode: int) -> None:
+            self.exit_code = exitcode
+            super()._on_worker_exit_sync(exitcode)
+
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, ended.set)
     dask.config.set(settings["config"])
@@ -60,6 +71,8 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
     except BaseException as exc:
         _say(answer, {"error": safe_str(exc)})
         raise
+    expect_deaths()
+    cluster.scheduler.extensions[WORKER_ENDS] = partial(_find_exit_code, cluster)
     _say(answer, {"address": cluster.scheduler_address, "dashboard": cluster.dashboard_link})
     replacing = asyncio.create_task(_replace_missing_workers(cluster))
     await ended.wait()
@@ -70,6 +83,28 @@ async def _serve(settings: dict[str, Any], answer: int) -> None:
         await cluster.close(timeout=_CLOSE_TIMEOUT_S)
     except Exception:  # a worker hangs: the program kills what is left of our process group
         os._exit(1)
+
+
+def _find_exit_code(cluster: Any, nanny: str) -> int | None:
+    """Return the exit code of the worker of *nanny*, which is gone; None if nobody knows it."""
+    for each in cluster.workers.values():
+        if each.address == nanny:
+            break
+    else:
+        return None
+    # The scheduler loses the connection a moment before the process is gone, and the nanny
+    # hears of the end in the loop that runs this.
+    process = each.process.process if each.process is not None else None
+    if process is None:
+        return _known(getattr(each, "exit_code", None))
+    deadline = time.monotonic() + _EXIT_WAIT_S
+    while process.exitcode is None and time.monotonic() < deadline:
+        time.sleep(_EXIT_POLL_S)
+    return _known(process.exitcode)
+
+
+def _known(code: int | None) -> int | None:
+    return None if code == _UNKNOWN_CODE else code
 
 
 async def _replace_missing_workers(cluster: Any) -> None:

@@ -4,8 +4,8 @@ Each run has a topic, which is an event stream of the scheduler.  A message on i
 
 - ``{"worker": address, "events": [event, ...]}``: from a worker, about its calls;
 - ``{WORKER_DIED: address, "expected": bool, "charged": [(task id, attempt, deaths, final),
-  ...], "keys": [key, ...], "memory": text}``: from the scheduler's plugin, about a worker that
-  is gone, and about its memory if that may be why;
+  ...], "keys": [key, ...], "reason": reason, "signal": number or None, "evidence": text}``:
+  from the scheduler's plugin, about a worker that is gone, and why;
 - ``{KILL: [(task id, attempt), ...], "worker": address}``: from the program, which wants the
   worker restarted and these calls not run again;
 - ``{GIVE_BACK: {key: [(task id, attempt), ...]}}``: from the program, which wants these calls

@@ -16,6 +16,8 @@ from typing import Any
 from dask._task_spec import Task
 from dask.utils import format_bytes
 from distributed import SchedulerPlugin
+from radical.asyncflow.errors import DeathReason
+from radical.asyncflow.worker import Death, explain_death
 
 from .._messages.events import (
     FINAL_KINDS,
@@ -26,6 +28,7 @@ from .._messages.events import (
     WORKER_DIED,
 )
 from .._messages.orders import WorkOrder
+from .._messages.worker_ends import WORKER_ENDS
 from .._worker.call_file import read_call_file, remove_call_file
 from .._worker.run import run
 
@@ -145,8 +148,13 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
         known = self._running.pop(worker, set())
         written = None
         memory = ""
+        death, code = Death(DeathReason.UNKNOWN), None
         if (state := self._workers.pop(worker, None)) is not None:
             memory = _memory_in_words(state, self._memory.pop(worker, None))
+            if not expected and worker not in self._restarting:
+                death, code = self._explain(state)
+            if memory:
+                death = Death(DeathReason.MEMORY, memory)
             folder = state.local_directory
             written = read_call_file(folder, self._topic)
             loop = asyncio.get_running_loop()
@@ -179,9 +187,17 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
                 "expected": expected,
                 "charged": charged,
                 "keys": ours,
-                "memory": memory,
+                "reason": str(death.reason),
+                "signal": -code if code is not None and code < 0 else None,
+                "evidence": death.evidence or ("" if code is None else f"exit code {code}"),
             },
         )
+
+    def _explain(self, state: Any) -> tuple[Death, int | None]:
+        """Say why a worker died, and with which exit code if an own cluster's nanny knows it."""
+        find_exit_code = self._scheduler.extensions.get(WORKER_ENDS)
+        code = None if find_exit_code is None else find_exit_code(state.nanny)
+        return explain_death(state.pid, code), code
 
     def _judge(
         self, state: Any, order: WorkOrder, ran: set[_Attempt]

@@ -47,6 +47,7 @@ start and end processes
 `end_all`                 ends processes until there are none
 `marked_processes`        the processes that carry a token in their environment
 `explain_death`, `Death`  why a process died, as far as the system tells
+`expect_deaths`           makes it count from now on what the kernel kills for memory
 know the machine
 `usable_cores`            the number of cores that this process may use
 `count_cores`             the same, as a `CoreCount`, which says where it comes from
@@ -89,7 +90,7 @@ if TYPE_CHECKING:
     from ._carried import Carried, PluginContexts, carried
     from ._code import Code, Codes
     from ._command import Execution, file_stem
-    from ._death import Death, explain_death
+    from ._death import Death, expect_deaths, explain_death
     from ._failure import Failure, safe_str
     from ._found_gpus import FoundGpus, found_gpus, missing_gpus
     from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, GpuShares, set_visible_gpus, visible_gpus
@@ -155,6 +156,7 @@ __all__ = [
     "dump_arguments",
     "dump_function",
     "end_all",
+    "expect_deaths",
     "explain_death",
     "file_stem",
     "found_gpus",
@@ -222,6 +224,7 @@ _HOMES = {
     "dump_arguments": "_pickling",
     "dump_function": "_pickling",
     "end_all": "_processes",
+    "expect_deaths": "_death",
     "explain_death": "_death",
     "file_stem": "_command",
     "found_gpus": "_found_gpus",

@@ -103,6 +103,7 @@ def _oom_kills(file: Path) -> int | None:
 _kills: _Kills | None = None
 
 
+@public("radical.asyncflow.worker")
 def expect_deaths() -> None:
     """Note how many processes were killed for memory so far; later ones then count as news."""
     global _kills
