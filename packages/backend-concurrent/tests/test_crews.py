@@ -148,7 +148,7 @@ async def test_what_a_crew_has_goes_on_without_it(
     later = [driver.executable("sh", "-c", f"exit {at}") for at in range(4)]
     broken.set()
     driver.submit(*later)
-    for crew in tuple(driver.backend._slots._crews):
+    for crew in tuple(driver.backend._slots.crews):
         crew.ring()
     (tmp_path / "go").touch()
     assert codes(await driver.sink.outcomes([*running, *later])) == [0, 0, 0, 1, 2, 3]

@@ -181,7 +181,11 @@ class Slot:
             if slots.idle and queue:
                 # Whoever takes a task and leaves another wakes the next slot.
                 slots.wake(1)
-            if request.spec.kind is _EXECUTABLE and slots.leave_to_crew(self, request):
+            if (
+                slots.crews
+                and request.spec.kind is _EXECUTABLE
+                and slots.leave_to_crew(self, request)
+            ):
                 del request
                 self._run_errand()
                 continue
@@ -195,7 +199,8 @@ class Slot:
         while follower is not None:
             request, follower = follower, None
             spec = request.spec
-            job = TaskContext(spec.name, request.task_id, request.attempt, tuple(gpus))
+            assigned = tuple(gpus) if gpus else ()
+            job = TaskContext(spec.name, request.task_id, request.attempt, assigned)
             # Before the claim: a cancel that comes after it finds the task here.
             self._job = job
             claimed = slots.waiting.pop(request.task_id, None)

@@ -76,6 +76,7 @@ class Slots:
         looking: one entry for each slot that is about to look into the queue by itself.
             It need not be woken, which would cost more than a short task does.
         ahead: what workers have that they have not begun.
+        crews: the threads that run commands; none before the first command.
         closing: no further task is taken; slots leave when nothing waits.
     """
 
@@ -108,7 +109,7 @@ class Slots:
         self._full_until = 0.0  # no slot is started before, because the system had no room
         self.idle: list[Sleeper] = []
         self.ahead = Ahead(resources.slots)
-        self._crews: list[Crew] = []
+        self.crews: list[Crew] = []
         self._crew_threads: list[threading.Thread] = []
         self._assembled = False  # whether crews were started, which the first command does
         self._reserved: list[Sleeper] = []
@@ -211,7 +212,7 @@ class Slots:
             running = {task_id for slot in tuple(self._slots) for task_id in slot.holds()}
             self.cancel([*self.waiting, *running])
         self._stir()
-        for crew in tuple(self._crews):
+        for crew in tuple(self.crews):
             crew.ring()
 
     def wait(self, patience: float | None) -> None:
@@ -420,13 +421,13 @@ class Slots:
 
     def leave_to_crew(self, slot: Sleeper, request: TaskRequest) -> bool:
         """Leave a command to a crew, and wait as `park` does; return False if there is none."""
-        if self.closing or not self._crews:
+        if self.closing or not self.crews:
             return False
         self.queue.appendleft(request)
         self.idle.append(slot)
         slot.has_looked()
         self.call_crew()
-        if self.closing or not self._crews:
+        if self.closing or not self.crews:
             # The crews may be gone.
             try:
                 self.idle.remove(slot)
@@ -439,7 +440,7 @@ class Slots:
 
     def call_crew(self, count: int = 1) -> None:
         """Have crews look for *count* commands, first the one that has the most room."""
-        crews = self._crews
+        crews = self.crews
         for crew in sorted(crews, key=lambda crew: -crew.room)[:count]:
             crew.ring()
 
@@ -482,7 +483,7 @@ class Slots:
     def disband(self, crew: Crew) -> None:
         """Forget a crew that takes nothing more."""
         with self._mutex:
-            self._crews.remove(crew)
+            self.crews.remove(crew)
 
     def _assemble(self) -> bool:
         """Make sure that there are crews, if the system can have them."""
@@ -491,7 +492,7 @@ class Slots:
             number = min(CREWS, self._size)
             for count in range(1, number + 1):
                 self._start_crew(f"{self._name}-crew-{count}", math.ceil(self._size / number))
-        return bool(self._crews)
+        return bool(self.crews)
 
     def _start_crew(self, name: str, most: int) -> None:
         try:
@@ -502,7 +503,7 @@ class Slots:
         with self._mutex:
             self._running += 1
             self._ended.clear()
-            self._crews.append(crew)
+            self.crews.append(crew)
         try:
             crew.thread.start()
         except RuntimeError as exc:
