@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from radical.asyncflow.backend import (
@@ -90,6 +90,10 @@ class Seats(Protocol):
     idle: list[Sleeper]
     ahead: Ahead
     closing: bool
+
+    @property
+    def crews(self) -> Sequence[object]:
+        """The threads that run commands; none before the first command."""
 
     def backlog(self) -> float:
         """Return how many tasks of the queue there are for each slot."""
