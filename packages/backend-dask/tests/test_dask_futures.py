@@ -18,7 +18,7 @@ TIMEOUT_S = 100
 def client() -> Iterator[Client]:
     """Make a client as programs have it, which is not asynchronous."""
     with (
-        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
@@ -78,7 +78,7 @@ async def test_a_dask_future_that_fails_fails_the_task_with_its_error(client: Cl
 async def test_the_future_of_an_asynchronous_client_is_taken() -> None:
     async with (
         LocalCluster(
-            n_workers=1, processes=False, dashboard_address=None, asynchronous=True
+            n_workers=1, processes=False, dashboard_address="127.0.0.1:0", asynchronous=True
         ) as cluster,
         Client(cluster, asynchronous=True, set_as_default=False) as client,
         engine("concurrent", client) as flow,
