@@ -42,7 +42,7 @@ def test_every_call_is_in_one_dask_task_and_these_become_smaller(
 
 @pytest.mark.parametrize(
     ("seconds", "first", "last"),
-    [(0.3, 1, 1), (0.1, 1, 1), (0.03, 1, 1), (0.01, 20, 1), (0.001, 125, 2)],
+    [(0.3, 1, 1), (0.1, 1, 1), (0.03, 1, 1), (0.01, 20, 1), (0.001, 63, 7)],
 )
 def test_calls_that_take_long_compared_with_a_dask_task_share_one_with_few(
     seconds: float, first: int, last: int
@@ -52,7 +52,7 @@ def test_calls_that_take_long_compared_with_a_dask_task_share_one_with_few(
 
 
 def test_short_calls_share_a_dask_task_as_long_as_every_slot_has_one() -> None:
-    assert bag_sizes(1_000, 1e-6, 2)[:2] == [250, 250]
+    assert bag_sizes(1_000, 1e-6, 2) == [125] * 8
     assert bag_sizes(100_000, 1e-6, 2)[:2] == [256, 256]
     assert bag_sizes(16, 0.0001, 4) == [4] * 4
 

@@ -15,6 +15,8 @@ _MAX_CALLS = 256
 _MAX_SHARING_S = 0.0125  # of a call: what ended in a Dask task runs again if its worker dies
 _MAX_WORK_S = 0.2  # of a Dask task, if it is one of many
 _MIN_WORK_S = 0.005  # of a Dask task, as long as there are enough calls
+_TASKS_PER_SLOT = 4  # of a bag at least, so that first results are early
+_LAST_ROUND = 1.5  # smallest Dask tasks for each slot, which are not worth two rounds
 _SCHEDULER_S = 0.0005  # that the scheduler spends on a Dask task
 _CALL_S = 5e-5  # that a worker spends on a call, beside the time of the function
 _MAX_WORK_IN_GRAPH_S = 0.02  # because what depends on a call waits for its whole Dask task
@@ -38,12 +40,16 @@ def bag_sizes(count: int, seconds: float, slots: int) -> list[int]:
     slots = max(slots, 1)
     cost = seconds + _CALL_S
     min_work = max(_MIN_WORK_S, _SCHEDULER_S * slots)
-    most = _calls_in(max(_MAX_WORK_S, 2 * min_work), cost)
     least = _calls_in(min_work, cost)
+    most = _calls_in(max(_MAX_WORK_S, 2 * min_work), cost)
+    most = min(most, max(ceil(count / (_TASKS_PER_SLOT * slots)), least))
     sizes: list[int] = []
     left = count
     while left:
-        size = min(max(ceil(left / (2 * slots)), least), most, ceil(left / slots))
+        share = max(ceil(left / (2 * slots)), least)
+        if least > 1 and left <= _LAST_ROUND * least * slots:
+            share = left
+        size = min(share, most, ceil(left / slots))
         for _ in range(slots):
             sizes.append(min(size, left))
             left -= sizes[-1]
