@@ -77,7 +77,7 @@ def closes_everything() -> None:
         (reads_nothing, DeathReason.CRASH, "signal 11 (SIGSEGV)"),
         (os.abort, DeathReason.CRASH, "signal 6 (SIGABRT)"),
         (lambda: signals(signal.SIGKILL), DeathReason.KILLED, "signal 9 (SIGKILL)"),
-        (lambda: signals(signal.SIGHUP), DeathReason.KILLED, "signal 1 (SIGHUP)"),
+        (lambda: signals(signal.SIGUSR1), DeathReason.KILLED, f"signal {int(signal.SIGUSR1)}"),
         (exits, DeathReason.EXIT, "it exited with code 3"),
         (burns, DeathReason.LIMIT, "more processor time than its limit"),
         (closes_everything, DeathReason.EXIT, "it closed its connection"),
