@@ -350,3 +350,48 @@ def test_a_site_profile_of_a_plugin_comes_last_and_a_broken_one_is_left_out(
         assert "profiles of plugin bad of site-plugin 1 are left out" in caplog.text
     finally:
         registry.refresh()
+
+
+def test_a_profile_may_prefer_one_backend_to_another(write):
+    write(
+        'prefer = ["radical_pilot", { backend = "dask", config = { n_workers = 4 } }, "concurrent"]'
+    )
+    (choice,) = resolve()
+    assert choice.candidates == (
+        Choice("radical_pilot", {}),
+        Choice("dask", {"n_workers": 4}),
+        Choice("concurrent", {}),
+    )
+
+
+def test_each_preferred_backend_has_settings_by_its_name(write):
+    write('[profiles.any]\nprefer = ["dask", { backend = "concurrent", name = "local" }]')
+    (choice,) = resolve(profile="any", overrides=["dask.n_workers=2", "local.max_workers=3"])
+    assert [one.config for one in choice.candidates] == [
+        {"n_workers": 2},
+        {"name": "local", "max_workers": 3},
+    ]
+    with pytest.raises(ConfigurationError, match=r"dask\.key=value \(backends: dask, local\)"):
+        resolve(profile="any", overrides=["max_workers=3"])
+
+
+def test_a_preferred_backend_by_name_takes_its_settings_from_the_profile(write):
+    write('[profiles.any]\nprefer = ["dask", { backend = "concurrent", config = { grace = 1 } }]')
+    assert resolve(backend="concurrent", profile="any") == [Choice("concurrent", {"grace": 1})]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("prefer = []", "must be a list of names"),
+        ('prefer = "dask"', "must be a list of names"),
+        ('prefer = ["dask", 3]', r"prefer\[1\] must be a table"),
+        ('prefer = ["dask", "dask"]', "'dask' is there twice"),
+        ('prefer = ["dask"]\nbackend = "noop"', "unknown key 'backend'"),
+        ('prefer = ["noop", { prefer = ["dask", "concurrent"] }]', "cannot hold another"),
+    ],
+)
+def test_a_wrong_preference_is_refused(write, text, why):
+    write(text)
+    with pytest.raises(ConfigurationError, match=why):
+        resolve()

@@ -18,8 +18,12 @@ Of two profiles with one name the first counts::
         { backend = "concurrent", name = "local" },
     ]
 
-A file with a single profile may have ``backend`` and ``config`` at its top; that profile is
-the default.
+    [profiles.anywhere]
+    prefer = ["radical_pilot", { backend = "dask", config = { n_workers = 4 } }, "concurrent"]
+
+The last one has one backend: the first of the list that can be used.  A file with a single
+profile may have ``backend`` and ``config``, or ``prefer``, at its top; that profile is the
+default.
 """
 
 from __future__ import annotations
@@ -40,24 +44,37 @@ from .registry import registry
 from .settings import BACKEND, CONFIG, PROFILE, inherited, overlay, parse_settings
 from .trust import reason_for_distrust
 
-__all__ = ["Choice", "Profile", "Profiles", "files", "load", "resolve"]
+__all__ = ["Choice", "Profile", "Profiles", "files", "load", "preferred", "resolve"]
 
 FILE = "asyncflow.toml"
 FALLBACK_BACKEND = "concurrent"
+
+_KEYS = ("backend", "backends", "prefer", "config")
+"""The keys of a profile."""
 
 _log = logging.getLogger("radical.asyncflow")
 
 
 class Choice(NamedTuple):
-    """A backend to create: ``create(choice.name, choice.config)``."""
+    """A backend to create: ``create(choice.name, choice.config)``.
+
+    Attributes:
+        instead: those to take in its place, in this order, if it cannot be used.
+    """
 
     name: str
     config: Mapping[str, Any]
+    instead: tuple[Choice, ...] = ()
 
     @property
     def instance(self) -> str:
         """The name by which tasks ask for it."""
         return str(self.config.get("name", self.name))
+
+    @property
+    def candidates(self) -> tuple[Choice, ...]:
+        """This choice and those to take in its place, the preferred one first."""
+        return (self._replace(instead=()), *self.instead)
 
 
 class Profile(NamedTuple):
@@ -193,7 +210,7 @@ _passed_over: set[tuple[Path, str]] = set()
 def _read(document: Mapping[str, Any], source: str) -> tuple[str | None, list[Profile]]:
     """Return the name of the default and the profiles of one document."""
     problems: list[str] = []
-    _check_keys(document, ("default", "profiles", "backend", "backends", "config"), "", problems)
+    _check_keys(document, ("default", "profiles", *_KEYS), "", problems)
     default = document.get("default")
     if not isinstance(default, str | None):
         problems.append(f"default must be the name of a profile, not {default!r}")
@@ -202,7 +219,7 @@ def _read(document: Mapping[str, Any], source: str) -> tuple[str | None, list[Pr
         problems.append(f"profiles must be a table of profiles, not {tables!r}")
         tables = {}
     tables = {str(name): table for name, table in tables.items()}
-    single = {key: document[key] for key in ("backend", "backends", "config") if key in document}
+    single = {key: document[key] for key in _KEYS if key in document}
     if single:
         if default is not None:
             problems.append("a file with a backend at its top cannot have a default too")
@@ -236,10 +253,10 @@ def _choices(table: Any, where: str, problems: list[str]) -> tuple[Choice, ...]:
         for index, entry in enumerate(entries)
         for choice in _choice(entry, f"{_at(where, 'backends')}[{index}]", problems)
     ]
-    names = [choice.instance for choice in choices]
+    names = [one.instance for choice in choices for one in choice.candidates]
     problems += (
         f"{_at(where, 'backends')}: two backends are named {name!r}: give one of them a name"
-        for name in sorted({name for name in names if names.count(name) > 1})
+        for name in _twice(names)
     )
     return tuple(choices)
 
@@ -249,6 +266,8 @@ def _choice(table: Any, where: str, problems: list[str]) -> list[Choice]:
     if not isinstance(table, Mapping):
         problems.append(f"{where} must be a table, not {table!r}")
         return []
+    if "prefer" in table:
+        return _preference(table, where, problems)
     before = len(problems)
     _check_keys(table, ("backend", "name", "config"), where, problems)
     backend, name, config = table.get("backend"), table.get("name"), table.get("config", {})
@@ -263,6 +282,36 @@ def _choice(table: Any, where: str, problems: list[str]) -> list[Choice]:
     if len(problems) > before:
         return []
     return [Choice(str(backend), {**config, "name": name} if name else dict(config))]
+
+
+def _preference(table: Mapping[str, Any], where: str, problems: list[str]) -> list[Choice]:
+    """Return the choice of a *table* that lists backends in the order of preference."""
+    before = len(problems)
+    _check_keys(table, ("prefer",), where, problems)
+    entries = table["prefer"]
+    where = _at(where, "prefer")
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
+        problems.append(f"{where} must be a list of names and tables, not {entries!r}")
+        return []
+    found = [
+        choice
+        for index, entry in enumerate(entries)
+        for choice in _choice(
+            {"backend": entry} if isinstance(entry, str) else entry, f"{where}[{index}]", problems
+        )
+    ]
+    if any(choice.instead for choice in found):
+        problems.append(f"{where}: a list of preference cannot hold another one")
+    names = [choice.instance for choice in found]
+    problems += (f"{where}: {name!r} is there twice" for name in _twice(names))
+    if len(problems) > before:
+        return []
+    first, *instead = found
+    return [first._replace(instead=tuple(instead))]
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def _check_keys(
@@ -290,10 +339,12 @@ def resolve(
     The first of these that is given decides: *backend*, ``ASYNCFLOW_BACKEND``, *profile*,
     ``ASYNCFLOW_PROFILE``, the default of the files, and at last ``concurrent``.  A backend
     that is chosen by name takes its settings from the chosen profile, if it is part of it.
+    Several names, with commas between them, are in the order of preference.
 
     These override the settings, each the one before: *config*, ``ASYNCFLOW_SET`` (unless
-    *backend* is given), and *overrides*, which are texts as for `parse_settings`.  If a
-    profile has several backends, the first key of such a setting is the name of one.
+    *backend* is given), and *overrides*, which are texts as for `parse_settings`.  If there
+    are several backends, or some to take in place of another, the first key of such a
+    setting is the name of one.
 
     Raises:
         ConfigurationError: a file, a profile or a setting is wrong.
@@ -301,7 +352,7 @@ def resolve(
     named = backend or os.environ.get(BACKEND)
     asked = profile or os.environ.get(PROFILE)
     if named:
-        choices = [_named(named, load()[asked] if asked else None)]
+        choices = [preferred(named, load()[asked] if asked else None)]
     else:
         profiles = load()
         asked = asked or profiles.default
@@ -314,6 +365,8 @@ def resolve(
         _log.warning("the settings %s are ignored: the program names its backend", [*outer])
     if len(choices) == 1:
         only = choices[0]
+        if only.instead:
+            return _spread([only], overlay(config or {}, settings))
         return [Choice(only.name, overlay({**only.config, **(config or {})}, settings))]
     if config:
         raise ConfigurationError(
@@ -323,23 +376,46 @@ def resolve(
     return _spread(choices, settings)
 
 
+def preferred(names: str, profile: Profile | None = None) -> Choice:
+    """Return the choice that *names* says: one name, or several with commas between them.
+
+    Raises:
+        ConfigurationError: a name is empty, or there twice.
+    """
+    words = [name.strip() for name in names.split(",")]
+    if len(words) == 1:
+        return _named(names, profile)
+    if not all(words):
+        raise ConfigurationError(f"backend {names!r} has a comma without a name on both sides")
+    if twice := _twice(words):
+        raise ConfigurationError(f"backend {names!r} has {twice[0]!r} twice")
+    first, *instead = (_named(word, profile) for word in words)
+    return first._replace(instead=tuple(instead))
+
+
 def _named(backend: str, profile: Profile | None) -> Choice:
     for choice in profile.choices if profile else ():
-        if backend in (choice.name, choice.instance):
-            return choice
+        for one in choice.candidates:
+            if backend in (one.name, one.instance):
+                return one
     return Choice(backend, {})
 
 
 def _spread(choices: Sequence[Choice], settings: Mapping[str, Any]) -> list[Choice]:
     """Return *choices*, each with the *settings* below its own name."""
-    names = [choice.instance for choice in choices]
+    names = [one.instance for choice in choices for one in choice.candidates]
     for key, value in settings.items():
         if key not in names or not isinstance(value, Mapping):
             raise ConfigurationError(
                 f"setting {key!r}: say which backend it is for, as {names[0]}.key=value "
                 f"(backends: {', '.join(names)})"
             )
-    return [
-        Choice(choice.name, overlay(choice.config, settings.get(name, {})))
-        for name, choice in zip(names, choices, strict=True)
-    ]
+
+    def laid_over(choice: Choice) -> Choice:
+        return Choice(
+            choice.name,
+            overlay(choice.config, settings.get(choice.instance, {})),
+            tuple(map(laid_over, choice.instead)),
+        )
+
+    return [laid_over(choice) for choice in choices]

@@ -88,6 +88,7 @@ class Dispatcher:
         self._preparation = Preparation(run, self, self.background, self.outcomes, self.outbox)
         self._receive = Reports(run, self.outcomes, inbox).receive
         self._send = sender(run, self.outcomes, self.outbox, self._preparation)
+        self._next_lane = 0
         self._pumping = False
         self._quick = False
         self._pump_requested = True
@@ -96,24 +97,35 @@ class Dispatcher:
     # ---------------------------------------------------------------- backends
 
     def add_lane(self, backend: ExecutionBackend) -> tuple[Lane, Sink]:
-        """Add *backend* to those of the run; the first one added is the default.
+        """Add *backend*, which is about to start, to those of the run.
+
+        The first one that comes up is the default.
 
         Raises:
             BackendError: another backend of this engine has the same name.
         """
         run = self.run
-        lane = Lane(len(run.lanes), backend)
+        lane = Lane(self._next_lane, backend)
         if lane.name in run.lanes:
             raise BackendError(
                 f"two backends of one engine have the name {lane.name!r}; give one of them "
                 "another name="
             )
-        # Where a backend keeps values or orders tasks itself, an argument may be a reference.
-        run.references |= lane.native or lane.remote
-        self._quick |= lane.capabilities.quick
-        self._pump_requested = not self._quick
+        self._next_lane += 1
         run.lanes[lane.name] = lane
         return lane, Sink(self._inbox, lane.index, run.uid, self._work_dir)
+
+    def lane_up(self, lane: Lane) -> None:
+        """Note that the backend of *lane* has started."""
+        lane.refresh()
+        # Where a backend keeps values or orders tasks itself, an argument may be a reference.
+        self.run.references |= lane.native or lane.remote
+        self._quick |= lane.capabilities.quick
+        self._pump_requested = not self._quick
+
+    def remove_lane(self, lane: Lane) -> None:
+        """Remove *lane*, whose backend did not start."""
+        del self.run.lanes[lane.name]
 
     def bind(self, spec: TaskSpec) -> Call:
         """Choose the backend of *spec*, and return the `Call` that all its calls share.

@@ -65,7 +65,9 @@ class Reports:
         """Take in a report that is about no current attempt: a lost backend, or one to drop."""
         number, index, _, error, when = report
         if number == LOST:
-            self._outcomes.lose(list(self._run.lanes.values())[index], error, when)
+            for lane in tuple(self._run.lanes.values()):
+                if lane.index == index:
+                    self._outcomes.lose(lane, error, when)
         else:
             self.drop(report)
 

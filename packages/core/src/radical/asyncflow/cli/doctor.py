@@ -207,7 +207,7 @@ def _check_profiles(checks: Checks) -> None:
         )
     for profile in known.profiles.values():
         title = "the profile" if profile.name == profile.source else f"profile {profile.name}"
-        for choice in profile.choices:
+        for choice in (one for each in profile.choices for one in each.candidates):
             _check_choice(f"{title}: {choice.instance}", choice, checks)
     try:
         choices = profiles.resolve()
@@ -215,7 +215,9 @@ def _check_profiles(checks: Checks) -> None:
         title = "an engine that names no backend"
         checks.fail(title, str(error), "Correct the name or the setting.")
     else:
-        names = ", ".join(choice.instance for choice in choices)
+        names = ", ".join(
+            " or ".join(one.instance for one in choice.candidates) for choice in choices
+        )
         checks.note("an engine that names no backend uses", names)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -67,7 +67,11 @@ class _Run(click.Command):
     type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
 )
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@click.option("--backend", metavar="NAME", help="The backend for engines that name none.")
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="The backend for engines that name none; of NAME,NAME the first that can be used.",
+)
 @choice_options
 @click.option(
     "--journal",
@@ -124,22 +128,29 @@ def run(
         failure = error
     finally:
         close()  # before any message: the display owns the screen until then
-        if engines and wanted and wanted not in engines:
-            names = ", ".join(wanted)
+        if engines and wanted and not any(_are_among(names, wanted) for names in engines):
+            names = ", ".join(" or ".join(each) for each in wanted)
             warn(f"the script names its own backend, so the options for {names} were not used")
     if failure is not None:
         raise SystemExit(program.report(failure, debug=debugging()))
 
 
-def _backends_to_use() -> list[str]:
-    """Return the names of the backends that an engine will have, by the environment.
+def _backends_to_use() -> list[list[str]]:
+    """Return, for each backend that an engine will have, its name or those that it may have.
 
     Raises:
         ConfigurationError: a file, a profile or a setting is wrong; better now than late.
     """
     from .._discovery import profiles
 
-    return [choice.instance for choice in profiles.resolve()]
+    return [[one.instance for one in choice.candidates] for choice in profiles.resolve()]
+
+
+def _are_among(names: Sequence[str], wanted: Sequence[Sequence[str]]) -> bool:
+    """Tell whether an engine with the backends *names* has those that are *wanted*."""
+    return len(names) == len(wanted) and all(
+        name in each for name, each in zip(names, wanted, strict=True)
+    )
 
 
 def _watch(engines: list[list[str]], *, progress: bool) -> Callable[[], None]:

@@ -37,6 +37,7 @@ from ..errors import ConfigurationError
 from ..events import Event
 from ..model import TaskState
 from . import _launch
+from ._candidates import Candidates, Launcher
 from ._faults import report_faults
 from ._shutdown import Shutdown
 
@@ -116,9 +117,12 @@ class WorkflowEngine(TaskDecorators):
 
         Args:
             backend: a name, an instance, or several of either; the first is the default for
-                tasks that name no backend.  None: the one that ``ASYNCFLOW_BACKEND`` or a
-                profile of ``asyncflow.toml`` names, else ``"concurrent"``.
-            config: the settings of a backend that is given by name.
+                tasks that name no backend.  A name may be several with commas between them,
+                such as ``"dask, concurrent"``: the first that is installed and starts is used.
+                None: the one that ``ASYNCFLOW_BACKEND`` or a profile of ``asyncflow.toml``
+                names, else ``"concurrent"``.
+            config: the settings of a backend that is given by name; for several names with
+                commas, the settings of each by its name.
             dry_run: walk the graph without running a task; ``noop`` takes the place of the
                 backends, and `plan` shows what they would ask for.
             uid: the name of the run; by default a random one.
@@ -139,7 +143,8 @@ class WorkflowEngine(TaskDecorators):
 
         Raises:
             BackendNotFoundError: a backend is unknown or not installed.
-            BackendStartError: a backend did not start; those that did are shut down.
+            BackendStartError: a backend did not start, and there is none to use in its place;
+                those that did are shut down.
             ConfigurationError: the settings are wrong.
             JournalError: the journal cannot be used.
             JournalInUseError: another run uses the journal.
@@ -180,17 +185,22 @@ class WorkflowEngine(TaskDecorators):
         from ._watchers import attach_watchers
 
         report_faults()
-        backends = _launch.choose(backend, config, dry_run, profile)
-        plan_recorder = PlanRecorder(None if dry_run else PLANNED_TASKS, backends)
+        places = [*map(Candidates, _launch.choose(backend, config, dry_run, profile))]
+        planned: list[ExecutionBackend] = []
+        plan_recorder = PlanRecorder(None if dry_run else PLANNED_TASKS, planned)
+        # What is wrong with a backend, or its settings, is an error before the first one starts.
+        for place in places:
+            place.look_ahead()
         if dry_run:
-            backends = [_launch.stand_in(instance) for instance in backends]
+            planned += [place.make() for place in places]
+            places = [Candidates([_launch.stand_in(instance)]) for instance in planned]
         uid = uid or f"run.{os.urandom(4).hex()}"
         run_folder = WorkDir(uid, work_dir)
         dispatcher = Dispatcher(
             uid, run_folder, max_pending=max_pending, plan_recorder=plan_recorder
         )
         engine = cls(dispatcher, run_folder)
-        started: list[ExecutionBackend] = []
+        launcher = Launcher(dispatcher, [] if dry_run else planned)
         recorder: Recorder | None = None
         try:
             if journal is not None:
@@ -201,21 +211,14 @@ class WorkflowEngine(TaskDecorators):
                     dispatcher.outbox,
                     journal,
                 )
-                engine._end.recorder = recorder
-            for instance in backends:
-                lane, sink = dispatcher.add_lane(instance)
-                started.append(instance)
-                await _launch.start(instance, sink)
-                lane.refresh()
-                if recorder is not None:
-                    recorder.backend_up(instance)
+                engine._end.recorder = launcher.recorder = recorder
+            for place in places:
+                await launcher.fill(place)
             if make_stop is not None:
                 engine._end.stop = make_stop(dispatcher)
         except BaseException:
-            # Raise the reason why the start failed, whatever happens when the other backends
-            # are shut down; errors of those are logged.
-            ends = (_launch.end(instance) for instance in started)
-            await asyncio.gather(*ends, return_exceptions=True)
+            # Raise the reason why the start failed, whatever happens in the shutdown.
+            await launcher.abandon()
             run_folder.close()
             if recorder is not None:
                 await recorder.close("failed")

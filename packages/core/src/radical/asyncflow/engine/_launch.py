@@ -1,17 +1,20 @@
-"""Make the backends of an engine, start them and end them."""
+"""Choose the backends of an engine, start them and end them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._text import safe_repr, safe_str, truncate
 from ..backend import ExecutionBackend, ReportSink
 from ..errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
 
-__all__ = ["BackendChoice", "check_uid", "choose", "end", "stand_in", "start"]
+if TYPE_CHECKING:
+    from .._discovery.profiles import Choice
+
+__all__ = ["BackendChoice", "check_uid", "choose", "end", "end_all", "stand_in", "start"]
 
 log = logging.getLogger("radical.asyncflow")
 
@@ -29,14 +32,13 @@ def choose(
     config: Mapping[str, Any] | None,
     dry_run: bool,
     profile: str | None,
-) -> list[ExecutionBackend]:
-    """Return the backends to run on, made but not started.
+) -> list[Sequence[Choice | ExecutionBackend]]:
+    """Return, for each backend to run on, those that may take its place, the preferred first.
 
     Raises:
-        BackendError: a backend cannot be made.
         ConfigurationError: the choice or its settings are wrong.
     """
-    from .._discovery import profiles, registry
+    from .._discovery import profiles
 
     if config is not None and not isinstance(config, Mapping):
         raise ConfigurationError(f"config must map names to values, not {config!r}")
@@ -45,7 +47,7 @@ def choose(
         if dry_run and backend is None:
             config = None
         choices = profiles.resolve(backend=name, config=config, profile=profile)
-        return [registry.registry.create(choice.name, choice.config) for choice in choices]
+        return [choice.candidates for choice in choices]
     given: list[Any] = [backend]
     if isinstance(backend, Iterable) and not isinstance(backend, type | ExecutionBackend):
         given = list(backend)
@@ -60,7 +62,7 @@ def choose(
             + (repr(wrong[0]) if wrong else "an empty list")
         )
     return [
-        registry.registry.create(item, None) if isinstance(item, str) else item for item in given
+        profiles.preferred(item).candidates if isinstance(item, str) else (item,) for item in given
     ]
 
 
@@ -114,3 +116,8 @@ async def end(backend: ExecutionBackend) -> None:
         log.exception("backend %r did not shut down cleanly", backend.name)
         reason = safe_repr(error)
         raise BackendError(f"backend {backend.name!r} did not shut down: {reason}") from error
+
+
+async def end_all(backends: Iterable[ExecutionBackend]) -> None:
+    """Shut down *backends* all at once; their errors are logged."""
+    await asyncio.gather(*map(end, backends), return_exceptions=True)
