@@ -313,7 +313,7 @@ async def test_gpus_are_taken_from_those_that_the_worker_sees(
 
 
 async def test_ranks_are_refused_at_the_call(flow: WorkflowEngine) -> None:
-    with pytest.raises(UnsupportedOptionError, match="another backend="):
+    with pytest.raises(UnsupportedOptionError, match="does not honour resources ranks"):
         flow.function_task(pow, resources={"ranks": 2})(2, 3)
 
 

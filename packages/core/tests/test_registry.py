@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import runpy
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from radical.asyncflow._discovery.metadata import OFFICIAL
 from radical.asyncflow._discovery.registry import Registry
 from radical.asyncflow.backend import Capabilities, ExecutionBackend, TaskKind
 from radical.asyncflow.errors import (
@@ -504,3 +506,20 @@ def test_a_factory_that_takes_no_name_is_told_what_it_is_called_with(registry):
     registry.register_backend("mine", lambda: None, capabilities=Mine.capabilities)
     with pytest.raises(BackendStartError, match=r"its factory is called with name="):
         registry.create("mine")
+
+
+def test_what_is_said_of_our_backends_before_they_are_installed_holds():
+    root = Path(__file__).parents[3]
+    said = {}
+    for name, official in OFFICIAL.items():
+        source = official.distribution.replace("-", "_")
+        (file,) = root.glob(f"packages/*/src/{source}/capabilities.py")
+        found = runpy.run_path(str(file))
+        if "local_capabilities" in found:
+            able = found["local_capabilities"]("thread")
+        else:
+            able = found.get("CAPABILITIES") or found["dask_capabilities"]()
+        words = {*map(str, able.kinds), *able.resources, *(["service"] if able.service else [])}
+        if able.executes:
+            said[name] = words
+    assert {name: {*OFFICIAL[name].able} for name in said} == said

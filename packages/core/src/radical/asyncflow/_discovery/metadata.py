@@ -48,11 +48,17 @@ _log = logging.getLogger("radical.asyncflow")
 
 
 class Official(NamedTuple):
-    """A backend of this project, which can be listed before it is installed."""
+    """A backend of this project, which can be listed before it is installed.
+
+    Attributes:
+        able: the kinds of task and the resources that it declares, and ``"service"`` if it
+            runs services: what is said of it before it is installed.
+    """
 
     distribution: str
     extra: str
     summary: str
+    able: tuple[str, ...] = ()
 
     @property
     def hint(self) -> str:
@@ -63,13 +69,22 @@ class Official(NamedTuple):
 OFFICIAL = {
     "noop": Official("asyncflow-backend-noop", "noop", "Runs nothing, for dry runs and tests"),
     "concurrent": Official(
-        "asyncflow-backend-concurrent", "concurrent", "Threads and processes of this machine"
+        "asyncflow-backend-concurrent",
+        "concurrent",
+        "Threads and processes of this machine",
+        ("function", "executable", "cores", "gpus", "memory", "ranks"),
     ),
-    "dask": Official("asyncflow-backend-dask", "dask", "Workers of a Dask cluster"),
+    "dask": Official(
+        "asyncflow-backend-dask",
+        "dask",
+        "Workers of a Dask cluster",
+        ("function", "executable", "cores", "gpus", "memory"),
+    ),
     "radical_pilot": Official(
         "asyncflow-backend-radical",
         "radicalpilot",
         "Nodes of an HPC machine, through RADICAL-Pilot",
+        ("function", "executable", "cores", "gpus", "memory", "ranks", "service"),
     ),
 }
 

@@ -4,6 +4,7 @@ All of this runs in the engine's loop.  It may import the graph, the files, the 
 the task handles (`_task`) and the observers (`_watch`).  Only the engine and the journal's
 side of a run (`_resume`) import it.  Inside, each module imports only those named before it:
 
+- `routing`: the choice of the backend of a task.
 - `run`: the state of one run, which all the others share.
 - `background`: the asyncio tasks in which the engine works for tasks.
 - `collector`, `blocks`, `values`: the pace of the garbage collector, a watch on the bodies

@@ -22,12 +22,11 @@ from .._graph.scheduler import Node
 from .._task.call import Call
 from .._task.future import NO_KWARGS, Ending, EndReason, RemoteTaskFuture, TaskFuture, extras_of
 from .._task.scope import SCOPE, Scope
-from .._text import closest
 from .._watch.observers import Observer, Observers
 from ..backend import ExecutionBackend
 from ..backend._inbox import Inbox, Sink
 from ..backend._lane import Lane
-from ..errors import BackendError, ConfigurationError, EngineClosedError, PendingLimitError
+from ..errors import BackendError, EngineClosedError, PendingLimitError
 from ..model import TaskKind, TaskSpec, TaskState
 from .background import Background
 from .collector import CALLS_A_COUNT, COLLECTOR_PACE
@@ -35,6 +34,7 @@ from .outbox import Outbox
 from .outcomes import Outcomes
 from .preparation import Preparation
 from .reports import Reports
+from .routing import choose_lane
 from .run import Run
 from .sending import sender
 
@@ -127,24 +127,22 @@ class Dispatcher:
         """Remove *lane*, whose backend did not start."""
         del self.run.lanes[lane.name]
 
-    def bind(self, spec: TaskSpec) -> Call:
+    def bind(self, spec: TaskSpec, lane: Lane | None = None) -> Call:
         """Choose the backend of *spec*, and return the `Call` that all its calls share.
 
+        Args:
+            lane: the backend, if it is chosen already.
+
         Raises:
-            ConfigurationError: there is no such backend, or it cannot honour an option.
+            ConfigurationError: there is no such backend, or none can honour an option.
         """
         recorded = self.run.journal is not None
         if spec.kind is TaskKind.BLOCK:
             return Call(self, spec, None, recorded=recorded)
-        lanes = self.run.lanes
-        name = spec.backend or next(iter(lanes))
-        lane = lanes.get(name)
         if lane is None:
-            raise ConfigurationError(
-                f"task {spec.name!r}: this engine has no backend {name!r}{closest(name, lanes)} "
-                f"(it has: {', '.join(lanes)})"
-            )
-        lane.check(spec)
+            lane = choose_lane(spec, self.run.lanes)
+        else:
+            lane.check(spec)
         if spec.timeout is not None:
             self.want_running()
         return Call(self, spec, lane, recorded=recorded)

@@ -78,7 +78,7 @@ class Call:
         if self.others is None:
             self.others = {spec.resources: self}
         if resources not in self.others:
-            made: Call = self.owner.bind(dataclasses.replace(spec, resources=resources))
+            made: Call = self.owner.bind(dataclasses.replace(spec, resources=resources), self.lane)
             made.others = self.others
             self.others[resources] = made
         return self.others[resources]

@@ -24,7 +24,7 @@ class TaskOptions(TypedDict, total=False):
     Attributes:
         name: the name that users and dashboards see; by default that of the function.
         backend: the name of the backend to run on; by default, and with None, the first
-            of the engine.
+            of the engine, or the only other one if the first cannot run the task.
         resources: what the task occupies while it runs: a `Resources`, or a mapping such
             as ``{"cores": 2, "gpus": 1, "memory": "4GB"}``, with *memory* in bytes or as
             text with a unit; ``"gpus": 0.25`` shares a GPU.  Or a function that gets the number of

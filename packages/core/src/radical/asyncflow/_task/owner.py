@@ -18,8 +18,11 @@ __all__ = ["Owner"]
 class Owner(Protocol):
     """The machinery of one engine, as the tasks of that engine see it."""
 
-    def bind(self, spec: TaskSpec) -> Any:
+    def bind(self, spec: TaskSpec, lane: Any = None) -> Any:
         """Choose the backend of *spec*, and return the `Call` that all its calls share.
+
+        Args:
+            lane: the backend, if it is chosen already.
 
         Raises:
             ConfigurationError: there is no such backend, or it cannot honour an option.

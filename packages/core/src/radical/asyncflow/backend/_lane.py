@@ -6,9 +6,9 @@ from time import monotonic
 
 from ..errors import BackendBrokenError, BackendIncompatibleError, UnsupportedOptionError
 from ..model import DEFAULT_RESOURCES, TaskSpec
-from . import API_VERSION, ExecutionBackend, TaskRequest
+from . import API_VERSION, Capabilities, ExecutionBackend, TaskRequest
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "asked_resources", "missing_capabilities"]
 
 
 class Lane:
@@ -65,29 +65,34 @@ class Lane:
             UnsupportedOptionError: the backend cannot honour the kind of task, or an option.
             ResourceError: the resources can never be free.
         """
-        supported = self.capabilities
-        where = f"task {spec.name!r}: backend {self.name!r}"
-        if spec.kind not in supported.kinds:
-            kinds = ", ".join(sorted(supported.kinds))
+        if missing := missing_capabilities(self.capabilities, spec):
             raise UnsupportedOptionError(
-                f"{where} runs no {spec.kind} tasks (it runs: {kinds}); "
-                "give the task another backend="
+                f"task {spec.name!r}: backend {self.name!r} {' and '.join(missing)}"
             )
-        asked = [
-            name
-            for name in ("cores", "gpus", "memory", "ranks")
-            if getattr(spec.resources, name) != getattr(DEFAULT_RESOURCES, name)
-        ]
-        beyond = [name for name in asked if name not in supported.resources]
-        if beyond:
-            honoured = ", ".join(sorted(supported.resources)) or "none"
-            raise UnsupportedOptionError(
-                f"{where} does not honour resources {', '.join(beyond)} (it honours: {honoured}); "
-                "leave them out, or give the task another backend="
-            )
-        if spec.service and not supported.service:
-            raise UnsupportedOptionError(f"{where} runs no service tasks")
         self.backend.check(spec)
+
+
+def asked_resources(spec: TaskSpec) -> list[str]:
+    """Return the names of the resources that *spec* asks for, beside the usual ones."""
+    return [
+        name
+        for name in ("cores", "gpus", "memory", "ranks")
+        if getattr(spec.resources, name) != getattr(DEFAULT_RESOURCES, name)
+    ]
+
+
+def missing_capabilities(capabilities: Capabilities, spec: TaskSpec) -> list[str]:
+    """Return what *spec* asks for and *capabilities* do not have, each as a predicate."""
+    if spec.kind not in capabilities.kinds:
+        kinds = ", ".join(sorted(capabilities.kinds))
+        return [f"runs no {spec.kind} tasks (it runs: {kinds})"]
+    missing = []
+    if beyond := [name for name in asked_resources(spec) if name not in capabilities.resources]:
+        honoured = ", ".join(sorted(capabilities.resources)) or "none"
+        missing.append(f"does not honour resources {', '.join(beyond)} (it honours: {honoured})")
+    if spec.service and not capabilities.service:
+        missing.append("runs no service tasks")
+    return missing
 
 
 def _check(backend: ExecutionBackend) -> None:
