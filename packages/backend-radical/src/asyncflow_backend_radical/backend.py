@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import (
     ExecutionBackend,
     ReportSink,
+    Route,
     TaskId,
     TaskRequest,
     TaskSpec,
@@ -20,6 +21,7 @@ from radical.asyncflow.config import validate
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.worker import guard
 
+from ._pilot.node_check import PilotNodeCheck, smallest
 from ._pilot.places import make_run_folder, make_shared_folder, remove_folders, write_overlay
 from ._pilot.plan import check_plan, plan_pilot
 from ._pilot.series import PilotSeries
@@ -89,6 +91,33 @@ class RadicalExecutionBackend(ExecutionBackend):
             "missing": list(plan.missing),
         }
 
+    async def check_from_node(
+        self, *, wait: float, limit: float, tell: Callable[[str], None]
+    ) -> Sequence[Route]:
+        """Submit a pilot of one node, have its job connect to this machine, and cancel it."""
+        plan = plan_pilot(smallest(self._config, limit))
+        check_plan(plan, self.name)
+        loop = asyncio.get_running_loop()
+
+        def tell_in_loop(text: str) -> None:
+            loop.call_soon_threadsafe(tell, text)
+
+        guard().acquire()
+        trial = PilotNodeCheck(
+            plan,
+            startup_timeout_s=self._config.startup_timeout,
+            tell=tell_in_loop,
+        )
+        running = asyncio.create_task(in_thread(trial.run, wait, limit))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            trial.stop()
+            await asyncio.wait([running])
+            raise
+        finally:
+            await in_thread(guard().release)
+
     async def start(self, sink: ReportSink) -> None:
         """Submit the pilot; where there is no queue, wait until it is active.
 
@@ -132,7 +161,7 @@ class RadicalExecutionBackend(ExecutionBackend):
             folder,
             tasks,
             backend=self.name,
-            configs=write_overlay(self._plan, folder) if self._plan.is_local else None,
+            configs=write_overlay(self._plan, folder),
             replacements=self._config.restart_pilot,
             startup_timeout_s=self._config.startup_timeout,
             agent_timeout_s=self._config.agent_timeout,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_gpus import Tools, gpu_tools
 from radical.asyncflow import registry
-from radical.asyncflow.backend import ReportSink, TaskKind, TaskRequest
+from radical.asyncflow.backend import ReportSink, Route, TaskKind, TaskRequest
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.testing import ScriptedBackend
 from radical.asyncflow.worker import count_cores
@@ -42,6 +42,51 @@ class Optimist(ScriptedBackend):
         request: TaskRequest
         for request in batch:
             self.sink.done(request.task_id, request.attempt, 42)
+
+
+class Distant(ScriptedBackend):
+    """A backend with a node that reaches one of two addresses."""
+
+    async def check_from_node(
+        self, *, wait: float, limit: float, tell: Callable[[str], None]
+    ) -> Sequence[Route]:
+        tell(f"job 7 waits {wait:g} s at most, and a step takes {limit:g} s at most")
+        return [
+            Route(address="10.0.0.2 (ib0)", origin="node n1, job 7", used=False),
+            Route(address="10.0.0.3 (ib1)", origin="node n1, job 7", problem="cut", used=False),
+            Route(
+                address="10.0.0.1 (eth0)",
+                origin="node n1, job 7",
+                problem="no route to host",
+                advice="Use ib0.",
+            ),
+        ]
+
+
+class Quick(Optimist, Distant):
+    """The same, with tasks that end at once."""
+
+
+class Near(Distant):
+    """A backend whose node reaches all that is used."""
+
+    async def check_from_node(self, **options: Any) -> Sequence[Route]:
+        routes = await super().check_from_node(**options)
+        return [Route(address="10.0.0.4", origin="node n1"), *routes[:2]]
+
+
+class Full(ScriptedBackend):
+    """A backend whose job does not start in time."""
+
+    async def check_from_node(self, **_: Any) -> Sequence[Route]:
+        raise BackendStartError("job 7 did not run within 3 s")
+
+
+class Alone(ScriptedBackend):
+    """A backend that finds out that it has no nodes."""
+
+    async def check_from_node(self, **_: Any) -> Sequence[Route]:
+        return ()
 
 
 class Asking(NoStart):
@@ -215,3 +260,70 @@ def test_gpus_are_shown_with_how_they_were_found(invoke: Invoke, gpu_tools: Tool
     lines = invoke("doctor").stdout.splitlines()
     (line,) = [line for line in lines if "GPUs: " in line]
     assert " ".join(line.split()) == "- GPUs: 0, 1 2 × NVIDIA H100, found by nvidia-smi"
+
+
+@pytest.mark.parametrize("backend", [Distant], indirect=True)
+def test_an_address_that_a_node_does_not_reach_fails_before_the_others(
+    invoke: Invoke, backend: str
+) -> None:
+    result = invoke("doctor", backend, "--from-node", "--wait", "3", "--timeout", "9")
+    assert [line.split(maxsplit=1) for line in result.stdout.splitlines() if line] == [
+        ["Backend", "odd, from a node"],
+        ["-", "job 7 waits 3 s at most, and a step takes 9 s at most"],
+        ["failed", "10.0.0.1 (eth0)"],
+        ["why:", "no route to host (from node n1, job 7)"],
+        ["fix:", "Use ib0."],
+        ["-", "10.0.0.2 (ib0)                    not needed, but reached from node n1, job 7"],
+        ["-", "10.0.0.3 (ib1)                    not needed, and not reached: cut"],
+        ["1", "check failed."],
+    ]
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("backend", [Near], indirect=True)
+def test_addresses_that_are_not_needed_are_no_failures(invoke: Invoke, backend: str) -> None:
+    result = invoke("doctor", backend, "--from-node")
+    assert "waits 600 s at most, and a step takes 60 s at most" in result.stdout
+    assert "reached from node n1\n" in result.stdout
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("backend", [Full], indirect=True)
+def test_a_job_that_does_not_start_fails_with_its_reason(invoke: Invoke, backend: str) -> None:
+    result = invoke("doctor", backend, "--from-node")
+    assert "job 7 did not run within 3 s" in result.stdout
+    assert "--wait SECONDS" in result.stdout
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("backend", [Alone], indirect=True)
+def test_a_backend_without_a_node_says_so(invoke: Invoke, backend: str) -> None:
+    result = invoke("doctor", backend, "--from-node")
+    assert "all tasks run on this machine" in result.stdout
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("backend", [Quick], indirect=True)
+def test_the_plain_check_says_that_there_is_one_from_a_node(invoke: Invoke, backend: str) -> None:
+    result = invoke("doctor", backend)
+    assert "asyncflow doctor odd --from-node" in result.stdout
+    assert "job 7" not in result.stdout
+    assert "--from-node" not in invoke("doctor", "noop").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--from-node"], "--from-node needs a backend"),
+        (["noop", "--from-node"], "has no nodes to check from"),
+        (["noop", "--from-node", "--plan"], "give one"),
+        (["noop", "--wait", "3"], "--wait is for the job of --from-node"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_switches_that_mean_nothing_are_refused(
+    invoke: Invoke, words: list[str], reason: str
+) -> None:
+    result = invoke("doctor", *words)
+    assert reason in result.stderr
+    assert result.exit_code == 2

@@ -11,6 +11,7 @@ __all__ = [
     "ClosePilot",
     "Event",
     "Order",
+    "PilotActive",
     "PilotEnded",
     "PilotFailed",
     "PilotReady",
@@ -83,10 +84,16 @@ class ClosePilot(NamedTuple):
 
 
 class SessionOpened(NamedTuple):
-    """RADICAL-Pilot is up; *task_attributes* are those of its `TaskDescription`."""
+    """RADICAL-Pilot is up.
+
+    Attributes:
+        task_attributes: those of its `TaskDescription`.
+        address: the URL that an agent has to reach.
+    """
 
     uid: str
     task_attributes: Sequence[str]
+    address: str
 
 
 class PilotRefused(NamedTuple):
@@ -107,6 +114,10 @@ class PilotReady(NamedTuple):
     """The pilot is active; a queued one is in the queue.  *sandbox* is a URL."""
 
     sandbox: str
+
+
+class PilotActive(NamedTuple):
+    """The agent of the pilot has answered."""
 
 
 class PilotSilent(NamedTuple):
@@ -133,6 +144,7 @@ Event = (
     | PilotRefused
     | PilotFailed
     | PilotReady
+    | PilotActive
     | PilotSilent
     | TasksChanged
     | PilotEnded

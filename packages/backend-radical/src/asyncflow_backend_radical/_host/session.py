@@ -16,6 +16,7 @@ from radical.asyncflow.worker import safe_str
 from .agent_watch import AgentWatch
 from .messages import (
     Event,
+    PilotActive,
     PilotEnded,
     PilotFailed,
     PilotReady,
@@ -78,7 +79,9 @@ class PilotSession:
                 self._tell(PilotRefused(unknown, known))
                 return
             self._session = rp.Session()
-            self._tell(SessionOpened(self._session.uid, sorted(rp.TaskDescription._schema)))
+            address = str(self._session.cfg.proxy_url)
+            known = sorted(rp.TaskDescription._schema)
+            self._tell(SessionOpened(self._session.uid, known, address))
             self._pilot_manager = rp.PilotManager(session=self._session)
             self._task_manager = rp.TaskManager(session=self._session)
             self._task_manager.register_callback(self._on_task)
@@ -181,6 +184,7 @@ class PilotSession:
         if state == _ACTIVE:
             self._is_active = True
             self._watch = None
+            self._tell(PilotActive())
         if not self._is_ready and (self._is_active or (self._is_queued and state == _IN_QUEUE)):
             self._is_ready = True
             self._tell(PilotReady(str(pilot.pilot_sandbox)))

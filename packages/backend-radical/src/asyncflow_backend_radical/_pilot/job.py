@@ -9,16 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from radical.asyncflow.worker import JOB_ID_VARIABLES
+
 __all__ = ["PilotJob", "describe_silence", "read_job"]
 
-_JOB_IDS = (
-    "SLURM_JOB_ID",
-    "PBS_JOBID",
-    "LSB_JOBID",
-    "COBALT_JOBID",
-    "FLUX_JOB_ID",
-    "OAR_JOB_ID",
-)
 _NODE = re.compile(r"^bootstrap_0 running on host: (\S+?)\.?$", re.MULTILINE)
 _HEAD_BYTES = 1 << 16
 
@@ -55,7 +49,7 @@ def read_job(sandbox: str) -> PilotJob:
     with suppress(OSError, ValueError, AttributeError):
         address = str(json.loads((folder / "agent_0.cfg").read_bytes()).get("proxy_url") or "")
     return PilotJob(
-        id=next(filter(None, map(environment.get, _JOB_IDS)), "") or "",
+        id=next(filter(None, map(environment.get, JOB_ID_VARIABLES)), "") or "",
         node=node,
         address=address,
         has_agent=(folder / "agent_0.out").exists(),
@@ -79,8 +73,9 @@ def describe_silence(job: PilotJob, sandbox: str, limit_s: float) -> str:
         f"node has to reach this machine at {job.address}, and at other ports of {host}. Check "
         "that no firewall between the nodes and this machine refuses that, and that the nodes "
         f"know this address. If they know another one, set RADICAL_DEFAULT_IFACE in the "
-        f"environment of the program to the interface that has it (there are: {interfaces}). If "
-        "the agent only needs longer, raise agent_timeout"
+        f"environment of the program to the interface that has it (there are: {interfaces}). "
+        "`asyncflow doctor radical_pilot --from-node` tries each of them from a node. If the agent "
+        "only needs longer, raise agent_timeout"
     )
 
 

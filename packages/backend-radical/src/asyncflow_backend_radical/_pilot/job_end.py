@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from radical.asyncflow.errors import DeathReason
+from radical.asyncflow.worker import ask_batch_system, slurm_facts
 
 from .job import read_job
 
-__all__ = ["JobEnd", "explain_end", "find_end"]
+__all__ = ["JobEnd", "batch_system", "explain_end", "find_end", "find_job"]
 
 _REASONS = {
     "BOOT_FAIL": DeathReason.NODE,
@@ -25,8 +24,6 @@ _REASONS = {
     "TIMEOUT": DeathReason.WALLTIME,
 }
 _ENDED = frozenset({*_REASONS, "COMPLETED", "FAILED"})
-_FIELD = re.compile(r"(?:^|\s)(\w+)=(\S*)")
-_CALL_LIMIT_S = 10.0
 _PATIENCE_S = 10.0  # for a job that is being ended
 _POLL_S = 0.5
 
@@ -48,9 +45,9 @@ def explain_end(sandbox: str, job_manager: str) -> JobEnd:
         if Path(sandbox, "killme.signal").read_text(encoding="utf-8").strip() == "DONE":
             text = "its agent ended itself, because the runtime that it was given was over"
             return JobEnd(DeathReason.WALLTIME, text)
-    if "slurm" not in job_manager.partition("://")[0]:
+    if batch_system(job_manager) != "slurm":
         return JobEnd()
-    job = read_job(sandbox).id or _job_in(sandbox)
+    job = find_job(sandbox, job_manager)
     deadline = time.monotonic() + _PATIENCE_S
     while job:
         end = find_end(job)
@@ -64,7 +61,7 @@ def explain_end(sandbox: str, job_manager: str) -> JobEnd:
 
 def find_end(job: str) -> JobEnd | None:
     """Return how the Slurm job *job* ended; None if it has not, or Slurm does not answer."""
-    facts = dict(_FIELD.findall(_call("scontrol", "--oneliner", "show", "job", job)))
+    facts = slurm_facts(job)
     state = facts.get("JobState", "")
     if state not in _ENDED:
         return None
@@ -78,27 +75,27 @@ def find_end(job: str) -> JobEnd | None:
     return JobEnd(_REASONS.get(state, DeathReason.UNKNOWN), evidence)
 
 
+def batch_system(job_manager: str) -> str:
+    """Return the name of the batch system in a URL of RADICAL-Pilot's, such as ``"slurm"``."""
+    schemes = job_manager.partition("://")[0].split("+")
+    names = [name for name in schemes if name not in ("ssh", "gsissh")]
+    return {"pbspro": "pbs", "torque": "pbs"}.get(name := "".join(names), name)
+
+
+def find_job(sandbox: str, job_manager: str) -> str:
+    """Return the id of the job of the pilot in *sandbox*; "" if nothing tells it.
+
+    Only Slurm tells it of a job that still waits.
+    """
+    found = read_job(sandbox).id
+    return found or (_job_in(sandbox) if batch_system(job_manager) == "slurm" else "")
+
+
 def _job_in(sandbox: str) -> str:
     """Return the id of the user's newest job that works in *sandbox*; "" if there is none."""
-    for line in reversed(_call("squeue", "--me", "-h", "-t", "all", "-o", "%i %Z").splitlines()):
+    jobs = ask_batch_system("squeue", "--me", "-h", "-t", "all", "-o", "%i %Z").splitlines()
+    for line in reversed(jobs):
         job, _, folder = line.strip().partition(" ")
         if folder.rstrip("/") == sandbox.rstrip("/"):
             return job
-    return ""
-
-
-def _call(*words: str) -> str:
-    """Return what the program prints; "" if it fails or does not answer in time."""
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_CALL_LIMIT_S,
-            check=False,
-        )
-        if done.returncode == 0:
-            return done.stdout
     return ""

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from radical.asyncflow.errors import ConfigurationError
 
@@ -107,20 +108,29 @@ def remove_folders(run_folder: Path, shared: Path | None, sandbox: str) -> None:
         shutil.rmtree(counters, ignore_errors=True)
 
 
-def write_overlay(plan: PilotPlan, folder: Path) -> Path:
-    """Write RADICAL-Pilot's user configurations, with the program's PATH for local pilots.
+def write_overlay(plan: PilotPlan, folder: Path, *, node_line: str = "") -> Path | None:
+    """Write RADICAL-Pilot's user configurations, with what this pilot needs beside them.
 
-    A pilot begins with a login shell, which sets a PATH of its own.  Tasks would not find
-    what they find on other backends, nor RADICAL-Pilot an ``mpiexec`` in the virtual
-    environment.
+    A local pilot gets the program's PATH.  It begins with a login shell, which sets a PATH of
+    its own: tasks would not find what they find on other backends, nor RADICAL-Pilot an
+    ``mpiexec`` in the virtual environment.
+
+    Args:
+        node_line: a line that the shell of the pilot's job runs before it starts the agent.
 
     Returns:
-        The value for ``RADICAL_CONFIG_USER_DIR``.
+        The value for ``RADICAL_CONFIG_USER_DIR``; None if the user's own will do.
     """
     label = str(plan.description["resource"])
+    changes: dict[str, Any] = {}
+    if plan.is_local:
+        changes["launch_methods"] = _with_path(plan, folder / "environment.sh")
+    if node_line:
+        lines = find_resource(label).get("pre_bootstrap_0") or []
+        changes["pre_bootstrap_0"] = [*lines, node_line]
+    if not changes:
+        return None
     site, _, name = label.partition(".")
-    script = folder / "environment.sh"
-    script.write_text(f"export PATH={shlex.quote(plain_path())}\n")
     configs = folder / "config" / ".radical" / "pilot" / "configs"
     configs.mkdir(parents=True)
     file = configs / f"resource_{site}.json"
@@ -129,14 +139,20 @@ def write_overlay(plan: PilotPlan, folder: Path) -> Path:
     _link_all(users.parent, configs.parent, but="configs")
     _link_all(users, configs, but=file.name)
     resources = user_resources(site)
-    methods = dict(find_resource(label).get("launch_methods") or {})
+    resources.setdefault(name, {}).update(changes)
+    file.write_text(json.dumps(resources))
+    return folder / "config"
+
+
+def _with_path(plan: PilotPlan, script: Path) -> dict[str, Any]:
+    """Write *script*, which sets PATH, and return launch methods that begin with it."""
+    script.write_text(f"export PATH={shlex.quote(plain_path())}\n")
+    methods = dict(find_resource(plan.label).get("launch_methods") or {})
     for method in plan.launchers:
         before = methods.get(method, {}).get("pre_exec_cached") or []
         line = f". {shlex.quote(str(script))}"
         methods[method] = {**methods.get(method, {}), "pre_exec_cached": [*before, line]}
-    resources.setdefault(name, {})["launch_methods"] = methods
-    file.write_text(json.dumps(resources))
-    return folder / "config"
+    return methods
 
 
 def _link_all(source: Path, target: Path, *, but: str) -> None:

@@ -226,7 +226,7 @@ class PilotSeries:
         match event:
             case TasksChanged(changes):
                 self._tasks.change(changes)
-            case SessionOpened(session, task_attributes):
+            case SessionOpened(session, task_attributes, _):
                 pilot.session = session
                 self.task_attributes = task_attributes
             case PilotReady(sandbox):

@@ -36,6 +36,7 @@ __all__ = [
     "Report",
     "ReportSink",
     "Resources",
+    "Route",
     "TaskId",
     "TaskKind",
     "TaskRef",
@@ -274,6 +275,26 @@ class ReportSink(Protocol):
         """
 
 
+@public("radical.asyncflow.backend")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A way between a node and this machine, as `ExecutionBackend.check_from_node` found it.
+
+    Attributes:
+        address: what was connected to, in words for a user: ``"10.0.0.1 (ib0)"``.
+        origin: where from, such as the node and the job.
+        problem: why it cannot be reached; "" if it can.
+        advice: what to check or to change; "" if nothing.
+        used: whether the backend needs this way.  The others are there to choose from.
+    """
+
+    address: str
+    origin: str
+    problem: str = ""
+    advice: str = ""
+    used: bool = True
+
+
 class _Phase(enum.Enum):
     """The phase of an instance's life."""
 
@@ -429,6 +450,32 @@ class ExecutionBackend(ABC):
         --plan`` show it.  Empty where the start asks for nothing.
         """
         return {}
+
+    async def check_from_node(
+        self,
+        *,
+        wait: float,  # noqa: ARG002 - for overrides
+        limit: float,  # noqa: ARG002
+        tell: Callable[[str], None],  # noqa: ARG002
+    ) -> Sequence[Route]:
+        """Have a node connect to this machine as its workers would, and tell what it reached.
+
+        ``asyncflow doctor NAME --from-node`` calls this, in an event loop and on an instance
+        that is never started, and nothing else does.  It runs the smallest job or worker that
+        the settings allow, and ends it, whatever happens; a cancellation of this call, too.
+
+        Args:
+            wait: the most seconds that the job may wait in a queue.
+            limit: the most seconds that each step may take from then on.
+            tell: called in the loop with a sentence about each step, for the user.
+
+        Returns:
+            The ways that were tried; empty where all tasks run on this machine.
+
+        Raises:
+            BackendStartError: nothing could be tried; the text says why, and what to check.
+        """
+        return ()
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self

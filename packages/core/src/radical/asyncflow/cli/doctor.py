@@ -12,9 +12,12 @@ from ._output import FAILED, debug_option, print_table, show_log
 
 if TYPE_CHECKING:
     from .._discovery.profiles import Choice
+    from ..backend import ExecutionBackend
     from ._checks import Checks
 
 __all__ = ["doctor"]
+
+_DEFAULT_WAIT_S = 600.0  # in the queue
 
 
 @click.command()
@@ -33,6 +36,18 @@ __all__ = ["doctor"]
     is_flag=True,
     help="Start nothing: show the resources that the backend would ask for, such as its pilot.",
 )
+@click.option(
+    "--from-node",
+    is_flag=True,
+    help="Run the smallest job, or one worker, and check that it can connect to this machine; "
+    "then end it.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="The time that the job of --from-node may wait in the queue.  [default: 600]",
+)
 @debug_option
 def doctor(
     name: str | None,
@@ -41,11 +56,14 @@ def doctor(
     settings: tuple[str, ...],
     timeout: float,
     plan: bool,
+    from_node: bool,
+    wait: float | None,
 ) -> None:
     """Check this environment, or check the backend NAME by running tasks on it.
 
     With --plan only the settings are checked: those of NAME, or else those of the backends
-    that an engine uses if it names none.
+    that an engine uses if it names none.  With --from-node no task is run: a node of the
+    machine on which NAME runs its tasks connects to this machine, at each of its addresses.
 
     The exit code is 0 if there is no problem, 1 if a check failed, and 2 if nothing could
     be checked.
@@ -55,6 +73,7 @@ def doctor(
     show_log()
     if settings and name is None:
         raise click.UsageError("--set needs a backend: asyncflow doctor NAME --set KEY=VALUE")
+    _check_switches(name, plan=plan, from_node=from_node, wait=wait)
     set_environment(backend=name, profile=profile, config=config, settings=settings)
     if plan:
         _show_plans()
@@ -62,6 +81,8 @@ def doctor(
     checks = Checks()
     if name is None:
         _check_environment(checks)
+    elif from_node:
+        _check_from_node(checks, _DEFAULT_WAIT_S if wait is None else wait, timeout)
     else:
         _check_backend(checks, timeout)
     checks.conclude()
@@ -69,17 +90,50 @@ def doctor(
         click.get_current_context().exit(FAILED)
 
 
+def _check_switches(name: str | None, *, plan: bool, from_node: bool, wait: float | None) -> None:
+    """Refuse switches that mean nothing together."""
+    if from_node and name is None:
+        raise click.UsageError("--from-node needs a backend: asyncflow doctor NAME --from-node")
+    if from_node and plan:
+        raise click.UsageError("--plan starts nothing, and --from-node runs a job: give one")
+    if wait is not None and not from_node:
+        raise click.UsageError("--wait is for the job of --from-node")
+
+
 def _check_backend(checks: Checks, timeout: float) -> None:
     import asyncio
 
-    from .._discovery import profiles
-    from .._discovery.registry import registry
     from ._checks import examine
+    from ._from_node import has_node_check, mention_node_check
 
-    (choice,) = profiles.resolve(profile=_default_profile())
-    backend = registry.create(choice.name, choice.config)
+    choice, backend = _chosen_backend()
     click.echo(_title(choice))
     asyncio.run(examine(backend, checks, timeout))
+    if has_node_check(backend):
+        mention_node_check(choice.name, checks)
+
+
+def _check_from_node(checks: Checks, wait: float, timeout: float) -> None:
+    import asyncio
+
+    from ._from_node import examine_from_node, has_node_check
+
+    choice, backend = _chosen_backend()
+    if not has_node_check(backend):
+        raise click.UsageError(
+            f"backend {choice.name!r} has no nodes to check from: leave --from-node out"
+        )
+    click.echo(f"{_title(choice)}, from a node")
+    asyncio.run(examine_from_node(backend, checks, wait=wait, limit=timeout))
+
+
+def _chosen_backend() -> tuple[Choice, ExecutionBackend]:
+    """Return the chosen backend, not started, and how it was chosen."""
+    from .._discovery import profiles
+    from .._discovery.registry import registry
+
+    (choice,) = profiles.resolve(profile=_default_profile())
+    return choice, registry.create(choice.name, choice.config)
 
 
 def _show_plans() -> None:

@@ -59,6 +59,15 @@ know the machine
 `visible_gpus`            the GPUs that a variable names
 `FreeGpus`                those, and parts of those, that no task has
 `set_visible_gpus`        lets a process see those of its task
+know the way back to it
+`NodeCheck`               has a node connect to this machine
+`Knock`, `NodeSign`       the outcome for an address, and the node that tried
+`machine_addresses`       the addresses of this machine that others may know
+`knock`                   connect to some addresses, and say what goes wrong
+`JOB_ID_VARIABLES`        where a batch job finds its own id
+`job_state`               the state of a job, as its batch system tells it
+`slurm_facts`             all that Slurm tells of a job
+`ask_batch_system`        what one of its programs prints
 ========================  ==========================================================
 
 Everything but the context is imported on first use, because the face of the package
@@ -84,6 +93,7 @@ if TYPE_CHECKING:
         unsent,
     )
     from ._attendant import Attendant, Leaving
+    from ._batch_jobs import ask_batch_system, job_state, slurm_facts
     from ._binding import bind, can_bind, core_order
     from ._buffers import PlainPickler
     from ._call import call, call_async, is_async
@@ -96,8 +106,10 @@ if TYPE_CHECKING:
     from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, GpuShares, set_visible_gpus, visible_gpus
     from ._guard import Guard, child_environment, guard, start_guarded
     from ._importing import by_value, import_path, program_arguments, reloaded, reloads
+    from ._knock import JOB_ID_VARIABLES
     from ._limits import CoreCount, count_cores, usable_cores, usable_memory
     from ._loop import close_loop
+    from ._node_check import Knock, NodeCheck, NodeSign, knock, machine_addresses
     from ._output import Output
     from ._pickling import (
         ATOMS,
@@ -115,6 +127,7 @@ __all__ = [
     "ATOMS",
     "FAILURE",
     "GPU_VARIABLE",
+    "JOB_ID_VARIABLES",
     "UNSENT",
     "VALUE",
     "Attendant",
@@ -131,7 +144,10 @@ __all__ = [
     "Gpu",
     "GpuShares",
     "Guard",
+    "Knock",
     "Leaving",
+    "NodeCheck",
+    "NodeSign",
     "Output",
     "Pickler",
     "PlainPickler",
@@ -140,6 +156,7 @@ __all__ = [
     "TaskContext",
     "answer",
     "answer_pickled",
+    "ask_batch_system",
     "bind",
     "by_value",
     "call",
@@ -163,8 +180,11 @@ __all__ = [
     "guard",
     "import_path",
     "is_async",
+    "job_state",
     "keep_apart",
     "kill_tree",
+    "knock",
+    "machine_addresses",
     "marked_processes",
     "missing_gpus",
     "open_answer",
@@ -174,6 +194,7 @@ __all__ = [
     "safe_str",
     "set_visible_gpus",
     "signal_group",
+    "slurm_facts",
     "start_guarded",
     "unsendable",
     "unsent",
@@ -200,7 +221,11 @@ _HOMES = {
     "Gpu": "_gpus",
     "GpuShares": "_gpus",
     "Guard": "_guard",
+    "JOB_ID_VARIABLES": "_knock",
+    "Knock": "_node_check",
     "Leaving": "_attendant",
+    "NodeCheck": "_node_check",
+    "NodeSign": "_node_check",
     "Output": "_output",
     "Pickler": "_reducers",
     "PlainPickler": "_buffers",
@@ -210,6 +235,7 @@ _HOMES = {
     "VALUE": "_answer",
     "answer": "_answer",
     "answer_pickled": "_answer",
+    "ask_batch_system": "_batch_jobs",
     "bind": "_binding",
     "by_value": "_importing",
     "call": "_call",
@@ -231,8 +257,11 @@ _HOMES = {
     "guard": "_guard",
     "import_path": "_importing",
     "is_async": "_call",
+    "job_state": "_batch_jobs",
     "keep_apart": "_pickling",
     "kill_tree": "_processes",
+    "knock": "_node_check",
+    "machine_addresses": "_node_check",
     "marked_processes": "_processes",
     "missing_gpus": "_found_gpus",
     "open_answer": "_answer",
@@ -242,6 +271,7 @@ _HOMES = {
     "safe_str": "_failure",
     "set_visible_gpus": "_gpus",
     "signal_group": "_processes",
+    "slurm_facts": "_batch_jobs",
     "start_guarded": "_guard",
     "unsendable": "_pickling",
     "unsent": "_answer",
