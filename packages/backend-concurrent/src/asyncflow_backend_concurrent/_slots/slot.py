@@ -16,11 +16,11 @@ from radical.asyncflow.backend import (
     TaskKind,
     TaskRequest,
 )
-from radical.asyncflow.worker import Execution, GpuShares, TaskContext, call, close_loop
+from radical.asyncflow.worker import Execution, Gpu, GpuShares, TaskContext, call, close_loop
 
 from .places import CorePlaces, settle
 from .seats import NO_GPUS, Seats, Sleeper
-from .values import with_value
+from .values import filled
 
 __all__ = ["Slot"]
 
@@ -194,55 +194,60 @@ class Slot:
 
     def _take(self, request: TaskRequest, gpus: GpuShares = NO_GPUS) -> None:
         """Run *request*, unless it was cancelled, and then what may follow at once."""
-        slots = self.slots
-        follower: TaskRequest | None = request
-        while follower is not None:
-            request, follower = follower, None
-            spec = request.spec
-            assigned = tuple(gpus) if gpus else ()
-            job = TaskContext(spec.name, request.task_id, request.attempt, assigned)
-            # Before the claim: a cancel that comes after it finds the task here.
-            self._job = job
-            claimed = slots.waiting.pop(request.task_id, None)
-            full = request
-            if request.dependencies:
-                full = with_value(request, slots.values.pop(request.task_id, None))
-            if claimed is request:
-                if spec.kind is _EXECUTABLE:
-                    execution = self._execution(full, job)
-                    with self._unbound():
-                        self.conclude(execution, execution.run)
-                else:
-                    follower = self._call(full, job)
-            elif claimed is not None:
-                # This attempt was cancelled while it waited, and the next one is here.
-                slots.requeue((claimed,))
-        self._job = None
+        assigned = tuple(gpus) if gpus else ()
+        if request.spec.kind is _EXECUTABLE:
+            execution = self.prepare(request, assigned)
+            if execution is not None:
+                with self._unbound():
+                    self.conclude(execution, execution.run)
+        else:
+            self._call(request, assigned)
 
-    def _call(self, request: TaskRequest, job: TaskContext) -> TaskRequest | None:
-        """Run a function; return the task that may follow it at once on this slot."""
+    def _call(self, request: TaskRequest, gpus: tuple[Gpu, ...]) -> None:
+        """Run a function, unless it was cancelled, and then those that may follow it at once."""
         slots = self.slots
         sink = slots.sink
-        task_id = request.task_id
-        sink.running(task_id, request.attempt, self.name)
-        context = Context() if request.context is None else request.context.copy()
-        try:
-            value = context.run(call, request.spec.function, request.args, request.kwargs, job)
-        except BaseException as exc:  # SystemExit and the like fail the task, not the slot
-            self._failed(job, exc)
-            self._leave_if_relieved()
-            return None
-        if job.cancelled or self._abandoned:
-            self._cancelled(job)
-            self._leave_if_relieved()
-            return None
-        follower = slots.behind.pop(task_id, None) if slots.behind else None
-        if follower is None:
-            self.will_look()
-            sink.done(task_id, request.attempt, value)
-            return None
-        sink.done(task_id, request.attempt, value)
-        return slots.follow(follower, value)
+        waiting, behind = slots.waiting, slots.behind
+        while True:
+            task_id, attempt, spec = request.task_id, request.attempt, request.spec
+            # Before the claim: a cancel that comes after it finds the task here.
+            self._job = job = TaskContext(spec.name, task_id, attempt, gpus)
+            claimed = waiting.pop(task_id, None)
+            args, kwargs = request.args, request.kwargs
+            if request.dependencies:
+                args, kwargs = filled(args, kwargs, slots.values.pop(task_id, None))
+            if claimed is not request:
+                if claimed is not None:
+                    # This attempt was cancelled while it waited, and the next one is here.
+                    slots.requeue((claimed,))
+                break
+            sink.running(task_id, attempt, self.name)
+            context = request.context
+            context = Context() if context is None else context.copy()
+            try:
+                value = context.run(call, spec.function, args, kwargs, job)
+            except BaseException as exc:  # SystemExit and the like fail the task, not the slot
+                self._failed(job, exc)
+                self._leave_if_relieved()
+                break
+            if job.cancelled or self._abandoned:
+                self._cancelled(job)
+                self._leave_if_relieved()
+                break
+            follower = behind.pop(task_id, None) if behind else None
+            if follower is None:
+                # So that whoever reacts to the report does not wake this slot, which will look.
+                if not self._looking:
+                    self._looking = True
+                    slots.looking.append(None)
+                sink.done(task_id, attempt, value)
+                break
+            sink.done(task_id, attempt, value)
+            follower = slots.follow(follower, value)
+            if follower is None:
+                break
+            request = follower
+        self._job = None
 
     def _leave_if_relieved(self) -> None:
         if self._relieved:
@@ -252,10 +257,11 @@ class Slot:
 
     # ------------------------- commands, also in another thread: see `Sleeper`
 
-    def prepare(self, request: TaskRequest) -> Execution | None:
+    def prepare(self, request: TaskRequest, gpus: tuple[Gpu, ...] = ()) -> Execution | None:
         slots = self.slots
         self._executing = True
-        job = self._job = TaskContext(request.spec.name, request.task_id, request.attempt)
+        # Before the claim, as for a function.
+        job = self._job = TaskContext(request.spec.name, request.task_id, request.attempt, gpus)
         claimed = slots.waiting.pop(request.task_id, None)
         slots.values.pop(request.task_id, None)
         if claimed is request:

@@ -46,7 +46,7 @@ def call(
     """
     if task is not None:
         set_current(task)
-    result = function(*args, **kwargs)
+    result = function(*args, **kwargs) if kwargs else function(*args)
     kind = type(result)
     if kind in _NOT_AWAITABLE:
         return result
