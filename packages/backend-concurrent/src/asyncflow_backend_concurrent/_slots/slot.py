@@ -112,8 +112,11 @@ class Slot:
         close_loop()
 
     def will_look(self) -> None:
-        """Note that it will look into the queue, before the report that may fill the queue."""
-        if not self._looking:
+        """Note that it will look into the queue, before the report that may fill the queue.
+
+        Not if the queue is full now, because it will take something else then.
+        """
+        if not (self._looking or self.slots.queue):
             self._looking = True
             self.slots.looking.append(None)
 
@@ -194,26 +197,22 @@ class Slot:
 
     def _take(self, request: TaskRequest, gpus: GpuShares = NO_GPUS) -> None:
         """Run *request*, unless it was cancelled, and then what may follow at once."""
+        slots = self.slots
         assigned = tuple(gpus) if gpus else ()
         if request.spec.kind is _EXECUTABLE:
             execution = self.prepare(request, assigned)
             if execution is not None:
                 with self._unbound():
                     self.conclude(execution, execution.run)
-        else:
-            self._call(request, assigned)
-
-    def _call(self, request: TaskRequest, gpus: tuple[Gpu, ...]) -> None:
-        """Run a function, unless it was cancelled, and then those that may follow it at once."""
-        slots = self.slots
-        sink = slots.sink
-        waiting, behind = slots.waiting, slots.behind
-        while True:
+            return
+        follower: TaskRequest | None = request
+        while follower is not None:
+            request, follower = follower, None
             task_id, attempt, spec = request.task_id, request.attempt, request.spec
             # Before the claim: a cancel that comes after it finds the task here.
-            self._job = job = TaskContext(spec.name, task_id, attempt, gpus)
-            claimed = waiting.pop(task_id, None)
-            args, kwargs = request.args, request.kwargs
+            self._job = job = TaskContext(spec.name, task_id, attempt, assigned)
+            claimed = slots.waiting.pop(task_id, None)
+            args, kwargs, context = request.args, request.kwargs, request.context
             if request.dependencies:
                 args, kwargs = filled(args, kwargs, slots.values.pop(task_id, None))
             if claimed is not request:
@@ -221,10 +220,9 @@ class Slot:
                     # This attempt was cancelled while it waited, and the next one is here.
                     slots.requeue((claimed,))
                 break
-            sink.running(task_id, attempt, self.name)
-            context = request.context
-            context = Context() if context is None else context.copy()
+            slots.sink.running(task_id, attempt, self.name)
             try:
+                context = Context() if context is None else context.copy()
                 value = context.run(call, spec.function, args, kwargs, job)
             except BaseException as exc:  # SystemExit and the like fail the task, not the slot
                 self._failed(job, exc)
@@ -234,19 +232,13 @@ class Slot:
                 self._cancelled(job)
                 self._leave_if_relieved()
                 break
-            follower = behind.pop(task_id, None) if behind else None
+            follower = slots.behind.pop(task_id, None) if slots.behind else None
             if follower is None:
-                # So that whoever reacts to the report does not wake this slot, which will look.
-                if not self._looking:
-                    self._looking = True
-                    slots.looking.append(None)
-                sink.done(task_id, attempt, value)
-                break
-            sink.done(task_id, attempt, value)
-            follower = slots.follow(follower, value)
-            if follower is None:
-                break
-            request = follower
+                self.will_look()
+                slots.sink.done(task_id, attempt, value)
+            else:
+                slots.sink.done(task_id, attempt, value)
+                follower = slots.follow(follower, value)
         self._job = None
 
     def _leave_if_relieved(self) -> None:
