@@ -114,9 +114,9 @@ class Slot:
     def will_look(self) -> None:
         """Note that it will look into the queue, before the report that may fill the queue.
 
-        Not if the queue is full now, because it will take something else then.
+        That is not so if the queue is full: it will take what is there.
         """
-        if not (self._looking or self.slots.queue):
+        if not self._looking:
             self._looking = True
             self.slots.looking.append(None)
 
@@ -233,11 +233,10 @@ class Slot:
                 self._leave_if_relieved()
                 break
             follower = slots.behind.pop(task_id, None) if slots.behind else None
-            if follower is None:
+            if follower is None and not slots.queue:
                 self.will_look()
-                slots.sink.done(task_id, attempt, value)
-            else:
-                slots.sink.done(task_id, attempt, value)
+            slots.sink.done(task_id, attempt, value)
+            if follower is not None:
                 follower = slots.follow(follower, value)
         self._job = None
 

@@ -82,6 +82,7 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
 
     def receive(limit: int) -> int:
         recording = run.journal is not None
+        quiet = not (recording or inbox.eager)  # nobody needs the time of a RUNNING
         count = 0
         for count in range(1, limit + 1):
             try:
@@ -102,7 +103,15 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
             try:
                 stage = node._stage
                 extras = node._extras
-                if stage is not SUBMITTED and stage is not RUNNING:
+                if (
+                    state is RUNNING
+                    and quiet
+                    and extras is None
+                    and observers.events is None
+                    and stage is SUBMITTED
+                ):
+                    node._stage = RUNNING
+                elif stage is not SUBMITTED and stage is not RUNNING:
                     drop(report)
                 elif (extras is not None and extras.work is not None) or (
                     recording and node._entry.waiting
