@@ -15,6 +15,7 @@ from radical.asyncflow.testing import LeakGuard
 _OWN_PILOT = frozenset(
     {
         "test_a_function_of_a_module_beside_the_script_runs",
+        "test_a_service_ends_with_the_engine",
         "test_shutdown_ends_the_process_tree_of_a_function",
         "test_shutdown_ends_the_whole_process_tree",
     }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from radical.asyncflow import InputFile, OutputFile, WorkflowEngine
-from radical.asyncflow.backend import Command
-from radical.asyncflow.errors import ExecutableError, TaskTimeoutError, UnsupportedOptionError
+from radical.asyncflow.errors import ExecutableError, UnsupportedOptionError
 
-from .support import HANG_S, until
+from .support import HANG_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -21,19 +20,6 @@ from mpi4py import MPI
 world = MPI.COMM_WORLD
 print(world.rank, world.size, world.allreduce(world.rank + 1), flush=True)
 """
-_SERVER = """
-import http.server, sys
-class Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"served")
-server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
-print("starting", flush=True)
-print(f"serving at http://127.0.0.1:{server.server_port}/ now", flush=True)
-server.serve_forever()
-"""
-_FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
 
 
 async def command(value: Any) -> Any:
@@ -72,59 +58,27 @@ async def test_ranks_without_a_launcher_are_refused_at_the_call(
 # --------------------------------------------------------------------- services
 
 
-async def test_a_service_is_done_when_it_is_up_and_runs_on(flow: WorkflowEngine) -> None:
-    options: Any = {"info_pattern": r"stdout:serving at (\S+)"}
-    serve = flow.executable_task(service=True, task_description=options, timeout=HANG_S)(command)
-    fetch = flow.executable_task(command)
-    address = await serve(Command([sys.executable, "-c", _SERVER]))
-    assert address.startswith("http://127.0.0.1:")
-    assert await fetch([sys.executable, "-c", _FETCH, address]) == "served\n"
-    assert await fetch([sys.executable, "-c", _FETCH, address]) == "served\n"
+async def test_ranks_are_one_service_and_the_first_has_its_info(flow: WorkflowEngine) -> None:
+    serve = flow.executable_task(
+        service=True, resources={"ranks": 2}, info_pattern=r"stdout:rank (\d)", timeout=HANG_S
+    )(command)
+    server = serve("echo rank $RP_RANK; sleep 600")
+    assert await server == "0"
+    assert server.stdout == "rank 0\n"
+    await server.stop()
 
 
-async def test_a_service_without_a_pattern_is_up_when_it_runs(
-    flow: WorkflowEngine, tmp_path: Path
-) -> None:
-    serve = flow.executable_task(service=True, timeout=HANG_S)(command)
-    assert await serve(f"touch {tmp_path}/began; sleep 600") == ""
+async def test_an_address_that_answers_before_is_of_no_service(flow: WorkflowEngine) -> None:
+    with socket.create_server(("localhost", 0)) as other:
+        port = other.getsockname()[1]
+        serve = flow.executable_task(service=True, ready_port=port, timeout=HANG_S)(command)
+        with pytest.raises(ExecutableError, match=f"port {port} is in use already"):
+            await serve("sleep 600")
 
 
-async def test_a_service_that_ends_before_it_is_up_failed(flow: WorkflowEngine) -> None:
-    options: Any = {"info_pattern": "stdout:never"}
-    serve = flow.executable_task(service=True, task_description=options)(command)
-    with pytest.raises(ExecutableError, match="no port"):
-        await serve("echo no port >&2; exit 3")
-
-
-async def test_a_service_that_never_comes_up_harms_no_other_task(flow: WorkflowEngine) -> None:
-    options: Any = {"info_pattern": "stderr:never"}
-    serve = flow.executable_task(service=True, task_description=options, timeout=1.5)(command)
-    service = serve("sleep 600")
-    assert await flow.executable_task(command)("echo beside") == "beside\n"
-    with pytest.raises(TaskTimeoutError):
-        await service
-    assert await flow.executable_task(command)("echo after") == "after\n"
-
-
-async def test_the_end_of_a_service_is_logged(
-    flow: WorkflowEngine, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    serve = flow.executable_task(service=True, name="brief")(command)
-    with caplog.at_level(logging.WARNING, "radical.asyncflow"):
-        await serve(f"until test -e {tmp_path}/enough; do sleep 0.05; done; exit 4")
-        (tmp_path / "enough").touch()
-        await until(lambda: "service 'brief' ended: FAILED, exit code 4" in caplog.text)
-
-
-async def test_a_service_is_an_executable(flow: WorkflowEngine) -> None:
-    with pytest.raises(UnsupportedOptionError, match="a service is an executable task"):
-        flow.function_task(service=True)(len)("x")
-
-
-@pytest.mark.parametrize("pattern", ["no stream", "file:x", "stdout:("])
-async def test_a_wrong_pattern_is_refused_at_the_call(flow: WorkflowEngine, pattern: str) -> None:
-    options: Any = {"info_pattern": pattern}
-    with pytest.raises(UnsupportedOptionError, match="info_pattern"):
+async def test_a_pattern_in_the_description_is_refused_at_the_call(flow: WorkflowEngine) -> None:
+    options: Any = {"info_pattern": "stdout:x"}
+    with pytest.raises(UnsupportedOptionError, match="use info_pattern=, beside service=True"):
         flow.executable_task(service=True, task_description=options)(command)("true")
 
 

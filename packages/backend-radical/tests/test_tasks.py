@@ -26,10 +26,12 @@ class Held:
     def __init__(self, folder: Path) -> None:
         self.orders: list[Order] = []
         self.reports: list[Report] = []
+        self.served: list[Any] = []
         self.tasks = Tasks(
             folder,
             capture=folder,
             report=self.reports.extend,
+            serving=lambda *served: self.served.append(served),
             plan=plan_pilot(RadicalConfig()),
         )
 

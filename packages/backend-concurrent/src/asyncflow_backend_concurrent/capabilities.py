@@ -42,6 +42,7 @@ def local_capabilities(executor_type: str) -> Capabilities:
         pickles=processes,
         isolates=processes,
         contexts=not processes,
+        service=True,
         limits=(*_LIMITS[executor_type], _RANKS),
     )
 
@@ -54,6 +55,7 @@ def executor_capabilities(*, threads: bool) -> Capabilities:
         pickles=not threads,
         isolates=False,
         contexts=threads,
+        service=True,
         limits=(
             "a function that runs on a given executor cannot be stopped",
             "the executor limits how many functions run at once; max_workers limits executables",

@@ -154,6 +154,7 @@ class RadicalExecutionBackend(ExecutionBackend):
             shared or folder,
             capture=shared or work_dir,
             report=sink.report,
+            serving=sink.serving,
             plan=self._plan,
         )
         pilots = self._pilots = PilotSeries(

@@ -70,8 +70,35 @@ async def test_resources_that_are_not_honoured_are_refused_at_the_call(
 
 
 async def test_a_service_is_refused_where_there_are_none(flow: WorkflowEngine) -> None:
-    with pytest.raises(UnsupportedOptionError, match="no service tasks"):
-        flow.function_task(service=True)(identity)()
+    with pytest.raises(UnsupportedOptionError, match="runs no services"):
+        flow.executable_task(service=True)(identity)("sleep 600")
+
+
+async def test_a_function_is_no_service(flow: WorkflowEngine) -> None:
+    with pytest.raises(ConfigurationError, match="service is for executable tasks"):
+        flow.function_task(service=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"info_pattern": "stdout:x"}, "info_pattern is for a service: add service=True"),
+        ({"restarts": 2, "ready_port": 80}, "ready_port, restarts is for a service"),
+        ({"service": True, "info_pattern": "listening"}, "must be 'stdout:REGULAR EXPRESSION'"),
+        ({"service": True, "info_pattern": "stdout:("}, "regular expression in info_pattern is"),
+        ({"service": True, "ready_url": "localhost:80"}, "ready_url must be an http:// or https"),
+        ({"service": True, "ready_url": "http://h/{info}"}, "there is no info_pattern"),
+        ({"service": True, "ready_port": 0}, "ready_port must be a port from 1 to 65535"),
+        ({"service": True, "restarts": -1}, "restarts must be a whole number of at least 0"),
+    ],
+)
+async def test_wrong_options_of_a_service_are_refused_where_they_are_given(
+    flow: WorkflowEngine, options: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=why):
+        flow.executable_task(**options)
+    with pytest.raises(ConfigurationError, match=why):
+        flow.executable_task(identity).options(**options)
 
 
 async def test_a_task_description_is_refused_by_default(flow: WorkflowEngine) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from radical.asyncflow.backend import TaskKind
 from radical.asyncflow.testing import BackendConformance, ScriptedBackend
 
-_INLINE = {"plugin", "markers", "cores", "pickles", "slots", "workers", "spares functions"}
+_INLINE = {
+    "plugin",
+    "markers",
+    "cores",
+    "pickles",
+    "slots",
+    "workers",
+    "spares functions",
+    "service",
+}
 
 
 class TestScripted(BackendConformance):

@@ -7,16 +7,26 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from functools import partial
+from typing import Any
 
 from radical.asyncflow.backend import (
     AnyReport,
     Command,
     ExecutableResult,
+    Serving,
     TaskId,
     TaskKind,
     TaskRequest,
 )
-from radical.asyncflow.worker import Execution, Gpu, GpuShares, TaskContext, call, close_loop
+from radical.asyncflow.worker import (
+    Execution,
+    Gpu,
+    GpuShares,
+    ServiceExecution,
+    TaskContext,
+    call,
+    close_loop,
+)
 
 from .places import CorePlaces, settle
 from .seats import NO_GPUS, Seats, Sleeper
@@ -298,14 +308,23 @@ class Slot:
         command = request.command
         assert isinstance(command, Command)
         self._executing = True
-        execution = Execution(
-            command,
-            name=job.name,
-            work_dir=sink.work_dir,
-            capture_stdio=request.spec.capture_stdio,
-            gpus=job.gpus,
-            grace=self.grace,
-        )
+        spec = request.spec
+        options: dict[str, Any] = {
+            "name": job.name,
+            "work_dir": sink.work_dir,
+            "capture_stdio": spec.capture_stdio,
+            "gpus": job.gpus,
+            "grace": self.grace,
+        }
+        if spec.service:
+            execution: Execution = ServiceExecution(
+                command,
+                spec.readiness,
+                lambda *serving: sink.serving(job.task_id, job.attempt, Serving(*serving)),
+                **options,
+            )
+        else:
+            execution = Execution(command, **options)
         job.on_cancel = execution.cancel
         if job.cancelled:
             execution.cancel()

@@ -8,7 +8,8 @@ An ordinary task meets no lock on its way.  `Slots.waiting` decides who has it: 
 that pops it from there runs it, and `cancel` pops it to report it CANCELLED.  The queue
 may hold tasks that are no longer waiting; slots pass over them.
 
-A task that asks for more than one core, for memory or for GPUs is *special*: it stands
+A task that asks for more than one core, for memory or for GPUs is *special*, and so is a
+service, which keeps all that until it ends.  A special task stands
 in `Slots.specials` and is admitted, in the order of the ids, under a lock.  If the memory
 and the GPUs of the first one are free but not its cores, slots stand still for it as they
 come free, so narrow tasks cannot starve it.  One that waits for memory or GPUs holds up
@@ -42,6 +43,7 @@ from radical.asyncflow.backend import (
     TaskId,
     TaskKind,
     TaskRequest,
+    TaskSpec,
     TaskState,
 )
 from radical.asyncflow.model import DEFAULT_RESOURCES
@@ -113,6 +115,8 @@ class Slots:
         self._crew_threads: list[threading.Thread] = []
         self._assembled = False  # whether crews were started, which the first command does
         self._reserved: list[Sleeper] = []
+        self._serving = 0  # slots that services have
+        self._held_up: set[TaskId] = set()  # the tasks that were said to wait for such slots
         self._running = 0  # threads that have not ended
         self._ended = threading.Event()
         self._ended.set()
@@ -141,8 +145,9 @@ class Slots:
                 self.behind[request.dependencies[0]] = request
                 continue
             ready += 1
-            asked = request.spec.resources
-            if asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES:
+            spec = request.spec
+            asked = spec.resources
+            if (asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES) and not spec.service:
                 ordinary.append(request)
             else:
                 self._add_special(request)
@@ -274,7 +279,7 @@ class Slots:
         back = list(requests)
         self.waiting.update((request.task_id, request) for request in back)
         for request in reversed(back):
-            if request.spec.resources == DEFAULT_RESOURCES:
+            if request.spec.resources == DEFAULT_RESOURCES and not request.spec.service:
                 self.queue.appendleft(request)
             else:
                 self._add_special(request)
@@ -374,6 +379,8 @@ class Slots:
                     gpus = self._resources.take(spec.resources, for_worker=for_worker)
                     lent, self._reserved = self._reserved[:needed], self._reserved[needed:]
                     admission = Admission(request, gpus, lent)
+                    if spec.service:
+                        self._note_service(spec)
                 else:
                     slot.has_looked()
                     self._reserved.append(slot)
@@ -403,7 +410,9 @@ class Slots:
         for request in self.specials:
             asked = request.spec.resources
             wants = {name for name in ("memory", "gpus") if getattr(asked, name)}
-            if wants & scarce or not self._resources.fits(asked):
+            if self._serving and asked.total_cores > self._size - self._serving:
+                self._warn_no_slots(request)
+            elif wants & scarce or not self._resources.fits(asked):
                 scarce |= wants
             else:
                 return request if request.task_id < oldest else None
@@ -412,10 +421,36 @@ class Slots:
     def release(self, admission: Admission) -> None:
         """Give back what a special task had, now that it has ended."""
         with self._mutex:
-            self._resources.give_back(admission.request.spec.resources, admission.gpus)
+            spec = admission.request.spec
+            self._resources.give_back(spec.resources, admission.gpus)
+            if spec.service:
+                self._serving -= spec.resources.total_cores
             self.changes += 1
         for slot in admission.lent:
             slot.wake.release()
+
+    # -------------------------------------------------------------- services
+
+    def _note_service(self, spec: TaskSpec) -> None:
+        """Count the slots of a service that begins, and warn if no other slot is left."""
+        self._serving += spec.resources.total_cores
+        if self._serving >= self._size:
+            _log.warning(
+                "services have all %d slots of backend %r, the latest one is %r: no other task "
+                "runs until one of them is stopped; give the backend more max_workers",
+                *(self._size, self._name, spec.name),
+            )
+
+    def _warn_no_slots(self, request: TaskRequest) -> None:
+        """Warn, once, of a task that cannot run until a service is stopped."""
+        if request.task_id not in self._held_up:
+            self._held_up.add(request.task_id)
+            _log.warning(
+                "task %r (#%d) waits until services are stopped, which have %d of the %d slots "
+                "of backend %r; it asks for %d",
+                *(request.spec.name, request.task_id, self._serving, self._size, self._name),
+                request.spec.resources.total_cores,
+            )
 
     # -------------------------------------------------------------- commands
 

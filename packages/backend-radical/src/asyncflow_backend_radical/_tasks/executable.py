@@ -12,10 +12,12 @@ from radical.asyncflow.backend import (
     Command,
     ExecutableResult,
     Report,
+    Serving,
     TaskRequest,
     TaskState,
 )
 from radical.asyncflow.errors import ConfigurationError, TaskError, WorkerLostError
+from radical.asyncflow.worker import OutputSearch, read_end
 
 from .._host.messages import TaskChange, TaskStage
 from .output import join_ranks, rank_files, read_text
@@ -27,10 +29,11 @@ from .script import (
     shell_script,
     signed_exit_code,
 )
-from .services import InfoSearch
 from .submission import describe
 
 __all__ = ["Executable"]
+
+_LAST_BYTES = 64 * 1024  # of what a service wrote, in its result
 
 
 @dataclass(slots=True)
@@ -42,9 +45,11 @@ class Executable:
         mark: its start mark, see `script`.
         tells_end: its ranks make end marks.
         environment: the script with the environment of the program.
-        info_search: how to see that a service is up, until it is.
+        info_search: how to find the info of a service, until it is up.
+        info_file: the file in which the node leaves the info, if somebody looks there.
+        before: the command that has somebody look there.
         is_running: RADICAL-Pilot said so.
-        is_up: it is a service that was reported DONE and runs on.
+        is_up: it is a service whose info was reported, and it runs on.
     """
 
     request: TaskRequest
@@ -55,7 +60,9 @@ class Executable:
     mark: Path
     environment: Path
     tells_end: bool = False
-    info_search: InfoSearch | None = None
+    info_search: OutputSearch | None = None
+    info_file: Path | None = None
+    before: tuple[str, ...] = ()
     is_running: bool = False
     is_cancelled: bool = False
     is_up: bool = False
@@ -71,7 +78,8 @@ class Executable:
     @property
     def awaits_info(self) -> bool:
         """True for a running service whose info has not been found yet."""
-        return self.info_search is not None and self.is_running
+        awaits = self.info_search is not None or self.info_file is not None
+        return awaits and self.is_running and not self.is_up
 
     def description(self) -> dict[str, object]:
         """Return its attributes of `radical.pilot.TaskDescription`."""
@@ -85,16 +93,29 @@ class Executable:
             stderr=self.stderr,
             mark=self.mark,
             tells_end=self.tells_end,
+            before=self.before,
         )
         return describe(
             self.uid, spec.name, script, spec.resources, spec.description, self.environment
         )
 
     def find_info(self) -> str | None:
-        """Return the info of a service if its first rank has written it by now."""
+        """Return the info of a service if it is up by now."""
+        if self.info_file is not None:
+            try:
+                return self.info_file.read_text()
+            except FileNotFoundError:
+                return None
         assert self.info_search is not None
-        stream = self.stdout if self.info_search.stream == "stdout" else self.stderr
+        stream = self.stdout if self.request.spec.readiness.stream == "stdout" else self.stderr
         return self.info_search.search(rank_files(stream, self.ranks)[0])
+
+    def serving(self, info: str | None) -> Serving:
+        """Return what there is to know of a service: its output is that of its first rank."""
+        stdout, stderr = (
+            str(rank_files(stream, self.ranks)[0]) for stream in (self.stdout, self.stderr)
+        )
+        return Serving(stdout, stderr, info)
 
     def report(self, state: TaskState, value: object = None) -> Report:
         """Return a report about this attempt."""
@@ -116,7 +137,7 @@ class Executable:
             return self.report(TaskState.FAILED, exc)
 
     def _error(self, change: TaskChange) -> Exception | None:
-        """Return why the command did not run, or why a service that ended has failed."""
+        """Return why the command did not run, or None if it did."""
         code, detail = change.exit_code, change.detail
         if change.stage is TaskStage.REFUSED:
             return ConfigurationError(detail)
@@ -128,8 +149,6 @@ class Executable:
             return TaskError(f"task {self.name!r} did not run: {reason}")
         if bad_folder_mark(self.mark).exists():
             return self._folder_error()
-        if self.request.spec.service and code == 0:
-            return TaskError(f"service {self.name!r} ended (exit code 0) before it was up")
         if self.lacks_end(code):
             return WorkerLostError(
                 self.name,
@@ -149,6 +168,8 @@ class Executable:
             join_ranks(stream, self.ranks)
         if self.request.spec.capture_stdio:
             stdout, stderr = map(str, streams)
+        elif self.request.spec.service:
+            stdout, stderr = (read_end(stream, _LAST_BYTES) for stream in streams)
         else:
             stdout, stderr = (read_text(stream, keep) for stream in streams)
         return ExecutableResult(signed_exit_code(code), stdout, stderr)
@@ -173,9 +194,11 @@ class Executable:
         files = [bad_folder_mark(self.mark)]
         if self.tells_end:
             files += end_marks(self.mark, self.ranks)
-        if self.ranks > 1:
+        if self.info_file is not None:
+            files.append(self.info_file)
+        if self.ranks > 1 and not self.request.spec.service:
             files += [file for stream in streams for file in rank_files(stream, self.ranks)]
-        if not self.request.spec.capture_stdio:
+        if not (self.request.spec.capture_stdio or self.request.spec.service):
             files += streams
         if self.stdin is not None:
             files.append(self.stdin)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from radical.asyncflow.backend import Command
@@ -49,6 +49,7 @@ def shell_script(
     stderr: Path,
     mark: Path,
     tells_end: bool,
+    before: Sequence[str] = (),
 ) -> str:
     """Return the script that runs *command*, unless its start mark is there.
 
@@ -57,8 +58,14 @@ def shell_script(
             own: ``stdout.0``, ``stdout.1``.
         mark: the start mark.
         tells_end: each rank makes its end mark, too.
+        before: a command that the first rank runs before, and that gets the id of the shell;
+            if it fails, so does the task.
     """
-    body = "\n".join([_make_mark(mark, ranks), *_enter_folder(command, mark), *_run(command)])
+    lines = [_make_mark(mark, ranks), *_enter_folder(command, mark)]
+    if before:
+        words = " ".join(map(shlex.quote, before))
+        lines.append(f'test "${{RP_RANK:-0}}" != 0 || ( {RUN_COMMAND} {words} $$ ) || exit 1')
+    body = "\n".join([*lines, *_run(command)])
     source = _quote(stdin) if stdin is not None else "/dev/null"
     rank = "" if ranks == 1 else '."$RP_RANK"'
     script = f"(\n{body}\n) < {source} >> {_quote(stdout)}{rank} 2>> {_quote(stderr)}{rank}"

@@ -16,7 +16,6 @@ from radical.asyncflow.worker import FreeGpus, file_stem
 
 from .._host.environment import plain_path
 from .._pilot.plan import PilotPlan
-from .services import info_search
 
 __all__ = [
     "check_description",
@@ -38,6 +37,7 @@ _INSTEAD = {
     "stdout": "use capture_stdio=True",
     "stderr": "use capture_stdio=True",
     "timeout": "use timeout=",
+    "info_pattern": "use info_pattern=, beside service=True",
     "startup_timeout": "use timeout=, which for a service counts until it is up",
     "cores_per_rank": "use resources={'cores': ...}",
     "gpus_per_rank": "use resources={'gpus': ...}",
@@ -75,25 +75,17 @@ def check_description(spec: TaskSpec, known: Collection[str]) -> None:
             problems.append(
                 f"radical.pilot.TaskDescription has no attribute {key!r}{closest(key, known)}"
             )
-    if "info_pattern" in spec.description and not spec.service:
-        problems.append("'info_pattern' is for a task with service=True")
     if problems:
         raise UnsupportedOptionError(f"task {spec.name!r}: {'; '.join(problems)}")
-    info_search(spec)
 
 
 def check_kind(spec: TaskSpec, plan: PilotPlan, backend: str) -> None:
     """Raise UnsupportedOptionError if the pilot of *plan* has no way to start *spec*."""
-    if spec.kind is TaskKind.FUNCTION:
-        if spec.service:
-            raise UnsupportedOptionError(
-                f"task {spec.name!r}: on backend {backend!r} a service is an executable task"
-            )
-        if spec.resources.ranks > 1:
-            raise UnsupportedOptionError(
-                f"task {spec.name!r}: on backend {backend!r} a function runs in one rank; make it "
-                "an executable task to start MPI ranks"
-            )
+    if spec.kind is TaskKind.FUNCTION and spec.resources.ranks > 1:
+        raise UnsupportedOptionError(
+            f"task {spec.name!r}: on backend {backend!r} a function runs in one rank; make it an "
+            "executable task to start MPI ranks"
+        )
     if spec.resources.ranks > 1 and plan.is_local:
         # RADICAL-Pilot would let the task fail, or wait for ever.
         known = _LAUNCHER_PROGRAMS

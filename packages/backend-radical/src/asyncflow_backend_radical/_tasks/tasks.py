@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import dataclasses
+import json
 import secrets
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,11 +17,12 @@ from typing import Any
 from radical.asyncflow.backend import (
     Command,
     Report,
+    Serving,
     TaskKind,
     TaskRequest,
     TaskState,
 )
-from radical.asyncflow.worker import file_stem
+from radical.asyncflow.worker import OutputSearch, file_stem, import_path
 
 from .._host.environment import task_environment
 from .._host.messages import CancelTasks, Order, SubmitTasks, TaskChange, TaskStage
@@ -29,15 +32,18 @@ from .doubts import Doubts
 from .executable import Executable
 from .functions import Functions
 from .script import has_begun, has_succeeded, signed_exit_code, withdraw
-from .services import info_search
 
 __all__ = ["Tasks"]
 
+_LOOK = """
+import json, sys
+sys.path[:] = json.loads(open(sys.argv[1]).read())
+from asyncflow_backend_radical._worker.readiness import main
+main(*sys.argv[2:])
+"""
 _SHORTEST_POLL_S = 0.005  # between two looks for results, as long as there are some
 _LONGEST_POLL_S = 0.05
 _ENDED_BY_OTHERS = (-signal.SIGTERM, -signal.SIGKILL)
-
-_log = logging.getLogger("radical.asyncflow")
 
 
 class Tasks:
@@ -52,13 +58,15 @@ class Tasks:
         *,
         capture: Path,
         report: Callable[[Iterable[Report]], None],
+        serving: Callable[[int, int, Serving], None],
         plan: PilotPlan,
     ) -> None:
         """Make the folders of what is exchanged.
 
         Args:
             folder: what the program and the nodes share.
-            capture: the folder for the streams of tasks with ``capture_stdio``.
+            capture: the folder for the streams of services, and of tasks with ``capture_stdio``.
+            serving: called with the task, the attempt and what there is to know of a service.
         """
         exchange = folder / "exchange"
         self._streams = exchange / "streams"
@@ -71,6 +79,7 @@ class Tasks:
         self._environment.write_bytes(task_environment(is_local=plan.is_local))
         self._capture = capture
         self._report = report
+        self._serving = serving
         self._plan = plan
         self._send: Callable[[Order], None] | None = None  # None without a pilot
         self._waiting: list[dict[str, Any]] = []  # descriptions, for the next pilot
@@ -142,7 +151,7 @@ class Tasks:
     def wait(self) -> None:
         """Wait until every task has ended, or `cancel_all` or `close` is called."""
         with self._lock:
-            while not (self._is_closed or self._is_cancelled) and self._has_unfinished():
+            while not (self._is_closed or self._is_cancelled) and self._has_to_finish():
                 self._changed.wait()
 
     # ---------------------------------------------------------------- from the pilots
@@ -171,7 +180,7 @@ class Tasks:
                 elif change.stage is not TaskStage.RUNNING:
                     ended.append((task, change))
                 elif not task.is_cancelled:
-                    reports += self._mark_running(task)
+                    self._mark_running(task)
         # Without the lock, because output may be long.
         reports += [
             task.outcome(change, self._capture)
@@ -179,12 +188,7 @@ class Tasks:
             if self._is_unreported(task)
         ]
         with self._lock:
-            for task, change in ended:
-                if task.is_up and not (self._is_closed or self._is_cancelled):
-                    code = change.exit_code
-                    _log.warning(
-                        "service %r ended: %s, exit code %s", task.name, change.stage, code
-                    )
+            for task, _ in ended:
                 self._drop(task)
             self._changed.notify_all()
         if reports:
@@ -199,11 +203,9 @@ class Tasks:
                 is_unreported = self._is_unreported(task)
                 may_begin = not has_begun(task.mark) and not task.is_running
                 self._drop(task)
-                if task.is_up:
-                    _log.warning("service %r ended with its pilot", task.name)
-                elif not is_unreported:
+                if not is_unreported:
                     continue
-                elif task.is_cancelled:
+                if task.is_cancelled:
                     reports.append(task.report(TaskState.CANCELLED))
                 elif may_begin:
                     self._waiting.append(self._add(task.request))
@@ -266,7 +268,7 @@ class Tasks:
         # A random part, because a task that is submitted again has the same numbers.
         uid = f"task.{request.task_id}.{request.attempt}.{secrets.token_hex(2)}"
         folder, stem = self._streams, uid
-        if spec.capture_stdio:
+        if spec.capture_stdio or spec.service:
             folder, stem = self._capture, f"{file_stem(spec.name)}.{secrets.token_hex(6)}"
         stdin = None
         if command.stdin is not None:
@@ -282,11 +284,26 @@ class Tasks:
             mark=self._mark_of(uid),
             environment=self._environment,
             tells_end=self._plan.is_queued,
-            info_search=info_search(spec) if spec.service else None,
         )
+        self._look_for_info(task)
         self._executables[uid] = task
         self._uid_of[request.task_id] = uid
         return task.description()
+
+    def _look_for_info(self, task: Executable) -> None:
+        """Prepare how to see that the service *task* is up, if it is one that has a sign."""
+        readiness = task.request.spec.readiness
+        if readiness.ready_url is not None or readiness.ready_port is not None:
+            # Only its node can ask it.
+            stdout, stderr = task.serving(None)[:2]
+            task.info_file = self._marks / f"{task.uid}.info"
+            signs = dataclasses.asdict(readiness)
+            order = (signs, stdout, stderr, str(task.info_file), self._plan.is_local)
+            path_file = self._marks / "path.json"
+            path_file.write_text(json.dumps(import_path()))
+            task.before = (sys.executable, "-I", "-c", _LOOK, str(path_file), json.dumps(order))
+        elif (expression := readiness.expression) is not None:
+            task.info_search = OutputSearch(expression)
 
     def _mark_of(self, uid: str) -> Path:
         return self._marks / uid
@@ -305,22 +322,24 @@ class Tasks:
         """Return whether *task* has no terminal report, as one that was withdrawn has."""
         return self._uid_of.get(task.request.task_id) == task.uid
 
-    def _mark_running(self, task: Executable) -> list[Report]:
+    def _mark_running(self, task: Executable) -> None:
         """Take note that *task* runs; a service without a pattern is up with that."""
         task.is_running = True
-        reports = [task.report(TaskState.RUNNING)]
-        if task.awaits_info:
-            self._start_collector()
-        elif task.request.spec.service:
-            reports.append(self._mark_up(task, ""))
-        return reports
+        # Before the first news of the service, which come by another way.
+        self._report([task.report(TaskState.RUNNING)])
+        if task.request.spec.service:
+            if task.awaits_info:
+                self._tell(task, None)
+                self._start_collector()
+            else:
+                self._tell(task, "")
 
-    def _mark_up(self, task: Executable, info: str) -> Report:
-        """Return the report of a service that is up, with *info* as its result."""
-        task.is_up = True
-        task.info_search = None
-        del self._uid_of[task.request.task_id]
-        return task.report(TaskState.DONE, info)
+    def _tell(self, task: Executable, info: str | None) -> None:
+        """Tell of a service that has begun or, with its *info*, that it is up."""
+        if info is not None:
+            task.is_up = True
+        self._serving(task.request.task_id, task.request.attempt, task.serving(info))
+        self._changed.notify_all()
 
     def _drop(self, task: Executable) -> None:
         self._executables.pop(task.uid, None)
@@ -387,7 +406,8 @@ class Tasks:
                     poll_s = _SHORTEST_POLL_S
                 if self._is_closed:
                     return
-                reports = self._functions.collect() + self._collect_infos()
+                reports = self._functions.collect()
+                self._collect_infos()
                 if reports:
                     self._changed.notify_all()
             if reports:
@@ -401,15 +421,19 @@ class Tasks:
             task.awaits_info for task in self._executables.values()
         )
 
-    def _collect_infos(self) -> list[Report]:
-        """Return the reports of the services that have written their info."""
-        reports = []
+    def _collect_infos(self) -> None:
+        """Tell of the services that have written their info."""
         for task in self._executables.values():
             if task.awaits_info and self._is_unreported(task):
                 info = task.find_info()
                 if info is not None:
-                    reports.append(self._mark_up(task, info))
-        return reports
+                    self._tell(task, info)
 
     def _has_unfinished(self) -> bool:
         return bool(self._uid_of) or self._functions.unfinished > 0
+
+    def _has_to_finish(self) -> bool:
+        """Return whether there is more than services that are up, which never finish."""
+        return self._functions.unfinished > 0 or not all(
+            self._executables[uid].is_up for uid in self._uid_of.values()
+        )

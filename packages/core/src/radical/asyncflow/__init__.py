@@ -55,13 +55,16 @@ if TYPE_CHECKING:
         RemoteError,
         ResourceError,
         SerializationError,
+        ServiceLostError,
+        ServiceStoppedError,
+        ServiceTimeoutError,
         TaskError,
         TaskExitError,
         TaskTimeoutError,
         UnsupportedOptionError,
         WorkerLostError,
     )
-    from .events import BackendEvent, RunEvent, TaskEvent
+    from .events import BackendEvent, RunEvent, ServiceEvent, TaskEvent
     from .model import Command, Env, Preemption, Prompt, Resources, RetryPolicy
     from .worker import cancelled, current_task
 
@@ -104,6 +107,10 @@ __all__ = [
     "RetryPolicy",
     "RunEvent",
     "SerializationError",
+    "ServiceEvent",
+    "ServiceLostError",
+    "ServiceStoppedError",
+    "ServiceTimeoutError",
     "TaskError",
     "TaskEvent",
     "TaskExitError",
@@ -145,6 +152,7 @@ _HOMES = {
     "Resources": "model",
     "RetryPolicy": "model",
     "RunEvent": "events",
+    "ServiceEvent": "events",
     "TaskEvent": "events",
     "TaskFunction": "_task.function",
     "TaskFuture": "_task.future",

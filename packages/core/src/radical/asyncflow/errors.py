@@ -66,6 +66,9 @@ __all__ = [
     "RemoteTraceback",
     "ResourceError",
     "SerializationError",
+    "ServiceLostError",
+    "ServiceStoppedError",
+    "ServiceTimeoutError",
     "TaskError",
     "TaskExitError",
     "TaskTimeoutError",
@@ -243,11 +246,8 @@ class ExecutableError(TaskError):
         self.summary = f"command ended with {how}"
         if evidence:
             self.summary += f" ({evidence})"
-        lines = [f"{self.summary}: {command}"]
-        for name, text in (("stderr", self.stderr), ("stdout", self.stdout)):
-            if text.strip():
-                lines.append(f"{name}: {text.rstrip()}")
-        super().__init__("\n".join(lines))
+        first = f"{self.summary}: {command}"
+        super().__init__("\n".join([first, *_output_lines(self.stdout, self.stderr)]))
 
 
 class TaskTimeoutError(TaskError, TimeoutError):
@@ -262,6 +262,49 @@ class TaskTimeoutError(TaskError, TimeoutError):
         self.task = task
         self.timeout = timeout
         super().__init__(f"task {task!r} ran longer than its timeout of {timeout:g} s")
+
+
+class ServiceTimeoutError(TaskTimeoutError):
+    """A service was not up within its ``timeout``, which ended it.
+
+    Attributes:
+        stdout, stderr: at most the last 2,000 characters of what it wrote.
+    """
+
+    def __init__(self, task: str, timeout: float, stdout: str = "", stderr: str = "") -> None:
+        super().__init__(task, timeout)
+        self.stdout = stdout[-_TAIL:]
+        self.stderr = stderr[-_TAIL:]
+        first = f"service {task!r} was not up within its timeout of {timeout:g} s"
+        self.args = ("\n".join([first, *_output_lines(self.stdout, self.stderr)]),)
+
+
+class ServiceLostError(TaskError):
+    """A service ended by itself, or its worker died; ``__cause__`` says more where it is known.
+
+    Attributes:
+        service: name of the service.
+        stdout, stderr: at most the last 2,000 characters of what its command wrote.
+    """
+
+    def __init__(self, service: str, how: str, stdout: str = "", stderr: str = "") -> None:
+        self.service = service
+        self.stdout = stdout[-_TAIL:]
+        self.stderr = stderr[-_TAIL:]
+        first = f"service {service!r} {how}"
+        super().__init__("\n".join([first, *_output_lines(self.stdout, self.stderr)]))
+
+
+class ServiceStoppedError(TaskError):
+    """Something needs a service that was stopped.
+
+    Attributes:
+        service: name of the service.
+    """
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        super().__init__(f"service {service!r} was stopped; start another one")
 
 
 class DependencyFailureError(TaskError):
@@ -370,6 +413,12 @@ class RemoteTraceback(Exception):
 
 class FileError(TaskError):
     """An input file cannot be staged, or a declared output is not there."""
+
+
+def _output_lines(stdout: str, stderr: str) -> list[str]:
+    """Return what a command wrote, as lines of a message."""
+    both = (("stderr", stderr), ("stdout", stdout))
+    return [f"{name}: {text.rstrip()}" for name, text in both if text.strip()]
 
 
 def _signal_text(number: int) -> str:

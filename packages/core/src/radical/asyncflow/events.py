@@ -12,6 +12,8 @@ failed and a retry follows; when the engine takes the retry to send it, there is
 without an error.  A block has no SUBMITTED, and a task has no RUNNING if its backend does not
 report it.
 
+A service has `ServiceEvent`s beside: it is DONE when it is up, and lives on.
+
 Events come in the order in which the engine learned of them.  The events of one task are in
 the order of their times.  Those of several tasks need not be: a worker may have ended a task
 before the call of another task whose event comes first.
@@ -23,7 +25,7 @@ from typing import Literal, NamedTuple
 
 from .model import Resources, TaskKind, TaskState
 
-__all__ = ["BackendEvent", "Event", "RunEvent", "TaskEvent"]
+__all__ = ["BackendEvent", "Event", "RunEvent", "ServiceEvent", "TaskEvent"]
 
 
 class TaskEvent(NamedTuple):
@@ -78,6 +80,25 @@ class BackendEvent(NamedTuple):
     run: str = ""
 
 
+class ServiceEvent(NamedTuple):
+    """The event that a service is up, was stopped, is started again after its death, or is lost.
+
+    Attributes:
+        time, wall, run: as for a `TaskEvent`.
+        task_id: the number of the task that runs it; that of its latest start.
+        name: its name.
+        error: the reason why it died, with ``"restarted"`` and ``"lost"``.
+    """
+
+    time: float
+    task_id: int
+    name: str
+    state: Literal["up", "stopped", "restarted", "lost"]
+    error: BaseException | None = None
+    wall: float = 0.0
+    run: str = ""
+
+
 class RunEvent(NamedTuple):
     """A run began, when its engine was created, or ended, when it was shut down.
 
@@ -97,4 +118,4 @@ class RunEvent(NamedTuple):
     run: str = ""
 
 
-Event = TaskEvent | BackendEvent | RunEvent
+Event = TaskEvent | BackendEvent | ServiceEvent | RunEvent

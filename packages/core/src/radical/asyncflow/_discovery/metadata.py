@@ -72,7 +72,7 @@ OFFICIAL = {
         "asyncflow-backend-concurrent",
         "concurrent",
         "Threads and processes of this machine",
-        ("function", "executable", "cores", "gpus", "memory", "ranks"),
+        ("function", "executable", "cores", "gpus", "memory", "ranks", "service"),
     ),
     "dask": Official(
         "asyncflow-backend-dask",

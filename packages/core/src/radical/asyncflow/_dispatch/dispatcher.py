@@ -22,6 +22,7 @@ from .._graph.scheduler import Node
 from .._task.call import Call
 from .._task.future import NO_KWARGS, Ending, EndReason, RemoteTaskFuture, TaskFuture, extras_of
 from .._task.scope import SCOPE, Scope
+from .._task.service import Service
 from .._watch.observers import Observer, Observers
 from ..backend import ExecutionBackend
 from ..backend._inbox import Inbox, Sink
@@ -37,6 +38,7 @@ from .reports import Reports
 from .routing import choose_lane
 from .run import Run
 from .sending import sender
+from .services import Services
 
 __all__ = ["Dispatcher"]
 
@@ -60,6 +62,7 @@ class Dispatcher:
         background: the asyncio tasks in which the engine works for tasks.
         outcomes: decides what follows the end of an attempt.
         outbox: puts prepared tasks into batches.
+        services: follows the services.
         plan_recorder: remembers the graph for `WorkflowEngine.plan`.
         number: the number of the latest call.
     """
@@ -86,7 +89,8 @@ class Dispatcher:
         self.outcomes = Outcomes(run, self.background)
         self.outbox = Outbox(run, self.outcomes)
         self._preparation = Preparation(run, self, self.background, self.outcomes, self.outbox)
-        self._receive = Reports(run, self.outcomes, inbox).receive
+        self.services = Services(run, self.outcomes, self.register)
+        self._receive = Reports(run, self.outcomes, self.services, inbox).receive
         self._send = sender(run, self.outcomes, self.outbox, self._preparation)
         self._next_lane = 0
         self._pumping = False
@@ -172,12 +176,7 @@ class Dispatcher:
         ):
             raise self._refusal(call.spec)
         future: TaskFuture[Any]
-        if call.remote:
-            future = RemoteTaskFuture(loop=self._loop)
-            future._remote = None
-            future._wanted = False
-        else:
-            future = TaskFuture(loop=self._loop)
+        future = self._special_future(call) if call.special else TaskFuture(loop=self._loop)
         self.number = number = self.number + 1
         if not number % CALLS_A_COUNT:
             COLLECTOR_PACE.set_live(id(run), len(scheduler.tasks) + len(scheduler.ready))
@@ -227,6 +226,15 @@ class Dispatcher:
         inbox = self._inbox
         if not inbox.awake:
             inbox.wake()
+        return future
+
+    def _special_future(self, call: Call) -> TaskFuture[Any]:
+        """Make the future of a call that starts a service, or whose value may stay elsewhere."""
+        if not call.remote:
+            return self.services.make_future(call.spec)
+        future: RemoteTaskFuture[Any] = RemoteTaskFuture(loop=self._loop)
+        future._remote = None
+        future._wanted = False
         return future
 
     def _refusal(self, spec: TaskSpec) -> Exception:
@@ -336,6 +344,10 @@ class Dispatcher:
     def cancel(self, future: Node, message: Any = None) -> None:
         """Cancel the task of *future*."""
         self.outcomes.end(cast(TaskFuture[Any], future), Ending(EndReason.CANCEL, message))
+
+    def stop(self, service: Service) -> asyncio.Future[None]:
+        """Stop *service*; return a future that is done when it has ended."""
+        return self.services.stop(service)
 
     def fetch(self, future: Node) -> None:
         """Fetch the value of *future* from the place where it was made."""

@@ -31,6 +31,7 @@ from .._task.future import (
     set_exception,
     set_result,
 )
+from .._task.service import ServiceFuture
 from .._text import safe_message, safe_repr
 from ..backend import RemoteValue
 from ..backend._lane import Lane
@@ -40,6 +41,8 @@ from ..errors import (
     BackendStartError,
     ExecutableError,
     FileError,
+    ServiceLostError,
+    ServiceTimeoutError,
     TaskExitError,
     TaskTimeoutError,
 )
@@ -113,6 +116,12 @@ class Outcomes:
                     *((value.reason, value.evidence) if isinstance(value, DeathResult) else ()),
                 )
                 self.attempt_failed(node, error, when)
+                return
+            if node._spec.service:
+                lost = ServiceLostError(
+                    node.name, "ended (exit code 0) before it was up", *_output_texts(node, value)
+                )
+                self.attempt_failed(node, lost, when)
                 return
             value = value.stdout
         files, lane = extras.files, node._lane
@@ -383,7 +392,7 @@ class Outcomes:
 
     def _end_remotely(self, node: TaskFuture[Any], extras: Extras, lane: Lane) -> None:
         """Let the backend end the work of *node*, and wait for that if the backend can end it."""
-        self._ask_to_cancel(lane, [node._number])
+        self.ask_to_cancel(lane, [node._number])
         self._run.take_reports()
         if node._stage >= DONE or extras.ending is None:
             return
@@ -402,7 +411,8 @@ class Outcomes:
         )
         self.work_ended(node)
 
-    def _ask_to_cancel(self, lane: Lane, numbers: Sequence[int]) -> None:
+    def ask_to_cancel(self, lane: Lane, numbers: Sequence[int]) -> None:
+        """Have the backend of *lane* end the tasks with these *numbers*."""
         try:
             lane.backend.cancel(numbers)
         except Exception:
@@ -419,7 +429,7 @@ class Outcomes:
         reason = None if extras.ending is None else extras.ending.reason
         if reason is EndReason.TIMEOUT:
             extras.ending = None
-            self._retry_or_fail(node, TaskTimeoutError(node.name, node._spec.timeout or 0.0), when)
+            self._retry_or_fail(node, _timeout_error(node), when)
         elif reason is EndReason.HALT and self.make_halt_error is not None:
             self.resolve(self._scheduler.fail(node, self.make_halt_error(node)), when)
         else:
@@ -434,7 +444,7 @@ class Outcomes:
                 withdrawn.setdefault(node._lane, []).append(node._number)
             self._resolve_one(resolution, when, first=not index)
         for lane, numbers in withdrawn.items():
-            self._ask_to_cancel(lane, numbers)
+            self.ask_to_cancel(lane, numbers)
         self._run.wake()
 
     def _resolve_one(self, resolution: Resolution, when: float | None, *, first: bool) -> None:
@@ -509,6 +519,14 @@ def _policy_failed(
     )
     broken.__cause__ = error
     return _as_failure(node, broken)
+
+
+def _timeout_error(node: TaskFuture[Any]) -> TaskTimeoutError:
+    timeout = node._spec.timeout or 0.0
+    if isinstance(node, ServiceFuture):
+        written = (node._service.output(stream) for stream in ("stdout", "stderr"))
+        return ServiceTimeoutError(node.name, timeout, *written)
+    return TaskTimeoutError(node.name, timeout)
 
 
 def _warn_unfinished(node: TaskFuture[Any]) -> None:

@@ -24,6 +24,7 @@ from .._graph.hidden import find_hidden
 from .._task.future import Activity, Arguments, Extras, TaskFuture, Work, extras_of, result_of
 from .._task.owner import Owner
 from .._task.scope import SCOPE, Scope
+from .._task.service import ServiceFuture, ServiceInfo
 from ..errors import ConfigurationError, DependencyFailureError
 from ..model import Command, Prompt, TaskKind, TaskState
 from .background import Background
@@ -86,6 +87,9 @@ class Preparation:
                 files.outputs.append(leaf)
             elif isinstance(leaf, TaskFuture) and leaf._owner is owner:
                 dependencies.append(leaf)
+            elif isinstance(leaf, ServiceInfo):
+                if leaf._service.future._owner is owner:
+                    dependencies.append(leaf._service.future)
             elif hasattr(type(leaf), "__await__"):
                 if id(leaf) not in outside:
                     outside[id(leaf)] = self._adopt(leaf)
@@ -117,7 +121,9 @@ class Preparation:
         if mutable and node._native:
             arguments.dependencies = {other._number for other in dependencies}
             extras_of(node).arguments = arguments
-        if extras is not None or mutable:
+        # What a service has for its callers is known when they are sent.
+        serves = any(isinstance(other, ServiceFuture) for other in dependencies)
+        if extras is not None or mutable or serves:
             node._binding = NESTED
         else:
             node._binding = FLAT if dependencies else PLAIN

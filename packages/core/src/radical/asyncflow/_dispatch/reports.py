@@ -9,10 +9,11 @@ from typing import Any
 
 from .._task.future import NO_KWARGS, TaskFuture, extras_of, set_result
 from ..backend import AnyReport
-from ..backend._inbox import LOST, Inbox
+from ..backend._inbox import LOST, SERVING, Inbox
 from ..model import TaskState
 from .outcomes import Outcomes
 from .run import Run
+from .services import Services
 
 __all__ = ["Reports"]
 
@@ -33,11 +34,12 @@ class Reports:
         dropped: the number of reports that changed nothing, by reason.
     """
 
-    __slots__ = ("_outcomes", "_run", "dropped", "receive")
+    __slots__ = ("_outcomes", "_run", "_services", "dropped", "receive")
 
-    def __init__(self, run: Run, outcomes: Outcomes, inbox: Inbox) -> None:
+    def __init__(self, run: Run, outcomes: Outcomes, services: Services, inbox: Inbox) -> None:
         self._run = run
         self._outcomes = outcomes
+        self._services = services
         self.dropped: Counter[str] = Counter()
         self.receive = _receiver(run, outcomes, inbox, self)
 
@@ -62,13 +64,19 @@ class Reports:
         self.dropped["malformed"] += 1
 
     def take_other(self, report: AnyReport) -> None:
-        """Take in a report that is about no current attempt: a lost backend, or one to drop."""
+        """Take in a report that is about no current attempt of an unfinished task.
+
+        It is about a lost backend or a service, or one to drop.
+        """
         number, index, _, error, when = report
         if number == LOST:
             for lane in tuple(self._run.lanes.values()):
                 if lane.index == index:
                     self._outcomes.lose(lane, error, when)
-        else:
+                    self._services.lose(lane)
+        elif number == SERVING:
+            self._services.take_serving(report)
+        elif not self._services.take_end(report):
             self.drop(report)
 
 

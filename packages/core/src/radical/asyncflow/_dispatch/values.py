@@ -8,6 +8,7 @@ from typing import Any
 from .._files.declared import InputFile
 from .._graph.arguments import rewrite_call
 from .._task.future import RemoteTaskFuture, TaskFuture, outside_awaitables
+from .._task.service import ServiceFuture, ServiceInfo
 from ..backend import TaskRef
 from ..errors import CycleError, DependencyFailureError
 from ..model import TaskKind, TaskState
@@ -84,6 +85,8 @@ def substitute(
     outside = outside_awaitables(node)
 
     def value_of(leaf: Any) -> Any:
+        if isinstance(leaf, ServiceInfo | ServiceFuture):
+            return _info_of(leaf, node, unfinished)
         if isinstance(leaf, TaskFuture) and leaf._owner is node._owner:
             if leaf is node:
                 raise CycleError(f"task {node.name!r} has its own future among its arguments")
@@ -108,6 +111,21 @@ def substitute(
     if unfinished:
         raise UnfinishedArguments(unfinished)
     return args, kwargs, tuple(refs)
+
+
+def _info_of(
+    leaf: ServiceInfo | ServiceFuture, node: TaskFuture[Any], unfinished: list[TaskFuture[Any]]
+) -> Any:
+    """Return the info of a service as it is now, or add to *unfinished* the task that starts it."""
+    service = leaf._service
+    if service.future._owner is not node._owner:
+        return str(leaf)
+    if (awaited := service.awaited) is not None:
+        unfinished.append(awaited)
+        return leaf
+    info = _value_of(service.future, node)
+    in_loop = node._spec.kind is TaskKind.BLOCK
+    return str(info) if isinstance(info, ServiceInfo) and not in_loop else info
 
 
 def _backend_has(future: TaskFuture[Any], node: TaskFuture[Any]) -> bool:

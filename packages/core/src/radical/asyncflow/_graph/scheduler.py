@@ -146,7 +146,7 @@ class Scheduler:
                 if stage is not SUBMITTED and stage is not RUNNING:
                     node._blockers = blockers
                     if stage is FAILED:
-                        return self.fail(node, self._dependency_failure(node))
+                        return self.fail(node, self._dependency_failure(node, other))
                     return self.cancel(node)
                 if other._native and node._native and other._lane is node._lane:
                     followers = other._followers
@@ -326,9 +326,9 @@ class Scheduler:
                     seen.add(other._number)
                     waiting.append(other)
 
-    def _dependency_failure(self, node: Node, failed: Node | None = None) -> DependencyFailureError:
-        """Make the error of *node*, whose dependency *failed* (or one in its arguments) failed."""
-        names: dict[int, Node] = {} if failed is None else {failed._number: failed}
+    def _dependency_failure(self, node: Node, failed: Node) -> DependencyFailureError:
+        """Make the error of *node*, whose dependency *failed*."""
+        names: dict[int, Node] = {failed._number: failed}
 
         def collect_failed(leaf: Any) -> Any:
             if isinstance(leaf, Node) and leaf._stage is FAILED:
@@ -336,8 +336,7 @@ class Scheduler:
             return leaf
 
         rewrite_call(node._args, node._kwargs, collect_failed)
-        first = failed or next(iter(names.values()))
-        root, cause = first._origin or ("", RuntimeError("unknown"))
+        root, cause = failed._origin or ("", RuntimeError("unknown"))
         error = DependencyFailureError(
             node._spec.name, [other._spec.name for other in names.values()], root, cause
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ..backend._lane import Lane
-from ..model import DEFAULT_RESOURCES, Resources, TaskKind, TaskSpec
+from ..model import DEFAULT_RESOURCES, Resources, RetryPolicy, TaskKind, TaskSpec
 from .owner import Owner
 
 __all__ = ["Call"]
@@ -18,6 +18,8 @@ class Call:
         owner: the machinery of its engine.
         spec: its options.
         lane: the backend that runs it; None for a block.
+        special: True if its future is of a class of its own: its lane may keep its results, or
+            it is a service.
         native: True if its lane can order its calls among others by itself.
         remote: True if its lane may keep its results.
         in_context: True if its function or its body runs in the context of the call.
@@ -43,6 +45,7 @@ class Call:
         "plain",
         "remote",
         "spec",
+        "special",
     )
 
     def __init__(self, owner: Owner, spec: TaskSpec, lane: Lane | None, *, recorded: bool) -> None:
@@ -51,9 +54,10 @@ class Call:
         self.others: dict[Resources, Call] | None = None
         self.lane = lane
         self.plain = spec.kind is TaskKind.FUNCTION
-        self.may_follow = self.plain and spec.resources == DEFAULT_RESOURCES
+        self.may_follow = self.plain and spec.resources == DEFAULT_RESOURCES and not spec.service
         self.may_chain = self.may_follow and spec.retries is None
-        self.remote = lane is not None and lane.remote
+        self.remote = lane is not None and lane.remote and not spec.service
+        self.special = self.remote or spec.service
         self.in_context = not self.plain or (lane is not None and lane.contexts)
         # With a journal a result has to be in the file before another task uses it.
         self.native = (
@@ -61,8 +65,14 @@ class Call:
             and lane.native
             and self.plain
             and spec.retries is None
+            and not spec.service
             and not recorded
         )
+
+    def with_retries(self, retries: RetryPolicy | None) -> Call:
+        """Return the same task with other retries."""
+        made: Call = self.owner.bind(dataclasses.replace(self.spec, retries=retries))
+        return made
 
     def for_attempt(self, attempt: int) -> Call:
         """Return the same task with the resources that *attempt* asks for.

@@ -300,6 +300,17 @@ class TaskFuture(Node, asyncio.Future[T]):
         # cancelled itself: True would tell asyncio that the cancellation was delivered.
         return not self.done() or self.cancelled()
 
+    def stop(self) -> asyncio.Future[None]:
+        """Stop the service that the task has started; await the result to wait for its end.
+
+        Before it is up, this cancels the task.  What needs the service from then on fails with
+        a ServiceStoppedError.
+
+        Raises:
+            TypeError: the task is no service.
+        """
+        raise TypeError(f"task {self.name!r} is no service, so it cannot be stopped; cancel it")
+
     def set_result(self, result: T, /) -> NoReturn:  # noqa: ARG002
         """Raise RuntimeError, as an `asyncio.Task` does: only the engine ends a task."""
         raise RuntimeError("the future of a task does not support set_result")

@@ -35,8 +35,17 @@ class TaskOptions(TypedDict, total=False):
             with None, as long as it needs.
         capture_stdio: write the output of an executable to files; the result is the path
             of the file that holds its stdout.  By default False.
-        service: keep the task running until the workflow ends, on a backend that can.  By
-            default False.
+        service: the command is a service: the task is done when it is up, and the command runs
+            on until `TaskFuture.stop` or the end of the workflow.  *timeout* counts until it is
+            up.  By default False.
+        info_pattern: a service is up when a line of its output matches:
+            ``"stdout:REGULAR EXPRESSION"`` or ``"stderr:..."``; what the last group matches
+            is the result.  By default None.
+        ready_url: a service is up when this http address answers, where the service runs; it
+            is the result.  With *info_pattern* it may contain ``{info}``.  By default None.
+        ready_port: a service is up when this TCP port takes connections, where the service
+            runs; the result is ``HOST:PORT``.  By default None.
+        restarts: how many times a service that died is started again.  By default 0.
         task_description: settings that reach the backend as they are, after it has
             checked them.  By default none.
         version: the version of the body, a string or a number; results of another version
@@ -60,6 +69,10 @@ class TaskOptions(TypedDict, total=False):
     timeout: float | None
     capture_stdio: bool
     service: bool
+    info_pattern: str | None
+    ready_url: str | None
+    ready_port: int | None
+    restarts: int
     task_description: Mapping[str, Any] | None
     version: str | int | float
     cache: bool | Literal["always"]
@@ -68,6 +81,7 @@ class TaskOptions(TypedDict, total=False):
 
 
 _KNOWN = tuple(TaskOptions.__annotations__)
+_SIGNS = ("info_pattern", "ready_url", "ready_port")
 
 
 def make_spec(function: Callable[..., Any], kind: TaskKind, options: Mapping[str, Any]) -> TaskSpec:
@@ -99,13 +113,40 @@ def change_spec(spec: TaskSpec, options: Mapping[str, Any]) -> TaskSpec:
     Raises:
         ConfigurationError: an option is wrong; the message has every problem.
     """
-    values = _values(options, spec.kind, f"task {spec.name!r}")
-    return dataclasses.replace(spec, **values) if values else spec
+    return _changed(spec, options, f"task {spec.name!r}")
+
+
+def _changed(spec: TaskSpec, options: Mapping[str, Any], who: str) -> TaskSpec:
+    values = _values(options, spec.kind, who)
+    signs = {name: options[name] for name in _SIGNS if name in options}
+    if not values and not signs:
+        return spec
+    try:
+        if signs:
+            values["readiness"] = dataclasses.replace(spec.readiness, **signs)
+        if values.get("service"):
+            values["cache"] = False  # a service of an earlier run is gone
+        changed = dataclasses.replace(spec, **values)
+        _check_service(changed)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{who}: {error}") from None
+    return changed
+
+
+def _check_service(spec: TaskSpec) -> None:
+    """Raise ConfigurationError if *spec* has options that only a service has, and is none."""
+    if not spec.service:
+        given = [name for name in _SIGNS if getattr(spec.readiness, name) is not None]
+        if spec.restarts:
+            given.append("restarts")
+        if given:
+            raise ConfigurationError(f"{', '.join(given)} is for a service: add service=True")
 
 
 def check_options(options: Mapping[str, Any], kind: TaskKind) -> None:
     """Raise what `change_spec` raises, if no task of this *kind* can have *options*."""
-    _values(options, kind, "block" if kind is TaskKind.BLOCK else f"{kind}_task")
+    who = "block" if kind is TaskKind.BLOCK else f"{kind}_task"
+    _changed(TaskSpec("", kind, check_options), options, who)
 
 
 def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, Any]:
@@ -115,7 +156,7 @@ def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, A
     ]
     values: dict[str, Any] = {}
     for key in _KNOWN:
-        if key in options:
+        if key in options and key not in _SIGNS:
             field = "description" if key == "task_description" else key
             try:
                 values[field] = _checked(key, options[key], kind)
@@ -167,9 +208,20 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
         return value
     if key == "uses":
         return _checked_uses(value, kind)
+    if key == "restarts":
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ConfigurationError(
+                f"restarts must be a whole number of at least 0, not {value!r}"
+            )
+        return value
     if key in ("capture_stdio", "service"):
         if not isinstance(value, bool):
             raise ConfigurationError(f"{key} must be True or False, not {value!r}")
+        if value and key == "service" and kind is not TaskKind.EXECUTABLE:
+            raise ConfigurationError(
+                f"service is for executable tasks, not for a {kind}; a class with @flow.service "
+                "is a service of functions"
+            )
         if value and key == "capture_stdio" and kind is not TaskKind.EXECUTABLE:
             raise ConfigurationError(f"capture_stdio is for executable tasks, not for a {kind}")
         return value

@@ -42,6 +42,9 @@ class Owner(Protocol):
     def cancel(self, future: Node, message: Any = None) -> None:
         """Cancel the task of *future*."""
 
+    def stop(self, service: Any) -> Any:
+        """Stop *service*, and return an `asyncio.Future` that is done when it has ended."""
+
     def fetch(self, future: Node) -> None:
         """Fetch the value of *future* from the place where it was made."""
 

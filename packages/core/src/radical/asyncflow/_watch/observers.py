@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..events import BackendEvent, Event, RunEvent, TaskEvent
+from ..events import BackendEvent, Event, RunEvent, ServiceEvent, TaskEvent
 from ..model import TaskState
 
 if TYPE_CHECKING:
@@ -175,6 +175,21 @@ class Observers:
         if when is None:
             when = self.clock()
         self._note(BackendEvent(when, lane.name, "down", error, *self._wall_and_run(when)))
+
+    def tell_service(
+        self,
+        node: TaskFuture[Any],
+        state: Literal["up", "stopped", "restarted", "lost"],
+        error: BaseException | None = None,
+        when: float | None = None,
+    ) -> None:
+        """Add the event that the service that *node* runs came to *state*, if anybody watches."""
+        if self.events is None:
+            return
+        if when is None:
+            when = self.clock()
+        name, number = node._spec.name, node._number
+        self._note(ServiceEvent(when, number, name, state, error, *self._wall_and_run(when)))
 
     def _note(self, event: Event) -> None:
         events = self.events

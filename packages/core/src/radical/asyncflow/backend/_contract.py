@@ -37,6 +37,7 @@ __all__ = [
     "ReportSink",
     "Resources",
     "Route",
+    "Serving",
     "TaskId",
     "TaskKind",
     "TaskRef",
@@ -77,7 +78,7 @@ class Capabilities:
         isolates: the death of a worker costs the task that it ran, and no other.
         contexts: it runs each function in a copy of the `TaskRequest.context`, so that the
             function sees the context variables of the code that called the task.
-        service: it runs service tasks.
+        service: it runs commands as services, and says by `ReportSink.serving` that they are up.
         executes: False for a dry run, which runs nothing, gets no arguments and answers
             with markers.
         limits: sentences, shown to users, that say what it cannot promise.
@@ -212,6 +213,20 @@ class Report(NamedTuple):
     time: float | None = None
 
 
+@public("radical.asyncflow.backend")
+class Serving(NamedTuple):
+    """What there is to know of a service while its command runs.
+
+    Attributes:
+        stdout, stderr: the files that have its output, as this program can read them.
+        info: what makes it usable, such as an address; None until it is up.
+    """
+
+    stdout: str = ""
+    stderr: str = ""
+    info: str | None = None
+
+
 AnyReport = Report | tuple[TaskId, int, TaskState, Any, float | None]
 """A `Report`, or a plain tuple of the same five values, which costs a fifth to make."""
 
@@ -264,6 +279,13 @@ class ReportSink(Protocol):
 
     def cancelled(self, task_id: TaskId, attempt: int) -> None:
         """Report that its work has ended, or never began, because of `cancel`."""
+
+    def serving(self, task_id: TaskId, attempt: int, serving: Serving) -> None:
+        """Report that a service has begun, and once more, with its info, that it is up.
+
+        It is done with that, and occupies its place until its one terminal report, which tells
+        how its command ended.  `ExecutionBackend.cancel` stops it.
+        """
 
     def lost(self, error: BaseException) -> None:
         """Report that the backend is gone: every task it holds fails, and every later one.

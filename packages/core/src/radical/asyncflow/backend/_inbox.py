@@ -16,9 +16,9 @@ from pathlib import Path
 from threading import get_ident
 
 from ..model import TaskState
-from . import AnyReport, Report, TaskId
+from . import AnyReport, Report, Serving, TaskId
 
-__all__ = ["LOST", "Inbox", "Sink"]
+__all__ = ["LOST", "SERVING", "Inbox", "Sink"]
 
 log = logging.getLogger("radical.asyncflow")
 
@@ -26,6 +26,8 @@ RUNNING, DONE = TaskState.RUNNING, TaskState.DONE
 FAILED, CANCELLED = TaskState.FAILED, TaskState.CANCELLED
 LOST: TaskId = -1
 """The task id of a report about the loss of a whole backend; its attempt is the lane's index."""
+SERVING: TaskId = -2
+"""The task id of a report about a service; its value holds the id, the attempt and the rest."""
 
 
 class Inbox:
@@ -128,6 +130,9 @@ class Sink:
 
     def cancelled(self, task_id: TaskId, attempt: int) -> None:
         self.report((Report(task_id, attempt, CANCELLED),))
+
+    def serving(self, task_id: TaskId, attempt: int, serving: Serving) -> None:
+        self.report((Report(SERVING, self._lane, RUNNING, (task_id, attempt, serving)),))
 
     def lost(self, error: BaseException) -> None:
         self.report((Report(LOST, self._lane, FAILED, error),))

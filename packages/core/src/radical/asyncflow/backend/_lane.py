@@ -91,7 +91,7 @@ def missing_capabilities(capabilities: Capabilities, spec: TaskSpec) -> list[str
         honoured = ", ".join(sorted(capabilities.resources)) or "none"
         missing.append(f"does not honour resources {', '.join(beyond)} (it honours: {honoured})")
     if spec.service and not capabilities.service:
-        missing.append("runs no service tasks")
+        missing.append("runs no services")
     return missing
 
 

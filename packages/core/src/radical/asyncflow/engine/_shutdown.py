@@ -81,6 +81,7 @@ class Shutdown:
                     await dispatcher.wait_idle()
             except TimeoutError:
                 log.warning("some tasks did not end within %g s of the shutdown", CANCEL_GRACE_S)
+            await dispatcher.services.close(CANCEL_GRACE_S)
             lanes = dispatcher.run.lanes.values()
             ends = await asyncio.gather(
                 *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True

@@ -21,6 +21,7 @@ from ._durations import parse_duration
 from ._preemption import Preemption
 from ._resources import DEFAULT_RESOURCES, Resources, parse_size
 from ._retry import RetryPolicy
+from ._service import Readiness
 from ._spec import TaskKind, TaskSpec
 from ._states import TaskState
 from ._uses import Env
@@ -32,6 +33,7 @@ __all__ = [
     "ExecutableResult",
     "Preemption",
     "Prompt",
+    "Readiness",
     "Resources",
     "RetryPolicy",
     "TaskKind",

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .._public import public
 from ._resources import DEFAULT_RESOURCES, Resources
 from ._retry import RetryPolicy
+from ._service import NO_SIGN, Readiness
 
 __all__ = ["TaskKind", "TaskSpec"]
 
@@ -42,8 +43,10 @@ class TaskSpec:
         timeout: seconds that an attempt may take, from its start; None for no limit.
         capture_stdio: True if an executable's result is the path of the file that has its
             stdout, instead of the text.
-        service: True if the task runs until the workflow ends, for backends with that
-            capability.
+        service: True if the task is done when it is up, and then runs until it is stopped or
+            the workflow ends.
+        readiness: how to see that a service is up.
+        restarts: how many times a service that died is started again.
         description: the ``task_description``, which reaches the backend unchanged.
         version: the version of the body, as its author declares it.
         cache: True if a result in a journal may be used instead of a run: that of the same call
@@ -68,3 +71,5 @@ class TaskSpec:
     cache_key: Any = None
     uses: tuple[Any, ...] = ()
     resources_of: Callable[[int], Resources] | None = None
+    readiness: Readiness = NO_SIGN
+    restarts: int = 0

@@ -18,6 +18,7 @@ from ..backend import (
     Prompt,
     RemoteValue,
     ReportSink,
+    Serving,
     TaskId,
     TaskKind,
     TaskRef,
@@ -173,6 +174,10 @@ class ScriptedBackend(ExecutionBackend):
         request = self._find(which, self._queue)
         self._running[_key(request)] = self._queue.pop(_key(request))
         self._sink.running(*_key(request), worker)
+
+    def serve(self, which: _Which, serving: Serving) -> None:
+        """Report what there is to know of a service that runs; with an info it is up."""
+        self._sink.serving(*_key(self._find(which, self._running)), serving)
 
     def finish(self, which: _Which, value: Any = None) -> None:
         """Report it DONE with *value*; its function is not called."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .._public import public
-from ..backend import AnyReport, Report, TaskId, TaskRequest
+from ..backend import AnyReport, Report, Serving, TaskId, TaskRequest
 from ..model import TaskState
 
 __all__ = ["RecordingSink"]
@@ -28,6 +28,7 @@ class RecordingSink:
     Attributes:
         reports: every report, in the order of arrival.
         violations: what broke the contract, in words.
+        served: what came of services, with the task and the attempt, in the order of arrival.
         loss: the error given to `lost`, or None.
     """
 
@@ -41,6 +42,7 @@ class RecordingSink:
         self._arrived = asyncio.Event()
         self.reports: list[Report] = []
         self.violations: list[str] = []
+        self.served: list[tuple[TaskId, int, Serving]] = []
         self.loss: BaseException | None = None
 
     def expect(self, requests: Iterable[TaskRequest]) -> None:
@@ -126,6 +128,11 @@ class RecordingSink:
 
     def cancelled(self, task_id: TaskId, attempt: int) -> None:
         self.report([Report(task_id, attempt, TaskState.CANCELLED)])
+
+    def serving(self, task_id: TaskId, attempt: int, serving: Serving) -> None:
+        with self._lock:
+            self.served.append((task_id, attempt, serving))
+        self._loop.call_soon_threadsafe(self._arrived.set)
 
     def lost(self, error: BaseException) -> None:
         self.loss = error

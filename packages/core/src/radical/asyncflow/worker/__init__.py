@@ -36,7 +36,12 @@ send it elsewhere
 run a command
 `Execution`               a `Command`, from its start to the end of its process tree
 `Attendant`, `Leaving`    many of them in one thread
+`ServiceExecution`        one that is a service, which tells when it is up
 `Output`                  the beginning of a long output, with the path of all of it
+`OutputSearch`            a search for the info of a service in what it writes
+`find_info`               the same with all other signs that a service is up
+`find_other`              what answers before the service has begun
+`read_end`                the end of a file, as an `Output`
 `file_stem`               a task's name as the beginning of a file's name
 start and end processes
 `start_guarded`           a process that ends with the program
@@ -110,7 +115,7 @@ if TYPE_CHECKING:
     from ._limits import CoreCount, count_cores, usable_cores, usable_memory
     from ._loop import close_loop
     from ._node_check import Knock, NodeCheck, NodeSign, knock, machine_addresses
-    from ._output import Output
+    from ._output import Output, read_end
     from ._pickling import (
         ATOMS,
         Buffer,
@@ -121,7 +126,9 @@ if TYPE_CHECKING:
         unsendable,
     )
     from ._processes import end_all, kill_tree, marked_processes, signal_group
+    from ._readiness import OutputSearch, find_info, find_other
     from ._reducers import Pickler
+    from ._service import ServiceExecution
 
 __all__ = [
     "ATOMS",
@@ -149,10 +156,12 @@ __all__ = [
     "NodeCheck",
     "NodeSign",
     "Output",
+    "OutputSearch",
     "Pickler",
     "PlainPickler",
     "PluginContexts",
     "Raised",
+    "ServiceExecution",
     "TaskContext",
     "answer",
     "answer_pickled",
@@ -176,6 +185,8 @@ __all__ = [
     "expect_deaths",
     "explain_death",
     "file_stem",
+    "find_info",
+    "find_other",
     "found_gpus",
     "guard",
     "import_path",
@@ -189,6 +200,7 @@ __all__ = [
     "missing_gpus",
     "open_answer",
     "program_arguments",
+    "read_end",
     "reloaded",
     "reloads",
     "safe_str",
@@ -227,10 +239,12 @@ _HOMES = {
     "NodeCheck": "_node_check",
     "NodeSign": "_node_check",
     "Output": "_output",
+    "OutputSearch": "_readiness",
     "Pickler": "_reducers",
     "PlainPickler": "_buffers",
     "PluginContexts": "_carried",
     "Raised": "_answer",
+    "ServiceExecution": "_service",
     "UNSENT": "_answer",
     "VALUE": "_answer",
     "answer": "_answer",
@@ -253,6 +267,8 @@ _HOMES = {
     "expect_deaths": "_death",
     "explain_death": "_death",
     "file_stem": "_command",
+    "find_info": "_readiness",
+    "find_other": "_readiness",
     "found_gpus": "_found_gpus",
     "guard": "_guard",
     "import_path": "_importing",
@@ -266,6 +282,7 @@ _HOMES = {
     "missing_gpus": "_found_gpus",
     "open_answer": "_answer",
     "program_arguments": "_importing",
+    "read_end": "_output",
     "reloaded": "_importing",
     "reloads": "_importing",
     "safe_str": "_failure",

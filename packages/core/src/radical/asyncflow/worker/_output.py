@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import IO
 
 from .._public import public
 
-__all__ = ["Output", "Stream"]
+__all__ = ["Output", "Stream", "read_end"]
 
 _PIECE_BYTES = 1024 * 1024  # that are decoded at a time
 _MOST_EXPANSION = 1.5  # of text in memory over the limit in bytes
@@ -119,6 +120,19 @@ class Stream:
                     break
                 pieces.append(piece)
         return "".join(pieces)
+
+
+@public("radical.asyncflow.worker")
+def read_end(path: Path, most: int) -> Output:
+    """Return the last *most* bytes of a file as text; an empty one if it cannot be read here."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - most))
+            text = file.read(most).decode("utf-8", "replace")
+    except OSError:
+        return Output("", path)
+    return Output(text, path, size, truncated=size > most)
 
 
 def _width(text: str) -> int:

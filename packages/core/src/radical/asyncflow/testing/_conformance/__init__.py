@@ -23,6 +23,7 @@ from .plugin import Plugin
 from .processes import Processes
 from .protocol import Protocol
 from .remote import Remote
+from .services import Services
 from .timeouts_retries import TimeoutsRetries
 
 __all__ = ["BackendConformance"]
@@ -37,6 +38,7 @@ class BackendConformance(
     Cancellation,
     Processes,
     Executables,
+    Services,
     TimeoutsRetries,
     Remote,
     Load,

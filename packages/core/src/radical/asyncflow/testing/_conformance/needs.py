@@ -31,6 +31,7 @@ DECLARED: dict[str, Callable[[Capabilities], bool]] = {
     "native dependencies": lambda declared: declared.native_dependencies,
     "chains": lambda declared: declared.chains,
     "remote results": lambda declared: declared.remote_results,
+    "service": lambda declared: declared.service and TaskKind.EXECUTABLE in declared.kinds,
 }
 """The needs that the capabilities of a backend meet, each with its test."""
 
