@@ -14,6 +14,9 @@ from radical.asyncflow.errors import (
     RemoteError,
     RemoteTraceback,
     SerializationError,
+    ServiceLostError,
+    ServiceStoppedError,
+    ServiceTimeoutError,
     TaskExitError,
     TaskTimeoutError,
     WorkerLostError,
@@ -27,6 +30,9 @@ WITH_ATTRIBUTES: list[AsyncFlowError] = [
     TaskExitError("quitter", SystemExit(3)),
     SerializationError("result", "a lock cannot be pickled"),
     RemoteError("some.Error", "text"),
+    ServiceTimeoutError("server", 30.0, "loading", "warning"),
+    ServiceLostError("server", "was lost: command ended with exit code 3", "", "no memory"),
+    ServiceStoppedError("server"),
 ]
 TREE = [
     kind

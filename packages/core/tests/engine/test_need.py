@@ -46,15 +46,12 @@ async def test_a_task_goes_to_the_default_if_that_can_run_it() -> None:
         (PROMPT, {}),
         (EXECUTABLE, {}),
         (FUNCTION, {"resources": {"ranks": 2}}),
-        (FUNCTION, {"service": True}),
     ],
 )
 async def test_a_task_that_the_default_cannot_run_goes_to_the_only_one_that_can(
     kind: TaskKind, options: dict[str, Any]
 ) -> None:
-    able = ScriptedBackend(
-        name="able", kinds=[FUNCTION, EXECUTABLE, PROMPT], resources=["ranks"], service=True
-    )
+    able = ScriptedBackend(name="able", kinds=[FUNCTION, EXECUTABLE, PROMPT], resources=["ranks"])
     async with WorkflowEngine.create([plain(), able]) as flow:
         make = getattr(flow, f"{kind}_task")
         future = make(**options)(lambda: "words")()
@@ -99,9 +96,9 @@ async def test_where_none_can_the_error_says_why_and_which_other_could() -> None
 async def test_where_none_that_is_installed_can_the_error_says_how_to_get_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ASYNCFLOW_DISABLE_PLUGINS", "radical_pilot, dask")
+    monkeypatch.setenv("ASYNCFLOW_DISABLE_PLUGINS", "concurrent, dask, radical_pilot")
     async with WorkflowEngine.create([plain()]) as flow:
-        with pytest.raises(UnsupportedOptionError, match="'radical_pilot' "):
+        with pytest.raises(UnsupportedOptionError, match=r"'concurrent' .*'radical_pilot' "):
             flow.executable_task(service=True)(lambda: "true")()
 
 

@@ -62,6 +62,16 @@ async def up(flow: WorkflowEngine, backend: ScriptedBackend, info: str = "here:1
     await turn(flow)
 
 
+async def test_a_service_goes_to_the_only_backend_that_runs_services(
+    backend: ScriptedBackend,
+) -> None:
+    plain = ScriptedBackend(name="plain", kinds=(TaskKind.EXECUTABLE,))
+    async with WorkflowEngine.create([plain, backend]) as flow:
+        server = begin(flow)
+        assert server.backend == "scripted"
+        server.cancel()
+
+
 async def test_an_info_comes_back_as_a_plain_text(
     flow: WorkflowEngine, backend: ScriptedBackend
 ) -> None:

@@ -23,6 +23,9 @@ The tree::
     └── TaskError (RuntimeError)              a task did not succeed
         ├── ExecutableError                   non-zero exit code, or ended by a signal
         ├── TaskTimeoutError (TimeoutError)   ran longer than its ``timeout``
+        │   └── ServiceTimeoutError           a service was not up within it
+        ├── ServiceLostError                  a service ended by itself
+        ├── ServiceStoppedError               something needs a service that was stopped
         ├── DependencyFailureError            a task that it depends on failed
         ├── WorkerLostError                   the process that ran it died
         ├── TaskExitError                     it raised SystemExit, CancelledError or the like

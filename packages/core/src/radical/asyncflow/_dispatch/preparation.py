@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 import os
 from collections import deque
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,7 @@ class Preparation:
             elif isinstance(leaf, TaskFuture) and leaf._owner is owner:
                 dependencies.append(leaf)
             elif isinstance(leaf, ServiceInfo):
-                if leaf._service.future._owner is owner:
-                    dependencies.append(leaf._service.future)
+                collect(leaf._service.future)
             elif hasattr(type(leaf), "__await__"):
                 if id(leaf) not in outside:
                     outside[id(leaf)] = self._adopt(leaf)
@@ -127,11 +126,15 @@ class Preparation:
             node._binding = NESTED
         else:
             node._binding = FLAT if dependencies else PLAIN
-        for future in outside.values():
+        self._follow(node, outside.values())
+        return dependencies or None, len(outside)
+
+    def _follow(self, node: TaskFuture[Any], outside: Iterable[asyncio.Future[Any]]) -> None:
+        """Let *node* go on, or fail, when what it waits for *outside* of the engine is done."""
+        for future in outside:
             future.add_done_callback(
                 lambda done: self._outcomes.guard(node, self._outside_awaitable_done, node, done)
             )
-        return dependencies or None, len(outside)
 
     def _adopt(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
         """Return *awaitable* as a future of this loop; a coroutine is started as a task."""

@@ -117,7 +117,7 @@ class ServiceFuture(TaskFuture[Any]):
 
     @property
     def state(self) -> str:
-        """The state of the task: DONE while the service is up, FAILED when it was lost."""
+        """The state of the task, DONE while the service is up, and FAILED when it was lost."""
         if self._service.phase is Phase.ENDED and self._stage is TaskState.FAILED:
             stopped = isinstance(self._service.error, ServiceStoppedError)
             return TaskState.DONE.public if stopped else TaskState.FAILED.public
@@ -125,12 +125,12 @@ class ServiceFuture(TaskFuture[Any]):
 
     @property
     def stdout(self) -> str | None:
-        """What the service has written by now; with ``capture_stdio`` the path of the file."""
+        """The output of the service by now; with ``capture_stdio`` the path of the file."""
         return self._written("stdout")
 
     @property
     def stderr(self) -> str | None:
-        """What the service has written to stderr; with ``capture_stdio`` the path of the file."""
+        """The error output of the service by now; with ``capture_stdio`` the path of the file."""
         return self._written("stderr")
 
     def _written(self, stream: str) -> str | None:

@@ -215,7 +215,7 @@ class Report(NamedTuple):
 
 @public("radical.asyncflow.backend")
 class Serving(NamedTuple):
-    """What there is to know of a service while its command runs.
+    """The news of a service while its command runs.
 
     Attributes:
         stdout, stderr: the files that have its output, as this program can read them.

@@ -1,4 +1,4 @@
-"""How to see that a service is up: a pattern in its output, an address that answers, or a port."""
+"""The signs that a service is up, which are a pattern in its output, an address and a port."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Readiness:
 
     @property
     def stream(self) -> str:
-        """The stream that the pattern is searched for in: ``"stdout"`` or ``"stderr"``."""
+        """The stream in which the pattern is searched for, ``"stdout"`` or ``"stderr"``."""
         return (self.info_pattern or "").partition(":")[0]
 
     @property
@@ -68,10 +68,6 @@ class Readiness:
     def url(self, info: str) -> str | None:
         """Return the address to ask for when *info* is known; None if there is none to ask for."""
         return None if self.ready_url is None else self.ready_url.replace(_PLACE, info)
-
-
-NO_SIGN = Readiness()
-"""The readiness of a service that is up when it runs."""
 
 
 def _wrong_pattern(given: object) -> list[str]:
@@ -107,3 +103,7 @@ def _wrong_port(given: object) -> list[str]:
     if given is None or is_port:
         return []
     return [f"ready_port must be a port from 1 to {_LAST_PORT}, not {given!r}"]
+
+
+NO_SIGN = Readiness()
+"""The readiness of a service that is up when it runs."""
