@@ -87,13 +87,6 @@ async def test_a_function_that_became_faster_is_packed_by_what_it_takes_now() ->
     assert packing.split(100) == bag_sizes(100, 0.0001, 2)
 
 
-async def test_a_function_that_is_pickled_anew_keeps_its_estimate() -> None:
-    packing = Packing()
-    packing.code.seconds = 0.0001
-    packing.learn(5.0)
-    assert packing.split(100) == bag_sizes(100, 0.0001, 2)
-
-
 async def test_while_nothing_is_known_a_few_more_go_from_time_to_time() -> None:
     packing = Packing()
     packing.split(14)

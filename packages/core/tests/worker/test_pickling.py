@@ -123,12 +123,18 @@ def test_a_function_is_pickled_once_until_what_it_refers_to_changes() -> None:
     assert codes.expected_seconds(work) == 2.0  # as learnt before
 
 
-def test_a_shorter_run_counts_in_full_and_a_longer_one_by_half() -> None:
+def test_a_function_takes_as_long_as_the_median_of_its_last_runs() -> None:
     codes = Codes()
     code = codes.code_of(dump)
-    for seconds, known in ((4.0, 4.0), (1.0, 1.0), (2.0, 1.5)):
+    assert codes.expected_seconds(dump) is None
+    for seconds, known in ((4.0, 4.0), (1.0, 1.0), (2.0, 2.0), (9.0, 2.0), (9.0, 4.0)):
         code.learn(seconds)
         assert codes.expected_seconds(dump) == known
+    for _ in range(100):
+        code.learn(5.0)
+    for _ in range(16):
+        code.learn(0.5)
+    assert codes.expected_seconds(dump) == 0.5
 
 
 def test_the_import_path_is_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,13 +157,17 @@ class Inlet:
             EOFError: there is none, and the other end is closed.
         """
         messages: list[Message] = []
+        emptied = False  # a descriptor that gave less than there was room for has no more
         try:
             while True:
                 self._take_small(messages)
                 if self._start < self._end:
                     messages.append(self._next())
-                elif not self._fill(block=False):
+                    emptied = False
+                elif emptied or not self._fill(block=False):
                     return messages
+                else:
+                    emptied = self._end < len(self._buffer)
         except EOFError:
             if messages:
                 return messages

@@ -14,19 +14,28 @@ from .seats import Seats
 __all__ = ["ChunkPicker"]
 
 _MAX_TASKS = 256
-_MAX_WORK_S = 0.005
+_MIN_WORK_S = 0.005
+_MAX_WORK_S = 0.05  # because what a chunk has done is known at its end
+_SLOT_WORK_S = 0.0006  # for each slot: the program spends half of that on a chunk
 _NOT_WORTH_SHARING_S = 0.0003
 _FUNCTION = TaskKind.FUNCTION
 
 
 class ChunkPicker:
-    """Claims tasks for one slot, in the slot's own thread; the slot's *lock* guards *flight*."""
+    """Claims tasks for one slot, in the slot's own thread; the slot's *lock* guards *flight*.
+
+    Attributes:
+        work: how many seconds of work a chunk has, if there are enough short tasks.  The slots
+            share the interpreter of the program, so the more there are, the longer each of them
+            has to do without.
+    """
 
     def __init__(self, slots: Seats, flight: InFlight, codes: Codes, lock: threading.Lock) -> None:
         self._slots = slots
         self._flight = flight
         self._codes = codes
         self._lock = lock
+        self.work = min(max(_MIN_WORK_S, _SLOT_WORK_S * slots.size), _MAX_WORK_S)
 
     def share(self, request: TaskRequest) -> int:
         """Return how many tasks of the queue may go along with *request*.
@@ -70,7 +79,7 @@ class ChunkPicker:
             if request.spec is not spec:
                 spec = request.spec
                 expected = self._codes.expected_seconds(spec.function)
-                cost = _MAX_WORK_S if expected is None else expected
+                cost = self.work if expected is None else expected
             task_id = request.task_id
             claimed = claim(task_id, None)
             at = place + len(chunk)
@@ -88,7 +97,7 @@ class ChunkPicker:
                 slots.requeue((claimed,))
             elif request.dependencies:
                 slots.values.pop(task_id, None)
-            left = _MAX_WORK_S - seconds
+            left = self.work - seconds
             if left <= 0 or len(chunk) >= _MAX_TASKS:
                 return chunk
             if following is not None and self._takes_less(following, left):
@@ -174,7 +183,7 @@ class ChunkPicker:
         if request.spec.kind is not _FUNCTION or request.task_id in self._slots.ahead.returned:
             return 0
         pace = self.pace(request)
-        if pace <= _MAX_WORK_S and not single and (share := self.share(request)):
+        if pace <= self.work and not single and (share := self.share(request)):
             return share
         return int(not self._slots.idle and (single or pace > _NOT_WORTH_SHARING_S))
 

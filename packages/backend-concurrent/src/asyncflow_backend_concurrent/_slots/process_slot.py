@@ -2,8 +2,8 @@
 
 Short tasks travel several at a time, as a chunk, and the next chunk is sent while the
 worker still has one, so that it need not wait.  The backlog and the time that earlier runs
-of the function took decide how many, so that a chunk is some 5 ms of work.  A long task
-travels alone.  If one takes longer than it should, or another slot has nothing to do, what
+of the function took decide how many, so that a chunk is some milliseconds of work.  A long
+task travels alone.  If one takes longer than it should, or another slot has nothing to do, what
 has not begun is taken back: see `ahead`.
 
 A task that came behind the one it waits for travels right behind it, too: it is *chained*
@@ -57,7 +57,7 @@ from .warm import WarmWorkers
 __all__ = ["ProcessSlot"]
 
 _MAX_CHUNKS = 2  # that a worker may have at once
-_SLOW_CHUNK_S = 0.015
+_SLOW = 3  # times what a chunk may take; then it takes too long
 _LONG_S = 0.001  # a task that takes longer is worth a wake-up of its own
 _WORTH_SHARING_S = 0.0005
 _LARGE_BYTES = 256 * 1024
@@ -349,7 +349,7 @@ class ProcessSlot(Slot):
             self._announce()
             hurried = False if alone else self._fill(worker)
             try:
-                messages = worker.collect(_SLOW_CHUNK_S if hurried else None)
+                messages = worker.collect(_SLOW * self._picker.work if hurried else None)
             except WorkerGoneError as gone:
                 self._bury(gone)
                 return

@@ -66,6 +66,7 @@ class Seats(Protocol):
     """The tasks that wait, and the way to them; `Slots` is the one that there is.
 
     Attributes:
+        size: how many slots there may be.
         sink: where slots report.
         queue: ordinary tasks, the next one first.
         waiting: every task that no slot has, by id.
@@ -79,6 +80,7 @@ class Seats(Protocol):
         closing: no further task is taken; slots and crews leave when nothing waits.
     """
 
+    size: int
     sink: ReportSink
     queue: deque[TaskRequest]
     waiting: dict[TaskId, TaskRequest]

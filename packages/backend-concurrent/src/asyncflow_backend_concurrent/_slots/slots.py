@@ -67,6 +67,7 @@ class Slots:
     """As many slots as *resources* has, each started when it is needed.
 
     Attributes:
+        size: how many slots there may be.
         sink: where slots report.
         queue: ordinary tasks, the next one first.
         waiting: every task that no slot has, by id.
@@ -102,7 +103,7 @@ class Slots:
         self._name = name
         self._resources = resources
         self._make_slot = make_slot
-        self._size = resources.slots
+        self.size = resources.slots
         self._mutex = threading.Lock()
         self._slots: list[Slot] = []
         self._retired: list[Slot] = []
@@ -124,7 +125,7 @@ class Slots:
 
     def backlog(self) -> float:
         """Return how many tasks of the queue there are for each slot."""
-        return len(self.queue) / self._size
+        return len(self.queue) / self.size
 
     # ------------------------------------------------ from the backend's side
 
@@ -134,7 +135,7 @@ class Slots:
         Raises:
             RuntimeError: not even one thread can be started; no task was taken.
         """
-        if len(self._slots) < self._size + self._spare and len(self.idle) < len(batch):
+        if len(self._slots) < self.size + self._spare and len(self.idle) < len(batch):
             self._start(sum(not request.dependencies for request in batch))
         waiting = self.waiting
         ready = 0
@@ -197,7 +198,7 @@ class Slots:
             if job is None or self.closing:
                 continue
             with self._mutex:
-                replaced = self._spare < self._size
+                replaced = self._spare < self.size
                 if replaced:
                     slot.relieve()
                     self._spare += 1
@@ -524,9 +525,9 @@ class Slots:
         """Make sure that there are crews, if the system can have them."""
         if not self._assembled:
             self._assembled = True
-            number = min(CREWS, self._size)
+            number = min(CREWS, self.size)
             for count in range(1, number + 1):
-                self._start_crew(f"{self._name}-crew-{count}", math.ceil(self._size / number))
+                self._start_crew(f"{self._name}-crew-{count}", math.ceil(self.size / number))
         return bool(self.crews)
 
     def _start_crew(self, name: str, most: int) -> None:
@@ -577,7 +578,7 @@ class Slots:
     def _start(self, wanted: int) -> None:
         """Start threads, so that *wanted* are free or all are there."""
         with self._mutex:
-            room = self._size + self._spare - len(self._slots)
+            room = self.size + self._spare - len(self._slots)
             missing = min(wanted - len(self.idle), room)
             if self._slots and missing > 0 and time.monotonic() < self._full_until:
                 return
@@ -604,4 +605,4 @@ class Slots:
             free, self._reserved = self._reserved, []
         for slot in free:
             slot.wake.release()
-        self.wake(self._size)
+        self.wake(self.size)

@@ -10,7 +10,6 @@ from math import ceil
 from radical.asyncflow.worker import Code
 
 from .._program.jobs import Job
-from .durations import Durations
 from .sizes import bag_sizes, max_calls_in_graph
 
 __all__ = ["PROBE_INTERVAL_S", "Packer"]
@@ -56,7 +55,6 @@ class Packer:
     def __init__(self, send: Callable[[Sequence[Sequence[Job]]], None]) -> None:
         """Hand the groups that waited to *send*."""
         self._send = send
-        self._durations = Durations()
         self._waiting: dict[int, _Waiting] = {}
         self._with_large_values: set[int] = set()
 
@@ -77,7 +75,7 @@ class Packer:
 
     def learn(self, code: Code, seconds: float, *, is_large: bool, slots: int) -> None:
         """Learn that a call took *seconds*; *is_large* says that its value stays remote."""
-        self._durations.add(code, seconds)
+        code.learn(seconds)
         if is_large:
             self._with_large_values.add(code.number)
         waiting = self._waiting.get(code.number)
@@ -105,7 +103,7 @@ class Packer:
 
     def max_calls(self, code: Code) -> int:
         """Return how many calls in a graph may share a Dask task, as far as is known."""
-        seconds = self._durations.estimate(code)
+        seconds = code.seconds
         if seconds is None or code.number in self._with_large_values:
             return 1
         return max_calls_in_graph(seconds)
@@ -133,7 +131,7 @@ class Packer:
             self._send(self._groups(code, list(waiting.jobs), slots))
 
     def _groups(self, code: Code, jobs: list[Job], slots: int) -> list[list[Job]]:
-        seconds = self._durations.estimate(code)
+        seconds = code.seconds
         if seconds is None or code.number in self._with_large_values:
             return [[job] for job in jobs]
         rest = iter(jobs)

@@ -21,6 +21,7 @@ from ._pickling import dump_function
 __all__ = ["Code", "Codes"]
 
 _MOST_SURROUNDINGS = 50  # functions that are followed from one to the next
+_MOST_REMEMBERED = 31  # durations of a function; with fewer the estimate changes sooner
 _MISSING = object()
 
 
@@ -31,14 +32,14 @@ class Code:
     Attributes:
         number: what workers know it by.
         pickled: the function.
-        seconds: how long a run takes, as far as runs have shown; None before the first.
     """
 
-    __slots__ = ("__weakref__", "_seen", "number", "pickled", "seconds")
+    __slots__ = ("__weakref__", "_estimate", "_last", "_seen", "number", "pickled")
 
     def __init__(self, number: int, function: Any) -> None:
         self.number = number
-        self.seconds: float | None = None
+        self._last: list[float] = []
+        self._estimate: float | None = None  # None also if it is outdated
         self._seen = list(_surroundings(function))
         self.pickled = dump_function(function)
 
@@ -51,14 +52,27 @@ class Code:
         """
         return all(look() is value for look, value in self._seen)
 
-    def learn(self, seconds: float) -> None:
-        """Take into account that a run took *seconds*.
+    @property
+    def seconds(self) -> float | None:
+        """Return how long a run takes, as far as runs have shown; None before the first.
 
-        A shorter time than before counts in full, a longer one by half: a busy machine
-        makes runs longer, and none shorter.
+        It is the median of the last ones.  So it stays what it was when a busy machine holds
+        a few up, or when a first run imports modules; and where runs differ, half of them take
+        less.
         """
-        known = self.seconds
-        self.seconds = seconds if known is None or seconds < known else (known + seconds) / 2
+        estimate = self._estimate
+        if estimate is None and self._last:
+            last = sorted(self._last)
+            estimate = self._estimate = last[(len(last) - 1) // 2]
+        return estimate
+
+    def learn(self, seconds: float) -> None:
+        """Take into account that a run took *seconds*; for any thread."""
+        last = self._last
+        last.append(seconds)
+        if len(last) > _MOST_REMEMBERED:
+            del last[0]
+        self._estimate = None
 
 
 @public("radical.asyncflow.worker")
@@ -90,7 +104,8 @@ class Codes:
                 return entry[1]
             code = Code(next(self._numbers), function)
             if entry is not None:
-                code.seconds = entry[1].seconds
+                if entry[1].seconds is not None:
+                    code.learn(entry[1].seconds)
                 self.alive.discard(entry[1].number)
             key = id(function)
             # A callable without weak references is pickled anew each time.
