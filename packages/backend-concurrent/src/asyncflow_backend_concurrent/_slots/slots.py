@@ -411,7 +411,7 @@ class Slots:
         for request in self.specials:
             asked = request.spec.resources
             wants = {name for name in ("memory", "gpus") if getattr(asked, name)}
-            if self._serving and asked.total_cores > self._size - self._serving:
+            if self._serving and asked.total_cores > self.size - self._serving:
                 self._warn_no_slots(request)
             elif wants & scarce or not self._resources.fits(asked):
                 scarce |= wants
@@ -435,11 +435,11 @@ class Slots:
     def _note_service(self, spec: TaskSpec) -> None:
         """Count the slots of a service that begins, and warn if no other slot is left."""
         self._serving += spec.resources.total_cores
-        if self._serving >= self._size:
+        if self._serving >= self.size:
             _log.warning(
                 "services have all %d slots of backend %r, the latest one is %r: no other task "
                 "runs until one of them is stopped; give the backend more max_workers",
-                *(self._size, self._name, spec.name),
+                *(self.size, self._name, spec.name),
             )
 
     def _warn_no_slots(self, request: TaskRequest) -> None:
@@ -449,7 +449,7 @@ class Slots:
             _log.warning(
                 "task %r (#%d) waits until services are stopped, which have %d of the %d slots "
                 "of backend %r; it asks for %d",
-                *(request.spec.name, request.task_id, self._serving, self._size, self._name),
+                *(request.spec.name, request.task_id, self._serving, self.size, self._name),
                 request.spec.resources.total_cores,
             )
 
