@@ -7,12 +7,15 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from control_groups import small_group
 from radical.asyncflow import ExecutableError, WorkerLostError, WorkflowEngine
 from radical.asyncflow.errors import DeathReason
+
+__all__ = ["small_group"]
 
 PROGRAM = """
 import asyncio
@@ -113,31 +116,6 @@ async def test_the_cause_of_the_end_of_a_command_is_told(
         with pytest.raises(ExecutableError) as caught:
             await flow.executable_task(lambda: line)()
     assert (caught.value.reason, said in str(caught.value)) == (reason, True), caught.value
-
-
-@pytest.fixture
-def small_group() -> Iterator[Path]:
-    """A control group with 150 MB of memory, where this user may make one."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        for mount, own in (("/sys/fs/cgroup/memory", "memory"), ("/sys/fs/cgroup", "")):
-            group = Path(mount, path.lstrip("/"), f"asyncflow-test-{os.getpid()}")
-            limit = "memory.limit_in_bytes" if own else "memory.max"
-            if controllers != own:
-                continue
-            try:
-                group.mkdir()
-            except OSError:
-                continue
-            try:
-                if not (group / limit).exists():
-                    continue
-                (group / limit).write_text("150000000")
-                yield group
-                return
-            finally:
-                group.rmdir()
-    pytest.skip("this user may make no control group")
 
 
 def test_what_the_kernel_kills_for_memory(small_group: Path, tmp_path: Path) -> None:

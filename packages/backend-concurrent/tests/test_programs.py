@@ -49,11 +49,14 @@ asyncio.run(main())
 
 def run(code: str, *args: str, stdin: bool = False) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-" if stdin else "script.py", *args]
+    # Programs such as mpiexec are beside the interpreter, whose environment may not be activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     Path("script.py").write_text(code)
     try:
         return subprocess.run(
             command,
             input=code if stdin else "",
+            env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
             timeout=60,

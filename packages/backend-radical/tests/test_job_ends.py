@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 from asyncflow_backend_radical._pilot.job_end import explain_end, find_end
+from control_groups import MEMORY_V1, may_make_groups
 from radical.asyncflow.errors import DeathReason
+from radical.asyncflow.worker import slurm_facts
+from slurm_cluster import Slurm, demand_slurm, serve_slurm
 
-from .slurm import Slurm, can_limit_memory, demand_slurm, serve_slurm
 from .support import until
 
 pytestmark = pytest.mark.slow
 
 _MANAGER = "slurm://localhost/"
+_LIMITS_MEMORY = may_make_groups(MEMORY_V1)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +25,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     demand_slurm()
     with (
         pytest.MonkeyPatch.context() as patch,
-        serve_slurm(tmp_path_factory.mktemp("slurm"), limits_memory=can_limit_memory()) as slurm,
+        serve_slurm(tmp_path_factory.mktemp("slurm"), limits_memory=_LIMITS_MEMORY) as slurm,
     ):
         for key, value in slurm.environment.items():
             patch.setenv(key, value)
@@ -68,7 +71,14 @@ async def test_a_node_that_fails_is_told(cluster: Slurm, tmp_path: Path) -> None
     await until(cluster.up)
 
 
-@pytest.mark.skipif(not can_limit_memory(), reason="no control groups of version 1 to make")
+async def test_the_job_that_takes_the_whole_node_writes_no_file(cluster: Slurm) -> None:
+    job = cluster.fill()
+    files = [slurm_facts(job)[name] for name in ("StdOut", "StdErr")]
+    cluster.cancel(job)
+    assert files == ["/dev/null", "/dev/null"]
+
+
+@pytest.mark.skipif(not _LIMITS_MEMORY, reason="no control groups of version 1 to make")
 async def test_a_job_that_the_kernel_killed_for_memory_is_told(
     cluster: Slurm, tmp_path: Path
 ) -> None:

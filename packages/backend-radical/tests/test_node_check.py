@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from slurm_cluster import Node, Slurm, cut_off_node, demand_slurm, serve_slurm
 
-from .slurm import CONFIG, Node, Slurm, cut_off_node, demand_slurm, serve_slurm, use_slurm
+from .slurm import CONFIG, use_slurm
 from .support import HANG_S, until
 
 pytestmark = pytest.mark.slow

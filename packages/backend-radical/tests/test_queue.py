@@ -16,8 +16,9 @@ from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import DeathReason
 from radical.asyncflow.testing import LeakGuard
+from slurm_cluster import CORES, Slurm, demand_slurm, serve_slurm
 
-from .slurm import CONFIG, CORES, Slurm, demand_slurm, serve_slurm, use_slurm
+from .slurm import CONFIG, use_slurm
 from .support import HANG_S, until
 
 pytestmark = pytest.mark.slow

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import (
     ExecutionBackend,
     ReportSink,
+    Route,
     TaskId,
     TaskRequest,
     TaskSpec,
@@ -20,6 +21,7 @@ from radical.asyncflow.model import DEFAULT_RESOURCES
 from radical.asyncflow.worker import found_gpus, guard, safe_str
 
 from ._cluster.lease import Lease, obtain_lease
+from ._cluster.node_check import DaskNodeCheck
 from ._cluster.offers import WorkerOffers
 from ._program.jobs import check_description, resources_of
 from ._session import Session
@@ -78,6 +80,17 @@ class DaskExecutionBackend(ExecutionBackend):
         """The URL of the cluster's dashboard; None if it has none, or before the start."""
         return self._lease.dashboard_link if self._lease is not None else None
 
+    async def check_from_node(
+        self, *, wait: float, limit: float, tell: Callable[[str], None]
+    ) -> Sequence[Route]:
+        """Start one worker, or ask those of a cluster that is given, and end what was started."""
+        guard().acquire()
+        try:
+            check = DaskNodeCheck(self._config, wait_s=wait, limit_s=limit, tell=tell)
+            return await check.run()
+        finally:
+            await in_thread(guard().release)
+
     async def start(self, sink: ReportSink) -> None:
         await super().start(sink)
         guard().acquire()
@@ -86,17 +99,19 @@ class DaskExecutionBackend(ExecutionBackend):
         try:
             async with asyncio.timeout(timeout):
                 await self._come_up(sink)
+        except TimeoutError as exc:
+            missing = await self._missing()
+            await self._take_down()
+            raise BackendStartError(
+                f"backend {self.name!r} did not start within startup_timeout={timeout:g} s: "
+                f"{missing}"
+            ) from exc
         except BaseException as exc:
-            missing = self._missing()
             await self._take_down()
             if isinstance(exc, BackendStartError) or not isinstance(exc, Exception):
                 raise
-            reason = (
-                f"{missing} within startup_timeout={timeout:g} s"
-                if isinstance(exc, TimeoutError)
-                else safe_str(exc)
-            )
-            raise BackendStartError(f"backend {self.name!r} did not start: {reason}") from exc
+            text = f"backend {self.name!r} did not start: {safe_str(exc)}"
+            raise BackendStartError(text) from exc
 
     async def _come_up(self, sink: ReportSink) -> None:
         self._lease = await obtain_lease(self._config)
@@ -116,13 +131,13 @@ class DaskExecutionBackend(ExecutionBackend):
         )
         await self._session.connect()
 
-    def _missing(self) -> str:
+    async def _missing(self) -> str:
         """Return what a start that does not get further is waiting for."""
         if self._lease is None:
             return "the cluster did not come up"
         if self._session is None or not self._session.is_connected:
-            return "no scheduler answered"
-        return "the scheduler has no worker"
+            return f"no scheduler answered at {self._lease.address}"
+        return await in_thread(self._lease.describe_missing_workers)
 
     def check(self, spec: TaskSpec) -> None:
         check_description(spec, self.name)

@@ -40,6 +40,7 @@ class LocalClusterHost:
     """A local cluster in processes of its own; a `Lease`."""
 
     direct = True
+    cluster = None
 
     def __init__(
         self,
@@ -94,6 +95,14 @@ class LocalClusterHost:
         finally:
             os.close(read)
         return host
+
+    def describe_missing_workers(self) -> str:
+        """Say that no worker has come, and what to check."""
+        return (
+            f"no worker of the local cluster has come to its scheduler at {self.address}. Give it "
+            "longer (startup_timeout) on a busy machine; else check that there is memory for the "
+            "workers, and what they log"
+        )
 
     async def end(self) -> None:
         """End the cluster, by force if it does not end by itself."""

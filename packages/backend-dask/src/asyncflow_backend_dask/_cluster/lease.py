@@ -18,6 +18,7 @@ from radical.asyncflow.worker import safe_str
 
 from ..adapt import unknown_words
 from ..config import DaskConfig, import_class
+from .batch_jobs import describe_batch_jobs, find_batch_jobs
 from .host_process import LocalClusterHost, dashboard_options
 from .offers import WorkerOffers
 
@@ -35,15 +36,20 @@ class Lease(Protocol):
         address: the address of the scheduler.
         security: the `distributed.Security` to connect with, or None.
         direct: whether its workers can be reached from here.
+        cluster: the cluster object that was made; None if there is none in this process.
     """
 
     address: str
     security: Any
     dashboard_link: str | None
     direct: bool
+    cluster: Any
 
     def changed_path(self) -> tuple[str, ...] | None:
         """Return the ``sys.path`` that the workers must take over; None to leave theirs alone."""
+
+    def describe_missing_workers(self) -> str:
+        """Say that no worker has come, and what to check; it may take some seconds."""
 
     async def end(self) -> None:
         """Take down what was started for it."""
@@ -133,9 +139,18 @@ class _GivenScheduler:
         self.security = security
         self.dashboard_link = dashboard_link
         self.direct = address.startswith("inproc://")
+        self.cluster = None
 
     def changed_path(self) -> None:
         """Leave the workers their own path: they may be on another machine."""
+
+    def describe_missing_workers(self) -> str:
+        """Say that no worker has come, and what to check."""
+        return (
+            f"the scheduler at {self.address} has no worker. Start one, for example with `dask "
+            f"worker {self.address}` on a node; if there is one, check that it reaches this "
+            "address, and what it logs"
+        )
 
     async def end(self) -> None:
         """Do nothing: it is not ours."""
@@ -179,6 +194,22 @@ class _OwnCluster:
 
     def changed_path(self) -> None:
         """Leave the workers their own path: they are elsewhere, or in this process."""
+
+    def describe_missing_workers(self) -> str:
+        """Say that no worker has come, what its batch system says, and what to check."""
+        cls = type(self.cluster)
+        name = f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
+        told = f"no worker of {name} has come to its scheduler at {self.address}"
+        jobs = find_batch_jobs(self.cluster)
+        if not jobs:
+            return f"{told}. Check that its workers reach this address, and what they log"
+        return (
+            f"{told}\n{describe_batch_jobs(jobs)}\n"
+            "If a job still waits, raise startup_timeout, or take a faster queue. If it runs, or "
+            "has failed, check that its node reaches this address, and that no firewall refuses "
+            "that: `asyncflow doctor dask --from-node` tries each address of this machine from a "
+            "node, and scheduler_options={'interface': NAME} in cluster_kwargs chooses one"
+        )
 
     async def end(self) -> None:
         await in_thread(self.cluster.close, _CLUSTER_CLOSE_TIMEOUT_S)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from radical.asyncflow.errors import DeathReason
-from radical.asyncflow.worker import ask_batch_system, slurm_facts
+from radical.asyncflow.worker import SLURM_END_STATES, ask_batch_system, slurm_facts
 
 from .job import read_job
 
@@ -23,7 +23,6 @@ _REASONS = {
     "PREEMPTED": DeathReason.JOB_CANCELLED,
     "TIMEOUT": DeathReason.WALLTIME,
 }
-_ENDED = frozenset({*_REASONS, "COMPLETED", "FAILED"})
 _PATIENCE_S = 10.0  # for a job that is being ended
 _POLL_S = 0.5
 
@@ -63,7 +62,7 @@ def find_end(job: str) -> JobEnd | None:
     """Return how the Slurm job *job* ended; None if it has not, or Slurm does not answer."""
     facts = slurm_facts(job)
     state = facts.get("JobState", "")
-    if state not in _ENDED:
+    if state not in SLURM_END_STATES:
         return None
     told = [state]
     if facts.get("Reason", "None") != "None":

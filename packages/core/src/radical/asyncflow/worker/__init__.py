@@ -71,6 +71,7 @@ know the way back to it
 `knock`                   connect to some addresses, and say what goes wrong
 `JOB_ID_VARIABLES`        where a batch job finds its own id
 `job_state`               the state of a job, as its batch system tells it
+`SLURM_END_STATES`        the states of a Slurm job that has ended
 `slurm_facts`             all that Slurm tells of a job
 `ask_batch_system`        what one of its programs prints
 ========================  ==========================================================
@@ -98,7 +99,7 @@ if TYPE_CHECKING:
         unsent,
     )
     from ._attendant import Attendant, Leaving
-    from ._batch_jobs import ask_batch_system, job_state, slurm_facts
+    from ._batch_jobs import SLURM_END_STATES, ask_batch_system, job_state, slurm_facts
     from ._binding import bind, can_bind, core_order
     from ._buffers import PlainPickler
     from ._call import call, call_async, is_async
@@ -135,6 +136,7 @@ __all__ = [
     "FAILURE",
     "GPU_VARIABLE",
     "JOB_ID_VARIABLES",
+    "SLURM_END_STATES",
     "UNSENT",
     "VALUE",
     "Attendant",
@@ -245,6 +247,7 @@ _HOMES = {
     "PluginContexts": "_carried",
     "Raised": "_answer",
     "ServiceExecution": "_service",
+    "SLURM_END_STATES": "_batch_jobs",
     "UNSENT": "_answer",
     "VALUE": "_answer",
     "answer": "_answer",

@@ -8,7 +8,15 @@ from contextlib import suppress
 
 from .._public import public
 
-__all__ = ["ask_batch_system", "job_state", "slurm_facts"]
+__all__ = ["SLURM_END_STATES", "ask_batch_system", "job_state", "slurm_facts"]
+
+SLURM_END_STATES = frozenset(
+    [
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
+        *("OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"),
+    ]
+)
+"""The states of a Slurm job that has ended."""
 
 _CALL_LIMIT_S = 10.0
 _FIELD = re.compile(r"(?:^|\s)(\w+)=(\S*)")

@@ -1,0 +1,281 @@
+"""A private Slurm, whose only node is this machine, or a part of it with a network of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+__all__ = [
+    "CORES",
+    "Node",
+    "Slurm",
+    "cut_off_node",
+    "demand_slurm",
+    "serve_slurm",
+]
+
+CORES = 4
+
+_HANG_S = 300.0
+_DAEMONS = ("munged", "slurmctld", "slurmd")
+_CLIENTS = ("sbatch", "scancel", "sinfo", "squeue", "srun")
+_CONFIGURATION = """
+ClusterName=cellar
+SlurmctldHost={host}({controller})
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SelectType=select/cons_tres
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SlurmdParameters=config_overrides
+ReturnToService=2
+KillWait=5
+NodeName={node} NodeHostname={host} NodeAddr={address} CPUs={cores} RealMemory=1000 State=UNKNOWN
+PartitionName=debug Nodes={node} Default=YES MaxTime=60 State=UP OverSubscribe=NO
+"""
+_NO_LIMITS = """
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectTypeParameters=CR_Core
+"""
+_MEMORY_LIMITS = """
+ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup
+SelectTypeParameters=CR_Core_Memory
+"""
+_CGROUPS = """
+CgroupMountpoint=/sys/fs/cgroup
+CgroupPlugin=cgroup/v1
+ConstrainRAMSpace=yes
+"""
+
+
+def demand_slurm() -> None:
+    """Skip the tests where Slurm is not installed, except in CI, which must have it."""
+    missing = [name for name in (*_DAEMONS, *_CLIENTS) if _which(name) is None]
+    if missing:
+        text = f"no {', '.join(missing)}: install the packages slurm-wlm and munge"
+        if os.environ.get("CI"):
+            pytest.fail(text)
+        pytest.skip(text)
+
+
+class Slurm:
+    """A Slurm that runs.
+
+    Attributes:
+        environment: what its programs need to find it.
+    """
+
+    def __init__(self, configuration: Path) -> None:
+        self.environment = {"SLURM_CONF": str(configuration)}
+
+    def fill(self) -> str:
+        """Submit a job that takes the whole node until it is cancelled; return its id."""
+        words = ["--parsable", "-n", str(CORES), "-o", "/dev/null", "--wrap", "sleep 3600"]
+        return self._call("sbatch", *words).strip()
+
+    def submit(self, folder: Path, line: str, *, memory_mb: int = 100) -> str:
+        """Submit a job of one core that runs *line* in *folder*; return its id."""
+        words = ["--parsable", "--no-requeue", "-n", "1", "-t", "10", "-o", "/dev/null"]
+        words += [f"--mem={memory_mb}", f"--chdir={folder}", "--wrap", line]
+        return self._call("sbatch", *words).strip()
+
+    def cancel(self, job: str) -> None:
+        self._call("scancel", job)
+
+    def end_walltime(self, job: str) -> None:
+        """Let the walltime of *job* be over; the daemon sees that within 30 seconds."""
+        self._call("scontrol", "update", f"jobid={job}", "endtime=now+1")
+
+    def fail_node(self) -> None:
+        """Let the node be down for a moment."""
+        name = self._call("sinfo", "-h", "-o", "%n").strip()
+        self._call("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
+
+    def jobs(self, *states: str) -> set[str]:
+        """Return the ids of the jobs that are in one of *states*, such as ``"PD"``."""
+        return set(self._call("squeue", "-h", "-o", "%i", "-t", ",".join(states)).split())
+
+    def up(self) -> bool:
+        return "idle" in self._call("sinfo", "-h", "-o", "%T")
+
+    def _call(self, *words: str) -> str:
+        done = subprocess.run(
+            words,
+            env={**os.environ, **self.environment},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=_HANG_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+class Node(NamedTuple):
+    """The node of the cluster.
+
+    Attributes:
+        name: the name of the node.
+        address: the address of the node.
+        controller: the address of this machine that the node can reach.
+        prefix: the words before the command of the node's daemon.
+    """
+
+    name: str
+    address: str = "127.0.0.1"
+    controller: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
+@contextmanager
+def cut_off_node() -> Iterator[Node]:
+    """Make a node that reaches this machine at one address only, which programs do not announce.
+
+    Raises:
+        RuntimeError: this process may not make networks; the text says why.
+    """
+    name = f"asf{secrets.token_hex(2)}"
+    net = f"10.77.{secrets.randbelow(254)}"
+    with ExitStack() as stack:
+        _network("netns", "add", name)
+        stack.callback(_network, "netns", "delete", name)
+        _network("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _network("address", "add", f"{net}.254/24", "dev", name)
+        _network("link", "set", name, "up")
+        _network("-n", name, "address", "add", f"{net}.1/24", "dev", "eth0")
+        for link in ("eth0", "lo"):
+            _network("-n", name, "link", "set", link, "up")
+        # `ip netns exec` would mount another /sys, in which slurmd finds no cgroups.
+        prefix = ("nsenter", f"--net=/var/run/netns/{name}")
+        yield Node(name, f"{net}.1", f"{net}.254", prefix)
+
+
+def _network(*words: str) -> None:
+    try:
+        subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=_HANG_S)
+    except FileNotFoundError as error:
+        raise RuntimeError("no ip: install the package iproute2") from error
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"this process may not make networks: {error.stderr}") from error
+
+
+@contextmanager
+def serve_slurm(
+    folder: Path, node: Node | None = None, *, limits_memory: bool = False
+) -> Iterator[Slurm]:
+    """Start the daemons, which keep all their files in *folder*, and end them.
+
+    Args:
+        node: the only node; None for this machine.
+        limits_memory: the kernel kills a job that uses more memory than it asked for.
+    """
+    key = folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(1024))
+    key.chmod(0o400)
+    for part in ("state", "spool"):
+        (folder / part).mkdir()
+    with ExitStack() as sockets:
+        open_ = [sockets.enter_context(closing(socket.socket())) for _ in range(2)]
+        for each in open_:
+            each.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in open_]
+    configuration = folder / "slurm.conf"
+    host = socket.gethostname().partition(".")[0]
+    node = node or Node(host)
+    if limits_memory:
+        (folder / "cgroup.conf").write_text(_CGROUPS)
+    configuration.write_text(
+        (_MEMORY_LIMITS if limits_memory else _NO_LIMITS)
+        + _CONFIGURATION.format(
+            host=host,
+            ports=ports,
+            user=getpass.getuser(),
+            folder=folder,
+            cores=CORES,
+            node=node.name,
+            address=node.address,
+            controller=node.controller,
+        )
+    )
+    slurm = Slurm(configuration)
+    munge_files = [
+        f"--{what}={folder}/munge.{suffix}"
+        for what, suffix in (
+            ("key-file", "key"),
+            ("socket", "socket"),
+            ("pid-file", "pid"),
+            ("log-file", "log"),
+            ("seed-file", "seed"),
+        )
+    ]
+    with ExitStack() as stack:
+        stack.enter_context(_daemon(folder, slurm, ["munged", "-F", "--force", *munge_files]))
+        _wait((folder / "munge.socket").exists, folder)
+        stack.enter_context(_daemon(folder, slurm, ["slurmctld", "-D", "-i"]))
+        stack.enter_context(
+            _daemon(folder, slurm, ["slurmd", "-D", "-N", node.name], prefix=node.prefix)
+        )
+        _wait(slurm.up, folder)
+        yield slurm
+
+
+@contextmanager
+def _daemon(
+    folder: Path, slurm: Slurm, words: Sequence[str], *, prefix: Sequence[str] = ()
+) -> Iterator[None]:
+    program = _which(words[0])
+    assert program is not None
+    with (folder / "daemons.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*prefix, program, *words[1:]],
+            env={**os.environ, **slurm.environment},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(_HANG_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _wait(condition: Callable[[], bool], folder: Path) -> None:
+    deadline = time.monotonic() + _HANG_S
+    while not condition():
+        assert time.monotonic() < deadline, (folder / "daemons.log").read_text()
+        time.sleep(0.05)
+
+
+def _which(name: str) -> str | None:
+    # Daemons are not on the PATH of a user.
+    return shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin"]))
