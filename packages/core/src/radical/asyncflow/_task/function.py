@@ -105,6 +105,23 @@ class TaskFunction(Generic[P, R]):
         """
         return TaskFunction(self._owner, change_spec(self._spec, options))
 
+    def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise TypeError if the body does not take these arguments."""
+        if self._signature is not None and (kwargs or not self._least <= len(args) <= self._most):
+            given = dict(kwargs)
+            if not self._takes_workflow:
+                given.pop("workflow_id", None)
+            try:
+                self._signature.bind(*args, **given)
+            except TypeError as error:
+                raise self._misfit(error) from None
+
+    def _bind(self) -> Call:
+        """Return what all calls share; choose the backend if that was not done yet."""
+        if self._call is None:
+            self._call = self._owner.bind(self._spec)
+        return self._call
+
     def _misfit(self, error: TypeError) -> TypeError:
         """Name the task in *error*, which is about the arguments of a call."""
         hint = ""

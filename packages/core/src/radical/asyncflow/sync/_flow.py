@@ -1,0 +1,184 @@
+"""An engine in a thread of its own, for programs without an event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .._public import public
+from .._task.map import check_limit
+from ..engine import WorkflowEngine
+from ._host import Host
+from ._map import map_tasks
+from ._tasks import Decorators
+
+if TYPE_CHECKING:
+    from .._graph.plan import Plan
+    from ..backend import ExecutionBackend
+    from ..events import Event
+    from ._futures import TaskFuture
+
+__all__ = ["Flow"]
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+
+@public("radical.asyncflow.sync")
+class Flow(Decorators):
+    """An engine for a program that is not written with asyncio.
+
+    Use it with ``with Flow(...) as flow``, so that it is shut down whatever happens, or call
+    `shutdown` at the end.  The engine runs in the event loop of a thread of its own, so a
+    program that has a loop, such as a notebook, can use it too.  Any thread may call its
+    tasks.
+    """
+
+    def __init__(self, backend: Any = None, config: Any = None, **options: Any) -> None:
+        """Create an engine and start its backends.
+
+        Args:
+            backend, config, options: as for `WorkflowEngine.create`.
+
+        Raises:
+            BackendNotFoundError: a backend is unknown or not installed.
+            BackendStartError: a backend did not start.
+            ConfigurationError: the settings are wrong.
+            JournalError: the journal cannot be used.
+        """
+        # What is wrong with the arguments is an error before there is a thread.
+        creation = WorkflowEngine.create(backend, config, **options)
+        self._host = Host(creation)
+        self._engine = self._host.engine
+        self._calls = self._host.calls
+        self._finalizer = weakref.finalize(self, self._host.abandon)
+
+    # ------------------------------------------------------------- the present
+
+    @property
+    def engine(self) -> WorkflowEngine:
+        """The engine itself, for code that runs in its loop, such as a block or `run`."""
+        return self._engine
+
+    @property
+    def uid(self) -> str:
+        """The name of this run."""
+        return self._engine.uid
+
+    @property
+    def backend(self) -> ExecutionBackend:
+        """The default backend, for tasks that name none."""
+        return self._engine.backend
+
+    @property
+    def backends(self) -> Mapping[str, ExecutionBackend]:
+        """The backends by name, ``{name: backend}``, the default one first."""
+        return self._engine.backends
+
+    @property
+    def work_dir(self) -> Path:
+        """The folder for the files of this run, created on first use."""
+        return self._engine.work_dir
+
+    @property
+    def closed(self) -> bool:
+        """True once the shutdown has begun."""
+        return self._calls.closed
+
+    def plan(self) -> Plan:
+        """Return the graph so far, as `WorkflowEngine.plan` does."""
+        return self._calls.run(self._engine.plan)
+
+    def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
+        """Call *callback*, in the thread of the engine, with batches of events as they happen.
+
+        Returns:
+            A function that ends this.
+        """
+        end = self._calls.run(lambda: self._engine.observe(callback))
+        return lambda: self._calls.run(end)
+
+    # ------------------------------------------------------------------- tasks
+
+    def map(
+        self,
+        task: Callable[[Item], TaskFuture[T]],
+        items: Iterable[Item],
+        *,
+        limit: int = 1000,
+        ordered: bool = True,
+    ) -> Iterator[T]:
+        """Return an iterator over the results of ``task(item)`` for each item.
+
+        At most *limit* tasks at a time are unfinished or have a result that was not read, so
+        *items* may be endless.  Results come in the order of the items or, with
+        ``ordered=False``, in the order in which the tasks end.  A failure is raised in place of
+        its result and ends the iteration; the unfinished tasks are then cancelled.
+
+        Args:
+            task: a task, or a function that calls a task and returns its future.
+            items: the arguments, one for each call.
+
+        Raises:
+            ConfigurationError: *limit* is no whole number of at least 1.
+        """
+        check_limit(limit)
+        return map_tasks(task, items, limit, ordered)
+
+    def workflow_scope(self, workflow_id: str) -> contextlib.AbstractContextManager[str]:
+        """Let every task that is called inside belong to the workflow *workflow_id*."""
+        return self._engine.workflow_scope(workflow_id)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run *coroutine* in the loop of the engine, and return its result.
+
+        It is for code that awaits: it may use `engine` as any asynchronous program does.
+
+        Raises:
+            RuntimeError: it was called in that loop, which would wait for itself.
+            Exception: what *coroutine* raised.
+        """
+        if self._calls.is_own_thread():
+            coroutine.close()
+            raise RuntimeError("this code runs in the loop of the engine: await the coroutine")
+        return self._calls.wait(coroutine)
+
+    # ---------------------------------------------------------------- shutdown
+
+    def shutdown(self, *, cancel: bool = True) -> None:
+        """Shut down the engine and its backends, so that nothing is left.
+
+        This cancels unfinished tasks or, with ``cancel=False``, waits for them.  It may be
+        called again.
+
+        Raises:
+            BackendError: a backend did not shut down cleanly; the others did.
+        """
+        self._end(self._engine.shutdown(cancel=cancel))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for unfinished tasks and shut down; after an error, cancel them.
+
+        Raises:
+            SystemExit: the run was preempted, and a PreemptedError of its tasks left the block.
+        """
+        self._end(self._engine.__aexit__(exc_type, exc, traceback))
+
+    def _end(self, ending: Coroutine[Any, Any, None]) -> None:
+        self._finalizer.detach()
+        self._host.end(ending)
+
+    def __repr__(self) -> str:
+        return repr(self._engine).replace("WorkflowEngine", type(self).__name__, 1)
