@@ -37,7 +37,7 @@ ROOMS: tuple[frozenset[str], ...] = tuple(
         "_dispatch",
         "_resume",
         "engine",
-        "cli testing __init__ __main__",
+        "cli sync testing __init__ __main__",
     )
 )
 """The rooms of the core, low to high: each imports only from rows above its own in this table,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._model import Scenario
 from . import (
+    blocking,
     coroutines,
     dask,
     executables,
@@ -37,6 +38,7 @@ SCENARIOS: dict[str, Scenario] = {
         many,
         growth,
         windows,
+        blocking,
         imports,
         journal,
         pilot,

@@ -10,14 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from radical.asyncflow import errors
-from radical.asyncflow.sync import Flow, TaskFuture
+from radical.asyncflow import cancelled, errors
+from radical.asyncflow.sync import Flow
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_wrong_arguments_and_options_are_errors_at_the_call(flow: Flow) -> None:
     with pytest.raises(TypeError, match="task 'double': too many positional arguments"):
         twice(1, 2)
     with pytest.raises(TypeError, match="task 'double'"):
-        twice(nubmer=1)
+        twice(other=1)
     with pytest.raises(errors.ConfigurationError, match="unknown option 'retires'"):
         flow.function_task(retires=2)  # type: ignore[call-overload]
     with pytest.raises(errors.UnsupportedOptionError, match="runs no prompt tasks"):
@@ -112,22 +112,27 @@ def test_a_call_after_the_end_is_refused() -> None:
 
 
 def test_an_error_in_the_block_cancels_what_runs() -> None:
-    began, go_on = threading.Event(), threading.Event()
+    began = threading.Event()
 
     def hold() -> None:
         began.set()
-        go_on.wait(60)
+        while not cancelled():
+            time.sleep(0.001)
 
-    with pytest.raises(KeyError), Flow("concurrent", {"max_workers": 1, "grace": 0}) as flow:
-        task = flow.function_task(hold)
-        running, waiting = task(), task()
-        began.wait(60)
-        go_on.set()
-        raise KeyError("of the program")
-    assert running.done()
-    assert waiting.cancelled()
+    futures = []
+
+    def program() -> None:
+        with Flow("concurrent", {"max_workers": 1}) as flow:
+            task = flow.function_task(hold)
+            futures.extend([task(), task()])
+            began.wait(60)
+            raise KeyError("of the program")
+
+    with pytest.raises(KeyError):
+        program()
+    assert [future.cancelled() for future in futures] == [True, True]
     with pytest.raises(concurrent.futures.CancelledError):
-        waiting.result()
+        futures[1].result()
 
 
 def test_cancel_ends_a_task_and_what_depends_on_it(flow: Flow) -> None:
@@ -242,16 +247,11 @@ def test_a_failure_that_nobody_looks_at_is_logged(
     flow: Flow, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "radical.asyncflow"):
-        future: TaskFuture[Any] | None = flow.function_task(fail)("unseen")
-        concurrent.futures.wait([flow.function_task(double)(1)])
-        flow.run(_until_done(future))
+        future = flow.function_task(fail)("unseen")
+        while not future.done():
+            flow.run(asyncio.sleep(0))
         del future
     assert "task 'fail' failed, and nobody asked for its result: ValueError: unseen" in caplog.text
-
-
-async def _until_done(future: Any) -> None:
-    while not future.done():
-        await asyncio.sleep(0.001)
 
 
 def test_a_limit_of_unfinished_tasks_holds() -> None:

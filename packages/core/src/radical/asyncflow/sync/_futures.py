@@ -7,22 +7,32 @@ import concurrent.futures
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from .._public import public
 from .._text import safe_str
 
 if TYPE_CHECKING:
     from .._task.future import TaskFuture as EngineFuture
-    from ._calls import Calls
 
 __all__ = ["TaskFuture", "follow"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 log = logging.getLogger("radical.asyncflow")
 
 _Base = concurrent.futures.Future
+
+
+class Loop(Protocol):
+    """The loop of the engine, as a future sees it."""
+
+    def run(self, function: Callable[[], R]) -> R:
+        """Return ``function()``, which runs in the loop after all calls so far."""
+
+    def is_own_thread(self) -> bool:
+        """Tell whether the caller runs in the thread of the loop."""
 
 
 @public("radical.asyncflow.sync")
@@ -36,7 +46,7 @@ class TaskFuture(_Base, Generic[T]):  # type: ignore[type-arg]
 
     _unseen: BaseException | None = None
 
-    def __init__(self, calls: Calls, name: str) -> None:
+    def __init__(self, calls: Loop, name: str) -> None:
         super().__init__()
         self._calls = calls
         self._name = name
@@ -206,6 +216,6 @@ class _Deliver:
 
 def fail(future: TaskFuture[Any], error: BaseException, *, seen: bool = False) -> None:
     """Let *future* end with *error*, which is logged if nobody ever looks at it."""
-    if not (seen or future._done_callbacks or future._waiters):
+    if not (seen or future._done_callbacks or future._waiters):  # type: ignore[attr-defined]
         future._unseen = error
     future.set_exception(error)

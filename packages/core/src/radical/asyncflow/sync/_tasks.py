@@ -8,6 +8,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from .._public import public
+from ..engine import WorkflowEngine
 from ._calls import Calls
 from ._futures import TaskFuture
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from .._task.function import TaskFunction as EngineTask
     from .._task.options import TaskOptions
-    from ..engine import WorkflowEngine
     from ..model import TaskSpec
 
 __all__ = ["Decorators", "TaskFunction"]
