@@ -20,6 +20,7 @@ FOLDERS = {
     "dask": "backend-dask",
     "radicalpilot": "backend-radical",
     "radical-pilot": "backend-radical",
+    "inference": "backend-inference",
     "otel": "plugin-otel",
 }
 LOCAL = ("noop", "concurrent")

@@ -19,7 +19,7 @@ from radical.asyncflow import BackendNotFoundError, WorkflowEngine, factory, reg
 
 BLOCKS = Path(__file__).parent / "blocks"
 SPECIFICATION = Path(__file__).parents[3] / "shared/spec"
-ELSEWHERE = frozenset({"asyncflow-backend-dask", "asyncflow-backend-radical"})
+ELSEWHERE = frozenset(f"asyncflow-backend-{name}" for name in ("dask", "radical", "inference"))
 
 LISTING = """\
 Backend 'noop': ✅
@@ -28,6 +28,8 @@ Backend 'dask': ❌
   Installation hint: Try: pip install 'radical.asyncflow[dask]'
 Backend 'radical_pilot': ❌
   Installation hint: Try: pip install 'radical.asyncflow[radicalpilot]'
+Backend 'inference': ❌
+  Installation hint: Try: pip install 'radical.asyncflow[inference]'
 """
 
 
@@ -46,7 +48,7 @@ def program() -> dict[str, Any]:
 
 @pytest.fixture
 def _only_local(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Dask and RADICAL-Pilot are not installed, also where they are."""
+    """Only the local backends are installed, whatever else is."""
     everything = importlib.metadata.distributions
 
     def local(**where: Any) -> Iterator[importlib.metadata.Distribution]:

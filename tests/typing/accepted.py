@@ -8,16 +8,20 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, assert_type
 
+from pydantic import BaseModel
 from radical.asyncflow import (
+    Answer,
     Command,
     ExecutionBackend,
     InputFile,
     OutputFile,
     Plan,
+    Prompt,
     Resources,
     RetryPolicy,
     TaskFunction,
     TaskFuture,
+    Usage,
     WorkflowEngine,
     factory,
 )
@@ -95,8 +99,38 @@ async def bare(flow: WorkflowEngine) -> None:
     assert_type(await name_of(1), str)
     assert_type(await echo("x"), str)
     assert_type(await date(), str)
-    assert_type(await ask("why?"), str)
+    assert_type(await ask("why?"), Answer)
     assert_type(await both(1), tuple[int, str])
+
+
+class Verdict(BaseModel):
+    good: bool
+
+
+async def prompts(flow: WorkflowEngine) -> None:
+    """What the answer to a prompt is."""
+
+    @flow.prompt_task
+    def text(word: str) -> Prompt:
+        return Prompt(word)
+
+    @flow.prompt_task
+    def chat(word: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": word}]
+
+    @flow.prompt_task
+    def judge(word: str) -> Prompt[Verdict]:
+        return Prompt(word, options={"seed": 1})
+
+    @flow.prompt_task(retries=1)
+    async def judge_later(word: str) -> Prompt[Verdict]:
+        return Prompt(word)
+
+    assert_type(await text("why?"), Answer)
+    assert_type(await chat("why?"), Answer)
+    assert_type(await judge("why?"), Verdict)
+    assert_type(judge_later(text("why?")), TaskFuture[Verdict])
+    assert_type((await text("why?")).usage, Usage | None)
 
 
 async def parameters(flow: WorkflowEngine) -> None:
@@ -398,7 +432,7 @@ async def kinds(flow: WorkflowEngine) -> None:
     assert_type(double(first), TaskFuture[int])
     assert_type(echo(first), TaskFuture[str])
     assert_type(print_out(first, text=ask("why?")), TaskFuture[str])
-    assert_type(ask(ask_again(echo(first))), TaskFuture[str])
+    assert_type(ask(ask_again(echo(first))), TaskFuture[Answer])
     assert_type(both(first), TaskFuture[tuple[int, str]])
     assert_type(again(first, ask("why?")), TaskFuture[str])
     assert_type(again.options(timeout=1)(number=2), TaskFuture[str])

@@ -478,7 +478,7 @@ def test_a_prompt_is_a_text() -> None:
 
 
 def test_what_is_no_prompt_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="must return a str or a Prompt, not int"):
+    with pytest.raises(ConfigurationError, match="a list of chat messages or a Prompt, not int"):
         Prompt.of(3)
 
 

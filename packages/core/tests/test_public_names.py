@@ -31,7 +31,7 @@ PACKAGES = [
     ),
 ]
 TASKS_PAGE = Path(__file__).parents[3] / "docs/reference/tasks.md"
-NEEDS = {"asyncflow_backend_dask": "distributed"}
+NEEDS = {"asyncflow_backend_dask": "distributed", "asyncflow_backend_inference": "httpx"}
 
 
 def public_modules(name: str) -> Iterator[ModuleType]:

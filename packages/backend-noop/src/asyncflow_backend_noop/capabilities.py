@@ -11,6 +11,7 @@ CAPABILITIES = Capabilities(
     resources=("cores", "gpus", "memory", "ranks"),
     chains=True,
     service=True,
+    prompts=("messages", "tools", "options", "answer"),
     executes=False,
     limits=("nothing runs: every task is done at once, its result a DryRunResult",),
 )

@@ -99,7 +99,7 @@ class RunTrace:
             self._run.add_event(f"backend {event.state}", attributes, _nanoseconds(event.wall))
             if event.error is not None:
                 _record(self._run, event.error, event.wall)
-        elif event.state == "ended":
+        elif isinstance(event, RunEvent) and event.state == "ended":
             self._end_run(event)
 
     def _take_task(self, span: trace.Span, event: TaskEvent) -> None:

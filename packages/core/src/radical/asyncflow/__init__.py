@@ -64,11 +64,12 @@ if TYPE_CHECKING:
         UnsupportedOptionError,
         WorkerLostError,
     )
-    from .events import BackendEvent, RunEvent, ServiceEvent, TaskEvent
-    from .model import Command, Env, Preemption, Prompt, Resources, RetryPolicy
+    from .events import BackendEvent, RunEvent, ServiceEvent, TaskEvent, TaskOutput
+    from .model import Answer, Command, Env, Preemption, Prompt, Resources, RetryPolicy, Usage
     from .worker import cancelled, current_task
 
 __all__ = [
+    "Answer",
     "AsyncFlowDeprecationWarning",
     "AsyncFlowError",
     "BackendBrokenError",
@@ -117,8 +118,10 @@ __all__ = [
     "TaskFunction",
     "TaskFuture",
     "TaskOptions",
+    "TaskOutput",
     "TaskTimeoutError",
     "UnsupportedOptionError",
+    "Usage",
     "WorkerLostError",
     "WorkflowEngine",
     "__version__",
@@ -136,6 +139,7 @@ _MODULES = ("errors", "factory", "registry")
 
 _HOMES = {
     **{name: "errors" for name in __all__ if name.endswith("Error")},
+    "Answer": "model",
     "AsyncFlowDeprecationWarning": "deprecation",
     "BackendEvent": "events",
     "BackendSpec": "backend",
@@ -157,6 +161,8 @@ _HOMES = {
     "TaskFunction": "_task.function",
     "TaskFuture": "_task.future",
     "TaskOptions": "_task.options",
+    "TaskOutput": "events",
+    "Usage": "model",
     "WorkflowEngine": "engine",
     "cancelled": "worker",
     "current_task": "worker",
@@ -166,6 +172,7 @@ _HOMES = {
 _BACKENDS = {
     "ConcurrentExecutionBackend": "concurrent",
     "DaskExecutionBackend": "dask",
+    "InferenceExecutionBackend": "inference",
     "NoopExecutionBackend": "noop",
     "RadicalExecutionBackend": "radical_pilot",
 }

@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 
 from .model import Resources, TaskKind, TaskState
 
-__all__ = ["BackendEvent", "Event", "RunEvent", "ServiceEvent", "TaskEvent"]
+__all__ = ["BackendEvent", "Event", "RunEvent", "ServiceEvent", "TaskEvent", "TaskOutput"]
 
 
 class TaskEvent(NamedTuple):
@@ -62,6 +62,30 @@ class TaskEvent(NamedTuple):
     resources: Resources | None = None
     depends_on: tuple[int, ...] = ()
     block: int | None = None
+
+
+class TaskOutput(NamedTuple):
+    """A part of what a task puts out while it runs, such as the next words of an answer.
+
+    Only some backends send it, and only where they are asked to, for example by ``stream=True``.
+
+    Attributes:
+        text: the part.
+        offset: the number of characters before it.  A part with the offset 0 begins the output
+            anew, after an answer that broke off.
+        time, task_id, name, attempt, backend, wall, run, workflow_id: as for a `TaskEvent`.
+    """
+
+    time: float
+    task_id: int
+    name: str
+    text: str
+    offset: int = 0
+    attempt: int = 1
+    backend: str = ""
+    wall: float = 0.0
+    run: str = ""
+    workflow_id: str | None = None
 
 
 class BackendEvent(NamedTuple):
@@ -118,4 +142,4 @@ class RunEvent(NamedTuple):
     run: str = ""
 
 
-Event = TaskEvent | BackendEvent | ServiceEvent | RunEvent
+Event = TaskEvent | TaskOutput | BackendEvent | ServiceEvent | RunEvent

@@ -86,6 +86,12 @@ OFFICIAL = {
         "Nodes of an HPC machine, through RADICAL-Pilot",
         ("function", "executable", "cores", "gpus", "memory", "ranks", "service"),
     ),
+    "inference": Official(
+        "asyncflow-backend-inference",
+        "inference",
+        "Prompts, answered by a server for models",
+        ("prompt",),
+    ),
 }
 
 

@@ -46,7 +46,7 @@ from ..errors import (
     TaskExitError,
     TaskTimeoutError,
 )
-from ..model import Command, ExecutableResult, TaskState
+from ..model import Answer, Command, ExecutableResult, TaskKind, TaskState
 from ..model._command import DeathResult
 from ..model._retry import retry_delay
 from .background import Background
@@ -124,6 +124,8 @@ class Outcomes:
                 self.attempt_failed(node, lost, when)
                 return
             value = value.stdout
+        elif type(value) is str and node._spec.kind is TaskKind.PROMPT:
+            value = Answer(value)
         files, lane = extras.files, node._lane
         if files is not None and files.all_outputs and lane is not None and lane.executes:
             extras.stop_timer()

@@ -244,7 +244,7 @@ class Preparation:
         if extras.files is not None:
             extras.files.named.clear()
             args, kwargs = await self._stage(extras.files, self._run.folder(node), args, kwargs)
-        command: Command | Prompt | None = None
+        command: Command | Prompt[Any] | None = None
         if node._spec.kind is not TaskKind.FUNCTION:
             if node._spec.kind is TaskKind.EXECUTABLE:
                 # This holds in the context of this asyncio task only.
@@ -272,10 +272,14 @@ class Preparation:
                 outcome = await outcome
         return outcome
 
-    def _command(self, node: TaskFuture[Any], extras: Extras, outcome: Any) -> Command | Prompt:
+    def _command(
+        self, node: TaskFuture[Any], extras: Extras, outcome: Any
+    ) -> Command | Prompt[Any]:
         """Return the command or the prompt that *outcome*, returned by the body, stands for."""
         if node._spec.kind is TaskKind.PROMPT:
-            return Prompt.of(outcome)
+            prompt = Prompt.of(outcome)
+            node._lane.check_prompt(node.name, prompt)
+            return prompt
         command = Command.of(outcome)
         cwd = self._folder_of_command(node, command.cwd)
         if cwd != command.cwd:

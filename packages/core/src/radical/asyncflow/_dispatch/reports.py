@@ -9,7 +9,7 @@ from typing import Any
 
 from .._task.future import NO_KWARGS, TaskFuture, extras_of, set_result
 from ..backend import AnyReport
-from ..backend._inbox import LOST, SERVING, Inbox
+from ..backend._inbox import LOST, OUTPUT, SERVING, Inbox
 from ..model import TaskState
 from .outcomes import Outcomes
 from .run import Run
@@ -62,6 +62,13 @@ class Reports:
         # The log gets its type only, because results do not belong in a log.
         log.exception("a malformed report was dropped, a %s", type(report).__name__)
         self.dropped["malformed"] += 1
+
+    def take_output(
+        self, node: TaskFuture[Any], text: str, offset: int, when: float | None
+    ) -> None:
+        """Tell observers a part of what *node*, which runs, has put out."""
+        if self._run.observers.events is not None:
+            self._run.observers.tell_output(node, text, offset, when)
 
     def take_other(self, report: AnyReport) -> None:
         """Take in a report that is about no current attempt of an unfinished task.
@@ -154,6 +161,8 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                     outcomes.attempt_failed(node, value, when)
                 elif state is CANCELLED:
                     outcomes.work_ended(node, when)
+                elif state is OUTPUT:
+                    to.take_output(node, value[0], value[1], when)
                 else:
                     drop(report)
             except Exception as error:

@@ -23,7 +23,7 @@ from .._task.future import Activity, TaskFuture, extras_of, outside_awaitables
 from .._text import safe_str
 from ..aside import in_thread
 from ..errors import JournalError
-from ..model import TaskState
+from ..model import TaskKind, TaskState
 from .bodies import Bodies, Body
 from .files import digest, restore
 from .identity import LARGE_BYTES, Descriptions, Unidentified, default_content, is_large
@@ -329,7 +329,24 @@ class Recall:
             arguments = body.calls.plain(*body.calls.arrange(node._args, node._kwargs))
         if arguments is None:
             arguments = self._arguments(node, body, files)
+        if node._spec.kind is TaskKind.PROMPT:
+            arguments += self._backend_identity(node)
         return blake2b(body.prefix + arguments, digest_size=16).digest()
+
+    def _backend_identity(self, node: TaskFuture[Any]) -> bytes:
+        """Return the bytes for what the backend of *node* says that its answers depend on.
+
+        Raises:
+            Unidentified: the backend raised, or what it says cannot be compared.
+        """
+        lane = node._lane
+        try:
+            known = lane.backend.identity(node._spec)
+        except Exception as error:
+            raise Unidentified(
+                f"backend {lane.name!r} raised in identity(): {safe_str(error)}"
+            ) from error
+        return b"" if known is None else b"backend" + self._descriptions.content(known)
 
     def _arguments(self, node: TaskFuture[Any], body: Body, files: dict[int, bytes]) -> bytes:
         """Return the bytes that stand for the arguments of *node*; any thread may call this.

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, ParamSpec, Protocol, SupportsFloat, TypeVar, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ParamSpec,
+    Protocol,
+    SupportsFloat,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
-from ..model import TaskKind
+from ..model import Answer, Prompt, TaskKind
 from .function import TaskFunction
 from .options import TaskOptions, check_options, make_spec
 from .owner import Owner
 
 __all__ = ["TaskDecorators"]
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 P = ParamSpec("P")
 R = TypeVar("R")
+Model = TypeVar("Model", bound="BaseModel")
 
 Async = Callable[P, Coroutine[Any, Any, R]]
+Asks = Callable[P, Prompt[R] | Coroutine[Any, Any, Prompt[R]]]
 
 Data = TypeVar("Data", bound=SupportsFloat | complex | Iterable[Any] | None)
 """A result that is certainly no coroutine.
@@ -40,6 +55,17 @@ class TextTask(Protocol):
     """A decorator with its options; the result of its tasks is text, whatever a body returns."""
 
     def __call__(self, function: Callable[P, Any], /) -> TaskFunction[P, str]: ...
+
+
+class PromptTask(Protocol):
+    """A decorator with its options; the result of its tasks is an answer, or a model of it."""
+
+    @overload
+    def __call__(self, function: Asks[P, R], /) -> TaskFunction[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Model], /) -> TaskFunction[P, Model]: ...
+    @overload
+    def __call__(self, function: Callable[P, Any], /) -> TaskFunction[P, Answer]: ...
 
 
 class BlockTask(Protocol):
@@ -98,14 +124,22 @@ class TaskDecorators:
         return self._decorate(TaskKind.EXECUTABLE, function, options)
 
     @overload
-    def prompt_task(self, function: Callable[P, Any], /) -> TaskFunction[P, str]: ...
+    def prompt_task(self, function: Asks[P, R], /) -> TaskFunction[P, R]: ...
     @overload
-    def prompt_task(self, function: None = None, /, **options: Unpack[TaskOptions]) -> TextTask: ...
+    def prompt_task(self, function: Callable[P, Model], /) -> TaskFunction[P, Model]: ...
+    @overload
+    def prompt_task(self, function: Callable[P, Any], /) -> TaskFunction[P, Answer]: ...
+    @overload
+    def prompt_task(
+        self, function: None = None, /, **options: Unpack[TaskOptions]
+    ) -> PromptTask: ...
     def prompt_task(self, function: Any = None, /, **options: Any) -> Any:
         """Make a task of a function that returns a prompt: its result is the backend's answer.
 
-        The function runs in the engine's loop once its arguments are there.  It returns a
-        `str` or a `Prompt`.
+        The function, sync or async, runs in the engine's loop once its arguments are there.  It
+        returns a `str`, a list of chat messages or a `Prompt`, and the result is an `Answer`.  If
+        its return annotation is ``Prompt[Model]``, or a pydantic model, the backend has to answer
+        with JSON for that model, and the result is an instance of it.
 
         Raises:
             ConfigurationError: an option is wrong; the message has every problem.

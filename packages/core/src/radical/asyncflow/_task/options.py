@@ -13,6 +13,7 @@ from .._public import public
 from .._text import closest
 from ..errors import ConfigurationError
 from ..model import Resources, RetryPolicy, TaskKind, TaskSpec
+from .answer import answer_model
 
 __all__ = ["TaskOptions", "change_spec", "check_options", "make_spec"]
 
@@ -104,7 +105,13 @@ def make_spec(function: Callable[..., Any], kind: TaskKind, options: Mapping[str
             f"a block is an async function (it runs in the engine's loop); {_name(function)!r} is "
             "not: write 'async def', or make it a function_task"
         )
-    return change_spec(TaskSpec(_name(function), kind, function), options)
+    spec = TaskSpec(_name(function), kind, function)
+    if kind is TaskKind.PROMPT:
+        body = _inner(function)
+        if not hasattr(body, "__annotations__") or isinstance(body, type):
+            body = _call_of(body)
+        spec = dataclasses.replace(spec, answer=answer_model(body, spec.name))
+    return change_spec(spec, options)
 
 
 def change_spec(spec: TaskSpec, options: Mapping[str, Any]) -> TaskSpec:

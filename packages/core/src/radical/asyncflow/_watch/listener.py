@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 from ..aside import in_thread
-from ..events import Event, TaskEvent
+from ..events import Event, TaskEvent, TaskOutput
 
 __all__ = ["Listener"]
 
@@ -59,7 +59,9 @@ class Listener:
             return
         if self._put - self._taken + len(events) > MAX_WAITING_EVENTS:
             # Events of the run and its backends are rare, and are never dropped.
-            kept: Sequence[Event] = [event for event in events if type(event) is not TaskEvent]
+            kept: Sequence[Event] = [
+                event for event in events if not isinstance(event, TaskEvent | TaskOutput)
+            ]
             if not self.dropped:
                 log.warning(
                     "plugin %s is %d events behind: from now on it misses some; the run goes on",

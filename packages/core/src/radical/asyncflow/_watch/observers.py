@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..events import BackendEvent, Event, RunEvent, ServiceEvent, TaskEvent
+from ..events import BackendEvent, Event, RunEvent, ServiceEvent, TaskEvent, TaskOutput
 from ..model import TaskState
 
 if TYPE_CHECKING:
@@ -165,6 +165,21 @@ class Observers:
                     depends_on,
                     block,
                 ),
+            )
+        )
+
+    def tell_output(
+        self, node: TaskFuture[Any], text: str, offset: int, when: float | None
+    ) -> None:
+        """Add the event that *node* put out *text*; only while `events` is not None."""
+        if when is None:
+            when = self.clock()
+        extras = node._extras
+        self._note(
+            TaskOutput(
+                *(when, node._number, node._spec.name, text, offset, node._attempt),
+                *(node._lane.name, *self._wall_and_run(when)),
+                None if extras is None else extras.workflow_id,
             )
         )
 

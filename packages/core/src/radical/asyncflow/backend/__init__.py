@@ -32,6 +32,7 @@ from __future__ import annotations
 from .._hookmarkers import hookimpl
 from ._contract import (
     API_VERSION,
+    Answer,
     AnyReport,
     BackendSpec,
     Capabilities,
@@ -51,11 +52,13 @@ from ._contract import (
     TaskRequest,
     TaskSpec,
     TaskState,
+    Usage,
     closed_error,
 )
 
 __all__ = [
     "API_VERSION",
+    "Answer",
     "AnyReport",
     "BackendSpec",
     "Capabilities",
@@ -75,6 +78,7 @@ __all__ = [
     "TaskRequest",
     "TaskSpec",
     "TaskState",
+    "Usage",
     "closed_error",
     "hookimpl",
 ]

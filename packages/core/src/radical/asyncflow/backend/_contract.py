@@ -14,6 +14,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, overload
 from .._public import public
 from ..errors import BackendError, BackendStartError, EngineClosedError, UnsupportedOptionError
 from ..model import (
+    PROMPT_PARTS,
+    Answer,
     Command,
     ExecutableResult,
     Prompt,
@@ -21,10 +23,12 @@ from ..model import (
     TaskKind,
     TaskSpec,
     TaskState,
+    Usage,
 )
 
 __all__ = [
     "API_VERSION",
+    "Answer",
     "AnyReport",
     "BackendSpec",
     "Capabilities",
@@ -44,6 +48,7 @@ __all__ = [
     "TaskRequest",
     "TaskSpec",
     "TaskState",
+    "Usage",
     "closed_error",
 ]
 
@@ -79,6 +84,9 @@ class Capabilities:
         contexts: it runs each function in a copy of the `TaskRequest.context`, so that the
             function sees the context variables of the code that called the task.
         service: it runs commands as services, and says by `ReportSink.serving` that they are up.
+        prompts: what it honours of a prompt task beside the text: ``"messages"``, ``"tools"`` and
+            ``"options"``, which are fields of `Prompt`, and ``"answer"``: the result is an
+            instance of the pydantic model that `TaskSpec.answer` names.
         executes: False for a dry run, which runs nothing, gets no arguments and answers
             with markers.
         limits: sentences, shown to users, that say what it cannot promise.
@@ -101,15 +109,17 @@ class Capabilities:
     service: bool = False
     executes: bool = True
     limits: Sequence[str] = ()
+    prompts: Collection[str] = ()
 
     def __post_init__(self) -> None:
-        names = ("kinds", "kills_running", "resources", "limits")
+        names = ("kinds", "kills_running", "resources", "limits", "prompts")
         texts = [name for name in names if isinstance(getattr(self, name), str)]
         if texts:
             raise ValueError(f"{' and '.join(texts)} must be a collection, not one text")
         for name in ("kinds", "kills_running"):
             object.__setattr__(self, name, frozenset(map(TaskKind, getattr(self, name))))
-        object.__setattr__(self, "resources", frozenset(self.resources))
+        for name in ("resources", "prompts"):
+            object.__setattr__(self, name, frozenset(getattr(self, name)))
         object.__setattr__(self, "limits", tuple(self.limits))
         if problems := [*_wrong_fields(self), *_contradictions(self)]:
             raise ValueError("; ".join(problems))
@@ -128,6 +138,11 @@ def _wrong_fields(able: Capabilities) -> list[str]:
             f"resources names {', '.join(sorted(unknown))}, which is no field of Resources "
             f"(fields: {', '.join(known)})"
         )
+    if unknown := frozenset(able.prompts).difference(PROMPT_PARTS):
+        problems.append(
+            f"prompts names {', '.join(sorted(unknown))}, which is no part of a prompt task "
+            f"(parts: {', '.join(PROMPT_PARTS)})"
+        )
     return problems
 
 
@@ -141,6 +156,8 @@ def _contradictions(able: Capabilities) -> list[str]:
         )
     if able.contexts and able.pickles:
         problems.append("contexts=True contradicts pickles=True: a context cannot be pickled")
+    if able.prompts and TaskKind.PROMPT not in able.kinds:
+        problems.append("prompts is about prompt tasks, and kinds does not name prompt")
     for name in ("chains", "contexts", "native_dependencies", "remote_results"):
         if not getattr(able, name):
             continue
@@ -188,7 +205,7 @@ class TaskRequest(NamedTuple):
     spec: TaskSpec
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = {}
-    command: Command | Prompt | None = None
+    command: Command | Prompt[Any] | None = None
     dependencies: tuple[TaskId, ...] = ()
     context: Context | None = None
 
@@ -199,9 +216,9 @@ class Report(NamedTuple):
 
     Attributes:
         state: RUNNING, DONE, FAILED or CANCELLED.
-        value: DONE: the result (an `ExecutableResult` for a command, a `RemoteValue`
-            if the result stays where it is).  FAILED: the exception.  RUNNING: the
-            name of the worker, or None.  CANCELLED: None.
+        value: DONE: the result (an `ExecutableResult` for a command, an `Answer` for a
+            prompt, a `RemoteValue` if the result stays where it is).  FAILED: the
+            exception.  RUNNING: the name of the worker, or None.  CANCELLED: None.
         time: when it happened, in seconds of this machine's `time.monotonic`; None means
             when it is handed in.
     """
@@ -285,6 +302,14 @@ class ReportSink(Protocol):
 
         It is done with that, and occupies its place until its one terminal report, which tells
         how its command ended.  `ExecutionBackend.cancel` stops it.
+        """
+
+    def output(self, task_id: TaskId, attempt: int, text: str, offset: int = 0) -> None:
+        """Tell observers a part of what a running task puts out, as a `TaskOutput` event.
+
+        It is no report: the result is complete without it, and while nobody watches the run, it
+        goes nowhere.  *offset* is the number of characters before it; a part with the offset 0
+        begins the output anew.
         """
 
     def lost(self, error: BaseException) -> None:
@@ -463,6 +488,16 @@ class ExecutionBackend(ABC):
                 f"task {spec.name!r}: backend {self.name!r} takes no task_description "
                 f"(given: {keys})"
             )
+
+    def identity(self, spec: TaskSpec) -> Any:  # noqa: ARG002 - for overrides
+        """Return what the results of *spec* depend on beside its body and its arguments.
+
+        A journal takes an earlier result for a call only if this was an equal value then: a
+        plain value, or a list, tuple or dict of such.  For example the name of the model that
+        answers prompts; not the place where the work is done, which changes no result.  None if
+        there is nothing of the kind.
+        """
+        return None
 
     def plan(self) -> Mapping[str, Any]:
         """Return what `start` will ask the outside world for, in types that JSON knows.

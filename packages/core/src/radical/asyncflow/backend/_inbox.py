@@ -14,11 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import get_ident
+from typing import Any
 
 from ..model import TaskState
 from . import AnyReport, Report, Serving, TaskId
 
-__all__ = ["LOST", "SERVING", "Inbox", "Sink"]
+__all__ = ["LOST", "OUTPUT", "SERVING", "Inbox", "Sink"]
 
 log = logging.getLogger("radical.asyncflow")
 
@@ -28,6 +29,10 @@ LOST: TaskId = -1
 """The task id of a report about the loss of a whole backend; its attempt is the lane's index."""
 SERVING: TaskId = -2
 """The task id of a report about a service; its value holds the id, the attempt and the rest."""
+
+OUTPUT: Any = "OUTPUT"
+"""What stands in the place of a state where a task puts something out; the value is the text and
+its offset."""
 
 
 class Inbox:
@@ -133,6 +138,10 @@ class Sink:
 
     def serving(self, task_id: TaskId, attempt: int, serving: Serving) -> None:
         self.report((Report(SERVING, self._lane, RUNNING, (task_id, attempt, serving)),))
+
+    def output(self, task_id: TaskId, attempt: int, text: str, offset: int = 0) -> None:
+        if self._inbox.clock is not None:
+            self.report(((task_id, attempt, OUTPUT, (text, offset), None),))
 
     def lost(self, error: BaseException) -> None:
         self.report((Report(LOST, self._lane, FAILED, error),))

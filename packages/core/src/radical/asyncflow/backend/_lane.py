@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from time import monotonic
+from typing import Any
 
 from ..errors import BackendBrokenError, BackendIncompatibleError, UnsupportedOptionError
-from ..model import DEFAULT_RESOURCES, TaskSpec
+from ..model import DEFAULT_RESOURCES, Prompt, TaskSpec
 from . import API_VERSION, Capabilities, ExecutionBackend, TaskRequest
 
 __all__ = ["Lane", "asked_resources", "missing_capabilities"]
@@ -71,6 +72,19 @@ class Lane:
             )
         self.backend.check(spec)
 
+    def check_prompt(self, name: str, prompt: Prompt[Any]) -> None:
+        """Check that this backend honours all parts of *prompt*, which the task *name* asks.
+
+        Raises:
+            UnsupportedOptionError: it does not.
+        """
+        if beyond := prompt.parts - frozenset(self.capabilities.prompts):
+            honoured = ", ".join(sorted({"text", *self.capabilities.prompts} - {"answer"}))
+            raise UnsupportedOptionError(
+                f"task {name!r}: backend {self.name!r} does not honour the "
+                f"{' and '.join(sorted(beyond))} of a prompt (it honours: {honoured})"
+            )
+
 
 def asked_resources(spec: TaskSpec) -> list[str]:
     """Return the names of the resources that *spec* asks for, beside the usual ones."""
@@ -92,6 +106,8 @@ def missing_capabilities(capabilities: Capabilities, spec: TaskSpec) -> list[str
         missing.append(f"does not honour resources {', '.join(beyond)} (it honours: {honoured})")
     if spec.service and not capabilities.service:
         missing.append("runs no services")
+    if spec.answer is not None and "answer" not in capabilities.prompts:
+        missing.append(f"answers with text only, not with {spec.answer.__name__}")
     return missing
 
 

@@ -19,7 +19,7 @@ from ..errors import (
     SerializationError,
     WorkerLostError,
 )
-from ..events import Event
+from ..events import Event, TaskEvent
 from ..model import TaskKind, TaskState
 from . import _probes
 from ._output import debugging
@@ -196,7 +196,7 @@ class _Tasks:
 
 
 def _set_if_running(events: Sequence[Event], running: asyncio.Event) -> None:
-    if any(event.state is TaskState.RUNNING for event in events):
+    if any(isinstance(event, TaskEvent) and event.state is TaskState.RUNNING for event in events):
         running.set()
 
 

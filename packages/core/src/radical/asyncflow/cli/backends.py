@@ -32,6 +32,7 @@ _CAPABILITY_TITLES = {
     "isolates": "survives a dead worker",
     "contexts": "passes context variables",
     "service": "runs services",
+    "prompts": "honours of prompts",
     "executes": "executes tasks",
 }
 

@@ -16,9 +16,10 @@ This room imports leaves only: it knows no event loop, thread, clock or file.
 
 from __future__ import annotations
 
-from ._command import Command, ExecutableResult, Prompt
+from ._command import Command, ExecutableResult
 from ._durations import parse_duration
 from ._preemption import Preemption
+from ._prompt import PROMPT_PARTS, Answer, Prompt, Usage
 from ._resources import DEFAULT_RESOURCES, Resources, parse_size
 from ._retry import RetryPolicy
 from ._service import Readiness
@@ -28,6 +29,8 @@ from ._uses import Env
 
 __all__ = [
     "DEFAULT_RESOURCES",
+    "PROMPT_PARTS",
+    "Answer",
     "Command",
     "Env",
     "ExecutableResult",
@@ -39,6 +42,7 @@ __all__ = [
     "TaskKind",
     "TaskSpec",
     "TaskState",
+    "Usage",
     "parse_duration",
     "parse_size",
 ]

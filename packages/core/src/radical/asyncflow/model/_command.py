@@ -1,4 +1,4 @@
-"""Commands and prompts, which tasks ask a backend to do, and how a command ended."""
+"""Commands, which tasks ask a backend to run, and how a command ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from .._public import public
 from ..errors import ConfigurationError, DeathReason
 
-__all__ = ["Command", "DeathResult", "ExecutableResult", "Prompt"]
+__all__ = ["Command", "DeathResult", "ExecutableResult"]
 
 
 class _Path(Protocol):
@@ -118,25 +118,6 @@ def _command_advice(value: object) -> str:
         "an executable task must return a command: a str (run by /bin/sh -c), a list of strings "
         f"(run without a shell) or a Command, not {type(value).__name__}"
     )
-
-
-@public("radical.asyncflow")
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A text for a backend that answers prompts."""
-
-    text: str
-
-    @classmethod
-    def of(cls, value: object) -> Prompt:
-        """Return *value*, which the body of a prompt task returned, as a Prompt."""
-        if isinstance(value, Prompt):
-            return value
-        if isinstance(value, str):
-            return cls(value)
-        raise ConfigurationError(
-            f"a prompt task must return a str or a Prompt, not {type(value).__name__}"
-        )
 
 
 @public("radical.asyncflow.model")

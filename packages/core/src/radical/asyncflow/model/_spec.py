@@ -24,7 +24,8 @@ class TaskKind(enum.StrEnum):
     EXECUTABLE = "executable"
     """The body returns a command; the backend runs it, and its stdout is the result."""
     PROMPT = "prompt"
-    """The body returns a prompt; a backend with that capability answers it."""
+    """The body returns a prompt; a backend with that capability answers it, and the answer is the
+    result."""
     BLOCK = "block"
     """The body is a coroutine that runs in the engine's own loop; no backend sees it."""
 
@@ -54,6 +55,8 @@ class TaskSpec:
         cache_key: the value that replaces the arguments in a call's identity, or a function of
             the arguments that returns one.
         uses: what the task reads beside its arguments: paths, `Env` and plain values.
+        answer: the pydantic model of which the result of a prompt task is an instance; None if
+            the result is text.
     """
 
     name: str
@@ -73,3 +76,4 @@ class TaskSpec:
     resources_of: Callable[[int], Resources] | None = None
     readiness: Readiness = NO_SIGN
     restarts: int = 0
+    answer: type | None = None

@@ -48,7 +48,7 @@ class ScriptedBackend(ExecutionBackend):
     Left alone it runs each task soon after `submit`: a plain function inline in the
     loop, an async one as an asyncio task.  It answers a command or a prompt with its own
     text.  What was held with `hold` waits in the queue until `release` lets it go, or
-    until the test leads it by hand with `start_task`, `finish`, `fail` and
+    until the test leads it by hand with `start_task`, `put_out`, `finish`, `fail` and
     `confirm_cancel`.  A test names a task by its number, by its name (the earliest
     unfinished one) or by its future.  Call all methods in the loop's thread.
 
@@ -74,6 +74,7 @@ class ScriptedBackend(ExecutionBackend):
         quick: bool = False,
         isolates: bool = True,
         service: bool = False,
+        prompts: Collection[str] = (),
     ) -> None:
         """Make a backend whose `cancel` ends running tasks of the kinds in *kills_running* only."""
         self.name = name
@@ -88,6 +89,7 @@ class ScriptedBackend(ExecutionBackend):
             isolates=isolates,
             contexts=TaskKind.FUNCTION in map(TaskKind, kinds),
             service=service,
+            prompts=prompts,
         )
         self.submitted: list[TaskRequest] = []
         self.batches: list[int] = []
@@ -178,6 +180,10 @@ class ScriptedBackend(ExecutionBackend):
     def serve(self, which: _Which, serving: Serving) -> None:
         """Report what there is to know of a service that runs; with an info it is up."""
         self._sink.serving(*_key(self._find(which, self._running)), serving)
+
+    def put_out(self, which: _Which, text: str, offset: int = 0) -> None:
+        """Tell observers a part of what it puts out, with *offset* characters before it."""
+        self._sink.output(*_key(self._find(which, self._running)), text, offset)
 
     def finish(self, which: _Which, value: Any = None) -> None:
         """Report it DONE with *value*; its function is not called."""

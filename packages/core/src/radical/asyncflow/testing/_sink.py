@@ -27,6 +27,7 @@ class RecordingSink:
 
     Attributes:
         reports: every report, in the order of arrival.
+        outputs: what running tasks put out, as ``{(task_id, attempt): text}``.
         violations: what broke the contract, in words.
         served: what came of services, with the task and the attempt, in the order of arrival.
         loss: the error given to `lost`, or None.
@@ -41,6 +42,7 @@ class RecordingSink:
         self._terminal: dict[_Key, Report] = {}
         self._arrived = asyncio.Event()
         self.reports: list[Report] = []
+        self.outputs: dict[tuple[TaskId, int], str] = {}
         self.violations: list[str] = []
         self.served: list[tuple[TaskId, int, Serving]] = []
         self.loss: BaseException | None = None
@@ -132,6 +134,21 @@ class RecordingSink:
     def serving(self, task_id: TaskId, attempt: int, serving: Serving) -> None:
         with self._lock:
             self.served.append((task_id, attempt, serving))
+        self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def output(self, task_id: TaskId, attempt: int, text: str, offset: int = 0) -> None:
+        key = (task_id, attempt)
+        with self._lock:
+            before = self.outputs.get(key, "") if offset else ""
+            if key not in self._expected:
+                self.violations.append(f"output of a task that was never submitted: {key}")
+            elif key in self._terminal:
+                self.violations.append(f"output after the end: {self._terminal[key]}")
+            elif len(before) != offset:
+                self.violations.append(
+                    f"output of task {task_id} at {offset}, where {len(before)} characters came"
+                )
+            self.outputs[key] = before + text
         self._loop.call_soon_threadsafe(self._arrived.set)
 
     def lost(self, error: BaseException) -> None:

@@ -61,7 +61,7 @@ class Bare:
         kinds = self.backend.capabilities.kinds
         kind = next(kind for kind in TaskKind if kind in kinds)
         spec = TaskSpec(name="plain", kind=kind, function=functions.identity)
-        command: Command | Prompt | None = None
+        command: Command | Prompt[Any] | None = None
         if kind is TaskKind.EXECUTABLE:
             command = Command(("echo", str(value)))
         elif kind is TaskKind.PROMPT:

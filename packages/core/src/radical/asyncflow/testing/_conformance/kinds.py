@@ -8,13 +8,22 @@ from typing import Any
 
 import numpy
 import pytest
+from pydantic import BaseModel
 
 from ...engine import WorkflowEngine
 from ...errors import ConfigurationError
-from ...model import TaskKind
+from ...model import Prompt, TaskKind
 from .. import _functions as functions
 from .needs import needs
 from .suite import Suite
+
+TOOL = {"type": "function", "function": {"name": "say", "parameters": {"type": "object"}}}
+
+
+class Consent(BaseModel):
+    """The model of an answer that the checks ask for."""
+
+    yes: bool
 
 
 class Kinds(Suite):
@@ -207,6 +216,38 @@ class Kinds(Suite):
         future = flow.prompt_task(functions.identity)("Say yes.")
         assert await future is not None
         assert future.state == "DONE"
+
+    @needs("prompt", "executes")
+    @pytest.mark.parametrize("part", ["messages", "tools", "options"])
+    async def test_a_part_of_a_prompt_is_honoured_or_refused(
+        self, flow: WorkflowEngine, part: str
+    ) -> None:
+        chat = [{"role": "user", "content": "Say yes."}]
+        prompt = {
+            "messages": Prompt(messages=chat),
+            "tools": Prompt("Say yes.", tools=[TOOL]),
+            "options": Prompt("Say yes.", options={"no_such_option": 1}),
+        }[part]
+        future = flow.prompt_task(lambda: prompt)()
+        if part in flow.backend.capabilities.prompts and part != "options":
+            assert isinstance(await future, str)
+        else:
+            with pytest.raises(ConfigurationError, match=part.rstrip("s")):
+                await future
+
+    @needs("prompt", "executes")
+    async def test_an_answer_is_an_instance_of_the_model_or_refused(
+        self, flow: WorkflowEngine
+    ) -> None:
+        @flow.prompt_task
+        def ask() -> Prompt[Consent]:
+            return Prompt("Say yes, as JSON.")
+
+        if "answer" in flow.backend.capabilities.prompts:
+            assert isinstance(await ask(), Consent)
+        else:
+            with pytest.raises(ConfigurationError, match="Consent"):
+                ask()
 
     @needs("markers")
     async def test_a_dry_run_answers_every_kind_that_it_declares(
