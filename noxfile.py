@@ -24,7 +24,9 @@ ROOT = Path(__file__).parent
 SOURCES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/src"))
 DIST = ROOT / "dist"
 
-OWN_SESSIONS = ("--ignore=packages/backend-dask", "--ignore=packages/backend-radical")
+OWN_SESSIONS = tuple(
+    f"--ignore=packages/backend-{name}" for name in ("dask", "radical", "inference")
+)
 """Packages with a session and an environment of their own.
 
 If Dask were installed, tests of the list of backends would see it.
@@ -81,6 +83,16 @@ def radical(session: nox.Session) -> None:
 
 
 @nox.session
+def inference(session: nox.Session) -> None:
+    """Run the tests of the backend for prompts on a real server with a tiny model."""
+    install(session, "test")
+    session.install("--no-build-isolation", "-r", "requirements/inference.txt")
+    session.run("pytest", "packages/backend-inference", *session.posargs)
+    session.run("pytest", "tests/test_documents.py", "-k", "backend-inference")
+    session.run("pytest", "tests/test_examples.py", "-k", "prompts")
+
+
+@nox.session
 def values(session: nox.Session) -> None:
     """Run the tests of large values with PyTorch too, which the other sessions do not install."""
     install(session, "test")
@@ -103,7 +115,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check the types of all sources, and the types that users see (tests/typing)."""
     install(session, "types")
-    session.install("--no-build-isolation", "-r", "requirements/dask.txt")
+    session.install("--no-build-isolation", "-r", "requirements/dask.txt", "httpx")
     session.run("mypy", "--strict", *SOURCES, "dev.py", "examples", "scripts", "benchmarks")
     session.run("pytest", "tests/typing", *session.posargs)
 
@@ -112,8 +124,8 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/; a warning is an error."""
     install(session, "docs")
-    clusters = ("-e", "packages/backend-dask", "-e", "packages/backend-radical")
-    session.install("--no-build-isolation", "--no-deps", *clusters)
+    others = [f"packages/backend-{name}" for name in ("dask", "radical", "inference")]
+    session.install("--no-build-isolation", "--no-deps", *(f"-e{path}" for path in others))
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "docs", "site")
     session.log("open site/index.html")
 

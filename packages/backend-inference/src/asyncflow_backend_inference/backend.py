@@ -1,0 +1,287 @@
+"""A backend that has prompts answered by a server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextvars import Context
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import httpx
+from pydantic import BaseModel, SecretStr, ValidationError
+from radical.asyncflow.aside import in_thread
+from radical.asyncflow.backend import (
+    Answer,
+    ExecutionBackend,
+    Prompt,
+    ReportSink,
+    TaskId,
+    TaskRequest,
+    TaskSpec,
+    Usage,
+)
+from radical.asyncflow.config import validate
+from radical.asyncflow.errors import BackendStartError, ConfigurationError
+
+from ._client import ModelClient, Progress
+from ._question import Question, question_of
+from .capabilities import CAPABILITIES
+from .config import InferenceConfig, PromptOptions, RequestSettings, is_private
+from .errors import AnswerError
+
+__all__ = ["InferenceExecutionBackend"]
+
+SHOWN = 500
+"""The most characters of an answer that an error shows; `AnswerError.text` has all of it."""
+
+
+class _Call:
+    """One attempt at one prompt.
+
+    Attributes:
+        begun: whether a request was sent.
+        reported: whether its end was reported.
+        task: what asks the server; None while it waits.
+    """
+
+    def __init__(self, request: TaskRequest) -> None:
+        self.request = request
+        self.key = (request.task_id, request.attempt)
+        self.begun = False
+        self.reported = False
+        self.task: asyncio.Task[Any] | None = None
+
+
+class InferenceExecutionBackend(ExecutionBackend):
+    """A backend that has prompts answered by any server with OpenAI's interface for chats.
+
+    Args:
+        settings: an `InferenceConfig`, or a mapping of its fields.
+        more: fields as keywords.
+
+    Attributes:
+        usage: the tokens of all answers so far.
+    """
+
+    capabilities = CAPABILITIES
+
+    def __init__(
+        self,
+        settings: InferenceConfig | Mapping[str, Any] | None = None,
+        *,
+        name: str = "inference",
+        **more: Any,
+    ) -> None:
+        self.name = name
+        self.usage = Usage()
+        self._settings = validate(InferenceConfig, settings, more, backend=name)
+        self._base_url = self._settings.base_url
+        self._of_task: WeakKeyDictionary[TaskSpec, dict[str, Any]] = WeakKeyDictionary()
+        self._waiting: dict[TaskId, _Call] = {}
+        self._running: dict[tuple[TaskId, int], _Call] = {}
+        self._client: ModelClient | None = None
+        self._closing = asyncio.Lock()
+
+    async def start(self, sink: ReportSink) -> None:
+        """Read the environment; no request is sent before the first prompt.
+
+        Raises:
+            BackendStartError: the address in the environment is none, or the key would be sent
+                where others can read it.
+        """
+        await super().start(sink)
+        self._sink = sink  # of our own: cancelled prompts are reported during the shutdown
+        settings = self._settings
+        self._base_url = settings.base_url or _address_from_environment()
+        key = os.environ.get(settings.api_key_env) if settings.api_key_env else None
+        url = self._base_url
+        if key and url is not None and not settings.allow_plain_key and not is_private(url):
+            raise BackendStartError(
+                f"backend {self.name!r}: the key in ${settings.api_key_env} would go to {url} as "
+                "plain text; use https, set api_key_env=None to send no key, or "
+                "allow_plain_key=True"
+            )
+        # It reads the certificates of the system.
+        http = await in_thread(_make_http, settings)
+        self._client = ModelClient(http, settings, url, SecretStr(key) if key else None)
+
+    def submit(self, batch: Sequence[TaskRequest]) -> None:
+        """Queue the prompts of *batch*, and ask as many at once as `max_workers` says."""
+        _ = self.sink  # raises before the start and after the end
+        for request in batch:
+            self._waiting[request.task_id] = _Call(request)
+        self._fill()
+
+    def cancel(self, task_ids: Collection[TaskId]) -> None:
+        """End these prompts: the connection of one that is being answered is closed."""
+        for task_id in task_ids:
+            if call := self._waiting.pop(task_id, None):
+                self._sink.cancelled(*call.key)
+        wanted = frozenset(task_ids)
+        for call in list(self._running.values()):
+            if call.request.task_id in wanted and call.task is not None:
+                if not call.begun and not call.reported:
+                    call.reported = True
+                    self._sink.cancelled(*call.key)
+                call.task.cancel()
+
+    async def shutdown(self, *, cancel: bool = True) -> None:
+        """End all prompts, or wait for their answers, and close the connections."""
+        await super().shutdown(cancel=cancel)
+        if cancel:
+            self.cancel([*self._waiting, *(task_id for task_id, _ in self._running)])
+        while tasks := [call.task for call in self._running.values() if call.task is not None]:
+            await asyncio.wait(tasks)
+            await asyncio.sleep(0)  # the callbacks of the tasks report, and start others
+        async with self._closing:
+            client, self._client = self._client, None
+            if client is not None:
+                await client.close()
+
+    def check(self, spec: TaskSpec) -> None:
+        """Check the ``task_description`` of *spec*, whose keys are those of `RequestSettings`."""
+        self._of_task[spec] = self._settings_of_task(spec)
+
+    def identity(self, spec: TaskSpec) -> Any:
+        """Return what an answer depends on: the model and how it is asked.
+
+        If no model is named, that is whichever the server has.
+        """
+        settings = {**self._for(spec)}
+        settings.pop("stream", None)
+        if "model" not in settings:
+            settings["base_url"] = self._base_url
+        return settings
+
+    # ------------------------------------------------------------------ prompts
+
+    def _fill(self) -> None:
+        """Begin with waiting prompts while there is room."""
+        while self._waiting and len(self._running) < self._settings.max_workers:
+            call = self._waiting.pop(next(iter(self._waiting)))
+            self._running[call.key] = call
+            # A context of its own: that of whoever called submit is none of its business.
+            call.task = asyncio.get_running_loop().create_task(
+                self._answer(call), name=f"{self.name} {call.request.spec.name}", context=Context()
+            )
+            call.task.add_done_callback(partial(self._ended, call))
+
+    async def _answer(self, call: _Call) -> Any:
+        """Return the result of *call*."""
+        task_id, attempt = call.key
+        sink = self._sink
+
+        def begin() -> None:
+            call.begun = True
+            sink.running(task_id, attempt)
+
+        def part(text: str, offset: int) -> None:
+            sink.output(task_id, attempt, text, offset)
+
+        assert self._client is not None
+        answer = await self._client.ask(self._question(call.request), Progress(begin, part))
+        if answer.usage is not None:
+            self.usage = Usage(*map(sum, zip(self.usage, answer.usage, strict=True)))
+        model: Any = call.request.spec.answer
+        return answer if model is None else _instance(model, answer)
+
+    def _ended(self, call: _Call, task: asyncio.Task[Any]) -> None:
+        """Report the end of *call*, and begin with the next."""
+        del self._running[call.key]
+        error = None if task.cancelled() else task.exception()
+        if not call.reported:
+            call.reported = True
+            if task.cancelled():
+                self._sink.cancelled(*call.key)
+            elif error is not None:
+                self._sink.failed(*call.key, error)
+            else:
+                self._sink.done(*call.key, task.result())
+        self._fill()
+
+    def _question(self, request: TaskRequest) -> Question:
+        prompt: Any = request.command
+        assert isinstance(prompt, Prompt)
+        settings = self._for(request.spec)
+        base_url = self._base_url
+        if prompt.options:
+            what = f"{self.name} (options of the prompt of task {request.spec.name!r})"
+            options = validate(PromptOptions, dict(prompt.options), backend=what)
+            settings = _joined(settings, options.given())
+            base_url = options.base_url or base_url
+        if base_url is None:
+            raise ConfigurationError(
+                f"backend {self.name!r} knows no server: set base_url, such as "
+                "'http://localhost:8000/v1', or $OPENAI_BASE_URL"
+            )
+        return question_of(prompt, request.spec, settings, base_url)
+
+    def _for(self, spec: TaskSpec) -> dict[str, Any]:
+        """Return the settings for the prompts of *spec*."""
+        settings = self._of_task.get(spec)
+        if settings is None:
+            settings = self._of_task[spec] = self._settings_of_task(spec)
+        return settings
+
+    def _settings_of_task(self, spec: TaskSpec) -> dict[str, Any]:
+        settings = self._settings.given()
+        if "model" not in settings and (model := os.environ.get("OPENAI_MODEL")):
+            settings["model"] = model
+        if not spec.description:
+            return settings
+        what = f"{self.name} (task_description of task {spec.name!r})"
+        return _joined(
+            settings, validate(RequestSettings, dict(spec.description), backend=what).given()
+        )
+
+
+def _joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *settings* with *over* in their place; of both `extra`, all fields."""
+    joined = {**settings, **over}
+    if "extra" in settings and "extra" in over:
+        joined["extra"] = {**settings["extra"], **over["extra"]}
+    return joined
+
+
+def _address_from_environment() -> str | None:
+    url = os.environ.get("OPENAI_BASE_URL")
+    if not url:
+        return None
+    try:
+        return InferenceConfig(base_url=url).base_url
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise BackendStartError(f"$OPENAI_BASE_URL {reason}") from None
+
+
+def _make_http(settings: InferenceConfig) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(settings.timeout, connect=settings.connect_timeout, pool=None),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=settings.max_workers),
+    )
+
+
+def _instance(model: type[BaseModel], answer: Answer) -> BaseModel:
+    """Return the instance of *model* that *answer* describes.
+
+    Raises:
+        AnswerError: it describes none.
+    """
+    try:
+        return model.model_validate_json(answer)
+    except ValidationError as error:
+        problems = "; ".join(
+            ": ".join(filter(None, (".".join(map(str, item["loc"])), item["msg"])))
+            for item in error.errors(include_url=False, include_input=False)[:5]
+        )
+    cut = " (it was cut: raise max_tokens)" if answer.finish_reason == "length" else ""
+    said = answer or str(answer.message.get("refusal") or "")
+    text = said[:SHOWN] + ("…" if len(said) > SHOWN else "")
+    raise AnswerError(
+        f"the model's answer is no {model.__name__}{cut}: {problems}. It said: {text!r}",
+        str(said),
+        answer.finish_reason,
+    )
