@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,13 +16,38 @@ ROOT = Path(__file__).parents[1]
 # Its blocks are the files of a distribution, which a test of the core builds and proves.
 PROVEN_ELSEWHERE = ROOT / "docs/writing-a-backend.md"
 # Pages of a backend that has an environment of its own, with what has to be there for them.
-NEEDS = {"backend-dask": "distributed", "backend-radical": "radical.pilot"}
+NEEDS = {
+    "backend-dask": "distributed",
+    "backend-radical": "radical.pilot",
+    "backend-inference": "xllamacpp",
+}
 PAGES = sorted(
     path
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md"))
     if "```python" in path.read_text(encoding="utf-8") and path != PROVEN_ELSEWHERE
     if all(name not in str(path) or find_spec(needed) for name, needed in NEEDS.items())
 )
+
+
+@pytest.fixture(scope="session")
+def model_server() -> Iterator[str]:
+    """Start a real server for prompts, with a tiny model, and give its address."""
+    command = [sys.executable, str(ROOT / "examples/tiny_model/serve.py")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+
+
+@pytest.fixture
+def server_of_the_page(
+    page: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start the server that the pages of the inference backend ask."""
+    if "backend-inference" in str(page):
+        monkeypatch.setenv("OPENAI_BASE_URL", request.getfixturevalue("model_server"))
 
 
 def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -36,6 +62,7 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.usefixtures("server_of_the_page")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_python_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     done = run_page(page, tmp_path)

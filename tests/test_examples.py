@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 SAYS = {
     "01_hello.py": ["HELLO, ASYNCFLOW! has 17 characters", "greet ran on 'concurrent': DONE"],
     "02_diamond.py": ["13 words, 3 of them 'the'", "report: exit code 0"],
@@ -17,7 +17,14 @@ SAYS = {
     "04_fallback.py": ["Backend 'concurrent': ✅", os.uname().sysname],
     "05_parameter_sweep.py": ["← peak", "52 tasks", "exact, for an infinite lattice: 2.269"],
     "06_dry_run.py": ["41 tasks, 40 edges, depth 3, width 20"],
+    "07_prompts.py": ["4 explanations for ", " tokens; best score "],
 }
+NEEDS = {"07_prompts.py": "xllamacpp"}
+EXAMPLES = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
+    if find_spec(NEEDS.get(path.name, "sys"))
+]
 OPTIONS = {"05_parameter_sweep.py": ["--size", "16", "--sweeps", "100"]}
 
 
