@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import BaseModel, Field
-from radical.asyncflow import Answer, Prompt, TaskOutput, WorkflowEngine, factory
+from radical.asyncflow import Answer, OutputEvent, Prompt, WorkflowEngine, factory
 from radical.asyncflow.testing import LeakGuard
 
 from .scripted_server import Reply, Request, ScriptedServer
@@ -72,7 +72,7 @@ async def test_a_stream_is_the_same_answer(flow: WorkflowEngine) -> None:
         whole, parts = await ask(number), await streamed(number)
         assert whole == parts
         assert (whole.usage, whole.finish_reason) == (parts.usage, parts.finish_reason)
-        told = [event for event in events if isinstance(event, TaskOutput)]
+        told = [event for event in events if isinstance(event, OutputEvent)]
         assert "".join(part.text for part in told) == parts
         assert len(told) > 1
         events.clear()

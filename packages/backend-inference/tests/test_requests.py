@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field
 from radical.asyncflow import (
     Answer,
     ConfigurationError,
+    OutputEvent,
     Prompt,
-    TaskOutput,
     TaskTimeoutError,
     Usage,
     WorkflowEngine,
@@ -266,7 +266,7 @@ async def parts_of(flow: WorkflowEngine, prompt: Any = "Why?", **options: Any) -
     stop = flow.observe(events.extend)
     answer = await asking(flow, **options)(prompt)
     stop()
-    return answer, [(it.text, it.offset) for it in events if isinstance(it, TaskOutput)]
+    return answer, [(it.text, it.offset) for it in events if isinstance(it, OutputEvent)]
 
 
 async def test_observers_get_a_streamed_answer_in_parts(

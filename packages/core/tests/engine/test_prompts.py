@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from radical.asyncflow import (
     Answer,
     ConfigurationError,
+    OutputEvent,
     Prompt,
-    TaskOutput,
     UnsupportedOptionError,
     Usage,
     WorkflowEngine,
@@ -218,7 +218,7 @@ async def test_observers_get_what_a_task_puts_out_in_order() -> None:
         backend.put_out(future, "it is.", 3)
         backend.finish(future, "So it is.")
         await future
-    parts = [event for event in events if isinstance(event, TaskOutput)]
+    parts = [event for event in events if isinstance(event, OutputEvent)]
     assert [(part.name, part.text, part.offset, part.attempt) for part in parts] == [
         ("ask", "So ", 0, 1),
         ("ask", "it is.", 3, 1),
@@ -240,7 +240,7 @@ async def test_output_that_comes_too_late_goes_nowhere() -> None:
         backend.sink.output(99, 1, "of nobody")
         backend.release()
         await flow.prompt_task(lambda: "And?")()
-    assert [event for event in events if isinstance(event, TaskOutput)] == []
+    assert [event for event in events if isinstance(event, OutputEvent)] == []
 
 
 # ------------------------------------------------------------------------- the journal

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         UnsupportedOptionError,
         WorkerLostError,
     )
-    from .events import BackendEvent, RunEvent, ServiceEvent, TaskEvent, TaskOutput
+    from .events import BackendEvent, OutputEvent, RunEvent, ServiceEvent, TaskEvent
     from .model import Answer, Command, Env, Preemption, Prompt, Resources, RetryPolicy, Usage
     from .worker import cancelled, current_task
 
@@ -95,6 +95,7 @@ __all__ = [
     "JournalError",
     "JournalFormatError",
     "JournalInUseError",
+    "OutputEvent",
     "OutputFile",
     "PendingLimitError",
     "Plan",
@@ -118,7 +119,6 @@ __all__ = [
     "TaskFunction",
     "TaskFuture",
     "TaskOptions",
-    "TaskOutput",
     "TaskTimeoutError",
     "UnsupportedOptionError",
     "Usage",
@@ -161,7 +161,7 @@ _HOMES = {
     "TaskFunction": "_task.function",
     "TaskFuture": "_task.future",
     "TaskOptions": "_task.options",
-    "TaskOutput": "events",
+    "OutputEvent": "events",
     "Usage": "model",
     "WorkflowEngine": "engine",
     "cancelled": "worker",

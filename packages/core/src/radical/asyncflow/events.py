@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple
 
 from .model import Resources, TaskKind, TaskState
 
-__all__ = ["BackendEvent", "Event", "RunEvent", "ServiceEvent", "TaskEvent", "TaskOutput"]
+__all__ = ["BackendEvent", "Event", "OutputEvent", "RunEvent", "ServiceEvent", "TaskEvent"]
 
 
 class TaskEvent(NamedTuple):
@@ -64,7 +64,7 @@ class TaskEvent(NamedTuple):
     block: int | None = None
 
 
-class TaskOutput(NamedTuple):
+class OutputEvent(NamedTuple):
     """A part of what a task puts out while it runs, such as the next words of an answer.
 
     Only some backends send it, and only where they are asked to, for example by ``stream=True``.
@@ -142,4 +142,4 @@ class RunEvent(NamedTuple):
     run: str = ""
 
 
-Event = TaskEvent | TaskOutput | BackendEvent | ServiceEvent | RunEvent
+Event = TaskEvent | OutputEvent | BackendEvent | ServiceEvent | RunEvent

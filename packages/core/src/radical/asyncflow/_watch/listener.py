@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 from ..aside import in_thread
-from ..events import Event, TaskEvent, TaskOutput
+from ..events import Event, OutputEvent, TaskEvent
 
 __all__ = ["Listener"]
 
@@ -60,7 +60,7 @@ class Listener:
         if self._put - self._taken + len(events) > MAX_WAITING_EVENTS:
             # Events of the run and its backends are rare, and are never dropped.
             kept: Sequence[Event] = [
-                event for event in events if not isinstance(event, TaskEvent | TaskOutput)
+                event for event in events if not isinstance(event, TaskEvent | OutputEvent)
             ]
             if not self.dropped:
                 log.warning(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..events import BackendEvent, Event, RunEvent, ServiceEvent, TaskEvent, TaskOutput
+from ..events import BackendEvent, Event, OutputEvent, RunEvent, ServiceEvent, TaskEvent
 from ..model import TaskState
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Observers:
             when = self.clock()
         extras = node._extras
         self._note(
-            TaskOutput(
+            OutputEvent(
                 *(when, node._number, node._spec.name, text, offset, node._attempt),
                 *(node._lane.name, *self._wall_and_run(when)),
                 None if extras is None else extras.workflow_id,

@@ -305,7 +305,7 @@ class ReportSink(Protocol):
         """
 
     def output(self, task_id: TaskId, attempt: int, text: str, offset: int = 0) -> None:
-        """Tell observers a part of what a running task puts out, as a `TaskOutput` event.
+        """Tell observers a part of what a running task puts out, as a `OutputEvent` event.
 
         It is no report: the result is complete without it, and while nobody watches the run, it
         goes nowhere.  *offset* is the number of characters before it; a part with the offset 0
