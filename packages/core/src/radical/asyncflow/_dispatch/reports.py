@@ -83,7 +83,7 @@ class Reports:
                     self._services.lose(lane)
         elif number == SERVING:
             self._services.take_serving(report)
-        elif not self._services.take_end(report):
+        elif report[2] is OUTPUT or not self._services.take_end(report):
             self.drop(report)
 
 
