@@ -13,7 +13,7 @@ class TestProcesses(BackendConformance):
     travel = 1.0
     backend_scope = "class"
     unmet_needs = frozenset(
-        {"prompt", "markers", "kills functions", "shares memory", "contexts", "chains", "service"}
+        {"prompt", "markers", "kills functions", "shares memory", "contexts", "chains"}
     )
 
     def make_backend(self) -> DaskExecutionBackend:
@@ -37,7 +37,6 @@ class TestThreads(BackendConformance):
             "isolates",
             "chains",
             "plugin",
-            "service",
         }
     )
 

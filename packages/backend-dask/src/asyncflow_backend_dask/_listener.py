@@ -25,6 +25,7 @@ from ._messages.events import (
     FAILED,
     GIVEN_BACK,
     RUNNING,
+    SERVING,
     SKIPPED,
     UNSENDABLE,
     WORKER_DIED,
@@ -140,6 +141,12 @@ class JobListener(SchedulerListener):
                 reports.append(Report(task_id, attempt, TaskState.RUNNING, worker))
             if kind == RUNNING:
                 job.worker = worker
+                continue
+            if kind == SERVING:
+                job.worker = worker
+                self._table.report(reports)
+                reports = []
+                self._table.tell_serving(job, data)
                 continue
             if kind not in (SKIPPED, CANCELLED):
                 self._learn(job, seconds, is_large=kind == DONE_REMOTE)

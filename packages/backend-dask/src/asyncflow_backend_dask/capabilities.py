@@ -51,6 +51,7 @@ def dask_capabilities(
         native_dependencies=True,
         remote_results=True,
         pickles=True,
+        service=True,
         isolates=processes and threads == 1,
         limits=limits,
     )

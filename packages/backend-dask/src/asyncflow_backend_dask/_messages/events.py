@@ -24,12 +24,14 @@ __all__ = [
     "GIVE_BACK",
     "KILL",
     "RUNNING",
+    "SERVING",
     "SKIPPED",
     "UNSENDABLE",
     "WORKER_DIED",
 ]
 
 RUNNING, DONE_INLINE, DONE_REMOTE, FAILED, UNSENDABLE, SKIPPED, CANCELLED, GIVEN_BACK = range(8)
+SERVING = 8
 """The kinds of events.
 
 An event is ``(kind, task id, attempt, seconds, data)``, with this data:
@@ -38,7 +40,8 @@ An event is ``(kind, task id, attempt, seconds, data)``, with this data:
 - FAILED: the fields of a `Failure`; UNSENDABLE: the arguments of a `SerializationError`;
 - SKIPPED: the ids of the dependencies that failed;
 - GIVEN_BACK: the key of the Dask task.  The call has not begun.  It was packed with another
-  call that takes long, or that waits for more.
+  call that takes long, or that waits for more;
+- SERVING: the fields of a `Serving`, about a service that has begun or is up.
 """
 
 FINAL_KINDS = frozenset({DONE_INLINE, DONE_REMOTE, FAILED, UNSENDABLE, SKIPPED, CANCELLED})

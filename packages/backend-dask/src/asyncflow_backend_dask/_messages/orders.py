@@ -57,8 +57,8 @@ class WorkOrder(NamedTuple):
         gpus: how many GPUs of its worker each call sees, or the part of one.
         struck_out: indices of calls that must not run.
         given_back: indices of calls that run in another Dask task instead.
-        command_options: ``capture_stdio``, ``grace`` and ``folder`` of a command; None for
-            a function.
+        command_options: ``capture_stdio``, ``grace`` and ``folder`` of a command, and the
+            ``readiness`` of a service, else None; None for a function.
         path: the ``sys.path`` with which functions are imported; None for the worker's own.
         reloaded: the program, and all modules that it has loaded anew so far, in order; None
             if there are none.

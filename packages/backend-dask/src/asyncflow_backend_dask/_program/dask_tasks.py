@@ -124,7 +124,8 @@ class DaskTaskWriter:
         options = {
             "capture_stdio": capture,
             "grace": self._grace,
-            "folder": str(self._work_dir()) if capture else None,
+            "folder": str(self._work_dir()) if capture or spec.service else None,
+            "readiness": spec.readiness if spec.service else None,
         }
         payload = pickle.dumps(job.request.command, 5)
         call = PackedCall(
@@ -208,7 +209,9 @@ class DaskTaskWriter:
         return SentTask(key, members, draft.waits_for, draft.needs_differ)
 
     def _allowed_deaths(self, job: Job) -> int:
-        return self._allowed_failures if job.request.spec.retries is None else 0
+        """Return how many workers may die under *job*; what follows for a service is not ours."""
+        spec = job.request.spec
+        return self._allowed_failures if spec.retries is None and not spec.service else 0
 
     def _dump(self, job: Job, buffers: list[Any], places: Mapping[TaskId, Placeholder]) -> bytes:
         request = job.request

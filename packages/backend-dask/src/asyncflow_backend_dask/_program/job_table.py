@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskState
+from radical.asyncflow.backend import Report, ReportSink, Serving, TaskId, TaskState
 from radical.asyncflow.errors import BackendError, BackendLostError, DependencyFailureError
 
 from .._messages.pickles import load
@@ -71,6 +71,10 @@ class JobTable:
         self.shared_keys.discard(key)
         if not self._is_lost:
             self._graphs.release(key)
+
+    def tell_serving(self, job: Job, fields: Sequence[Any]) -> None:
+        """Tell of the service that *job* runs."""
+        self._sink.serving(job.task_id, job.attempt, Serving(*fields))
 
     def close(self) -> None:
         """Leave released values where they are from now on: they end with the cluster."""

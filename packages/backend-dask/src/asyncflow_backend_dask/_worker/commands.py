@@ -8,10 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from distributed.comm import get_address_host
 from radical.asyncflow.backend import ExecutableResult
-from radical.asyncflow.worker import Execution, Failure, Gpu
+from radical.asyncflow.worker import Execution, Failure, Gpu, ServiceExecution
 
-from .._messages.events import CANCELLED, DONE_INLINE, DONE_REMOTE, FAILED
+from .._messages.events import CANCELLED, DONE_INLINE, DONE_REMOTE, FAILED, SERVING
 from .._messages.orders import PackedCall, WorkOrder
 from .._messages.results import CallResult
 from .inline import dump_if_small
@@ -48,7 +49,7 @@ def _run_with(
         _tell(worker_calls, work, one, CANCELLED)
         return CallResult(failed=True)
     worker_calls.keep_guard()
-    execution = _execution(work, one, gpus)
+    execution = _execution(worker_calls, work, one, gpus)
     # Confirmed before it begins, because whoever cancels it waits for its end.
     key = worker_calls.begin(work, one, execution.cancel, CallQueue(), confirm=True)
     if key in worker_calls.cancelled:
@@ -72,7 +73,9 @@ def _run_with(
     return CallResult(result)
 
 
-def _execution(work: WorkOrder, one: PackedCall, gpus: tuple[Gpu, ...]) -> Execution:
+def _execution(
+    worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall, gpus: tuple[Gpu, ...]
+) -> Execution:
     options = work.command_options
     assert options is not None
     folder = options["folder"] or Path(tempfile.gettempdir()) / f"asyncflow-{work.topic}"
@@ -82,14 +85,25 @@ def _execution(work: WorkOrder, one: PackedCall, gpus: tuple[Gpu, ...]) -> Execu
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
-    return Execution(
-        pickle.loads(one.payload),
-        name=one.name,
-        work_dir=work_dir,
-        capture_stdio=options["capture_stdio"],
-        grace=options["grace"],
-        gpus=gpus,
-    )
+    command = pickle.loads(one.payload)
+    of_both: dict[str, Any] = {
+        "name": one.name,
+        "work_dir": work_dir,
+        "capture_stdio": options["capture_stdio"],
+        "grace": options["grace"],
+        "gpus": gpus,
+    }
+    if options["readiness"] is None:
+        return Execution(command, **of_both)
+
+    def tell(*serving: Any) -> None:
+        _tell(worker_calls, work, one, SERVING, 0.0, serving)
+        worker_calls.worker.loop.add_callback(worker_calls.outbox.send)
+
+    address = worker_calls.worker.address
+    in_program = address.startswith("inproc://")
+    host = "localhost" if in_program else get_address_host(address)
+    return ServiceExecution(command, options["readiness"], tell, host=host, **of_both)
 
 
 def _tell(

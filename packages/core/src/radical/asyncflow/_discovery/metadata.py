@@ -78,7 +78,7 @@ OFFICIAL = {
         "asyncflow-backend-dask",
         "dask",
         "Workers of a Dask cluster",
-        ("function", "executable", "cores", "gpus", "memory"),
+        ("function", "executable", "cores", "gpus", "memory", "service"),
     ),
     "radical_pilot": Official(
         "asyncflow-backend-radical",
