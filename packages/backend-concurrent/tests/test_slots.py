@@ -74,15 +74,6 @@ async def test_cores_are_never_overbooked_and_everybody_gets_a_turn(start: Any) 
     assert meter.most == 4  # a task that needs all of them had them, and none had more
 
 
-async def test_ranks_occupy_slots(start: Any) -> None:
-    driver = await start(max_workers=4)
-    meter = Meter()
-    asked = Resources(cores=2, ranks=2)
-    reports = await driver.run(*(driver.function(meter.use, 4, resources=asked) for _ in range(5)))
-    assert [report.value for report in reports] == [4] * 5
-    assert meter.most == 4
-
-
 async def test_a_stream_of_narrow_tasks_does_not_starve_a_wide_one(start: Any) -> None:
     driver = await start(max_workers=2)
     order: list[str] = []

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import (
@@ -37,6 +37,7 @@ from ._coroutines.coroutines import Coroutines
 from ._executors.given import GivenExecutor, runs_here
 from ._slots.places import CorePlaces
 from ._slots.process_slot import ProcessSlot
+from ._slots.ranks import Ranks
 from ._slots.resources import MachineResources
 from ._slots.slot import Slot
 from ._slots.slots import Slots
@@ -63,6 +64,7 @@ class _Settings(TypedDict, total=False):
     memory: int | str | None
     grace: float | None
     bind: bool | None
+    mpi_launcher: str | None
     shutdown_executor: bool | None
 
 
@@ -123,7 +125,11 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         if config.gpus:
             find_gpus()  # an error is raised here
         self._resources = MachineResources(
-            slots or usable_cores(), memory, find_gpus, WarmWorkers(config.gpu_idle_timeout)
+            slots := slots or usable_cores(),
+            memory,
+            find_gpus,
+            WarmWorkers(config.gpu_idle_timeout),
+            Ranks(config.mpi_launcher, slots=slots, grace=config.grace),
         )
         self._slots: Slots | None = None
         self._given: GivenExecutor | None = None
@@ -148,11 +154,16 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             )
 
     def _slot_maker(self) -> Callable[[Slots, int], Slot]:
-        name, grace, places = self.name, self._grace, self._places
+        warm, ranks = self._resources.warm, self._resources.ranks
+        settings: dict[str, Any] = {
+            "name": self.name,
+            "grace": self._grace,
+            "places": self._places,
+            "ranks": ranks,
+        }
         if self._executor_type != "process":
-            return partial(Slot, name=name, grace=grace, places=places)
-        warm = self._resources.warm
-        return partial(ProcessSlot, name=name, grace=grace, places=places, codes=Codes(), warm=warm)
+            return partial(Slot, **settings)
+        return partial(ProcessSlot, **settings, codes=Codes(), warm=warm)
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         _ = self.sink  # raises before the start and after the end
@@ -189,6 +200,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
                 "plain function, or give the task another backend="
             )
         self._resources.check(spec.name, spec.resources)
+        self._resources.ranks.check(spec)
 
     async def shutdown(self, *, cancel: bool = True) -> None:
         """End; abandon a function that does not return within the grace and 3 s more."""

@@ -8,10 +8,9 @@ __all__ = ["executor_capabilities", "local_capabilities"]
 
 _KINDS = (TaskKind.FUNCTION, TaskKind.EXECUTABLE)
 _RANKS = (
-    "ranks are slots of this machine that an executable occupies; its own command starts "
-    "the ranks (mpirun)"
+    "ranks need an MPI launcher (mpiexec) on this machine; functions with ranks also need mpi4py, "
+    "and run in processes of their own"
 )
-
 
 _LIMITS = {
     "process": ("a function that changes the state of its module changes that of one worker",),

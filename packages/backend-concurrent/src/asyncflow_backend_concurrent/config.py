@@ -6,9 +6,9 @@ import re
 from concurrent.futures import Executor
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from radical.asyncflow.model import parse_size
-from radical.asyncflow.worker import can_bind
+from radical.asyncflow.worker import MpiLauncher, can_bind
 
 __all__ = ["ConcurrentConfig"]
 
@@ -41,6 +41,11 @@ def _is_gpu(entry: object) -> bool:
     if isinstance(entry, str):
         return _GPU_NAME.fullmatch(entry) is not None
     return isinstance(entry, int) and not isinstance(entry, bool) and entry >= 0
+
+
+def _mpi_launcher(value: str) -> str:
+    MpiLauncher(value)  # raises
+    return value
 
 
 class ConcurrentConfig(BaseModel):
@@ -87,6 +92,11 @@ class ConcurrentConfig(BaseModel):
     bind: bool = Field(
         default=False,
         description="Whether each worker is bound to a core of its own, in NUMA order.",
+    )
+    mpi_launcher: Annotated[str, AfterValidator(_mpi_launcher)] | None = Field(
+        default=None,
+        description="What starts the ranks of MPI: a program with its options, or a command such "
+        "as 'srun -n {ranks} -c {cores}'; mpiexec or mpirun by default.",
     )
     shutdown_executor: bool = Field(
         default=True,

@@ -50,7 +50,8 @@ from .._process.wire import Message, Part
 from .chunk import ChunkPicker
 from .flight import InFlight, report
 from .places import CorePlaces, settle
-from .seats import NO_GPUS, Seats
+from .ranks import Ranks
+from .seats import NO_GPUS, Admission, Seats
 from .slot import Slot
 from .warm import WarmWorkers
 
@@ -80,9 +81,10 @@ class ProcessSlot(Slot):
         grace: float,
         codes: Codes,
         warm: WarmWorkers,
+        ranks: Ranks,
         places: CorePlaces | None = None,
     ) -> None:
-        super().__init__(slots, number, name=name, grace=grace, places=places)
+        super().__init__(slots, number, name=name, grace=grace, ranks=ranks, places=places)
         self._codes = codes
         self._warm = warm
         self._gpus: tuple[Gpu, ...] = ()  # those of the worker
@@ -205,6 +207,16 @@ class ProcessSlot(Slot):
             super()._take(request)
         else:
             self._take_function(request)
+
+    def _take_ranks(self, admission: Admission) -> None:
+        gpus = admission.gpus
+        if gpus:
+            self._warm.enter(gpus, wanted=False)
+        try:
+            super()._take_ranks(admission)
+        finally:
+            if gpus:
+                self._warm.leave(gpus, None)
 
     def _take_with_gpus(self, request: TaskRequest, gpus: GpuShares) -> None:
         """Run *request* on a worker of these GPUs, which stands in for the slot's own."""

@@ -9,6 +9,7 @@ from radical.asyncflow.errors import ResourceError
 from radical.asyncflow.model import Resources
 from radical.asyncflow.worker import FreeGpus, Gpu, GpuShares, found_gpus
 
+from .ranks import Ranks
 from .warm import WarmWorkers
 
 __all__ = ["MachineResources"]
@@ -22,15 +23,22 @@ class MachineResources:
     Attributes:
         slots: the cores.
         warm: the worker processes that have used GPUs.
+        ranks: runs tasks with ranks.
     """
 
     def __init__(
-        self, slots: int, memory: int, find_gpus: Callable[[], tuple[Gpu, ...]], warm: WarmWorkers
+        self,
+        slots: int,
+        memory: int,
+        find_gpus: Callable[[], tuple[Gpu, ...]],
+        warm: WarmWorkers,
+        ranks: Ranks,
     ) -> None:
         """Take the GPUs that *find_gpus* returns, which is called when a task asks for one."""
         self.slots = slots
         self.memory = memory
         self.warm = warm
+        self.ranks = ranks
         self._free_memory = memory
         self._find_gpus = find_gpus
 

@@ -22,6 +22,7 @@ from radical.asyncflow.worker import (
     Execution,
     Gpu,
     GpuShares,
+    Raised,
     ServiceExecution,
     TaskContext,
     call,
@@ -29,7 +30,8 @@ from radical.asyncflow.worker import (
 )
 
 from .places import CorePlaces, settle
-from .seats import NO_GPUS, Seats, Sleeper
+from .ranks import Ranks
+from .seats import NO_GPUS, Admission, Seats, Sleeper
 from .values import filled
 
 __all__ = ["Slot"]
@@ -54,6 +56,7 @@ class Slot:
         *,
         name: str,
         grace: float,
+        ranks: Ranks,
         places: CorePlaces | None = None,
     ) -> None:
         self.slots = slots
@@ -63,6 +66,7 @@ class Slot:
         self.wake.acquire()
         self.core: int | None = None
         self._places = places
+        self._ranks = ranks
         self.thread = threading.Thread(target=self._main, name=self.name, daemon=True)
         self._job: TaskContext | None = None
         self._abandoned = False
@@ -176,8 +180,11 @@ class Slot:
                 if admission is not None:
                     self.has_looked()
                     try:
-                        with self._spread(admission.lent):
-                            self._take(admission.request, admission.gpus)
+                        if admission.request.spec.resources.ranks > 1:
+                            self._take_ranks(admission)
+                        else:
+                            with self._spread(admission.lent):
+                                self._take(admission.request, admission.gpus)
                     finally:
                         slots.release(admission)
                     del admission
@@ -249,6 +256,52 @@ class Slot:
             if follower is not None:
                 follower = slots.follow(follower, value)
         self._job = None
+
+    def _take_ranks(self, admission: Admission) -> None:
+        """Run a task with ranks, unless it was cancelled."""
+        slots, request, gpus = self.slots, admission.request, admission.gpus
+        spec = request.spec
+        job = TaskContext(spec.name, request.task_id, request.attempt, tuple(gpus))
+        self._job = job
+        claimed = slots.waiting.pop(request.task_id, None)
+        if claimed is request:
+            self._executing = True
+            with self._unbound():  # a launcher inherits it, and so do its ranks
+                if spec.kind is _EXECUTABLE:
+                    self._execute_ranks(request, job, gpus)
+                else:
+                    self._call_ranks(request, job, admission)
+            self._executing = False
+        elif claimed is not None:
+            slots.requeue((claimed,))
+        self._job = None
+
+    def _execute_ranks(self, request: TaskRequest, job: TaskContext, gpus: GpuShares) -> None:
+        try:
+            execution = self._ranks.execution(request, gpus, self.slots.sink.work_dir)
+        except BaseException as error:
+            self._failed(job, error)
+            return
+        self._begin(execution, job)
+        self.conclude(execution, execution.run)
+
+    def _call_ranks(self, request: TaskRequest, job: TaskContext, admission: Admission) -> None:
+        sink = self.slots.sink
+        cores = [slot.core for slot in (self, *admission.lent) if slot.core is not None]
+        try:
+            outcome = self._ranks.call(
+                *(request, job, admission.gpus, cores),
+                worker=self.name,
+                running=partial(sink.running, job.task_id, job.attempt, self.name),
+            )
+        except BaseException as error:  # an error of ours
+            outcome = Raised(error)
+        if type(outcome) is Raised:
+            self._failed(job, outcome.error)
+        elif job.cancelled or self._abandoned:
+            self._cancelled(job)
+        else:
+            sink.done(job.task_id, job.attempt, outcome)
 
     def _leave_if_relieved(self) -> None:
         if self._relieved:
@@ -325,11 +378,15 @@ class Slot:
             )
         else:
             execution = Execution(command, **options)
+        self._begin(execution, job)
+        return execution
+
+    def _begin(self, execution: Execution, job: TaskContext) -> None:
+        """Let a cancel find *execution*, and report its task as RUNNING."""
         job.on_cancel = execution.cancel
         if job.cancelled:
             execution.cancel()
-        sink.running(request.task_id, request.attempt, self.name)
-        return execution
+        self.slots.sink.running(job.task_id, job.attempt, self.name)
 
     def _failed(self, job: TaskContext, error: BaseException) -> None:
         if job.cancelled or self._abandoned:

@@ -238,6 +238,7 @@ class Slots:
             if slot.thread.is_alive():
                 self._abandon(slot)
         self._resources.warm.close()
+        self._resources.ranks.close()
         self._ended.set()  # a wait without a limit need not last for the abandoned
         atexit.unregister(self._at_exit)
 
@@ -553,7 +554,10 @@ class Slots:
     # ------------------------------------------------------------------ inner
 
     def _add_special(self, request: TaskRequest) -> None:
-        self._start(request.spec.resources.total_cores)
+        if len(self._slots) < self._size + self._spare:
+            # As many as all of those take that wait, because some may be idle only for now.
+            wanted = sum(item.spec.resources.total_cores for item in (*self.specials, request))
+            self._start(wanted)
         with self._mutex:
             if request not in self.specials:
                 self.specials.append(request)

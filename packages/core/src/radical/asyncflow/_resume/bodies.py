@@ -107,9 +107,19 @@ class Bodies:
             *(resources, reached),
         )
         self._append(function_used(record))
-        parts = (spec.kind, spec.name, source, spec.version, spec.capture_stdio)
+        parts: tuple[object, ...] = (
+            *(spec.kind, spec.name, source, spec.version, spec.capture_stdio),
+            *_shape(spec),
+        )
         prefix = blake2b(repr(parts).encode(), digest_size=16).digest()
         return Body(spec, number, prefix, why, Calls(spec.function))
+
+
+def _shape(spec: TaskSpec) -> tuple[object, ...]:
+    """Return what the number of ranks means for the result of a task; mostly nothing."""
+    ranks = spec.resources.ranks
+    is_list = spec.kind is TaskKind.FUNCTION and spec.mpi_result == "list"
+    return ("ranks", ranks) if ranks > 1 and is_list else ()
 
 
 def _cache(spec: TaskSpec) -> str:

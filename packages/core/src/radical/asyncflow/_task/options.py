@@ -47,6 +47,9 @@ class TaskOptions(TypedDict, total=False):
         ready_port: a service is up when this TCP port takes connections, where the service
             runs; the result is ``HOST:PORT``.  By default None.
         restarts: how many times a service that died is started again.  By default 0.
+        mpi_result: the result of a function that runs in several ``ranks``: ``"list"``, the
+            values of all ranks in their order, or ``"root"``, that of rank 0.  By default
+            ``"list"``.
         task_description: settings that reach the backend as they are, after it has
             checked them.  By default none.
         version: the version of the body, a string or a number; results of another version
@@ -74,6 +77,7 @@ class TaskOptions(TypedDict, total=False):
     ready_url: str | None
     ready_port: int | None
     restarts: int
+    mpi_result: Literal["list", "root"]
     task_description: Mapping[str, Any] | None
     version: str | int | float
     cache: bool | Literal["always"]
@@ -211,6 +215,14 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
         if value is not None and not callable(value) and type(value).__hash__ is None:
             raise ConfigurationError(
                 f"cache_key must be a plain value or a function of the arguments, not {value!r}"
+            )
+        return value
+    if key == "mpi_result":
+        if value not in ("list", "root"):
+            raise ConfigurationError(f'mpi_result must be "list" or "root", not {value!r}')
+        if kind is not TaskKind.FUNCTION:
+            raise ConfigurationError(
+                f"mpi_result is for function tasks with ranks, not for a {kind}"
             )
         return value
     if key == "uses":

@@ -54,6 +54,8 @@ class TaskSpec:
             in an earlier run or, with ``"always"``, that of any equal call.
         cache_key: the value that replaces the arguments in a call's identity, or a function of
             the arguments that returns one.
+        mpi_result: what the result is of a function with ranks: ``"list"`` for the values of
+            all ranks in their order, ``"root"`` for that of rank 0.
         uses: what the task reads beside its arguments: paths, `Env` and plain values.
         answer: the pydantic model of which the result of a prompt task is an instance; None if
             the result is text.
@@ -77,3 +79,4 @@ class TaskSpec:
     readiness: Readiness = NO_SIGN
     restarts: int = 0
     answer: type | None = None
+    mpi_result: Literal["list", "root"] = "list"

@@ -43,6 +43,10 @@ run a command
 `find_other`              what answers before the service has begun
 `read_end`                the end of a file, as an `Output`
 `file_stem`               a task's name as the beginning of a file's name
+start the ranks of MPI
+`MpiLauncher`             what starts them on this machine, such as ``mpiexec``
+`RankedExecution`         a `Command`, once for each rank
+`RankGroups`, `RankCall`  a function on all ranks of a group, which is kept for the next
 start and end processes
 `start_guarded`           a process that ends with the program
 `guard`, `Guard`          ends what the program leaves behind when it is killed
@@ -63,6 +67,7 @@ know the machine
 `missing_gpus`            those of some GPUs that it does not have
 `visible_gpus`            the GPUs that a variable names
 `FreeGpus`                those, and parts of those, that no task has
+`gpus_by_rank`            those of each rank, of what a task has taken
 `set_visible_gpus`        lets a process see those of its task
 know the way back to it
 `NodeCheck`               has a node connect to this machine
@@ -109,12 +114,21 @@ if TYPE_CHECKING:
     from ._death import Death, expect_deaths, explain_death
     from ._failure import Failure, safe_str
     from ._found_gpus import FoundGpus, found_gpus, missing_gpus
-    from ._gpus import GPU_VARIABLE, FreeGpus, Gpu, GpuShares, set_visible_gpus, visible_gpus
+    from ._gpus import (
+        GPU_VARIABLE,
+        FreeGpus,
+        Gpu,
+        GpuShares,
+        gpus_by_rank,
+        set_visible_gpus,
+        visible_gpus,
+    )
     from ._guard import Guard, child_environment, guard, start_guarded
     from ._importing import by_value, import_path, program_arguments, reloaded, reloads
     from ._knock import JOB_ID_VARIABLES
     from ._limits import CoreCount, count_cores, usable_cores, usable_memory
     from ._loop import close_loop
+    from ._mpi_launcher import MpiLauncher
     from ._node_check import Knock, NodeCheck, NodeSign, knock, machine_addresses
     from ._output import Output, read_end
     from ._pickling import (
@@ -127,6 +141,8 @@ if TYPE_CHECKING:
         unsendable,
     )
     from ._processes import end_all, kill_tree, marked_processes, signal_group
+    from ._rank_command import RankedExecution
+    from ._rank_groups import RankCall, RankGroups
     from ._readiness import OutputSearch, find_info, find_other
     from ._reducers import Pickler
     from ._service import ServiceExecution
@@ -155,6 +171,7 @@ __all__ = [
     "Guard",
     "Knock",
     "Leaving",
+    "MpiLauncher",
     "NodeCheck",
     "NodeSign",
     "Output",
@@ -163,6 +180,9 @@ __all__ = [
     "PlainPickler",
     "PluginContexts",
     "Raised",
+    "RankCall",
+    "RankGroups",
+    "RankedExecution",
     "ServiceExecution",
     "TaskContext",
     "answer",
@@ -190,6 +210,7 @@ __all__ = [
     "find_info",
     "find_other",
     "found_gpus",
+    "gpus_by_rank",
     "guard",
     "import_path",
     "is_async",
@@ -240,6 +261,7 @@ _HOMES = {
     "Leaving": "_attendant",
     "NodeCheck": "_node_check",
     "NodeSign": "_node_check",
+    "MpiLauncher": "_mpi_launcher",
     "Output": "_output",
     "OutputSearch": "_readiness",
     "Pickler": "_reducers",
@@ -248,6 +270,9 @@ _HOMES = {
     "Raised": "_answer",
     "ServiceExecution": "_service",
     "SLURM_END_STATES": "_batch_jobs",
+    "RankedExecution": "_rank_command",
+    "RankCall": "_rank_groups",
+    "RankGroups": "_rank_groups",
     "UNSENT": "_answer",
     "VALUE": "_answer",
     "answer": "_answer",
@@ -273,6 +298,7 @@ _HOMES = {
     "find_info": "_readiness",
     "find_other": "_readiness",
     "found_gpus": "_found_gpus",
+    "gpus_by_rank": "_gpus",
     "guard": "_guard",
     "import_path": "_importing",
     "is_async": "_call",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from typing import Any
 
 from .._public import public
 
-__all__ = ["TaskContext", "cancelled", "current_task", "set_current"]
+__all__ = ["RankContext", "TaskContext", "cancelled", "current_task", "set_current"]
 
 _current: ContextVar[TaskContext | None] = ContextVar("asyncflow_task", default=None)
 set_current = _current.set
@@ -21,6 +22,8 @@ class TaskContext:
         name, task_id, attempt: as in the request.
         gpus: the GPUs that were assigned to the task, as ``CUDA_VISIBLE_DEVICES`` names them:
             by number, or as ``GPU-...`` or ``MIG-...``.
+        comm: the communicator of a function with ``ranks``, an ``mpi4py.MPI.Intracomm`` of
+            these ranks alone; None for every other task.
         cancelled: whether `cancel` was called.
         on_cancel: called by `cancel`, in the thread that cancels.  Whoever runs the
             task sets it, and looks at `cancelled` once afterwards.
@@ -29,6 +32,8 @@ class TaskContext:
     # Thread workers make and enter one for each task: no lock, no event.
 
     __slots__ = ("_token", "attempt", "cancelled", "gpus", "name", "on_cancel", "task_id")
+
+    comm: Any = None
 
     def __init__(
         self, name: str, task_id: int, attempt: int = 1, gpus: tuple[int | str, ...] = ()
@@ -57,6 +62,18 @@ class TaskContext:
     def __repr__(self) -> str:
         state = " cancelled" if self.cancelled else ""
         return f"<TaskContext {self.name!r} #{self.task_id} attempt {self.attempt}{state}>"
+
+
+class RankContext(TaskContext):
+    """One rank of an attempt at a task with several."""
+
+    __slots__ = ("comm",)
+
+    def __init__(
+        self, name: str, task_id: int, attempt: int, gpus: tuple[int | str, ...], comm: Any
+    ) -> None:
+        super().__init__(name, task_id, attempt, gpus)
+        self.comm = comm
 
 
 @public("radical.asyncflow")

@@ -14,6 +14,7 @@ __all__ = [
     "Gpu",
     "GpuShares",
     "gpu_list",
+    "gpus_by_rank",
     "named_gpus",
     "set_visible_gpus",
     "visible_gpus",
@@ -80,6 +81,17 @@ def _share(gpus: float) -> int:
     """Return what a task that asks for *gpus* has of each, in thousandths."""
     # Rounded down, so that three times a third fit; 0.29 is a little less in binary.
     return _WHOLE if gpus >= 1 else int(gpus * _WHOLE + 1e-6)
+
+
+@public("radical.asyncflow.worker")
+def gpus_by_rank(taken: GpuShares, gpus: float, ranks: int) -> tuple[tuple[Gpu, ...], ...]:
+    """Return which of the GPUs that `FreeGpus.take` returned each rank has; empty for none."""
+    if not taken:
+        return ()
+    share = _share(gpus)
+    parts = [gpu for gpu, has in taken.items() for _ in range(has // share)]
+    each = len(parts) // ranks
+    return tuple(tuple(parts[rank * each : (rank + 1) * each]) for rank in range(ranks))
 
 
 @public("radical.asyncflow.worker")
