@@ -38,9 +38,9 @@ SIGKILL = signal.SIGKILL
 RUNNING, DONE, CANCELLED = TaskState.RUNNING, TaskState.DONE, TaskState.CANCELLED
 
 
-@pytest.fixture(params=["thread", "process"])
-async def driver(request: pytest.FixtureRequest, start: Any) -> Any:
-    return await start(executor_type=request.param)
+@pytest.fixture
+async def driver(start: Any) -> Any:
+    return await start()
 
 
 def comm() -> Any:
@@ -343,6 +343,18 @@ def name_of(module: str) -> str:
     import importlib
 
     return str(importlib.import_module(module).__name__)
+
+
+@pytest.mark.parametrize("executor_type", ["thread", "process"])
+async def test_ranks_do_not_depend_on_where_other_functions_run(
+    start: Any, executor_type: str
+) -> None:
+    driver = await start(executor_type=executor_type)
+    reports = await driver.run(
+        shell("echo out"), driver.function(len, "four"), driver.function(total, 1, resources=TWO)
+    )
+    command, plain, ranks = map(value_of, reports)
+    assert (command.stdout, plain, ranks) == ("out\nout\n", 4, [(0, 2, 3), (1, 2, 3)])
 
 
 class TestFunctions:

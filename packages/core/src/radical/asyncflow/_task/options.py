@@ -217,22 +217,8 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
                 f"cache_key must be a plain value or a function of the arguments, not {value!r}"
             )
         return value
-    if key == "mpi_result":
-        if value not in ("list", "root"):
-            raise ConfigurationError(f'mpi_result must be "list" or "root", not {value!r}')
-        if kind is not TaskKind.FUNCTION:
-            raise ConfigurationError(
-                f"mpi_result is for function tasks with ranks, not for a {kind}"
-            )
-        return value
-    if key == "uses":
-        return _checked_uses(value, kind)
-    if key == "restarts":
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ConfigurationError(
-                f"restarts must be a whole number of at least 0, not {value!r}"
-            )
-        return value
+    if (check := _CHECKS.get(key)) is not None:
+        return check(value, kind)
     if key in ("capture_stdio", "service"):
         if not isinstance(value, bool):
             raise ConfigurationError(f"{key} must be True or False, not {value!r}")
@@ -276,6 +262,14 @@ def _resources_of(value: Any) -> Callable[[int], Resources] | None:
     return resources_of
 
 
+def _checked_mpi_result(value: Any, kind: TaskKind) -> Any:
+    if value not in ("list", "root"):
+        raise ConfigurationError(f'mpi_result must be "list" or "root", not {value!r}')
+    if kind is not TaskKind.FUNCTION:
+        raise ConfigurationError(f"mpi_result is for function tasks with ranks, not for a {kind}")
+    return value
+
+
 def _checked_uses(value: Any, kind: TaskKind) -> tuple[Any, ...]:
     """Return the value of the option ``uses`` as a tuple, with its paths as text."""
     if not isinstance(value, list | tuple):
@@ -297,6 +291,20 @@ def _checked_uses(value: Any, kind: TaskKind) -> tuple[Any, ...]:
             raise ConfigurationError(f"uses has a path that cannot be one: {item!r}")
         things.append(thing)
     return tuple(things)
+
+
+def _checked_restarts(value: Any, kind: TaskKind) -> int:  # noqa: ARG001 - as the others
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigurationError(f"restarts must be a whole number of at least 0, not {value!r}")
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any, TaskKind], Any]] = {
+    "mpi_result": _checked_mpi_result,
+    "restarts": _checked_restarts,
+    "uses": _checked_uses,
+}
+"""The checks of options, where they are more than a line, by the name of the option."""
 
 
 def _name(function: Callable[..., Any]) -> str:
