@@ -554,7 +554,7 @@ class Slots:
     # ------------------------------------------------------------------ inner
 
     def _add_special(self, request: TaskRequest) -> None:
-        if len(self._slots) < self._size + self._spare:
+        if len(self._slots) < self.size + self._spare:
             # As many as all of those take that wait, because some may be idle only for now.
             wanted = sum(item.spec.resources.total_cores for item in (*self.specials, request))
             self._start(wanted)
