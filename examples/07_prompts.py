@@ -16,7 +16,6 @@ import socket
 import sys
 from pathlib import Path
 
-import httpx
 from pydantic import BaseModel, Field
 from radical.asyncflow import Answer, Prompt, WorkflowEngine, factory
 
@@ -38,36 +37,25 @@ def free_port() -> int:
 
 async def main(server: str) -> None:
     port = free_port()
-    url = f"http://127.0.0.1:{port}/v1"
+    models = f"http://127.0.0.1:{port}/v1/models"
     local = await factory.create_backend("concurrent")
-    prompts = await factory.create_backend(
-        "inference", config={"base_url": url, "max_tokens": 60, "max_workers": 4}
-    )
+    prompts = await factory.create_backend("inference", config={"max_tokens": 60, "max_workers": 4})
     async with WorkflowEngine.create([local, prompts]) as flow:
 
-        @flow.executable_task
+        @flow.executable_task(service=True, ready_url=models, timeout=600)
         def serve() -> str:
             return server.format(port=port)
 
-        @flow.block
-        async def server_is_up() -> str:
-            """Wait until the server answers; its address goes into the prompts."""
-            async with httpx.AsyncClient() as client:
-                while True:
-                    try:
-                        if (await client.get(f"{url}/models")).status_code == 200:
-                            return url
-                    except httpx.TransportError:
-                        await asyncio.sleep(0.1)
-
         @flow.prompt_task
-        def explain(word: str, server: str) -> Prompt:
-            return Prompt(f"Explain {word!r} in one sentence.", options={"base_url": server})
+        def explain(word: str, models: str) -> Prompt:
+            question = f"Explain {word!r} in one sentence."
+            return Prompt(question, options={"base_url": models.removesuffix("/models")})
 
         @flow.prompt_task(retries=2)
-        def judge(word: str, explanation: Answer) -> Prompt[Verdict]:
+        def judge(word: str, explanation: Answer, models: str) -> Prompt[Verdict]:
             question = f"How good is this explanation of {word!r}? {explanation}"
-            return Prompt(question, options={"max_tokens": 200})
+            options = {"base_url": models.removesuffix("/models"), "max_tokens": 200}
+            return Prompt(question, options=options)
 
         @flow.function_task
         def summarise(explanations: list[Answer], verdicts: list[Verdict]) -> str:
@@ -75,16 +63,11 @@ async def main(server: str) -> None:
             best = max(verdicts, key=lambda verdict: verdict.score)
             return f"{len(explanations)} explanations for {cost} tokens; best score {best.score}"
 
-        running = serve()
-        address = server_is_up()
-        explanations = [explain(word, address) for word in WORDS]
-        verdicts = [judge(*both) for both in zip(WORDS, explanations, strict=True)]
-        summary = summarise(explanations, verdicts)
-        await asyncio.wait([running, summary], return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()  # raises with what the server said when it ended
-        print(await summary)
-        running.cancel()
+        up = serve()  # its info, the address that answered, goes into the prompts
+        explanations = [explain(word, up) for word in WORDS]
+        verdicts = [judge(*both, up) for both in zip(WORDS, explanations, strict=True)]
+        print(await summarise(explanations, verdicts))
+        await up.stop()
 
 
 if __name__ == "__main__":
