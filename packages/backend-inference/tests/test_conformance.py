@@ -26,6 +26,7 @@ class TestInference(BackendConformance):
         "native dependencies",
         "pickles",
         "remote results",
+        "service",
         "slots",
     )
 
