@@ -156,6 +156,17 @@ def test_show_tells_tasks_backends_and_failures(invoke: Invoke, journal: Path) -
     assert "asyncflow logs run.aabb0002 43" in text
 
 
+def test_show_tells_which_backend_was_lost(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dask = {**LAST.backends["dask"], "lost": "BackendLostError: gone", "moved": 40}
+    run = LAST._replace(backends={**LAST.backends, "dask": dask})
+    monkeypatch.setenv("ASYNCFLOW_JOURNAL", str(write_journal(tmp_path / "journal", run)))
+    text = invoke("show").stdout
+    assert "  dask was lost, and 40 tasks went on elsewhere: BackendLostError: gone" in text
+    assert "concurrent was lost" not in text
+
+
 def test_show_lists_the_tasks_in_a_state(invoke: Invoke, journal: Path) -> None:
     lines = invoke("show", "--state", "failed").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["TASK", "task.000043"]

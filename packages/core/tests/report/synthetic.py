@@ -250,7 +250,8 @@ def _lines(run: RunRecord) -> Iterator[bytes]:
         yield from _task_lines(task)
     for name, facts in run.backends.items():
         if facts.get("down") is not None:
-            yield _format.backend_down(name, float(str(facts["down"])))
+            lost, moved = str(facts.get("lost", "")), int(str(facts.get("moved", 0)))
+            yield _format.backend_down(name, float(str(facts["down"])), lost=lost, moved=moved)
     if run.ended is not None:
         yield _format.run_ended(run.ended, run.outcome)
 

@@ -53,6 +53,9 @@ class Call:
 
 
 class Run:
+    backend_class = SimulatedBackend
+    failover = False
+
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.chaos = self.rng.choice([0.0, 0.3, 1.0])
@@ -78,10 +81,12 @@ class Run:
     async def main(self) -> None:
         rng = self.rng
         self.backends = {
-            name: SimulatedBackend(name, rng, native=native, chaos=self.chaos)
+            name: self.backend_class(name, rng, native=native, chaos=self.chaos)
             for name, native in (("plain", False), ("native", True), ("other", rng.random() < 0.5))
         }
-        self.flow = await WorkflowEngine.create(list(self.backends.values()), uid="simulation")
+        self.flow = await WorkflowEngine.create(
+            list(self.backends.values()), uid="simulation", failover=self.failover
+        )
         for name, lane in self.flow._dispatcher.run.lanes.items():
             self.backends[name].lane = lane
         if rng.random() < 0.5:

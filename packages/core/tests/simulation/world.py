@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -75,6 +76,7 @@ class SimulatedBackend(ExecutionBackend):
         first: the first terminal report of each attempt, with its value.
         refused: attempts whose `submit` raised.
         overdue: attempts that run longer than their timeout.
+        begun: how often each task began.
         gone: it reported itself lost.
         lane: what the engine knows of it.
         violations: in words, what the engine should not have done.
@@ -94,6 +96,7 @@ class SimulatedBackend(ExecutionBackend):
         self.first: dict[Key, tuple[TaskState, Any]] = {}
         self.refused: set[Key] = set()
         self.overdue: set[Key] = set()
+        self.begun: Counter[TaskId] = Counter()
         self.gone = False
         self.lane: Any = None
         self.violations: list[str] = []
@@ -185,6 +188,7 @@ class SimulatedBackend(ExecutionBackend):
             return  # begun again by what it waits for, or withdrawn
         del self._waiting[request.task_id]
         self._running[request.task_id] = request
+        self.begun[request.task_id] += 1
         limit = request.spec.timeout
         tells = not self._unlucky(0.3)
         if tells:
@@ -213,7 +217,7 @@ class SimulatedBackend(ExecutionBackend):
         if state is TaskState.DONE:
             self._values[request.task_id] = value
             if self._native:
-                value = SimulatedValue(self._rng, value)
+                value = self._keep(value)
         self._say(request, state, value)
         if self._unlucky(0.3):
             # Once more, or the opposite, or late: never to be heard.
@@ -225,6 +229,9 @@ class SimulatedBackend(ExecutionBackend):
                     self._begin(other)
         elif not self._native:
             self._drop_behind(request.task_id)
+
+    def _keep(self, value: Any) -> SimulatedValue:
+        return SimulatedValue(self._rng, value)
 
     def _drop_behind(self, task_id: TaskId) -> None:
         """A chain ends where a link does; the others may hear of it before the engine tells."""

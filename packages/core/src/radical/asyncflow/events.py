@@ -94,6 +94,7 @@ class BackendEvent(NamedTuple):
     Attributes:
         time, wall, run: as for a `TaskEvent`.
         error: the reason why it went down, if it was lost or could not shut down cleanly.
+        moved: the number of its tasks that go on with another backend, if it was lost.
     """
 
     time: float
@@ -102,6 +103,7 @@ class BackendEvent(NamedTuple):
     error: BaseException | None = None
     wall: float = 0.0
     run: str = ""
+    moved: int = 0
 
 
 class ServiceEvent(NamedTuple):

@@ -35,7 +35,7 @@ from .outbox import Outbox
 from .outcomes import Outcomes
 from .preparation import Preparation
 from .reports import Reports
-from .routing import choose_lane
+from .routing import choose_lane, lanes_to_choose_from
 from .run import Run
 from .sending import sender
 from .services import Services
@@ -100,7 +100,7 @@ class Dispatcher:
 
     # ---------------------------------------------------------------- backends
 
-    def add_lane(self, backend: ExecutionBackend) -> tuple[Lane, Sink]:
+    def add_lane(self, backend: ExecutionBackend) -> Lane:
         """Add *backend*, which is about to start, to those of the run.
 
         The first one that comes up is the default.
@@ -117,15 +117,25 @@ class Dispatcher:
             )
         self._next_lane += 1
         run.lanes[lane.name] = lane
-        return lane, Sink(self._inbox, lane.index, run.uid, self._work_dir)
+        lane.sink = Sink(self._inbox, lane.index, run.uid, self._work_dir)
+        return lane
 
     def lane_up(self, lane: Lane) -> None:
         """Note that the backend of *lane* has started."""
-        lane.refresh()
+        lane.note_start()
         # Where a backend keeps values or orders tasks itself, an argument may be a reference.
         self.run.references |= lane.native or lane.remote
         self._quick |= lane.capabilities.quick
         self._pump_requested = not self._quick
+
+    def lanes_to_choose_from(self, *, named: bool = False) -> Mapping[str, Lane]:
+        """Return the lanes that a new task may go to, the default first.
+
+        Args:
+            named: True for a task that names its backend.
+        """
+        failover = self.outcomes.failover is not None
+        return lanes_to_choose_from(self.run.lanes, failover=failover, named=named)
 
     def remove_lane(self, lane: Lane) -> None:
         """Remove *lane*, whose backend did not start."""
@@ -144,7 +154,7 @@ class Dispatcher:
         if spec.kind is TaskKind.BLOCK:
             return Call(self, spec, None, recorded=recorded)
         if lane is None:
-            lane = choose_lane(spec, self.run.lanes)
+            lane = choose_lane(spec, self.lanes_to_choose_from(named=spec.backend is not None))
         else:
             lane.check(spec)
         if spec.timeout is not None:
@@ -235,7 +245,22 @@ class Dispatcher:
         future: RemoteTaskFuture[Any] = RemoteTaskFuture(loop=self._loop)
         future._remote = None
         future._wanted = False
+        future._lineage = None
         return future
+
+    def register_again(
+        self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> TaskFuture[Any]:
+        """Make a task that the engine itself wants, also beyond ``max_pending``.
+
+        Raises:
+            EngineClosedError: the engine was shut down.
+        """
+        limit, self._max_pending = self._max_pending, None
+        try:
+            return self.register(call, args, kwargs)
+        finally:
+            self._max_pending = limit
 
     def _refusal(self, spec: TaskSpec) -> Exception:
         """Return the error of a call of *spec* that the engine cannot accept."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from .._task.future import TaskFuture
 from ..backend import Report, TaskRequest
+from ..backend._inbox import LOST
 from ..backend._lane import Lane
-from ..errors import BackendError, CycleError
+from ..errors import BackendError, BackendLostError, CycleError
 from ..model import TaskState
 from .outcomes import Outcomes
 from .run import Run
@@ -41,6 +42,9 @@ class Outbox:
         lane: Lane = node._lane
         run.wake()
         if lane.lost is not None:
+            failover = self._outcomes.failover
+            if failover is not None and failover.take_over(node):
+                return
             self._outcomes.attempt_failed(node, lane.lost)
             return
         spec = node._spec
@@ -59,11 +63,16 @@ class Outbox:
 
     def fail_batch(self, lane: Lane, batch: Sequence[TaskRequest], cause: Exception) -> None:
         """Fail every task of *batch*, because the backend of *lane* raised *cause* in `submit`."""
+        run = self._run
+        failover = self._outcomes.failover
+        if failover is not None and isinstance(cause, BackendLostError):
+            failover.refuse(lane, batch)
+            # Behind all that the backend reported, such as its loss.
+            run.report([Report(LOST, lane.index, FAILED, (cause, ()))])
+            return
         error = BackendError(f"backend {lane.name!r} refused the task: {cause}")
         error.__cause__ = cause
-        self._run.report(
-            Report(request.task_id, request.attempt, FAILED, error) for request in batch
-        )
+        run.report(Report(request.task_id, request.attempt, FAILED, error) for request in batch)
 
     def wait_more(self, node: TaskFuture[Any], unfinished: Iterable[TaskFuture[Any]]) -> None:
         """Let *node*, which was about to be sent, wait for *unfinished* after all."""

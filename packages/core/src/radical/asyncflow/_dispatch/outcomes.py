@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,7 +33,7 @@ from .._task.future import (
 )
 from .._task.service import ServiceFuture
 from .._text import safe_message, safe_repr
-from ..backend import RemoteValue
+from ..backend import RemoteValue, TaskId
 from ..backend._lane import Lane
 from ..errors import (
     BackendError,
@@ -50,7 +50,7 @@ from ..model import Answer, Command, ExecutableResult, TaskKind, TaskState
 from ..model._command import DeathResult
 from ..model._retry import retry_delay
 from .background import Background
-from .run import Run
+from .run import Run, TakingOver
 
 if TYPE_CHECKING:
     from .._files.declared import FileSet
@@ -73,6 +73,7 @@ class Outcomes:
 
     Attributes:
         make_halt_error: makes the error of a task that `halt` ends; None before `halt`.
+        failover: moves tasks to the next backend when one is lost, if the user wants that.
     """
 
     def __init__(self, run: Run, background: Background) -> None:
@@ -81,6 +82,7 @@ class Outcomes:
         self._targets = run.targets
         self._observers = run.observers
         self._background = background
+        self.failover: TakingOver | None = None
         self.make_halt_error: Callable[[TaskFuture[Any]], BaseException] | None = None
 
     # ----------------------------------------------------------------- success
@@ -159,8 +161,7 @@ class Outcomes:
             else:
                 value = replace_paths(value, places)
         except Exception as error:
-            extras.work = None
-            self.attempt_failed(node, error)
+            await self.value_lost(node, error)
         else:
             extras.work = None
             extras.outputs = {
@@ -197,13 +198,53 @@ class Outcomes:
 
     def complete(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
         """Let *node* succeed, but with a journal only after its record was written."""
+        if isinstance(value, RemoteValue) and not isinstance(node, RemoteTaskFuture):
+            # It was called for a backend that keeps no values, and moved to one that does.
+            extras_of(node).stop_timer()
+            self._background.work_for(node, Activity.FETCH, self._bring(node, value))
+            return
         journal = self._run.journal
         if journal is None or not journal.record_result(node, value, when):
             self.settle(node, value, when)
 
+    async def _bring(self, node: TaskFuture[Any], remote: RemoteValue) -> None:
+        """Fetch the value of *node*, whose future cannot leave it elsewhere, and complete it."""
+        try:
+            value = await remote.fetch()
+        except Exception as error:
+            await self.value_lost(node, error)
+        else:
+            extras_of(node).work = None
+            self.complete_in_loop(node, value)
+        finally:
+            remote.release()
+
+    async def value_lost(self, node: TaskFuture[Any], error: BaseException) -> None:
+        """Run *node* again, or fail it: it had finished, but *error* took its value."""
+        failover, lane = self.failover, node._lane
+        again = (
+            failover is not None
+            and isinstance(error, BackendLostError)
+            and await failover.is_lost(lane)
+        )
+        extras = extras_of(node)
+        extras.work = None
+        if again and extras.ending is None and not self._run.closed and self._move(node):
+            self._retry(node, error, 0.0, None)
+        else:
+            self.attempt_failed(node, error)
+
+    def _move(self, node: TaskFuture[Any]) -> bool:
+        """Let *node* go to another backend if its own is lost; return False if none can run it."""
+        failover, lane = self.failover, node._lane
+        return failover is None or lane is None or lane.lost is None or failover.move(node)
+
     def settle(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
         """Let *node* succeed with *value*, and resolve its future."""
         self._scheduler.succeed(node)
+        failover = self.failover
+        if failover is not None and isinstance(node, RemoteTaskFuture):
+            failover.remember(node)
         clear(node)
         if self._targets.held:
             self._targets.release(node)
@@ -223,7 +264,12 @@ class Outcomes:
 
         async def fetch_value() -> None:
             try:
-                value = await remote.fetch()
+                try:
+                    value = await remote.fetch()
+                except BackendLostError as error:
+                    if self.failover is None:
+                        raise
+                    value = await self.failover.value_again(future, error)
             except asyncio.CancelledError:
                 set_cancelled(future, "the engine was shut down")
                 raise
@@ -274,6 +320,8 @@ class Outcomes:
                 raise
             except BaseException as broken:  # the policy is the user's code
                 error = _policy_failed(node, broken, error)
+        if delay is not None and not self._move(node):
+            delay = None
         if delay is not None and node._spec.resources_of is not None:
             try:
                 node._call = node._call.for_attempt(node._attempt + 1)
@@ -286,6 +334,14 @@ class Outcomes:
         if delay is None:
             self.resolve(self._scheduler.fail(node, error), when)
             return
+        self._retry(node, error, delay, when)
+
+    def _retry(
+        self, node: TaskFuture[Any], error: BaseException, delay: float, when: float | None
+    ) -> None:
+        """Start another attempt of *node* after *delay* seconds; *error* ended the last one."""
+        if node._extras is not None:
+            node._extras.work = None  # a timeout may have ended it
         if self._run.journal is not None:
             self._run.journal.attempt_failed(node, error, when)
         self._scheduler.retry(node, now=not delay)
@@ -300,19 +356,37 @@ class Outcomes:
         self._scheduler.requeue(node)
         self._run.wake()
 
-    def lose(self, lane: Lane, error: BaseException, when: float | None = None) -> None:
+    def lose(
+        self,
+        lane: Lane,
+        error: BaseException,
+        unbegun: Collection[TaskId] = (),
+        when: float | None = None,
+    ) -> None:
         """Fail an attempt of every task that *lane* holds, because its backend is gone.
 
         A backend that never came up, although its start had ended, is gone by a
         `BackendStartError`.
+
+        Args:
+            unbegun: the tasks that have certainly not begun there, which failover moves.
         """
+        if lane.lost is not None:
+            return  # it said so before
         if not isinstance(error, BackendLostError | BackendStartError):
             lost = BackendLostError(f"backend {lane.name!r} was lost: {safe_message(error)}")
             lost.__cause__ = error
             error = lost
         lane.lost = error
+        moved = 0
+        if self.failover is not None:
+            moved = self.failover.lose(lane, error, unbegun, when)
         if self._observers.events is not None:
-            self._observers.tell_backend_down(lane, error, when)
+            self._observers.tell_backend_down(lane, error, when, moved)
+        if self._run.journal is not None:
+            self._run.journal.backend_lost(lane.name, error, moved)
+        if self.failover is not None:
+            return
         held = [
             cast(TaskFuture[Any], node)
             for node in self._scheduler.tasks.values()

@@ -173,6 +173,9 @@ class Preparation:
         """
         lane = node._lane
         if lane is not None and lane.lost is not None:
+            failover = self._outcomes.failover
+            if failover is not None and failover.take_over(node):
+                return
             self._outcomes.attempt_failed(node, lane.lost)
             return
         try:

@@ -75,11 +75,12 @@ class Reports:
 
         It is about a lost backend or a service, or one to drop.
         """
-        number, index, _, error, when = report
+        number, index, _, value, when = report
         if number == LOST:
+            error, unbegun = value
             for lane in tuple(self._run.lanes.values()):
                 if lane.index == index:
-                    self._outcomes.lose(lane, error, when)
+                    self._outcomes.lose(lane, error, unbegun, when)
                     self._services.lose(lane)
         elif number == SERVING:
             self._services.take_serving(report)

@@ -13,7 +13,7 @@ from ..backend._lane import Lane, asked_resources, missing_capabilities
 from ..errors import BackendError, ConfigurationError, UnsupportedOptionError
 from ..model import TaskSpec
 
-__all__ = ["choose_lane", "lanes_that_can"]
+__all__ = ["choose_lane", "lanes_that_can", "lanes_to_choose_from"]
 
 
 def choose_lane(spec: TaskSpec, lanes: Mapping[str, Lane]) -> Lane:
@@ -42,6 +42,21 @@ def choose_lane(spec: TaskSpec, lanes: Mapping[str, Lane]) -> Lane:
             return able[0]
         raise _nobody(spec, lane, error, able, reasons) from error.__cause__
     return lane
+
+
+def lanes_to_choose_from(
+    lanes: Mapping[str, Lane], *, failover: bool, named: bool = False
+) -> Mapping[str, Lane]:
+    """Return those of *lanes* that a new task may go to, the default first.
+
+    With failover a lost backend is none of them, as long as there is another.  A task whose
+    backend is *named* may name it all the same, and goes to the next then.
+    """
+    if not failover:
+        return lanes
+    up = {name: lane for name, lane in lanes.items() if lane.since}
+    live = {name: lane for name, lane in up.items() if lane.lost is None}
+    return up if named else live or up
 
 
 def lanes_that_can(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._files.targets import Targets
 from .._graph.scheduler import Scheduler
-from .._task.future import TaskFuture
-from ..backend import AnyReport
+from .._task.future import RemoteTaskFuture, TaskFuture
+from ..backend import AnyReport, TaskId, TaskRequest
 from ..backend._inbox import Inbox
 from ..backend._lane import Lane
 from ..model import Command, TaskState
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .._watch.carriage import Carriage
     from .._watch.observers import Observers
 
-__all__ = ["Gate", "Journaling", "Run"]
+__all__ = ["Gate", "Journaling", "Run", "TakingOver"]
 
 Gate = Callable[[TaskFuture[Any]], bool]
 """A function that is asked before a task is sent; if it returns True, the task stays here."""
@@ -64,11 +64,63 @@ class Journaling(Protocol):
     ) -> None:
         """Note that *node* failed for good or was cancelled."""
 
+    def backend_lost(self, name: str, error: BaseException, moved: int) -> None:
+        """Note that the backend *name* was lost, and how many of its tasks go on elsewhere."""
+
     def look_again(self) -> None:
         """Look afresh at what the tasks use: other code may have run since the last call."""
 
     def flush(self) -> None:
         """Hand what was noted in this turn to the writer."""
+
+
+class TakingOver(Protocol):
+    """The way on to the next backend when one is lost, as the machinery sees it."""
+
+    def lose(
+        self,
+        lane: Lane,
+        error: BaseException,
+        unbegun: Collection[TaskId],
+        when: float | None = None,
+    ) -> int:
+        """Move what *lane* held, which is lost by *error*.
+
+        Args:
+            unbegun: the tasks that have certainly not begun there.
+
+        Returns:
+            The number of tasks that go on elsewhere.
+        """
+
+    def refuse(self, lane: Lane, batch: Sequence[TaskRequest]) -> None:
+        """Note that *lane* is lost and did not take *batch*, so that no task of it has begun."""
+
+    def take_over(self, node: TaskFuture[Any]) -> bool:
+        """Give *node*, which is ready and whose backend is lost, to another one.
+
+        Returns:
+            False if there is none.
+        """
+
+    def move(self, node: TaskFuture[Any]) -> bool:
+        """Let *node* belong to the next backend that can run it; return False if none can."""
+
+    def remember(self, node: RemoteTaskFuture[Any]) -> None:
+        """Keep how the value of *node* was made, as long as it is only on its backend."""
+
+    async def is_lost(self, lane: Lane) -> bool:
+        """Tell whether *lane* is lost, or is found to be so within a while.
+
+        That a value cannot be had may be the first sign.
+        """
+
+    async def value_again(self, future: RemoteTaskFuture[Any], error: BaseException) -> Any:
+        """Compute the value of *future* again, which could not be had because of *error*.
+
+        Raises:
+            BaseException: *error* if the backend is not lost, or the error of the new run.
+        """
 
 
 class Run:

@@ -139,6 +139,9 @@ def sender(
         while full:
             lane = full.pop()
             batch, lane.batch = lane.batch, []
+            if outcomes.failover is not None and lane.sink.told_loss:
+                outcomes.failover.refuse(lane, batch)
+                continue
             try:
                 lane.backend.submit(batch)
             except Exception as error:

@@ -245,6 +245,31 @@ class Scheduler:
         if node._stage is READY:
             self.ready.append(node)
 
+    def withdraw(self, nodes: Sequence[Node]) -> None:
+        """Take back *nodes*, which were sent and did not begin, so that they are sent again.
+
+        Each waits again for what was sent together with it and is not finished.
+        """
+        for node in nodes:
+            followers, node._followers = node._followers, None
+            for other in followers or ():
+                if other._stage >= DONE:
+                    continue
+                other._blockers += 1
+                if other._stage is READY:
+                    other._stage = PENDING
+                dependents = node._dependents
+                if isinstance(dependents, list):
+                    dependents.append(other)
+                else:
+                    node._dependents = other if dependents is None else [dependents, other]
+        for node in nodes:
+            self._enter(node, READY)
+            if node._blockers:
+                self._enter(node, PENDING)
+            else:
+                self.ready.append(node)
+
     def succeed(self, node: Node) -> None:
         """Note that *node* is done, and make dependents without another blocker ready."""
         if node._stage is not RUNNING and node._stage is not SUBMITTED:

@@ -28,7 +28,7 @@ from .._dispatch.outcomes import Outcomes
 from .._dispatch.run import Run
 from .._task.future import Activity, RemoteTaskFuture, TaskFuture, extras_of
 from .._task.scope import SCOPE
-from .._text import mask_secrets, safe_repr, safe_str
+from .._text import error_line, mask_secrets, safe_repr, safe_str
 from ..aside import in_thread
 from ..backend import RemoteValue
 from ..errors import JournalError
@@ -289,9 +289,8 @@ class Recorder:
         try:
             value = await remote.fetch()
         except Exception as error:
-            extras_of(node).work = None
             remote.release()
-            self._outcomes.attempt_failed(node, error)
+            await self._outcomes.value_lost(node, error)
             return
         extras_of(node).work = None
         node._remote = remote
@@ -489,6 +488,11 @@ class Recorder:
         up = _format.backend_up(backend.name, _version(backend), monotonic() - self._began)
         self._append(up)
 
+    def backend_lost(self, name: str, error: BaseException, moved: int) -> None:
+        """Write that the backend *name* was lost, and how many of its tasks go on elsewhere."""
+        now = monotonic() - self._began
+        self._append(_format.backend_down(name, now, lost=error_line(error), moved=moved))
+
     def _on_failed(self, error: JournalError) -> None:
         """Log that nothing can be written any more, and halt the run if the settings say so.
 
@@ -513,8 +517,9 @@ class Recorder:
             self._running_timer.cancel()
         now = monotonic() - self._began
         with suppress(JournalError):  # the journal could not be opened, or is closed
-            for name in self._run.lanes:
-                self._append(_format.backend_down(name, now))
+            for name, lane in self._run.lanes.items():
+                if lane.lost is None:
+                    self._append(_format.backend_down(name, now))
             self._append(_format.run_ended(now, outcome))
             self.flush()
         await in_thread(self._writer.close)

@@ -348,8 +348,9 @@ class RemoteTaskFuture(TaskFuture[T]):
     the same backend does not.
     """
 
-    __slots__ = ("_remote", "_wanted")
+    __slots__ = ("_lineage", "_remote", "_wanted")
 
+    _lineage: Any  # with failover, how the value was made, as long as it is elsewhere
     _remote: RemoteValue | None
     _wanted: bool
 

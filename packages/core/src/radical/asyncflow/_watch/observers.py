@@ -183,13 +183,24 @@ class Observers:
             )
         )
 
+    def tell_backend_up(self, lane: Lane) -> None:
+        """Add the event that the backend of *lane* came up in the middle of the run."""
+        if self.events is not None:
+            self._note(
+                BackendEvent(lane.since, lane.name, "up", None, *self._wall_and_run(lane.since))
+            )
+
     def tell_backend_down(
-        self, lane: Lane, error: BaseException | None, when: float | None = None
+        self,
+        lane: Lane,
+        error: BaseException | None,
+        when: float | None = None,
+        moved: int = 0,
     ) -> None:
         """Add the event that the backend of *lane* is down; only while `events` is not None."""
         if when is None:
             when = self.clock()
-        self._note(BackendEvent(when, lane.name, "down", error, *self._wall_and_run(when)))
+        self._note(BackendEvent(when, lane.name, "down", error, *self._wall_and_run(when), moved))
 
     def tell_service(
         self,

@@ -312,10 +312,13 @@ class ReportSink(Protocol):
         begins the output anew.
         """
 
-    def lost(self, error: BaseException) -> None:
+    def lost(self, error: BaseException, unbegun: Collection[TaskId] = ()) -> None:
         """Report that the backend is gone: every task it holds fails, and every later one.
 
         Args:
+            unbegun: the ids of those tasks that have certainly not begun and never will; with
+                ``failover=True`` they go to another backend.  Any other task that it holds
+                may have begun.
             error: what the tasks fail with: a `BackendLostError`, or a `BackendStartError` if
                 the backend never came up, although its start had ended.  Any other error
                 becomes the cause of a `BackendLostError`.

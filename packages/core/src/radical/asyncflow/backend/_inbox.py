@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -26,7 +26,11 @@ log = logging.getLogger("radical.asyncflow")
 RUNNING, DONE = TaskState.RUNNING, TaskState.DONE
 FAILED, CANCELLED = TaskState.FAILED, TaskState.CANCELLED
 LOST: TaskId = -1
-"""The task id of a report about the loss of a whole backend; its attempt is the lane's index."""
+"""The task id of a report about the loss of a whole backend.
+
+Its attempt is the index of the lane; its value is the error, and the ids of the tasks that have
+not begun there.
+"""
 SERVING: TaskId = -2
 """The task id of a report about a service; its value holds the id, the attempt and the rest."""
 
@@ -77,15 +81,21 @@ class Inbox:
 
 
 class Sink:
-    """The `ReportSink` of one backend."""
+    """The `ReportSink` of one backend.
 
-    __slots__ = ("_inbox", "_lane", "_uid", "_work_dir")
+    Attributes:
+        told_loss: True once the backend has reported its loss, of which the engine may not know
+            yet.
+    """
+
+    __slots__ = ("_inbox", "_lane", "_uid", "_work_dir", "told_loss")
 
     def __init__(self, inbox: Inbox, lane: int, uid: str, work_dir: Callable[[], Path]) -> None:
         self._inbox = inbox
         self._lane = lane
         self._uid = uid
         self._work_dir = work_dir
+        self.told_loss = False
 
     @property
     def uid(self) -> str:
@@ -143,5 +153,6 @@ class Sink:
         if self._inbox.clock is not None:
             self.report(((task_id, attempt, OUTPUT, (text, offset), None),))
 
-    def lost(self, error: BaseException) -> None:
-        self.report((Report(LOST, self._lane, FAILED, error),))
+    def lost(self, error: BaseException, unbegun: Collection[TaskId] = ()) -> None:
+        self.told_loss = True
+        self.report((Report(LOST, self._lane, FAILED, (error, unbegun)),))

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import BackendBrokenError, BackendIncompatibleError, UnsupportedOptionError
 from ..model import DEFAULT_RESOURCES, Prompt, TaskSpec
 from . import API_VERSION, Capabilities, ExecutionBackend, TaskRequest
+from ._inbox import Sink
 
 __all__ = ["Lane", "asked_resources", "missing_capabilities"]
 
@@ -21,7 +22,8 @@ class Lane:
         capabilities, contexts, executes, native, remote: its capabilities, read once.
         chains: True if a task may be sent together with the only one that it waits for.
         lost: the error with which the backend was lost; None as long as it is there.
-        since: the time when it came up, in seconds of `time.monotonic`.
+        sink: where the backend reports.
+        since: the time when it came up, in seconds of `time.monotonic`; 0 before.
     """
 
     __slots__ = (
@@ -37,19 +39,26 @@ class Lane:
         "native",
         "remote",
         "since",
+        "sink",
     )
 
     def __init__(self, index: int, backend: ExecutionBackend) -> None:
         _check(backend)
         self.index = index
         self.backend = backend
+        self.sink: Sink
         self.name = backend.name
-        self.refresh()
+        self._read_capabilities()
         self.batch: list[TaskRequest] = []
         self.lost: BaseException | None = None
+        self.since = 0.0
 
-    def refresh(self) -> None:
-        """Read the capabilities, which may be known only after the start."""
+    def note_start(self) -> None:
+        """Note that the backend has started, with which its capabilities may have changed."""
+        self._read_capabilities()
+        self.since = monotonic()
+
+    def _read_capabilities(self) -> None:
         self.capabilities = self.backend.capabilities
         self.executes = self.capabilities.executes
         self.contexts = self.capabilities.contexts and self.executes
@@ -57,7 +66,6 @@ class Lane:
         self.remote = self.capabilities.remote_results
         # A backend that orders whole graphs does this itself.
         self.chains = self.capabilities.chains and not self.native
-        self.since = monotonic()
 
     def check(self, spec: TaskSpec) -> None:
         """Check that this backend can run *spec*.

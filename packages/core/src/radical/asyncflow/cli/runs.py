@@ -196,6 +196,10 @@ def _print_backends(facts: Facts) -> None:
         ],
         indent=2,
     )
+    for name, known in facts.run.backends.items():
+        if "lost" in known:
+            moved = count(int(str(known["moved"])), "task")
+            click.echo(f"  {name} was lost, and {moved} went on elsewhere: {known['lost']}")
 
 
 def _about(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING
 
 from .._text import safe_message, shorten
 from ..backend import ExecutionBackend
-from ..errors import BackendError, BackendNotFoundError, BackendStartError
+from ..errors import BackendError, BackendNotFoundError, BackendStartError, EngineClosedError
 from . import _launch
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ class Launcher:
     def __init__(self, dispatcher: Dispatcher, backends: list[ExecutionBackend]) -> None:
         self._dispatcher = dispatcher
         self._backends = backends
+        self._places: dict[Lane, Candidates] = {}
         self.recorder: Recorder | None = None
 
     async def fill(self, candidates: Candidates) -> Lane:
@@ -132,14 +133,17 @@ class Launcher:
         Raises:
             BackendError: none can be used.
             ConfigurationError: the settings of one are wrong.
+            EngineClosedError: the engine was shut down meanwhile.
         """
         dispatcher = self._dispatcher
         while True:
+            if dispatcher.run.closed:
+                raise EngineClosedError("the engine was shut down")
             instance = candidates.make()
-            lane, sink = dispatcher.add_lane(instance)
+            lane = dispatcher.add_lane(instance)
             self._backends.append(instance)
             try:
-                await _launch.start(instance, sink)
+                await _launch.start(instance, lane.sink)
             except BackendError as error:
                 candidates.pass_over(instance.name, error)
             else:
@@ -148,10 +152,30 @@ class Launcher:
             self._backends.remove(instance)
             dispatcher.remove_lane(lane)
         dispatcher.lane_up(lane)
+        self._places[lane] = candidates
         candidates.tell_choice(instance.name)
         if self.recorder is not None:
             self.recorder.backend_up(instance)
         return lane
+
+    def allow_failover(self) -> None:
+        """Let the run go on with the next backend when one is lost."""
+        from .._dispatch.failover import Failover  # because most programs do without
+
+        dispatcher = self._dispatcher
+
+        def start_next(lost: Lane) -> Awaitable[Lane] | None:
+            candidates = self._places[lost]
+            return self.fill(candidates) if candidates.left else None
+
+        dispatcher.outcomes.failover = Failover(
+            dispatcher.run,
+            dispatcher.background,
+            dispatcher.outcomes,
+            bind=dispatcher.bind,
+            register=dispatcher.register_again,
+            start_next=start_next,
+        )
 
     async def abandon(self) -> None:
         """Shut down everything, because the engine is not created after all."""

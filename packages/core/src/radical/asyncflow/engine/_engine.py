@@ -112,6 +112,7 @@ class WorkflowEngine(TaskDecorators):
         journal: str | os.PathLike[str] | Journal | None = None,
         walltime: float | str | timedelta | None = None,
         preemption: Preemption | None = None,
+        failover: bool = False,
     ) -> _Creation:
         """Create an engine and start its backends: await this, or use it with ``async with``.
 
@@ -139,6 +140,10 @@ class WorkflowEngine(TaskDecorators):
                 Tasks that would not finish in time are not started.  At the end, what is left
                 fails with PreemptedError, and ``async with`` ends the program with exit code
                 75.  None: the time that ``ASYNCFLOW_WALLTIME`` gives, else no limit.
+            failover: go on with the next backend when one is lost: the next of *backend*, or
+                the next name in its list.  Tasks that had not begun go there; what may have
+                begun there needs ``retries``; a value that was only there is computed again
+                when it is needed.
             preemption: the long form of *walltime*, with a deadline, a grace and SIGTERM.
 
         Raises:
@@ -166,6 +171,7 @@ class WorkflowEngine(TaskDecorators):
                 *(backend, config, dry_run, uid, work_dir, profile, max_pending),
                 journal_of(journal),
                 make_stop,
+                failover=bool(failover) and not dry_run,
             )
         )
 
@@ -181,6 +187,8 @@ class WorkflowEngine(TaskDecorators):
         max_pending: int | None,
         journal: Journal | None,
         make_stop: Callable[[Dispatcher], OrderlyStop] | None,
+        *,
+        failover: bool,
     ) -> Self:
         from ._watchers import attach_watchers
 
@@ -214,6 +222,8 @@ class WorkflowEngine(TaskDecorators):
                 engine._end.recorder = launcher.recorder = recorder
             for place in places:
                 await launcher.fill(place)
+            if failover:
+                launcher.allow_failover()
             if make_stop is not None:
                 engine._end.stop = make_stop(dispatcher)
         except BaseException:
@@ -239,7 +249,7 @@ class WorkflowEngine(TaskDecorators):
     @property
     def backend(self) -> ExecutionBackend:
         """The default backend, for tasks that name none."""
-        return next(iter(self.backends.values()))
+        return next(iter(self._dispatcher.lanes_to_choose_from().values())).backend
 
     @property
     def backends(self) -> Mapping[str, ExecutionBackend]:

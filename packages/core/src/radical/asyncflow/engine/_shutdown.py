@@ -82,7 +82,7 @@ class Shutdown:
             except TimeoutError:
                 log.warning("some tasks did not end within %g s of the shutdown", CANCEL_GRACE_S)
             await dispatcher.services.close(CANCEL_GRACE_S)
-            lanes = dispatcher.run.lanes.values()
+            lanes = tuple(dispatcher.run.lanes.values())
             ends = await asyncio.gather(
                 *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True
             )

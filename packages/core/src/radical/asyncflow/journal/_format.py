@@ -114,9 +114,17 @@ def backend_up(name: str, version: str, time: float) -> bytes:
     return seal(f'U {{"backend":{_quote(name)},"version":{_quote(version)},"t":{time:.6f}}}')
 
 
-def backend_down(name: str, time: float) -> bytes:
-    """Make the line of a backend that went down."""
-    return seal(f'N {{"backend":{_quote(name)},"t":{time:.6f}}}')
+def backend_down(name: str, time: float, *, lost: str = "", moved: int = 0) -> bytes:
+    """Make the line of a backend that went down.
+
+    Args:
+        lost: the reason, if it was lost.
+        moved: the number of its tasks that went on elsewhere.
+    """
+    text = f'N {{"backend":{_quote(name)},"t":{time:.6f}'
+    if lost:
+        text = f'{text},"lost":{_quote(lost)},"moved":{moved}'
+    return seal(text + "}")
 
 
 def function_used(function: FunctionRecord) -> bytes:

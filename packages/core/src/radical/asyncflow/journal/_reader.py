@@ -202,7 +202,10 @@ class _Run:
                     "down": None,
                 }
             case "N":
-                self._backends.setdefault(fields["backend"], {})["down"] = fields["t"]
+                backend = self._backends.setdefault(fields["backend"], {})
+                backend["down"] = fields["t"]
+                if "lost" in fields:
+                    backend.update(lost=str(fields["lost"]), moved=int(fields.get("moved", 0)))
             case "X":
                 self._ended, self._outcome = float(fields["t"]), str(fields["outcome"])
 

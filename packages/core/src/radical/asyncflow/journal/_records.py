@@ -133,7 +133,9 @@ class RunRecord(NamedTuple):
         ended: seconds after *begun*; None if the run goes on or was killed.
         outcome: "done", "failed", "cancelled" or "preempted"; "" while there is no end.
         program: the arguments of the script, as the script saw them.
-        backends: ``{name: {"version": ..., "up": seconds, "down": seconds or None}}``.
+        backends: ``{name: {"version": ..., "up": seconds, "down": seconds or None}}``;
+            of one that was lost also ``"lost"``, the reason, and ``"moved"``, the number of its
+            tasks that went on with another backend.
         tasks: by number, in the order of the calls.
     """
 

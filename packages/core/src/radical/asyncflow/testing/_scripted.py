@@ -200,10 +200,16 @@ class ScriptedBackend(ExecutionBackend):
         self._cancelled(self._take(which))
 
     def lose(self, error: BaseException | None = None) -> None:
-        """Report the whole backend lost, as when a scheduler dies; running work is dropped."""
-        self._sink.lost(error or BackendLostError(f"backend {self.name!r} was lost by its script"))
+        """Report the whole backend lost, as when a scheduler dies.
+
+        Running work is dropped, and so are values that stayed here.  What waits in the queue
+        is reported as not begun.
+        """
+        error = error or BackendLostError(f"backend {self.name!r} was lost by its script")
+        self._sink.lost(error, self.waiting())
         self._queue.clear()
         self._running.clear()
+        self._values.clear()
         for task in self._tasks.values():
             task.cancel()
         self._settle()
@@ -379,7 +385,10 @@ class ScriptedValue(RemoteValue):
         if self._task_id in self._backend.released:
             raise BackendLostError(f"the value of task {self._task_id} was released before")
         self._backend.fetched[self._task_id] += 1
-        return self._backend._values[self._task_id]
+        try:
+            return self._backend._values[self._task_id]
+        except KeyError:
+            raise BackendLostError(f"the value of task {self._task_id} is lost") from None
 
     def release(self) -> None:
         self._backend.released.append(self._task_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from .._public import public
@@ -31,6 +31,7 @@ class RecordingSink:
         violations: what broke the contract, in words.
         served: what came of services, with the task and the attempt, in the order of arrival.
         loss: the error given to `lost`, or None.
+        unbegun: the ids of tasks that `lost` was given as not begun.
     """
 
     def __init__(self, uid: str = "recording", work_dir: Path | None = None) -> None:
@@ -46,6 +47,7 @@ class RecordingSink:
         self.violations: list[str] = []
         self.served: list[tuple[TaskId, int, Serving]] = []
         self.loss: BaseException | None = None
+        self.unbegun: frozenset[TaskId] = frozenset()
 
     def expect(self, requests: Iterable[TaskRequest]) -> None:
         """Say what is about to be submitted; a report about anything else is a violation."""
@@ -151,8 +153,9 @@ class RecordingSink:
             self.outputs[key] = before + text
         self._loop.call_soon_threadsafe(self._arrived.set)
 
-    def lost(self, error: BaseException) -> None:
+    def lost(self, error: BaseException, unbegun: Collection[TaskId] = ()) -> None:
         self.loss = error
+        self.unbegun = frozenset(unbegun)
         self._loop.call_soon_threadsafe(self._arrived.set)
 
     def _take(self, report: Report) -> None:
