@@ -218,8 +218,10 @@ class JobListener(SchedulerListener):
                     self._table.fail(
                         job, _worker_lost(job, address, detail, message["signal"], reason)
                     )
-                elif job.worker == address:
-                    job.worker = None
+                else:
+                    job.died |= deaths > 0
+                    if job.worker == address:
+                        job.worker = None
         left = [
             job for job in self._table.jobs.values() if job.cancelling and job.worker == address
         ]

@@ -32,6 +32,7 @@ from ._program.values import Fetcher
 from ._program.workers import KnownWorkers
 from ._scheduler.idle_workers import IdleWorkers
 from ._scheduler.lost_workers import LostWorkers
+from ._worker.call_file import BegunCalls
 from ._worker.requests import greet
 from .config import DaskConfig
 
@@ -69,7 +70,10 @@ class Session:
         self._address = lease.address
         self._kills_running = kills_running
         self._counts_cores = counts_cores
+        self._lease = lease
         self._lost: BackendLostError | None = None
+        self._has_told_loss = False
+        self._late: list[TaskId] = []  # came when the loss was known, and not told
         self._is_ended = False
         self._topic = topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
         uid = re.sub(r"[^\w]", "", topic)[-8:]
@@ -176,7 +180,10 @@ class Session:
             BackendLostError: the scheduler is lost.
         """
         if self._lost is not None:
-            raise self._lost
+            if self._has_told_loss:
+                raise self._lost
+            self._late += [request.task_id for request in batch]
+            return
         self._grouper.take(batch)
 
     def _annotations(self, job: Job) -> dict[str, Any]:
@@ -252,8 +259,37 @@ class Session:
             f"backend {self._name!r} at {self._address} was lost: {reason}"
         )
         self._close_queues()
-        self._table.lose(self._lost)
-        self._calls.run(self._fetcher.close(str(self._lost)))
+        self._calls.run(self._report_loss(self._lost))
+
+    async def _report_loss(self, error: BackendLostError) -> None:
+        """End what is left of the cluster, and report which jobs had not begun there."""
+        unbegun = [job.task_id for job in self._table.jobs.values() if not job.key]
+        try:
+            begun = await self._lease.end_at_once(self._topic)
+            if begun is not None:
+                unbegun = self._unbegun(begun)
+        finally:
+            self._table.lose(error, [*unbegun, *self._late])
+            self._has_told_loss = True
+        await self._fetcher.close(str(error))
+
+    def _unbegun(self, begun: BegunCalls) -> list[TaskId]:
+        """Return the jobs that have certainly not begun, as the workers have noted all *begun*."""
+        jobs = self._table.jobs.values()
+        sent = {(job.task_id, job.attempt) for job in jobs if job.key}
+        # A worker that is so far ahead may have overwritten the notes of others.
+        is_complete = not begun.oldest & sent
+        return [
+            job.task_id
+            for job in jobs
+            if not job.key
+            or (
+                is_complete
+                and job.worker is None
+                and not (job.died or job.computed)
+                and (job.task_id, job.attempt) not in begun.all
+            )
+        ]
 
     async def finish(self, cancel_now: asyncio.Event) -> None:
         """Return when all jobs have ended; cancel them once *cancel_now* is set.

@@ -24,6 +24,7 @@ from radical.asyncflow.worker import (
     start_guarded,
 )
 
+from .._worker.call_file import BegunCalls, call_files_below, read_begun_calls
 from .._worker.gpus import LOCAL_CLUSTER_VARIABLE, OWN_GPUS_VARIABLE
 from ..config import DaskConfig
 from .import_path import ImportPath
@@ -103,6 +104,24 @@ class LocalClusterHost:
             "longer (startup_timeout) on a busy machine; else check that there is memory for the "
             "workers, and what they log"
         )
+
+    async def end_at_once(self, topic: str) -> BegunCalls | None:
+        """Kill all processes of a lost cluster; return what had begun on its workers.
+
+        None means that a call file cannot be read.
+        """
+        return await in_thread(self._kill, topic)
+
+    def _kill(self, topic: str) -> BegunCalls | None:
+        kill_tree(self._process.pid, self._environment)
+        begun = BegunCalls(set(), set(), set())
+        try:
+            for file in call_files_below(self._folder):
+                for known, more in zip(begun, read_begun_calls(file, topic), strict=True):
+                    known |= more
+        except OSError:
+            return None
+        return begun
 
     async def end(self) -> None:
         """End the cluster, by force if it does not end by itself."""

@@ -16,6 +16,7 @@ from radical.asyncflow.aside import in_thread
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.worker import safe_str
 
+from .._worker.call_file import BegunCalls
 from ..adapt import unknown_words
 from ..config import DaskConfig, import_class
 from .batch_jobs import describe_batch_jobs, find_batch_jobs
@@ -50,6 +51,14 @@ class Lease(Protocol):
 
     def describe_missing_workers(self) -> str:
         """Say that no worker has come, and what to check; it may take some seconds."""
+
+    async def end_at_once(self, topic: str) -> BegunCalls | None:
+        """End what is left of a lost cluster, so that nothing begins there any more.
+
+        Returns:
+            The calls of *topic* that had begun there; None if nobody knows, or if something
+            may still begin.
+        """
 
     async def end(self) -> None:
         """Take down what was started for it."""
@@ -152,6 +161,9 @@ class _GivenScheduler:
             "address, and what it logs"
         )
 
+    async def end_at_once(self, topic: str) -> None:
+        """Do nothing: it is not ours, and its workers may go on for a while."""
+
     async def end(self) -> None:
         """Do nothing: it is not ours."""
 
@@ -210,6 +222,9 @@ class _OwnCluster:
             "that: `asyncflow doctor dask --from-node` tries each address of this machine from a "
             "node, and scheduler_options={'interface': NAME} in cluster_kwargs chooses one"
         )
+
+    async def end_at_once(self, topic: str) -> None:
+        """Do nothing: its workers may be anywhere."""
 
     async def end(self) -> None:
         await in_thread(self.cluster.close, _CLUSTER_CLOSE_TIMEOUT_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from radical.asyncflow.backend import Report, ReportSink, Serving, TaskId, TaskState
@@ -80,10 +80,10 @@ class JobTable:
         """Leave released values where they are from now on: they end with the cluster."""
         self._is_closed = True
 
-    def lose(self, error: BackendLostError) -> None:
-        """Report that the scheduler is lost, and all jobs with it."""
+    def lose(self, error: BackendLostError, unbegun: Collection[TaskId]) -> None:
+        """Report that the scheduler is lost, and all jobs with it; *unbegun* have not begun."""
         self._is_lost = True
-        self._sink.lost(error)
+        self._sink.lost(error, unbegun)
         for job in self.jobs.values():
             job.ended = True
         self.jobs.clear()

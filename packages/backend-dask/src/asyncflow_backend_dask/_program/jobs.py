@@ -33,6 +33,7 @@ class Job:
         computed: whether its value is on a worker, and Dask has not confirmed that yet.
         cancelling: whether it runs and was told to end; its worker will report the end.
         ended: whether it has its terminal report.
+        died: whether it was charged with the death of a worker, and runs again.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class Job:
         "cancelling",
         "code",
         "computed",
+        "died",
         "ended",
         "index",
         "key",
@@ -63,6 +65,7 @@ class Job:
         self.computed = False
         self.cancelling = False
         self.ended = False
+        self.died = False
 
     @property
     def name(self) -> str:

@@ -38,7 +38,7 @@ _DEATHS_IN_RECOMPUTATION = 3  # that a call survives whose value was there and w
 _KILL_GRACE_S = 0.5  # for a worker that is to be restarted, and for what else it runs
 _NANNY_ENDS_FOR_MEMORY = "worker-restart-memory"  # the topic of its event
 _MUCH_MEMORY = 0.8  # of the limit; from there on Dask's worker pauses
-_CALL_FILE_KEPT_S = 1.0  # so that all who use the cluster have read it
+_CALL_FILE_KEPT_S = 10.0  # so that all who use the cluster have read it, or learnt of the death
 
 _log = logging.getLogger("radical.asyncflow.dask")
 
