@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from distributed.scheduler import KilledWorker
-from radical.asyncflow.backend import Report, TaskState
+from radical.asyncflow.backend import Report, TaskId, TaskState
 from radical.asyncflow.errors import (
     BackendError,
     DeathReason,
@@ -45,7 +45,12 @@ _MESSAGES_KEPT = 500  # after which the scheduler is asked to forget those that 
 
 
 class JobListener(SchedulerListener):
-    """Updates the jobs by what the scheduler says, and the workers through it."""
+    """Updates the jobs by what the scheduler says, and the workers through it.
+
+    Attributes:
+        begun_before: the calls, by task id and attempt, that began on a worker that died, and
+            run again.
+    """
 
     def __init__(
         self,
@@ -79,6 +84,7 @@ class JobListener(SchedulerListener):
         self._note_end = note_end
         self._on_lost = on_lost
         self._messages = 0
+        self.begun_before: set[tuple[TaskId, int]] = set()
 
     def on_event(self, topic: str, message: Any) -> None:
         if topic == self._topic:
@@ -219,7 +225,8 @@ class JobListener(SchedulerListener):
                         job, _worker_lost(job, address, detail, message["signal"], reason)
                     )
                 else:
-                    job.died |= deaths > 0
+                    if deaths:
+                        self.begun_before.add((job.task_id, job.attempt))
                     if job.worker == address:
                         job.worker = None
         left = [

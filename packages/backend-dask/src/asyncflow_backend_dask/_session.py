@@ -279,6 +279,7 @@ class Session:
         sent = {(job.task_id, job.attempt) for job in jobs if job.key}
         # A worker that is so far ahead may have overwritten the notes of others.
         is_complete = not begun.oldest & sent
+        known = begun.all | self._listener.begun_before
         return [
             job.task_id
             for job in jobs
@@ -286,8 +287,8 @@ class Session:
             or (
                 is_complete
                 and job.worker is None
-                and not (job.died or job.computed)
-                and (job.task_id, job.attempt) not in begun.all
+                and not job.computed
+                and (job.task_id, job.attempt) not in known
             )
         ]
 

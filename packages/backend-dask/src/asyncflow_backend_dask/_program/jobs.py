@@ -33,7 +33,6 @@ class Job:
         computed: whether its value is on a worker, and Dask has not confirmed that yet.
         cancelling: whether it runs and was told to end; its worker will report the end.
         ended: whether it has its terminal report.
-        died: whether it was charged with the death of a worker, and runs again.
     """
 
     __slots__ = (
@@ -41,7 +40,6 @@ class Job:
         "cancelling",
         "code",
         "computed",
-        "died",
         "ended",
         "index",
         "key",
@@ -65,7 +63,6 @@ class Job:
         self.computed = False
         self.cancelling = False
         self.ended = False
-        self.died = False
 
     @property
     def name(self) -> str:

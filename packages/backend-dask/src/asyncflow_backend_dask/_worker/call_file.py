@@ -13,6 +13,7 @@ import mmap
 import os
 import struct
 import threading
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +50,9 @@ class CallFile:
     """The call file of this process; each thread has lines of its own."""
 
     def __init__(self, folder: str) -> None:
-        self._file = _path(folder).open("w+b")
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+        self._descriptor = os.open(_path(folder), flags, 0o600)
+        weakref.finalize(self, os.close, self._descriptor)
         self._thread = _Thread()
         self._numbers = itertools.count()
 
@@ -79,8 +82,8 @@ class CallFile:
         at = next(self._numbers) * _RING_BYTES
         try:
             # Really there: a store into a hole of a file on a full disk would end the worker.
-            os.posix_fallocate(self._file.fileno(), at, _RING_BYTES)
-            thread.lines = mmap.mmap(self._file.fileno(), _RING_BYTES, offset=at)
+            os.posix_fallocate(self._descriptor, at, _RING_BYTES)
+            thread.lines = mmap.mmap(self._descriptor, _RING_BYTES, offset=at)
         except OSError:
             thread.has_room = False
         return thread.lines

@@ -164,14 +164,18 @@ class WorkerCalls:
         """
         topic = order.topic
         key = topic, call.task_id, call.attempt
-        is_written = self._file is not None and self._file.begin(*key)
-        if not is_written and self._can_die and (topic, order.code) not in self.proven:
-            confirm = True
-        self._running[key] = RunningCall(order.key, cancel, queue, confirm, order.seconds)
+        running = RunningCall(order.key, cancel, queue, confirm, order.seconds)
+        self._running[key] = running
         if not self._is_watching and (not confirm or len(queue)):
             self._is_watching = True
             self.worker.loop.add_callback(self._watch_later)
         if confirm:
+            self.outbox.confirm_running(*key)
+        # The last of all: what is in the file has begun.
+        is_written = self._file is not None and self._file.begin(*key)
+        is_known = is_written or confirm or (topic, order.code) in self.proven
+        if self._can_die and not is_known:
+            running.is_reported = True
             self.outbox.confirm_running(*key)
         return key
 

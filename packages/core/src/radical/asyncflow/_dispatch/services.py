@@ -119,11 +119,15 @@ class Services:
         return True
 
     def lose(self, lane: Lane) -> None:
-        """End the services that ran on *lane*, because its backend is gone."""
+        """End the services that ran on *lane*, because its backend is gone.
+
+        With failover one that may be started again is, on another backend.
+        """
         for number, service in list(self._running.items()):
             if service.host._lane is lane:
                 del self._running[number]
-                service.restarts_left = 0
+                if self._outcomes.failover is None:
+                    service.restarts_left = 0
                 self._ended(service, lane.lost)
 
     def _error_of(self, service: Service, result: ExecutableResult) -> BaseException | None:
