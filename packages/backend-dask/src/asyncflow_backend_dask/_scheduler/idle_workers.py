@@ -20,7 +20,7 @@ from .._worker.run import run
 __all__ = ["IdleWorkers"]
 
 _LOOK_DELAY_S = 0.003  # in which what was just sent, or ended, becomes known
-_NEXT_LOOK_S = 0.03  # after tasks were asked back, some of which may have begun already
+_NEXT_LOOK_S = 0.03  # while tasks are asked back, some of which may have begun already
 
 
 class IdleWorkers(SchedulerPlugin):  # type: ignore[misc]
@@ -35,6 +35,7 @@ class IdleWorkers(SchedulerPlugin):  # type: ignore[misc]
         self._client = client
         self._asked: dict[Any, str] = {}  # by key the worker that was asked for the task
         self._timer: asyncio.TimerHandle | None = None
+        self._is_soon = False  # whether the timer is for what was just sent, or ended
 
     async def start(self, scheduler: Any) -> None:
         self._scheduler = scheduler
@@ -46,25 +47,38 @@ class IdleWorkers(SchedulerPlugin):  # type: ignore[misc]
                 self._timer.cancel()
 
     def add_worker(self, scheduler: Any, worker: str) -> None:  # noqa: ARG002
-        self._look_in(_LOOK_DELAY_S)
+        self._look_soon()
 
     def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:  # noqa: ARG002
         if start == "processing":
             self._asked.pop(key, None)
-            if self._timer is None and not self._scheduler.queued:
-                self._look_in(_LOOK_DELAY_S)
+            if not self._is_soon and not self._scheduler.queued:
+                self._look_soon()
+
+    def _look_soon(self) -> None:
+        """Look in a moment, even if a later look was planned: another worker may be idle now."""
+        if not self._is_soon:
+            self._is_soon = True
+            self._look_in(_LOOK_DELAY_S)
 
     def _look_in(self, seconds: float) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
     def _look(self) -> None:
-        """Ask workers that have more to do than they can for what idle ones can do."""
         self._timer = None
-        scheduler = self._scheduler
-        stealing = scheduler.extensions.get("stealing")
-        if stealing is None or scheduler.queued:
+        self._is_soon = False
+        stealing = self._scheduler.extensions.get("stealing")
+        if stealing is None or self._scheduler.queued:
             return
+        self._ask(stealing)
+        if stealing.in_flight:
+            self._look_in(_NEXT_LOOK_S)
+
+    def _ask(self, stealing: Any) -> None:
+        """Ask workers that have more to do than they can for what idle ones can do."""
+        scheduler = self._scheduler
         coming = stealing.in_flight_tasks  # tasks that are being moved, less those moved away
         thieves = [
             worker
@@ -87,7 +101,6 @@ class IdleWorkers(SchedulerPlugin):  # type: ignore[misc]
             self._asked[task.key] = victim.address
             stealing.move_task_request(task, victim, thieves.pop())
             heapq.heapreplace(busy, (surplus + 1, place, victim))
-            self._look_in(_NEXT_LOOK_S)
 
     def _last_movable(self, worker: Any, stealing: Any) -> Any:
         """Return the Dask task that *worker* would begin last, of those that may be moved.
