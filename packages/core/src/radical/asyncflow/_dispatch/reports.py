@@ -138,7 +138,14 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                 elif state is DONE:
                     if extras is None and type(node) is TaskFuture and not recording:
                         # A plain function succeeded: by far the most frequent end.
-                        succeed(node)
+                        if node._dependents is None:  # as `Scheduler.succeed`, without a call
+                            node._stage = DONE
+                            node._followers = None
+                            del tasks[number]
+                            if not tasks:
+                                tasks.clear()
+                        else:
+                            succeed(node)
                         node._args = ()
                         node._kwargs = NO_KWARGS
                         node._context = None
