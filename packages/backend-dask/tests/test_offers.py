@@ -97,7 +97,7 @@ def test_more_gpus_than_there_are_cannot_be_given(machine: Tools) -> None:
 def test_resources_that_no_own_worker_has_are_refused_at_the_call(machine: Tools) -> None:
     machine.nvidia(1)
     backend = DaskExecutionBackend(n_workers=2, memory_limit="9GB")
-    assert backend.capabilities.resources == {"cores", "gpus", "memory"}
+    assert backend.capabilities.resources == {"cores", "gpus", "memory", "ranks"}
     assert machine.runs("nvidia-smi") == 0
     check(backend, cores=2, gpus=1, memory=9 * GB)
     check(backend, gpus=0.25)

@@ -24,7 +24,6 @@ from radical.asyncflow.errors import (
     DependencyFailureError,
     ResourceError,
     SerializationError,
-    UnsupportedOptionError,
 )
 from radical.asyncflow.testing import _functions as functions
 from radical.asyncflow.worker import current_task
@@ -310,11 +309,6 @@ async def test_gpus_are_taken_from_those_that_the_worker_sees(
         assert sorted(both) == [((4,), "4,7", "4,7"), ((7,), "4,7", "4,7")]
         say = flow.executable_task(lambda: "echo $CUDA_VISIBLE_DEVICES", resources={"gpus": 2})
         assert (await say()).strip() == "4,7"
-
-
-async def test_ranks_are_refused_at_the_call(flow: WorkflowEngine) -> None:
-    with pytest.raises(UnsupportedOptionError, match="does not honour resources ranks"):
-        flow.function_task(pow, resources={"ranks": 2})(2, 3)
 
 
 async def test_a_large_result_that_cannot_be_pickled_fails_its_own_task(

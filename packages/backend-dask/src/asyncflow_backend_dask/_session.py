@@ -75,6 +75,7 @@ class Session:
         self._has_told_loss = False
         self._late: list[TaskId] = []  # came when the loss was known, and not told
         self._is_ended = False
+        self._uses_ranks = False
         self._topic = topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
         uid = re.sub(r"[^\w]", "", topic)[-8:]
         self._client = _client_for(name, config, lease)
@@ -84,6 +85,7 @@ class Session:
             work_dir=sink.work_dir,
             changed_path=lease.changed_path,
             grace=config.grace,
+            launcher=config.mpi_launcher,
             allowed_failures=config.allowed_failures,
         )
         self._graphs = GraphSender(self._client, writer, uid)
@@ -193,7 +195,7 @@ class Session:
             asked = request.spec.resources
             if asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES:
                 return _NO_ANNOTATIONS
-            if self._config.threads_per_worker > 1 and asked.cores > 1:
+            if self._config.threads_per_worker > 1 and asked.total_cores > 1:
                 self._counts_cores = True  # it shares its worker with what comes from now on
         return annotations_of(request, count_cores=counts_cores)
 
@@ -202,6 +204,7 @@ class Session:
         described = []
         for group in groups:
             annotations = self._annotations(group[0])
+            self._uses_ranks |= group[0].request.spec.resources.ranks > 1
             if "resources" in annotations:
                 self._workers.watch(group[0], annotations["resources"])
             described.append((group, annotations))
@@ -319,6 +322,8 @@ class Session:
         self._close_queues()
         self._workers.close()
         await self._calls.end()
+        if self._uses_ranks:
+            await self._calls.end_ranks()
         await self._fetcher.close(f"backend {self._name!r} was shut down")
         await self._client.end()
 

@@ -12,13 +12,14 @@ from radical.asyncflow.backend import (
     ReportSink,
     Route,
     TaskId,
+    TaskKind,
     TaskRequest,
     TaskSpec,
 )
 from radical.asyncflow.config import validate
-from radical.asyncflow.errors import BackendStartError, ResourceError
+from radical.asyncflow.errors import BackendStartError, ResourceError, UnsupportedOptionError
 from radical.asyncflow.model import DEFAULT_RESOURCES
-from radical.asyncflow.worker import found_gpus, guard, safe_str
+from radical.asyncflow.worker import MpiLauncher, found_gpus, guard, safe_str
 
 from ._cluster.lease import Lease, obtain_lease
 from ._cluster.node_check import DaskNodeCheck
@@ -141,6 +142,7 @@ class DaskExecutionBackend(ExecutionBackend):
 
     def check(self, spec: TaskSpec) -> None:
         check_description(spec, self.name)
+        self._check_ranks(spec)
         offers = self._offers
         if offers is None or spec.resources == DEFAULT_RESOURCES:
             return
@@ -157,6 +159,18 @@ class DaskExecutionBackend(ExecutionBackend):
                 f"{', '.join(too_much)}{looked}; ask for less, or give workers more by n_workers, "
                 "threads_per_worker, memory_limit or resources in the backend's config"
             )
+
+    def _check_ranks(self, spec: TaskSpec) -> None:
+        if spec.resources.ranks == 1:
+            return
+        if spec.service:
+            raise UnsupportedOptionError(
+                f"task {spec.name!r}: a service has one rank on this backend; leave ranks out, "
+                "and let the service's own command start its processes"
+            )
+        if self._offers is not None:  # its workers are on this machine
+            is_function = spec.kind is TaskKind.FUNCTION
+            MpiLauncher.check(spec.name, function=is_function, setting=self._config.mpi_launcher)
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         _ = self.sink  # raises before the start and after the end

@@ -28,6 +28,8 @@ def dask_capabilities(
         "a value that several tasks take is one object on its worker: a task must not change it",
         "resources are Dask's abstract worker resources "
         f"({', '.join(WORKER_RESOURCES.values())}): counted, not enforced",
+        "a task with ranks runs on one worker, whose machine has an MPI launcher; functions also "
+        "need mpi4py there",
     ]
     if kill_running:
         limits.append(
@@ -46,7 +48,7 @@ def dask_capabilities(
         limits.append("the death of a worker costs every task that ran in its threads")
     return Capabilities(
         kinds=_KINDS,
-        resources=WORKER_RESOURCES,
+        resources=(*WORKER_RESOURCES, "ranks"),
         kills_running=_KINDS if kill_running else (TaskKind.EXECUTABLE,),
         native_dependencies=True,
         remote_results=True,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from radical.asyncflow.model import parse_size
+from radical.asyncflow.worker import MpiLauncher
 
 from .adapt import Adapt, unknown_words
 
@@ -35,6 +36,11 @@ def _class_or_name(value: Any) -> Any:
             raise ValueError(f"must have the form 'module.Class', not {value!r}")
     elif not callable(value):
         raise ValueError("must be a class, or its name such as 'dask_jobqueue.SLURMCluster'")
+    return value
+
+
+def _mpi_launcher(value: str) -> str:
+    MpiLauncher.read(value)  # whether there is one, its workers know
     return value
 
 
@@ -137,6 +143,11 @@ class DaskConfig(BaseModel):
         default=30.0,
         ge=0,
         description="Seconds that a task waits for a worker with the resources it asks for.",
+    )
+    mpi_launcher: Annotated[str, AfterValidator(_mpi_launcher)] | None = Field(
+        default=None,
+        description="What starts the ranks of MPI on a worker: a program with its options, or a "
+        "command such as 'srun -n {ranks} -c {cores}'; mpiexec or mpirun by default.",
     )
     grace: float = Field(
         default=5.0,

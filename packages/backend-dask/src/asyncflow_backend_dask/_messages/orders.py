@@ -12,7 +12,17 @@ import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["IN_PLACEHOLDER", "SAME_TASK", "LargeBuffers", "PackedCall", "Placeholder", "WorkOrder"]
+from radical.asyncflow.model import Resources
+
+__all__ = [
+    "IN_PLACEHOLDER",
+    "SAME_TASK",
+    "LargeBuffers",
+    "PackedCall",
+    "Placeholder",
+    "RankOrder",
+    "WorkOrder",
+]
 
 IN_PLACEHOLDER = -1
 """A `Placeholder` has the value itself."""
@@ -44,6 +54,21 @@ class PackedCall(NamedTuple):
     first_buffer: int = 0
 
 
+class RankOrder(NamedTuple):
+    """The ranks of a task, all of which run on its worker.
+
+    Attributes:
+        root: True if only the value of the first rank is the result.
+        launcher: the setting ``mpi_launcher``.
+        grace: seconds between SIGTERM and SIGKILL after a cancel.
+    """
+
+    resources: Resources
+    root: bool
+    launcher: str | None
+    grace: float
+
+
 class WorkOrder(NamedTuple):
     """The order for one Dask task.
 
@@ -63,6 +88,7 @@ class WorkOrder(NamedTuple):
         reloaded: the program, and all modules that it has loaded anew so far, in order; None
             if there are none.
         seconds: how long a call takes, as far as is known; otherwise 0.
+        ranks: the ranks of the one call; None if it has one.
     """
 
     topic: str
@@ -78,6 +104,7 @@ class WorkOrder(NamedTuple):
     path: tuple[str, ...] | None = None
     reloaded: tuple[str, tuple[str, ...]] | None = None
     seconds: float = 0.0
+    ranks: RankOrder | None = None
 
 
 class Placeholder(NamedTuple):

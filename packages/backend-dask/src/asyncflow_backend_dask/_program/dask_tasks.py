@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dask._task_spec import DataNode, GraphNode, Task
 from dask._task_spec import TaskRef as DaskRef
-from radical.asyncflow.backend import TaskId, TaskRef
+from radical.asyncflow.backend import TaskId, TaskRef, TaskSpec
 from radical.asyncflow.worker import Code, Codes, by_value, dump_arguments, reloaded, unsendable
 
 from .._messages.orders import (
@@ -21,6 +21,7 @@ from .._messages.orders import (
     LargeBuffers,
     PackedCall,
     Placeholder,
+    RankOrder,
     WorkOrder,
 )
 from .._messages.pickles import dump_with_placeholders
@@ -75,6 +76,7 @@ class DaskTaskWriter:
         work_dir: Callable[[], Path],
         changed_path: Callable[[], tuple[str, ...] | None],
         grace: float,
+        launcher: str | None,
         allowed_failures: int,
     ) -> None:
         """Write orders whose events go to *topic*; the keys have *uid* in them.
@@ -83,6 +85,7 @@ class DaskTaskWriter:
             work_dir: returns the folder for what a command prints.
             changed_path: returns the ``sys.path`` that workers must take over, or None.
             grace: seconds from SIGTERM to SIGKILL for a command.
+            launcher: the setting ``mpi_launcher``.
             allowed_failures: how many deaths of workers a task without retries survives.
         """
         self.codes = Codes()
@@ -91,6 +94,7 @@ class DaskTaskWriter:
         self._work_dir = work_dir
         self._changed_path = changed_path
         self._grace = grace
+        self._launcher = launcher
         self._allowed_failures = allowed_failures
         self._reloaded: tuple[str, tuple[str, ...]] | None = None
         self._repeats = itertools.count(1)
@@ -133,7 +137,12 @@ class DaskTaskWriter:
         )
         key = self._key(job, 1)
         gpus = spec.resources.gpus
-        order = WorkOrder(self._topic, key, 0, None, (call,), gpus=gpus, command_options=options)
+        order = WorkOrder(
+            *(self._topic, key, 0, None, (call,)),
+            gpus=gpus,
+            command_options=options,
+            ranks=self._ranks(spec),
+        )
         graph[key] = Task(key, run, pickle.dumps(order, 5), None)
         job.key, job.index = key, 0
         return SentTask(key, [job], (), False)
@@ -201,12 +210,21 @@ class DaskTaskWriter:
             path=self._changed_path(),
             reloaded=self._reloaded,
             seconds=code.seconds or 0.0,
+            ranks=self._ranks(head.request.spec),
         )
         buffers = LargeBuffers(draft.buffers) if draft.buffers else None
         graph[key] = Task(key, run, pickle.dumps(order, 5), buffers, *references)
         for index, job in enumerate(members):
             job.key, job.index = key, index
         return SentTask(key, members, draft.waits_for, draft.needs_differ)
+
+    def _ranks(self, spec: TaskSpec) -> RankOrder | None:
+        """Return what a worker has to know of the ranks of a task; None for one rank."""
+        asked = spec.resources
+        if asked.ranks == 1:
+            return None
+        root = spec.mpi_result == "root"
+        return RankOrder(asked, root, self._launcher, self._grace)
 
     def _allowed_deaths(self, job: Job) -> int:
         """Return how many workers may die under *job*; what follows for a service is not ours."""

@@ -95,9 +95,9 @@ def resources_of(asked: Any, *, count_cores: bool) -> Mapping[str, float]:
     if 0 < gpus < 1:
         # In binary fractions the sums of Dask's scheduler are exact.
         gpus = max(int(gpus * _PARTS + 1e-6), 1) / _PARTS
-    amounts = {names["gpus"]: gpus, names["memory"]: asked.memory}
-    if count_cores or asked.cores > 1:
-        amounts[names["cores"]] = asked.cores
+    amounts = {names["gpus"]: gpus * asked.ranks, names["memory"]: asked.total_memory}
+    if count_cores or asked.total_cores > 1:
+        amounts[names["cores"]] = asked.total_cores
     return {name: amount for name, amount in amounts.items() if amount}
 
 

@@ -11,7 +11,7 @@ from radical.asyncflow.backend import TaskId
 
 from .._messages.events import GIVE_BACK, KILL
 from .._scheduler.event_log import forget_events
-from .._worker.requests import cancel
+from .._worker.requests import cancel, end_ranks
 from .client import GraphClient
 from .jobs import Job
 from .workers import KnownWorkers
@@ -77,6 +77,13 @@ class SchedulerCalls:
             OSError: it cannot be asked.
         """
         self._workers.update(await self._client.scheduler.identity(n_workers=-1))
+
+    async def end_ranks(self) -> None:
+        """Have the workers end the ranks that wait for a call; some seconds at the most."""
+        if self._client.is_running:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_LAST_CALLS_TIMEOUT_S):
+                    await self._client._run(end_ranks, on_error="ignore")
 
     async def end(self) -> None:
         """Send what is left to send, and wait a few seconds at the most for all calls."""

@@ -10,7 +10,15 @@ from typing import Any
 
 from distributed.comm import get_address_host
 from radical.asyncflow.backend import ExecutableResult
-from radical.asyncflow.worker import Execution, Failure, Gpu, ServiceExecution
+from radical.asyncflow.errors import ConfigurationError
+from radical.asyncflow.worker import (
+    Execution,
+    Failure,
+    GpuShares,
+    RankedExecution,
+    ServiceExecution,
+    gpus_by_rank,
+)
 
 from .._messages.events import CANCELLED, DONE_INLINE, DONE_REMOTE, FAILED, SERVING
 from .._messages.orders import PackedCall, WorkOrder
@@ -29,9 +37,10 @@ def run_command(worker_calls: WorkerCalls, work: WorkOrder) -> CallResult:
     if work.struck_out:
         return CallResult(failed=True)
     try:
-        with worker_calls.gpus.take(work.gpus) as gpus:
+        ranks = 1 if work.ranks is None else work.ranks.resources.ranks
+        with worker_calls.gpus.take_shares(work.gpus, ranks) as gpus:
             return _run_with(gpus, worker_calls, work, one)
-    except RuntimeError as exc:
+    except (RuntimeError, ConfigurationError) as exc:  # no such GPUs, or no launcher
         _tell(worker_calls, work, one, FAILED, 0.0, fields_of(exc))
         return CallResult(failed=True)
 
@@ -43,7 +52,7 @@ def fields_of(exc: BaseException) -> tuple[Any, ...]:
 
 
 def _run_with(
-    gpus: tuple[Gpu, ...], worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall
+    gpus: GpuShares, worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall
 ) -> CallResult:
     if (work.topic, one.task_id, one.attempt) in worker_calls.cancelled:
         _tell(worker_calls, work, one, CANCELLED)
@@ -74,7 +83,7 @@ def _run_with(
 
 
 def _execution(
-    worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall, gpus: tuple[Gpu, ...]
+    worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall, gpus: GpuShares
 ) -> Execution:
     options = work.command_options
     assert options is not None
@@ -91,8 +100,17 @@ def _execution(
         "work_dir": work_dir,
         "capture_stdio": options["capture_stdio"],
         "grace": options["grace"],
-        "gpus": gpus,
+        "gpus": tuple(gpus),
     }
+    if work.ranks is not None:
+        asked = work.ranks.resources
+        return RankedExecution(
+            command,
+            launcher=worker_calls.rank_groups(work.ranks).launcher,
+            resources=asked,
+            rank_gpus=gpus_by_rank(gpus, asked.gpus, asked.ranks),
+            **of_both,
+        )
     if options["readiness"] is None:
         return Execution(command, **of_both)
 

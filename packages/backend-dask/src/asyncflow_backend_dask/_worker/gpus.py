@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from radical.asyncflow.worker import FreeGpus, Gpu, found_gpus, set_visible_gpus, visible_gpus
+from radical.asyncflow.worker import (
+    FreeGpus,
+    Gpu,
+    GpuShares,
+    found_gpus,
+    set_visible_gpus,
+    visible_gpus,
+)
 
 __all__ = ["LOCAL_CLUSTER_VARIABLE", "OWN_GPUS_VARIABLE", "WorkerGpus"]
 
@@ -51,7 +58,13 @@ class WorkerGpus:
 
     @contextmanager
     def take(self, gpus: float) -> Iterator[tuple[Gpu, ...]]:
-        """Take *gpus* for a while and yield their ids; wait until a part is free on one GPU.
+        """Do as `take_shares`, and yield the ids of the GPUs."""
+        with self.take_shares(gpus) as taken:
+            yield tuple(taken)
+
+    @contextmanager
+    def take_shares(self, gpus: float, ranks: int = 1) -> Iterator[GpuShares]:
+        """Take *gpus* for each of *ranks* for a while; wait until parts are free.
 
         A worker process with one thread sees these alone meanwhile.
 
@@ -59,28 +72,28 @@ class WorkerGpus:
             RuntimeError: there are fewer than the worker's resources say.
         """
         if not gpus:
-            yield ()
+            yield {}
             return
         with self._changed:
             free, variable = self._found
         if not free.could_fit(1):
-            yield ()
+            yield {}
             return
         with self._changed:
-            if not free.could_fit(gpus):
+            if not free.could_fit(gpus, ranks):
                 raise RuntimeError(
-                    f"the task asks for {gpus} GPUs and its worker has fewer: the "
+                    f"the task asks for {gpus * ranks} GPUs and its worker has fewer: the "
                     "worker's GPU resource is larger than the number of GPUs that it may use "
                     f"({found_gpus().how}); make the two agree"
                 )
-            while (taken := free.take(gpus)) is None:
+            while (taken := free.take(gpus, ranks)) is None:
                 self._changed.wait()
         ids = tuple(taken)
         before = os.environ.get(variable)
         if self._sets_environment:
             set_visible_gpus(ids, None, variable)
         try:
-            yield ids
+            yield taken
         finally:
             if self._sets_environment:
                 set_visible_gpus((), before, variable)

@@ -9,7 +9,17 @@ from typing import Any
 
 from distributed import get_worker
 from radical.asyncflow.errors import SerializationError
-from radical.asyncflow.worker import TaskContext, call, close_loop, safe_str
+from radical.asyncflow.worker import (
+    Buffer,
+    Raised,
+    RankCall,
+    TaskContext,
+    call,
+    close_loop,
+    dump_arguments,
+    gpus_by_rank,
+    safe_str,
+)
 
 from .._messages.events import (
     CANCELLED,
@@ -26,6 +36,7 @@ from .._messages.orders import (
     LargeBuffers,
     PackedCall,
     Placeholder,
+    RankOrder,
     WorkOrder,
 )
 from .._messages.pickles import load
@@ -79,6 +90,7 @@ class _CallRunner:
         self._buffers: Sequence[Any] = buffers.buffers if buffers is not None else ()
         self._dependencies = dependencies
         self._results: dict[int, CallResult] = {}
+        self._pickled = b""  # the function
         left_out = {*work.struck_out, *work.given_back}
         self._queue = CallQueue(one for at, one in enumerate(work.calls) if at not in left_out)
 
@@ -92,8 +104,8 @@ class _CallRunner:
                 use_path(work.path)
             if work.reloaded is not None:
                 self._worker_calls.reload(*work.reloaded)
-            pickled = work.function or self._dependencies[-1]
-            function = self._worker_calls.load_function(work.topic, work.code, pickled)
+            self._pickled = work.function or self._dependencies[-1]
+            function = self._worker_calls.load_function(work.topic, work.code, self._pickled)
         except BaseException as exc:  # unpickling runs foreign code
             broken = safe_str(exc)
         for place in work.struck_out:
@@ -133,8 +145,11 @@ class _CallRunner:
             context.cancel()
         begun = time.perf_counter()
         try:
-            with worker_calls.gpus.take(work.gpus) as context.gpus, context:
-                value = call(function, args, kwargs)
+            if work.ranks is not None:
+                value = self._call_ranks(work.ranks, context, function, args, kwargs)
+            else:
+                with worker_calls.gpus.take(work.gpus) as context.gpus, context:
+                    value = call(function, args, kwargs)
         except BaseException as exc:  # SystemExit must not end Dask's thread
             seconds = time.perf_counter() - begun
             worker_calls.end(key)
@@ -153,6 +168,38 @@ class _CallRunner:
             return self._fail(UNSENDABLE, one, ("result", safe_str(exc)), seconds)
         self._tell(DONE_REMOTE if inline is None else DONE_INLINE, one, seconds, inline)
         return CallResult(value)
+
+    def _call_ranks(
+        self, order: RankOrder, context: TaskContext, function: Any, args: Any, kwargs: Any
+    ) -> Any:
+        """Run the function on all ranks, and return its result.
+
+        Raises:
+            BaseException: what a rank raises, or the error if they do not start or one dies.
+        """
+        worker_calls, asked = self._worker_calls, order.resources
+        worker_calls.keep_guard()
+        buffers: list[Buffer] = []
+        arguments = dump_arguments(function, args, kwargs, buffers)
+        with worker_calls.gpus.take_shares(asked.gpus, asked.ranks) as gpus:
+            ranks = RankCall(
+                name=context.name,
+                task_id=context.task_id,
+                attempt=context.attempt,
+                function=self._pickled,
+                arguments=arguments,
+                buffers=buffers,
+                ranks=asked.ranks,
+                cores=asked.cores,
+                gpus=gpus_by_rank(gpus, asked.gpus, asked.ranks),
+                root=order.root,
+            )
+            outcome = worker_calls.rank_groups(order).run(
+                *(ranks, context, worker_calls.worker.address), lambda: None
+            )
+        if type(outcome) is Raised:
+            raise outcome.error
+        return outcome
 
     def _failed_dependencies(self, one: PackedCall) -> list[int]:
         """Return the ids of the dependencies that have no value.

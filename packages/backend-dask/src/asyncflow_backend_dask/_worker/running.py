@@ -13,10 +13,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from distributed.comm import get_address_host
-from radical.asyncflow.worker import guard
+from radical.asyncflow.worker import RankGroups, guard
 
 from .._messages.events import GIVEN_BACK, RUNNING
-from .._messages.orders import PackedCall, WorkOrder
+from .._messages.orders import PackedCall, RankOrder, WorkOrder
 from .call_file import CallFile
 from .gpus import LOCAL_CLUSTER_VARIABLE, WorkerGpus
 from .imports import reload
@@ -27,6 +27,7 @@ __all__ = ["CallQueue", "RunningCall", "WorkerCalls", "calls_on"]
 
 _LONG_CALL_S = 0.025  # after which a call is reported as running, and may be found too long
 _MAX_FUNCTIONS = 256  # that a worker remembers
+_IDLE_RANKS_S = 60.0  # until ranks end that no call uses
 _MAX_CANCELLED = 10_000  # cancelled calls that it remembers
 
 _CallId = tuple[str, int, int]
@@ -115,6 +116,7 @@ class WorkerCalls:
         self._file = CallFile(worker.local_directory) if self._can_die and here else None
         self._functions: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._running: dict[_CallId, RunningCall] = {}
+        self._rank_groups: dict[tuple[str | None, float], RankGroups] = {}
         self._is_watching = False
         self._is_guarded = False
         if worker.nanny is not None and LOCAL_CLUSTER_VARIABLE in os.environ:
@@ -146,6 +148,28 @@ class WorkerCalls:
         """
         if self._can_die:
             reload(program, names, self._functions.clear)
+
+    def rank_groups(self, order: RankOrder) -> RankGroups:
+        """Return the groups of ranks for tasks with the settings of *order*."""
+        with _creating:
+            key = order.launcher, order.grace
+            groups = self._rank_groups.get(key)
+            if groups is None:
+                cores = self.worker.state.total_resources.get("CPU", self.worker.state.nthreads)
+                groups = self._rank_groups[key] = RankGroups(
+                    order.launcher,
+                    room=int(cores),
+                    grace=order.grace,
+                    idle_timeout=_IDLE_RANKS_S,
+                )
+            return groups
+
+    def end_ranks(self) -> None:
+        """End the ranks that wait for a call; this blocks for up to some seconds."""
+        with _creating:
+            groups, self._rank_groups = self._rank_groups, {}
+        for each in groups.values():
+            each.close()
 
     def begin(
         self,

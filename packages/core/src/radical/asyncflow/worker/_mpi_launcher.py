@@ -76,7 +76,7 @@ class MpiLauncher:
         if setting is None:
             self.words: tuple[str, ...] = (_find(),)
             return
-        self.words = split_setting(setting)
+        self.words = self.read(setting)
         self._is_template = bool(_PLACES.search(setting))
         program = _locate(self.words[0])
         if program is None:
@@ -85,6 +85,29 @@ class MpiLauncher:
                 f"{sys.executable} nor on PATH"
             )
         self.words = (program, *self.words[1:])
+
+    @staticmethod
+    def read(setting: str) -> tuple[str, ...]:
+        """Return the words of the setting ``mpi_launcher``.
+
+        Raises:
+            ConfigurationError: it cannot be read.
+        """
+        try:
+            words = tuple(shlex.split(setting))
+        except ValueError as error:
+            raise ConfigurationError(f"mpi_launcher {setting!r} cannot be read: {error}") from None
+        if not words:
+            raise ConfigurationError("mpi_launcher is empty")
+        places = set(_PLACES.findall(setting))
+        if unknown := places - _KNOWN_PLACES:
+            names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
+            raise ConfigurationError(
+                f"mpi_launcher {setting!r} has {names}; it may have {{ranks}} and {{cores}}"
+            )
+        if places and "ranks" not in places:
+            raise ConfigurationError(f"mpi_launcher {setting!r} does not say where {{ranks}} goes")
+        return words
 
     @staticmethod
     def check(name: str, *, function: bool, setting: str | None = None) -> None:
@@ -139,29 +162,6 @@ class MpiLauncher:
             if word.lower() in said.lower():
                 return family
         return ""
-
-
-def split_setting(setting: str) -> tuple[str, ...]:
-    """Return the words of the setting ``mpi_launcher``.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-    """
-    try:
-        words = tuple(shlex.split(setting))
-    except ValueError as error:
-        raise ConfigurationError(f"mpi_launcher {setting!r} cannot be read: {error}") from None
-    if not words:
-        raise ConfigurationError("mpi_launcher is empty")
-    places = set(_PLACES.findall(setting))
-    if unknown := places - _KNOWN_PLACES:
-        names = ", ".join(f"{{{name}}}" for name in sorted(unknown))
-        raise ConfigurationError(
-            f"mpi_launcher {setting!r} has {names}; it may have {{ranks}} and {{cores}}"
-        )
-    if places and "ranks" not in places:
-        raise ConfigurationError(f"mpi_launcher {setting!r} does not say where {{ranks}} goes")
-    return words
 
 
 def _find() -> str:

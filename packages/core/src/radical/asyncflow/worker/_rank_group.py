@@ -204,7 +204,7 @@ class RankGroup:
                 message = receive(channel)
                 if message.code == NO_MPI:
                     return UnsupportedOptionError(
-                        f"task {call.name!r}: mpi4py finds no MPI library in the ranks: "
+                        f"task {call.name!r}: mpi4py does not load an MPI library in the ranks: "
                         f"{message.body.decode(errors='replace')}"
                     )
                 hello = Hello(*pickle.loads(message.body))

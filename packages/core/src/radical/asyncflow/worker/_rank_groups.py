@@ -28,16 +28,26 @@ class RankGroups:
     wait have at most as many ranks as may run at once.
     """
 
-    def __init__(self, setting: str | None, *, room: int, grace: float) -> None:
+    def __init__(
+        self,
+        setting: str | None,
+        *,
+        room: int,
+        grace: float,
+        idle_timeout: float | None = None,
+    ) -> None:
         """Make the groups of a backend, without any.
 
         Args:
             setting: as for `MpiLauncher`.
             room: how many ranks groups may have that wait for a call.
             grace: seconds between SIGTERM and SIGKILL after a cancel.
+            idle_timeout: seconds after which a group that waits ends; None for never.
         """
         self._setting = setting
         self._room = room
+        self._idle_timeout = idle_timeout
+        self._timer: threading.Timer | None = None
         self._grace = grace
         self._lock = threading.Lock()
         self._launcher: MpiLauncher | None = None
@@ -120,6 +130,8 @@ class RankGroups:
             else:
                 bare = call._replace(function=b"", arguments=b"", buffers=())
                 self._idle.append((bare, group))
+                if self._idle_timeout is not None:
+                    self._set_timer(self._idle_timeout)
             while sum(item.ranks for item, _ in self._idle) > self._room:
                 ended.append(self._idle.pop(0)[1])
         for each in ended:
@@ -130,6 +142,26 @@ class RankGroups:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+        for _, group in idle:
+            group.close()
+
+    def _set_timer(self, seconds: float) -> None:
+        """Have all groups end, once none was used for *seconds*; called with the lock held."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(seconds, self._end_idle)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _end_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+            if self._timer is threading.current_thread():
+                self._timer = None
         for _, group in idle:
             group.close()
 
