@@ -81,7 +81,7 @@ def test_settings_may_be_given_as_one_object() -> None:
     config = DaskConfig(resources={"GPU": 1})
     backend = DaskExecutionBackend.from_settings(config, name="mine")
     assert backend.name == "mine"
-    assert backend.capabilities.resources == {"cores", "gpus", "memory"}
+    assert backend.capabilities.resources == {"cores", "gpus", "memory", "ranks"}
 
 
 def spec(**options: Any) -> TaskSpec:
