@@ -134,7 +134,8 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure the engine and the local backends against their plain references."""
     install(session, "test")
-    session.install("--no-build-isolation", "-r", "requirements/dask.txt")
+    prompts = ("-e", "packages/backend-inference")
+    session.install("--no-build-isolation", "-r", "requirements/dask.txt", *prompts)
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

@@ -16,6 +16,7 @@ from . import (
     many_dask,
     noop,
     pilot,
+    prompts,
     times,
     values,
     windows,
@@ -42,6 +43,7 @@ SCENARIOS: dict[str, Scenario] = {
         imports,
         journal,
         pilot,
+        prompts,
         values,
     )
     for scenario in module.SCENARIOS

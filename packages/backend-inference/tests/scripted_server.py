@@ -24,12 +24,18 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What the server sends; *cut* ends the connection where more was announced."""
+    """What the server sends.
+
+    Attributes:
+        announced: the number of bytes that are announced and do not come.
+        cut: True to end the connection instead.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = MappingProxyType({})
     cut: bool = False
+    announced: int = 0
 
 
 Script = Callable[[Request], Awaitable[Reply] | Reply]
@@ -50,7 +56,9 @@ def completion(text: str | None, finish_reason: str = "stop", **message: Any) ->
     return Reply(body=json.dumps(reply).encode())
 
 
-def stream(deltas: Iterable[Any], *, end: str | None = "stop", cut: bool = False) -> Reply:
+def stream(
+    deltas: Iterable[Any], *, end: str | None = "stop", cut: bool = False, announced: int = 0
+) -> Reply:
     """Return a reply in parts: a `str` is text, and a dict a whole delta."""
     events: list[Any] = [
         {"choices": [{"delta": {"content": item} if isinstance(item, str) else item}]}
@@ -64,7 +72,8 @@ def stream(deltas: Iterable[Any], *, end: str | None = "stop", cut: bool = False
     if end is not None:
         lines.append("data: [DONE]\n\n")
     body = ": a comment\n\n" + "".join(lines)
-    return Reply(body=body.encode(), headers={"content-type": "text/event-stream"}, cut=cut)
+    headers = {"content-type": "text/event-stream"}
+    return Reply(200, body.encode(), headers, cut, announced)
 
 
 def error(status: int, message: str = "no", code: str = "", **headers: str) -> Reply:
@@ -81,6 +90,7 @@ class ScriptedServer:
         script: decides what it replies to a prompt.
         open: how many requests are unanswered.
         most_open: the most that ever were.
+        connections: how many connections came.
         gone: how many clients closed the connection before the reply.
     """
 
@@ -88,7 +98,7 @@ class ScriptedServer:
         self.url = ""
         self.requests: list[Request] = []
         self.script: Script = lambda request: completion(f"about {request.text}")
-        self.open = self.most_open = self.gone = 0
+        self.open = self.most_open = self.gone = self.connections = 0
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -137,7 +147,7 @@ class ScriptedServer:
         return Request(first.split()[1], headers, json.loads(data) if data else None)
 
     async def _send(self, writer: asyncio.StreamWriter, reply: Reply) -> None:
-        announced = len(reply.body) + (100 if reply.cut else 0)
+        announced = len(reply.body) + (reply.announced or (100 if reply.cut else 0))
         headers = {"content-length": str(announced), **reply.headers}
         lines = [f"HTTP/1.1 {reply.status} Such", *(f"{a}: {b}" for a, b in headers.items())]
         writer.write("\r\n".join([*lines, "", ""]).encode() + reply.body)
@@ -150,6 +160,7 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        scripted.connections += 1
         tasks.add(asyncio.ensure_future(scripted._serve(reader, writer)))
 
     server = await asyncio.start_server(connected, "127.0.0.1")

@@ -469,3 +469,23 @@ def test_the_body_of_a_reply_is_shown_in_part_only() -> None:
 
     assert len(complaint(b"x" * 10_000)[0]) < 400
     assert len(complaint(json.dumps({"error": "x" * 10_000}).encode())[0]) < 400
+
+
+async def test_a_connection_is_used_again_after_a_stream(
+    start: Start, server: ScriptedServer
+) -> None:
+    flow = await start(stream=True)
+    server.script = lambda request: stream([request.text])
+    for number in range(3):
+        assert await asking(flow)(str(number)) == str(number)
+    assert server.connections == 1
+
+
+async def test_a_server_that_does_not_end_a_stream_is_left(
+    start: Start, server: ScriptedServer
+) -> None:
+    flow = await start(stream=True)
+    server.script = lambda request: stream([request.text], announced=100)
+    assert await asking(flow)("one") == "one"
+    assert await asking(flow)("two") == "two"
+    assert server.connections == 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, NamedTuple, cast
 
 import httpx
 from pydantic import SecretStr
@@ -28,8 +28,17 @@ from .errors import PromptError
 
 __all__ = ["ModelClient", "Progress"]
 
+Chunks = AsyncGenerator[bytes, None]
+
 SENT = "http11.receive_response_headers.started"
 """The event of httpcore after which a request is on its way as a whole."""
+
+DONE = b"[DONE]"
+"""The last event of a stream."""
+
+DRAIN_S = 1.0
+"""Seconds that the end of a stream may come after its last event; then the connection is closed,
+and not used again."""
 
 AGAIN = frozenset({408, 409, 425, 429})
 """Statuses, beside those from 500 on, after which the same request may succeed."""
@@ -148,22 +157,24 @@ class ModelClient:
         url = f"{question.base_url}/chat/completions"
         parts = Parts(progress.part)
         try:
-            async with self._http.stream(
-                "POST",
-                url,
-                content=body,
-                headers={"content-type": "application/json", **self._authorization(url)},
-                extensions={"trace": trace},
-            ) as response:
+            async with (
+                self._http.stream(
+                    "POST",
+                    url,
+                    content=body,
+                    headers={"content-type": "application/json", **self._authorization(url)},
+                    extensions={"trace": trace},
+                ) as response,
+                # What is left to the garbage collector ends some time later.
+                aclosing(cast(Chunks, response.aiter_bytes())) as chunks,
+            ):
                 if response.status_code != 200:
-                    raise self._refusal(response, await _read(response.aiter_bytes()))
+                    raise self._refusal(response, await _read(chunks))
                 kind = response.headers.get("content-type", "")
                 if not question.stream or not kind.startswith("text/event-stream"):
-                    return answer_of(await _read(response.aiter_bytes()))
-                async for data in lines_of(response.aiter_bytes()):
-                    if data == b"[DONE]":
-                        break
-                    parts.take(data)
+                    return answer_of(await _read(chunks))
+                async with aclosing(lines_of(chunks)) as lines:
+                    await _take_stream(lines, parts)
                 return parts.answer()
         except BrokenReplyError as broken:
             text = self._hide(f"{url} gave {broken}")
@@ -274,6 +285,19 @@ class ModelClient:
                 failures += 1
                 wait = self._wait_after(failure, failures)
             await asyncio.sleep(wait)
+
+
+async def _take_stream(lines: AsyncIterator[bytes], parts: Parts) -> None:
+    """Take in *lines* up to their end, so that the connection can be used again."""
+    async for data in lines:
+        if data == DONE:
+            parts.ended = True
+            break
+        parts.take(data)
+    with suppress(TimeoutError, BrokenReplyError):
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in lines:
+                pass
 
 
 async def _read(chunks: AsyncIterator[bytes]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.utils
 import json
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from time import time
 from typing import Any
 
@@ -52,9 +52,13 @@ class Parts:
 
     Args:
         tell: called with each part of the text, and the number of characters before it.
+
+    Attributes:
+        ended: True if the server said that this was all.
     """
 
     def __init__(self, tell: Callable[[str, int], object]) -> None:
+        self.ended = False
         self._tell = tell
         self._message: dict[str, Any] = {"role": "assistant", "content": ""}
         self._calls: dict[int, dict[str, Any]] = {}
@@ -111,7 +115,7 @@ class Parts:
         Raises:
             BrokenReplyError: the stream ended before the answer did.
         """
-        if not self._finish_reason:
+        if not self.ended and not self._finish_reason:
             raise BrokenReplyError(
                 f"a stream that broke off after {self.length} characters", again=True
             )
@@ -142,7 +146,7 @@ def _usage(given: Any) -> Usage | None:
     return Usage(*[count if isinstance(count, int) else 0 for count in counts])
 
 
-async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Yield the data of each event of a stream, as the standard for server-sent events has them.
 
     Raises:
