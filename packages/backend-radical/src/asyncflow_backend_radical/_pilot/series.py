@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Protocol
 
 from radical.asyncflow.config import closest
-from radical.asyncflow.errors import BackendStartError, ConfigurationError, DeathReason
+from radical.asyncflow.errors import (
+    BackendError,
+    BackendStartError,
+    ConfigurationError,
+    DeathReason,
+)
 from radical.asyncflow.worker import safe_str
 
 from .._host.logs import log_tails
@@ -46,6 +51,9 @@ _REPLACER_END_S = 8.0  # for the thread that ends or replaces a lost pilot
 _log = logging.getLogger("radical.asyncflow")
 
 
+ReportLost = Callable[[BaseException, Collection[int]], None]
+
+
 class PilotTasks(Protocol):
     """The tasks that the pilots run; every method may be called from any thread."""
 
@@ -55,14 +63,14 @@ class PilotTasks(Protocol):
     def change(self, changes: Sequence[TaskChange]) -> None:
         """Take note of what became of some tasks."""
 
-    def lose_pilot(self, error: PilotLostError) -> None:
+    def lose_pilot(self, error: BackendError) -> None:
         """Fail what had begun, and let the rest wait for the next pilot."""
 
     def wait_for_task(self) -> bool:
         """Wait until there is a task for a pilot; return False if the end comes first."""
 
-    def forget_all(self) -> None:
-        """Drop all tasks; the caller reports them."""
+    def lose_all(self, error: BackendError, report_lost: ReportLost) -> None:
+        """Fail what had begun, and hand the rest to *report_lost*: no other pilot follows."""
 
     def close(self) -> None:
         """Stop every thread, and wake those that wait."""
@@ -109,7 +117,7 @@ class PilotSeries:
         replacements: int,
         startup_timeout_s: float,
         agent_timeout_s: float,
-        report_lost: Callable[[BaseException], None],
+        report_lost: ReportLost,
     ) -> None:
         """Submit nothing yet.
 
@@ -119,7 +127,8 @@ class PilotSeries:
             configs: the folder of RADICAL-Pilot's user configurations; None for the user's own.
             replacements: how many pilots may follow the first one.
             agent_timeout_s: how long an agent that a batch system started may take to answer.
-            report_lost: called when a pilot is lost and no other may follow.
+            report_lost: called when a pilot is lost and no other may follow, with the reason
+                and the ids of the tasks that had not begun.
         """
         self._plan = plan
         self._folder = folder
@@ -288,13 +297,11 @@ class PilotSeries:
             if self._is_closing or pilot.is_lost:
                 return
             pilot.is_lost = self.has_failed = True
-        self._tasks.forget_all()
-        self._report_lost(
-            BackendStartError(
-                f"backend {self._backend!r} on {self._plan.label!r}: {detail}\n"
-                f"its logs are in {pilot.sandbox}"
-            )
+        error = BackendStartError(
+            f"backend {self._backend!r} on {self._plan.label!r}: {detail}\n"
+            f"its logs are in {pilot.sandbox}"
         )
+        self._tasks.lose_all(error, self._report_lost)
         self._start_aside(self._end, pilot)
 
     def _start_aside(self, step: Callable[[_Pilot], object], pilot: _Pilot) -> None:
@@ -330,8 +337,8 @@ class PilotSeries:
                 self._replacements_left -= 1
         error = PilotLostError(state, pilot.sandbox or str(self._folder), detail, reason)
         if is_last:
-            self._tasks.forget_all()
-            self._report_lost(error)
+            self._tasks.lose_all(error, self._report_lost)
+            self._start_aside(self._end_lost, pilot)
             return
         _log.warning("backend %r: %s; the next pilot takes over", self._backend, error)
         self._tasks.lose_pilot(error)
@@ -339,10 +346,7 @@ class PilotSeries:
 
     def _replace(self, lost: _Pilot) -> None:
         """End what *lost* left, and submit the next pilot when there is a task for it."""
-        if self._plan.is_queued:
-            self._end(lost)  # it may have a job that nobody else would cancel
-        elif lost.host is not None:
-            lost.host.kill()
+        self._end_lost(lost)
         if not self._tasks.wait_for_task():
             return
         try:
@@ -351,6 +355,13 @@ class PilotSeries:
             _log.exception("backend %r: the next pilot could not be submitted", self._backend)
             error = safe_str(exc)
             self._lose(self._pilot, "FAILED", error, start_error=error)
+
+    def _end_lost(self, lost: _Pilot) -> None:
+        """End what *lost* left: what runs there would go on beside its own retries."""
+        if self._plan.is_queued:
+            self._end(lost)  # it may have a job that nobody else would cancel
+        elif lost.host is not None:
+            lost.host.kill()
 
     def _settle(self, error: Exception | None = None) -> None:
         """Let `started` end with *error*, unless it has ended."""

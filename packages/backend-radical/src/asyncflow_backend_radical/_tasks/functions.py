@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from radical.asyncflow.backend import Command, Report, Resources, TaskRequest
+from radical.asyncflow.errors import BackendError
 from radical.asyncflow.worker import Codes
 
 from .._host.messages import TaskChange, TaskStage
 from .._pilot.plan import PilotPlan
-from ..errors import PilotLostError
 from .script import shell_script
 from .submission import describe
 from .worker_group import WorkerGroup, WorkerShape
@@ -121,7 +121,7 @@ class Functions:
             return group.refuse_worker(change.uid, change.detail)
         return group.end_worker(change.uid, change.exit_code)
 
-    def lose_pilot(self, error: PilotLostError) -> list[Report]:
+    def lose_pilot(self, error: BackendError) -> list[Report]:
         """Fail what ran on the lost pilot; what waits is kept for the next one."""
         self._group_of.clear()
         return [report for group in self._groups.values() for report in group.lose_pilot(error)]

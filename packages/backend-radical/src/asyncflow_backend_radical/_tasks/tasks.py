@@ -22,12 +22,12 @@ from radical.asyncflow.backend import (
     TaskRequest,
     TaskState,
 )
+from radical.asyncflow.errors import BackendError, BackendLostError
 from radical.asyncflow.worker import OutputSearch, file_stem, import_path
 
 from .._host.environment import task_environment
 from .._host.messages import CancelTasks, Order, SubmitTasks, TaskChange, TaskStage
 from .._pilot.plan import PilotPlan
-from ..errors import PilotLostError
 from .doubts import Doubts
 from .executable import Executable
 from .functions import Functions
@@ -98,14 +98,21 @@ class Tasks:
         )
         self._collector: threading.Thread | None = None
         self._doubts = Doubts(partial(self.change, is_certain=True))
+        self._lost: BackendError | None = None
         self._is_cancelled = False
         self._is_closed = False
 
     # ---------------------------------------------------------------- from the engine
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
-        """Take the tasks of *batch*."""
+        """Take the tasks of *batch*.
+
+        Raises:
+            BackendLostError: the last pilot is lost.
+        """
         with self._lock:
+            if self._lost is not None:
+                raise BackendLostError(str(self._lost)) from self._lost
             commands = [each for each in batch if each.spec.kind is not TaskKind.FUNCTION]
             functions = [each for each in batch if each.spec.kind is TaskKind.FUNCTION]
             if commands:
@@ -194,7 +201,7 @@ class Tasks:
         if reports:
             self._report(reports)
 
-    def lose_pilot(self, error: PilotLostError) -> None:
+    def lose_pilot(self, error: BackendError) -> None:
         """Fail what had begun with *error*, and let the rest wait for the next pilot."""
         reports: list[Report] = []
         with self._lock:
@@ -235,12 +242,24 @@ class Tasks:
         if collector is not None and collector is not threading.current_thread():
             collector.join()
 
-    def forget_all(self) -> None:
-        """Close, and drop all tasks; the caller reports them."""
+    def lose_all(
+        self,
+        error: BackendError,
+        report_lost: Callable[[BaseException, Collection[int]], None],
+    ) -> None:
+        """Close, and fail what had begun with *error*, because no other pilot follows.
+
+        Args:
+            report_lost: called with *error* and the ids of the tasks that had not begun, and
+                never will.
+        """
         self.close()
         with self._lock:
-            self._send = None
+            self.lose_pilot(error)
+            unbegun = [*self._uid_of, *self._functions.task_ids()]
             self._clear()
+            self._lost = error
+            report_lost(error, unbegun)  # with the lock: before `submit` refuses anything
 
     def cancel_rest(self) -> None:
         """Report the tasks as cancelled whose end the pilot did not report before its own."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from radical.asyncflow.backend import Report, Resources, TaskRequest, TaskState
-from radical.asyncflow.errors import SerializationError, TaskError, WorkerLostError
+from radical.asyncflow.errors import BackendError, SerializationError, TaskError, WorkerLostError
 from radical.asyncflow.worker import (
     Codes,
     Raised,
@@ -23,7 +23,6 @@ from radical.asyncflow.worker import (
 )
 
 from .._worker.exchange import Exchange
-from ..errors import PilotLostError
 from .script import signed_exit_code
 
 __all__ = ["WorkerGroup", "WorkerShape"]
@@ -226,7 +225,7 @@ class WorkerGroup:
             reports.append(_report(request, TaskState.FAILED, error))
         return reports
 
-    def lose_pilot(self, error: PilotLostError) -> list[Report]:
+    def lose_pilot(self, error: BackendError) -> list[Report]:
         """Fail what ran on the lost pilot's workers; what waits is kept for the next pilot."""
         reports = self.collect()
         lost, self._exchange = self._exchange, self._make_exchange()
