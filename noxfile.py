@@ -189,6 +189,21 @@ def campaign(session: nox.Session) -> None:
 
 
 @nox.session
+def losses(session: nox.Session) -> None:
+    """Kill a Dask cluster and a pilot 200 times each while a run goes on; ``-- 20`` for fewer."""
+    install(session, "test")
+    for name in ("dask", "radical"):
+        session.install("--no-build-isolation", "-r", f"requirements/{name}.txt")
+    kills, *more = session.posargs or ["200"]
+    for name in ("dask", "radical"):
+        tests = f"packages/backend-{name}/tests/test_failover.py"
+        session.run(
+            *("pytest", tests, "-k", "twice", "--timeout", "0", *more),
+            env={"ASYNCFLOW_LOSSES": kills},
+        )
+
+
+@nox.session
 def reuse(session: nox.Session) -> None:
     """Change 20,000 random programs and see that none is given the other's result; ``-- 1000``."""
     install(session, "test")

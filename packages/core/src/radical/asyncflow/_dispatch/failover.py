@@ -35,6 +35,7 @@ __all__ = ["Failover"]
 
 log = logging.getLogger("radical.asyncflow")
 
+PENDING, READY = TaskState.PENDING, TaskState.READY
 SUBMITTED, RUNNING, DONE = TaskState.SUBMITTED, TaskState.RUNNING, TaskState.DONE
 
 LOSS_PATIENCE_S = 10.0
@@ -109,6 +110,13 @@ class Failover:
             self._run.scheduler.withdraw(behind)
             waiting += behind
             begun = [node for node in begun if not node._blockers]
+        if self._starting is None:
+            # All at once, so that what belongs together is sent together.
+            for node in map(_as_future, self._run.scheduler.tasks.values()):
+                if node._lane is lane and (node._stage is PENDING or node._stage is READY):
+                    extras = node._extras
+                    if extras is None or extras.work is None:
+                        self.move(node)
         for node in begun:
             self._outcomes.guard(node, self._outcomes.attempt_failed, node, error, when)
         again = sum(node._stage < DONE for node in begun)
