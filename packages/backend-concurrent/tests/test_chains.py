@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import random
 import threading
@@ -26,8 +27,12 @@ def behind(driver: Any, first: TaskRequest, *bodies: Callable[[Any], Any]) -> li
     for body in bodies:
         number = chain[-1].task_id
         member = driver.function(body, TaskRef(number))
-        chain.append(member._replace(dependencies=(number,)))
+        chain.append(member._replace(dependencies=(number,), depth=len(chain)))
     return chain
+
+
+def with_priority(request: TaskRequest, priority: float) -> TaskRequest:
+    return request._replace(spec=dataclasses.replace(request.spec, priority=priority))
 
 
 def left(driver: Any) -> list[Any]:
@@ -76,7 +81,20 @@ async def test_fields_that_a_later_contract_adds_are_ignored(start: Any, kind: s
     assert [report.value for report in reports] == [1, 1.0, 1.0, 1.0]
 
 
-async def test_what_waits_for_a_slot_comes_before_the_next_member(start: Any) -> None:
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        (lambda other: other, ["second", "third", "other"]),
+        (lambda other: other._replace(depth=2), ["other", "second", "third"]),
+        (lambda other: other._replace(depth=1), ["second", "third", "other"]),
+        (lambda other: with_priority(other, 0.5), ["other", "second", "third"]),
+        (lambda other: with_priority(other, -0.5), ["second", "third", "other"]),
+    ],
+    ids=["plain", "deeper", "equal", "higher", "lower"],
+)
+async def test_only_what_goes_first_comes_between_two_members(
+    start: Any, before: Callable[[TaskRequest], TaskRequest], expected: list[str]
+) -> None:
     driver = await start(max_workers=1)
     gate = threading.Event()
     order: list[str] = []
@@ -86,13 +104,13 @@ async def test_what_waits_for_a_slot_comes_before_the_next_member(start: Any) ->
 
     first = driver.function(gate.wait)
     chain = behind(driver, first, note("second"), note("third"))
-    other = driver.function(note("other"))
+    other = before(driver.function(note("other")))
     driver.submit(*chain)
     await driver.begun(first)
     driver.submit(other)
     gate.set()
     await driver.sink.outcomes([*chain, other])
-    assert order == ["other", "second", "third"]
+    assert order == expected
     assert left(driver) == []
 
 
@@ -101,7 +119,7 @@ async def test_a_member_that_went_into_the_queue_can_be_cancelled_there(start: A
     gates = threading.Event(), threading.Event()
     first = driver.function(gates[0].wait)
     chain = behind(driver, first, print, print)
-    other = driver.function(gates[1].wait)
+    other = with_priority(driver.function(gates[1].wait), 1)
     driver.submit(*chain)
     await driver.begun(first)
     driver.submit(other)
@@ -167,6 +185,7 @@ async def test_a_wide_task_gets_the_slots_of_a_chain(start: Any) -> None:
     gate = threading.Event()
     order: list[str] = []
     wide = driver.function(lambda: order.append("wide"), resources=Resources(cores=2))
+    wide = with_priority(wide, 1)
     first = driver.function(gate.wait)
     members = [lambda _: order.append("member")] * 5
     chain = behind(driver, first, *members)
@@ -176,7 +195,7 @@ async def test_a_wide_task_gets_the_slots_of_a_chain(start: Any) -> None:
     gate.set()
     await driver.sink.outcomes([*chain, wide])
     assert sorted(order) == ["member"] * 5 + ["wide"]
-    assert order.index("wide") <= 1  # it was called before all but the first member
+    assert order.index("wide") == 0
     assert left(driver) == []
 
 

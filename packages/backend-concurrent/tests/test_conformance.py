@@ -45,6 +45,7 @@ class TestThreadPoolExecutor(BackendConformance):
         "cores",
         "chains",
         "plugin",
+        "priorities",
     }
 
     def make_backend(self) -> ConcurrentExecutionBackend:

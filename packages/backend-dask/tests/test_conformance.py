@@ -13,7 +13,15 @@ class TestProcesses(BackendConformance):
     travel = 1.0
     backend_scope = "class"
     unmet_needs = frozenset(
-        {"prompt", "markers", "kills functions", "shares memory", "contexts", "chains"}
+        {
+            "prompt",
+            "markers",
+            "kills functions",
+            "shares memory",
+            "contexts",
+            "chains",
+            "priorities",
+        }
     )
 
     def make_backend(self) -> DaskExecutionBackend:
@@ -37,6 +45,7 @@ class TestThreads(BackendConformance):
             "isolates",
             "chains",
             "plugin",
+            "priorities",
         }
     )
 

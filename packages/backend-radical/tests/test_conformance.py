@@ -18,6 +18,7 @@ class TestLocalPilot(BackendConformance):
             "plugin",
             "chains",
             "contexts",
+            "priorities",
             "native dependencies",
             "remote results",
             "spares functions",

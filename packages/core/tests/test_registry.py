@@ -519,7 +519,8 @@ def test_what_is_said_of_our_backends_before_they_are_installed_holds():
             able = found["local_capabilities"]("thread")
         else:
             able = found.get("CAPABILITIES") or found["dask_capabilities"]()
-        words = {*map(str, able.kinds), *able.resources, *(["service"] if able.service else [])}
+        options = {"service": able.service, "priority": able.priorities}
         if able.executes:
-            said[name] = words
+            words = {*map(str, able.kinds), *able.resources}
+            said[name] = words | {option for option, takes in options.items() if takes}
     assert {name: {*OFFICIAL[name].able} for name in said} == said

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from radical.asyncflow._graph.scheduler import Node, Resolution, Scheduler
+from radical.asyncflow._graph.scheduler import MOST_DEPTH, Node, Resolution, Scheduler
 from radical.asyncflow.errors import CycleError, DependencyFailureError
 from radical.asyncflow.model import TaskKind, TaskSpec, TaskState
 from radical.asyncflow.model._states import TransitionError
@@ -29,7 +29,7 @@ class PlainNode(Node):
         self._attempt = 1
         self._dependents = self._followers = self._origin = None
         self._stage = PENDING
-        self._blockers = 0
+        self._blockers = self._depth = 0
 
     def __repr__(self) -> str:
         return f"{self._spec.name}:{self._stage.name}"
@@ -50,13 +50,14 @@ class Graph:
 
     def send(self, node: PlainNode) -> PlainNode:
         """As the engine does: out of the queue, to the backend."""
+        self.scheduler.put_first()
         self.scheduler.ready.remove(node)
         self.scheduler.tasks[node._number] = node
         self.scheduler.submitted(node)
         return node
 
     def ready(self) -> list[Node]:
-        return list(self.scheduler.ready)
+        return [*self.scheduler.first, *self.scheduler.ready]
 
 
 @pytest.fixture
@@ -315,3 +316,43 @@ def test_a_follower_of_a_success_goes_on(graph: Graph) -> None:
     second = graph.send(graph.add(first, native=True))
     graph.scheduler.succeed(first)
     assert (second._stage, first._followers) == (SUBMITTED, None)
+
+
+def test_the_depth_is_that_of_the_longest_chain_before(graph: Graph) -> None:
+    root, other = graph.add(), graph.add()
+    middle = graph.add(root)
+    end = graph.add(other, middle, other)
+    assert [node._depth for node in (root, other, middle, end)] == [0, 0, 1, 2]
+    graph.scheduler.succeed(graph.send(root))
+    late = graph.add(root)  # what is done counts, too
+    assert late._depth == 1
+    for _ in range(MOST_DEPTH + 5):
+        end = graph.add(end)
+    assert end._depth == MOST_DEPTH
+
+
+def test_what_has_to_wait_for_more_becomes_deeper(graph: Graph) -> None:
+    deep = graph.add(graph.add())
+    node = graph.add()
+    graph.send(node)
+    node._stage = READY
+    graph.scheduler.wait_more(node, [deep])
+    assert node._depth == 2
+
+
+def test_what_became_ready_goes_before_what_was_ready(graph: Graph) -> None:
+    first = graph.add()
+    dependents = [graph.add(first) for _ in range(2)]
+    waiting = [graph.add() for _ in range(2)]
+    graph.scheduler.succeed(graph.send(first))
+    late = graph.add(first)
+    graph.scheduler.put_first()
+    assert list(graph.scheduler.ready) == [*dependents, late, *waiting]
+
+
+def test_a_retried_task_keeps_its_place_before_those_that_never_waited(graph: Graph) -> None:
+    first = graph.add()
+    dependent, waiting = graph.add(first), graph.add()
+    graph.scheduler.succeed(graph.send(first))
+    graph.scheduler.retry(graph.send(dependent), now=True)
+    assert graph.ready() == [dependent, waiting]

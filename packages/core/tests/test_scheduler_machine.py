@@ -34,7 +34,7 @@ class WatchedNode(Node):
         self._args = args
         self._kwargs = {}
         self._attempt = 1
-        self._blockers = 0
+        self._blockers = self._depth = 0
         self._dependents = self._followers = self._origin = None
         self._current = PENDING
 
@@ -156,9 +156,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         task.holds -= 1
         self.scheduler.release(task.node)
 
-    @precondition(lambda self: self.scheduler.ready)
+    @precondition(lambda self: self.scheduler.first or self.scheduler.ready)
     @rule()
     def submit(self) -> None:
+        if self.scheduler.first:
+            self.scheduler.put_first()
         node = self.scheduler.ready.popleft()
         if node._stage is READY:  # else it ended while it was in the queue
             self.scheduler.tasks[node._number] = node
@@ -220,9 +222,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         task.delayed = False
         self.scheduler.requeue(task.node)
 
-    @precondition(lambda self: self.scheduler.ready)
+    @precondition(lambda self: self.scheduler.first or self.scheduler.ready)
     @rule(data=st.data(), holds=st.integers(0, 1))
     def wait_more(self, data: st.DataObject, holds: int) -> None:
+        if self.scheduler.first:
+            self.scheduler.put_first()
         node = self.scheduler.ready.popleft()
         if node._stage is not READY:
             return
@@ -252,7 +256,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_ready_is_queued_once(self) -> None:
-        queued = [node._number for node in self.scheduler.ready if node._stage is READY]
+        ready = [*self.scheduler.first, *self.scheduler.ready]
+        queued = [node._number for node in ready if node._stage is READY]
+        first = {node._number for node in self.scheduler.first if node._stage is READY}
+        assert first <= self.scheduler.tasks.keys()
         expected = {
             number
             for number, task in self.model.items()

@@ -42,6 +42,7 @@ def local_capabilities(executor_type: str) -> Capabilities:
         isolates=processes,
         contexts=not processes,
         service=True,
+        priorities=True,
         limits=(*_LIMITS[executor_type], _RANKS),
     )
 

@@ -12,6 +12,7 @@ CAPABILITIES = Capabilities(
     chains=True,
     service=True,
     prompts=("messages", "tools", "options", "answer"),
+    priorities=True,
     executes=False,
     limits=("nothing runs: every task is done at once, its result a DryRunResult",),
 )

@@ -210,6 +210,13 @@ class TestRunsAllInOneContext(_Suite):
             super().submit([request._replace(context=self.kept) for request in batch])
 
 
+class TestBeginsTasksAsTheyCome(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def __init__(self) -> None:
+            super().__init__(priorities=True)
+            self._line = None
+
+
 class TestSkipsMoreThanItSays(_Suite):
     pass
 

@@ -48,6 +48,7 @@ CAUGHT = {
     "TestHasSettingsThatItDoesNotTake": "test_the_factory_takes_the_settings_and_a_name",
     "TestRunsInNoContext": "test_a_function_sees_the_context_variables_of_its_call",
     "TestRunsAllInOneContext": "test_a_context_variable_that_a_function_sets_is_its_own",
+    "TestBeginsTasksAsTheyCome": "test_what_has_a_higher_priority_begins_first",
     "TestSkipsMoreThanItSays": "test_unmet_needs_names_the_needs_that_are_not_met",
 }
 SOUND = "TestProcessesAsTheyShouldBe"

@@ -30,7 +30,7 @@ class TestScripted(BackendConformance):
     }
 
     def make_backend(self) -> ScriptedBackend:
-        return ScriptedBackend()
+        return ScriptedBackend(priorities=True)
 
 
 class TestScriptedWithGraphAndRemoteValues(BackendConformance):
@@ -40,7 +40,7 @@ class TestScriptedWithGraphAndRemoteValues(BackendConformance):
     inline = True
     load = 1_000
     backend_scope = "class"
-    unmet_needs = _INLINE | {"executable", "kills executables", "chains"}
+    unmet_needs = _INLINE | {"executable", "kills executables", "chains", "priorities"}
 
     async def make_backend(self) -> ScriptedBackend:
         kinds = {TaskKind.FUNCTION, TaskKind.PROMPT}
@@ -55,6 +55,7 @@ class TestScriptedWithChains(BackendConformance):
         "prompt",
         "kills executables",
         "native dependencies",
+        "priorities",
         "remote results",
     }
 

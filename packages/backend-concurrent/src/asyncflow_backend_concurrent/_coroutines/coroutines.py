@@ -13,10 +13,11 @@ import asyncio
 import atexit
 import contextlib
 import functools
+import heapq
+import itertools
 import logging
 import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest, TaskState
 from radical.asyncflow.worker import TaskContext, call_async, current_task
 
+from .._slots.queue import Order, order_of
 from .watch import Watch
 
 __all__ = ["Coroutines"]
@@ -88,7 +90,9 @@ class Coroutines:
         self._limit = limit
         self._grace = grace
         self._lock = threading.Lock()  # guards what comes next
-        self._waiting: OrderedDict[TaskId, TaskRequest] = OrderedDict()
+        self._waiting: dict[TaskId, TaskRequest] = {}
+        self._line: list[tuple[Order, int, TaskId]] = []  # the first is the next, if it waits
+        self._arrivals = itertools.count()
         self._begun: dict[TaskId, _Attempt] = {}  # the latest attempt at each task
         self._attempts: set[_Attempt] = set()  # all that have not ended
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,7 +116,10 @@ class Coroutines:
         """
         loop = self._loop or self._start()
         with self._lock:
-            self._waiting.update((request.task_id, request) for request in batch)
+            for request in batch:
+                self._waiting[request.task_id] = request
+                place = order_of(request), next(self._arrivals), request.task_id
+                heapq.heappush(self._line, place)
         self._wake(loop)
         self._watch.begin()
 
@@ -251,8 +258,12 @@ class Coroutines:
         while self._places < self._limit:
             with self._lock:
                 if not self._waiting:
+                    self._line.clear()
                     return
-                task_id, request = self._waiting.popitem(last=False)
+                *_, task_id = heapq.heappop(self._line)
+                if task_id not in self._waiting:
+                    continue  # it was cancelled
+                request = self._waiting.pop(task_id)
                 attempt = self._begun[task_id] = _Attempt(request)
                 self._attempts.add(attempt)
             self._begin(attempt)

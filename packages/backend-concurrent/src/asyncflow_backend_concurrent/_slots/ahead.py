@@ -16,6 +16,8 @@ from typing import NamedTuple, Protocol
 
 from radical.asyncflow.backend import TaskId, TaskRequest
 
+from .queue import place_of
+
 __all__ = ["Ahead", "Holder"]
 
 _MOST_TURNS = 2  # for each slot, that may come after a task that waits at a worker
@@ -90,11 +92,20 @@ class Ahead:
     def take_back_before(self, request: TaskRequest) -> bool:
         """Have a slot give back a task that comes before *request*, and take something else."""
         now = monotonic()
+        place, priority = place_of(request), request.spec.priority
         for slot, (_, other, due) in list(self._holders.items()):
-            earlier = other is not None and due < now and other.task_id < request.task_id
-            if earlier and self._swap(slot):
+            if other is None:
+                continue
+            overdue = due < now and place_of(other) < place
+            if (overdue or other.spec.priority > priority) and self._swap(slot):
                 return True
         return False
+
+    def make_way(self, priority: float) -> None:
+        """Have slots give back what has a lower *priority*, and take something else."""
+        for slot, (_, other, _) in list(self._holders.items()):
+            if other is not None and other.spec.priority < priority:
+                self._swap(slot)
 
     def take_back_overdue(self) -> None:
         """Have a slot give back what too many tasks have overtaken, and take something else."""

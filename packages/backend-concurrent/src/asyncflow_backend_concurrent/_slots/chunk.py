@@ -117,17 +117,18 @@ class ChunkPicker:
             if others >= most or len(chunk) >= _MAX_TASKS:
                 return chunk
             try:
-                request = queue.popleft()
+                request = queue.take()
             except IndexError:
                 return chunk
             if cost > left if request.spec is spec else not self._takes_less(request, left):
-                queue.appendleft(request)
+                queue.put_back((request,))
                 return chunk
 
     def _claim_row(self, spec: TaskSpec, most: int) -> list[TaskRequest]:
         """Claim the next *most* tasks of the queue, as far as they are plain ones of *spec*."""
         slots = self._slots
-        claim, take = slots.waiting.pop, slots.queue.popleft
+        claim, queue = slots.waiting.pop, slots.queue
+        take = queue.first.popleft
         row: list[TaskRequest] = []
         for _ in range(most):
             try:
@@ -135,7 +136,7 @@ class ChunkPicker:
             except IndexError:
                 break
             if request.spec is not spec or request.dependencies:
-                slots.queue.appendleft(request)
+                queue.put_back((request,))
                 break
             claimed = claim(request.task_id, None)
             if claimed is request:
@@ -169,12 +170,12 @@ class ChunkPicker:
         if slots.ahead:
             slots.ahead.take_back_overdue()
         try:
-            request = slots.queue.popleft()
+            request = slots.queue.take()
         except IndexError:
             return []
         most = self._share_ahead(request, single)
         if not most:
-            slots.queue.appendleft(request)
+            slots.queue.put_back((request,))
             return []
         return self.gather(request, most, place)
 

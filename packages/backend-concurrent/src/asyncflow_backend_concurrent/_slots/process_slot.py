@@ -171,7 +171,7 @@ class ProcessSlot(Slot):
             request, self._starting = self._starting, None
             if request is not None:
                 # It is still in `waiting`: whoever is ready first has it.
-                self.slots.queue.appendleft(request)
+                self.slots.queue.put_back((request,))
                 self.slots.wake(1)
                 return True
             back = self._put_back(half=True)
@@ -291,8 +291,8 @@ class ProcessSlot(Slot):
             return False
         both = [request]
         with contextlib.suppress(IndexError):
-            both.append(slots.queue.popleft())
-        slots.queue.extendleft(both)
+            both.insert(0, slots.queue.take())
+        slots.queue.put_back(both)
         return True
 
     def _leave_to_others(self, request: TaskRequest) -> bool:
@@ -555,7 +555,7 @@ class ProcessSlot(Slot):
                 self._next = slots.follow(follower, value)
             else:
                 slots.values[follower.task_id] = value
-                slots.queue.append(follower)
+                slots.queue.put(follower)
                 slots.wake(1)
         if not flight.requests and self._next is None:
             self.will_look()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +16,7 @@ from radical.asyncflow.backend import (
 from radical.asyncflow.worker import Execution, GpuShares
 
 from .ahead import Ahead
+from .queue import TaskQueue
 
 __all__ = ["NO_GPUS", "Admission", "Seats", "Sleeper"]
 
@@ -68,7 +68,7 @@ class Seats(Protocol):
     Attributes:
         size: how many slots there may be.
         sink: where slots report.
-        queue: ordinary tasks, the next one first.
+        queue: ordinary tasks.
         waiting: every task that no slot has, by id.
         behind: those of them that wait for another task, by the id of that one.
         values: the value of the other task, by the id of the one that was behind it.
@@ -82,7 +82,7 @@ class Seats(Protocol):
 
     size: int
     sink: ReportSink
-    queue: deque[TaskRequest]
+    queue: TaskQueue
     waiting: dict[TaskId, TaskRequest]
     behind: dict[TaskId, TaskRequest]
     values: dict[TaskId, Any]
@@ -113,7 +113,7 @@ class Seats(Protocol):
         """Have *count* slots look for work: the idle ones, and then those that want more."""
 
     def follow(self, request: TaskRequest, value: Any) -> TaskRequest | None:
-        """Let *request* run now that it has *value*; return it if this slot may run it."""
+        """Give *request* its *value*; return it if it is the next that this slot runs."""
 
     def requeue(self, requests: Iterable[TaskRequest]) -> None:
         """Put back, at the front, tasks that were taken and have not begun."""

@@ -190,9 +190,9 @@ class Slot:
                     del admission
                     continue
             try:
-                request = queue.popleft()
+                request = queue.first.popleft()
             except IndexError:
-                if not slots.park(self, seen):
+                if not queue.advance() and not slots.park(self, seen):
                     return
                 self._run_errand()
                 continue
@@ -250,7 +250,7 @@ class Slot:
                 self._leave_if_relieved()
                 break
             follower = slots.behind.pop(task_id, None) if slots.behind else None
-            if follower is None and not slots.queue:
+            if follower is None and not slots.queue.first:
                 self.will_look()
             slots.sink.done(task_id, attempt, value)
             if follower is not None:

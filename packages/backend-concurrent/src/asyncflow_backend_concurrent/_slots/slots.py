@@ -10,14 +10,14 @@ may hold tasks that are no longer waiting; slots pass over them.
 
 A task that asks for more than one core, for memory or for GPUs is *special*, and so is a
 service, which keeps all that until it ends.  A special task stands
-in `Slots.specials` and is admitted, in the order of the ids, under a lock.  If the memory
-and the GPUs of the first one are free but not its cores, slots stand still for it as they
-come free, so narrow tasks cannot starve it.  One that waits for memory or GPUs holds up
-only later ones that want the same.
+in `Slots.specials` and is admitted under a lock, in the order of all tasks (`place_of`).  If
+the memory and the GPUs of the first one are free but not its cores, slots stand still for it
+as they come free, so narrow tasks that come later cannot starve it.  One that waits for
+memory or GPUs holds up only later ones that want the same.
 
 A task that came in the same batch as the one it waits for stands in `waiting` like any
 other, and in `Slots.behind` instead of the queue.  The slot that has done the first goes
-on with it if nothing else waits for a slot; otherwise it comes last in the queue.
+on with it, unless something else goes before it; then it comes into the queue.
 
 A slot leaves an ordinary command to a *crew*, a thread that runs many, and stands still
 meanwhile.  It stands among the idle ones, from which the crew takes one for each command.
@@ -31,7 +31,6 @@ import math
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from typing import Any
@@ -50,6 +49,7 @@ from radical.asyncflow.model import DEFAULT_RESOURCES
 
 from .ahead import Ahead
 from .crew import CREWS, Crew
+from .queue import Order, TaskQueue, order_of, place_of
 from .resources import MachineResources
 from .seats import Admission, Sleeper
 from .slot import Slot
@@ -69,7 +69,7 @@ class Slots:
     Attributes:
         size: how many slots there may be.
         sink: where slots report.
-        queue: ordinary tasks, the next one first.
+        queue: ordinary tasks.
         waiting: every task that no slot has, by id.
         behind: those of them that wait for another task, by the id of that one.
         values: the value of the other task, by the id of the one that was behind it.
@@ -92,7 +92,7 @@ class Slots:
         name: str = "concurrent",
     ) -> None:
         self.sink = sink
-        self.queue: deque[TaskRequest] = deque()
+        self.queue = TaskQueue()
         self.waiting: dict[TaskId, TaskRequest] = {}
         self.behind: dict[TaskId, TaskRequest] = {}
         self.values: dict[TaskId, Any] = {}
@@ -139,23 +139,32 @@ class Slots:
             self._start(sum(not request.dependencies for request in batch))
         waiting = self.waiting
         ready = 0
-        ordinary: list[TaskRequest] = []
+        groups: dict[Order, list[TaskRequest]] = {}
+        spec: TaskSpec | None = None
+        depth = 0
         for request in batch:
             waiting[request.task_id] = request
             if request.dependencies:
                 self.behind[request.dependencies[0]] = request
                 continue
             ready += 1
-            spec = request.spec
-            asked = spec.resources
-            if (asked is DEFAULT_RESOURCES or asked == DEFAULT_RESOURCES) and not spec.service:
-                ordinary.append(request)
-            else:
+            if request.spec is not spec or request.depth != depth:
+                spec, depth = request.spec, request.depth
+                group = groups.setdefault(order_of(request), [])
+                special = _is_special(spec)
+            if special:
                 self._add_special(request)
-        self.queue.extend(ordinary)
-        if ordinary and ordinary[0].spec.kind is _EXECUTABLE and self._assemble():
-            self.call_crew(len(ordinary))
-            ready -= len(ordinary)
+            else:
+                group.append(request)
+        ordinary = [group for group in groups.values() if group]
+        for group in ordinary:
+            self.queue.extend(order_of(group[0]), group)
+        if self.ahead and ordinary:
+            self.ahead.make_way(max(group[0].spec.priority for group in ordinary))
+        if ordinary and ordinary[0][0].spec.kind is _EXECUTABLE and self._assemble():
+            count = sum(map(len, ordinary))
+            self.call_crew(count)
+            ready -= count
         # Every slot that takes a task and leaves another wakes the next slot, as crews do.
         self.wake(ready - len(self.looking))
 
@@ -269,21 +278,23 @@ class Slots:
         return gone
 
     def follow(self, request: TaskRequest, value: Any) -> TaskRequest | None:
-        """Let *request* run now that it has *value*; return it if this slot may run it."""
+        """Give *request* its *value*; return it if it is the next that this slot runs."""
         self.values[request.task_id] = value
-        if not self.queue and not self.specials:
-            return request
-        self.queue.append(request)
-        return None
+        if self.queue.ordered or self.specials:
+            place = place_of(request)
+            heads = (self.queue.head(), next(iter(self.specials), None))
+            if any(head is not None and place_of(head) < place for head in heads):
+                self.queue.put(request)
+                return None
+        return request
 
     def requeue(self, requests: Iterable[TaskRequest]) -> None:
         """Put back, at the front, tasks that were taken and have not begun."""
         back = list(requests)
         self.waiting.update((request.task_id, request) for request in back)
-        for request in reversed(back):
-            if request.spec.resources == DEFAULT_RESOURCES and not request.spec.service:
-                self.queue.appendleft(request)
-            else:
+        self.queue.put_back(request for request in back if not _is_special(request.spec))
+        for request in back:
+            if _is_special(request.spec):
                 self._add_special(request)
         self.wake(len(back))
 
@@ -401,10 +412,7 @@ class Slots:
 
     def _next_special(self) -> TaskRequest | None:
         """Return the first one whose memory and GPUs are free, if its turn has come."""
-        try:
-            oldest: float = self.queue[0].task_id
-        except IndexError:
-            oldest = float("inf")
+        head = self.queue.head()
         self.specials = [
             request for request in self.specials if self.waiting.get(request.task_id) is request
         ]
@@ -417,7 +425,7 @@ class Slots:
             elif wants & scarce or not self._resources.fits(asked):
                 scarce |= wants
             else:
-                return request if request.task_id < oldest else None
+                return request if head is None or place_of(request) < place_of(head) else None
         return None
 
     def release(self, admission: Admission) -> None:
@@ -460,7 +468,7 @@ class Slots:
         """Leave a command to a crew, and wait as `park` does; return False if there is none."""
         if self.closing or not self.crews:
             return False
-        self.queue.appendleft(request)
+        self.queue.put_back((request,))
         self.idle.append(slot)
         slot.has_looked()
         self.call_crew()
@@ -483,20 +491,18 @@ class Slots:
 
     def next_is_command(self) -> bool:
         """Tell whether the next task of the queue is a command."""
-        try:
-            return self.queue[0].spec.kind is _EXECUTABLE
-        except IndexError:
-            return False
+        head = self.queue.head()
+        return head is not None and head.spec.kind is _EXECUTABLE
 
     def take_command(self) -> TaskRequest | None:
         """Take the next task of the queue if it is a command."""
         try:
-            request = self.queue.popleft()
+            request = self.queue.take()
         except IndexError:
             return None
         if request.spec.kind is _EXECUTABLE:
             return request
-        self.queue.appendleft(request)
+        self.queue.put_back((request,))
         self.wake(1)
         return None
 
@@ -561,7 +567,7 @@ class Slots:
         with self._mutex:
             if request not in self.specials:
                 self.specials.append(request)
-            self.specials.sort(key=lambda item: item.task_id)
+            self.specials.sort(key=place_of)
             self.changes += 1
 
     def _sweep(self) -> None:
@@ -569,12 +575,12 @@ class Slots:
         queue = self.queue
         for _ in range(len(queue)):
             try:
-                request = queue.popleft()
+                request = queue.take()
             except IndexError:
                 return
             if self.waiting.get(request.task_id) is request:
                 # It came there meanwhile.
-                queue.append(request)
+                queue.put(request)
                 self.wake(1)
             elif request.dependencies:
                 self.values.pop(request.task_id, None)
@@ -610,3 +616,8 @@ class Slots:
         for slot in free:
             slot.wake.release()
         self.wake(self.size)
+
+
+def _is_special(spec: TaskSpec) -> bool:
+    """Tell whether a task of *spec* has to be admitted."""
+    return spec.service or spec.resources != DEFAULT_RESOURCES

@@ -51,8 +51,9 @@ class Official(NamedTuple):
     """A backend of this project, which can be listed before it is installed.
 
     Attributes:
-        able: the kinds of task and the resources that it declares, and ``"service"`` if it
-            runs services: what is said of it before it is installed.
+        able: the kinds of task and the resources that it declares, ``"service"`` if it runs
+            services, and ``"priority"`` if it takes one: what is said of it before it is
+            installed.
     """
 
     distribution: str
@@ -72,7 +73,7 @@ OFFICIAL = {
         "asyncflow-backend-concurrent",
         "concurrent",
         "Threads and processes of this machine",
-        ("function", "executable", "cores", "gpus", "memory", "ranks", "service"),
+        ("function", "executable", "cores", "gpus", "memory", "ranks", "service", "priority"),
     ),
     "dask": Official(
         "asyncflow-backend-dask",

@@ -25,16 +25,13 @@ _new = tuple.__new__  # a named tuple's own constructor costs three times as muc
 
 
 def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
-    """Add the chain that follows *node* to the batch that *node* is in.
-
-    Returns:
-        The number of tasks added, at most *limit*.
-    """
+    """Add the chain that follows *node* to its batch; return its length, at most *limit*."""
     submitted_behind = run.scheduler.submitted_behind
     observers = run.observers
     call = node._call
     lane: Any = call.lane
     append = lane.batch.append
+    number = node._number
     count = 0
     while count < limit and call.may_chain:
         dependent: Any = node._dependents
@@ -49,7 +46,6 @@ def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
             or call.lane is not lane
         ):
             break
-        number = node._number
         args = dependent._args
         kwargs = dependent._kwargs
         refs: tuple[int, ...] = (number,)
@@ -66,21 +62,19 @@ def send_behind(run: Run, node: TaskFuture[Any], limit: int) -> int:
             args = tuple([_value(value, node, reference) for value in args])
             kwargs = {key: _value(value, node, reference) for key, value in kwargs.items()}
         submitted_behind(node, dependent)
-        append(
-            _new(
-                TaskRequest,
-                (
-                    dependent._number,
-                    dependent._attempt,
-                    call.spec,
-                    args,
-                    kwargs,
-                    None,
-                    refs,
-                    dependent._context,
-                ),
-            )
+        number = dependent._number
+        fields = (
+            number,
+            dependent._attempt,
+            call.spec,
+            args,
+            kwargs,
+            None,
+            refs,
+            dependent._context,
+            dependent._depth,
         )
+        append(_new(TaskRequest, fields))
         if observers.events is not None:
             observers.tell(dependent, READY)
             observers.tell(dependent, SUBMITTED)

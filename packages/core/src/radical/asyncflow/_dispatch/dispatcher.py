@@ -220,8 +220,8 @@ class Dispatcher:
             future._binding = binding
 
         scope = SCOPE.get()
-        if scope is not None or workflow_id is not None or not call.plain:
-            self._add_surroundings(future, scope, workflow_id)
+        if scope is not None or workflow_id is not None or not call.simple:
+            dependencies = self._add_surroundings(future, scope, workflow_id, dependencies)
         if dependencies is not None or call.spec is not self.plan_recorder.latest:
             self.plan_recorder.add(call.spec, number, dependencies)
         if run.journal is not None:
@@ -280,14 +280,23 @@ class Dispatcher:
         )
 
     def _add_surroundings(
-        self, future: TaskFuture[Any], scope: Scope | None, workflow_id: str | None
-    ) -> None:
-        """Store in *future* its workflow and its block."""
-        extras = extras_of(future)
-        extras.workflow_id = workflow_id
-        if scope is not None and scope.run is self.run:
-            extras.workflow_id = workflow_id or scope.workflow_id
-            scope.add_member(future)
+        self,
+        future: TaskFuture[Any],
+        scope: Scope | None,
+        workflow_id: str | None,
+        dependencies: list[TaskFuture[Any]] | None,
+    ) -> list[TaskFuture[Any]] | None:
+        """Store in *future* its workflow and its block; return its *dependencies*."""
+        call = future._call
+        if scope is not None or workflow_id is not None or not call.plain:
+            extras = extras_of(future)
+            extras.workflow_id = workflow_id
+            if scope is not None and scope.run is self.run:
+                extras.workflow_id = workflow_id or scope.workflow_id
+                scope.add_member(future)
+        if call.urgent and dependencies is None:
+            return []  # it waits for nothing, and goes before what is ready
+        return dependencies
 
     # -------------------------------------------------------------------- pump
 
@@ -300,7 +309,7 @@ class Dispatcher:
         run = self.run
         journal = run.journal
         inbox = self._inbox
-        ready = self._scheduler.ready
+        ready, first = self._scheduler.ready, self._scheduler.first
         reports = inbox.reports
         inbox.awake = True
         full = run.full
@@ -312,7 +321,7 @@ class Dispatcher:
             while True:
                 if journal is not None:
                     journal.look_again()
-                if ready or full:
+                if ready or first or full:
                     steps_left -= send(min(steps_left, TASKS_BEFORE_REPORTS))
                 if reports:
                     if journal is not None:
@@ -320,7 +329,7 @@ class Dispatcher:
                     steps_left -= receive(steps_left)
                 if steps_left <= 0:
                     break
-                if not ready and not reports and not full:
+                if not ready and not first and not reports and not full:
                     inbox.awake = False
                     if not reports:
                         finished = True
@@ -346,7 +355,7 @@ class Dispatcher:
 
         This happens at most once a turn: when many wait, the other tasks go in one batch.
         """
-        if self._pump_requested or not self._scheduler.ready:
+        if self._pump_requested or not (self._scheduler.ready or self._scheduler.first):
             return
         if self._pumping or get_ident() != self._thread:
             return

@@ -52,7 +52,7 @@ class Outbox:
             spec, args = run.carriage.pack(node, args)
         context = node._context if command is None and lane.contexts else None
         request = TaskRequest(
-            node._number, node._attempt, spec, args, kwargs, command, refs, context
+            node._number, node._attempt, spec, args, kwargs, command, refs, context, node._depth
         )
         if not lane.batch:
             run.full.append(lane)

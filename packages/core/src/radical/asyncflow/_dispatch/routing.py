@@ -104,7 +104,8 @@ def _advice(spec: TaskSpec, lane: Lane, error: ConfigurationError) -> str:
     from .._discovery.metadata import OFFICIAL  # only for this error, for it reads metadata
     from .._discovery.registry import registry
 
-    wanted = {str(spec.kind), *asked_resources(spec), *(("service",) if spec.service else ())}
+    wanted = {str(spec.kind), *asked_resources(spec)}
+    wanted |= {option for option in ("service", "priority") if getattr(spec, option)}
     installed: list[str] = []
     installable: list[str] = []
     for name, info in registry.list_available_backends().items():

@@ -38,14 +38,24 @@ def sender(
         as many that follow them in a chain; then it submits all batches, and returns the
         number of tasks that it took.
     """
-    take = run.scheduler.ready.popleft
-    tasks = run.scheduler.tasks
-    submitted = run.scheduler.submitted
+    scheduler = run.scheduler
+    ready = scheduler.ready
+    take, extend = ready.popleft, ready.extend
+    first = scheduler.first
+    clear = first.clear
+    tasks = scheduler.tasks
+    submitted = scheduler.submitted
     observers = run.observers
     full = run.full
 
     def send(limit: int) -> int:
         gate = run.gate
+        if first:
+            if ready:
+                scheduler.put_first()
+            else:
+                extend(first)
+                clear()
         count = behind = 0
         for count in range(1, limit + 1):
             try:
@@ -112,11 +122,14 @@ def sender(
                             None,
                             refs,
                             node._context,
+                            node._depth,
                         ),
                     )
                 )
                 if call.native:
                     submitted(node)
+                    if first:
+                        scheduler.put_first()  # what its backend orders behind it
                 else:
                     node._stage = SUBMITTED
                 if observers.events is not None:

@@ -21,7 +21,7 @@ from ..model import TaskSpec, TaskState
 from ..model._states import check_transition
 from .arguments import rewrite_call
 
-__all__ = ["Node", "Resolution", "Scheduler"]
+__all__ = ["MOST_DEPTH", "Node", "Resolution", "Scheduler"]
 
 PENDING, READY, SUBMITTED, RUNNING = (
     TaskState.PENDING,
@@ -30,6 +30,12 @@ PENDING, READY, SUBMITTED, RUNNING = (
     TaskState.RUNNING,
 )
 DONE, FAILED, CANCELLED = TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED
+
+
+MOST_DEPTH = 256
+"""The largest depth that is counted, so that a backend has few orders to keep apart."""
+
+_DEPTH_BEHIND = (*range(1, MOST_DEPTH + 1), MOST_DEPTH)  # of a task behind one, by its depth
 
 
 class Node:
@@ -44,6 +50,8 @@ class Node:
         _lane: the backend it runs on; the scheduler only compares it.
         _native: True if its lane orders it among the other native tasks there: they may be
             sent while their dependencies are unfinished.
+        _depth: the length of the longest chain of tasks before it, each of which takes the
+            result of the one before; 0 if it takes no result, and `MOST_DEPTH` at most.
         _blockers: the number of unfinished dependencies, and of holds of the engine.
         _dependents: the tasks that wait for it, once for each time that they name it: None,
             the only one, or a list of several.
@@ -60,6 +68,7 @@ class Node:
         "_attempt",
         "_blockers",
         "_dependents",
+        "_depth",
         "_followers",
         "_kwargs",
         "_number",
@@ -69,6 +78,7 @@ class Node:
     _number: int
     _args: tuple[Any, ...]
     _kwargs: Mapping[str, Any]
+    _depth: int
     _blockers: int
     _dependents: Node | list[Node] | None
     _followers: list[Node] | None
@@ -113,38 +123,48 @@ class Scheduler:
         ready: the tasks to be sent, in order; the engine takes them from the left, and puts
             each into `tasks`.  A task that never waited is in `tasks` only from then on: for a
             million such tasks at once `tasks` would take an eighth of all memory.
+        first: tasks that go before all in `ready`, because others ended or because of their
+            priority; the engine has `put_first` put them there.  They are in `tasks`, too.
     """
 
-    __slots__ = ("ready", "tasks")
+    __slots__ = ("first", "ready", "tasks")
 
     def __init__(self) -> None:
         self.tasks: dict[int, Node] = {}
         self.ready: deque[Node] = deque()
+        self.first: deque[Node] = deque()
 
     def add(
-        self, node: Node, dependencies: Sequence[Node] | None = None, holds: int = 0
+        self,
+        node: Node,
+        dependencies: Sequence[Node] | None = None,
+        holds: int = 0,
+        depth: int = 0,
     ) -> Sequence[Resolution]:
         """Add *node*, which waits for *dependencies* and for *holds* calls of `release`.
 
-        A dependency that has failed or was cancelled ends the node at once.
+        It is PENDING, as all new ones are.  A dependency that has failed or was cancelled ends
+        it at once.  With *dependencies*, even if these are none, it goes before what has none;
+        *depth* is its least depth.
         """
         if dependencies is None and not holds:
-            node._blockers = 0
+            node._blockers = node._depth = 0
             node._stage = READY
             self.ready.append(node)
             return ()
         self.tasks[node._number] = node
-        node._stage = PENDING
-        dependencies = dependencies or ()
-        blockers = holds + len(dependencies)
-        for other in dependencies:
+        blockers = holds + len(dependencies) if dependencies else holds
+        for other in dependencies or ():
+            behind = _DEPTH_BEHIND[other._depth]
+            if behind > depth:
+                depth = behind
             stage = other._stage
             if stage is not PENDING and stage is not READY:
                 if stage is DONE:
                     blockers -= 1
                     continue
                 if stage is not SUBMITTED and stage is not RUNNING:
-                    node._blockers = blockers
+                    node._blockers, node._depth = blockers, depth
                     if stage is FAILED:
                         return self.fail(node, self._dependency_failure(node, other))
                     return self.cancel(node)
@@ -164,10 +184,21 @@ class Scheduler:
             else:
                 other._dependents = [dependents, node]
         node._blockers = blockers
+        node._depth = depth
         if not blockers:
             node._stage = READY
-            self.ready.append(node)
+            self.first.append(node)
         return ()
+
+    def put_first(self) -> None:
+        """Put what is in `first` before all else that is ready, in the same order."""
+        first = self.first
+        if self.ready:
+            first.reverse()
+            self.ready.extendleft(first)
+        else:
+            self.ready.extend(first)
+        first.clear()
 
     @property
     def idle(self) -> bool:
@@ -196,14 +227,15 @@ class Scheduler:
         dependencies = list(dependencies)
         self._check_cycle(node, dependencies)
         check_transition(node._stage, PENDING)
-        return self.add(node, dependencies, holds)
+        node._stage = PENDING
+        return self.add(node, dependencies, holds, node._depth)
 
     def release(self, node: Node) -> None:
         """Remove one hold or dependency from *node*, which may make it ready."""
         node._blockers -= 1
         if not node._blockers and node._stage is PENDING:
             node._stage = READY
-            self.ready.append(node)
+            self.first.append(node)
 
     def submitted(self, node: Node) -> None:
         """Note that *node* was sent, and release the dependents that its backend orders itself."""
@@ -238,12 +270,12 @@ class Scheduler:
         self._enter(node, READY)
         node._attempt += 1
         if now:
-            self.ready.append(node)
+            self.requeue(node)
 
     def requeue(self, node: Node) -> None:
         """Make *node* ready to be sent again, after a wait or a preparation."""
         if node._stage is READY:
-            self.ready.append(node)
+            (self.first if node._depth or node._spec.priority > 0 else self.ready).append(node)
 
     def withdraw(self, nodes: Sequence[Node]) -> None:
         """Take back *nodes*, which were sent and did not begin, so that they are sent again.
@@ -282,12 +314,12 @@ class Scheduler:
         dependents = node._dependents
         if dependents is not None:
             node._dependents = None
-            ready = self.ready
+            first = self.first
             for other in dependents if isinstance(dependents, list) else (dependents,):
                 other._blockers -= 1
                 if not other._blockers and other._stage is PENDING:
                     other._stage = READY
-                    ready.append(other)
+                    first.append(other)
 
     def fail(self, node: Node, error: BaseException) -> list[Resolution]:
         """Fail *node* for good and, without running it, everything that depends on it."""

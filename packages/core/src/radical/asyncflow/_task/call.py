@@ -24,8 +24,11 @@ class Call:
         remote: True if its lane may keep its results.
         in_context: True if its function or its body runs in the context of the call.
         plain: True for a function, because then no body has to run in the loop.
+        simple: True for a function without a priority above that of most tasks.
+        urgent: True if its priority is above that of most tasks.
         may_follow: True for a function without resources: it may run where the only task
-            that it waits for ended.
+            that it waits for ended.  Not if it has a priority below that of most tasks:
+            what was called later may go before it.
         others: the same task with the resources that other attempts ask for, by resources;
             None until there are any.
         may_chain: True if, moreover, others may follow it, because it has only one attempt.
@@ -44,8 +47,10 @@ class Call:
         "owner",
         "plain",
         "remote",
+        "simple",
         "spec",
         "special",
+        "urgent",
     )
 
     def __init__(self, owner: Owner, spec: TaskSpec, lane: Lane | None, *, recorded: bool) -> None:
@@ -54,7 +59,10 @@ class Call:
         self.others: dict[Resources, Call] | None = None
         self.lane = lane
         self.plain = spec.kind is TaskKind.FUNCTION
-        self.may_follow = self.plain and spec.resources == DEFAULT_RESOURCES and not spec.service
+        self.urgent = spec.priority > 0
+        self.simple = self.plain and not self.urgent
+        usual = spec.resources == DEFAULT_RESOURCES and spec.priority >= 0
+        self.may_follow = self.plain and usual and not spec.service
         self.may_chain = self.may_follow and spec.retries is None
         self.remote = lane is not None and lane.remote and not spec.service
         self.special = self.remote or spec.service

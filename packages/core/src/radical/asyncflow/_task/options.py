@@ -6,8 +6,9 @@ import dataclasses
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from .._public import public
 from .._text import closest
@@ -32,6 +33,11 @@ class TaskOptions(TypedDict, total=False):
             the attempt, from 1, and returns one of these.  By default one core.
         retries: how many times to run the task again after a failure, without a wait, or
             a `RetryPolicy`, whose waits are in seconds.  By default 0.
+        priority: a number; of the tasks that wait for a backend, those with a higher one begin
+            first.  Within one priority, a task that takes the results of others begins before
+            one that takes none, so that work that has begun is finished first; among equals,
+            the first that was called.  What waits for a task does not inherit its priority.
+            By default 0.
         timeout: seconds that one run may take, counted from its start; by default, and
             with None, as long as it needs.
         capture_stdio: write the output of an executable to files; the result is the path
@@ -70,6 +76,7 @@ class TaskOptions(TypedDict, total=False):
     backend: str | None
     resources: Resources | Mapping[str, Any] | Callable[[int], Resources | Mapping[str, Any]] | None
     retries: int | RetryPolicy | None
+    priority: float
     timeout: float | None
     capture_stdio: bool
     service: bool
@@ -189,11 +196,9 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
     if key == "retries":
         return RetryPolicy.of(value)
     if key == "task_description":
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-            raise ConfigurationError(f"task_description must map names to values, not {value!r}")
-        return dict(value)
+        return _checked_description(value)
+    if key == "priority":
+        return _checked_priority(value, kind)
     if key == "timeout":
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and not (number and value > 0):
@@ -268,6 +273,31 @@ def _checked_mpi_result(value: Any, kind: TaskKind) -> Any:
     if kind is not TaskKind.FUNCTION:
         raise ConfigurationError(f"mpi_result is for function tasks with ranks, not for a {kind}")
     return value
+
+
+def _checked_description(value: Any) -> dict[str, Any]:
+    """Return the value of the option ``task_description``."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError(f"task_description must map names to values, not {value!r}")
+    return dict(value)
+
+
+def _checked_priority(value: Any, kind: TaskKind) -> int | float:
+    """Return the value of the option ``priority``."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Larger ones, infinity and "not a number" have no place that each backend can express.
+    if not number or not abs(value) <= sys.float_info.max:
+        raise ConfigurationError(
+            f"priority must be a number such as 1 or -0.5 (a higher one goes first), not {value!r}"
+        )
+    if kind is TaskKind.BLOCK and value:
+        raise ConfigurationError(
+            "a block runs in the engine's loop and waits for no backend, so it takes no priority; "
+            "give it to the tasks that the block calls"
+        )
+    return cast("int | float", value)
 
 
 def _checked_uses(value: Any, kind: TaskKind) -> tuple[Any, ...]:

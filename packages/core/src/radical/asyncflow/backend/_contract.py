@@ -87,6 +87,8 @@ class Capabilities:
         prompts: what it honours of a prompt task beside the text: ``"messages"``, ``"tools"`` and
             ``"options"``, which are fields of `Prompt`, and ``"answer"``: the result is an
             instance of the pydantic model that `TaskSpec.answer` names.
+        priorities: it begins the tasks that wait in the order that `TaskRequest.depth`
+            describes.
         executes: False for a dry run, which runs nothing, gets no arguments and answers
             with markers.
         limits: sentences, shown to users, that say what it cannot promise.
@@ -110,6 +112,7 @@ class Capabilities:
     executes: bool = True
     limits: Sequence[str] = ()
     prompts: Collection[str] = ()
+    priorities: bool = False
 
     def __post_init__(self) -> None:
         names = ("kinds", "kills_running", "resources", "limits", "prompts")
@@ -198,6 +201,11 @@ class TaskRequest(NamedTuple):
         context: for a backend with ``contexts``, the context in which a function was called;
             None for everything else.  Run the function in a copy, ``context.copy().run(...)``,
             because other calls and attempts may share it.
+        depth: the length of the longest chain of tasks whose results this one takes, each
+            from the one before; 0 if it takes none, and 256 at most.  A backend with
+            ``priorities`` begins what waits in this order: by ``spec.priority``, the higher
+            first; among those of one priority by depth, the deeper first; among equals, the
+            first that came.
     """
 
     task_id: TaskId
@@ -208,6 +216,7 @@ class TaskRequest(NamedTuple):
     command: Command | Prompt[Any] | None = None
     dependencies: tuple[TaskId, ...] = ()
     context: Context | None = None
+    depth: int = 0
 
 
 @public("radical.asyncflow.backend")

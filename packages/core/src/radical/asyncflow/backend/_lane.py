@@ -116,6 +116,8 @@ def missing_capabilities(capabilities: Capabilities, spec: TaskSpec) -> list[str
         missing.append("runs no services")
     if spec.answer is not None and "answer" not in capabilities.prompts:
         missing.append(f"answers with text only, not with {spec.answer.__name__}")
+    if spec.priority and not capabilities.priorities:
+        missing.append("begins its tasks in an order of its own, so it takes no priority")
     return missing
 
 

@@ -33,6 +33,7 @@ _CAPABILITY_TITLES = {
     "contexts": "passes context variables",
     "service": "runs services",
     "prompts": "honours of prompts",
+    "priorities": "begins tasks by priority",
     "executes": "executes tasks",
 }
 

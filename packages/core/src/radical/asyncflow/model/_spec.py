@@ -41,6 +41,7 @@ class TaskSpec:
         backend: the name of the backend it must run on; None for the default one.
         resources: what an attempt occupies; with *resources_of*, the first attempt.
         resources_of: gives the resources of each attempt; None if all have the same.
+        priority: among tasks that wait for the same backend, those with a higher one go first.
         timeout: seconds that an attempt may take, from its start; None for no limit.
         capture_stdio: True if an executable's result is the path of the file that has its
             stdout, instead of the text.
@@ -67,6 +68,7 @@ class TaskSpec:
     backend: str | None = None
     resources: Resources = DEFAULT_RESOURCES
     retries: RetryPolicy | None = None
+    priority: float = 0
     timeout: float | None = None
     capture_stdio: bool = False
     service: bool = False

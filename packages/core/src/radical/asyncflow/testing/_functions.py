@@ -313,6 +313,16 @@ def next_number(folder: str) -> int:
             return number
 
 
+def append(folder: str, label: str, *_: Any) -> None:
+    """Append *label* to the file of those that began, and take a while."""
+    file = os.open(Path(folder) / "begun", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, f"{label}\n".encode())
+    finally:
+        os.close(file)
+    time.sleep(_BEAT / 2)
+
+
 async def hold(folder: str, label: object = "task") -> object:
     """Say that the task began, then wait for the gate to open."""
     _mark(folder, f"began-{label}")

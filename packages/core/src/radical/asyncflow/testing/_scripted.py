@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import inspect
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection, Coroutine, Iterable, Sequence
@@ -46,9 +47,11 @@ class ScriptedBackend(ExecutionBackend):
     """A backend that runs tasks in the engine's loop, by itself or step by step as a test says.
 
     Left alone it runs each task soon after `submit`: a plain function inline in the
-    loop, an async one as an asyncio task.  It answers a command or a prompt with its own
-    text.  What was held with `hold` waits in the queue until `release` lets it go, or
-    until the test leads it by hand with `start_task`, `put_out`, `finish`, `fail` and
+    loop, an async one as an asyncio task.  With ``priorities`` it begins one task in each
+    turn of the loop, the first in the order of the contract.  It answers a command or a
+    prompt with its own text.  What was held with `hold` waits in the queue until `release`
+    lets it go, or until the test leads it by hand with `start_task`, `put_out`, `finish`,
+    `fail` and
     `confirm_cancel`.  A test names a task by its number, by its name (the earliest
     unfinished one) or by its future.  Call all methods in the loop's thread.
 
@@ -75,6 +78,7 @@ class ScriptedBackend(ExecutionBackend):
         isolates: bool = True,
         service: bool = False,
         prompts: Collection[str] = (),
+        priorities: bool = False,
     ) -> None:
         """Make a backend whose `cancel` ends running tasks of the kinds in *kills_running* only."""
         self.name = name
@@ -90,6 +94,7 @@ class ScriptedBackend(ExecutionBackend):
             contexts=TaskKind.FUNCTION in map(TaskKind, kinds),
             service=service,
             prompts=prompts,
+            priorities=priorities,
         )
         self.submitted: list[TaskRequest] = []
         self.batches: list[int] = []
@@ -102,8 +107,11 @@ class ScriptedBackend(ExecutionBackend):
         self._hold_all = False
         self._held: set[TaskId | str] = set()
         self._queue: dict[_Key, TaskRequest] = {}
+        self._line: list[tuple[float, int, int, TaskRequest]] | None = [] if priorities else None
+        self._has_turn = False  # it is about to begin the first of the line
         self._running: dict[_Key, TaskRequest] = {}
         self._tasks: dict[_Key, asyncio.Task[None]] = {}
+        self._unstepped: set[_Key] = set()
         self._cancelling: set[_Key] = set()
         self._values: dict[TaskId, Any] = {}
         self._failures: dict[TaskId, tuple[str, BaseException]] = {}
@@ -128,7 +136,13 @@ class ScriptedBackend(ExecutionBackend):
             self._queue[_key(request)] = request
             self._failures.pop(request.task_id, None)
             self._idle.clear()
-            self._loop.call_soon(self._begin, request)
+            if self._line is None:
+                self._loop.call_soon(self._begin, request)
+            else:
+                if not self._has_turn:
+                    self._has_turn = True
+                    self._loop.call_soon(self._begin_first)
+                heapq.heappush(self._line, (*_order(request), len(self.submitted), request))
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         self.cancelled_ids.extend(task_ids)
@@ -168,6 +182,8 @@ class ScriptedBackend(ExecutionBackend):
         else:
             self._held.difference_update(map(_name, which))
             chosen = [self._find(item, self._queue) for item in which]
+        if self._line is not None:
+            chosen = sorted(chosen, key=_order)
         for request in chosen:
             self._begin(request, released=bool(which))
 
@@ -224,6 +240,18 @@ class ScriptedBackend(ExecutionBackend):
 
     # How a task runs.
 
+    def _begin_first(self) -> None:
+        assert self._line is not None
+        assert self._loop is not None
+        *_, request = heapq.heappop(self._line)
+        try:
+            self._begin(request)
+        finally:
+            # Behind what the engine does with the report.
+            self._has_turn = bool(self._line)
+            if self._has_turn:
+                self._loop.call_soon(self._begin_first)
+
     def _begin(self, request: TaskRequest, released: bool = False) -> None:
         key = _key(request)
         if key not in self._queue:
@@ -250,6 +278,7 @@ class ScriptedBackend(ExecutionBackend):
             return
         if inspect.iscoroutine(value):
             assert self._loop is not None
+            self._unstepped.add(key)
             self._tasks[key] = self._loop.create_task(self._await(request, value), context=context)
         else:
             self._returned(request, value)
@@ -264,6 +293,7 @@ class ScriptedBackend(ExecutionBackend):
         return request.spec.function(*args, **kwargs)
 
     async def _await(self, request: TaskRequest, body: Coroutine[Any, Any, Any]) -> None:
+        self._unstepped.discard(_key(request))
         try:
             value = await body
             check_result(value)
@@ -297,7 +327,12 @@ class ScriptedBackend(ExecutionBackend):
         elif kill and key in self._tasks:
             if key not in self._cancelling:
                 self._cancelling.add(key)
-                self._tasks[key].cancel()
+                if key in self._unstepped:
+                    # A task that is cancelled before its first step would end unnoticed.
+                    assert self._loop is not None
+                    self._loop.call_soon(self._tasks[key].cancel)
+                else:
+                    self._tasks[key].cancel()
         elif kill and self._running.pop(key, None) is not None:
             self._cancelled(request)
 
@@ -393,6 +428,11 @@ class ScriptedValue(RemoteValue):
     def release(self) -> None:
         self._backend.released.append(self._task_id)
         self._backend._values.pop(self._task_id, None)
+
+
+def _order(request: TaskRequest) -> tuple[float, int]:
+    """Return what is smaller for a request that begins first."""
+    return -request.spec.priority, -request.depth
 
 
 def _key(request: TaskRequest) -> _Key:

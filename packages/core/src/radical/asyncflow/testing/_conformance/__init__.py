@@ -18,6 +18,7 @@ from .failures import Failures
 from .kinds import Kinds
 from .lifecycle import Lifecycle
 from .load import Load
+from .order import Order
 from .pickles import Pickles
 from .plugin import Plugin
 from .processes import Processes
@@ -42,6 +43,7 @@ class BackendConformance(
     TimeoutsRetries,
     Remote,
     Load,
+    Order,
     Protocol,
     Lifecycle,
     Plugin,

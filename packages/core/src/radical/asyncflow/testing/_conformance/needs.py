@@ -30,6 +30,7 @@ DECLARED: dict[str, Callable[[Capabilities], bool]] = {
     "isolates": lambda declared: declared.isolates,
     "native dependencies": lambda declared: declared.native_dependencies,
     "chains": lambda declared: declared.chains,
+    "priorities": lambda declared: declared.priorities,
     "remote results": lambda declared: declared.remote_results,
     "service": lambda declared: declared.service and TaskKind.EXECUTABLE in declared.kinds,
 }
