@@ -1,4 +1,4 @@
-"""How long it takes until what a lost backend held is done elsewhere.
+"""The time until what a lost backend held is done elsewhere.
 
 Beside it: the same tasks called anew on the backend that takes over, which is what a program
 without failover would have to do.
