@@ -44,6 +44,7 @@ class TestThreadPoolExecutor(BackendConformance):
         "isolates",
         "cores",
         "chains",
+        "instances",
         "plugin",
         "priorities",
     }

@@ -21,6 +21,7 @@ class TestProcesses(BackendConformance):
             "contexts",
             "chains",
             "priorities",
+            "instances",
         }
     )
 
@@ -46,6 +47,7 @@ class TestThreads(BackendConformance):
             "chains",
             "plugin",
             "priorities",
+            "instances",
         }
     )
 

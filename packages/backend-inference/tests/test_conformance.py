@@ -20,6 +20,7 @@ class TestInference(BackendConformance):
         "cores",
         "executable",
         "function",
+        "instances",
         "kills executables",
         "kills functions",
         "markers",

@@ -19,6 +19,7 @@ class TestNoop(BackendConformance):
             "native dependencies",
             "pickles",
             "remote results",
+            "instances",
             "slots",
             "workers",
         }

@@ -19,6 +19,7 @@ class TestLocalPilot(BackendConformance):
             "chains",
             "contexts",
             "priorities",
+            "instances",
             "native dependencies",
             "remote results",
             "spares functions",

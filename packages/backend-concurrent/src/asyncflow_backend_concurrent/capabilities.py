@@ -43,6 +43,7 @@ def local_capabilities(executor_type: str) -> Capabilities:
         contexts=not processes,
         service=True,
         priorities=True,
+        instances=True,
         limits=(*_LIMITS[executor_type], _RANKS),
     )
 

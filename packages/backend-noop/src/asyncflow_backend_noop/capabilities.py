@@ -11,6 +11,7 @@ CAPABILITIES = Capabilities(
     resources=("cores", "gpus", "memory", "ranks"),
     chains=True,
     service=True,
+    instances=True,
     prompts=("messages", "tools", "options", "answer"),
     priorities=True,
     executes=False,

@@ -9,6 +9,7 @@ _INLINE = {
     "plugin",
     "markers",
     "cores",
+    "instances",
     "pickles",
     "slots",
     "workers",

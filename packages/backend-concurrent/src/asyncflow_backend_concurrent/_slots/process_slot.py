@@ -262,7 +262,7 @@ class ProcessSlot(Slot):
         while follower is not None:
             request, follower = follower, None
             try:
-                alone = request.spec.resources != DEFAULT_RESOURCES
+                alone = request.spec.resources != DEFAULT_RESOURCES or request.spec.service
                 if self._worker is None and not alone and not request.dependencies:
                     self._starting = request
                     self._offer_ahead(soon=True)

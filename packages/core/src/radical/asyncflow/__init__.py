@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._task.function import TaskFunction
     from ._task.future import TaskFuture
     from ._task.options import TaskOptions
+    from ._task.service_class import ServiceClass, ServiceInstance
     from .backend import BackendSpec, Capabilities, ExecutionBackend, hookimpl
     from .deprecation import AsyncFlowDeprecationWarning
     from .engine import WorkflowEngine
@@ -109,7 +110,9 @@ __all__ = [
     "RetryPolicy",
     "RunEvent",
     "SerializationError",
+    "ServiceClass",
     "ServiceEvent",
+    "ServiceInstance",
     "ServiceLostError",
     "ServiceStoppedError",
     "ServiceTimeoutError",
@@ -156,7 +159,9 @@ _HOMES = {
     "Resources": "model",
     "RetryPolicy": "model",
     "RunEvent": "events",
+    "ServiceClass": "_task.service_class",
     "ServiceEvent": "events",
+    "ServiceInstance": "_task.service_class",
     "TaskEvent": "events",
     "TaskFunction": "_task.function",
     "TaskFuture": "_task.future",

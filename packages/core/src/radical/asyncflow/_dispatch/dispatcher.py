@@ -22,7 +22,7 @@ from .._graph.scheduler import Node
 from .._task.call import Call
 from .._task.future import NO_KWARGS, Ending, EndReason, RemoteTaskFuture, TaskFuture, extras_of
 from .._task.scope import SCOPE, Scope
-from .._task.service import Service
+from .._task.service import Service, ServiceFuture
 from .._watch.observers import Observer, Observers
 from ..backend import ExecutionBackend
 from ..backend._inbox import Inbox, Sink
@@ -31,6 +31,7 @@ from ..errors import BackendError, EngineClosedError, PendingLimitError
 from ..model import TaskKind, TaskSpec, TaskState
 from .background import Background
 from .collector import CALLS_A_COUNT, COLLECTOR_PACE
+from .instances import Instances
 from .outbox import Outbox
 from .outcomes import Outcomes
 from .preparation import Preparation
@@ -63,6 +64,7 @@ class Dispatcher:
         outcomes: decides what follows the end of an attempt.
         outbox: puts prepared tasks into batches.
         services: follows the services.
+        instances: has the services of functions.
         plan_recorder: remembers the graph for `WorkflowEngine.plan`.
         number: the number of the latest call.
     """
@@ -90,6 +92,7 @@ class Dispatcher:
         self.outbox = Outbox(run, self.outcomes)
         self._preparation = Preparation(run, self, self.background, self.outcomes, self.outbox)
         self.services = Services(run, self.outcomes, self.register)
+        self.instances = Instances(run, self, self.services)
         self._receive = Reports(run, self.outcomes, self.services, inbox).receive
         self._send = sender(run, self.outcomes, self.outbox, self._preparation)
         self._next_lane = 0
@@ -378,6 +381,26 @@ class Dispatcher:
     def cancel(self, future: Node, message: Any = None) -> None:
         """Cancel the task of *future*."""
         self.outcomes.end(cast(TaskFuture[Any], future), Ending(EndReason.CANCEL, message))
+
+    def bind_to(self, spec: TaskSpec, lane: Lane) -> Call:
+        """Return the `Call` of a method of the service that is reached by *lane*."""
+        lane.check(spec)
+        if spec.timeout is not None:
+            self.want_running()
+        return Call(self, spec, lane, recorded=self.run.journal is not None)
+
+    def start_instance(
+        self, spec: TaskSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[ServiceFuture, Lane]:
+        """Start the service of *spec*, whose function is a class; return it and its lane."""
+        if self.run.closed or get_ident() != self._thread:
+            raise self._refusal(spec)
+        lane = choose_lane(spec, self.run.lanes)
+        if spec.timeout is not None:
+            self.want_running()
+        self._quick = True
+        self._pump_requested = False
+        return self.instances.start(spec, lane, args, kwargs)
 
     def stop(self, service: Service) -> asyncio.Future[None]:
         """Stop *service*; return a future that is done when it has ended."""

@@ -11,7 +11,7 @@ from .._files.targets import Targets
 from .._graph.scheduler import Scheduler
 from .._task.future import RemoteTaskFuture, TaskFuture
 from ..backend import AnyReport, TaskId, TaskRequest
-from ..backend._inbox import Inbox
+from ..backend._inbox import Inbox, Sink
 from ..backend._lane import Lane
 from ..model import Command, TaskState
 
@@ -221,6 +221,10 @@ class Run:
     def report(self, reports: Iterable[AnyReport]) -> None:
         """Add *reports*, which the engine itself makes, to those of the backends."""
         self._inbox.reports.extend(reports)
+
+    def new_sink(self, index: int) -> Sink:
+        """Return what the backend with this *index* reports to."""
+        return Sink(self._inbox, index, self.uid, self._work_dir)
 
     def want_running(self) -> None:
         """Let RUNNING reports wake the loop from now on, because somebody needs their times."""

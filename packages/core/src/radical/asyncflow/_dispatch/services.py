@@ -22,7 +22,13 @@ from .._task.service import Phase, Service, ServiceFuture, ServiceInfo
 from .._text import safe_message
 from ..backend import AnyReport, ExecutableResult, Serving
 from ..backend._lane import Lane
-from ..errors import EngineClosedError, ExecutableError, ServiceLostError, ServiceStoppedError
+from ..errors import (
+    BackendError,
+    EngineClosedError,
+    ExecutableError,
+    ServiceLostError,
+    ServiceStoppedError,
+)
 from ..model import RetryPolicy, TaskSpec, TaskState
 from ..model._command import DeathResult
 from .outcomes import CANCEL_PATIENCE_S, Outcomes
@@ -166,6 +172,8 @@ class Services:
         self._run.observers.tell_service(service.host, "restarted", error)
         # Failures before it is up again count as deaths.
         call = start.call.with_retries(RetryPolicy.of(left))
+        if service.listener is not None:
+            service.listener.down(error)
         context = Context() if start.context is None else start.context.copy()
         context.run(SCOPE.set, None)
         try:
@@ -205,6 +213,8 @@ class Services:
             self._run.observers.tell_service(service.host, "lost", error)
         else:
             self._run.observers.tell_service(service.host, "stopped")
+        if service.listener is not None:
+            service.listener.ended(error)
         if service.ended is not None and not service.ended.done():
             service.ended.set_result(None)
 
@@ -220,12 +230,10 @@ class Services:
                 service.ended.set_result(None)
         if service.phase is Phase.UP:
             service.phase = Phase.STOPPING
-            node = service.host
-            self._outcomes.ask_to_cancel(node._lane, [node._number])
-            self._run.take_reports()
-            if not service.ended.done():
-                timer = self._run.loop.call_later(CANCEL_PATIENCE_S, self._give_up, service)
-                service.ended.add_done_callback(lambda _: timer.cancel())
+            if service.listener is None:
+                self.end_host(service)
+            else:
+                service.listener.stop()
         elif service.phase is Phase.STARTING and not service.host.done():
             service.phase = Phase.STOPPING
             host = service.host
@@ -233,6 +241,22 @@ class Services:
                 host.add_done_callback(lambda _: self._start_ended(service, host))
             self._outcomes.end(host)
         return service.ended
+
+    def end_host(self, service: Service) -> None:
+        """Have the backend end the task that runs *service*, which is being stopped."""
+        node = service.host
+        self._outcomes.ask_to_cancel(node._lane, [node._number])
+        self._run.take_reports()
+        if service.ended is not None and not service.ended.done():
+            timer = self._run.loop.call_later(CANCEL_PATIENCE_S, self._give_up, service)
+            service.ended.add_done_callback(lambda _: timer.cancel())
+
+    def lose_one(self, service: Service, why: str) -> None:
+        """End *service*, which is gone although its backend did not say so."""
+        node = service.host
+        if self._running.pop(node._number, None) is not None:
+            self._outcomes.ask_to_cancel(node._lane, [node._number])
+            self._ended(service, BackendError(why))
 
     def _give_up(self, service: Service) -> None:
         """Call *service* ended, although its backend did not say so."""

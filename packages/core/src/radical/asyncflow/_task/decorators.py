@@ -19,6 +19,7 @@ from ..model import Answer, Prompt, TaskKind
 from .function import TaskFunction
 from .options import TaskOptions, check_options, make_spec
 from .owner import Owner
+from .service_class import ServiceClass, decorate_class
 
 __all__ = ["TaskDecorators"]
 
@@ -161,6 +162,24 @@ class TaskDecorators:
             TypeError: *function* is no async function.
         """
         return self._decorate(TaskKind.BLOCK, function, options)
+
+    @overload
+    def service(self, kind: type, /) -> ServiceClass: ...
+    @overload
+    def service(
+        self, kind: None = None, /, **options: Unpack[TaskOptions]
+    ) -> Callable[[type], ServiceClass]: ...
+    def service(self, kind: type | None = None, /, **options: Any) -> Any:
+        """Make a service of a class: an instance lives in one worker, and its methods are tasks.
+
+        A call of the class starts a service, and a call of a method of that is a task that
+        runs there, in order.  What the instance knows stays from call to call.
+
+        Raises:
+            ConfigurationError: an option is wrong; the message has every problem.
+            TypeError: *kind* is no class.
+        """
+        return decorate_class(self._owner, kind, options)
 
     def _decorate(self, kind: TaskKind, function: Any, options: Mapping[str, Any]) -> Any:
         def decorate(body: Callable[..., Any]) -> TaskFunction[..., Any]:

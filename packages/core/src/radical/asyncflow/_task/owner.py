@@ -42,6 +42,22 @@ class Owner(Protocol):
     def cancel(self, future: Node, message: Any = None) -> None:
         """Cancel the task of *future*."""
 
+    def bind_to(self, spec: TaskSpec, lane: Any) -> Any:
+        """Return the `Call` of a method, which runs on the *lane* of its service.
+
+        Raises:
+            ConfigurationError: a method cannot have such an option.
+        """
+
+    def start_instance(
+        self, spec: TaskSpec, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, Any]:
+        """Start the service of *spec*, whose function is a class.
+
+        Returns:
+            Its `ServiceFuture`, and the lane of its methods.
+        """
+
     def stop(self, service: Any) -> Any:
         """Stop *service*, and return an `asyncio.Future` that is done when it has ended."""
 

@@ -6,7 +6,7 @@ import asyncio
 import enum
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..backend import Serving
 from ..errors import ServiceStoppedError
@@ -29,6 +29,19 @@ class Phase(enum.Enum):
     ENDED = enum.auto()
 
 
+class ServiceListener(Protocol):
+    """The calls of a service of functions."""
+
+    def stop(self) -> None:
+        """Have the service end when it has finished what was sent."""
+
+    def down(self, error: BaseException) -> None:
+        """Fail what was sent, because the service died and is started again."""
+
+    def ended(self, error: BaseException) -> None:
+        """Fail everything, because the service is no more."""
+
+
 class Service:
     """A service, through all its starts.
 
@@ -42,6 +55,7 @@ class Service:
         error: why nobody can use it any more; None while it may come up or is up.
         restarts_left: how many times it may still be started again.
         start: what it is started with, if it may be started again.
+        listener: has the calls of a service of functions, and is told of its life.
         ended: done when it has ended; None until somebody waits for that.
     """
 
@@ -52,6 +66,7 @@ class Service:
         "future",
         "host",
         "info",
+        "listener",
         "phase",
         "restarts_left",
         "serving",
@@ -68,6 +83,7 @@ class Service:
         self.error: BaseException | None = None
         self.restarts_left = restarts
         self.start: Any = None
+        self.listener: ServiceListener | None = None
         self.ended: asyncio.Future[None] | None = None
 
     @property

@@ -89,6 +89,8 @@ class Capabilities:
             instance of the pydantic model that `TaskSpec.answer` names.
         priorities: it begins the tasks that wait in the order that `TaskRequest.depth`
             describes.
+        instances: it runs functions that end only when they are told to, each apart from all
+            other tasks: the hosts of services of functions.
         executes: False for a dry run, which runs nothing, gets no arguments and answers
             with markers.
         limits: sentences, shown to users, that say what it cannot promise.
@@ -109,6 +111,7 @@ class Capabilities:
     isolates: bool = True
     contexts: bool = False
     service: bool = False
+    instances: bool = False
     executes: bool = True
     limits: Sequence[str] = ()
     prompts: Collection[str] = ()
@@ -161,12 +164,12 @@ def _contradictions(able: Capabilities) -> list[str]:
         problems.append("contexts=True contradicts pickles=True: a context cannot be pickled")
     if able.prompts and TaskKind.PROMPT not in able.kinds:
         problems.append("prompts is about prompt tasks, and kinds does not name prompt")
-    for name in ("chains", "contexts", "native_dependencies", "remote_results"):
+    for name in ("chains", "contexts", "instances", "native_dependencies", "remote_results"):
         if not getattr(able, name):
             continue
         if TaskKind.FUNCTION not in able.kinds:
             problems.append(f"{name}=True is about functions, and kinds does not name function")
-        if name != "chains" and not able.executes:
+        if name not in ("chains", "instances") and not able.executes:
             problems.append(
                 f"{name}=True contradicts executes=False: what runs nothing gets no arguments "
                 "and has no results"

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from ..errors import BackendBrokenError, BackendIncompatibleError, UnsupportedOptionError
-from ..model import DEFAULT_RESOURCES, Prompt, TaskSpec
+from ..model import DEFAULT_RESOURCES, Prompt, TaskKind, TaskSpec
 from . import API_VERSION, Capabilities, ExecutionBackend, TaskRequest
 from ._inbox import Sink
 
@@ -112,7 +112,9 @@ def missing_capabilities(capabilities: Capabilities, spec: TaskSpec) -> list[str
     if beyond := [name for name in asked_resources(spec) if name not in capabilities.resources]:
         honoured = ", ".join(sorted(capabilities.resources)) or "none"
         missing.append(f"does not honour resources {', '.join(beyond)} (it honours: {honoured})")
-    if spec.service and not capabilities.service:
+    if spec.service and spec.kind is TaskKind.FUNCTION and not capabilities.instances:
+        missing.append("runs no services of functions")
+    elif spec.service and spec.kind is not TaskKind.FUNCTION and not capabilities.service:
         missing.append("runs no services")
     if spec.answer is not None and "answer" not in capabilities.prompts:
         missing.append(f"answers with text only, not with {spec.answer.__name__}")

@@ -93,6 +93,7 @@ class Shutdown:
                 zip(lanes, ends, strict=True), self.outcome, self.error
             )
         finally:
+            dispatcher.instances.close()
             if self.stop is not None:
                 self.stop.close()
             self._work_dir.close()

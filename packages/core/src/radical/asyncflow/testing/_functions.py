@@ -164,6 +164,43 @@ def _explode() -> NoReturn:
     raise OSError("this object does not load")
 
 
+class Tally:
+    """The class of a service: it counts, and has ways to end."""
+
+    def __init__(self, start: int = 0) -> None:
+        if start < 0:
+            raise ValueError(f"cannot start below 0, at {start}")
+        self.total = start
+
+    def add(self, amount: int) -> int:
+        self.total += amount
+        return self.total
+
+    async def add_async(self, amount: int) -> int:
+        await asyncio.sleep(0)
+        return self.add(amount)
+
+    def place(self) -> int:
+        return os.getpid()
+
+    def fail(self, message: str) -> object:
+        raise ValueError(message)
+
+    def hold(self, folder: str, label: str) -> int:
+        """Mark its begin, and wait for the gate."""
+        hold_blocking(folder, label)
+        return self.total
+
+    def hold_until_cancelled(self, folder: str) -> bool:
+        return hold_until_cancelled(folder)
+
+    def die(self, number: int = signal.SIGKILL) -> object:
+        return die(number)
+
+    def count(self, values: Any) -> int:
+        return len(values)
+
+
 def fail(message: str = "as planned") -> object:
     raise ValueError(message)
 

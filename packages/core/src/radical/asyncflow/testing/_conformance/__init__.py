@@ -15,6 +15,7 @@ from .cancellation import Cancellation
 from .dependencies import Dependencies
 from .executables import Executables
 from .failures import Failures
+from .instances import Instances
 from .kinds import Kinds
 from .lifecycle import Lifecycle
 from .load import Load
@@ -40,6 +41,7 @@ class BackendConformance(
     Processes,
     Executables,
     Services,
+    Instances,
     TimeoutsRetries,
     Remote,
     Load,

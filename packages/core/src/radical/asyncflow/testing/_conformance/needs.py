@@ -32,6 +32,7 @@ DECLARED: dict[str, Callable[[Capabilities], bool]] = {
     "chains": lambda declared: declared.chains,
     "priorities": lambda declared: declared.priorities,
     "remote results": lambda declared: declared.remote_results,
+    "instances": lambda declared: declared.instances and declared.executes,
     "service": lambda declared: declared.service and TaskKind.EXECUTABLE in declared.kinds,
 }
 """The needs that the capabilities of a backend meet, each with its test."""
