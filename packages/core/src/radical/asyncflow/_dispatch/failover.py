@@ -157,6 +157,8 @@ class Failover:
         Returns:
             False if there is none.
         """
+        if node._lane.index < 0:
+            return False  # it is a method of a service, which lives in one place
         if self._starting is not None:
             self._parked.append(node)
             return True

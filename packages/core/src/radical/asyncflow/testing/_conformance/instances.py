@@ -66,7 +66,8 @@ class Instances(Suite):
         kind = flow.service(functions.Tally)
         one, other = kind(), kind(100)
         try:
-            assert await asyncio.gather(one.add(1), other.add(1), one.add(1)) == [1, 101, 2]
+            calls = [one.add(1), other.add(1), one.add(1)]
+            assert await asyncio.gather(*calls) == [1, 101, 2]
         finally:
             await asyncio.gather(one.stop(), other.stop())
 
@@ -110,21 +111,21 @@ class Instances(Suite):
     async def test_a_service_keeps_its_place_until_it_is_stopped(
         self, flow: WorkflowEngine, folder: str
     ) -> None:
-        assert self.slots is not None
+        slots = self.slots
+        assert slots is not None
         tally = flow.service(functions.Tally)()
         assert await tally.add(1) == 1
         hold = flow.function_task(functions.hold_blocking)
-        others = [hold(folder, number) for number in range(self.slots)]
-        began = Path(folder).glob
-        await until(
-            lambda: len([*began("began-*")]) >= self.slots - 1, "others begin", self.patience
-        )
+        others = [hold(folder, number) for number in range(slots)]
+
+        def begun() -> int:
+            return len([*Path(folder).glob("began-*")])
+
+        await until(lambda: begun() >= slots - 1, "others begin", self.patience)
         assert await tally.add(1) == 2  # it answers while all other places are taken
-        assert len([*began("began-*")]) == self.slots - 1
+        assert begun() == slots - 1
         await tally.stop()
-        await until(
-            lambda: len([*began("began-*")]) == self.slots, "the last begins", self.patience
-        )
+        await until(lambda: begun() == slots, "the last begins", self.patience)
         open_gate(folder)
         await asyncio.gather(*others)
 
