@@ -43,7 +43,7 @@ from .services import Services
 
 __all__ = ["Dispatcher"]
 
-PENDING = TaskState.PENDING
+PENDING, READY = TaskState.PENDING, TaskState.READY
 
 NO_VARIABLES = Context()
 """The context of every call that sees no variable; the collector has less to look through."""
@@ -233,8 +233,11 @@ class Dispatcher:
             self._observers.add_task(future, dependencies, scope)
         if run.carriage is not None:
             run.carriage.collect_headers(future)
-        ended = scheduler.add(future, dependencies, holds)
-        if ended:
+        if dependencies is None and not holds:  # as `Scheduler.add` does, without a call
+            future._blockers = future._depth = 0
+            future._stage = READY
+            scheduler.ready.append(future)
+        elif ended := scheduler.add(future, dependencies, holds):
             self.outcomes.resolve(ended)
         inbox = self._inbox
         if not inbox.awake:
