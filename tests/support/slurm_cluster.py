@@ -110,8 +110,12 @@ class Slurm:
 
     def fail_node(self) -> None:
         """Let the node be down for a moment."""
+        self.set_node("down")
+
+    def set_node(self, state: str) -> None:
+        """Have the node enter *state*, such as ``"drain"`` or ``"resume"``."""
         name = self._call("sinfo", "-h", "-o", "%n").strip()
-        self._call("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
+        self._call("scontrol", "update", f"nodename={name}", f"state={state}", "reason=test")
 
     def jobs(self, *states: str) -> set[str]:
         """Return the ids of the jobs that are in one of *states*, such as ``"PD"``."""

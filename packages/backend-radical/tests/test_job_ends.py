@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from asyncflow_backend_radical._host.psij_plugin import write_plugin
 from asyncflow_backend_radical._pilot.job_end import explain_end, find_end
 from control_groups import MEMORY_V1, may_make_groups
 from radical.asyncflow.errors import DeathReason
-from radical.asyncflow.worker import slurm_facts
+from radical.asyncflow.worker import ask_batch_system, slurm_facts
 from slurm_cluster import Slurm, demand_slurm, serve_slurm
 
 from .support import until
@@ -88,6 +94,50 @@ async def test_a_job_that_the_kernel_killed_for_memory_is_told(
     end = explain_end(str(tmp_path), _MANAGER)
     assert end.reason is DeathReason.MEMORY
     assert f"job {job}: OUT_OF_MEMORY" in end.evidence
+
+
+_ASK_PSIJ = """
+import json, psij
+slurm = psij.JobExecutor.get_instance("slurm")
+out = slurm._run_command(slurm.get_status_command([]))
+found = slurm.parse_status_output(0, out)
+print(json.dumps({job: [status.state.name, status.message] for job, status in found.items()}))
+"""
+
+
+def ask_psij(folder: Path) -> Any:
+    """Return the state and the message of each job, as PSI/J tells them to RADICAL-Pilot."""
+    done = subprocess.run(
+        [sys.executable, "-c", _ASK_PSIJ],
+        env={**os.environ, "PYTHONPATH": str(write_plugin(folder))},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+async def test_psij_takes_what_slurm_tells_whatever_the_reason(
+    cluster: Slurm, tmp_path: Path
+) -> None:
+    code = "text = b'1' * 300_000_000; import time; time.sleep(600)"
+    line = f'python3 -c "{code}"' if _LIMITS_MEMORY else "exit 3"
+    ended = cluster.submit(tmp_path, line, memory_mb=50)
+    await until(lambda: find_end(ended) is not None)
+    cluster.set_node("drain")
+    waiting = cluster.submit(tmp_path, "sleep 600")
+    try:
+        reason = ("squeue", "-h", "-o", "%r", "-j", waiting)
+        await until(lambda: " " in ask_batch_system(*reason).strip())
+        found = ask_psij(tmp_path)
+    finally:
+        cluster.cancel(waiting)
+        cluster.set_node("resume")
+    assert found[waiting] == ["QUEUED", None]
+    assert found[ended][0] == "FAILED"
+    assert ("OutOfMemory" in found[ended][1]) == _LIMITS_MEMORY
+    await until(cluster.up)
 
 
 def test_the_agent_that_ended_at_the_end_of_its_runtime_tells_it(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -11,11 +10,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import DeathReason
 from radical.asyncflow.testing import LeakGuard
+from radical.asyncflow.worker import slurm_facts
 from slurm_cluster import CORES, Slurm, demand_slurm, serve_slurm
 
 from .slurm import CONFIG, use_slurm
@@ -158,30 +159,57 @@ async def test_shutdown_takes_the_job_of_a_pilot_that_never_ran_out_of_the_queue
         assert cluster.jobs("R", "PD") == {other}
 
 
+_PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from radical.asyncflow import WorkflowEngine
+
+async def main():
+    work_dir = Path(sys.argv[1])
+    flow = await WorkflowEngine.create(
+        "radical_pilot", config=CONFIG, work_dir=work_dir / "program"
+    )
+    (work_dir / "queued").touch()
+    await asyncio.sleep(3600)
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def _queued_program(folder: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program whose pilot is in the queue."""
+    script = folder / "program.py"
+    script.write_text(_PROGRAM.replace("CONFIG", repr(CONFIG)))
+    words = (sys.executable, str(script), str(folder))
+    program = await asyncio.create_subprocess_exec(*words, cwd=folder)
+    try:
+        await until((folder / "queued").exists)
+        yield program
+    finally:
+        if program.returncode is None:
+            program.kill()
+        await program.wait()
+
+
 async def test_the_job_of_a_killed_program_leaves_the_queue(
     cluster: Slurm, shared: Path, tmp_path: Path
 ) -> None:
-    script = tmp_path / "program.py"
-    script.write_text(
-        f"""
-import asyncio
-from pathlib import Path
-from radical.asyncflow import WorkflowEngine
-async def main():
-    flow = await WorkflowEngine.create(
-        "radical_pilot", config={CONFIG!r}, work_dir={str(tmp_path)!r}
-    )
-    Path({str(tmp_path / "queued")!r}).touch()
-    await asyncio.sleep(3600)
-asyncio.run(main())
-"""
-    )
     async with _full(cluster) as other:
-        program = await asyncio.create_subprocess_exec(sys.executable, str(script), cwd=tmp_path)
-        try:
-            await until((tmp_path / "queued").exists)
+        async with _queued_program(tmp_path):
             assert len(cluster.jobs("PD")) == 1
-        finally:
-            program.send_signal(signal.SIGKILL)
-            await program.wait()
         await until(lambda: cluster.jobs("R", "PD") == {other})
+
+
+async def test_the_job_of_a_killed_host_process_is_cancelled_even_if_the_program_is_gone(
+    cluster: Slurm, shared: Path, tmp_path: Path
+) -> None:
+    async with _queued_program(tmp_path) as program:
+        (job,) = cluster.jobs("PD", "R")
+        await until(lambda: job in cluster.jobs("R"))
+        children = psutil.Process(program.pid).children()
+        (host,) = [one for one in children if "_host.main" in " ".join(one.cmdline())]
+        host.kill()
+        program.kill()
+    await until(lambda: cluster.jobs("R", "PD", "CG") == set())
+    assert slurm_facts(job)["JobState"] == "CANCELLED"

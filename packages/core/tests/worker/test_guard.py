@@ -186,3 +186,55 @@ def test_a_guard_that_was_killed_is_replaced_and_told_everything(
     assert guard().pid not in (None, first)
     guard().release()
     assert sleeper.wait(5) == -signal.SIGKILL
+
+
+_WITH_LAST_WILL = """
+    guard().run_after_death(["sh", "-c", "echo $SAID >> last"], {"SAID": "gone", "PATH": "/bin"})
+    guard().run_after_death(["/no/such/program"], {})
+    guard().run_after_death(
+        ["sh", "-c", f"cat {folder}/0 > {folder}/seen; echo $SAID > {folder}/last"],
+        {"SAID": "x" * 100_000, "PATH": os.defpath},
+    )
+    (folder / "ready").touch()
+"""
+
+
+def test_what_a_program_orders_for_its_death_is_done_when_the_rest_has_ended(
+    tmp_path: Path, alive: Alive, eventually: Eventually
+) -> None:
+    code = _WITH_LAST_WILL + _KILLED
+    with start_program(tmp_path, code, "sleep 1000") as program:
+        eventually(lambda: pids(tmp_path, 1) and (tmp_path / "ready").exists())
+        (command,) = pids(tmp_path, 1)
+        program.kill()
+    eventually((tmp_path / "last").exists)
+    eventually(lambda: (tmp_path / "last").read_text() == "x" * 100_000 + "\n")
+    assert not alive(command)
+    assert (tmp_path / "seen").read_text() == f"{command}\n"
+
+
+def test_what_a_program_orders_for_its_death_is_not_done_if_it_ends_by_itself(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    code = _WITH_LAST_WILL + "    guard().release()\n"
+    with start_program(tmp_path, code) as program:
+        assert program.wait(60) == 0
+    assert not (tmp_path / "last").exists()
+    assert not (tmp_path / "seen").exists()
+
+
+def test_a_guard_that_was_killed_is_replaced_and_knows_what_was_ordered(
+    tmp_path: Path, eventually: Eventually
+) -> None:
+    code = """
+    import signal
+    guard().run_after_death(["sh", "-c", f"echo gone > {folder}/last"], {"PATH": os.defpath})
+    os.kill(guard().pid, signal.SIGKILL)
+    os.waitid(os.P_PID, guard().pid, os.WEXITED | os.WNOWAIT)
+    guard().watch(os.getpgid(0) + 1_000_000)
+    (folder / "ready").touch()
+"""
+    with start_program(tmp_path, code + _KILLED) as program:
+        eventually((tmp_path / "ready").exists)
+        program.kill()
+    eventually((tmp_path / "last").exists)

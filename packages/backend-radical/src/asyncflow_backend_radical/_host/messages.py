@@ -57,12 +57,14 @@ class StartPilot(NamedTuple):
     Attributes:
         description: attributes of `radical.pilot.PilotDescription`.
         is_queued: a batch system starts the pilot, so it is ready once it is submitted.
+        job_manager: the URL of the batch system in RADICAL-Pilot's configuration.
         agent_start_s: how long the job of a queued pilot may run until it starts the agent.
         agent_answer_s: how long that agent may take from then on to be active.
     """
 
     description: dict[str, Any]
     is_queued: bool
+    job_manager: str
     agent_start_s: float
     agent_answer_s: float
 

@@ -28,6 +28,7 @@ from radical.asyncflow.worker import (
 from .environment import host_environment
 from .messages import ClosePilot, Event, Order
 from .processes import helpers
+from .psij_plugin import write_plugin
 
 __all__ = ["HostProcess"]
 
@@ -100,6 +101,9 @@ class HostProcess:
         if self._has_job:
             # Slurm would put a job whose node fails into the queue again, and tell of no end.
             env["SBATCH_NO_REQUEUE"] = "1"
+            # The job does not inherit it.
+            given = env.get("PYTHONPATH", "")
+            env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(write_plugin(folder)), given]))
         descriptor = other_end.fileno()
         path = json.dumps(import_path())
         return start_guarded(

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from radical.asyncflow.worker import safe_str
 
 from .agent_watch import AgentWatch
+from .last_will import cancel_job_after_death
 from .messages import (
     Event,
     PilotActive,
@@ -88,6 +89,9 @@ class PilotSession:
             self._pilot_manager.register_callback(self._on_pilot)
             pilot = rp.PilotDescription(dict(description))
             self._pilot = self._pilot_manager.submit_pilots(pilot)
+            if order.is_queued:
+                sandbox = urlsplit(str(self._pilot.pilot_sandbox)).path
+                cancel_job_after_death(sandbox, order.job_manager)
             self._task_manager.add_pilots(self._pilot)
         except BaseException as exc:  # RADICAL-Pilot raises SystemExit and KeyboardInterrupt, too
             self._tell(PilotFailed(safe_str(exc), traceback.format_exc()))

@@ -132,7 +132,13 @@ class PilotNodeCheck:
         )
         never = wait_s + 100 * limit_s  # this object counts the time itself
         self._host.send(
-            StartPilot(description, self._plan.is_queued, agent_start_s=never, agent_answer_s=never)
+            StartPilot(
+                description,
+                self._plan.is_queued,
+                self._plan.job_manager,
+                agent_start_s=never,
+                agent_answer_s=never,
+            )
         )
         return self._try(wait_s, limit_s)
 

@@ -177,6 +177,7 @@ class PilotSeries:
                 StartPilot(
                     description,
                     self._plan.is_queued,
+                    self._plan.job_manager,
                     agent_start_s=self._agent_start_s,
                     agent_answer_s=self._agent_timeout_s,
                 )

@@ -13,11 +13,12 @@ import itertools
 import logging
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ._processes import EXECUTION_VARIABLE
 __all__ = ["Guard", "bare_environment", "child_environment", "guard", "new_mark", "start_guarded"]
 
 _END_LIMIT_S = 5.0  # for the guard to end what is left, and itself
+_READ_LIMIT_S = 5.0  # for the guard to read more of a long line
 
 _numbers = itertools.count()
 _log = logging.getLogger("radical.asyncflow.worker")
@@ -52,6 +54,7 @@ class Guard:
         self._lock = threading.Lock()
         self._holders = 0
         self._groups: set[int] = set()
+        self._commands: list[bytes] = []
         self._at_end: set[Callable[[], object]] = set()
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
@@ -115,10 +118,25 @@ class Guard:
             if self._process is not None:
                 self._tell(b"-%d\n" % pgid)
 
+    def run_after_death(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Have the guard run a command if this program dies without releasing it.
+
+        It runs when all that the guard ends has ended, and the guard waits for it.
+
+        Args:
+            environment: all that the command has.
+        """
+        import json  # few programs need it
+
+        line = b"!" + json.dumps([list(words), dict(environment)]).encode() + b"\n"
+        with self._lock:
+            self._commands.append(line)
+            self._tell(line)
+
     def _tell(self, line: bytes) -> None:
         if self._process is not None:
             try:
-                os.write(self._pipe, line)
+                _write(self._pipe, line)
                 return
             except (BrokenPipeError, BlockingIOError) as exc:
                 _log.warning("the guard process is lost (%s); starting another", exc)
@@ -148,8 +166,9 @@ class Guard:
         # A guard that is stopped must not stop us: a full pipe counts as its loss.
         os.set_blocking(write, False)
         self._pipe = write
-        if self._groups:
-            os.write(write, b"".join(b"+%d\n" % pgid for pgid in self._groups))
+        if self._groups or self._commands:
+            lines = [b"+%d\n" % pgid for pgid in self._groups]
+            _write(write, b"".join(lines + self._commands))
 
     def _abandon(self) -> None:
         process, self._process = self._process, None
@@ -161,6 +180,7 @@ class Guard:
     def _end(self) -> None:
         process, self._process = self._process, None
         self._groups.clear()
+        self._commands.clear()
         if process is None:
             return
         try:
@@ -188,6 +208,19 @@ class Guard:
             os.close(self._pipe)
             process.returncode = 0  # not a child of this process: nothing to wait for
         self._reset()
+
+
+def _write(pipe: int, data: bytes) -> None:
+    """Write all of *data* into a pipe, which takes much of it only as fast as the guard reads.
+
+    Raises:
+        BlockingIOError: the guard reads nothing.
+    """
+    while data := data[os.write(pipe, data) :]:
+        poll = select.poll()
+        poll.register(pipe, select.POLLOUT)
+        if not poll.poll(1000 * _READ_LIMIT_S):
+            raise BlockingIOError(f"the guard has read nothing for {_READ_LIMIT_S:g} s")
 
 
 _guard = Guard()

@@ -3,7 +3,7 @@
 Run as a script, alone in a session, with nothing but the standard library: standard
 input is a pipe that the other program holds, the arguments are its token and its id.
 Lines ``+N`` and ``-N`` say which process groups to kill when the pipe ends or a line
-``.`` comes.
+``.`` comes.  A line ``!JSON`` names a command that is run if the pipe ends without that line.
 
 `end_all` is written here because this script can import nothing of the package; the
 package imports it from here.
@@ -40,20 +40,25 @@ _PARENT_POLL_MS = 500  # where no descriptor tells of the program's end
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    groups = _listen()
+    groups, commands = _listen()
     for group in groups:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
     mark = os.fsencode(f"{PROGRAM_VARIABLE}={sys.argv[1]}")
     end_all(lambda: marked(mark), seconds=_STUBBORN_S)
+    for words, environment in commands:
+        with suppress(OSError):
+            pid = os.posix_spawnp(words[0], words, environment)
+            os.waitpid(pid, 0)
 
 
-def _listen() -> set[int]:
-    """Follow the lines until there will be no more; return the groups that are left.
+def _listen() -> tuple[set[int], list[tuple[list[str], dict[str, str]]]]:
+    """Follow the lines until there will be no more; return the groups and commands that are left.
 
     A fork of the program may hold the pipe open, so its death is looked for as well.
     """
     groups: set[int] = set()
+    commands: list[tuple[list[str], dict[str, str]]] = []
     poll = select.poll()
     poll.register(0, select.POLLIN)
     program = int(sys.argv[2])
@@ -70,13 +75,18 @@ def _listen() -> set[int]:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 if line == b".":
-                    return groups
-                (groups.add if line.startswith(b"+") else groups.discard)(int(line[1:]))
+                    return groups, []
+                if line.startswith(b"!"):
+                    import json  # few programs need it
+
+                    commands.append(json.loads(line[1:]))
+                else:
+                    (groups.add if line.startswith(b"+") else groups.discard)(int(line[1:]))
             if not data:
-                return groups
+                return groups, commands
             time.sleep(_BUNDLE_PAUSE_S)
         elif os.getppid() != program:
-            return groups
+            return groups, commands
 
 
 def kill(pid: int) -> None:
