@@ -70,6 +70,7 @@ FOR_BACKENDS = frozenset(
 
 LONGEST_FUNCTION = 60
 HOT_LOOPS = {
+    "_dispatch/dispatcher.py:Dispatcher.register": "each call of a task",
     "_dispatch/sending.py:sender": "each task that is sent",
     "_dispatch/reports.py:_receiver": "each report",
 }
