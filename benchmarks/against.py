@@ -23,7 +23,10 @@ SHAPES = ("bag", "chain", "fan", "layers")
 WORK: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{f"noop {shape}": (shape, "noop", {}) for shape in SHAPES},
     **{f"thread {shape}": (shape, "concurrent", {"max_workers": 2}) for shape in SHAPES},
-    "process bag": ("bag", "concurrent", {"max_workers": 2, "executor_type": "process"}),
+    **{
+        f"process {shape}": (shape, "concurrent", {"max_workers": 2, "executor_type": "process"})
+        for shape in ("bag", "chain")
+    },
 }
 """The pieces of work by name, each a shape, a backend and its settings."""
 
