@@ -14,7 +14,6 @@ from asyncflow_backend_concurrent._process import wire
 from asyncflow_backend_concurrent._process.wire import Inlet, Outlet
 from asyncflow_backend_concurrent._slots.chunk import ChunkPicker
 from asyncflow_backend_concurrent._slots.flight import InFlight
-from asyncflow_backend_concurrent._slots.resources import MachineResources
 from asyncflow_backend_concurrent._slots.slots import Slots
 from asyncflow_backend_concurrent._slots.warm import WarmWorkers
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec
@@ -30,8 +29,9 @@ def chunk(slots: int, tasks: int, runs: Sequence[float]) -> list[int]:
     codes = Codes()
     for seconds in runs:
         codes.code_of(work).learn(seconds)
+    resources: Any = SimpleNamespace(slots=slots, warm=WarmWorkers(0))
     sink: Any = SimpleNamespace(report=list)
-    all_slots = Slots(MachineResources(slots, 0, tuple, WarmWorkers(0)), sink, _no_slot)
+    all_slots = Slots(resources, sink, _no_slot)
     # Enough stand still, so that none is started.
     locks = [threading.Lock() for _ in range(tasks)]
     for lock in locks:
