@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from asyncflow_backend_concurrent._process import wire
@@ -29,7 +30,7 @@ def chunk(slots: int, tasks: int, runs: Sequence[float]) -> list[int]:
     codes = Codes()
     for seconds in runs:
         codes.code_of(work).learn(seconds)
-    resources: Any = SimpleNamespace(slots=slots, warm=WarmWorkers(0))
+    resources: Any = SimpleNamespace(slots=slots, warm=WarmWorkers(0), ranks=Mock())
     sink: Any = SimpleNamespace(report=list)
     all_slots = Slots(resources, sink, _no_slot)
     # Enough stand still, so that none is started.
