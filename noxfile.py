@@ -41,7 +41,9 @@ WITHOUT_JOURNAL = (
     "-k",
     "not (tells_its_state or told_of_each_state or happened_where or raises_harms_nobody or "
     "result_in_the_inbox or same_moment or whether_somebody_watches or its_report_says or "
-    "was_handed_in or is_made_when_it_is_asked_for or without_files_goes_with)",
+    "was_handed_in or is_made_when_it_is_asked_for or without_files_goes_with or sent_as_one or "
+    "chain_that_had_begun or ten_thousand_tasks_go_on or backend_ordered or computed_again or "
+    "a_lost_value or is_lost_while or value_is_missing)",
 )
 """Tests of what a journal changes.
 

@@ -15,6 +15,7 @@ import pytest
 from radical.asyncflow import (
     BackendEvent,
     BackendLostError,
+    ConfigurationError,
     DependencyFailureError,
     InputFile,
     OutputFile,
@@ -184,9 +185,18 @@ async def test_where_no_other_backend_can_the_task_fails(first: ScriptedBackend)
         function = flow.function_task(work)(1)
         await until(lambda: len(first.waiting()) == 2)
         first.lose()
-        with pytest.raises(BackendLostError):
+        with pytest.raises(BackendLostError) as caught:
             await prompt
+        assert str(caught.value) == (
+            "backend 'first' was lost by its script; task '<lambda>' does not go on elsewhere, "
+            "because backend 'poor' runs no prompt tasks (it runs: function)"
+        )
         assert await function == 1
+
+
+async def test_failover_is_a_yes_or_a_no(first: ScriptedBackend) -> None:
+    with pytest.raises(ConfigurationError, match="failover must be True or False, not 'dask'"):
+        WorkflowEngine.create(first, failover="dask")  # type: ignore[arg-type]
 
 
 async def test_each_loss_goes_to_the_next_that_is_left(

@@ -20,10 +20,10 @@ from typing import Any, cast
 from .._graph.arguments import NESTED
 from .._task.call import Call
 from .._task.future import Arguments, RemoteTaskFuture, TaskFuture, extras_of
-from .._text import count, error_line
+from .._text import count, error_line, safe_message
 from ..backend import TaskId, TaskRequest
 from ..backend._lane import Lane
-from ..errors import AsyncFlowError
+from ..errors import AsyncFlowError, BackendLostError
 from ..model import TaskState
 from .background import Background
 from .lineage import Register, compute_again, keep_lineage
@@ -151,25 +151,23 @@ class Failover:
 
     # -------------------------------------------------------------- next place
 
-    def take_over(self, node: TaskFuture[Any]) -> bool:
-        """Give *node*, which is ready and whose backend is lost, to another one.
-
-        Returns:
-            False if there is none.
-        """
+    def take_over(self, node: TaskFuture[Any]) -> None:
+        """Give *node*, which is ready and whose backend is lost, to another one, or fail it."""
         if node._lane.index < 0:
-            return False  # it is a method of a service, which lives in one place
-        if self._starting is not None:
+            # It is a method of a service, which lives in one place.
+            self._outcomes.attempt_failed(node, node._lane.lost)
+        elif self._starting is not None:
             self._parked.append(node)
-            return True
-        if not self.move(node):
-            return False
-        self._run.scheduler.requeue(node)
-        self._run.wake()
-        return True
+        elif self.move(node):
+            self._run.scheduler.requeue(node)
+            self._run.wake()
+        else:
+            self._outcomes.attempt_failed(node, self._no_place(node))
 
     def move(self, node: TaskFuture[Any]) -> bool:
         """Let *node* belong to the next backend that can run it; return False if none can."""
+        if node._lane.index < 0:
+            return False  # a method of a service
         call = self._call_elsewhere(node._call)
         if call is None:
             return self._starting is not None
@@ -191,12 +189,27 @@ class Failover:
         found = self._elsewhere.get(call)
         if found is not None and found.lane is not None and found.lane.lost is None:
             return found
-        live = [lane for lane in self._run.lanes.values() if lane.lost is None and lane.since]
-        able, _ = lanes_that_can(call.spec, live)
+        able, _ = lanes_that_can(call.spec, self._live_lanes())
         if not able:
             return None
         self._elsewhere[call] = made = self._bind(call.spec, able[0])
         return made
+
+    def _live_lanes(self) -> list[Lane]:
+        return [lane for lane in self._run.lanes.values() if lane.lost is None and lane.since]
+
+    def _no_place(self, node: TaskFuture[Any]) -> BackendLostError:
+        """Return the error of *node*, whose backend is lost and which no other can run."""
+        lost = node._lane.lost
+        _, reasons = lanes_that_can(node._spec, self._live_lanes())
+        prefix = f"task {node.name!r}: "
+        why = "; ".join(str(reason).removeprefix(prefix) for reason in reasons)
+        error = BackendLostError(
+            f"{safe_message(lost)}; task {node.name!r} does not go on elsewhere, because "
+            f"{why or 'no other backend is left'}"
+        )
+        error.__cause__ = lost
+        return error
 
     def _begin_next(self, lane: Lane) -> None:
         """Begin to start the backend that was given in place of *lane*, if there is any."""

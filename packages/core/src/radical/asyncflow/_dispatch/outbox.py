@@ -43,9 +43,10 @@ class Outbox:
         run.wake()
         if lane.lost is not None:
             failover = self._outcomes.failover
-            if failover is not None and failover.take_over(node):
-                return
-            self._outcomes.attempt_failed(node, lane.lost)
+            if failover is not None:
+                failover.take_over(node)
+            else:
+                self._outcomes.attempt_failed(node, lane.lost)
             return
         spec = node._spec
         if run.carriage is not None and command is None:

@@ -174,9 +174,10 @@ class Preparation:
         lane = node._lane
         if lane is not None and lane.lost is not None:
             failover = self._outcomes.failover
-            if failover is not None and failover.take_over(node):
-                return
-            self._outcomes.attempt_failed(node, lane.lost)
+            if failover is not None:
+                failover.take_over(node)
+            else:
+                self._outcomes.attempt_failed(node, lane.lost)
             return
         try:
             self._begin(node)

@@ -96,12 +96,8 @@ class TakingOver(Protocol):
     def refuse(self, lane: Lane, batch: Sequence[TaskRequest]) -> None:
         """Note that *lane* is lost and did not take *batch*, so that no task of it has begun."""
 
-    def take_over(self, node: TaskFuture[Any]) -> bool:
-        """Give *node*, which is ready and whose backend is lost, to another one.
-
-        Returns:
-            False if there is none.
-        """
+    def take_over(self, node: TaskFuture[Any]) -> None:
+        """Give *node*, which is ready and whose backend is lost, to another one, or fail it."""
 
     def move(self, node: TaskFuture[Any]) -> bool:
         """Let *node* belong to the next backend that can run it; return False if none can."""

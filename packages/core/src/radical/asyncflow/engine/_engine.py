@@ -156,6 +156,8 @@ class WorkflowEngine(TaskDecorators):
         """
         if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
             raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
+        if not isinstance(failover, bool):
+            raise ConfigurationError(f"failover must be True or False, not {failover!r}")
         _launch.check_uid(uid)
         if isinstance(backend, ExecutionBackend) and config is not None:
             raise ConfigurationError(
@@ -171,7 +173,7 @@ class WorkflowEngine(TaskDecorators):
                 *(backend, config, dry_run, uid, work_dir, profile, max_pending),
                 journal_of(journal),
                 make_stop,
-                failover=bool(failover) and not dry_run,
+                failover=failover and not dry_run,
             )
         )
 
