@@ -79,7 +79,7 @@ OFFICIAL = {
         "asyncflow-backend-dask",
         "dask",
         "Workers of a Dask cluster",
-        ("function", "executable", "cores", "gpus", "memory", "service"),
+        ("function", "executable", "cores", "gpus", "memory", "ranks", "service"),
     ),
     "radical_pilot": Official(
         "asyncflow-backend-radical",
