@@ -7,9 +7,9 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-import httpx
 from radical.asyncflow import WorkflowEngine
 
 from .._measure import COST, CPU, Run, Side, contest, rows
@@ -57,6 +57,8 @@ def _ours(url: str) -> Side:
 
 
 def _by_hand(url: str) -> Side:
+    import httpx
+
     @asynccontextmanager
     async def open_side() -> AsyncIterator[Run]:
         gate = asyncio.Semaphore(WORKERS)
@@ -86,4 +88,9 @@ def _measure(settings: Settings) -> Sequence[Row]:
     return rows("prompts", size, series, {COST: Goal(1.25, BY_HAND), CPU: Goal(1.25, BY_HAND)})
 
 
-SCENARIOS = (Scenario("prompts", "prompts to a server that answers at once", _measure),)
+SCENARIOS = [
+    Scenario(name, "prompts to a server that answers at once", _measure)
+    for name in ["prompts"]
+    if find_spec("httpx") is not None
+]
+"""The scenario; none if httpx is not installed."""
