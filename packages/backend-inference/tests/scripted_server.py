@@ -116,7 +116,7 @@ class ScriptedServer:
                 await self._send(writer, reply)
                 if reply.cut:
                     return
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return
         finally:
             writer.close()
@@ -173,3 +173,9 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
             task.cancel()
         await asyncio.gather(*tasks)
         await server.wait_closed()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)

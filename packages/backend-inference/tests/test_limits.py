@@ -12,6 +12,8 @@ from asyncflow_backend_inference._limits import MARGIN_S, SPAN_S, Limits, Window
 from hypothesis import given
 from hypothesis import strategies as st
 
+from .scripted_server import ScriptedServer, error, until
+
 PERIOD = SPAN_S + MARGIN_S
 
 
@@ -207,3 +209,48 @@ def test_a_pause_holds_for_all() -> None:
         return sent
 
     assert in_virtual_time(main()) == [7, 7]
+
+
+# ------------------------------------------------------------------ in the backend
+
+
+async def test_a_prompt_beyond_the_limit_waits_and_does_not_run(
+    start: Any, server: ScriptedServer
+) -> None:
+    flow = await start(requests_per_minute=2)
+    ask = flow.prompt_task(lambda word: word)
+    first, second, third = ask("one"), ask("two"), ask.options(timeout=0.1)("three")
+    assert [await first, await second] == ["about one", "about two"]
+    await asyncio.wait([third], timeout=0.3)  # its timeout does not count while it waits
+    assert third.state == "PENDING"
+    third.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await third
+    assert [request.text for request in server.requests] == ["one", "two"]
+
+
+async def test_a_request_that_is_sent_again_counts_again(
+    start: Any, server: ScriptedServer
+) -> None:
+    flow = await start(requests_per_minute=2)
+    replies = [error(503, retry_after_ms="1"), error(503, retry_after_ms="1")]
+    server.script = lambda _: replies.pop(0)
+    future = flow.prompt_task(lambda: "Why?")()
+    await until(lambda: not replies)
+    await asyncio.wait([future], timeout=0.3)
+    assert not future.done()
+    assert len(server.requests) == 2
+
+
+async def test_the_tokens_that_a_server_counts_are_those_that_count(
+    start: Any, server: ScriptedServer
+) -> None:
+    # Each may have up to 100 tokens for its answer, and some for the prompt, and has 8.
+    flow = await start(tokens_per_minute=300, max_tokens=100, max_workers=8)
+    futures = [flow.prompt_task(lambda: "Why?")() for _ in range(40)]
+    await until(lambda: sum(future.done() for future in futures) > 10)
+    await asyncio.wait(futures, timeout=0.3)
+    done = [future for future in futures if future.done()]
+    assert len(done) < len(futures)
+    assert flow.backend.usage.total_tokens == 8 * len(done) <= 300
+    assert server.most_open <= 2

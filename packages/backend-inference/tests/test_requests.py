@@ -31,6 +31,7 @@ from .scripted_server import (
     error,
     scripted_server,
     stream,
+    until,
 )
 
 Start = Callable[..., Awaitable[WorkflowEngine]]
@@ -405,12 +406,6 @@ def test_the_wait_that_a_server_asks_for_is_read_in_each_form() -> None:
 
 
 # ----------------------------------------------------------------------- cancelling
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
 
 
 async def test_a_cancelled_prompt_closes_its_connection(
