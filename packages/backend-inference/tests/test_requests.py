@@ -444,8 +444,10 @@ async def test_a_prompt_that_waits_is_cancelled_without_a_request(
 async def test_a_timeout_ends_the_request(start: Start, server: ScriptedServer) -> None:
     flow = await start()
     server.script = lambda _: asyncio.get_running_loop().create_future()
+    future = asking(flow, timeout=2)("Why?")
+    await until(lambda: server.open)
     with pytest.raises(TaskTimeoutError):
-        await asking(flow, timeout=0.2)("Why?")
+        await future
     await until(lambda: server.gone)
 
 
