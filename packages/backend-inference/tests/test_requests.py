@@ -206,6 +206,32 @@ async def test_a_wrong_option_of_a_prompt_fails_the_task(
     assert server.requests == []
 
 
+@pytest.mark.parametrize("limits", [{}, {"requests_per_minute": 1000}])
+async def test_what_waits_is_asked_by_priority_and_then_by_depth(
+    start: Start, server: ScriptedServer, limits: dict[str, int]
+) -> None:
+    flow = await start(max_workers=1, **limits)
+    gate = asyncio.Event()
+
+    async def held(request: Request) -> Reply:
+        await gate.wait()
+        return completion(request.text)
+
+    server.script = held
+    ask = asking(flow)
+    first = ask("first")
+    await until(lambda: server.open)
+    deeper = flow.prompt_task(lambda before: f"after {before}")(first)
+    futures = [ask("plain"), ask.options(priority=-1)("low"), ask("cancelled")]
+    futures += [ask.options(priority=1)("high"), ask("last")]
+    await until(lambda: all(future.attempts for future in futures))
+    futures[2].cancel()
+    gate.set()
+    await asyncio.wait([deeper, *futures])
+    asked = [request.text for request in server.requests]
+    assert asked == ["first", "high", "after first", "plain", "last", "low"]
+
+
 # ------------------------------------------------------------------- pydantic models
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextvars import Context
@@ -81,6 +83,13 @@ class InferenceExecutionBackend(ExecutionBackend):
         self._base_url = self._settings.base_url
         self._of_task: WeakKeyDictionary[TaskSpec, dict[str, Any]] = WeakKeyDictionary()
         self._waiting: dict[TaskId, _Call] = {}
+        self._queue: list[tuple[float, int, int, _Call]] = []  # a heap; what was cancelled stays
+        self._arrivals = itertools.count()
+        # With limits one prompt at a time waits for its turn, so that the others wait in order.
+        self._one_by_one = bool(
+            self._settings.requests_per_minute or self._settings.tokens_per_minute
+        )
+        self._unbegun = 0
         self._running: dict[tuple[TaskId, int], _Call] = {}
         self._client: ModelClient | None = None
         self._closing = asyncio.Lock()
@@ -112,7 +121,9 @@ class InferenceExecutionBackend(ExecutionBackend):
         """Queue the prompts of *batch*, and ask as many at once as `max_workers` says."""
         _ = self.sink  # raises before the start and after the end
         for request in batch:
-            self._waiting[request.task_id] = _Call(request)
+            call = self._waiting[request.task_id] = _Call(request)
+            order = -request.spec.priority, -request.depth, next(self._arrivals)
+            heapq.heappush(self._queue, (*order, call))
         self._fill()
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
@@ -160,9 +171,17 @@ class InferenceExecutionBackend(ExecutionBackend):
 
     def _fill(self) -> None:
         """Begin with waiting prompts while there is room."""
-        while self._waiting and len(self._running) < self._settings.max_workers:
-            call = self._waiting.pop(next(iter(self._waiting)))
+        while (
+            self._waiting
+            and len(self._running) < self._settings.max_workers
+            and not (self._one_by_one and self._unbegun)
+        ):
+            *_, call = heapq.heappop(self._queue)
+            if self._waiting.get(call.request.task_id) is not call:
+                continue  # it was cancelled
+            del self._waiting[call.request.task_id]
             self._running[call.key] = call
+            self._unbegun += 1
             # A context of its own: that of whoever called submit is none of its business.
             call.task = asyncio.get_running_loop().create_task(
                 self._answer(call), name=f"{self.name} {call.request.spec.name}", context=Context()
@@ -176,7 +195,9 @@ class InferenceExecutionBackend(ExecutionBackend):
 
         def begin() -> None:
             call.begun = True
+            self._unbegun -= 1
             sink.running(task_id, attempt)
+            self._fill()
 
         def part(text: str, offset: int) -> None:
             sink.output(task_id, attempt, text, offset)
@@ -191,6 +212,7 @@ class InferenceExecutionBackend(ExecutionBackend):
     def _ended(self, call: _Call, task: asyncio.Task[Any]) -> None:
         """Report the end of *call*, and begin with the next."""
         del self._running[call.key]
+        self._unbegun -= not call.begun
         error = None if task.cancelled() else task.exception()
         if not call.reported:
             call.reported = True

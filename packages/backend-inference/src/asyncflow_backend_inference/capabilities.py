@@ -9,6 +9,7 @@ __all__ = ["CAPABILITIES"]
 CAPABILITIES = Capabilities(
     kinds=(TaskKind.PROMPT,),
     kills_running=(TaskKind.PROMPT,),
+    priorities=True,
     prompts=("messages", "tools", "options", "answer"),
     limits=(
         "it calls no tools: an answer says which calls the model asks for",

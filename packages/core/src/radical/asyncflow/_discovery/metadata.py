@@ -91,7 +91,7 @@ OFFICIAL = {
         "asyncflow-backend-inference",
         "inference",
         "Prompts, answered by a server for models",
-        ("prompt",),
+        ("prompt", "priority"),
     ),
 }
 
