@@ -12,7 +12,8 @@ from radical.asyncflow.testing import BackendConformance
 class TestInference(BackendConformance):
     backend_name = "inference"
     url: ClassVar[str]
-    load = 50  # each is an answer of a model
+    load = 20  # each is an answer of a model
+    patience = 60
     slots = None
     unmet_needs = (
         "chains",
