@@ -83,3 +83,14 @@ def nap(seconds: float) -> float:
     began = time.perf_counter()
     time.sleep(seconds)
     return time.perf_counter() - began
+
+
+class Counter:
+    """A number that calls of a service add to."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, amount: int) -> int:
+        self.total += amount
+        return self.total

@@ -18,6 +18,7 @@ from . import (
     noop,
     pilot,
     prompts,
+    services,
     times,
     values,
     windows,
@@ -45,6 +46,7 @@ SCENARIOS: dict[str, Scenario] = {
         imports,
         journal,
         pilot,
+        services,
         prompts,
         values,
     )

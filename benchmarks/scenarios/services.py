@@ -1,0 +1,120 @@
+"""Calls of a service whose state stays in another process, beside a loop on a pipe by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from typing import Any
+
+from radical.asyncflow import WorkflowEngine
+
+from .._bodies import Counter
+from .._measure import agree, interleave, rows
+from .._model import OURS, Goal, Row, Scenario, Settings
+
+__all__ = ["SCENARIOS"]
+
+CALLS = 2_000
+BY_HAND = "Pipe by hand"
+RAY = "Ray actor"
+MEDIAN = "µs a call, median"
+GOALS = {MEDIAN: Goal(300, None)}
+
+Sample = tuple[list[float], int]
+
+
+async def _with_service(size: int) -> Sample:
+    config = {"executor_type": "process", "max_workers": 2}
+    async with WorkflowEngine.create("concurrent", config) as flow:
+        counter = flow.service(Counter)()
+        await counter
+        gc.collect()
+        times, total = [], 0
+        for _ in range(size):
+            begun = time.perf_counter()
+            total = await counter.add(1)
+            times.append(time.perf_counter() - begun)
+        return times, total
+
+
+def _serve(connection: Connection[Any, Any]) -> None:
+    counter = Counter()
+    while (call := connection.recv()) is not None:
+        name, args = call
+        connection.send(getattr(counter, name)(*args))
+
+
+def _by_hand(size: int) -> Sample:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,))
+    process.start()
+    try:
+        ours.send(("add", (0,)))
+        ours.recv()
+        gc.collect()
+        times, total = [], 0
+        for _ in range(size):
+            begun = time.perf_counter()
+            ours.send(("add", (1,)))
+            total = ours.recv()
+            times.append(time.perf_counter() - begun)
+        ours.send(None)
+        return times, total
+    finally:
+        process.join()
+        ours.close()
+        theirs.close()
+
+
+async def _with_ray(size: int) -> Sample:
+    import ray
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    actor = ray.remote(Counter).remote()
+    await actor.add.remote(0)
+    gc.collect()
+    times, total = [], 0
+    for _ in range(size):
+        begun = time.perf_counter()
+        total = await actor.add.remote(1)
+        times.append(time.perf_counter() - begun)
+    ray.kill(actor)
+    return times, total
+
+
+def _measure(settings: Settings) -> Sequence[Row]:
+    size = settings.size(CALLS)
+    results: dict[str, object] = {}
+
+    def sampler(side: str, run: Callable[[int], Sample]) -> Callable[[], dict[str, float]]:
+        def sample() -> dict[str, float]:
+            times, total = run(size)
+            agree(results, side, total)
+            return {MEDIAN: statistics.median(times) * 1e6}
+
+        return sample
+
+    sides: dict[str, Callable[[int], Sample]] = {
+        OURS: lambda size: asyncio.run(_with_service(size)),
+        BY_HAND: _by_hand,
+    }
+    if find_spec("ray"):
+        sides[RAY] = lambda size: asyncio.run(_with_ray(size))
+    samples = {side: sampler(side, run) for side, run in sides.items()}
+    return rows("service-calls", size, interleave(samples, settings.repeat), GOALS)
+
+
+SCENARIOS = [
+    Scenario(
+        "service-calls",
+        "Awaited calls of a service in a process, one after the other, beside a loop on a pipe",
+        _measure,
+    )
+]
