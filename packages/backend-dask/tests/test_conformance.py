@@ -21,7 +21,6 @@ class TestProcesses(BackendConformance):
             "contexts",
             "chains",
             "priorities",
-            "instances",
         }
     )
 
@@ -47,7 +46,6 @@ class TestThreads(BackendConformance):
             "chains",
             "plugin",
             "priorities",
-            "instances",
         }
     )
 

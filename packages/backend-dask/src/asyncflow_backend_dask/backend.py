@@ -69,6 +69,7 @@ class DaskExecutionBackend(ExecutionBackend):
             kill_running=config.kill_running,
             processes=not local or config.processes,
             threads=config.threads_per_worker if local else None,
+            local=local,
         )
         self._lease: Lease | None = None
         self._session: Session | None = None

@@ -17,11 +17,13 @@ def dask_capabilities(
     kill_running: bool = False,
     processes: bool = True,
     threads: int | None = 1,
+    local: bool = True,
 ) -> Capabilities:
     """Return the capabilities for a cluster.
 
     Args:
         processes: whether its workers are processes.
+        local: whether its workers are on this machine, as the hosts of services have to be.
         threads: how many threads each worker has; None if that is not known.
     """
     limits = [
@@ -54,6 +56,7 @@ def dask_capabilities(
         remote_results=True,
         pickles=True,
         service=True,
+        instances=local,
         isolates=processes and threads == 1,
         limits=limits,
     )

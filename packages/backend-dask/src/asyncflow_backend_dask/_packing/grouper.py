@@ -208,6 +208,7 @@ class Grouper:
         return (
             self._pack
             and job.code is not None
+            and not job.request.spec.service  # which ends only when it is told to
             and (job.payload is not None or bool(job.request.dependencies))
             and not self._annotations(job)
         )
@@ -221,7 +222,12 @@ class Grouper:
         if job.code is None or not job.request.dependencies or not self._pack:
             return False
         group = chains.group_for(job, self._packer.max_calls(job.code))
-        if group is None or self._annotations(job) or self._annotations(group[0]):
+        if (
+            group is None
+            or job.request.spec.service
+            or self._annotations(job)
+            or self._annotations(group[0])
+        ):
             return False
         job.payload = self._writer.pickle_chained(job, group[-1])
         if job.payload is None:
