@@ -76,7 +76,7 @@ def side(shape: Callable[[Any, int], Any]) -> Side:
             LocalCluster(
                 n_workers=WORKERS,
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address=":0",
                 asynchronous=True,
             ) as cluster,
             Client(cluster, asynchronous=True) as client,

@@ -109,7 +109,7 @@ async def _by_hand(workers: int, saturation: float | None = None) -> AsyncIterat
             LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address=":0",
                 asynchronous=True,
             ) as cluster,
             Client(cluster, asynchronous=True) as client,

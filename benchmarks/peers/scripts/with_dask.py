@@ -7,7 +7,7 @@ from distributed import Client
 
 
 def main() -> None:
-    with Client(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None) as client:
+    with Client(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0") as client:
         answer("distributed", partial(client.submit, pure=False), client.gather)
 
 

@@ -131,7 +131,7 @@ def test_one_tensor_in_two_places_stays_one(torch: Any) -> None:
     assert beside == 2 * value.nbytes
 
 
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+@pytest.mark.filterwarnings("ignore:Sparse")
 def test_other_tensors_go_the_way_of_their_library(torch: Any) -> None:
     class Named(torch.Tensor):  # type: ignore[misc]
         pass

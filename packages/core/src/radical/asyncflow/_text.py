@@ -21,6 +21,7 @@ __all__ = [
     "safe_repr",
     "safe_str",
     "shorten",
+    "size_text",
     "task_id_text",
     "truncate",
 ]

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .._public import public
-from .._text import count, task_id_text
+from .._text import count, size_text, task_id_text
 from ..journal import FunctionRecord, RunRecord, TaskRecord
 from ._facts import is_consequence
-from .words import size
 
 __all__ = ["Explanation", "Reuse"]
 
@@ -116,7 +115,7 @@ class Reuse:
             return f"the result of {which} was not stored{why}"
         if task.why:
             return task.why
-        stored = f" ({size(other.result_bytes)})" if other.result_bytes is not None else ""
+        stored = f" ({size_text(other.result_bytes)})" if other.result_bytes is not None else ""
         return f"{which} has a result{stored}, but the journal does not say why it was not reused"
 
     def _changes(self, task: TaskRecord) -> Iterator[str]:

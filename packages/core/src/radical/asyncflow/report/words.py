@@ -1,4 +1,4 @@
-"""Times, sizes and shares as people read them; foreign text as a page may show it."""
+"""Times and shares as people read them; foreign text as a page may show it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from .._text import first_line, printable
 from ..journal import ErrorRecord
 
-__all__ = ["block", "brief", "moment", "seconds", "share", "size"]
+__all__ = ["block", "brief", "moment", "seconds", "share"]
 
 
 def seconds(value: float | None) -> str:
@@ -49,18 +49,6 @@ def share(part: float, whole: float) -> str:
         return "–"
     percent = 100 * part / whole
     return f"{percent:.0f} %" if percent >= 10 or not percent else f"{percent:.1f} %"
-
-
-def size(octets: int | None) -> str:
-    """Return a number of bytes in the unit that fits it: ``512 B``, ``3.4 KiB``, ``1.2 GiB``."""
-    if octets is None:
-        return "–"
-    value = float(octets)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
-        value /= 1024
-    return f"{value:.3g} TiB"
 
 
 def brief(error: ErrorRecord) -> str:

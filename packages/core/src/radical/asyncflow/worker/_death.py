@@ -148,7 +148,7 @@ def explain_death(pid: int | None, exit_code: int | None, *, peak: int = 0) -> D
     return Death(DeathReason.KILLED, "sent by another process or by its own code")
 
 
-def _killed_for_memory(pid: int | None, peak: int) -> str:
+def _killed_for_memory(pid: int, peak: int) -> str:
     """Return what shows that *pid* was killed for lack of memory; "" if nothing does."""
     counted = "" if _kills is None else _kills.new()
     if line := _log_line(pid, "illed process "):
