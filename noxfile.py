@@ -32,6 +32,9 @@ OWN_SESSIONS = tuple(
 If Dask were installed, tests of the list of backends would see it.
 """
 
+PAGES = ("tests/test_documents.py", "tests/test_portability.py")
+"""What holds pages against a backend that another session installs."""
+
 VALUES = "packages/backend-*/tests/test_values.py"
 
 WITHOUT_JOURNAL = (
@@ -72,7 +75,7 @@ def dask(session: nox.Session) -> None:
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/dask.txt")
     session.run("pytest", "packages/backend-dask", *session.posargs)
-    session.run("pytest", "tests/test_documents.py", "-k", "backend-dask")
+    session.run("pytest", *PAGES, "-k", "backend-dask or portability")
 
 
 @nox.session
@@ -81,7 +84,7 @@ def radical(session: nox.Session) -> None:
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/radical.txt")
     session.run("pytest", "packages/backend-radical", *session.posargs)
-    session.run("pytest", "tests/test_documents.py", "-k", "backend-radical")
+    session.run("pytest", *PAGES, "-k", "backend-radical or portability")
 
 
 @nox.session

@@ -80,6 +80,16 @@ def test_show_names_capabilities_and_limits(invoke: Invoke, install: Install) ->
     assert "one at a time" in text
 
 
+def test_show_says_which_kinds_and_options_a_backend_has_and_why_not(
+    invoke: Invoke, install: Install
+) -> None:
+    install(BACKENDS, "mine", PLUGIN)
+    text = invoke("backends", "show", "mine").stdout
+    assert re.search(r"^ +async function +yes$", text, re.MULTILINE)
+    assert re.search(r"^ +command +no, because it runs no executable tasks", text, re.MULTILINE)
+    assert "Tasks and options" not in invoke("backends", "show", "noop").stdout, "a dry run"
+
+
 def test_show_as_json_is_the_description(invoke: Invoke) -> None:
     result = invoke("backends", "show", "noop", "--json")
     assert json.loads(result.stdout) == registry.describe("noop")

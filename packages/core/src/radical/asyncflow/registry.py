@@ -49,8 +49,9 @@ def describe(name: str) -> dict[str, Any]:
     """Return everything that ``asyncflow backends show`` says of *name*, ready for JSON.
 
     The keys of `BackendInfo` and ``name``, ``core_version``, ``core_api_version``;
-    for a backend that loads also ``capabilities``, ``requirements``, ``api_version``
-    and ``config_schema`` (a JSON schema, or None if it takes no settings).
+    for a backend that loads also ``capabilities``, ``requirements``, ``api_version``,
+    ``config_schema`` (a JSON schema, or None if it takes no settings) and ``tasks``, which
+    says for each kind and option of tasks what is lacking, or "" for nothing.
 
     Raises:
         BackendNotFoundError: no backend of this name is known.

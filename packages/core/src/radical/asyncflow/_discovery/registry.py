@@ -13,6 +13,7 @@ import pluggy
 from .._reference import load_reference
 from .._text import safe_str
 from ..backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
+from ..backend._portability import ROWS, declared_refusal
 from ..config import check_model, merge, schema, validate
 from ..errors import (
     AsyncFlowError,
@@ -171,6 +172,7 @@ class Registry:
                 "requirements": list(spec.requirements),
                 "api_version": _dotted(spec.api_version),
                 "config_schema": schema(model) if model else None,
+                "tasks": {row.title: declared_refusal(row, spec.capabilities) for row in ROWS},
             }
         except BackendError:
             # A known backend that does not load: its line in the list says why.

@@ -96,6 +96,9 @@ def show(name: str, as_json: bool) -> None:
     if "capabilities" in facts:
         click.secho("\nCapabilities", bold=True)
         print_table(("", ""), list(_capabilities(facts["capabilities"])), indent=2)
+        if facts["capabilities"]["executes"]:
+            click.secho("\nTasks and options", bold=True)
+            print_table(("", ""), list(_tasks(facts["tasks"])), indent=2)
     if "config_schema" in facts:
         click.secho("\nSettings", bold=True)
         rows = list(_settings(facts["config_schema"] or {}))
@@ -149,6 +152,12 @@ def _capabilities(capabilities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield title, ", ".join(value) or "none"
     for place, limit in enumerate(capabilities["limits"]):
         yield "" if place else "limits", limit
+
+
+def _tasks(lacking: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield what a program may use, with "yes" or why not, as the page on portability has it."""
+    for title, reason in lacking.items():
+        yield title.replace("`", ""), f"no, because {reason}" if reason else "yes"
 
 
 def _settings(schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

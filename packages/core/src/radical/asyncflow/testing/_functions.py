@@ -439,6 +439,13 @@ def _inside(folder: str) -> Iterator[None]:
         path.unlink()
 
 
+def own_gpus() -> tuple[int | str, ...]:
+    """Return the GPUs that the task was given."""
+    from radical.asyncflow import current_task
+
+    return current_task().gpus
+
+
 def speak(text: str) -> str:
     """Print on both streams, as a task's code may."""
     for stream in (sys.stdout, sys.stderr):

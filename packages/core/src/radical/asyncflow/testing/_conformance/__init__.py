@@ -22,6 +22,7 @@ from .load import Load
 from .order import Order
 from .pickles import Pickles
 from .plugin import Plugin
+from .portability import Portability
 from .processes import Processes
 from .protocol import Protocol
 from .remote import Remote
@@ -48,6 +49,7 @@ class BackendConformance(
     Order,
     Protocol,
     Lifecycle,
+    Portability,
     Plugin,
 ):
     """The checks that every backend has to pass, as a test class.

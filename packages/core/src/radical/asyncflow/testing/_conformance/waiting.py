@@ -34,6 +34,15 @@ async def appears(folder: str, name: str, deadline: float = 30.0) -> None:
     await until(path.exists, f"{name} in {sorted(p.name for p in path.parent.iterdir())}", deadline)
 
 
+async def comes(folder: str, name: str, deadline: float = 1.0) -> bool:
+    """Tell whether a task makes this file within *deadline* seconds."""
+    try:
+        await appears(folder, name, deadline)
+    except AssertionError:
+        return False
+    return True
+
+
 async def falls_still(folder: str, deadline: float = 30.0) -> None:
     """Wait until `functions.beat` has added nothing to its file for half a second."""
     end = time.monotonic() + deadline
