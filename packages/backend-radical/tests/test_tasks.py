@@ -17,13 +17,21 @@ from asyncflow_backend_radical._host.messages import (
 from asyncflow_backend_radical._pilot.plan import plan_pilot
 from asyncflow_backend_radical._tasks.tasks import Tasks
 from asyncflow_backend_radical.config import RadicalConfig
-from radical.asyncflow.backend import Command, Report, TaskKind, TaskRequest, TaskSpec, TaskState
+from radical.asyncflow.backend import (
+    Command,
+    Report,
+    Resources,
+    TaskKind,
+    TaskRequest,
+    TaskSpec,
+    TaskState,
+)
 
 
 class Held:
     """Tasks, what they sent to the pilot, and what they reported."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **config: Any) -> None:
         self.orders: list[Order] = []
         self.reports: list[Report] = []
         self.served: list[Any] = []
@@ -32,7 +40,7 @@ class Held:
             capture=folder,
             report=self.reports.extend,
             serving=lambda *served: self.served.append(served),
-            plan=plan_pilot(RadicalConfig()),
+            plan=plan_pilot(RadicalConfig(**config)),
         )
 
     def submit(self, request: Any) -> dict[str, Any]:
@@ -53,6 +61,26 @@ def held(tmp_path: Path) -> Held:
 def request(task_id: int = 7) -> TaskRequest:
     spec = TaskSpec("simulate", TaskKind.EXECUTABLE, print)
     return TaskRequest(task_id, 1, spec, command=Command("true"))
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "sent"),
+    [
+        ({}, {}, "CUDA"),
+        ({}, {"gpu_type": "ROCm"}, "ROCm"),
+        ({"resource": "ornl.frontier", "nodes": 1, "project": "X1"}, {}, None),  # srun binds them
+    ],
+    ids=["fork", "of the user", "srun"],
+)
+def test_a_task_with_gpus_is_told_which_unless_its_launcher_shows_it_no_others(
+    tmp_path: Path, config: dict[str, Any], given: dict[str, Any], sent: str | None
+) -> None:
+    spec = TaskSpec(
+        "train", TaskKind.EXECUTABLE, print, resources=Resources(gpus=1), description=given
+    )
+    asks = TaskRequest(7, 1, spec, command=Command("true"))
+    assert Held(tmp_path / "gpus", **config).submit(asks).get("gpu_type") == sent
+    assert "gpu_type" not in Held(tmp_path / "none", **config).submit(request())
 
 
 def test_fields_that_a_later_contract_adds_are_ignored(held: Held) -> None:

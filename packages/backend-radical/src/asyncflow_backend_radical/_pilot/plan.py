@@ -28,6 +28,10 @@ NAME_PROBLEM = (
 )
 
 
+_BINDERS = frozenset({"SRUN", "JSRUN", "FLUX"})
+"""RADICAL-Pilot's names for launchers that are told how many GPUs a rank has."""
+
+
 @dataclass(frozen=True, slots=True)
 class PilotPlan:
     """A pilot, and what is known about it before it is submitted.
@@ -72,6 +76,11 @@ class PilotPlan:
     def is_queued(self) -> bool:
         """True if the pilot waits in the queue of a batch system."""
         return not self.job_manager.startswith(("fork://", "ssh://"))
+
+    @property
+    def binds_gpus(self) -> bool:
+        """True if what starts the tasks shows each of them its own GPUs only."""
+        return not _BINDERS.isdisjoint(self.launchers)
 
     def worker_resources(self, asked: Resources) -> Resources:
         """Return what a worker gets if the functions that it runs ask for *asked*."""

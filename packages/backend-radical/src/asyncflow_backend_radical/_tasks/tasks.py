@@ -371,6 +371,11 @@ class Tasks:
         asked = sum(task.request.spec.resources.total_cores for task in tasks)
         if asked + self._functions.cores > self._plan.cores:
             self._functions.free_cores()
+        if not self._plan.binds_gpus:
+            for description in descriptions:
+                if description.get("gpus_per_rank"):
+                    # Has RADICAL-Pilot set CUDA_VISIBLE_DEVICES, which HIP reads as well.
+                    description.setdefault("gpu_type", "CUDA")
         if self._send is None:
             self._waiting += descriptions
         else:

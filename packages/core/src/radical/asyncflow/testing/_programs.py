@@ -68,7 +68,12 @@ async def _mpi_function(trial: Trial) -> bool:
 
 
 async def _service(trial: Trial) -> bool:
-    raise NotImplementedError
+    serve = trial.flow.executable_task(service=True, info_pattern=r"stdout:at (\S+)")
+    server = serve(functions.identity)("echo at here:1; while :; do sleep 1; done")
+    try:
+        return bool(await server == "here:1" and server.state == "DONE")
+    finally:
+        await server.stop()
 
 
 async def _cores(trial: Trial) -> bool:
