@@ -443,7 +443,9 @@ def own_gpus() -> tuple[int | str, ...]:
     """Return the GPUs that the task was given."""
     from radical.asyncflow import current_task
 
-    return current_task().gpus
+    task = current_task()
+    assert task is not None
+    return task.gpus
 
 
 def speak(text: str) -> str:

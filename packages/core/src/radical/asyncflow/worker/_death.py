@@ -126,19 +126,12 @@ def explain_death(pid: int | None, exit_code: int | None, *, peak: int = 0) -> D
     if exit_code is None:
         return Death(DeathReason.UNKNOWN)
     number = -exit_code if exit_code < 0 else exit_code - _SHELL_BASE
-    if number == signal.SIGKILL and pid is None:
-        if exit_code < 0:
-            text = "sent by a process, or by the kernel if memory was short on its machine"
-            return Death(DeathReason.KILLED, text)
-    elif number == signal.SIGKILL:
-        if killed := _killed_for_memory(pid, peak):
+    if number == signal.SIGKILL:
+        killed = _killed_for_memory(pid, peak) if pid is not None else ""
+        if killed:
             return Death(DeathReason.MEMORY, killed)
         if exit_code < 0:
-            had = f"; it had at most {size_text(peak)}" if peak > _own_peak() else ""
-            return Death(
-                DeathReason.KILLED,
-                f"sent by another process or by its own code; nothing shows a lack of memory{had}",
-            )
+            return Death(DeathReason.KILLED, _killed_by(pid, peak))
     if exit_code >= 0:
         return Death(DeathReason.EXIT)
     if number in _LIMITS:
@@ -146,6 +139,14 @@ def explain_death(pid: int | None, exit_code: int | None, *, peak: int = 0) -> D
     if number in _CRASHES:
         return Death(DeathReason.CRASH, f"it crashed by itself{_log_line(pid, ' segfault at ')}")
     return Death(DeathReason.KILLED, "sent by another process or by its own code")
+
+
+def _killed_by(pid: int | None, peak: int) -> str:
+    """Return who may have sent SIGKILL, in words; *pid* is None on another machine."""
+    if pid is None:
+        return "sent by a process, or by the kernel if memory was short on its machine"
+    had = f"; it had at most {size_text(peak)}" if peak > _own_peak() else ""
+    return f"sent by another process or by its own code; nothing shows a lack of memory{had}"
 
 
 def _killed_for_memory(pid: int, peak: int) -> str:
