@@ -93,7 +93,7 @@ def inference(session: nox.Session) -> None:
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/inference.txt")
     session.run("pytest", "packages/backend-inference", *session.posargs)
-    session.run("pytest", "tests/test_documents.py", "-k", "backend-inference")
+    session.run("pytest", *PAGES, "-k", "backend-inference or portability")
     session.run("pytest", "tests/test_examples.py", "-k", "prompts")
 
 

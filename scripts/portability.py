@@ -43,6 +43,7 @@ COLUMNS = (
     ),
     Column("`dask`", "dask", {}),
     Column("`radical_pilot`", "radical_pilot", {"cores": 8, "gpus": 1}),
+    Column("`inference`", "inference", {"base_url": "http://localhost:8000/v1"}),
 )
 
 Table = dict[str, dict[str, str]]
@@ -86,7 +87,13 @@ def write(table: Table) -> str:
 
 def advice(able: list[str]) -> str:
     """Return what to use in place of a backend that lacks something."""
-    return f"use {' or '.join(able)}" if able else "nothing here can"
+    names: list[str] = []
+    for column in COLUMNS:
+        kin = [other.title for other in COLUMNS if other.backend == column.backend]
+        name = f"`{column.backend}`" if set(kin) <= set(able) else column.title
+        if column.title in able and name not in names:
+            names.append(name)
+    return f"use {' or '.join(names)}" if names else "nothing here can"
 
 
 def read(page: str) -> Table:

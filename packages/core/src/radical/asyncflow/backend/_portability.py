@@ -93,12 +93,12 @@ ROWS = (
     Row("`memory`", _FUNCTION, {"resources": Resources(memory=10**6)}),
     Row("`timeout` that ends a function", _FUNCTION, {"timeout": 0.5}, _ends_functions),
     Row("`timeout` that ends a command", _EXECUTABLE, {"timeout": 0.5}, _ends_commands),
-    Row("`retries`", _FUNCTION, {"retries": RetryPolicy(2)}),
+    Row("`retries` of a function", _FUNCTION, {"retries": RetryPolicy(2)}),
     Row("a crash costs one task alone", _FUNCTION, {}, _survives_crashes, is_deadly=True),
     Row("input and output files", _EXECUTABLE),
     Row("`capture_stdio`", _EXECUTABLE, {"capture_stdio": True}),
     Row("context variables", _FUNCTION, {}, _passes_contexts),
-    Row("results from a journal", _FUNCTION),
+    Row("result of a function from a journal", _FUNCTION),
 )
 """The rows of the table, from the kinds of tasks to what surrounds them."""
 

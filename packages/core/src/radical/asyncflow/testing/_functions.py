@@ -448,6 +448,15 @@ def own_gpus() -> tuple[int | str, ...]:
     return task.gpus
 
 
+def rank_and_size() -> tuple[int, int]:
+    """Return the rank of this process among those of the task, and how many there are."""
+    from radical.asyncflow import current_task
+
+    task = current_task()
+    assert task is not None
+    return task.comm.Get_rank(), task.comm.Get_size()
+
+
 def speak(text: str) -> str:
     """Print on both streams, as a task's code may."""
     for stream in (sys.stdout, sys.stderr):

@@ -167,11 +167,11 @@ PROGRAMS: Mapping[str, Callable[[Trial], Awaitable[bool]]] = {
     "`memory`": _memory,
     "`timeout` that ends a function": _timeout_of_a_function,
     "`timeout` that ends a command": _timeout_of_a_command,
-    "`retries`": _retries,
+    "`retries` of a function": _retries,
     "a crash costs one task alone": _crash,
     "input and output files": _files,
     "`capture_stdio`": _capture_stdio,
     "context variables": _context_variables,
-    "results from a journal": _journal,
+    "result of a function from a journal": _journal,
 }
 """The program of each row, by the title of the row."""
