@@ -77,7 +77,8 @@ async def _service(trial: Trial) -> bool:
 
 
 async def _cores(trial: Trial) -> bool:
-    task = trial.flow.function_task(resources={"cores": trial.slots or 1})(functions.overlap)
+    every = max(2, trial.slots or 2)  # one is what a task has that asks for nothing
+    task = trial.flow.function_task(resources={"cores": every})(functions.overlap)
     return [await future for future in [task(trial.folder), task(trial.folder)]] == [1, 1]
 
 

@@ -15,7 +15,7 @@ from .suite import Suite
 
 
 class Portability(Suite):
-    @needs("executes")
+    @needs("executes", "workers")
     @pytest.mark.usefixtures("guard")
     async def test_each_kind_and_option_has_its_one_meaning_or_is_refused(
         self, folder: str
