@@ -91,6 +91,7 @@ ROWS = (
     Row("`cores`", _FUNCTION, {"resources": Resources(cores=2)}),
     Row("`gpus`", _FUNCTION, {"resources": Resources(gpus=1)}),
     Row("`memory`", _FUNCTION, {"resources": Resources(memory=10**6)}),
+    Row("`priority`", _FUNCTION, {"priority": 1.0}),
     Row("`timeout` that ends a function", _FUNCTION, {"timeout": 0.5}, _ends_functions),
     Row("`timeout` that ends a command", _EXECUTABLE, {"timeout": 0.5}, _ends_commands),
     Row("`retries` of a function", _FUNCTION, {"retries": RetryPolicy(2)}),

@@ -360,6 +360,11 @@ def append(folder: str, label: str, *_: Any) -> None:
     time.sleep(_BEAT / 2)
 
 
+def begun(folder: str) -> list[str]:
+    """Return the labels that `append` has left, in their order."""
+    return (Path(folder) / "begun").read_text().split()
+
+
 async def hold(folder: str, label: object = "task") -> object:
     """Say that the task began, then wait for the gate to open."""
     _mark(folder, f"began-{label}")

@@ -13,9 +13,12 @@ from .._files.declared import InputFile, OutputFile
 from ..engine import WorkflowEngine
 from ..errors import TaskTimeoutError, WorkerLostError
 from . import _functions as functions
-from ._conformance.waiting import comes, open_gate
+from ._conformance.waiting import appears, comes, open_gate, until
 
 __all__ = ["PROGRAMS", "Trial"]
+
+AHEAD = 8
+"""The most tasks of each slot that may be on their way to it when an urgent one is called."""
 
 
 class Trial(NamedTuple):
@@ -64,7 +67,7 @@ async def _mpi_command(trial: Trial) -> bool:
 
 async def _mpi_function(trial: Trial) -> bool:
     run = trial.flow.function_task(resources={"ranks": 2})(functions.rank_and_size)
-    return bool(await run() == [(0, 2), (1, 2)])
+    return list(await run()) == [(0, 2), (1, 2)]
 
 
 async def _service(trial: Trial) -> bool:
@@ -89,6 +92,25 @@ async def _gpus(trial: Trial) -> bool:
 async def _memory(trial: Trial) -> bool:
     task = trial.flow.function_task(resources={"memory": "1MB"})
     return bool(await task(functions.identity)("here") == "here")
+
+
+async def _priority(trial: Trial) -> bool:
+    """Call many tasks and an urgent one while all slots are busy; some may have gone ahead."""
+    hold = trial.flow.function_task(functions.hold_blocking)
+    note = trial.flow.function_task(functions.append)
+    room = AHEAD * (trial.slots or 1)
+    urgent = note.options(priority=1)
+    await urgent(trial.folder, "first")  # refused here, if at all
+    busy = [hold(trial.folder, at) for at in range(trial.slots or 1)]
+    for at in range(len(busy)):
+        await appears(trial.folder, f"began-{at}")
+    futures = [*(note(trial.folder, "plain") for _ in range(3 * room)), urgent(trial.folder, "now")]
+    await until(lambda: all(future.attempts for future in futures), "all are submitted")
+    open_gate(trial.folder)
+    for future in [*busy, *futures]:
+        await future
+    begun = await trial.flow.function_task(functions.begun)(trial.folder)
+    return int(begun.index("now")) <= 1 + room
 
 
 async def _timeout_of_a_function(trial: Trial) -> bool:
@@ -166,6 +188,7 @@ PROGRAMS: Mapping[str, Callable[[Trial], Awaitable[bool]]] = {
     "`cores`": _cores,
     "`gpus`": _gpus,
     "`memory`": _memory,
+    "`priority`": _priority,
     "`timeout` that ends a function": _timeout_of_a_function,
     "`timeout` that ends a command": _timeout_of_a_command,
     "`retries` of a function": _retries,

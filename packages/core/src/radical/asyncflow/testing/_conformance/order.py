@@ -10,7 +10,6 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from ..._task.future import TaskFuture
@@ -51,7 +50,7 @@ class Order(Suite):
             futures += [note(folder, "plain") for _ in range(3 * self._room + 10)]
             futures += [note.options(priority=0.5)(folder, "high") for _ in range(2)]
             futures += [note.options(priority=3)(folder, "highest") for _ in range(2)]
-        begun = _begun(folder)
+        begun = functions.begun(folder)
         assert len(begun) == len(futures)
         assert _last(begun, "highest") < 2 + self._room
         assert _last(begun, "high") < 4 + self._room
@@ -65,7 +64,7 @@ class Order(Suite):
         half = self._room + 5
         async with self._all_wait(flow) as futures:
             futures += [note(folder, str(number)) for number in range(2 * half)]
-        numbers = list(map(int, _begun(folder)))
+        numbers = list(map(int, functions.begun(folder)))
         if self.slots is None:
             assert numbers == list(range(2 * half))
         assert sum(numbers[:half]) < sum(numbers[half:])
@@ -78,12 +77,7 @@ class Order(Suite):
         roots = [note(folder, "root") for _ in range(3 * self._room + 10)]
         # Named twice, the root is no chain with its dependent.
         await asyncio.gather(*[note(folder, "end", root, root) for root in roots])
-        assert _begun(folder).index("end") <= 2 + self._room
-
-
-def _begun(folder: str) -> list[str]:
-    """Return the labels of the tasks that began, in order."""
-    return (Path(folder) / "begun").read_text().split()
+        assert functions.begun(folder).index("end") <= 2 + self._room
 
 
 def _last(begun: list[str], label: str) -> int:
