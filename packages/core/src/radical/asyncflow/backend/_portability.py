@@ -88,6 +88,7 @@ ROWS = (
     Row("command with `ranks` (MPI)", _EXECUTABLE, {"resources": Resources(ranks=2)}),
     Row("function with `ranks` (MPI)", _FUNCTION, {"resources": Resources(ranks=2)}),
     Row("command as a service", _EXECUTABLE, {"service": True}),
+    Row("class as a service", _FUNCTION, {"service": True}),
     Row("`cores`", _FUNCTION, {"resources": Resources(cores=2)}),
     Row("`gpus`", _FUNCTION, {"resources": Resources(gpus=1)}),
     Row("`memory`", _FUNCTION, {"resources": Resources(memory=10**6)}),

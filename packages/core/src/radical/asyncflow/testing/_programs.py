@@ -67,7 +67,8 @@ async def _mpi_command(trial: Trial) -> bool:
 
 async def _mpi_function(trial: Trial) -> bool:
     run = trial.flow.function_task(resources={"ranks": 2})(functions.rank_and_size)
-    return list(await run()) == [(0, 2), (1, 2)]
+    answers: Any = await run()  # the type of the body is that of one rank
+    return bool(answers == [(0, 2), (1, 2)])
 
 
 async def _service(trial: Trial) -> bool:
@@ -77,6 +78,14 @@ async def _service(trial: Trial) -> bool:
         return bool(await server == "here:1" and server.state == "DONE")
     finally:
         await server.stop()
+
+
+async def _class_service(trial: Trial) -> bool:
+    tally = trial.flow.service(functions.Tally)(10)
+    try:
+        return [await tally.add(5), await tally.add(1)] == [15, 16]
+    finally:
+        await tally.stop()
 
 
 async def _cores(trial: Trial) -> bool:
@@ -104,7 +113,10 @@ async def _priority(trial: Trial) -> bool:
     busy = [hold(trial.folder, at) for at in range(trial.slots or 1)]
     for at in range(len(busy)):
         await appears(trial.folder, f"began-{at}")
-    futures = [*(note(trial.folder, "plain") for _ in range(3 * room)), urgent(trial.folder, "now")]
+    futures: list[Any] = [
+        *(note(trial.folder, "plain") for _ in range(3 * room)),
+        urgent(trial.folder, "now"),
+    ]
     await until(lambda: all(future.attempts for future in futures), "all are submitted")
     open_gate(trial.folder)
     for future in [*busy, *futures]:
@@ -185,6 +197,7 @@ PROGRAMS: Mapping[str, Callable[[Trial], Awaitable[bool]]] = {
     "command with `ranks` (MPI)": _mpi_command,
     "function with `ranks` (MPI)": _mpi_function,
     "command as a service": _service,
+    "class as a service": _class_service,
     "`cores`": _cores,
     "`gpus`": _gpus,
     "`memory`": _memory,
