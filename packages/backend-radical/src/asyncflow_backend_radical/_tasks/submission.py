@@ -6,6 +6,7 @@ import math
 import shlex
 import shutil
 from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,11 @@ def check_description(spec: TaskSpec, known: Collection[str]) -> None:
 
 def check_kind(spec: TaskSpec, plan: PilotPlan, backend: str) -> None:
     """Raise UnsupportedOptionError if the pilot of *plan* has no way to start *spec*."""
-    if spec.kind is TaskKind.FUNCTION and spec.resources.ranks > 1:
+    is_function = spec.kind is TaskKind.FUNCTION
+    if is_function and spec.resources.ranks > 1 and plan.is_local and not find_spec("mpi4py"):
         raise UnsupportedOptionError(
-            f"task {spec.name!r}: on backend {backend!r} a function runs in one rank; make it an "
-            "executable task to start MPI ranks"
+            f"task {spec.name!r}: a function with ranks needs mpi4py: pip install mpi4py, or "
+            "radical.asyncflow[mpi]"
         )
     if spec.resources.ranks > 1 and plan.is_local:
         # RADICAL-Pilot would let the task fail, or wait for ever.

@@ -22,8 +22,8 @@ from radical.asyncflow.backend import (
     TaskRequest,
     TaskState,
 )
-from radical.asyncflow.errors import BackendError, BackendLostError
-from radical.asyncflow.worker import OutputSearch, file_stem, import_path
+from radical.asyncflow.errors import BackendError, BackendLostError, SerializationError
+from radical.asyncflow.worker import Codes, OutputSearch, file_stem, import_path
 
 from .._host.environment import task_environment
 from .._host.messages import CancelTasks, Order, SubmitTasks, TaskChange, TaskStage
@@ -31,6 +31,7 @@ from .._pilot.plan import PilotPlan
 from .doubts import Doubts
 from .executable import Executable
 from .functions import Functions
+from .ranked import RankedFunction, as_command
 from .script import has_begun, has_succeeded, signed_exit_code, withdraw
 
 __all__ = ["Tasks"]
@@ -96,6 +97,7 @@ class Tasks:
             submit=self._submit,
             cancel=self._cancel,
         )
+        self._codes = Codes()  # of functions with ranks
         self._collector: threading.Thread | None = None
         self._doubts = Doubts(partial(self.change, is_certain=True))
         self._lost: BackendError | None = None
@@ -113,11 +115,19 @@ class Tasks:
         with self._lock:
             if self._lost is not None:
                 raise BackendLostError(str(self._lost)) from self._lost
-            commands = [each for each in batch if each.spec.kind is not TaskKind.FUNCTION]
-            functions = [each for each in batch if each.spec.kind is TaskKind.FUNCTION]
-            if commands:
-                self._submit([self._add(request) for request in commands])
-            failed = self._functions.add(functions)
+            functions = [each for each in batch if _has_worker(each)]
+            failed: list[Report] = []
+            descriptions = []
+            for request in batch:
+                if not _has_worker(request):
+                    try:
+                        descriptions.append(self._add(request))
+                    except SerializationError as exc:
+                        ids = request.task_id, request.attempt
+                        failed.append(Report(*ids, TaskState.FAILED, exc))
+            if descriptions:
+                self._submit(descriptions)
+            failed += self._functions.add(functions)
             if functions:
                 self._start_collector()
             self._changed.notify_all()
@@ -281,11 +291,20 @@ class Tasks:
     # --------------------------------------------------------------------- executables
 
     def _add(self, request: TaskRequest) -> dict[str, Any]:
-        """Add an executable; return its description for RADICAL-Pilot."""
-        command, spec = request.command, request.spec
-        assert isinstance(command, Command)
+        """Add an executable, or a function with ranks; return its description for RADICAL-Pilot.
+
+        Raises:
+            SerializationError: the function or its arguments cannot be pickled.
+        """
         # A random part, because a task that is submitted again has the same numbers.
         uid = f"task.{request.task_id}.{request.attempt}.{secrets.token_hex(2)}"
+        ranks_folder = self._streams / f"{uid}.ranks"
+        make: Callable[..., Executable] = Executable
+        if request.spec.kind is TaskKind.FUNCTION:
+            request = as_command(request, ranks_folder, self._codes)
+            make = partial(RankedFunction, folder=ranks_folder)
+        command, spec = request.command, request.spec
+        assert isinstance(command, Command)
         folder, stem = self._streams, uid
         if spec.capture_stdio or spec.service:
             folder, stem = self._capture, f"{file_stem(spec.name)}.{secrets.token_hex(6)}"
@@ -294,7 +313,7 @@ class Tasks:
             data = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin
             stdin = self._streams / f"{uid}.stdin"
             stdin.write_bytes(data)
-        task = Executable(
+        task = make(
             request,
             uid,
             stdout=folder / f"{stem}.stdout",
@@ -461,3 +480,8 @@ class Tasks:
         return self._functions.unfinished > 0 or not all(
             self._executables[uid].is_up for uid in self._uid_of.values()
         )
+
+
+def _has_worker(request: TaskRequest) -> bool:
+    """Tell whether a task is a function that a worker runs, and not one with ranks."""
+    return request.spec.kind is TaskKind.FUNCTION and request.spec.resources.ranks == 1

@@ -11,6 +11,7 @@ run a function
 `is_async`                whether a function is known to be async
 `close_loop`              at the end of a thread that called `call`
 `TaskContext`             makes a task current, and tells it that it was cancelled
+`RankContext`             the same for one rank of a function with several
 `current_task`            the context of the code that asks
 `cancelled`               whether that was cancelled
 `carried`, `Carried`      a function with what plugins send along
@@ -90,7 +91,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..lazy import lazy_names
-from ._context import TaskContext, cancelled, current_task
+from ._context import RankContext, TaskContext, cancelled, current_task
 
 if TYPE_CHECKING:
     from ._answer import (
@@ -181,6 +182,7 @@ __all__ = [
     "PluginContexts",
     "Raised",
     "RankCall",
+    "RankContext",
     "RankGroups",
     "RankedExecution",
     "ServiceExecution",

@@ -64,8 +64,13 @@ class TaskContext:
         return f"<TaskContext {self.name!r} #{self.task_id} attempt {self.attempt}{state}>"
 
 
+@public("radical.asyncflow.worker")
 class RankContext(TaskContext):
-    """One rank of an attempt at a task with several."""
+    """One rank of an attempt at a task with several.
+
+    Attributes:
+        comm: the communicator of the ranks.
+    """
 
     __slots__ = ("comm",)
 
