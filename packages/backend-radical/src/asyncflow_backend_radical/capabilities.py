@@ -19,7 +19,7 @@ CAPABILITIES = Capabilities(
         "a cancelled task gets SIGKILL 0.1 s after SIGTERM, because RADICAL-Pilot does so; a "
         "process that has left the task's process group lives until the pilot ends",
         "an exit code above 128 counts as a signal, as in a shell",
-        "a function runs in one rank, and travels through files on a file system that this machine "
-        "and the nodes of the pilot share",
+        "a function travels through files on a file system that this machine and the nodes of the "
+        "pilot share; one with ranks needs mpi4py on the nodes",
     ),
 )
