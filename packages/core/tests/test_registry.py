@@ -519,7 +519,11 @@ def test_what_is_said_of_our_backends_before_they_are_installed_holds():
             able = found["local_capabilities"]("thread")
         else:
             able = found.get("CAPABILITIES") or found["dask_capabilities"]()
-        options = {"service": able.service, "priority": able.priorities}
+        options = {
+            "service": able.service,
+            "instances": able.instances,
+            "priority": able.priorities,
+        }
         if able.executes:
             words = {*map(str, able.kinds), *able.resources}
             said[name] = words | {option for option, takes in options.items() if takes}

@@ -116,3 +116,14 @@ async def test_the_choice_is_made_once_for_all_calls_of_a_task() -> None:
         for _ in range(100):
             task("four")
         assert (first.asked, second.asked) == (1, 0)
+
+
+async def test_a_class_as_a_service_is_for_a_backend_that_has_instances(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASYNCFLOW_DISABLE_PLUGINS", "concurrent, dask, radical_pilot")
+    async with WorkflowEngine.create([plain()]) as flow:
+        with pytest.raises(UnsupportedOptionError, match="no services of functions") as caught:
+            flow.service(dict)()
+    assert "'concurrent'" in str(caught.value)
+    assert "'radical_pilot'" not in str(caught.value)

@@ -51,9 +51,9 @@ class Official(NamedTuple):
     """A backend of this project, which can be listed before it is installed.
 
     Attributes:
-        able: the kinds of task and the resources that it declares, ``"service"`` if it runs
-            services, and ``"priority"`` if it takes one: what is said of it before it is
-            installed.
+        able: the kinds of task and the resources that it declares, ``"service"`` and
+            ``"instances"`` if it runs services, of commands and of functions, and
+            ``"priority"`` if it takes one: what is said of it before it is installed.
     """
 
     distribution: str
@@ -73,13 +73,16 @@ OFFICIAL = {
         "asyncflow-backend-concurrent",
         "concurrent",
         "Threads and processes of this machine",
-        ("function", "executable", "cores", "gpus", "memory", "ranks", "service", "priority"),
+        (
+            *("function", "executable", "cores", "gpus", "memory", "ranks"),
+            *("service", "instances", "priority"),
+        ),
     ),
     "dask": Official(
         "asyncflow-backend-dask",
         "dask",
         "Workers of a Dask cluster",
-        ("function", "executable", "cores", "gpus", "memory", "ranks", "service"),
+        ("function", "executable", "cores", "gpus", "memory", "ranks", "service", "instances"),
     ),
     "radical_pilot": Official(
         "asyncflow-backend-radical",

@@ -11,7 +11,7 @@ from typing import Any
 from .._text import closest
 from ..backend._lane import Lane, asked_resources, missing_capabilities
 from ..errors import BackendError, ConfigurationError, UnsupportedOptionError
-from ..model import TaskSpec
+from ..model import TaskKind, TaskSpec
 
 __all__ = ["choose_lane", "lanes_that_can", "lanes_to_choose_from"]
 
@@ -106,6 +106,8 @@ def _advice(spec: TaskSpec, lane: Lane, error: ConfigurationError) -> str:
 
     wanted = {str(spec.kind), *asked_resources(spec)}
     wanted |= {option for option in ("service", "priority") if getattr(spec, option)}
+    if spec.service and spec.kind is TaskKind.FUNCTION:
+        wanted.add("instances")
     installed: list[str] = []
     installable: list[str] = []
     for name, info in registry.list_available_backends().items():

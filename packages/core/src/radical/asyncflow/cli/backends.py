@@ -32,6 +32,7 @@ _CAPABILITY_TITLES = {
     "isolates": "survives a dead worker",
     "contexts": "passes context variables",
     "service": "runs services",
+    "instances": "runs classes as services",
     "prompts": "honours of prompts",
     "priorities": "begins tasks by priority",
     "executes": "executes tasks",
