@@ -104,6 +104,12 @@ def test_a_description_is_checked(description: dict[str, Any], words: str) -> No
         DaskExecutionBackend().check(spec(description=description))
 
 
+def test_a_priority_is_given_in_one_place_only() -> None:
+    with pytest.raises(UnsupportedOptionError, match="leave one of them out"):
+        DaskExecutionBackend().check(spec(description={"priority": 1}, priority=2))
+    DaskExecutionBackend().check(spec(priority=2))
+
+
 def test_a_good_description_passes_and_becomes_annotations() -> None:
     good = spec(description={"workers": "a", "priority": 1, "allow_other_workers": True})
     DaskExecutionBackend().check(good)

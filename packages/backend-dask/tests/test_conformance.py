@@ -20,7 +20,6 @@ class TestProcesses(BackendConformance):
             "shares memory",
             "contexts",
             "chains",
-            "priorities",
         }
     )
 
@@ -45,7 +44,6 @@ class TestThreads(BackendConformance):
             "isolates",
             "chains",
             "plugin",
-            "priorities",
         }
     )
 

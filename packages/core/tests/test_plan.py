@@ -130,9 +130,17 @@ def test_tasks_carry_what_their_spec_says() -> None:
     recorder = PlanRecorder()
     resources = Resources(cores=2, gpus=1)
     recorder.add(
-        TaskSpec("run", TaskKind.EXECUTABLE, print, backend="dask", resources=resources), 1
+        TaskSpec(
+            "run", TaskKind.EXECUTABLE, print, backend="dask", resources=resources, priority=0.5
+        ),
+        1,
     )
-    (task,) = recorder.plan(1).tasks
+    recorder.add(TaskSpec("later", TaskKind.FUNCTION, print, priority=-1), 2)
+    recorder.add(TaskSpec("usual", TaskKind.FUNCTION, print), 3)
+    plan = recorder.plan(3)
+    assert "priorities: 0.5 ×1, -1 ×1" in str(plan)
+    assert [task.priority for task in plan.tasks] == [0.5, -1, 0]
+    task = plan.tasks[0]
     assert (task.number, task.id, task.name, task.kind) == (
         1,
         "task.000001",
@@ -279,6 +287,7 @@ def test_the_dictionary_survives_json() -> None:
         "kind": "function",
         "backend": None,
         "resources": {"cores": 1, "gpus": 0, "memory": 0, "ranks": 1},
+        "priority": 0,
     }
     assert (data["width"], data["depth"], data["critical_path"]) == (1, 2, [1, 2])
     assert (data["levels"], data["complete"]) == ([[1], [2]], True)

@@ -57,6 +57,7 @@ def dask_capabilities(
         pickles=True,
         service=True,
         instances=local,
+        priorities=True,
         isolates=processes and threads == 1,
         limits=limits,
     )

@@ -44,6 +44,8 @@ class BatchChains:
         group = self._open.get(before)
         if group is None or group[-1].code is not job.code or len(group) >= max_length:
             return None
+        if group[-1].request.spec.priority != job.request.spec.priority:
+            return None
         return group
 
     def join(self, job: Job, group: list[Job]) -> None:

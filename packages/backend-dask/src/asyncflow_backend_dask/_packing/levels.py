@@ -41,7 +41,7 @@ class BatchLevels:
     def groups(self, packer: Packer, slots: int) -> list[list[Job]]:
         """Return groups of units, each group behind those that it depends on.
 
-        Units of one function and level go together, as many as *packer* allows.
+        Units of one function, level and order go together, as many as *packer* allows.
         """
         group_of: dict[TaskId, list[Job]] = {}
         for units in self._alike(packer):
@@ -61,12 +61,12 @@ class BatchLevels:
         return self._in_order(group_of)
 
     def _alike(self, packer: Packer) -> list[list[list[Job]]]:
-        """Return the units that may share Dask tasks, sorted by level and function."""
-        alike: dict[tuple[int, int], list[list[Job]]] = {}
+        """Return the units that may share Dask tasks: of one level, function and order."""
+        alike: dict[tuple[object, ...], list[list[Job]]] = {}
         for unit, level in zip(self._units, self._levels, strict=True):
             code = unit[0].code
             if code is not None and packer.max_calls(code) > 1 and self._may_share(unit[0]):
-                alike.setdefault((level, code.number), []).append(unit)
+                alike.setdefault((level, code.number, unit[0].order), []).append(unit)
         return list(alike.values())
 
     def _in_order(self, group_of: dict[TaskId, list[Job]]) -> list[list[Job]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from math import ceil
+from operator import attrgetter
 
 from radical.asyncflow.worker import Code
 
@@ -19,6 +21,9 @@ PROBE_INTERVAL_S = 0.05
 
 _TASKS_PER_SLOT = 4  # in a graph, so that all slots end at about the same time
 _MIN_GAP_S = 0.002  # calls that take less end sooner than others could reach the worker
+
+
+_order = attrgetter("order")
 
 
 class _Waiting:
@@ -37,8 +42,8 @@ class _Waiting:
         self.timer = timer
 
     def take(self, count: int) -> list[Job]:
-        """Take *count* calls out, or all if there are fewer."""
-        taken = list(islice(self.jobs, count))
+        """Take out the first *count* calls, or all if there are fewer."""
+        taken = heapq.nsmallest(count, self.jobs, key=_order)
         for job in taken:
             del self.jobs[job]
         return taken
@@ -70,6 +75,7 @@ class Packer:
         timer = asyncio.get_running_loop().call_later(
             PROBE_INTERVAL_S, self._send_more, code, slots
         )
+        jobs = sorted(jobs, key=_order)
         self._waiting[code.number] = _Waiting(jobs[probes:], probes, timer)
         return [[job] for job in jobs[:probes]]
 
@@ -134,5 +140,9 @@ class Packer:
         seconds = code.seconds
         if seconds is None or code.number in self._with_large_values:
             return [[job] for job in jobs]
-        rest = iter(jobs)
-        return [list(islice(rest, size)) for size in bag_sizes(len(jobs), seconds, slots)]
+        groups: list[list[Job]] = []
+        for _, equals in groupby(sorted(jobs, key=_order), key=_order):
+            same = list(equals)
+            rest = iter(same)
+            groups += [list(islice(rest, size)) for size in bag_sizes(len(same), seconds, slots)]
+        return groups

@@ -82,9 +82,16 @@ class GraphClient(Client):  # type: ignore[misc]
             self._send_to_scheduler({"op": "subscribe-topic", "topic": topic, "client": self.id})
 
     def send_graph(
-        self, graph: Mapping[str, GraphNode], annotations: Mapping[str, Any], stimulus: str
+        self,
+        graph: Mapping[str, GraphNode],
+        priorities: Mapping[str, float],
+        annotations: Mapping[str, Any],
+        stimulus: str,
     ) -> None:
-        """Have all of *graph* computed and kept; earlier entries have priority.
+        """Have all of *graph* computed and kept.
+
+        What waits begins by its priority, the higher first, and else in the order of *graph*.
+        That of a key which is not among *priorities* is 0.
 
         When the scheduler has taken the graph in, it sends an event with *stimulus* in it,
         on the topic that has this client's id as its name.
@@ -97,6 +104,7 @@ class GraphClient(Client):  # type: ignore[misc]
                 "keys": set(keys),
                 # Given, so that the scheduler does not compute an order by itself.
                 "internal_priority": {key: place for place, key in enumerate(keys)},
+                "user_priority": dict(priorities),
                 "submitting_task": None,
                 "fifo_timeout": 0,
                 "actors": None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from dask._task_spec import GraphNode
@@ -12,7 +13,7 @@ from radical.asyncflow.backend import TaskId
 
 from .client import GraphClient
 from .dask_tasks import DaskTaskWriter, SentTask
-from .jobs import Job
+from .jobs import Job, dask_priority
 from .values import DaskValue
 
 __all__ = ["GraphSender"]
@@ -53,20 +54,24 @@ class GraphSender:
         sent: list[SentTask] = []
         unsent: list[tuple[Job, BaseException]] = []
         graph: dict[str, GraphNode] = {}
+        priorities: dict[str, float] = {}
         current: Mapping[str, Any] = {}
         self._writer.look_for_reloads()
         for group, wanted in groups:
             # One message has one set of annotations, and the groups must stay in order.
             if wanted != current and graph:
-                self._send(graph, current)
-                graph = {}
+                self._send(graph, priorities, current)
+                graph, priorities = {}, {}
             current = wanted
+            before = len(graph)
             if group[0].is_command:
                 sent.append(self._writer.write_command(group[0], graph))
             elif (new := self._writer.write_calls(group, jobs, values, graph, unsent)) is not None:
                 sent.append(new)
+            if priority := dask_priority(group[0].request):
+                priorities.update((key, priority) for key in islice(graph, before, None))
         if graph:
-            self._send(graph, current)
+            self._send(graph, priorities, current)
         for key in self._writer.outdated_keys():
             self.release(key)
         return sent, unsent
@@ -95,7 +100,13 @@ class GraphSender:
         if keys and self._client.is_running:
             self._client.release_keys(keys)
 
-    def _send(self, graph: Mapping[str, GraphNode], annotations: Mapping[str, Any]) -> None:
+    def _send(
+        self,
+        graph: Mapping[str, GraphNode],
+        priorities: Mapping[str, float],
+        annotations: Mapping[str, Any],
+    ) -> None:
         self._sent += 1
         self._in_flight.add(self._sent)
-        self._client.send_graph(graph, annotations, f"asyncflow-{self._uid}-{self._sent}")
+        stimulus = f"asyncflow-{self._uid}-{self._sent}"
+        self._client.send_graph(graph, priorities, annotations, stimulus)

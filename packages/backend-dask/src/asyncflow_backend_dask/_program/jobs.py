@@ -11,12 +11,20 @@ from radical.asyncflow.worker import Code
 
 from ..capabilities import WORKER_RESOURCES
 
-__all__ = ["DESCRIPTION_KEYS", "Job", "annotations_of", "check_description", "resources_of"]
+__all__ = [
+    "DESCRIPTION_KEYS",
+    "Job",
+    "annotations_of",
+    "check_description",
+    "dask_priority",
+    "resources_of",
+]
 
 DESCRIPTION_KEYS = ("workers", "priority", "allow_other_workers")
 """The keys of ``task_description``, which are options of Dask's ``submit``."""
 
 
+_DEPTH_STEP = 2.0**-32  # of the priority; 256 of them are less than any that users tell apart
 _PARTS = 1024  # into which a GPU is divided
 
 
@@ -65,12 +73,25 @@ class Job:
         self.ended = False
 
     @property
+    def order(self) -> tuple[float, int]:
+        """The negative priority and depth, which are smaller for a job that begins first."""
+        return -self.request.spec.priority, -self.request.depth
+
+    @property
     def name(self) -> str:
         return self.request.spec.name
 
     @property
     def is_command(self) -> bool:
         return self.request.spec.kind is TaskKind.EXECUTABLE
+
+
+def dask_priority(request: TaskRequest) -> float:
+    """Return the priority of the Dask task of *request*: what is higher begins first.
+
+    Dask has one number for it, so the depth counts as a very small part of a priority.
+    """
+    return request.spec.priority + request.depth * _DEPTH_STEP
 
 
 def annotations_of(request: TaskRequest, *, count_cores: bool) -> dict[str, Any]:
@@ -109,6 +130,8 @@ def check_description(spec: TaskSpec, backend: str) -> None:
     """
     given = spec.description
     problems = [problem for key, value in given.items() if (problem := _problem_with(key, value))]
+    if spec.priority and "priority" in given:
+        problems.append("'priority' is there beside priority= of the task: leave one of them out")
     if problems:
         keys = ", ".join(map(repr, DESCRIPTION_KEYS))
         raise UnsupportedOptionError(

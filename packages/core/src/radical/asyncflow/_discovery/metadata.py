@@ -82,7 +82,10 @@ OFFICIAL = {
         "asyncflow-backend-dask",
         "dask",
         "Workers of a Dask cluster",
-        ("function", "executable", "cores", "gpus", "memory", "ranks", "service", "instances"),
+        (
+            *("function", "executable", "cores", "gpus", "memory", "ranks"),
+            *("service", "instances", "priority"),
+        ),
     ),
     "radical_pilot": Official(
         "asyncflow-backend-radical",

@@ -27,6 +27,7 @@ class PlanTask(NamedTuple):
     Attributes:
         number: the number of the task in its engine; the first is 1.
         backend: the name of the backend that the task asked for; None for the default one.
+        priority: its option ``priority``: of those that wait, what has a higher one goes first.
     """
 
     number: int
@@ -34,6 +35,7 @@ class PlanTask(NamedTuple):
     kind: TaskKind
     backend: str | None
     resources: Resources
+    priority: float = 0
 
     @property
     def id(self) -> str:
@@ -99,6 +101,9 @@ class Plan:
             if self.depth > _NAMES_LISTED:
                 path.insert(_NAMES_LISTED // 2, f"({self.depth - _NAMES_LISTED:,} more)")
             lines.append(f"critical path: {' → '.join(path)}")
+        if urgent := Counter(task.priority for task in self.tasks if task.priority):
+            counts = [f"{priority:g} ×{times:,}" for priority, times in sorted(urgent.items())]
+            lines.append(f"priorities: {', '.join(reversed(counts[-_NAMES_LISTED:]))}")
         if self.missing:
             lines.append(f"{count(self.missing, 'later task')} not recorded")
         for name, asked in self.backends.items():
@@ -149,6 +154,7 @@ class Plan:
                     "kind": task.kind.value,
                     "backend": task.backend,
                     "resources": dict(resources[task.resources]),
+                    "priority": task.priority,
                 }
                 for task in self.tasks
             ],

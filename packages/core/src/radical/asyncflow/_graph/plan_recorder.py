@@ -68,7 +68,7 @@ class PlanRecorder:
         recorded = min(count, self.limit)
         ends = [*self._firsts[1:], recorded + 1] if self._specs else []
         tasks = tuple(
-            PlanTask(number, spec.name, spec.kind, spec.backend, spec.resources)
+            PlanTask(number, spec.name, spec.kind, spec.backend, spec.resources, spec.priority)
             for spec, first, end in zip(self._specs, self._firsts, ends, strict=True)
             for number in range(first, end)
         )
