@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
@@ -23,11 +24,16 @@ from radical.asyncflow.errors import BackendStartError, WorkerLostError
 from radical.asyncflow.testing import RecordingSink
 from radical.asyncflow.testing import _functions as functions
 
+PATIENCE = {"distributed.deploy.lost-worker-timeout": "1 day"}
+"""A setting of Dask, whose clusters close a nanny for good if its worker is not there 15 seconds
+after one of its deaths: on a busy machine, that worker has died once more and is just starting."""
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     """Make a cluster of one worker, with Dask's own rule that three deaths are enough."""
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as made:
+    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with dask.config.set(PATIENCE), LocalCluster(**settings) as made:
         assert made.scheduler.allowed_failures == 3
         yield made
 

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import dask
 import psutil
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
@@ -197,7 +198,11 @@ async def test_a_worker_that_is_ended_for_its_memory_says_so(ours: bool) -> None
     async with AsyncExitStack() as stack:
         config: dict[str, Any] = limit
         if not ours:
-            cluster = LocalCluster(**limit, asynchronous=True, silence_logs=50)
+            # Else the cluster closes a nanny whose worker needs longer than 15 seconds to start.
+            patience = dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"})
+            stack.enter_context(patience)
+            settings = limit | {"dashboard_address": "127.0.0.1:0"}  # None would be a fixed port
+            cluster = LocalCluster(**settings, asynchronous=True, silence_logs=50)
             config = {"cluster": await stack.enter_async_context(cluster)}
         async with WorkflowEngine.create("dask", config=config) as flow, asyncio.timeout(200):
             with pytest.raises(WorkerLostError, match="of memory, and its limit is 381") as caught:
