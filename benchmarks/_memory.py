@@ -15,10 +15,12 @@ from . import _ours, _plain
 from ._bodies import one_more
 from ._measure import COST, WARM_UP_TASKS
 
-__all__ = ["KEPT", "PEAK", "bag", "mapped", "retained"]
+__all__ = ["ALIVE", "KEPT", "PEAK", "bag", "mapped", "pairs", "retained"]
 
 PEAK = "MB at the peak"
 KEPT = "MB more afterwards"
+ALIVE = "values alive at once, at most"
+VALUE_BYTES = 100_000
 TASKS_OF_ALL_BAGS = 200_000
 """The number of tasks of all bags together, where one bag would take too short a time."""
 
@@ -43,6 +45,34 @@ def bag(side: str, size: int) -> dict[str, float]:
         return {COST: seconds / times / size * 1e6, PEAK: _peak(), KEPT: left / 2**20}
 
     return asyncio.run(run())
+
+
+class _Value(bytearray):
+    """A large value, which counts how many of them there are."""
+
+    alive = most = 0
+
+    def __init__(self) -> None:
+        super().__init__(VALUE_BYTES)
+        _Value.alive += 1
+        _Value.most = max(_Value.most, _Value.alive)
+
+    def __del__(self) -> None:
+        _Value.alive -= 1
+
+
+def pairs(size: int) -> dict[str, float]:
+    """Call ``b(a(i))`` for *size* numbers at once on two threads; a value of ``a`` is large."""
+
+    async def run() -> None:
+        async with WorkflowEngine.create(backend="concurrent", config={"max_workers": 2}) as flow:
+            make = flow.function_task(lambda _: _Value())
+            measure = flow.function_task(len)
+            lengths = await asyncio.gather(*[measure(make(number)) for number in range(size)])
+            assert lengths == [VALUE_BYTES] * size
+
+    asyncio.run(run())
+    return {ALIVE: float(_Value.most), PEAK: _peak()}
 
 
 def mapped(side: str, size: int, limit: int) -> dict[str, float]:
