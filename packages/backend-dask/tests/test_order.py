@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from asyncflow_backend_dask._packing.chains import BatchChains
@@ -19,18 +21,27 @@ CODE, CODE_UNKNOWN = Code(1, len), Code(2, max)
 PAIRS = 1000
 
 
-BEGUN: list[str] = []
-"""What ran on a cluster in this process, in the order of its beginnings."""
+def note(folder: str, label: str) -> None:
+    """Add *label* to the file of what began in *folder*; a worker may have a copy of this module."""
+    file = os.open(f"{folder}-begun", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(file, f"{label}\n".encode())
+    finally:
+        os.close(file)
 
 
-def first(number: int) -> int:
-    BEGUN.append("first")
+def begun_in(folder: str) -> list[str]:
+    return Path(f"{folder}-begun").read_text().split()
+
+
+def first(folder: str, number: int) -> int:
+    note(folder, "first")
     time.sleep(0.001)
     return number
 
 
-def second(number: int) -> int:
-    BEGUN.append("second")
+def second(folder: str, number: int) -> int:
+    note(folder, "second")
     return number + 1
 
 
@@ -112,15 +123,16 @@ def test_a_call_with_another_priority_joins_no_chain() -> None:
 
 @pytest.mark.parametrize("later", [False, True])
 async def test_the_first_of_many_pairs_is_done_long_before_the_last_one_begins(
-    flow: WorkflowEngine, later: bool
+    flow: WorkflowEngine, tmp_path: Path, later: bool
 ) -> None:
     one, two = flow.function_task(first), flow.function_task(second)
-    for known in (two(one(0)), two(one(1))):  # so that calls share Dask tasks from the start
-        await known
-    BEGUN.clear()
-    roots = [one(number) for number in range(PAIRS)]
+    before, folder = (str(tmp_path / part) for part in ("before", "pairs"))
+    for known in (two(before, one(before, 0)), two(before, one(before, 1))):
+        await known  # so that calls share Dask tasks from the start
+    roots = [one(folder, number) for number in range(PAIRS)]
     while later and not all(root.attempts for root in roots):  # noqa: ASYNC110 - a few turns
         await asyncio.sleep(0)  # until Dask has all of them
-    ends = [two(root) for root in roots]
+    ends = [two(folder, root) for root in roots]
     assert await asyncio.gather(*ends) == list(range(1, PAIRS + 1))
-    assert BEGUN[: BEGUN.index("second")].count("first") < PAIRS / 2
+    begun = begun_in(folder)
+    assert begun[: begun.index("second")].count("first") < PAIRS / 2
