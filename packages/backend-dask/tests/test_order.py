@@ -22,7 +22,7 @@ PAIRS = 1000
 
 
 def note(folder: str, label: str) -> None:
-    """Add *label* to the file of what began in *folder*; a worker may have a copy of this module."""
+    """Add *label* to a file beside *folder*; a worker may have a copy of this module."""
     file = os.open(f"{folder}-begun", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, f"{label}\n".encode())
