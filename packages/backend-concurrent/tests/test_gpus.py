@@ -251,14 +251,20 @@ async def test_with_endless_patience_a_worker_stays_until_the_shutdown(
 
 
 async def test_a_cancelled_task_ends_its_worker_and_frees_its_gpu(
-    gpu_tools: Tools, start: Any
+    gpu_tools: Tools, start: Any, tmp_path: Path
 ) -> None:
+    def stay(mark: Path) -> None:
+        mark.touch()
+        time.sleep(600)
+
     gpu_tools.nvidia(1)
     driver = await start(executor_type="process")
     ((warm, _, _),) = await values(driver, driver.function(see, resources=ONE))
-    stuck = driver.function(time.sleep, 600, resources=ONE)
+    mark = tmp_path / "begun"
+    stuck = driver.function(stay, mark, resources=ONE)
     driver.submit(stuck)
-    await driver.begun(stuck)
+    while not mark.exists():  # noqa: ASYNC110 - what has not begun is taken back
+        await asyncio.sleep(0.01)
     driver.backend.cancel([stuck.task_id])
     (report,) = await driver.sink.outcomes([stuck])
     assert report.state is TaskState.CANCELLED
