@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from threading import get_ident
+from time import sleep
 from typing import Any
 
 from ..model import TaskState
@@ -37,6 +38,10 @@ SERVING: TaskId = -2
 OUTPUT: Any = "OUTPUT"
 """What stands in the place of a state where a task puts something out; the value is the text and
 its offset."""
+
+
+MOST_UNREAD = 1000
+"""The number of reports beyond which a thread that reports results gives way to the engine."""
 
 
 class Inbox:
@@ -64,6 +69,15 @@ class Inbox:
         """Let the engine look now if something was reported; in another thread, do nothing."""
         if self.reports and get_ident() == self._thread:
             self._look()
+
+    def give_way(self) -> None:
+        """Let another thread have the interpreter, because the engine is far behind.
+
+        Without this, threads that run short tasks would keep it from the engine, and the values
+        of all that they have done would pile up.
+        """
+        if get_ident() != self._thread:
+            sleep(0)
 
     def wake(self) -> None:
         """Let the engine look soon; any thread may call this."""
@@ -136,9 +150,12 @@ class Sink:
     def done(self, task_id: TaskId, attempt: int, value: object) -> None:
         inbox = self._inbox
         clock = inbox.clock
-        inbox.reports.append((task_id, attempt, DONE, value, None if clock is None else clock()))
+        reports = inbox.reports
+        reports.append((task_id, attempt, DONE, value, None if clock is None else clock()))
         if not inbox.awake:
             inbox.wake()
+        if len(reports) > MOST_UNREAD:
+            inbox.give_way()
 
     def failed(self, task_id: TaskId, attempt: int, error: BaseException) -> None:
         self.report((Report(task_id, attempt, FAILED, error),))
