@@ -40,7 +40,7 @@ OUTPUT: Any = "OUTPUT"
 its offset."""
 
 
-MOST_UNREAD = 1000
+MOST_UNREAD = 2000
 """The number of reports beyond which a thread that reports results gives way to the engine."""
 
 
