@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import itertools
 import json
 import os
 import signal
@@ -192,11 +193,12 @@ async def test_a_killed_program_pays_again_only_for_what_was_in_flight(
     (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
     held: list[str] = []
     holding = asyncio.Event()
+    arrivals = itertools.count(1)
 
     async with httpx.AsyncClient(timeout=300) as client:
 
         async def forward(request: Request) -> Reply:
-            if len(server.requests) > 10 and not holding.is_set():
+            if next(arrivals) > 10 and not holding.is_set():
                 held.append(request.text)
                 await asyncio.get_running_loop().create_future()
             reply = await client.post(f"{real_server}/chat/completions", json=request.body)
