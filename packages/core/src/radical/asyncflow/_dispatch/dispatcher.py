@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from pathlib import Path
 from threading import get_ident
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .._graph.arguments import ATOMS, FLAT, NESTED, PLAIN
 from .._graph.plan_recorder import PlanRecorder
@@ -31,7 +31,6 @@ from ..errors import BackendError, EngineClosedError, PendingLimitError
 from ..model import TaskKind, TaskSpec, TaskState
 from .background import Background
 from .collector import CALLS_A_COUNT, COLLECTOR_PACE
-from .instances import Instances
 from .outbox import Outbox
 from .outcomes import Outcomes
 from .preparation import Preparation
@@ -40,6 +39,9 @@ from .routing import choose_lane, lanes_to_choose_from
 from .run import Run
 from .sending import sender
 from .services import Services
+
+if TYPE_CHECKING:
+    from .instances import Instances
 
 __all__ = ["Dispatcher"]
 
@@ -64,7 +66,7 @@ class Dispatcher:
         outcomes: decides what follows the end of an attempt.
         outbox: puts prepared tasks into batches.
         services: follows the services.
-        instances: has the services of functions.
+        instances: has the services of functions; None until there is one.
         plan_recorder: remembers the graph for `WorkflowEngine.plan`.
         number: the number of the latest call.
     """
@@ -92,7 +94,7 @@ class Dispatcher:
         self.outbox = Outbox(run, self.outcomes)
         self._preparation = Preparation(run, self, self.background, self.outcomes, self.outbox)
         self.services = Services(run, self.outcomes, self.register)
-        self.instances = Instances(run, self, self.services)
+        self.instances: Instances | None = None
         self._receive = Reports(run, self.outcomes, self.services, inbox).receive
         self._send = sender(run, self.outcomes, self.outbox, self._preparation)
         self._next_lane = 0
@@ -403,6 +405,10 @@ class Dispatcher:
             self.want_running()
         self._quick = True
         self._pump_requested = False
+        if self.instances is None:
+            from .instances import Instances  # with what pickles calls
+
+            self.instances = Instances(self.run, self, self.services)
         return self.instances.start(spec, lane, args, kwargs)
 
     def stop(self, service: Service) -> asyncio.Future[None]:

@@ -11,7 +11,6 @@ from typing import Any, NoReturn, Unpack
 from .._public import public
 from ..errors import ConfigurationError, ServiceStoppedError
 from ..model import TaskKind, TaskSpec
-from ..worker._instance import Method
 from .function import TaskFunction
 from .future import TaskFuture
 from .options import TaskOptions, change_spec
@@ -124,6 +123,8 @@ class ServiceInstance:
         function = None if name.startswith("_") else getattr(self._kind, name, None)
         if not isinstance(function, types.FunctionType | types.MethodType):
             raise AttributeError(self._why_not(name, function))
+        from ..worker._instance import Method  # with what pickles calls
+
         bound = function
         if isinstance(inspect.getattr_static(self._kind, name), types.FunctionType):
             bound = types.MethodType(function, self)

@@ -93,7 +93,8 @@ class Shutdown:
                 zip(lanes, ends, strict=True), self.outcome, self.error
             )
         finally:
-            dispatcher.instances.close()
+            if dispatcher.instances is not None:
+                dispatcher.instances.close()
             if self.stop is not None:
                 self.stop.close()
             self._work_dir.close()
