@@ -148,7 +148,7 @@ def test_nothing_of_the_lock_is_left(tmp_path: Path, way: str) -> None:
 
 def test_a_lock_file_that_was_left_does_not_matter(tmp_path: Path, way: str) -> None:
     path = make(tmp_path / "journal", 1)
-    here = _lock.JournalLock(str(path), "")._own.host
+    here = _lock.JournalLock(str(path), "")._process.host
     pretend(path, host=here, pid=os.getpid(), born="another process had this number")
     assert recalled(path) == {1: 1}
 

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from socket import gethostname
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from ..aside import in_thread
 from ..backend import RemoteValue
 from ..errors import JournalError
 from ..journal import Journal, _format
+from ..journal._process import Process
 from ..journal._writer import JournalWriter, Record
 from ..model import Command, ExecutableResult, TaskKind, TaskState
 from .bodies import Bodies
@@ -480,7 +480,17 @@ class Recorder:
         ]
         if self._masks_secrets:
             program = mask_secrets(program)
-        line = _format.run_begun(uid, time(), gethostname(), os.getpid(), python, program)
+        process = Process.own()
+        line = _format.run_begun(
+            uid,
+            time(),
+            process.host,
+            process.pid,
+            python,
+            program,
+            process=process,
+            clock=self._began,
+        )
         self._append(line)
 
     def backend_up(self, backend: ExecutionBackend) -> None:

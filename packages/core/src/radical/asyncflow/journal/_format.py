@@ -14,6 +14,7 @@ everything behind it and its space, as eight lowercase hexadecimal digits.  The 
     D  a task is done, and its result can be recalled by KEY
     E  a task ended in any other way; KEY is ``-`` if the task has no identity
     X  the run ended
+    K  the run was killed: the next run of the journal writes this before its own lines
 
 Readers ignore kinds and fields that they do not know, so a new one needs no new
 version.  Times are seconds since the run began.  The functions that make lines may be
@@ -31,6 +32,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from ..errors import JournalCorruptError, JournalFormatError
+from ._process import Process
 from ._records import ErrorRecord, FunctionRecord
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "parse",
     "run_begun",
     "run_ended",
+    "run_killed",
     "scalar",
     "seal",
     "task_done",
@@ -90,10 +93,23 @@ HEADER = seal(f'H {{"format":"{FORMAT}","version":{VERSION}}}')
 
 
 def run_begun(
-    run: str, wall: float, host: str, pid: int, python: str, program: Sequence[str]
+    run: str,
+    wall: float,
+    host: str,
+    pid: int,
+    python: str,
+    program: Sequence[str],
+    *,
+    process: Process | None = None,
+    clock: float | None = None,
 ) -> bytes:
-    """Make the line of a run that begins; *wall* is seconds since the epoch."""
-    fields = {
+    """Make the line of a run that begins; *wall* is seconds since the epoch.
+
+    Args:
+        process: what tells its process from others with the same number.
+        clock: the same moment by the clock that all processes of the machine share.
+    """
+    fields: dict[str, object] = {
         "run": run,
         "wall": wall,
         "host": host,
@@ -101,12 +117,25 @@ def run_begun(
         "python": python,
         "program": list(program),
     }
+    if process is not None:
+        fields.update(process._asdict())
+    if clock is not None:
+        fields["clock"] = clock
     return seal(f"B {_dumps(fields)}")
 
 
 def run_ended(time: float, outcome: str) -> bytes:
     """Make the line of a run that ended "done", "failed", "cancelled" or "preempted"."""
     return seal(f'X {{"t":{time:.6f},"outcome":{_quote(outcome)}}}')
+
+
+def run_killed(run: str, seen: float) -> bytes:
+    """Make the line of the *run* before, which left no end; *seen* is its last sign of life.
+
+    Args:
+        seen: seconds since the epoch.
+    """
+    return seal(f'K {{"run":{_dumps(run)},"seen":{seen:.6f}}}')
 
 
 def backend_up(name: str, version: str, time: float) -> bytes:

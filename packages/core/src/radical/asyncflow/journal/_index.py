@@ -86,6 +86,11 @@ class ResultIndex:
         self.end = offset
         self._lines += len(lines)
 
+    @property
+    def last_run(self) -> str | None:
+        """The uid of the run that began last in the file; None if there is none."""
+        return self._runs[-1][1] if self._runs else None
+
     def find(self, key: str) -> int | None:
         """Return the offset of the line that may hold the last result under *key*."""
         if not self._offsets:

@@ -13,14 +13,14 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import JournalError, JournalInUseError
+from ._process import Process
 
-__all__ = ["HEARTBEAT_S", "JournalLock"]
+__all__ = ["HEARTBEAT_S", "Holder", "JournalLock", "holder_of"]
 
 HEARTBEAT_S = 5.0
 """Seconds between two signs of life of a holder."""
@@ -37,27 +37,52 @@ POLLS = 60
 _NO_FLOCK = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
-class _Holder(NamedTuple):
-    """The holder of a lock; *born* tells its process from a later one with the same number."""
+class Holder(NamedTuple):
+    """The holder of a lock.
+
+    Attributes:
+        run: the uid of its run; "" while its file is half written.
+        seen: its last sign of life, in seconds since the epoch by the clock of the file system.
+    """
 
     run: str = ""
-    pid: int = 0
-    host: str = ""
-    born: str = ""
+    process: Process = Process()
+    seen: float = 0.0
 
     def __str__(self) -> str:
-        if not self.pid:
+        if not self.process.pid:
             return "another process"
-        return f"run {self.run} (process {self.pid} on host {self.host})"
+        return f"run {self.run} (process {self.process.pid} on host {self.process.host})"
+
+
+def holder_of(path: str) -> Holder | None:
+    """Return who holds or held the journal *path*, as the file beside it says; None without one."""
+    file = Path(f"{path}.lock")
+    try:
+        text = file.read_text(encoding="utf-8")
+        seen = file.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    try:
+        fields = json.loads(text)
+        return Holder(str(fields["run"]), Process.parse(fields), seen)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Holder(seen=seen)  # half written
 
 
 class JournalLock:
-    """The right to write one journal, held until `release` or the end of the process."""
+    """The right to write one journal, held until `release` or the end of the process.
+
+    Attributes:
+        previous: once it is acquired, the holder that died without giving it up, if there was one.
+    """
 
     def __init__(self, path: str, run: str) -> None:
+        self.previous: Holder | None = None
         self._path = path
         self._file = Path(f"{path}.lock")
-        self._own = _Holder(run, os.getpid(), socket.gethostname(), _born(os.getpid()))
+        self._run = run
+        self._process = Process.own()
         self._held: int | None = None
 
     def acquire(self, descriptor: int) -> None:
@@ -71,9 +96,10 @@ class JournalLock:
         """
         try:
             if self._flock(descriptor):
-                holder = self._holder()
-                if holder and holder.host not in ("", self._own.host) and self._shows_life():
+                holder = holder_of(self._path)
+                if holder and self._is_elsewhere(holder.process) and self._shows_life():
                     raise self._refusal(holder)
+                self.previous = holder
                 self._write(os.O_TRUNC)
             else:
                 self._create()
@@ -90,7 +116,7 @@ class JournalLock:
 
     def release(self) -> None:
         """Give the lock up, before the journal is closed; in a fork of the holder do nothing."""
-        if self._held is None or os.getpid() != self._own.pid:
+        if self._held is None or os.getpid() != self._process.pid:
             return
         self._file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # where there is no flock
@@ -103,7 +129,7 @@ class JournalLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise self._refusal(self._holder() or _Holder()) from None
+            raise self._refusal(holder_of(self._path) or Holder()) from None
         except OSError as error:
             if error.errno in _NO_FLOCK:
                 return False
@@ -119,23 +145,20 @@ class JournalLock:
                 pass
             try:
                 seen = self._file.stat()
-                holder = self._holder() or _Holder()
+                holder = holder_of(self._path) or Holder()
             except FileNotFoundError:
                 continue
-            if self._is_alive(holder):
+            if self._is_alive(holder.process):
                 raise self._refusal(holder)
             self._discard(seen)
+            self.previous = holder
 
-    def _is_alive(self, holder: _Holder) -> bool:
-        if holder.host != self._own.host:
-            return self._shows_life()
-        try:
-            os.kill(holder.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-        return _born(holder.pid) == holder.born
+    def _is_elsewhere(self, process: Process) -> bool:
+        return process.host not in ("", self._process.host)
+
+    def _is_alive(self, process: Process) -> bool:
+        runs, _ = process.runs()
+        return self._shows_life() if runs is None else runs
 
     def _discard(self, seen: os.stat_result) -> None:
         """Remove the lock file that was *seen*, but not one that was made in the meantime."""
@@ -168,41 +191,17 @@ class JournalLock:
             pass
         return False
 
-    def _holder(self) -> _Holder | None:
-        try:
-            text = self._file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        try:
-            fields = json.loads(text)
-            return _Holder(
-                str(fields["run"]), int(fields["pid"]), str(fields["host"]), str(fields["born"])
-            )
-        except (ValueError, KeyError, TypeError):
-            return _Holder()  # half written
-
     def _write(self, mode: int) -> None:
         descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | mode, 0o600)
         try:
-            os.write(descriptor, json.dumps(self._own._asdict()).encode())
+            os.write(descriptor, json.dumps({"run": self._run, **self._process._asdict()}).encode())
         except BaseException:
             self._file.unlink()
             raise
         finally:
             os.close(descriptor)
 
-    def _refusal(self, holder: _Holder) -> JournalInUseError:
+    def _refusal(self, holder: Holder) -> JournalInUseError:
         return JournalInUseError(
             f"journal {self._path} is in use by {holder}: give this run a journal of its own"
         )
-
-
-def _born(pid: int) -> str:
-    """Return when the process *pid* began, as its kernel counts; "" if that is unknown."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return ""
-    # The name of the program, in parentheses, may hold anything; the time comes 19 fields
-    # after it.
-    return stat.rpartition(b")")[2].split()[19].decode()

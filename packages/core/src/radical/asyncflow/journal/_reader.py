@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from time import monotonic, time
 from typing import Any, BinaryIO, NamedTuple
 
 from .._public import public
@@ -21,6 +22,8 @@ from ._format import (
     parse,
     run_begun,
 )
+from ._lock import holder_of
+from ._process import Process
 from ._records import AttemptRecord, ErrorRecord, FunctionRecord, RunRecord, TaskRecord
 
 __all__ = ["Damage", "read", "records"]
@@ -63,16 +66,65 @@ def read(
         JournalError: the file cannot be read.
     """
     path = os.fspath(path)
-    runs: list[_Run] = []
     try:
         if not Path(path).is_file():
             raise JournalError(f"there is no journal {path}")
         with Path(path).open("rb", buffering=1 << 18) as stream:
-            for _ in records(path, stream, runs, damage):
-                pass
+            found, runs, size = _read(path, stream, damage is None)
+            last = runs[-1].life if runs else ""
+            if last not in ("", "running") and os.fstat(stream.fileno()).st_size != size:
+                # It was read while the run ended.  By now the rest is there.
+                found, runs, _ = _read(path, stream, damage is None)
     except OSError as error:
         raise JournalError(f"journal {path} cannot be read: {system_message(error)}") from error
-    return tuple(run.record() for run in runs)
+    if damage is not None:
+        damage += found
+    return runs
+
+
+def _read(
+    path: str, stream: BinaryIO, strict: bool
+) -> tuple[list[Damage], tuple[RunRecord, ...], int]:
+    """Return the damage, the runs, and the size of the file before these were read."""
+    size = os.fstat(stream.fileno()).st_size
+    stream.seek(0)
+    damage: list[Damage] = []
+    runs: list[_Run] = []
+    for _ in records(path, stream, runs, None if strict else damage):
+        pass
+    return damage, tuple(at_present(path, runs)), size
+
+
+def at_present(path: str, runs: Sequence[_Run]) -> Iterator[RunRecord]:
+    """Yield the records of *runs*, all those of the journal *path*, with what they do now."""
+    for number, run in enumerate(runs, 1):
+        record = run.record()
+        if not record.outcome:
+            life = _life(path, run, record) if number == len(runs) else _earlier_life(run)
+            record = record._replace(life=life[0], life_reason=life[1], seen=life[2])
+        yield record
+
+
+def _life(path: str, run: _Run, record: RunRecord) -> tuple[str, str, float | None]:
+    """Return *life*, *life_reason* and *seen* of the last run of a journal."""
+    runs, reason = run.process.runs()
+    holder = holder_of(path)
+    if holder is None or holder.run != record.uid:
+        if runs:
+            return "unknown", f"{reason}, but it does not write this journal any more", None
+        return "unknown" if runs is None else "killed", reason, None
+    if runs:
+        now = time() - record.begun if run.clock is None else monotonic() - run.clock
+        return "running", reason, now
+    return "unknown" if runs is None else "killed", reason, max(holder.seen - record.begun, 0.0)
+
+
+def _earlier_life(run: _Run) -> tuple[str, str, float | None]:
+    """Return the same of a run that another one followed in its journal."""
+    runs, reason = run.process.runs()
+    if runs:
+        return "unknown", f"{reason}, but it does not write this journal any more", run.killed
+    return "killed", "another run began in its journal later", run.killed
 
 
 def records(
@@ -137,7 +189,13 @@ def _take(path: str, number: int, body: bytes, runs: list[_Run]) -> str | None:
 
 
 class _Run:
-    """A run whose lines are being read."""
+    """A run whose lines are being read.
+
+    Attributes:
+        clock: when it began, by the clock that the processes of its machine share; None if its
+            first line does not say it.
+        killed: its last sign of life in seconds after it began, if the run after it noted that.
+    """
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._begun = RunRecord(
@@ -148,6 +206,9 @@ class _Run:
             python=str(fields.get("python", "")),
             program=tuple(map(str, fields.get("program", ()))),
         )
+        self.process = Process.parse(fields)
+        self.clock = float(fields["clock"]) if "clock" in fields else None
+        self.killed: float | None = None
         self._ended: float | None = None
         self._outcome = ""
         self._backends: dict[str, dict[str, object]] = {}
@@ -206,6 +267,9 @@ class _Run:
                 backend["down"] = fields["t"]
                 if "lost" in fields:
                     backend.update(lost=str(fields["lost"]), moved=int(fields.get("moved", 0)))
+            case "K":
+                if fields["run"] == self._begun.uid:
+                    self.killed = max(float(fields["seen"]) - self._begun.begun, 0.0)
             case "X":
                 self._ended, self._outcome = float(fields["t"]), str(fields["outcome"])
 

@@ -12,7 +12,18 @@ from typing import NamedTuple
 from .._public import public
 from .._text import task_id_text
 
-__all__ = ["AttemptRecord", "ErrorRecord", "FunctionRecord", "RunRecord", "TaskRecord"]
+__all__ = [
+    "UNFINISHED",
+    "AttemptRecord",
+    "ErrorRecord",
+    "FunctionRecord",
+    "RunRecord",
+    "TaskRecord",
+]
+
+
+UNFINISHED = ("RUNNING", "SUBMITTED", "PENDING")
+"""The states of tasks that have not ended, those that are furthest first."""
 
 
 @public("radical.asyncflow.journal")
@@ -108,6 +119,20 @@ class TaskRecord(NamedTuple):
     unstored: str | None = None
     arguments: str | None = None
 
+    def age(self, at: float) -> float | None:
+        """Return for how many seconds the task has been in its state; None if it has ended.
+
+        A RUNNING one is as old as its attempt, and one that waits is as old as its call.
+
+        Args:
+            at: seconds since the run began; `RunRecord.length` is the last moment that the record
+                knows of, which is now for a run that goes on.
+        """
+        if self.state not in UNFINISHED:
+            return None
+        since = self.started if self.state == "RUNNING" else self.added
+        return None if since is None else max(at - since, 0.0)
+
     @property
     def name(self) -> str:
         """The name of the task."""
@@ -126,7 +151,11 @@ class TaskRecord(NamedTuple):
 
 @public("radical.asyncflow.journal")
 class RunRecord(NamedTuple):
-    """One run of a script.
+    """One run of a script, with what it does at present if it has not ended.
+
+    A run that has not ended is told from one that was killed by the number of its process, by
+    when that process began, and by the lock of the journal.  None of this is a guess: where it
+    cannot be known, *life* is "unknown".
 
     Attributes:
         begun: seconds since the epoch.
@@ -137,6 +166,11 @@ class RunRecord(NamedTuple):
             of one that was lost also ``"lost"``, the reason, and ``"moved"``, the number of its
             tasks that went on with another backend.
         tasks: by number, in the order of the calls.
+        life: of a run without an outcome, as it was when the journal was read: "running",
+            "killed", or "unknown", such as for a run on another host; "" if there is an outcome.
+        life_reason: how that is known, such as "process 4711 is gone"; or why it is not.
+        seen: the last moment at which the run is known to have lived, in seconds after *begun*:
+            now for one that runs; else the last sign of life that it gave, one every 5 s.
     """
 
     uid: str
@@ -150,10 +184,21 @@ class RunRecord(NamedTuple):
     backends: Mapping[str, Mapping[str, object]] = {}
     functions: Mapping[int, FunctionRecord] = {}
     tasks: Mapping[int, TaskRecord] = {}
+    life: str = ""
+    life_reason: str = ""
+    seen: float | None = None
+
+    @property
+    def state(self) -> str:
+        """The outcome, or *life* of a run without one; "unknown" if nobody looked."""
+        return self.outcome or self.life or "unknown"
 
     @property
     def length(self) -> float:
-        """The seconds from the start of the run to its end, or to the last time in its record."""
+        """The seconds from the start of the run to its end, or to the last moment it is known of.
+
+        That is *seen*, or the last time in its record if that is later.
+        """
         if self.ended is not None:
             return self.ended
         times = (
@@ -162,4 +207,23 @@ class RunRecord(NamedTuple):
             for time in (task.added, task.started, task.ended)
             if time is not None
         )
-        return max(times, default=0.0)
+        return max(times, default=0.0) if self.seen is None else max(self.seen, *times, 0.0)
+
+    @property
+    def running(self) -> tuple[TaskRecord, ...]:
+        """The tasks that run; of a killed run those that ran when the program died."""
+        return self.in_state("RUNNING")
+
+    @property
+    def submitted(self) -> tuple[TaskRecord, ...]:
+        """The tasks that a backend has and that have not begun."""
+        return self.in_state("SUBMITTED")
+
+    @property
+    def pending(self) -> tuple[TaskRecord, ...]:
+        """The tasks that wait for other tasks, for a retry, or for a place."""
+        return self.in_state("PENDING")
+
+    def in_state(self, *states: str) -> tuple[TaskRecord, ...]:
+        """Return the tasks in one of the *states*, in the order of the calls."""
+        return tuple(task for task in self.tasks.values() if task.state in states)

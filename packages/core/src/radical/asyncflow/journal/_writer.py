@@ -17,7 +17,7 @@ from .._text import safe_str
 from ..errors import ConfigurationError, JournalError
 from ._blobs import ResultStore
 from ._file import open_for_writing, system_message
-from ._format import CHECKSUM_LENGTH, HEADER, damage_error, intact
+from ._format import CHECKSUM_LENGTH, HEADER, damage_error, intact, run_killed
 from ._index import ResultIndex
 from ._lock import HEARTBEAT_S, JournalLock
 from ._recalled import Damaged, Recalled
@@ -242,6 +242,12 @@ class JournalWriter:
         if self._index.read(self.path, descriptor):
             os.ftruncate(descriptor, self._index.end)
         self._end = self._index.end
+        previous = self._lock.previous
+        if previous is not None and self._index.last_run == previous.run:
+            # The file beside the journal knows that until now.
+            line = run_killed(previous.run, previous.seen)
+            _write_all(descriptor, line)
+            self._end += len(line)
         self._results.clean()
 
     def _line_at(self, offset: int) -> bytes:
