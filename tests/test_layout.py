@@ -31,7 +31,7 @@ ROOMS: tuple[frozenset[str], ...] = tuple(
         "backend",
         "hookspecs",
         "_task",
-        "_discovery",
+        "_discovery _threads",
         "factory registry",
         "_watch",
         "_dispatch",

@@ -220,3 +220,19 @@ async def test_two_engines_do_not_know_of_each_other() -> None:
         await first.shutdown()
         assert await second.function_task(double)(3) == 6
     assert ([*map(len, (one.submitted, two.submitted))], first.uid == second.uid) == ([1, 2], False)
+
+
+async def test_a_result_that_is_not_there_says_to_await_it(flow: WorkflowEngine) -> None:
+    future = flow.function_task(double)(1)
+    for ask in (future.result, future.exception):
+        with pytest.raises(asyncio.InvalidStateError, match=r"task\.000001.*await its future"):
+            ask()
+    assert await future == 2
+    assert (future.result(), future.exception()) == (2, None)
+
+
+def test_an_engine_that_was_not_awaited_says_what_to_write() -> None:
+    creation = WorkflowEngine.create("noop")
+    assert "async with WorkflowEngine.create" in repr(creation)
+    with pytest.warns(RuntimeWarning, match="was not awaited: an engine is made with"):
+        del creation

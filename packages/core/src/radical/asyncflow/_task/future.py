@@ -53,6 +53,7 @@ set_result = asyncio.Future.set_result
 set_exception = asyncio.Future.set_exception
 set_cancelled = asyncio.Future.cancel
 _result = asyncio.Future.result
+_exception = asyncio.Future.exception
 
 NO_KWARGS: dict[str, Any] = {}
 """The value for "no keyword arguments"; it is shared, and never changed."""
@@ -310,6 +311,35 @@ class TaskFuture(Node, asyncio.Future[T]):
             TypeError: the task is no service.
         """
         raise TypeError(f"task {self.name!r} is no service, so it cannot be stopped; cancel it")
+
+    def result(self) -> T:
+        """Return the result of a task that is done.
+
+        Raises:
+            InvalidStateError: the task is not done: await the future.
+            CancelledError: the task was cancelled.
+            Exception: what the task raised.
+        """
+        if self._state == "PENDING":
+            raise self._not_done()
+        return _result(self)
+
+    def exception(self) -> BaseException | None:
+        """Return what a task that is done raised; None if it succeeded.
+
+        Raises:
+            InvalidStateError: the task is not done: await the future.
+            CancelledError: the task was cancelled.
+        """
+        if self._state == "PENDING":
+            raise self._not_done()
+        return _exception(self)
+
+    def _not_done(self) -> asyncio.InvalidStateError:
+        return asyncio.InvalidStateError(
+            f"task {self.name!r} ({self.id}) is not done, so it has no result yet: await its "
+            "future; a program without asyncio uses radical.asyncflow.sync"
+        )
 
     def set_result(self, result: T, /) -> NoReturn:  # noqa: ARG002
         """Raise RuntimeError, as an `asyncio.Task` does: only the engine ends a task."""

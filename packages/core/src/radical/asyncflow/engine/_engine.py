@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import warnings
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -19,6 +20,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from .._display.watched import UnfinishedTask
     from .._resume.recorder import Recorder
     from .._task.future import TaskFuture
+    from .._threads.calls import Calls
+    from .._threads.executor import TaskExecutor
     from ..journal import Journal
     from ..model import Preemption
     from ._preemption import OrderlyStop
@@ -338,6 +342,41 @@ class WorkflowEngine(TaskDecorators):
         check_limit(limit)
         return map_tasks(task, items, limit, ordered)
 
+    def executor(self, *, max_workers: int | None = None, **options: Any) -> TaskExecutor:
+        """Return a `concurrent.futures.Executor` whose calls are tasks of this engine.
+
+        Libraries that take one run on the backend then: ``loop.run_in_executor``, dask's
+        ``compute(scheduler=...)``, adaptive and, after `TaskExecutor.register_joblib`, joblib
+        and scikit-learn.  One that waits without awaiting must do so in another thread, as by
+        `asyncio.to_thread`, because the loop has to go on meanwhile.
+
+        Args:
+            max_workers: the number of tasks that run at once, for libraries that ask; by
+                default what the backend says or, if it does not, the cores of this machine.
+            options: those of `function_task`, for all calls.
+
+        Raises:
+            ConfigurationError: an option is wrong; the message has every problem.
+            RuntimeError: it was called in another thread than that of the engine.
+        """
+        from .._threads.calls import Calls
+
+        if asyncio._get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "flow.executor() is called in the loop of the engine; any thread may use what it "
+                "returns"
+            )
+        return self._executor(Calls(self._loop, get_ident()), max_workers, options)
+
+    def _executor(
+        self, calls: Calls, max_workers: int | None, options: dict[str, Any]
+    ) -> TaskExecutor:
+        from .._threads.executor import TaskExecutor
+
+        backend = self.backends.get(options.get("backend") or "", self.backend)
+        slots = getattr(backend, "max_workers", None)
+        return TaskExecutor(self, calls, options, slots=slots, max_workers=max_workers)
+
     @contextmanager
     def workflow_scope(self, workflow_id: str) -> Iterator[str]:
         """Let every task that is called inside belong to the workflow *workflow_id*."""
@@ -449,14 +488,26 @@ class _Creation:
     def __init__(self, coroutine: Coroutine[Any, Any, WorkflowEngine]) -> None:
         self._coroutine = coroutine
         self._engine: WorkflowEngine | None = None
+        self._is_used = False
 
     def __await__(self) -> Generator[Any, None, WorkflowEngine]:
+        self._is_used = True
         return self._coroutine.__await__()
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"there is no engine yet that has {name!r}: {HOW_TO_MAKE}")
 
+    def __repr__(self) -> str:
+        return f"<no engine yet: {HOW_TO_MAKE}>"
+
+    def __del__(self) -> None:
+        if not self._is_used:
+            self._coroutine.close()
+            text = f"WorkflowEngine.create(...) was not awaited: {HOW_TO_MAKE}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+
     def __enter__(self) -> NoReturn:
+        self._is_used = True
         self._coroutine.close()
         raise TypeError(HOW_TO_MAKE)
 
@@ -464,6 +515,7 @@ class _Creation:
         """Exist, so that a plain ``with`` calls `__enter__`, which says what to write."""
 
     async def __aenter__(self) -> WorkflowEngine:
+        self._is_used = True
         self._engine = await self._coroutine
         return self._engine
 

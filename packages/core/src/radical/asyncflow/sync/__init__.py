@@ -16,8 +16,9 @@ The engine runs in a thread of its own, and calls of decorated functions return 
 
 from __future__ import annotations
 
+from .._threads.executor import TaskExecutor
+from .._threads.futures import TaskFuture
 from ._flow import Flow
-from ._futures import TaskFuture
 from ._tasks import TaskFunction
 
-__all__ = ["Flow", "TaskFunction", "TaskFuture"]
+__all__ = ["Flow", "TaskExecutor", "TaskFunction", "TaskFuture"]

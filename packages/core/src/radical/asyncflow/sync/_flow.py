@@ -18,9 +18,10 @@ from ._tasks import Decorators
 
 if TYPE_CHECKING:
     from .._graph.plan import Plan
+    from .._threads.executor import TaskExecutor
+    from .._threads.futures import TaskFuture
     from ..backend import ExecutionBackend
     from ..events import Event
-    from ._futures import TaskFuture
 
 __all__ = ["Flow"]
 
@@ -128,6 +129,17 @@ class Flow(Decorators):
         """
         check_limit(limit)
         return map_tasks(task, items, limit, ordered)
+
+    def executor(self, *, max_workers: int | None = None, **options: Any) -> TaskExecutor:
+        """Return a `concurrent.futures.Executor` whose calls are tasks of this flow.
+
+        Args:
+            max_workers, options: as for `WorkflowEngine.executor`.
+
+        Raises:
+            ConfigurationError: an option is wrong; the message has every problem.
+        """
+        return self._engine._executor(self._calls, max_workers, options)
 
     def workflow_scope(self, workflow_id: str) -> contextlib.AbstractContextManager[str]:
         """Let every task that is called inside belong to the workflow *workflow_id*."""

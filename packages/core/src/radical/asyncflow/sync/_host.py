@@ -9,8 +9,8 @@ import threading
 from collections.abc import Awaitable, Coroutine
 from typing import Any, NamedTuple
 
+from .._threads.calls import Calls
 from ..engine import WorkflowEngine
-from ._calls import Calls
 
 __all__ = ["Host"]
 

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from ._futures import TaskFuture
+    from .._threads.futures import TaskFuture
 
 __all__ = ["map_tasks"]
 

@@ -8,9 +8,9 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from .._public import public
+from .._threads.calls import Calls
+from .._threads.futures import TaskFuture
 from ..engine import WorkflowEngine
-from ._calls import Calls
-from ._futures import TaskFuture
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -11,7 +11,7 @@ from threading import get_ident
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..errors import EngineClosedError
-from ._futures import TaskFuture, fail, follow
+from .futures import TaskFuture, fail, follow
 
 __all__ = ["Calls"]
 
@@ -22,7 +22,7 @@ MOST_A_TURN = 1000
 
 CONTAINERS = (list, tuple, dict, set)
 
-CLOSED = "the flow was shut down"
+CLOSED = "the engine was shut down"
 
 
 class _Call(NamedTuple):
@@ -102,6 +102,23 @@ class Calls:
         """
         self._put(_Call(task, args, kwargs, context, future))
 
+    def call_here(
+        self,
+        task: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: Context,
+        future: TaskFuture[Any],
+    ) -> None:
+        """Call *task* at once, as `call` does; in the thread of the loop only.
+
+        Raises:
+            EngineClosedError: the engine was shut down.
+        """
+        if self.closed:
+            raise EngineClosedError(CLOSED)
+        _Call(task, args, kwargs, context, future).make(self)
+
     def run(self, function: Callable[[], T]) -> T:
         """Return ``function()``, which runs in the loop after all calls so far.
 
@@ -156,7 +173,11 @@ class Calls:
         self._queue.append(item)
         if not self._is_awake:
             self._is_awake = True
-            self._loop.call_soon_threadsafe(self._take_in)
+            try:
+                self._loop.call_soon_threadsafe(self._take_in)
+            except RuntimeError:  # the loop was closed
+                self.close()
+                raise EngineClosedError(CLOSED) from None
 
     def _take_in(self) -> None:
         # Before the queue is looked at: a call that comes meanwhile wakes the loop again.

@@ -1,0 +1,246 @@
+"""Libraries that know an executor of `concurrent.futures` run on an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import operator
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from radical.asyncflow import WorkflowEngine, errors
+from radical.asyncflow.sync import Flow, TaskExecutor
+
+
+@pytest.fixture(params=["thread", "process"])
+def flow(request: pytest.FixtureRequest) -> Iterator[Flow]:
+    with Flow("concurrent", {"max_workers": 2, "executor_type": request.param}) as flow:
+        yield flow
+
+
+@pytest.fixture
+def executor(flow: Flow) -> TaskExecutor:
+    return flow.executor()
+
+
+threads = pytest.mark.parametrize("flow", ["thread"], indirect=True)
+processes = pytest.mark.parametrize("flow", ["process"], indirect=True)
+
+
+def square(number: float) -> float:
+    return number * number
+
+
+class Scaled:
+    """An object that can be called."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __call__(self, number: int, *, plus: int = 0) -> int:
+        return self.factor * number + plus
+
+
+def test_it_is_an_executor(executor: TaskExecutor) -> None:
+    assert isinstance(executor, concurrent.futures.Executor)
+    assert executor.max_workers == 2
+    assert list(executor.map(square, range(5), timeout=60)) == [0, 1, 4, 9, 16]
+    first = executor.submit(square, 3)
+    assert executor.submit(square, first).result(60) == 81
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "result"),
+    [
+        (operator.neg, "neg", -3),
+        (functools.partial(operator.add, 4), "add", 7),
+        (Scaled(5), "Scaled", 15),
+        (lambda number: number + 1, "<lambda>", 4),
+    ],
+)
+def test_whatever_can_be_called_runs(
+    executor: TaskExecutor, function: Any, name: str, result: int
+) -> None:
+    future = executor.submit(function, 3)
+    assert (future.result(60), future.name) == (result, name)
+
+
+def test_keywords_arrive(executor: TaskExecutor) -> None:
+    assert executor.submit(Scaled(2), 3, plus=1).result(60) == 7
+
+
+def test_an_async_function_is_awaited(executor: TaskExecutor) -> None:
+    async def later(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    assert executor.submit(later, 3).result(60) == 3
+
+
+def test_a_failure_is_that_of_the_function(executor: TaskExecutor) -> None:
+    future = executor.submit(operator.truediv, 1, 0)
+    with pytest.raises(ZeroDivisionError):
+        future.result(60)
+
+
+def test_the_options_are_those_of_tasks(flow: Flow) -> None:
+    executor = flow.executor(name="mine", retries=1)
+    assert executor.submit(Scaled(1), 1).name == "mine"
+    with pytest.raises(errors.ConfigurationError, match="retires"):
+        flow.executor(retires=1)
+    with pytest.raises(errors.ConfigurationError, match="max_workers must be at least 1"):
+        flow.executor(max_workers=0)
+    assert flow.executor(max_workers=7).max_workers == 7
+
+
+@pytest.mark.parametrize("thing", [3, None, "square"])
+def test_what_cannot_be_called_is_refused(executor: TaskExecutor, thing: Any) -> None:
+    with pytest.raises(TypeError, match="cannot be called"):
+        executor.submit(thing)
+
+
+def test_wrong_arguments_are_an_error_at_the_call(executor: TaskExecutor) -> None:
+    with pytest.raises(TypeError, match="square"):
+        executor.submit(square, 1, 2)
+
+
+def test_its_end_waits_for_its_tasks_and_leaves_the_engine(flow: Flow) -> None:
+    with flow.executor() as executor:
+        future = executor.submit(time.sleep, 0.05)
+    assert future.done()
+    with pytest.raises(RuntimeError, match="was shut down"):
+        executor.submit(square, 1)
+    assert flow.function_task(square)(3).result(60) == 9
+
+
+def test_its_end_can_cancel() -> None:
+    gate = threading.Event()
+    with Flow("concurrent", {"max_workers": 1}) as flow:
+        executor = flow.executor()
+        futures: list[Any] = [
+            executor.submit(gate.wait, 60),
+            *(executor.submit(square, 1) for _ in range(3)),
+        ]
+        try:
+            executor.shutdown(wait=False, cancel_futures=True)
+            assert not concurrent.futures.wait(futures[1:], 60).not_done
+            assert all(future.cancelled() for future in futures[1:])
+        finally:
+            gate.set()
+        assert not concurrent.futures.wait(futures, 60).not_done
+
+
+def test_a_flow_that_is_shut_down_refuses() -> None:
+    with Flow("concurrent") as flow:
+        executor = flow.executor()
+    with pytest.raises(errors.EngineClosedError):
+        executor.submit(square, 1)
+
+
+class TestInTheLoop:
+    async def test_run_in_executor(self) -> None:
+        async with WorkflowEngine.create("concurrent") as flow:
+            executor = flow.executor()
+            loop = asyncio.get_running_loop()
+            assert await loop.run_in_executor(executor, square, 4) == 16
+            assert await asyncio.to_thread(lambda: sum(executor.map(square, range(4)))) == 14
+            assert await asyncio.wrap_future(executor.submit(square, 2)) == 4
+
+    async def test_a_wait_that_would_stop_the_loop_is_refused(self) -> None:
+        async with WorkflowEngine.create("concurrent") as flow:
+            executor = flow.executor()
+            future = executor.submit(time.sleep, 0.01)
+            with pytest.raises(RuntimeError, match="would stop the loop"):
+                future.result()
+            with pytest.raises(RuntimeError, match="await their futures first"):
+                executor.shutdown()
+            await asyncio.wrap_future(future)
+            executor.shutdown()
+
+    async def test_another_thread_cannot_make_it(self) -> None:
+        async with WorkflowEngine.create("concurrent") as flow:
+            with pytest.raises(RuntimeError, match="in the loop of the engine"):
+                await asyncio.to_thread(flow.executor)
+
+    async def test_an_engine_that_is_gone_refuses(self) -> None:
+        async with WorkflowEngine.create("concurrent") as flow:
+            executor = flow.executor()
+        with pytest.raises(errors.EngineClosedError):
+            await asyncio.wrap_future(executor.submit(square, 1))
+
+    def test_a_loop_that_is_closed_refuses(self) -> None:
+        async def make() -> TaskExecutor:
+            async with WorkflowEngine.create("concurrent") as flow:
+                return flow.executor()
+
+        executor = asyncio.run(make())
+        with concurrent.futures.ThreadPoolExecutor(1) as other:
+            future = other.submit(executor.submit, square, 1)
+            with pytest.raises(errors.EngineClosedError):
+                future.result(60)
+
+
+class TestLibraries:
+    @processes
+    def test_joblib(self, executor: TaskExecutor) -> None:
+        joblib = pytest.importorskip("joblib")
+        executor.register_joblib()
+        call = joblib.delayed
+        with joblib.parallel_config(backend="asyncflow", n_jobs=-1):
+            parallel = joblib.Parallel()
+            assert parallel(call(square)(number) for number in range(500))[-1] == 499**2
+            assert joblib.effective_n_jobs(-1) == 2
+            with pytest.raises(ZeroDivisionError):
+                parallel(call(operator.truediv)(1, number) for number in range(-5, 30))
+            nested = joblib.Parallel()(call(_nested)(number) for number in range(3))
+        assert nested == [[0, 1], [1, 2], [2, 3]]
+
+    async def test_joblib_in_the_thread_of_the_loop_is_refused(self) -> None:
+        joblib = pytest.importorskip("joblib")
+        async with WorkflowEngine.create("concurrent") as flow:
+            flow.executor().register_joblib("here")
+            with (
+                joblib.parallel_config(backend="here", n_jobs=2),
+                pytest.raises(RuntimeError, match=r"asyncio\.to_thread"),
+            ):
+                joblib.Parallel()(joblib.delayed(square)(number) for number in range(3))
+
+    @threads
+    def test_scikit_learn(self, executor: TaskExecutor) -> None:
+        joblib = pytest.importorskip("joblib")
+        datasets = pytest.importorskip("sklearn.datasets")
+        linear = pytest.importorskip("sklearn.linear_model")
+        selection = pytest.importorskip("sklearn.model_selection")
+        executor.register_joblib()
+        x, y = datasets.load_iris(return_X_y=True)
+        model = linear.LogisticRegression(max_iter=1000)
+        alone = selection.cross_val_score(model, x, y)
+        with joblib.parallel_config(backend="asyncflow"):
+            ours = selection.cross_val_score(model, x, y, n_jobs=-1)
+        assert ours.tolist() == alone.tolist()
+
+    @processes
+    def test_dask(self, executor: TaskExecutor) -> None:
+        array = pytest.importorskip("dask.array")
+        total = array.ones((100, 100), chunks=(10, 10)).sum()
+        assert total.compute(scheduler=executor) == 10_000
+
+    @processes
+    def test_adaptive(self, executor: TaskExecutor) -> None:
+        adaptive = pytest.importorskip("adaptive")
+        learner = adaptive.Learner1D(square, bounds=(-1, 1))
+        adaptive.BlockingRunner(
+            learner, npoints_goal=20, executor=executor, ntasks=executor.max_workers
+        )
+        assert learner.npoints >= 20
+        assert all(value == point * point for point, value in learner.data.items())
+
+
+def _nested(number: int) -> list[float]:
+    import joblib
+
+    return list(joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(number + k) for k in range(2)))
