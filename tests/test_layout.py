@@ -36,6 +36,7 @@ ROOMS: tuple[frozenset[str], ...] = tuple(
         "_watch",
         "_dispatch",
         "_resume",
+        "_live",
         "engine",
         "cli sync testing __init__ __main__",
     )

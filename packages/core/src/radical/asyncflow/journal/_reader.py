@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, time
 from typing import Any, BinaryIO, NamedTuple
@@ -26,7 +26,7 @@ from ._lock import holder_of
 from ._process import Process
 from ._records import AttemptRecord, ErrorRecord, FunctionRecord, RunRecord, TaskRecord
 
-__all__ = ["Damage", "read", "records"]
+__all__ = ["Damage", "life_of", "read", "record_of", "records"]
 
 _UNKNOWN_RUN = "unknown"
 """The uid of a run whose first line is damaged."""
@@ -105,6 +105,17 @@ def at_present(path: str, runs: Sequence[_Run]) -> Iterator[RunRecord]:
         yield record
 
 
+def life_of(path: str, begun: Mapping[str, Any], *, last: bool) -> tuple[str, str, float | None]:
+    """Return *life*, *life_reason* and *seen* of a run without an end, as they are now.
+
+    Args:
+        begun: the fields of the first line of the run.
+        last: whether no other run began in its journal later.
+    """
+    run = _Run(begun)
+    return _life(path, run, run.record()) if last else _earlier_life(run)
+
+
 def _life(path: str, run: _Run, record: RunRecord) -> tuple[str, str, float | None]:
     """Return *life*, *life_reason* and *seen* of the last run of a journal."""
     runs, reason = run.process.runs()
@@ -163,6 +174,21 @@ def records(
                 runs.append(_Run(parse(substitute[:-1]).fields))
                 yield substitute
         offset += len(line)
+
+
+def record_of(begun: Mapping[str, Any], lines: Iterable[Line], number: int) -> TaskRecord | None:
+    """Return what some *lines* of a run say of the task *number*.
+
+    Args:
+        begun: the fields of the first line of the run.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: a field is missing or wrong.
+    """
+    run = _Run(begun)
+    for line in lines:
+        run.take(line)
+    return run.record().tasks.get(number)
 
 
 def _may_begin_run(body: bytes) -> bool:
