@@ -17,6 +17,7 @@ __all__ = [
     "first_line",
     "mask_secrets",
     "printable",
+    "printable_lines",
     "safe_message",
     "safe_repr",
     "safe_str",
@@ -128,6 +129,14 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """Return *text* with each of its lines made printable; tabs stay."""
+    if text.isprintable():
+        return text
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -13,11 +13,10 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from .._text import cut_middle, printable
+from .._text import cut_middle, printable, printable_lines
 from ..journal import ErrorRecord, TaskRecord
 from ._facts import STATES, Facts
 from ._lanes import start_of
-from .words import block
 
 __all__ = ["MAX_OUTPUT", "columns", "embedded"]
 
@@ -209,7 +208,7 @@ class _Texts:
 
     @property
     def listed(self) -> list[str]:
-        return [block(text) for text in self._places]
+        return [printable_lines(text) for text in self._places]
 
 
 def _unit(length: float) -> float:

@@ -13,14 +13,14 @@ import shlex
 from collections.abc import Iterable, Sequence
 from string import Template
 
+from .._html import Markup, cell, number, table, tag
 from .._public import public
-from .._text import count, cut_middle
+from .._text import count, cut_middle, printable_lines
 from ..journal import RunRecord, TaskRecord
 from ..version import __version__
 from ._columns import columns, embedded
 from ._facts import STATES, Facts, Failure, FunctionFacts
-from ._html import Markup, cell, link, number, table, tag
-from .words import block, brief, moment, seconds, share
+from .words import brief, moment, seconds, share
 
 __all__ = ["SCRIPTS", "render_html"]
 
@@ -252,7 +252,7 @@ def _left_out(many: int) -> Markup:
 def _longest(each: FunctionFacts) -> Markup:
     if each.longest is None:
         return Markup.escape("–")
-    return link(each.longest.number, seconds(each.longest_seconds))
+    return _link(each.longest.number, seconds(each.longest_seconds))
 
 
 def _backends(facts: Facts) -> Markup:
@@ -278,7 +278,7 @@ def _slowest(facts: Facts) -> Markup:
     worst = slowest[0][1] if slowest else 0.0
     rows = [
         (
-            link(task.number, task.id),
+            _link(task.number, task.id),
             tag("span", task.name, css="name"),
             _state(task),
             cell(" ".join(filter(None, (task.backend, task.worker)))),
@@ -356,13 +356,13 @@ def _failure(failure: Failure, *, opened: bool) -> Markup:
 
 
 def _output(title: str, text: str) -> Markup:
-    text = cut_middle(block(text), MAX_OUTPUT, head=0.2)
+    text = cut_middle(printable_lines(text), MAX_OUTPUT, head=0.2)
     pre = tag("pre", text, tabindex="0", role="region", aria_label=title)
     return Markup.concat(tag("h4", title), pre)
 
 
 def _named(tasks: Sequence[TaskRecord]) -> Markup:
-    links = [link(task.number, task.id) for task in tasks[:MAX_NAMED]]
+    links = [_link(task.number, task.id) for task in tasks[:MAX_NAMED]]
     if len(tasks) > MAX_NAMED:
         links.append(Markup.escape(f"and {len(tasks) - MAX_NAMED:,} more"))
     return Markup.concat(*links, sep=", ")
@@ -378,7 +378,7 @@ def _retries(facts: Facts) -> Markup:
                 last = failed is task.failed[-1]
                 rows.append(
                     (
-                        link(task.number, task.id),
+                        _link(task.number, task.id),
                         tag("span", task.name, css="name"),
                         number(str(failed.attempt)),
                         cell(failed.worker or ""),
@@ -418,3 +418,8 @@ def _cache(facts: Facts) -> Markup:
     saved = f"{count(facts.reused, 'result')} reused: {sources}."
     listing = table("Reuse by function", heads, rows)
     return Markup.concat(tag("p", saved), listing, _left_out(len(functions) - len(rows)))
+
+
+def _link(task: int, text: str) -> Markup:
+    """Return a link to the panel of *task*, which the script of the page opens."""
+    return tag("a", text, css="task", href=f"#task-{task}")

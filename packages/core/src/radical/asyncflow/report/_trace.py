@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._public import public
+from .._text import printable_lines
 from ..journal import RunRecord
 from ._facts import Facts
 from ._lanes import Bar, TimelineLane
-from .words import block
 
 __all__ = ["MAX_ARROWS", "render_trace"]
 
@@ -60,9 +60,9 @@ def _names(lanes: tuple[TimelineLane, ...]) -> Iterator[TraceEvent]:
     for pid, tid, lane in _place(lanes):
         if pid not in named:
             named.add(pid)
-            yield _meta("process_name", pid, 0, {"name": block(lane.backend) or "?"})
+            yield _meta("process_name", pid, 0, {"name": printable_lines(lane.backend) or "?"})
             yield _meta("process_sort_index", pid, 0, {"sort_index": pid})
-        name = block(lane.worker) if lane.worker is not None else "slot"
+        name = printable_lines(lane.worker) if lane.worker is not None else "slot"
         if lane.worker is None or lane.place:
             name += f" {lane.place + 1}"
         yield _meta("thread_name", pid, tid, {"name": name})
@@ -78,7 +78,7 @@ def _attempts(lanes: tuple[TimelineLane, ...]) -> Iterator[TraceEvent]:
         place = {"pid": pid, "tid": tid}
         for bar in lane.bars:
             task = bar.task
-            name = block(task.name)
+            name = printable_lines(task.name)
             yield {
                 "ph": "X",
                 "name": name,
@@ -98,7 +98,10 @@ def _attempts(lanes: tuple[TimelineLane, ...]) -> Iterator[TraceEvent]:
                     "cat": what,
                     "ts": _micro(bar.ended),
                     **place,
-                    "args": {"task": task.id, "error": f"{error.type}: {block(error.text)}"},
+                    "args": {
+                        "task": task.id,
+                        "error": f"{error.type}: {printable_lines(error.text)}",
+                    },
                 }
 
 
@@ -107,7 +110,7 @@ def _args(bar: Bar) -> TraceEvent:
     state = "FAILED" if bar.error is not None else task.state
     args: TraceEvent = {"task": task.id, "state": state, "attempt": bar.attempt}
     if task.workflow is not None:
-        args["workflow"] = block(task.workflow)
+        args["workflow"] = printable_lines(task.workflow)
     if task.ready is not None:
         args["waited_us"] = _micro(max(bar.started - task.ready, 0.0))
     if task.exit_code is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from .._text import first_line, printable
+from .._text import first_line
 from ..journal import ErrorRecord
 
-__all__ = ["block", "brief", "moment", "seconds", "share"]
+__all__ = ["brief", "moment", "seconds", "share"]
 
 
 def seconds(value: float | None) -> str:
@@ -54,11 +54,3 @@ def share(part: float, whole: float) -> str:
 def brief(error: ErrorRecord) -> str:
     """Return the last part of the type's name and the first line of the text."""
     return ": ".join(filter(None, (error.type.rpartition(".")[2], first_line(error.text))))
-
-
-def block(text: str) -> str:
-    """Return *text* with each of its lines made printable; tabs stay."""
-    if text.isprintable():
-        return text
-    lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines)

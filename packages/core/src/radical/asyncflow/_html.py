@@ -1,13 +1,16 @@
-"""HTML with every text escaped: markup has a type of its own."""
+"""HTML with every text escaped: markup has a type of its own.
+
+Pages and notebooks show what it makes; it brings no style along.
+"""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
 
-from .words import block
+from ._text import printable_lines
 
-__all__ = ["Markup", "cell", "link", "number", "table", "tag"]
+__all__ = ["Markup", "cell", "number", "summary", "table", "tag"]
 
 
 class Markup(str):
@@ -18,7 +21,7 @@ class Markup(str):
     @classmethod
     def escape(cls, text: str) -> Markup:
         """Return *text* escaped and made printable; line ends and tabs stay."""
-        return cls(html.escape(block(text)))
+        return cls(html.escape(printable_lines(text)))
 
     @classmethod
     def concat(cls, *parts: Markup | str, sep: str = "") -> Markup:
@@ -50,11 +53,6 @@ def number(content: Markup | str, css: str = "") -> Markup:
     return tag("span", content, css=f"number {css}".rstrip())
 
 
-def link(task: int, text: str) -> Markup:
-    """Return a link to the panel of *task*, which the script of the page opens."""
-    return tag("a", text, css="task", href=f"#task-{task}")
-
-
 def table(
     title: str, heads: Sequence[str], rows: Iterable[Iterable[Markup | str]], *, empty: str = ""
 ) -> Markup:
@@ -77,3 +75,22 @@ def table(
     )
     reachable = {"tabindex": "0", "role": "region", "aria_label": title}
     return tag("div", tag("table", inner), css="wide", **reachable)
+
+
+def summary(title: str, facts: Iterable[tuple[str, str]], *parts: Markup) -> Markup:
+    """Return what a notebook shows of an object: its *title*, its *facts*, and more below.
+
+    Args:
+        facts: pairs of a word and what it is; those that are empty are left out.
+    """
+    rows = [
+        tag("tr", Markup.concat(tag("th", name, style=_LEFT), tag("td", value, style=_LEFT)))
+        for name, value in facts
+        if value
+    ]
+    head = tag("div", title, style="font-weight: bold")
+    body = tag("table", tag("tbody", Markup.concat(*rows))) if rows else Markup()
+    return tag("div", Markup.concat(head, body, *parts), css="asyncflow")
+
+
+_LEFT = "text-align: left"
