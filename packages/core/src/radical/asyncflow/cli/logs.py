@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .._text import printable
+from .._text import printable, printable_lines
 from ..errors import ConfigurationError
 from ._lookup import LAST, find_run, journal_option, one_task
 from ._output import debug_option
@@ -42,7 +42,7 @@ def logs(words: tuple[str, ...], journal: str | None, stream: str | None) -> Non
     if text is None:
         raise ConfigurationError(f"the journal has no {stream} of {task.id} ({task.name})")
     if sys.stdout.isatty():
-        text = _printable(text)
+        text = printable_lines(text)
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
@@ -69,7 +69,7 @@ def _print_all(task: TaskRecord) -> None:
     for title, text in (("stdout", task.stdout), ("stderr", task.stderr)):
         if text:
             _print_title(f"{title} (the last part, as the journal has it)")
-            click.echo(_printable(text).rstrip("\n"))
+            click.echo(printable_lines(text).rstrip("\n"))
     if not (task.failed or task.error or task.stdout or task.stderr):
         click.echo("The journal has neither output nor an error of this task.")
 
@@ -80,10 +80,4 @@ def _print_title(text: str) -> None:
 
 def _print_error(error: ErrorRecord) -> None:
     text = error.traceback or ": ".join(filter(None, (error.type, error.text)))
-    click.echo(_printable(text).rstrip("\n"))
-
-
-def _printable(text: str) -> str:
-    from ..report.words import block
-
-    return block(text)
+    click.echo(printable_lines(text).rstrip("\n"))
