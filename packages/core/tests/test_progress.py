@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from radical.asyncflow import TaskEvent, WorkflowEngine
 from radical.asyncflow._discovery.registry import registry
-from radical.asyncflow._display.progress import Board
-from radical.asyncflow._display.tally import MAX_FAILURES, MAX_NAMES, Tally
+from radical.asyncflow._display.board import Board
+from radical.asyncflow._display.failures import MAX_ALIKE
+from radical.asyncflow._display.tally import MAX_NAMES, Present, Tally
 from radical.asyncflow._text import duration, error_line, printable, shorten
 from radical.asyncflow.engine._watchers import watchers
 from radical.asyncflow.errors import ConfigurationError, DependencyFailureError
@@ -45,15 +46,18 @@ def _text(console: Console) -> str:
     return console.file.getvalue()
 
 
-def _row(console: Console, name: str) -> list[str]:
-    """The numbers of the last row of *name*: pending, running, done, failed, cancelled, retried."""
-    line = [line for line in _text(console).splitlines() if line.startswith(f"{name} ")][-1]
-    return line.split()[1:7]
+def _row(console: Console, name: str) -> dict[str, str]:
+    """The numbers of the last row of *name*, by the heads of their columns."""
+    lines = _text(console).splitlines()
+    heads = [line for line in lines if line.startswith("task ")][-1].split()[1:]
+    line = [line for line in lines if line.startswith(f"{name} ")][-1]
+    cells = line.removeprefix(f"{name} ").replace(" %", "%").replace(" s", "s").split()
+    return dict(zip(heads, cells[-len(heads) :], strict=True))
 
 
 class TestTally:
     def test_a_task_is_counted_in_one_state_at_a_time(self) -> None:
-        tally, running = Tally(), set[int]()
+        tally, running = Tally(), Present()
         states = [
             (TaskState.PENDING, (1, 0, 0)),
             (TaskState.SUBMITTED, (1, 0, 0)),
@@ -70,28 +74,28 @@ class TestTally:
         assert row.retried == 1
 
     def test_a_task_that_is_taken_to_be_sent_is_no_retry(self) -> None:
-        tally, running = Tally(), set[int]()
+        tally, running = Tally(), Present()
         tally.take([_event(1, TaskState.PENDING), _event(1, TaskState.READY)], running, 0.0)
         assert (tally.rows["t"].pending, tally.rows["t"].retried) == (1, 0)
 
     def test_what_is_not_about_a_task_is_not_counted(self) -> None:
         tally = Tally()
-        tally.take([BackendEvent(0.0, "b", "down"), RunEvent(0.0, "ended")], set(), 0.0)
+        tally.take([BackendEvent(0.0, "b", "down"), RunEvent(0.0, "ended")], Present(), 0.0)
         assert tally.rows == {}
 
     def test_finished_tasks_leave_nothing_behind(self) -> None:
-        tally, running = Tally(), set[int]()
+        tally, running = Tally(), Present()
         for task_id in range(1000):
             for state in (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED):
                 tally.take([_event(task_id, state, error=ValueError("x" * 9))], running, 0.0)
         assert not running
         assert len(tally.rows) == 1
-        assert tally.unlisted == 1000 - MAX_FAILURES
+        assert tally.failures.unlisted == 1000 - MAX_ALIKE
 
     def test_names_beyond_the_bound_share_a_row(self) -> None:
         tally = Tally()
         events = [_event(i, TaskState.PENDING, name=f"t{i}") for i in range(MAX_NAMES + 5)]
-        tally.take(events, set(), 0.0)
+        tally.take(events, Present(), 0.0)
         assert len(tally.rows) == MAX_NAMES
         assert tally.others is not None
         assert tally.others.total == 5
@@ -100,7 +104,7 @@ class TestTally:
         tally = Tally()
         error = DependencyFailureError("t", ["a"], "a", ValueError())
         events = [_event(1, TaskState.PENDING), _event(1, TaskState.FAILED, error=error)]
-        assert tally.take(events, set(), 0.0) == []
+        assert tally.take(events, Present(), 0.0) == []
         assert tally.skipped == 1
 
 
@@ -149,7 +153,11 @@ class TestProgress:
                 await asyncio.wait(futures[:3])
                 futures[3].cancel()
                 await asyncio.gather(*futures, return_exceptions=True)
-        assert _row(console, "work") == ["0", "0", "2", "1", "1", "2"]
+        row = _row(console, "work")
+        assert [row[state] for state in ("pending", "running", "done", "failed", "cancelled")] == [
+            *("0", "0", "2", "1", "1")
+        ]
+        assert (row["retried"], row["%"]) == ("2", "100%")
         assert "2 done, 1 failed, 1 cancelled, 2 retried in " in _text(console)
 
     async def test_tasks_from_before_the_display_are_counted(self) -> None:
@@ -167,7 +175,8 @@ class TestProgress:
             with flow.progress(console=console):
                 backend.release("early")
                 await future
-        assert _row(console, "early")[:3] == ["0", "0", "1"]
+        row = _row(console, "early")
+        assert [row[state] for state in ("pending", "running", "done")] == ["0", "0", "1"]
 
     async def test_markup_in_names_and_errors_is_text(self) -> None:
         console = _console(terminal=True)
@@ -188,7 +197,7 @@ class TestProgress:
     ) -> None:
         console = _console(terminal=True)
         now = 100.0
-        monkeypatch.setattr("radical.asyncflow._display.progress.time.monotonic", lambda: now)
+        monkeypatch.setattr("radical.asyncflow._display.board.time.monotonic", lambda: now)
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
 
             @flow.function_task
@@ -201,7 +210,8 @@ class TestProgress:
         # The first, and those of leaving the block.
         assert 1 <= _text(console).count("pending") <= 4
 
-    async def test_nothing_happens_where_there_is_no_terminal(self) -> None:
+    async def test_nothing_happens_where_it_is_off(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ASYNCFLOW_PROGRESS", "off")
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             with flow.progress():
                 assert flow._dispatcher.run.observers.events is None
@@ -237,7 +247,7 @@ class TestProgress:
                 await body()
             assert flow._dispatcher.run.observers.events is None
         assert sys.stdout is stdout
-        assert _text(console).rfind("\x1b[?25h") > _text(console).rfind("\x1b[?25l")
+        assert "\x1b[?25l" not in _text(console)  # nobody would show the cursor of a killed program
 
     async def test_two_displays_on_one_terminal_share_a_table(
         self, capsys: pytest.CaptureFixture[str]
@@ -350,7 +360,7 @@ class TestWatchers:
         assert "no disk" in caplog.text
 
 
-def test_a_silent_display_does_not_import_rich() -> None:
+def test_lines_do_not_import_rich() -> None:
     code = (
         "import asyncio, sys\n"
         "from radical.asyncflow import WorkflowEngine\n"

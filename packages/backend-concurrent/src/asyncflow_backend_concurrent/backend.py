@@ -142,6 +142,10 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         """The number of tasks that run at once; of async functions, if they have a loop."""
         return self._most_coroutines or self._resources.slots
 
+    def capacity(self) -> int | None:
+        """Return the number of slots; None if a given executor has the functions."""
+        return self.max_workers if self._executor is None else None
+
     async def start(self, sink: ReportSink) -> None:
         await super().start(sink)
         guard().acquire()

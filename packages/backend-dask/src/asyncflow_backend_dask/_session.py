@@ -162,6 +162,11 @@ class Session:
         adapt = self._config.adapt
         return self._config.n_workers == 0 or (adapt is not None and adapt.may_be_empty)
 
+    @property
+    def capacity(self) -> int:
+        """The number of threads of all workers, as they were seen last."""
+        return self._workers.slots
+
     async def _greet_workers(self) -> None:
         """Make sure that this package is on the workers, before a task needs it."""
         answers = await self._client._run(greet, on_error="return")

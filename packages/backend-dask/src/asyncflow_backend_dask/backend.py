@@ -82,6 +82,10 @@ class DaskExecutionBackend(ExecutionBackend):
         """The URL of the cluster's dashboard; None if it has none, or before the start."""
         return self._lease.dashboard_link if self._lease is not None else None
 
+    def capacity(self) -> int | None:
+        """Return the number of threads of all workers, as far as it is known."""
+        return None if self._session is None else self._session.capacity
+
     async def check_from_node(
         self, *, wait: float, limit: float, tell: Callable[[str], None]
     ) -> Sequence[Route]:

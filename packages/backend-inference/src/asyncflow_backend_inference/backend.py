@@ -94,6 +94,10 @@ class InferenceExecutionBackend(ExecutionBackend):
         self._client: ModelClient | None = None
         self._closing = asyncio.Lock()
 
+    def capacity(self) -> int:
+        """Return the most prompts that are asked at once."""
+        return self._settings.max_workers
+
     async def start(self, sink: ReportSink) -> None:
         """Read the environment; no request is sent before the first prompt.
 

@@ -91,6 +91,10 @@ class RadicalExecutionBackend(ExecutionBackend):
             "missing": list(plan.missing),
         }
 
+    def capacity(self) -> int | None:
+        """Return the number of cores of the pilot; None if the sizes of its nodes are unknown."""
+        return self._plan.cores or None
+
     async def check_from_node(
         self, *, wait: float, limit: float, tell: Callable[[str], None]
     ) -> Sequence[Route]:

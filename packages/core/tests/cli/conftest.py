@@ -20,7 +20,16 @@ fcntl = pytest.importorskip("fcntl")
 termios = pytest.importorskip("termios")
 
 COMMAND = (sys.executable, "-m", "radical.asyncflow")
-VARIABLES = ("BACKEND", "PROFILE", "CONFIG", "SET", "DISABLE_PLUGINS", "JOURNAL", "WALLTIME")
+VARIABLES = (
+    "BACKEND",
+    "PROFILE",
+    "CONFIG",
+    "SET",
+    "DISABLE_PLUGINS",
+    "JOURNAL",
+    "WALLTIME",
+    "PROGRESS",
+)
 
 Invoke = Callable[..., Result]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -35,7 +44,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         # Set first, so that monkeypatch also removes what was not there before.
         monkeypatch.setenv(f"ASYNCFLOW_{variable}", "")
         monkeypatch.delenv(f"ASYNCFLOW_{variable}")
-    for variable in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES"):
+    for variable in ("FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "CI"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TERM", "xterm-256color")

@@ -157,8 +157,9 @@ def test_debug_shows_where_a_setting_was_refused(run: Run, script: Script) -> No
     assert "Traceback" in result.stderr
 
 
-def test_no_progress_where_there_is_no_terminal(run: Run, script: Script) -> None:
-    assert run("run", script(ANY)).stderr == ""
+@pytest.mark.parametrize("option", ["-q", "--quiet", "--no-progress"])
+def test_a_quiet_run_writes_nothing_of_its_own(run: Run, script: Script, option: str) -> None:
+    assert run("run", option, script(ANY)).stderr == ""
 
 
 def test_interrupt_is_130_and_leaves_no_child(script: Script) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "safe_repr",
     "safe_str",
     "shorten",
+    "shorten_middle",
     "size_text",
     "task_id_text",
     "truncate",
@@ -144,6 +145,20 @@ def shorten(text: str, limit: int) -> str:
     # Cut before the escapes are written too, so that a huge text costs nothing.
     line = printable(text[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shorten_middle(text: str, limit: int) -> str:
+    """Return *text* made printable, in at most *limit* characters, with what is cut in the middle.
+
+    The end of a name often tells it from others.
+    """
+    if len(text) > 2 * limit:
+        text = text[:limit] + text[-limit:]
+    line = printable(text)
+    if len(line) <= limit:
+        return line
+    last = (limit - 1) // 2
+    return line[: limit - 1 - last] + "…" + line[len(line) - last :]
 
 
 def mask_secrets(words: Iterable[str]) -> list[str]:

@@ -1,6 +1,9 @@
-"""A run on the terminal: one live table, however many engines it shows.
+"""A run on the terminal: one live table, or plain lines where there is no terminal.
 
-`tally` counts tasks by name and state, `progress` draws the counts, and `watched` says what
-both need of an engine.  The room imports only what stands above it: the leaves, the values
-of `model`, the events.  So the engine imports it, and it never imports the engine.
+`choice` says which of them, `tally` counts tasks by name and state, `feed` brings the events
+of an engine, `board` and `table` draw the counts, `region` keeps them below what the program
+prints, `lines` writes them into a log, and `closing` says how it ended and what to do next.
+`watched` says what all of them need of an engine.  The room imports only what stands above it:
+the leaves, the values of `model`, the events.  So the engine imports it, and it never imports
+the engine.
 """

@@ -120,6 +120,11 @@ class Recorder:
         writer.on_written = self._on_written
         writer.on_failed = self._on_failed
 
+    @property
+    def path(self) -> str:
+        """The file of the journal."""
+        return self._writer.path
+
     # ------------------------------------------------------------- on its way
 
     def added(self, node: TaskFuture[Any], dependencies: list[TaskFuture[Any]] | None) -> None:

@@ -523,6 +523,16 @@ class ExecutionBackend(ABC):
         """
         return {}
 
+    def capacity(self) -> int | None:
+        """Return how many cores its tasks can use at once, as things are now.
+
+        Displays ask this again and again, in the loop, so an override returns at once.
+
+        Returns:
+            The number, which may change while the backend runs; None if it is not known.
+        """
+        return None
+
     async def check_from_node(
         self,
         *,

@@ -83,7 +83,8 @@ class _Run(click.Command):
     metavar="TIME",
     help="Seconds or HH:MM:SS; the run stops in time before that, with the exit code 75.",
 )
-@click.option("--no-progress", is_flag=True, help="Do not show the live table of tasks.")
+@click.option("-q", "--quiet", is_flag=True, help="Show neither the table of tasks nor lines.")
+@click.option("--no-progress", is_flag=True, hidden=True)
 @debug_option
 def run(
     script: str,
@@ -94,6 +95,7 @@ def run(
     settings: tuple[str, ...],
     journal: str | None,
     walltime: str | None,
+    quiet: bool,
     no_progress: bool,
 ) -> None:
     """Run the Python program SCRIPT (- for stdin) with ARGS.
@@ -117,7 +119,7 @@ def run(
     )
     wanted = _backends_to_use() if backend or profile or config or settings else []
     engines: list[list[str]] = []
-    close = _watch(engines, progress=not no_progress)
+    close = _watch(engines, progress=not (quiet or no_progress))
     program = Script(script, args)
     failure = None
     try:
@@ -154,29 +156,49 @@ def _are_among(names: Sequence[str], wanted: Sequence[Sequence[str]]) -> bool:
 
 
 def _watch(engines: list[list[str]], *, progress: bool) -> Callable[[], None]:
-    """Add the backends of every engine to *engines*, and show its progress on a terminal.
+    """Add the backends of every engine to *engines*, and show its progress.
 
     Returns:
         The function that ends this.
+
+    Raises:
+        ConfigurationError: ``ASYNCFLOW_PROGRESS`` has a wrong value.
     """
-    from .._display.progress import Board, on_terminal
-    from ..engine._watchers import watchers
+    from .._display.choice import choose
+    from ..engine._watchers import early_watchers, watchers
 
     def note(engine: Watched) -> None:
         names = [*engine.backends]
         if names not in engines:
             engines.append(names)
 
-    watchers.append(note)
-    if not (progress and on_terminal()):
-        return lambda: watchers.remove(note)
-    board = Board.shared()
-    board.open()
-    watchers.append(board.watch)
+    early: list[Callable[[Watched], object]] = []
+    later: list[Callable[[Watched], object]] = [note]
+    end: Callable[[], None] = _nothing
+    match choose() if progress else "off":
+        case "table":
+            from .._display.board import Board
+
+            board = Board.shared()
+            board.open()
+            later.append(board.watch)
+            end = board.close
+        case "lines":
+            from .._display.lines import Lines
+
+            early.append(Lines.announce)
+            later.append(Lines.watch)
+    early_watchers.extend(early)
+    watchers.extend(later)
 
     def close() -> None:
-        watchers.remove(note)
-        watchers.remove(board.watch)
-        board.close()
+        for known, added in ((early_watchers, early), (watchers, later)):
+            for watch in added:
+                known.remove(watch)
+        end()
 
     return close
+
+
+def _nothing() -> None:
+    """Do nothing."""

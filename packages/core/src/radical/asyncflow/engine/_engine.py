@@ -37,7 +37,7 @@ from .._task.scope import SCOPE, Scope
 from ..backend import ExecutionBackend
 from ..errors import ConfigurationError
 from ..events import Event
-from ..model import TaskState
+from ..model import TaskKind, TaskState
 from . import _launch
 from ._candidates import Candidates, Launcher
 from ._faults import report_faults
@@ -196,7 +196,7 @@ class WorkflowEngine(TaskDecorators):
         *,
         failover: bool,
     ) -> Self:
-        from ._watchers import attach_watchers
+        from ._watchers import announce, attach_watchers
 
         report_faults()
         places = [*map(Candidates, _launch.choose(backend, config, dry_run, profile))]
@@ -226,6 +226,7 @@ class WorkflowEngine(TaskDecorators):
                     journal,
                 )
                 engine._end.recorder = launcher.recorder = recorder
+            announce(engine)
             for place in places:
                 await launcher.fill(place)
             if failover:
@@ -298,7 +299,7 @@ class WorkflowEngine(TaskDecorators):
         return self._dispatcher.observe(callback)
 
     def progress(self, **options: Any) -> Progress:
-        """Return a live display of this engine for ``with``; silent without a terminal."""
+        """Return a live display of this engine for ``with``: a table, or lines in a log file."""
         from .._display.progress import Progress
 
         return Progress(self, **options)
@@ -307,6 +308,10 @@ class WorkflowEngine(TaskDecorators):
     def _loop(self) -> asyncio.AbstractEventLoop:
         return self._dispatcher.run.loop
 
+    @property
+    def _journal_path(self) -> str | None:
+        return None if self._end.recorder is None else self._end.recorder.path
+
     def _deliver_events(self) -> None:
         self._dispatcher.run.observers.deliver()
 
@@ -314,7 +319,15 @@ class WorkflowEngine(TaskDecorators):
         from .._display.watched import UnfinishedTask
 
         return [
-            UnfinishedTask(node._number, node._spec.name, node._stage is TaskState.RUNNING)
+            UnfinishedTask(
+                node._number,
+                node._spec.name,
+                node._stage is TaskState.RUNNING,
+                node._stage in (TaskState.SUBMITTED, TaskState.RUNNING),
+                node._spec.kind is TaskKind.BLOCK,
+                "" if node._lane is None else node._lane.name,
+                node._spec.resources.total_cores,
+            )
             for node in self._dispatcher.run.scheduler.unfinished()
         ]
 

@@ -17,12 +17,21 @@ if TYPE_CHECKING:
     from .._display.watched import Watched
     from ..events import Event
 
-__all__ = ["attach_watchers", "watchers"]
+__all__ = ["announce", "attach_watchers", "early_watchers", "watchers"]
 
 log = logging.getLogger("radical.asyncflow")
 
 watchers: list[Callable[[Watched], object]] = []
 """Functions that are called with each engine, in its loop, once its backends have started."""
+
+early_watchers: list[Callable[[Watched], object]] = []
+"""Functions that are called with each engine before its backends start, which may take long."""
+
+
+def announce(engine: Watched) -> None:
+    """Tell `early_watchers` of *engine*; one that raises is logged."""
+    for watch in early_watchers.copy():
+        _call_watcher(watch, engine)
 
 
 def attach_watchers(engine: Watched, dispatcher: Dispatcher) -> None:
@@ -41,10 +50,14 @@ def attach_watchers(engine: Watched, dispatcher: Dispatcher) -> None:
         dispatcher.want_running()
         dispatcher.run.observers.listen(listeners, dispatcher.run.lanes.values())
     for watch in watchers.copy():
-        try:
-            watch(engine)
-        except Exception:
-            log.exception("%r raised on a new engine; the run goes on without it", watch)
+        _call_watcher(watch, engine)
+
+
+def _call_watcher(watch: Callable[[Watched], object], engine: Watched) -> None:
+    try:
+        watch(engine)
+    except Exception:
+        log.exception("%r raised on a new engine; the run goes on without it", watch)
 
 
 def _carriers(run: str) -> Iterator[tuple[str, Carrier]]:
