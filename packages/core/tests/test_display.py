@@ -50,8 +50,8 @@ class TestChoice:
     def test_another_value_is_refused_with_those_there_are(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("ASYNCFLOW_PROGRESS", "tabel")
-        with pytest.raises(ConfigurationError, match=r"auto, table, lines, off.*did you mean 'tab"):
+        monkeypatch.setenv("ASYNCFLOW_PROGRESS", "tables")
+        with pytest.raises(ConfigurationError, match=r"auto, table, lines, off.*did you mean 'table'"):
             choose()
 
     def test_a_file_gets_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""How a run ended, in words, and the commands to run next."""
+"""The end of a run in words, and the commands to run next."""
 
 from __future__ import annotations
 

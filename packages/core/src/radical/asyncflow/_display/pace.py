@@ -1,4 +1,4 @@
-"""How fast tasks end, from a few samples of their number."""
+"""The rate at which tasks end, from a few samples of their number."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _SENT = ("", 0)
 """What is known of a task that its backend has, and that does not run."""
 
 Present = dict[int, tuple[str, int]]
-"""The tasks of one engine that were sent: the backend and the cores of those that run."""
+"""The tasks of one engine that were sent, with the backend and the cores of those that run."""
 
 
 class Row:
