@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
@@ -45,6 +45,8 @@ from ._slots.warm import WarmWorkers
 from .capabilities import executor_capabilities, local_capabilities
 
 if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
+
     from .config import ConcurrentConfig
 
 __all__ = ["ConcurrentExecutionBackend"]
@@ -194,6 +196,14 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         slots = self._slots
         if slots is not None and slots.cancel(task_ids):
             asyncio.get_running_loop().call_later(_STUCK_S, slots.relieve, frozenset(task_ids))
+
+    def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
+        parts = (self._given, self._coroutines, self._slots)
+        found: dict[TaskId, Wait] = {}
+        for part in parts:
+            if part is not None:
+                found.update(part.waits(task_ids))
+        return found
 
     def check(self, spec: TaskSpec) -> None:
         super().check(spec)

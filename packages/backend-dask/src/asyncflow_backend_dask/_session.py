@@ -10,13 +10,15 @@ import re
 import secrets
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import ReportSink, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.errors import BackendLostError, BackendStartError
 from radical.asyncflow.model import DEFAULT_RESOURCES
-from radical.asyncflow.worker import safe_str
+from radical.asyncflow.worker import LastAnswer, job_state, safe_str
 
+from ._cluster.batch_jobs import find_batch_jobs
 from ._cluster.lease import Lease
 from ._listener import JobListener
 from ._packing.grouper import Grouper
@@ -36,10 +38,14 @@ from ._worker.call_file import BegunCalls
 from ._worker.requests import greet
 from .config import DaskConfig
 
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
+
 __all__ = ["Session"]
 
 _FIRST_WORKER_POLL_S = 0.05  # between two looks for a first worker
 _COMMANDS_TIMEOUT_S = 3.0  # beyond the grace, for running commands to end at the end
+_MOST_JOBS_ASKED = 3  # for why tasks wait
 _NO_ANNOTATIONS: dict[str, Any] = {}
 
 
@@ -76,6 +82,7 @@ class Session:
         self._late: list[TaskId] = []  # came when the loss was known, and not told
         self._is_ended = False
         self._uses_ranks = False
+        self._jobs_told = LastAnswer(self._ask_for_jobs)
         self._topic = topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
         uid = re.sub(r"[^\w]", "", topic)[-8:]
         self._client = _client_for(name, config, lease)
@@ -192,6 +199,38 @@ class Session:
             self._late += [request.task_id for request in batch]
             return
         self._grouper.take(batch)
+
+    def waits(self, task_ids: Collection[TaskId]) -> dict[TaskId, Wait]:
+        """Return what those of the tasks wait for that no worker has begun."""
+        from ._program.waits import waits_of  # here, because most programs never ask
+
+        if self._lost is not None:
+            return {}
+        return waits_of(
+            task_ids, self._table.jobs, self._workers, missing=self._no_worker(), name=self._name
+        )
+
+    def _no_worker(self) -> Wait:
+        """Return what all tasks wait for if there is no worker."""
+        from radical.asyncflow.backend import Wait, WaitKind
+
+        jobs = [] if self._lease.cluster is None else find_batch_jobs(self._lease.cluster)
+        if not jobs:
+            text = f"a worker: the scheduler of backend {self._name!r} has none"
+            return Wait(kind=WaitKind.WORKER, text=text)
+        told = self._jobs_told.get()
+        says = f": {told}" if told else f", whose {len(jobs)} jobs were given to the batch system"
+        return Wait(kind=WaitKind.QUEUE, text=f"a worker of backend {self._name!r}{says}")
+
+    def _ask_for_jobs(self) -> str:
+        """Ask the batch system for the states of the workers' jobs."""
+        jobs = find_batch_jobs(self._lease.cluster)
+        told = [
+            f"job {job.id} is {job_state(job.id, job.system) or 'not known'}"
+            for job in jobs[:_MOST_JOBS_ASKED]
+        ]
+        more = len(jobs) - len(told)
+        return ", ".join(told) + (f" and {more} more jobs" if more > 0 else "")
 
     def _annotations(self, job: Job) -> dict[str, Any]:
         request = job.request
@@ -326,6 +365,7 @@ class Session:
         self._is_ended = True
         self._close_queues()
         self._workers.close()
+        await in_thread(self._jobs_told.close)
         await self._calls.end()
         if self._uses_ranks:
             await self._calls.end_ranks()

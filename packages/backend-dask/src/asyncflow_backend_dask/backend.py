@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import (
@@ -28,6 +28,9 @@ from ._program.jobs import check_description, resources_of
 from ._session import Session
 from .capabilities import dask_capabilities
 from .config import DaskConfig
+
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
 
 __all__ = ["DaskExecutionBackend"]
 
@@ -181,6 +184,9 @@ class DaskExecutionBackend(ExecutionBackend):
         _ = self.sink  # raises before the start and after the end
         assert self._session is not None
         self._session.submit(batch)
+
+    def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
+        return {} if self._session is None else self._session.waits(task_ids)
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         if self._session is not None:

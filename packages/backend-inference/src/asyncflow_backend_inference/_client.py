@@ -58,10 +58,12 @@ class Progress(NamedTuple):
         begin: called when the first request is about to be sent.
         part: called with each part of an answer that is streamed, and the number of characters
             before it.
+        pause: called with the seconds until the request is sent again, and with the reason.
     """
 
     begin: Callable[[], object]
     part: Callable[[str, int], object]
+    pause: Callable[[float, str], object]
 
 
 class _RefusedError(Exception):
@@ -136,9 +138,14 @@ class ModelClient:
                 cost = failure.tokens
                 failures += 1
                 wait = self._wait_after(failure, failures)
+                progress.pause(wait, str(failure.error))
             finally:
                 permit.end(cost)
             await asyncio.sleep(wait)
+
+    def state(self) -> tuple[str, float | None]:
+        """Return what the next request waits for, in words, and for how many seconds."""
+        return self._limits.state()
 
     async def close(self) -> None:
         """Close all connections."""

@@ -36,10 +36,14 @@ class Entry:
 
 
 class Window:
-    """A limit on what counts in any 60 seconds; times are in seconds of one clock."""
+    """A limit on what counts in any 60 seconds; times are in seconds of one clock.
+
+    Attributes:
+        limit: how much may count.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._sum = 0
         self._ended: deque[tuple[float, int]] = deque()  # (until when it counts, cost)
 
@@ -52,7 +56,7 @@ class Window:
         ended = self._ended
         while ended and ended[0][0] <= now:
             self._sum -= ended.popleft()[1]
-        excess = self._sum + min(cost, self._limit) - self._limit
+        excess = self._sum + min(cost, self.limit) - self.limit
         if excess <= 0:
             return 0.0
         for until, freed in ended:
@@ -128,6 +132,27 @@ class Limits:
                 waiter.turn.result().end(0)  # nothing is sent for it
             self._serve()
             raise
+
+    def state(self) -> tuple[str, float | None]:
+        """Return what the next request waits for, in words, and the seconds until it is sent.
+
+        The words are "" if nothing holds it up; None if the seconds are not known.
+        """
+        tokens = next((tokens for turn, tokens in self._waiters if not turn.done()), None)
+        if tokens is None:
+            return "", None
+        now = self._loop.time()
+        if self._paused_until > now:
+            return "the server, which has asked to wait", self._paused_until - now
+        for window, cost, what in (
+            (self._requests, 1, "requests"),
+            (self._tokens, tokens, "tokens"),
+        ):
+            if window is not None:
+                delay = window.delay(now, cost)
+                if delay is None or delay > 0:
+                    return f"the limit of {window.limit:,} {what} a minute", delay
+        return "", None
 
     def pause(self, seconds: float) -> None:
         """Send nothing for so many *seconds*, because the server said so."""

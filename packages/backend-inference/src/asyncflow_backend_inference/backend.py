@@ -9,7 +9,8 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -34,19 +35,23 @@ from .capabilities import CAPABILITIES
 from .config import InferenceConfig, PromptOptions, RequestSettings, is_private
 from .errors import AnswerError
 
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
+
 __all__ = ["InferenceExecutionBackend"]
 
 SHOWN = 500
 """The most characters of an answer that an error shows; `AnswerError.text` has all of it."""
 
 
-class _Call:
+class Call:
     """One attempt at one prompt.
 
     Attributes:
         begun: whether a request was sent.
         reported: whether its end was reported.
         task: what asks the server; None while it waits.
+        pause: when the request is sent again after one that failed, and why it failed.
     """
 
     def __init__(self, request: TaskRequest) -> None:
@@ -55,6 +60,7 @@ class _Call:
         self.begun = False
         self.reported = False
         self.task: asyncio.Task[Any] | None = None
+        self.pause: tuple[float, str] | None = None
 
 
 class InferenceExecutionBackend(ExecutionBackend):
@@ -82,15 +88,15 @@ class InferenceExecutionBackend(ExecutionBackend):
         self._settings = validate(InferenceConfig, settings, more, backend=name)
         self._base_url = self._settings.base_url
         self._of_task: WeakKeyDictionary[TaskSpec, dict[str, Any]] = WeakKeyDictionary()
-        self._waiting: dict[TaskId, _Call] = {}
-        self._queue: list[tuple[float, int, int, _Call]] = []  # a heap; what was cancelled stays
+        self._waiting: dict[TaskId, Call] = {}
+        self._queue: list[tuple[float, int, int, Call]] = []  # a heap; what was cancelled stays
         self._arrivals = itertools.count()
         # With limits one prompt at a time waits for its turn, so that the others wait in order.
         self._one_by_one = bool(
             self._settings.requests_per_minute or self._settings.tokens_per_minute
         )
         self._unbegun = 0
-        self._running: dict[tuple[TaskId, int], _Call] = {}
+        self._running: dict[tuple[TaskId, int], Call] = {}
         self._client: ModelClient | None = None
         self._closing = asyncio.Lock()
 
@@ -125,7 +131,7 @@ class InferenceExecutionBackend(ExecutionBackend):
         """Queue the prompts of *batch*, and ask as many at once as `max_workers` says."""
         _ = self.sink  # raises before the start and after the end
         for request in batch:
-            call = self._waiting[request.task_id] = _Call(request)
+            call = self._waiting[request.task_id] = Call(request)
             order = -request.spec.priority, -request.depth, next(self._arrivals)
             heapq.heappush(self._queue, (*order, call))
         self._fill()
@@ -142,6 +148,21 @@ class InferenceExecutionBackend(ExecutionBackend):
                     call.reported = True
                     self._sink.cancelled(*call.key)
                 call.task.cancel()
+
+    def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
+        """Say what waiting prompts wait for, and those that are about to be sent again."""
+        from ._waits import waits_of  # here, because most programs never ask
+
+        state = ("", None) if self._client is None else self._client.state()
+        queue = [call for *_, call in sorted(self._queue, key=itemgetter(0, 1, 2))]
+        return waits_of(
+            frozenset(task_ids),
+            waiting=[call for call in queue if self._waiting.get(call.request.task_id) is call],
+            running=list(self._running.values()),
+            places=self._settings.max_workers,
+            limit=state,
+            now=asyncio.get_running_loop().time(),
+        )
 
     async def shutdown(self, *, cancel: bool = True) -> None:
         """End all prompts, or wait for their answers, and close the connections."""
@@ -192,7 +213,7 @@ class InferenceExecutionBackend(ExecutionBackend):
             )
             call.task.add_done_callback(partial(self._ended, call))
 
-    async def _answer(self, call: _Call) -> Any:
+    async def _answer(self, call: Call) -> Any:
         """Return the result of *call*."""
         task_id, attempt = call.key
         sink = self._sink
@@ -206,14 +227,17 @@ class InferenceExecutionBackend(ExecutionBackend):
         def part(text: str, offset: int) -> None:
             sink.output(task_id, attempt, text, offset)
 
+        def pause(seconds: float, reason: str) -> None:
+            call.pause = asyncio.get_running_loop().time() + seconds, reason
+
         assert self._client is not None
-        answer = await self._client.ask(self._question(call.request), Progress(begin, part))
+        answer = await self._client.ask(self._question(call.request), Progress(begin, part, pause))
         if answer.usage is not None:
             self.usage = Usage(*map(sum, zip(self.usage, answer.usage, strict=True)))
         model: Any = call.request.spec.answer
         return answer if model is None else _instance(model, answer)
 
-    def _ended(self, call: _Call, task: asyncio.Task[Any]) -> None:
+    def _ended(self, call: Call, task: asyncio.Task[Any]) -> None:
         """Report the end of *call*, and begin with the next."""
         del self._running[call.key]
         self._unbegun -= not call.begun

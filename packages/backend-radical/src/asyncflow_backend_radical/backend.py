@@ -30,6 +30,8 @@ from ._tasks.tasks import Tasks
 from .capabilities import CAPABILITIES
 
 if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
+
     from .config import RadicalConfig
 
 __all__ = ["RadicalExecutionBackend"]
@@ -194,6 +196,14 @@ class RadicalExecutionBackend(ExecutionBackend):
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         if self._tasks is not None:
             self._tasks.cancel(task_ids)
+
+    def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
+        if self._tasks is None or self._pilots is None:
+            return {}
+        holdup = self._pilots.holdup()
+        if holdup is None:
+            return self._tasks.waits(frozenset(task_ids), self.name)
+        return dict.fromkeys(self._tasks.unbegun(frozenset(task_ids)), holdup)
 
     def check(self, spec: TaskSpec) -> None:
         if spec.description:

@@ -20,13 +20,16 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radical.asyncflow.backend import Report, ReportSink, TaskId, TaskRequest, TaskState
 from radical.asyncflow.worker import TaskContext, call_async, current_task
 
 from .._slots.queue import Order, order_of
 from .watch import Watch
+
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
 
 __all__ = ["Coroutines"]
 
@@ -122,6 +125,20 @@ class Coroutines:
                 heapq.heappush(self._line, place)
         self._wake(loop)
         self._watch.begin()
+
+    def waits(self, task_ids: Collection[TaskId]) -> dict[TaskId, Wait]:
+        """Return what those of the tasks wait for that have not begun."""
+        from radical.asyncflow.backend import Wait, WaitKind  # here: most programs never ask
+
+        with self._lock:
+            wanted = [task_id for task_id in task_ids if task_id in self._waiting]
+            running = list(self._begun)
+        where = f"the event loop of backend {self._watch.backend!r}"
+        text = f"one of the {self._limit:,} places in {where}, all taken"
+        if len(running) < self._limit:
+            text = f"its turn in {where}, which a function may hold up"
+        wait = Wait(kind=WaitKind.SLOT, text=text, holders=running[:5], held_by=len(running))
+        return dict.fromkeys(wanted, wait)
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         """Report those that wait as CANCELLED, and cancel those that run."""

@@ -26,10 +26,13 @@ class Watch:
         backend: the name of the backend.
         seconds: the time between two questions, which is the longest that an answer may take.
         is_busy: tells whether there is work.
+
+    Attributes:
+        backend: the same.
     """
 
     def __init__(self, *, backend: str, seconds: float, is_busy: Callable[[], bool]) -> None:
-        self._backend = backend
+        self.backend = backend
         self._seconds = seconds
         self._is_busy = is_busy
         self._timer: asyncio.TimerHandle | None = None
@@ -85,7 +88,7 @@ class Watch:
         _log.warning(
             "%s has held the event loop of backend %r for more than %g s, %s, and all other "
             "async functions wait: let it await, or give the work to asyncio.to_thread",
-            *(who, self._backend, self._seconds, self._place()),
+            *(who, self.backend, self._seconds, self._place()),
         )
 
     def _place(self) -> str:

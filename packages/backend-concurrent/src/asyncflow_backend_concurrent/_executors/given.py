@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from contextvars import Context
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radical.asyncflow.backend import ReportSink, TaskId, TaskRequest
 from radical.asyncflow.errors import SerializationError, WorkerLostError
@@ -23,6 +23,9 @@ from radical.asyncflow.worker import (
     open_answer,
     safe_str,
 )
+
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
 
 __all__ = ["GivenExecutor", "runs_here"]
 
@@ -78,6 +81,22 @@ class GivenExecutor:
             # An executor does not tell when a function begins, and a timeout needs a start.
             self._sink.running(request.task_id, request.attempt)
         future.add_done_callback(functools.partial(self._done, request, job))
+
+    def waits(self, task_ids: Collection[TaskId]) -> dict[TaskId, Wait]:
+        """Return what those of the tasks wait for that have not begun."""
+        from radical.asyncflow.backend import Wait, WaitKind  # here: most programs never ask
+
+        held = {task_id: self._held[task_id] for task_id in task_ids if task_id in self._held}
+        running = [
+            each.request.task_id for each in tuple(self._held.values()) if each.future.running()
+        ]
+        wait = Wait(
+            kind=WaitKind.SLOT,
+            text=f"a place in the executor that was given, {type(self._executor).__name__}",
+            holders=running[:5],
+            held_by=len(running),
+        )
+        return {task_id: wait for task_id, each in held.items() if not each.future.running()}
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         """Cancel those that wait; ask those that run, in threads of this process, to stop."""

@@ -155,6 +155,11 @@ class ProcessSlot(Slot):
                 *super().holds(),
             ]
 
+    def runs(self) -> Sequence[TaskId]:
+        with self._lock:
+            first = next(iter(self._flight.requests.values()), None)
+        return (*super().runs(), *(() if first is None else (first.task_id,)))
+
     def abandon(self) -> list[TaskContext]:
         with self._lock:
             if self._worker is not None:

@@ -51,6 +51,16 @@ class MachineResources:
     def _free_gpus(self) -> FreeGpus:
         return FreeGpus(self.gpus)
 
+    @property
+    def free_gpus(self) -> float:
+        """The GPUs that no task has, with parts of GPUs."""
+        return sum(self._free_gpus[gpu] for gpu in self.gpus) / 1000
+
+    @property
+    def free_memory(self) -> int:
+        """The bytes of memory that no task has."""
+        return self._free_memory
+
     def check(self, name: str, asked: Resources) -> None:
         """Raise ResourceError if task *name* could not run even on an idle backend."""
         wrong = [

@@ -89,6 +89,11 @@ class Slot:
         job = self._job
         return () if job is None else (job.task_id,)
 
+    def runs(self) -> Sequence[TaskId]:
+        """Return the task that it runs, if it runs one."""
+        job = self._job
+        return () if job is None else (job.task_id,)
+
     def stuck_on(self, task_ids: Collection[TaskId]) -> TaskContext | None:
         """Return the cancelled one of the tasks, if its function runs on here."""
         job = self._job

@@ -31,9 +31,9 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radical.asyncflow.backend import (
     AnyReport,
@@ -53,6 +53,9 @@ from .queue import Order, TaskQueue, order_of, place_of
 from .resources import MachineResources
 from .seats import Admission, Sleeper
 from .slot import Slot
+
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
 
 __all__ = ["Slots"]
 
@@ -117,6 +120,7 @@ class Slots:
         self._assembled = False  # whether crews were started, which the first command does
         self._reserved: list[Sleeper] = []
         self._serving = 0  # slots that services have
+        self._admitted: dict[TaskId, Admission] = {}  # the special tasks that run
         self._held_up: set[TaskId] = set()  # the tasks that were said to wait for such slots
         self._running = 0  # threads that have not ended
         self._ended = threading.Event()
@@ -195,6 +199,27 @@ class Slots:
         if self.specials:
             self._stir()
         return bool(rest) and any(slot.stuck_on(rest) for slot in tuple(self._slots))
+
+    def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
+        """Return what those of the tasks wait for that have not begun."""
+        from .waits import Scene, waits_in  # here, because most programs never ask
+
+        slots = tuple(self._slots)
+        running = [task_id for slot in slots for task_id in slot.runs()]
+        held = {task_id for slot in slots for task_id in slot.holds()}
+        with self._mutex:
+            specials = [each for each in self.specials if self.waiting.get(each.task_id) is each]
+            scene = Scene(
+                self._name,
+                self.size,
+                running,
+                held.difference(running),
+                tuple(self._admitted.values()),
+                specials,
+                self.queue,
+                self.waiting,
+            )
+            return waits_in(scene, self._resources, task_ids)
 
     def relieve(self, task_ids: Collection[TaskId]) -> None:
         """Start another slot for each one whose function runs on though it was cancelled.
@@ -392,6 +417,7 @@ class Slots:
                     gpus = self._resources.take(spec.resources, for_worker=for_worker)
                     lent, self._reserved = self._reserved[:needed], self._reserved[needed:]
                     admission = Admission(request, gpus, lent)
+                    self._admitted[request.task_id] = admission
                     if spec.service:
                         self._note_service(spec)
                 else:
@@ -432,6 +458,7 @@ class Slots:
         """Give back what a special task had, now that it has ended."""
         with self._mutex:
             spec = admission.request.spec
+            self._admitted.pop(admission.request.task_id, None)
             self._resources.give_back(spec.resources, admission.gpus)
             if spec.service:
                 self._serving -= spec.resources.total_cores

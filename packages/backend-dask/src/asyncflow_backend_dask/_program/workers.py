@@ -66,6 +66,18 @@ class KnownWorkers:
             timer = asyncio.get_running_loop().call_later(self._patience, self._expire, job)
             self._unfit[job] = asked, timer
 
+    def unfit(self, job: Job) -> tuple[str, float] | None:
+        """Return what *job* waits for that no worker has, and the seconds until it fails for that.
+
+        None if a worker has it.
+        """
+        waiting = self._unfit.get(job)
+        if waiting is None:
+            return None
+        asked, timer = waiting
+        left = max(0.0, timer.when() - asyncio.get_running_loop().time())
+        return f"a worker with {_in_words(asked)}, which none has, and fails otherwise", left
+
     def close(self) -> None:
         """Stop watching."""
         for _, timer in self._unfit.values():

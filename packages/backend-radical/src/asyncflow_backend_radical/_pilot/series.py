@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from radical.asyncflow.config import closest
 from radical.asyncflow.errors import (
@@ -19,12 +19,13 @@ from radical.asyncflow.errors import (
     ConfigurationError,
     DeathReason,
 )
-from radical.asyncflow.worker import safe_str
+from radical.asyncflow.worker import LastAnswer, job_state, safe_str
 
 from .._host.logs import log_tails
 from .._host.messages import (
     Event,
     Order,
+    PilotActive,
     PilotEnded,
     PilotFailed,
     PilotReady,
@@ -38,9 +39,12 @@ from .._host.messages import (
 from .._host.program_end import HostProcess
 from ..errors import PilotLostError
 from .job import describe_silence, read_job
-from .job_end import JobEnd, explain_end
+from .job_end import JobEnd, batch_system, explain_end, find_job
 from .places import path_in_url
 from .plan import PilotPlan
+
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
 
 __all__ = ["PilotSeries", "PilotTasks"]
 
@@ -84,6 +88,7 @@ class _Pilot:
         timer: ends the wait for the pilot to be ready.
         session: the name of RADICAL-Pilot's session; "" before there is one.
         sandbox: the pilot's folder; "" before it is ready.
+        is_active: its agent has answered.
         is_lost: it has ended, or never came up.
     """
 
@@ -92,6 +97,7 @@ class _Pilot:
     session: str = ""
     sandbox: str = ""
     is_ready: bool = False
+    is_active: bool = False
     is_lost: bool = False
 
 
@@ -144,6 +150,7 @@ class PilotSeries:
         self._pilot = _Pilot()
         self._is_closing = False
         self._replacer: threading.Thread | None = None
+        self._job_told = LastAnswer(self._ask_for_job)
         self.started: Future[None] = Future()
         self.started.set_running_or_notify_cancel()  # whoever waits cannot cancel it
         self.task_attributes: Collection[str] = ()
@@ -154,6 +161,35 @@ class PilotSeries:
         """The present pilot's folder; "" before the pilot is ready."""
         return self._pilot.sandbox
 
+    def holdup(self) -> Wait | None:
+        """Return what all tasks wait for as long as no pilot is active; None if one is."""
+        from radical.asyncflow.backend import Wait, WaitKind  # here: most programs never ask
+
+        with self._lock:
+            pilot = self._pilot
+        if pilot.is_active and not pilot.is_lost:
+            return None
+        if not self._plan.is_queued:
+            text = f"the pilot of backend {self._backend!r}, which is starting"
+            return Wait(kind=WaitKind.BACKEND, text=text)
+        if pilot.is_lost or not pilot.sandbox:
+            text = f"the next pilot of backend {self._backend!r}, which is submitted"
+            return Wait(kind=WaitKind.BACKEND, text=text)
+        told = self._job_told.get()
+        system = batch_system(self._plan.job_manager)
+        job = f"the job of the pilot of backend {self._backend!r}"
+        if told.startswith("RUNNING"):
+            text = f"the agent of the pilot of backend {self._backend!r}, whose job runs"
+            return Wait(kind=WaitKind.BACKEND, text=text)
+        says = f"; {system} says: {told}" if told else ""
+        return Wait(kind=WaitKind.QUEUE, text=f"{job}, which is in the queue of {system}{says}")
+
+    def _ask_for_job(self) -> str:
+        """Ask the batch system for the state of the present pilot's job."""
+        system = batch_system(self._plan.job_manager)
+        job = find_job(self._pilot.sandbox, self._plan.job_manager)
+        return job_state(job, system) if job else ""
+
     def submit_next(self) -> None:
         """Start a process that holds RADICAL-Pilot, and submit a pilot from it."""
         description = dict(self._plan.description)
@@ -163,6 +199,7 @@ class PilotSeries:
             if self._is_closing:
                 return
             pilot = self._pilot = _Pilot()
+            self._job_told.forget()
             host = pilot.host = HostProcess(
                 self._folder,
                 configs=self._configs,
@@ -193,6 +230,7 @@ class PilotSeries:
         """
         pilot = self._begin_end()
         self._tasks.close()
+        self._job_told.close()
         if self._replacer is not None:
             self._replacer.join(_REPLACER_END_S)
         return self._end(pilot)
@@ -245,6 +283,8 @@ class PilotSeries:
                 assert pilot.timer is not None
                 pilot.timer.cancel()
                 self._settle()
+            case PilotActive():
+                pilot.is_active = True
             case PilotSilent():
                 self._lose_silent(pilot)
             case PilotRefused(unknown, known):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radical.asyncflow.backend import Command, Report, Resources, TaskRequest
 from radical.asyncflow.errors import BackendError
@@ -15,6 +15,9 @@ from .._pilot.plan import PilotPlan
 from .script import shell_script
 from .submission import describe
 from .worker_group import WorkerGroup, WorkerShape
+
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
 
 __all__ = ["Functions"]
 
@@ -71,6 +74,14 @@ class Functions:
     def task_ids(self) -> list[int]:
         """Return the ids of the functions that wait or run."""
         return [task_id for group in self._groups.values() for task_id in group.task_ids()]
+
+    def waits(self, task_ids: Collection[int], backend: str) -> dict[int, Wait]:
+        """Return what those of the tasks wait for that have not begun."""
+        return {
+            task_id: wait
+            for group in self._groups.values()
+            for task_id, wait in group.waits(task_ids, backend).items()
+        }
 
     def is_worker(self, uid: str) -> bool:
         """Return whether the task *uid* of RADICAL-Pilot is a worker that has not ended."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radical.asyncflow.backend import (
     Command,
@@ -33,6 +33,9 @@ from .executable import Executable
 from .functions import Functions
 from .ranked import RankedFunction, as_command
 from .script import has_begun, has_succeeded, signed_exit_code, withdraw
+
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
 
 __all__ = ["Tasks"]
 
@@ -157,6 +160,34 @@ class Tasks:
             self._changed.notify_all()
         if reports:
             self._report(reports)
+
+    def waits(self, task_ids: Collection[int], backend: str) -> dict[int, Wait]:
+        """Return what those of the tasks wait for that have not begun on a pilot that is active."""
+        from .waits import wait_for_agent  # here, because most programs never ask
+
+        with self._lock:
+            found = self._functions.waits(task_ids, backend)
+            running = [task.request for task in self._executables.values() if task.is_running]
+            for task in self._executables.values():
+                task_id = task.request.task_id
+                if task_id in task_ids and not task.is_running and self._is_unreported(task):
+                    asked = task.request.spec.resources
+                    found[task_id] = wait_for_agent(
+                        asked, running, self._functions.cores, self._plan, backend
+                    )
+            return found
+
+    def unbegun(self, task_ids: Collection[int]) -> list[int]:
+        """Return those of the tasks that have not begun."""
+        with self._lock:
+            running = {
+                task.request.task_id for task in self._executables.values() if task.is_running
+            }
+            return [
+                task_id
+                for task_id in (*self._uid_of, *self._functions.task_ids())
+                if task_id in task_ids and task_id not in running
+            ]
 
     def cancel_all(self) -> None:
         """Cancel every task, and let nobody `wait` for one."""

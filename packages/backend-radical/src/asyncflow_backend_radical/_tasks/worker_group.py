@@ -6,10 +6,10 @@ import itertools
 import json
 import pickle
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radical.asyncflow.backend import Report, Resources, TaskRequest, TaskState
 from radical.asyncflow.errors import BackendError, SerializationError, TaskError, WorkerLostError
@@ -24,6 +24,9 @@ from radical.asyncflow.worker import (
 
 from .._worker.exchange import Exchange
 from .script import signed_exit_code
+
+if TYPE_CHECKING:
+    from radical.asyncflow.backend import Wait
 
 __all__ = ["WorkerGroup", "WorkerShape"]
 
@@ -135,6 +138,19 @@ class WorkerGroup:
             self._number_of[request.task_id] = number
         self.start_workers()
         return failed
+
+    def waits(self, task_ids: Collection[int], backend: str) -> dict[int, Wait]:
+        """Return what those of the tasks wait for that have not begun."""
+        from .waits import wait_for_worker  # here, because most programs never ask
+
+        running = [request.task_id for request in self._running.values()]
+        return {
+            request.task_id: wait_for_worker(
+                running, len(self.workers), self._most_workers, ahead, backend
+            )
+            for ahead, request in enumerate(self._waiting.values())
+            if request.task_id in task_ids
+        }
 
     def start_workers(self) -> None:
         """Start as many workers as the functions need, up to the most."""

@@ -41,6 +41,7 @@ from .sending import sender
 from .services import Services
 
 if TYPE_CHECKING:
+    from ..model import Waiting
     from .instances import Instances
 
 __all__ = ["Dispatcher"]
@@ -382,6 +383,14 @@ class Dispatcher:
         self._inbox.take_reports()
 
     # --------------------------------------------------------------- the rest
+
+    def why(self, task: TaskFuture[Any] | int | str | None) -> Waiting:
+        """Say what *task* waits for; None for all tasks."""
+        from .waiting import why  # here, because most programs never ask
+
+        if get_ident() != self._thread:
+            raise RuntimeError("why() was called outside of the thread of its engine's loop")
+        return why(self.run, self.number, task)
 
     def cancel(self, future: Node, message: Any = None) -> None:
         """Cancel the task of *future*."""

@@ -31,6 +31,7 @@ from ..backend import Capabilities, ExecutionBackend, ReportSink, TaskId, TaskRe
 from ..backend._lane import Lane
 from ..errors import ServiceLostError, ServiceStoppedError
 from ..model import TaskKind, TaskSpec
+from ..model._waiting import Wait, WaitKind
 from ..worker import Raised, TaskContext, dump_arguments, dump_function, open_answer
 from ..worker._frames import FrameParser, frame
 from ..worker._instance import (
@@ -178,6 +179,27 @@ class Instance(ExecutionBackend):
         self._sent = deque(
             one for at, one in enumerate(self._sent) if not at or one[0] not in task_ids
         )
+
+    def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
+        service = self._service
+        if service is None:
+            return {}
+        if self._channel is None:
+            wait = Wait(
+                kind=WaitKind.SERVICE,
+                text=f"the service {service.name!r}, which is not up",
+                holders=(service.host._number,),
+            )
+            return dict.fromkeys(self._waiting.keys() & task_ids, wait)
+        text = f"the service {service.name!r}, which runs one call at a time"
+        sent = [task_id for task_id, _ in self._sent]
+        if not sent:
+            return dict.fromkeys(task_ids, Wait(kind=WaitKind.SLOT, text=text))
+        return {
+            task_id: Wait(kind=WaitKind.SLOT, text=text, holders=sent[:1], ahead=place)
+            for place, task_id in enumerate(sent)
+            if place and task_id in task_ids
+        }
 
     # ------------------------------------------------------- from the channel
 

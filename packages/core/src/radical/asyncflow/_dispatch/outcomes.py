@@ -32,7 +32,7 @@ from .._task.future import (
     set_result,
 )
 from .._task.service import ServiceFuture
-from .._text import safe_message, safe_repr
+from .._text import error_line, safe_message, safe_repr
 from ..backend import RemoteValue, TaskId
 from ..backend._lane import Lane
 from ..errors import (
@@ -347,7 +347,9 @@ class Outcomes:
         self._scheduler.retry(node, now=not delay)
         self._run.wake()
         if delay:
-            extras_of(node).timer = self._later(delay, node, self._start_retry)
+            extras = extras_of(node)
+            extras.timer = self._later(delay, node, self._start_retry)
+            extras.failure = error_line(error)  # for whoever asks why it waits
         if self._observers.events is not None:
             self._observers.tell(node, READY, error, when)
 

@@ -67,6 +67,9 @@ class Journaling(Protocol):
     def backend_lost(self, name: str, error: BaseException, moved: int) -> None:
         """Note that the backend *name* was lost, and how many of its tasks go on elsewhere."""
 
+    def seconds_running(self, node: TaskFuture[Any]) -> float | None:
+        """Return the seconds for which *node* runs; None if that is not known."""
+
     def look_again(self) -> None:
         """Look afresh at what the tasks use: other code may have run since the last call."""
 

@@ -228,6 +228,11 @@ class Recorder:
                 RUNNING_INTERVAL_S, self._look_at_running
             )
 
+    def seconds_running(self, node: TaskFuture[Any]) -> float | None:
+        """Return the seconds for which *node* runs; None if that is not known."""
+        started: float | None = node._entry.started
+        return None if started is None else monotonic() - self._began - started
+
     def _look_at_running(self) -> None:
         self._running_timer = None
         self._says_running = True

@@ -125,6 +125,7 @@ class Extras:
         members: the unfinished tasks of a block.
         result: the exit code and output of an executable.
         worker: the worker that runs it.
+        failure: why the last attempt failed, if the next one comes after a delay.
         workflow_id: the workflow that it belongs to.
         origin: after a failure, the name of the task that failed first, and its error.
     """
@@ -133,6 +134,7 @@ class Extras:
         "arguments",
         "command",
         "ending",
+        "failure",
         "files",
         "headers",
         "members",
@@ -157,6 +159,7 @@ class Extras:
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None
         self.worker: str | None = None
+        self.failure: str | None = None
         self.workflow_id: str | None = None
         self.origin: tuple[str, BaseException] | None = None
 

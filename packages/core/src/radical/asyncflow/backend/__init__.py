@@ -30,6 +30,7 @@ Five promises, which `radical.asyncflow.testing.BackendConformance` tests:
 from __future__ import annotations
 
 from .._hookmarkers import hookimpl
+from ..lazy import lazy_names
 from ._contract import (
     API_VERSION,
     Answer,
@@ -56,6 +57,10 @@ from ._contract import (
     closed_error,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._waits import Wait, WaitKind
+
 __all__ = [
     "API_VERSION",
     "Answer",
@@ -79,6 +84,11 @@ __all__ = [
     "TaskSpec",
     "TaskState",
     "Usage",
+    "Wait",
+    "WaitKind",
     "closed_error",
     "hookimpl",
 ]
+
+# Only somebody who asks why a task waits needs them.
+__getattr__, __dir__ = lazy_names(__name__, {"Wait": "_waits", "WaitKind": "_waits"})

@@ -9,7 +9,7 @@ from contextvars import Context
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, overload
 
 from .._public import public
 from ..errors import BackendError, BackendStartError, EngineClosedError, UnsupportedOptionError
@@ -25,6 +25,9 @@ from ..model import (
     TaskState,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from ..model import Wait
 
 __all__ = [
     "API_VERSION",
@@ -513,6 +516,15 @@ class ExecutionBackend(ABC):
         there is nothing of the kind.
         """
         return None
+
+    def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:  # noqa: ARG002
+        """Return what those of these tasks wait for that this backend has and has not begun.
+
+        The engine calls it in its loop when somebody asks why a task waits, and every some
+        seconds while a run with a journal stands still.  It answers at once with what it knows,
+        and leaves out tasks that it does not know, that run, or of which it can tell nothing.
+        """
+        return {}
 
     def plan(self) -> Mapping[str, Any]:
         """Return what `start` will ask the outside world for, in types that JSON knows.

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .._threads.calls import Calls
     from .._threads.executor import TaskExecutor
     from ..journal import Journal
-    from ..model import Preemption
+    from ..model import Preemption, Waiting
     from ._preemption import OrderlyStop
 
 __all__ = ["WorkflowEngine"]
@@ -286,6 +286,23 @@ class WorkflowEngine(TaskDecorators):
         of the plan tells whether those were all.
         """
         return self._dispatcher.plan_recorder.plan(self._dispatcher.number)
+
+    def why(self, task: TaskFuture[Any] | int | str | None = None) -> Waiting:
+        """Say what *task* waits for: ``print(flow.why(future))``.
+
+        For a task that depends on others, this follows their dependencies to the tasks that run
+        and those that wait for something else, such as a place on their backend.  The answer
+        holds for the moment of the call; until somebody asks, nothing is kept for it.
+
+        Args:
+            task: the future of a call, an id (``"task.000012"``) or a number.  None: all
+                unfinished tasks, in groups that wait for the same.
+
+        Raises:
+            ConfigurationError: there is no such task.
+            RuntimeError: the call is made in another thread than the engine's.
+        """
+        return self._dispatcher.why(task)
 
     def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
         """Call *callback*, in the loop, with batches of events as they happen.

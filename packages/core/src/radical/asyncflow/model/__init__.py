@@ -16,6 +16,7 @@ This room imports leaves only: it knows no event loop, thread, clock or file.
 
 from __future__ import annotations
 
+from ..lazy import lazy_names
 from ._command import Command, ExecutableResult
 from ._durations import parse_duration
 from ._preemption import Preemption
@@ -26,6 +27,10 @@ from ._service import Readiness
 from ._spec import TaskKind, TaskSpec
 from ._states import TaskState
 from ._uses import Env
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._waiting import TaskNow, Wait, WaitCause, Waiting, WaitKind, WaitReason
 
 __all__ = [
     "DEFAULT_RESOURCES",
@@ -40,9 +45,23 @@ __all__ = [
     "Resources",
     "RetryPolicy",
     "TaskKind",
+    "TaskNow",
     "TaskSpec",
     "TaskState",
     "Usage",
+    "Wait",
+    "WaitCause",
+    "WaitKind",
+    "WaitReason",
+    "Waiting",
     "parse_duration",
     "parse_size",
 ]
+
+# Only somebody who asks why a task waits needs them.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    dict.fromkeys(
+        ("TaskNow", "Wait", "WaitCause", "WaitKind", "WaitReason", "Waiting"), "_waiting"
+    ),
+)

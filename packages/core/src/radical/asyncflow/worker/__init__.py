@@ -80,6 +80,7 @@ know the way back to it
 `SLURM_END_STATES`        the states of a Slurm job that has ended
 `slurm_facts`             all that Slurm tells of a job
 `ask_batch_system`        what one of its programs prints
+`LastAnswer`              the last answer to a slow question, such as to a batch system
 ========================  ==========================================================
 
 Everything but the context is imported on first use, because the face of the package
@@ -127,6 +128,7 @@ if TYPE_CHECKING:
     from ._guard import Guard, child_environment, guard, start_guarded
     from ._importing import by_value, import_path, program_arguments, reloaded, reloads
     from ._knock import JOB_ID_VARIABLES
+    from ._last_answer import LastAnswer
     from ._limits import CoreCount, count_cores, usable_cores, usable_memory
     from ._loop import close_loop
     from ._mpi_launcher import MpiLauncher
@@ -171,6 +173,7 @@ __all__ = [
     "GpuShares",
     "Guard",
     "Knock",
+    "LastAnswer",
     "Leaving",
     "MpiLauncher",
     "NodeCheck",
@@ -260,6 +263,7 @@ _HOMES = {
     "Guard": "_guard",
     "JOB_ID_VARIABLES": "_knock",
     "Knock": "_node_check",
+    "LastAnswer": "_last_answer",
     "Leaving": "_attendant",
     "NodeCheck": "_node_check",
     "NodeSign": "_node_check",

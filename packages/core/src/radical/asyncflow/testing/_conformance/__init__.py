@@ -28,6 +28,7 @@ from .protocol import Protocol
 from .remote import Remote
 from .services import Services
 from .timeouts_retries import TimeoutsRetries
+from .waits import Waits
 
 __all__ = ["BackendConformance"]
 
@@ -47,6 +48,7 @@ class BackendConformance(
     Remote,
     Load,
     Order,
+    Waits,
     Protocol,
     Lifecycle,
     Portability,
