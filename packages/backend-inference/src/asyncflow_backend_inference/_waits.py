@@ -1,4 +1,4 @@
-"""What prompts wait for, in words; made when somebody asks."""
+"""Tell what prompts wait for, in words; made when somebody asks."""
 
 from __future__ import annotations
 

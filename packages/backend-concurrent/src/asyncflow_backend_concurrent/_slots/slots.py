@@ -205,7 +205,7 @@ class Slots:
         from .waits import Scene, waits_in  # here, because most programs never ask
 
         slots = tuple(self._slots)
-        running = [task_id for slot in slots for task_id in slot.runs()]
+        running = sorted(task_id for slot in slots for task_id in slot.runs())
         held = {task_id for slot in slots for task_id in slot.holds()}
         with self._mutex:
             specials = [each for each in self.specials if self.waiting.get(each.task_id) is each]

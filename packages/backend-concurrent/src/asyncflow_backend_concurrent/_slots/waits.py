@@ -1,4 +1,4 @@
-"""What the tasks of a backend wait for, in words; made when somebody asks."""
+"""Tell what the tasks of a backend wait for, in words; made when somebody asks."""
 
 from __future__ import annotations
 
@@ -145,9 +145,10 @@ def _special_wait(scene: Scene, resources: MachineResources, request: TaskReques
         for each in scene.queue
         if scene.waiting.get(each.task_id) is each and place_of(each) < place_of(request)
     ]
+    at_once = " at once" if asked.total_cores > 1 else ""
     return Wait(
         kind=WaitKind.SLOT,
-        text=f"{_slots(asked)} of backend {scene.name!r} at once",
+        text=f"{_slots(asked)} of backend {scene.name!r}{at_once}",
         holders=scene.running,
         held_by=len(scene.running),
         ahead=len(before) + len(earlier),

@@ -1,4 +1,4 @@
-"""What jobs on a Dask cluster wait for, in words; made when somebody asks."""
+"""Tell what jobs on a Dask cluster wait for, in words; made when somebody asks."""
 
 from __future__ import annotations
 

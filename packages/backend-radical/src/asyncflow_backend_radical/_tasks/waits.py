@@ -1,4 +1,4 @@
-"""What tasks on a pilot wait for, in words; made when somebody asks."""
+"""Tell what tasks on a pilot wait for, in words; made when somebody asks."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from .._task.future import (
     Extras,
     RemoteTaskFuture,
     TaskFuture,
+    Timer,
     clear,
     extras_of,
     set_cancelled,
@@ -347,9 +348,8 @@ class Outcomes:
         self._scheduler.retry(node, now=not delay)
         self._run.wake()
         if delay:
-            extras = extras_of(node)
-            extras.timer = self._later(delay, node, self._start_retry)
-            extras.failure = error_line(error)  # for whoever asks why it waits
+            timer = self._later(delay, node, self._start_retry)
+            extras_of(node).timer = timer._replace(failure=error_line(error))
         if self._observers.events is not None:
             self._observers.tell(node, READY, error, when)
 
@@ -431,8 +431,8 @@ class Outcomes:
 
     def _later(
         self, seconds: float, node: TaskFuture[Any], step: Callable[..., object], *args: Any
-    ) -> asyncio.TimerHandle:
-        return self._run.loop.call_later(seconds, self.guard, node, step, node, *args)
+    ) -> Timer:
+        return Timer(self._run.loop.call_later(seconds, self.guard, node, step, node, *args))
 
     # ------------------------------------------------------------ cancellation
 

@@ -17,7 +17,6 @@ from .._task.future import Activity, EndReason, TaskFuture, outside_awaitables
 from .._task.service import ServiceFuture, ServiceInfo
 from .._text import safe_repr, shorten
 from ..backend import TaskId
-from ..backend._lane import Lane
 from ..errors import ConfigurationError
 from ..model import TaskKind, TaskState
 from ..model._waiting import TaskNow, Wait, Waiting, WaitKind
@@ -126,10 +125,17 @@ class LiveTasks:
 
     def groups(self, nodes: Iterable[TaskFuture[Any]]) -> list[Group]:
         """Return those of *nodes* that wait for no other task, in groups that wait for the same."""
-        return grouped(self, [node for node in nodes if self._is_root(node)])
+        return grouped(self, [node for node in nodes if self._waits_itself(node)])
 
-    def _is_root(self, node: TaskFuture[Any]) -> bool:
-        return not self.is_running(node) and not self.inputs(node).unfinished
+    def _waits_itself(self, node: TaskFuture[Any]) -> bool:
+        """Tell whether *node* may wait for more than other tasks, without a walk if possible."""
+        if node._stage is PENDING:
+            return bool(outside_awaitables(node))
+        if self.is_running(node):
+            return False
+        lane = node._lane
+        is_ordered = lane is None or lane.native or lane.chains
+        return not (is_ordered and self.inputs(node).unfinished)
 
     # --------------------------------------------------- as `Tasks` describes it
 
@@ -165,7 +171,7 @@ class LiveTasks:
 
     def waits(self, nodes: Sequence[TaskFuture[Any]]) -> Mapping[int, Sequence[Wait]]:
         found: dict[int, Sequence[Wait]] = {}
-        sent: dict[Lane, list[TaskFuture[Any]]] = {}
+        sent: dict[Any, list[TaskFuture[Any]]] = {}
         for node in nodes:
             own = self._own_waits(node)
             if own is not None:
@@ -216,13 +222,14 @@ class LiveTasks:
         run = self._run
         extras = node._extras
         if extras is not None and extras.timer is not None:
-            return _retry_wait(node, max(0.0, extras.timer.when() - run.loop.time()))
+            seconds = max(0.0, extras.timer.handle.when() - run.loop.time())
+            return _retry_wait(node, extras.timer.failure, seconds)
         if self._queued is None:
             scheduler = run.scheduler
             batches = [request[0] for lane in run.full for request in lane.batch]
             waiting = [one._number for one in (*scheduler.ready, *scheduler.first)]
             self._queued = frozenset((*waiting, *batches))
-        lane: Lane | None = node._lane
+        lane = node._lane
         if node._number in self._queued:
             return _NEXT_TURN
         if lane is not None and lane.lost is not None:
@@ -266,7 +273,7 @@ class LiveTasks:
         return sorted(members, key=lambda one: one._number)
 
 
-def _ask(lane: Lane, numbers: Sequence[TaskId]) -> Mapping[TaskId, Wait]:
+def _ask(lane: Any, numbers: Sequence[TaskId]) -> Mapping[TaskId, Wait]:
     """Ask the backend of *lane* what these tasks wait for."""
     try:
         told = lane.backend.waits(numbers)
@@ -276,10 +283,9 @@ def _ask(lane: Lane, numbers: Sequence[TaskId]) -> Mapping[TaskId, Wait]:
         return {}
 
 
-def _retry_wait(node: TaskFuture[Any], seconds: float) -> Wait:
+def _retry_wait(node: TaskFuture[Any], failure: str, seconds: float) -> Wait:
     policy = node._spec.retries
     of = "" if policy is None else f" of {policy.attempts}"
-    failure = "" if node._extras is None else node._extras.failure
     told = f" failed with {failure}" if failure else " failed"
     return Wait(
         kind=WaitKind.RETRY,

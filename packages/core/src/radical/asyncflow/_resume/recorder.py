@@ -61,6 +61,7 @@ from .outside import (
     with_outputs,
 )
 from .recall import Recall
+from .standstill import Standstill
 from .words import named_by
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class Recorder:
         self._running_written: set[int] = set()
         self._running_timer: asyncio.TimerHandle | None = None
         self._says_running = False
+        self._standstill = Standstill(run, background, writer.path)
         writer.on_written = self._on_written
         writer.on_failed = self._on_failed
 
@@ -502,6 +504,7 @@ class Recorder:
             clock=self._began,
         )
         self._append(line)
+        self._standstill.begin()
 
     def backend_up(self, backend: ExecutionBackend) -> None:
         """Write that *backend* started."""
@@ -535,6 +538,7 @@ class Recorder:
         """Write that the run ended, and close the file."""
         if self._running_timer is not None:
             self._running_timer.cancel()
+        await self._standstill.end()
         now = monotonic() - self._began
         with suppress(JournalError):  # the journal could not be opened, or is closed
             for name, lane in self._run.lanes.items():

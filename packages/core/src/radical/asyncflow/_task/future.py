@@ -33,6 +33,7 @@ __all__ = [
     "Extras",
     "RemoteTaskFuture",
     "TaskFuture",
+    "Timer",
     "Work",
     "clear",
     "extras_of",
@@ -91,6 +92,13 @@ class Work(NamedTuple):
     task: asyncio.Task[Any]
 
 
+class Timer(NamedTuple):
+    """The timer of a task, and for the delay before an attempt why the last one failed."""
+
+    handle: asyncio.TimerHandle
+    failure: str = ""
+
+
 class Arguments:
     """The objects other than plain values that were found inside a call's arguments.
 
@@ -125,7 +133,6 @@ class Extras:
         members: the unfinished tasks of a block.
         result: the exit code and output of an executable.
         worker: the worker that runs it.
-        failure: why the last attempt failed, if the next one comes after a delay.
         workflow_id: the workflow that it belongs to.
         origin: after a failure, the name of the task that failed first, and its error.
     """
@@ -134,7 +141,6 @@ class Extras:
         "arguments",
         "command",
         "ending",
-        "failure",
         "files",
         "headers",
         "members",
@@ -151,7 +157,7 @@ class Extras:
         self.work: Work | None = None
         self.command: object = None
         self.ending: Ending | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Timer | None = None
         self.arguments: Arguments | None = None
         self.files: FileSet | None = None
         self.outputs: dict[str, Path] | None = None
@@ -159,7 +165,6 @@ class Extras:
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None
         self.worker: str | None = None
-        self.failure: str | None = None
         self.workflow_id: str | None = None
         self.origin: tuple[str, BaseException] | None = None
 
@@ -171,7 +176,7 @@ class Extras:
     def stop_timer(self) -> None:
         """Cancel the pending timer, if there is one."""
         if self.timer is not None:
-            self.timer.cancel()
+            self.timer.handle.cancel()
             self.timer = None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .._text import printable
 from ..errors import ConfigurationError
-from ._lookup import LAST, find_run, find_tasks
+from ._lookup import LAST, find_journal, find_run, find_tasks
 from ._output import debug_option, print_json
 
 if TYPE_CHECKING:
@@ -19,22 +20,31 @@ __all__ = ["explain"]
 
 MAX_EXAMPLES = 3
 MAX_REASONS = 20
+MAX_EXPLAINED = 20
 
 _TASK = re.compile(r"task\.\d{6,}")
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="[JOURNAL] TASK")
+@click.argument("words", nargs=-1, metavar="[JOURNAL] TASK")
+@click.option(
+    "--waiting", is_flag=True, help="Say what TASK waits for; without TASK, what all tasks do."
+)
 @click.option(
     "--run", "run", metavar="RUN", default=LAST, help="The run of TASK; by default the last."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
 @debug_option
-def explain(words: tuple[str, ...], run: str, as_json: bool) -> None:
-    """Say why TASK reused a result in JOURNAL, or why it ran.
+def explain(words: tuple[str, ...], waiting: bool, run: str, as_json: bool) -> None:
+    """Say why TASK reused a result in JOURNAL, why it ran, or with --waiting why it waits.
 
     TASK is a number (12, task.000012) or a name, which stands for all tasks of that name.
     """
+    if waiting:
+        _explain_waiting(words, run, as_json)
+        return
+    if not words:
+        raise ConfigurationError("give a TASK: a number, or the name of a function")
     from ..report import Reuse
 
     if len(words) > 2:
@@ -59,6 +69,34 @@ def explain(words: tuple[str, ...], run: str, as_json: bool) -> None:
         _print_one(explanations[0], chosen.uid)
     else:
         _print_many(explanations, chosen.uid)
+
+
+def _explain_waiting(words: tuple[str, ...], run: str, as_json: bool) -> None:
+    """Say what the tasks that the user names wait for, or waited for when their run died."""
+    from ..report import waiting_in
+
+    if len(words) > 2:
+        raise ConfigurationError(f"give one JOURNAL and one TASK, not {len(words)} words")
+    given, task = (None, *words)[-2:] if words else (None, None)
+    if task is not None and given is None and Path(task).is_file():
+        given, task = task, None
+    if given is None and run != LAST and Path(run).is_file():
+        given, run = run, LAST
+    journal = find_journal(given)
+    _, chosen = find_run(run, journal)
+    numbers = [None] if task is None else [one.number for one in find_tasks(chosen, task)]
+    answers = [waiting_in(chosen, number, journal=journal) for number in numbers[:MAX_EXPLAINED]]
+    if as_json:
+        print_json([{"run": chosen.uid, **answer.as_dict()} for answer in answers])
+        return
+    if chosen.state != "running":
+        how = f"{chosen.state} ({chosen.life_reason})" if chosen.life_reason else chosen.state
+        click.secho(f"run {chosen.uid} is {how}; until then:", bold=True)
+    for answer in answers:
+        for line in str(answer).splitlines():
+            click.echo(printable(line))
+    if len(numbers) > MAX_EXPLAINED:
+        click.echo(f"and {len(numbers) - MAX_EXPLAINED:,} more tasks of that name; name one by id")
 
 
 def _print_one(explanation: Explanation, run: str) -> None:

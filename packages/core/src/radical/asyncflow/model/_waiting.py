@@ -48,13 +48,13 @@ class WaitKind(enum.StrEnum):
     ENGINE = "engine"
     """The engine, which works for it or will send it in its next turn."""
     HELD = "held"
-    """Nothing more: it does not start, because it would not finish before the end of the run."""
+    """The end of the run, before which it would not finish; so it does not start."""
     UNKNOWN = "unknown"
     """Something that its backend does not tell."""
     RUNNING = "running"
-    """Nothing: it runs."""
+    """Nothing, because it runs."""
     ENDED = "ended"
-    """Nothing: it has ended."""
+    """Nothing, because it has ended."""
 
 
 @public("radical.asyncflow.backend")
@@ -161,7 +161,7 @@ class WaitReason:
 @public("radical.asyncflow.model")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitCause:
-    """What stands at the end of a chain of dependencies: tasks that wait for no other task.
+    """The end of a chain of dependencies: tasks that wait for no other task.
 
     Attributes:
         reason: what all of them wait for; of the kind RUNNING if they run.
@@ -187,7 +187,7 @@ class WaitCause:
 @public("radical.asyncflow.model")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """What a task waits for, or what all tasks of a run wait for.
+    """The answer to why a task waits, or to why all tasks of a run do.
 
     ``print`` it to read it; the attributes are for programs, and `as_dict` for JSON.
 

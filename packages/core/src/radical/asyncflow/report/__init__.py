@@ -12,6 +12,7 @@ from ._lanes import busy_seconds
 from ._page import render_html
 from ._reuse import Explanation, Reuse
 from ._trace import render_trace
+from ._waiting import waiting_in
 
 __all__ = [
     "BackendFacts",
@@ -24,4 +25,5 @@ __all__ = [
     "render_csv",
     "render_html",
     "render_trace",
+    "waiting_in",
 ]
