@@ -28,6 +28,7 @@ from radical.asyncflow.worker import (
     found_gpus,
     guard,
     is_async,
+    keep_output,
     missing_gpus,
     usable_cores,
     usable_memory,
@@ -67,6 +68,7 @@ class _Settings(TypedDict, total=False):
     grace: float | None
     bind: bool | None
     mpi_launcher: str | None
+    forward_logs: bool | None
     shutdown_executor: bool | None
 
 
@@ -138,6 +140,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         self._coroutines: Coroutines | None = None
         self._lock = threading.Lock()
         self._released = False
+        self._forwards_logs = config.forward_logs
+        self._ignore_output: Callable[[], None] | None = None
 
     @property
     def max_workers(self) -> int:
@@ -151,6 +155,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
     async def start(self, sink: ReportSink) -> None:
         await super().start(sink)
         guard().acquire()
+        if sink.keeps_output and self._executor_type != "process":
+            self._ignore_output = keep_output()
         self._slots = Slots(self._resources, sink, self._slot_maker(), name=self.name)
         if self._executor is not None:
             self._given = GivenExecutor(self._executor, sink)
@@ -169,6 +175,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         }
         if self._executor_type != "process":
             return partial(Slot, **settings)
+        settings["forwards_logs"] = self._forwards_logs
         return partial(ProcessSlot, **settings, codes=Codes(), warm=warm)
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
@@ -241,6 +248,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
                     released, self._released = self._released, True
                 if not released:
                     guard().release()
+                    if self._ignore_output is not None:
+                        self._ignore_output()
 
 
 def _has_loop(spec: TaskSpec) -> bool:

@@ -98,6 +98,10 @@ class ConcurrentConfig(BaseModel):
         description="What starts the ranks of MPI: a program with its options, or a command such "
         "as 'srun -n {ranks} -c {cores}'; mpiexec or mpirun by default.",
     )
+    forward_logs: bool = Field(
+        default=True,
+        description="Whether log records of worker processes come to the program's own logging.",
+    )
     shutdown_executor: bool = Field(
         default=True,
         description="Whether the backend's shutdown shuts the given executor down too.",
@@ -117,6 +121,8 @@ class ConcurrentConfig(BaseModel):
             raise ValueError("shutdown_executor is about an executor, and none is given")
         if self.bind and not can_bind():
             raise ValueError("bind needs a system that binds threads to cores, such as Linux")
+        if "forward_logs" in given and self.executor_type != "process":
+            raise ValueError("forward_logs is about worker processes: give executor_type='process'")
         if "gpu_idle_timeout" in given and self.executor_type != "process":
             raise ValueError("gpu_idle_timeout ends worker processes: give executor_type='process'")
         if isinstance(self.gpus, list) and len(set(self.gpus)) < len(self.gpus):

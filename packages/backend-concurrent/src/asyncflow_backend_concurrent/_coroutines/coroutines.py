@@ -402,6 +402,8 @@ class Coroutines:
 
     def _report(self, attempt: _Attempt) -> None:
         sink, task_id, number = self._sink, attempt.task_id, attempt.attempt
+        if attempt.kept is not None:
+            sink.traced(task_id, number, attempt.kept.trace())
         if attempt.cancelled:
             sink.cancelled(task_id, number)
         elif attempt.error is not None:

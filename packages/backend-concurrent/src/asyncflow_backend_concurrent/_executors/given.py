@@ -130,6 +130,8 @@ class GivenExecutor:
     def _done(self, request: TaskRequest, job: TaskContext, future: Future[Any]) -> None:
         """Report the outcome of *future*; called in the thread that ended it."""
         try:
+            if job.kept is not None:
+                self._sink.traced(request.task_id, request.attempt, job.kept.trace())
             if future.cancelled() or job.cancelled:
                 self._sink.cancelled(request.task_id, request.attempt)
                 return

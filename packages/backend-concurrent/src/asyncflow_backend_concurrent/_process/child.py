@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import faulthandler
 import functools
-import logging
 import os
 import pickle
 import select
@@ -25,18 +24,23 @@ from importlib.machinery import ModuleSpec
 from time import monotonic
 from typing import Any
 
+from radical.asyncflow.model import TaskUsage
 from radical.asyncflow.worker import (
     VALUE,
     Carried,
     Gpu,
+    Meter,
     TaskContext,
     answer,
     close_loop,
+    forward_logs,
+    keep_output,
+    trace_of,
     unsent,
 )
 
 from .arena import Arena
-from .logs import Forwarder, set_levels
+from .traces import Keeps, pack_usage
 from .wire import Inlet, Outlet, Part
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "READY",
     "RUN",
     "SKIP",
+    "TRACE",
     "FunctionGroup",
     "PackedArguments",
     "Previous",
@@ -59,8 +64,12 @@ READY = (1 << 64) - 1
 """The place of the message that says that this worker is up."""
 LOG = READY - 1
 """The place of a message with a log record."""
+TRACE = READY - 2
+"""The place of a message with the place of a task and its `TaskTrace`, before its result."""
 BELL = struct.Struct("<di")
 """Seconds that a chunk took and how many of its tasks ran; -1 if the chunk is not at its end."""
+
+_COPIED_BYTES = 32 * 1024  # a pickle that is not copied is sent as it is
 
 PackedArguments = list[Any]
 """Arguments with a pickle of their own, as ``[pickle, first buffer, end of the buffers]``."""
@@ -79,7 +88,7 @@ and arguments (None where those could not be pickled)."""
 
 def main(
     program: tuple[str | None, str | None],
-    levels: dict[str, int],
+    keeps: Sequence[Any],
     gpus: tuple[Gpu, ...],
     data: int,
     results: int,
@@ -90,11 +99,10 @@ def main(
 
     Args:
         program: its file and its name as a module, for processes that a task spawns.
-        levels: of the program's loggers.
+        keeps: the items of a `Keeps`.
         gpus: those of its tasks, which the environment names.
         data, results, tokens, arena: file descriptors.
     """
-    set_levels(levels)
     file, name = program
     if file is not None:
         sys.modules["__main__"].__file__ = file
@@ -113,7 +121,7 @@ def main(
             output.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         shared = Arena(arena, upper=True) if arena >= 0 else None
-        _Child(data, results, tokens, shared, tuple(gpus)).serve()
+        _Child(data, results, tokens, shared, tuple(gpus), Keeps(*keeps)).serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     finally:
@@ -124,7 +132,13 @@ class _Child:
     """A worker that serves its parent."""
 
     def __init__(
-        self, data: int, results: int, tokens: int, arena: Arena | None, gpus: tuple[Gpu, ...]
+        self,
+        data: int,
+        results: int,
+        tokens: int,
+        arena: Arena | None,
+        gpus: tuple[Gpu, ...],
+        keeps: Keeps,
     ) -> None:
         self._data = data
         self._results = results
@@ -135,6 +149,8 @@ class _Child:
         self._functions: dict[int, Any] = {}
         self._published = 0  # the function whose helpers `__main__` has
         self._gpus = gpus
+        self._keeps = keeps
+        self._meter = Meter(whole_process=True) if keeps.usage else None
         self._pid = os.getpid()
         self._sending = threading.Lock()  # while a message is sent
         self._records: deque[bytes] = deque()  # log records that wait for that
@@ -171,7 +187,10 @@ class _Child:
     def serve(self) -> None:
         """Run chunks until the parent closes its end; then raise EOFError."""
         self._outlet.send(READY, VALUE, b"")
-        logging.lastResort = Forwarder(self._log)
+        if self._keeps.logs is not None:
+            forward_logs(self._keeps.logs, self._log)
+        if self._keeps.output:
+            keep_output()
         first = 0
         while True:
             message = self._inlet.receive_one()
@@ -197,7 +216,7 @@ class _Child:
         """Run those whose tokens are there; return how many that were."""
         number, name, ids, attempts, arguments = group
         gpus = self._gpus
-        send = self._send
+        send, meter = self._send, self._meter
         ran = 0
         for at, task_id in enumerate(ids):
             # Nothing here holds the arguments of a task that has ended.
@@ -212,16 +231,29 @@ class _Child:
                 continue  # the task before failed, and the parent knows that
             ran += 1
             began = monotonic()
-            with TaskContext(name, task_id, attempts[at], gpus):
+            if meter is not None:
+                meter.begin(number)
+            with TaskContext(name, task_id, attempts[at], gpus) as context:
                 code, body, parts = self._run(number, given, buffers, kept)
             if os.getpid() != self._pid:
                 # The task forked, and this is its child, which must not answer.
                 os._exit(0)
-            send(here, code, body, parts, began, monotonic())
+            usage = None if meter is None else meter.end()
+            behind = b""
+            if usage is not None or context.kept is not None:
+                behind = self._tell(here, context, usage, body)
+            send(here, code, body + behind, parts, began, monotonic())
             if code == VALUE and here + 1 in chained:
                 self._kept = body, parts
             del given, kept, parts
         return ran
+
+    def _tell(self, place: int, context: TaskContext, usage: TaskUsage | None, body: bytes) -> bytes:
+        """Send the trace of a task; or return it, to be sent behind *body*, if it is small."""
+        if usage is not None and context.kept is None and len(body) < _COPIED_BYTES:
+            return pack_usage(usage)
+        self._send(TRACE, VALUE, pickle.dumps((place, trace_of(context, usage)), 5))
+        return b""
 
     def _may_begin(self) -> bool:
         """Read the token of the next task; return False if the parent took the task back."""

@@ -40,7 +40,7 @@ from radical.asyncflow.worker import (
 
 from .arena import make_arena
 from .child import BELL, READY, RUN, SKIP
-from .logs import levels
+from .traces import Keeps
 from .wire import Inlet, Message, Outlet, Part
 
 __all__ = ["WorkerGoneError", "WorkerProcess"]
@@ -48,9 +48,9 @@ __all__ = ["WorkerGoneError", "WorkerProcess"]
 _START = """
 import json, sys
 with open(int(sys.argv[1]), encoding="utf-8") as file:
-    sys.path[:], sys.argv[:], program, levels, gpus, descriptors = json.load(file)
+    sys.path[:], sys.argv[:], program, keeps, gpus, descriptors = json.load(file)
 from asyncflow_backend_concurrent._process.child import main
-main(program, levels, gpus, *descriptors)
+main(program, keeps, gpus, *descriptors)
 """
 _NUDGE = (1).to_bytes(8, sys.byteorder)  # what an eventfd takes
 _LEAVE_S = 2.0  # for a worker that is told to end, before it is killed
@@ -97,9 +97,12 @@ class WorkerProcess:
         reloads: what `reloads()` was before it started.
     """
 
-    def __init__(self, name: str, grace: float, gpus: tuple[Gpu, ...] = ()) -> None:
+    def __init__(
+        self, name: str, grace: float, gpus: tuple[Gpu, ...] = (), keeps: Keeps = Keeps()
+    ) -> None:
         self.name = name
         self.gpus = gpus
+        self._keeps = keeps
         self.known: set[int] = set()
         self.offered = 0
         self.clock: list[tuple[float, int]] = []
@@ -145,7 +148,7 @@ class WorkerProcess:
             raise RuntimeError("sys.executable is not set, so no worker process can be started")
         # In a file, because one argument of a program has at most 128 KiB.
         with _unnamed_file() as file:
-            start = (self._path, program_arguments(), _program(), levels(), self.gpus, theirs)
+            start = (self._path, program_arguments(), _program(), self._keeps, self.gpus, theirs)
             file.write(json.dumps(start).encode())
             file.seek(0)
             flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]

@@ -27,6 +27,7 @@ from radical.asyncflow.backend import (
     TaskKind,
     TaskRequest,
     TaskState,
+    TaskTrace,
 )
 from radical.asyncflow.errors import SerializationError, WorkerLostError
 from radical.asyncflow.model import DEFAULT_RESOURCES
@@ -37,15 +38,17 @@ from radical.asyncflow.worker import (
     GpuShares,
     Raised,
     TaskContext,
+    log_setup,
     open_answer,
     reloads,
     safe_str,
+    take_log,
 )
 
 from .._process.arguments import group_by_function
-from .._process.child import LOG
-from .._process.logs import handle
+from .._process.child import LOG, TRACE
 from .._process.parent import WorkerGoneError, WorkerProcess
+from .._process.traces import Keeps, usage_behind
 from .._process.wire import Message, Part
 from .chunk import ChunkPicker
 from .flight import InFlight, report
@@ -83,10 +86,14 @@ class ProcessSlot(Slot):
         warm: WarmWorkers,
         ranks: Ranks,
         places: CorePlaces | None = None,
+        forwards_logs: bool = True,
     ) -> None:
         super().__init__(slots, number, name=name, grace=grace, ranks=ranks, places=places)
         self._codes = codes
         self._warm = warm
+        self._keeps = Keeps(None, slots.sink.keeps_output, slots.sink.keeps_usage)
+        self._forwards_logs = forwards_logs
+        self._traces: dict[int, TaskTrace] = {}  # by place, until the result is here
         self._gpus: tuple[Gpu, ...] = ()  # those of the worker
         self._chunks: deque[list[Code]] = deque()  # the functions of each that the worker has
         self._announced = -1  # place of the last task that was reported RUNNING
@@ -334,7 +341,10 @@ class ProcessSlot(Slot):
                 break
             gone: WorkerGoneError
             try:
-                self._worker = WorkerProcess(self.name, self.grace, self._gpus)
+                keeps = self._keeps
+                if self._forwards_logs:
+                    keeps = keeps._replace(logs=log_setup())
+                self._worker = WorkerProcess(self.name, self.grace, self._gpus, keeps)
                 self._settle(self._cores)
                 self._worker.wait_ready()
             except WorkerGoneError as exc:
@@ -353,6 +363,7 @@ class ProcessSlot(Slot):
         self._forget_places(0)
         if worker is not None:
             worker.close()
+        self._traces.clear()
 
     # -- a chunk: there and back
 
@@ -494,7 +505,7 @@ class ProcessSlot(Slot):
         ended = self._ended
         last = -1
         for message in done:
-            if message.place != LOG:
+            if message.place < TRACE:
                 last, ended = message.place, message.ended
         with self._lock:
             place = next((place for place in self._flight.requests if place > last), -1)
@@ -527,16 +538,21 @@ class ProcessSlot(Slot):
         records: list[dict[str, Any]] = []
         slots, flight = self.slots, self._flight
         watched = slots.sink.watched
+        tells = self._keeps.output or self._keeps.usage
         with self._lock:
             # Mostly no other task depends on them.
-            plain = not (watched or flight.stopped or flight.chained or slots.behind)
+            plain = not (watched or tells or flight.stopped or flight.chained or slots.behind)
             for message, value in zip(messages, values, strict=True):
                 place, _, _, _, began, ended = message
                 request = flight.requests.get(place)
                 if request is None:
                     if place == LOG and type(value) is dict:
                         records.append(value)
+                    elif place == TRACE and type(value) is not Raised:
+                        self._traces[value[0]] = value[1]
                     continue
+                if tells:
+                    self._tell(request, place, message.body)
                 self._ended = ended
                 if plain and type(value) is not Raised and not request.dependencies:
                     del flight.requests[place]
@@ -554,7 +570,7 @@ class ProcessSlot(Slot):
                     if follower is not None:
                         followers.append((follower, value))
         for record in records:
-            handle(record)
+            take_log(record)
         for follower, value in followers:
             if self._next is None and not flight.requests:
                 self._next = slots.follow(follower, value)
@@ -565,6 +581,15 @@ class ProcessSlot(Slot):
         if not flight.requests and self._next is None:
             self.will_look()
         slots.sink.report(reports)
+
+    def _tell(self, request: TaskRequest, place: int, body: bytearray) -> None:
+        """Tell what the task of *request* left behind, before the report of its result."""
+        trace = self._traces.pop(place, None)
+        if trace is None:
+            if not self._keeps.usage:
+                return
+            trace = TaskTrace(usage=usage_behind(body))
+        self.slots.sink.traced(request.task_id, request.attempt, trace)
 
     def _put_back(self, *, half: bool = False) -> bool:
         """Put back what the worker has not begun, or half of it; called with the lock held.

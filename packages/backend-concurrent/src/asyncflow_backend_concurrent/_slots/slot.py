@@ -22,11 +22,13 @@ from radical.asyncflow.worker import (
     Execution,
     Gpu,
     GpuShares,
+    Meter,
     Raised,
     ServiceExecution,
     TaskContext,
     call,
     close_loop,
+    trace_of,
 )
 
 from .places import CorePlaces, settle
@@ -73,6 +75,9 @@ class Slot:
         self._looking = False
         self._executing = False
         self._errand: Callable[[], None] | None = None
+        sink = slots.sink
+        self._meter = Meter(whole_process=False) if sink.keeps_usage else None
+        self._keeps = sink.keeps_usage or sink.keeps_output
         self._relieved = False  # another slot has taken its place
 
     # ------------------------------------------------------- from any thread
@@ -245,7 +250,10 @@ class Slot:
             slots.sink.running(task_id, attempt, self.name)
             try:
                 context = Context() if context is None else context.copy()
-                value = context.run(call, spec.function, args, kwargs, job)
+                if self._keeps:
+                    value = self._call_traced(context, request, args, kwargs, job)
+                else:
+                    value = context.run(call, spec.function, args, kwargs, job)
             except BaseException as exc:  # SystemExit and the like fail the task, not the slot
                 self._failed(job, exc)
                 self._leave_if_relieved()
@@ -261,6 +269,23 @@ class Slot:
             if follower is not None:
                 follower = slots.follow(follower, value)
         self._job = None
+
+    def _call_traced(
+        self, context: Context, request: TaskRequest, args: Any, kwargs: Any, job: TaskContext
+    ) -> Any:
+        """Call the function of *request*, and tell what it printed, logged and used."""
+        spec, meter = request.spec, self._meter
+        usage = None
+        if meter is not None:
+            meter.begin(id(spec))
+        try:
+            return context.run(call, spec.function, args, kwargs, job)
+        finally:
+            if meter is not None:
+                usage = meter.end()
+            trace = trace_of(job, usage)
+            if trace is not None and not self._abandoned:
+                self.slots.sink.traced(job.task_id, job.attempt, trace)
 
     def _take_ranks(self, admission: Admission) -> None:
         """Run a task with ranks, unless it was cancelled."""

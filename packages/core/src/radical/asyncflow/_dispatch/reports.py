@@ -9,7 +9,7 @@ from typing import Any
 
 from .._task.future import NO_KWARGS, TaskFuture, extras_of, set_result
 from ..backend import AnyReport
-from ..backend._inbox import LOST, OUTPUT, SERVING, Inbox
+from ..backend._inbox import LOST, OUTPUT, SERVING, TRACE, Inbox
 from ..model import TaskState
 from .outcomes import Outcomes
 from .run import Run
@@ -84,7 +84,7 @@ class Reports:
                     self._services.lose(lane)
         elif number == SERVING:
             self._services.take_serving(report)
-        elif report[2] is OUTPUT or not self._services.take_end(report):
+        elif report[2] is OUTPUT or report[2] is TRACE or not self._services.take_end(report):
             self.drop(report)
 
 
@@ -169,6 +169,9 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                     outcomes.attempt_failed(node, value, when)
                 elif state is CANCELLED:
                     outcomes.work_ended(node, when)
+                elif state is TRACE:
+                    if recording:
+                        node._entry.trace = value
                 elif state is OUTPUT:
                     to.take_output(node, value[0], value[1], when)
                 else:

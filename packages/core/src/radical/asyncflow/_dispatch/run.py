@@ -233,6 +233,11 @@ class Run:
         """Let the next RUNNING report wake the loop, or not unless somebody wants them all."""
         self._inbox.eager = wanted or self._wants_running
 
+    def keep_traces(self, *, output: bool, usage: bool) -> None:
+        """Ask the backends, which have not started, for what tasks print and log, and use."""
+        self._inbox.keeps_output = output
+        self._inbox.keeps_usage = usage
+
     def folder(self, node: TaskFuture[Any]) -> Path:
         """Return the folder in which *node* finds and writes declared files; it may not exist."""
         lane: Lane | None = node._lane

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..model import TaskTrace
     from .bodies import Body
     from .outside import Fact
 
@@ -28,6 +29,7 @@ class Entry:
         stored: True once its result is in the file, so that its key may stand for the result.
         reused: the task of an earlier run whose result it got, ``"RUN/NUMBER"``.
         why: the reason why it got none, if that is known.
+        trace: what its last attempt left behind beside its result, as far as that is known.
         waiting: True while it is done and its future waits until that is in the file.
     """
 
@@ -46,6 +48,7 @@ class Entry:
         "scope",
         "started",
         "stored",
+        "trace",
         "waiting",
         "why",
         "worker",
@@ -66,4 +69,5 @@ class Entry:
         self.named: tuple[Fact, ...] = ()
         self.reused: str | None = None
         self.why: str | None = None
+        self.trace: TaskTrace | None = None
         self.known = self.stored = self.waiting = False

@@ -12,7 +12,7 @@ from .._task.future import TaskFuture
 from .._text import cut_middle, safe_message
 from ..errors import ExecutableError
 from ..journal import ErrorRecord, _format
-from ..model import TaskState
+from ..model import TaskState, TaskTrace
 from .entry import Entry
 
 __all__ = [
@@ -82,7 +82,7 @@ def started_line(node: TaskFuture[Any]) -> bytes:
 
 def done_line(node: TaskFuture[Any], entry: Entry, ended: float, result: str) -> bytes:
     """Return `ended_line` for DONE, on a quicker way for a plain task, as most tasks are."""
-    ready, started, worker = entry.ready, entry.started, entry.worker
+    ready, started, worker, trace = entry.ready, entry.started, entry.worker, entry.trace
     if (
         node._extras is not None
         or node._attempt != 1
@@ -94,6 +94,7 @@ def done_line(node: TaskFuture[Any], entry: Entry, ended: float, result: str) ->
         or entry.scope
         or entry.arguments is not None
         or entry.why is not None
+        or (trace is not None and has_text(trace))
     ):
         return ended_line(node, TaskState.DONE, ended, result=result)
     return _format.task_done(
@@ -104,7 +105,13 @@ def done_line(node: TaskFuture[Any], entry: Entry, ended: float, result: str) ->
         result=result,
         backend=node._lane.name,
         worker=worker,
+        usage=None if trace is None else trace.usage,
     )
+
+
+def has_text(trace: TaskTrace) -> bool:
+    """Tell whether a task printed or logged something."""
+    return bool(trace.logs or trace.stdout or trace.stderr)
 
 
 def reused_line(node: TaskFuture[Any], entry: Entry, ended: float) -> bytes:
@@ -163,6 +170,7 @@ def ended_line(
         stderr=executed.stderr[-TAIL_CHARS:] if executed is not None else None,
         files=files,
         facts=facts,
+        trace=entry.trace,
     )
 
 

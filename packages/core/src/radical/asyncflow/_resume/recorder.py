@@ -103,6 +103,8 @@ class Recorder:
         self._writer = writer = JournalWriter(settings, run=run.uid)
         self._arguments = settings.arguments
         self._masks_secrets = settings.mask_secrets
+        self._keeps_output = settings.output
+        self._keeps_usage = settings.usage
         self._fail = settings.on_error == "fail"
         self._began = monotonic()
         self._descriptions = descriptions = Descriptions(settings.ignore_versions)
@@ -395,8 +397,9 @@ class Recorder:
         worker = entry.worker
         function = entry.body.number
         arguments = self._arguments
+        trace = entry.trace
         self._remove_running(node)
-        entry.started = entry.worker = None
+        entry.started = entry.worker = entry.trace = None
 
         def line() -> bytes:
             return _format.attempt_failed(
@@ -407,6 +410,7 @@ class Recorder:
                 error_record(error, arguments=arguments),
                 attempt=attempt,
                 worker=worker,
+                trace=trace,
             )
 
         self._append(line)
@@ -482,6 +486,7 @@ class Recorder:
         self._began = monotonic()
         self._run.observers.keep_time()
         self._run.want_next_running(True)
+        self._run.keep_traces(output=self._keeps_output, usage=self._keeps_usage)
         python = ".".join(map(str, sys.version_info[:3]))
         uid = self._run.uid
         # What a program puts there may be no text, and an embedded one may have no arguments.

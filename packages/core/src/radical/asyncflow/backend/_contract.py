@@ -18,11 +18,14 @@ from ..model import (
     Answer,
     Command,
     ExecutableResult,
+    LogLine,
     Prompt,
     Resources,
     TaskKind,
     TaskSpec,
     TaskState,
+    TaskTrace,
+    TaskUsage,
     Usage,
 )
 
@@ -38,6 +41,7 @@ __all__ = [
     "Command",
     "ExecutableResult",
     "ExecutionBackend",
+    "LogLine",
     "Prompt",
     "RemoteValue",
     "Report",
@@ -51,6 +55,8 @@ __all__ = [
     "TaskRequest",
     "TaskSpec",
     "TaskState",
+    "TaskTrace",
+    "TaskUsage",
     "Usage",
     "closed_error",
 ]
@@ -297,6 +303,14 @@ class ReportSink(Protocol):
     def watched(self) -> bool:
         """True while somebody watches the run; otherwise a report needs no time."""
 
+    @property
+    def keeps_output(self) -> bool:
+        """True if the run keeps what functions print and log, from the start to the end."""
+
+    @property
+    def keeps_usage(self) -> bool:
+        """True if the run keeps what tasks use, from the start to the end."""
+
     def report(self, reports: Iterable[AnyReport]) -> None:
         """Hand in any number of reports; the cheapest way to hand in many."""
 
@@ -325,6 +339,13 @@ class ReportSink(Protocol):
         It is no report: the result is complete without it, and while nobody watches the run, it
         goes nowhere.  *offset* is the number of characters before it; a part with the offset 0
         begins the output anew.
+        """
+
+    def traced(self, task_id: TaskId, attempt: int, trace: TaskTrace) -> None:
+        """Tell what an attempt printed, logged and used, before its terminal report.
+
+        It is no report, and wakes nobody: it waits for the next one.  A later trace of the same
+        attempt takes the place of an earlier one.
         """
 
     def lost(self, error: BaseException, unbegun: Collection[TaskId] = ()) -> None:

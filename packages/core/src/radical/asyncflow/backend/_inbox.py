@@ -18,9 +18,9 @@ from time import sleep
 from typing import Any
 
 from ..model import TaskState
-from . import AnyReport, Report, Serving, TaskId
+from . import AnyReport, Report, Serving, TaskId, TaskTrace
 
-__all__ = ["LOST", "OUTPUT", "SERVING", "Inbox", "Sink"]
+__all__ = ["LOST", "OUTPUT", "SERVING", "TRACE", "Inbox", "Sink"]
 
 log = logging.getLogger("radical.asyncflow")
 
@@ -34,6 +34,9 @@ not begun there.
 """
 SERVING: TaskId = -2
 """The task id of a report about a service; its value holds the id, the attempt and the rest."""
+
+TRACE: Any = "TRACE"
+"""What stands in the place of a state before the end of a task; the value is a `TaskTrace`."""
 
 OUTPUT: Any = "OUTPUT"
 """What stands in the place of a state where a task puts something out; the value is the text and
@@ -51,10 +54,21 @@ class Inbox:
         reports: those reports, the oldest first.
         awake: True if the engine will look without being woken.
         eager: True if a RUNNING report also wakes the loop, and not only the end of a task.
+        keeps_output, keeps_usage: True if the run keeps what tasks print, and use.
         clock: the function that gives a report its time; None while nobody needs it.
     """
 
-    __slots__ = ("_look", "_loop", "_thread", "awake", "clock", "eager", "reports")
+    __slots__ = (
+        "_look",
+        "_loop",
+        "_thread",
+        "awake",
+        "clock",
+        "eager",
+        "keeps_output",
+        "keeps_usage",
+        "reports",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
         self._loop = loop
@@ -63,6 +77,7 @@ class Inbox:
         self.reports: deque[AnyReport] = deque()
         self.awake = False
         self.eager = False
+        self.keeps_output = self.keeps_usage = False
         self.clock: Callable[[], float] | None = None
 
     def take_reports(self) -> None:
@@ -122,6 +137,14 @@ class Sink:
     def watched(self) -> bool:
         return self._inbox.clock is not None
 
+    @property
+    def keeps_output(self) -> bool:
+        return self._inbox.keeps_output
+
+    @property
+    def keeps_usage(self) -> bool:
+        return self._inbox.keeps_usage
+
     def report(self, reports: Iterable[AnyReport]) -> None:
         inbox = self._inbox
         clock = inbox.clock
@@ -169,6 +192,10 @@ class Sink:
     def output(self, task_id: TaskId, attempt: int, text: str, offset: int = 0) -> None:
         if self._inbox.clock is not None:
             self.report(((task_id, attempt, OUTPUT, (text, offset), None),))
+
+    def traced(self, task_id: TaskId, attempt: int, trace: TaskTrace) -> None:
+        # Whoever is told of the end of the task takes this in before.
+        self._inbox.reports.append((task_id, attempt, TRACE, trace, None))
 
     def lost(self, error: BaseException, unbegun: Collection[TaskId] = ()) -> None:
         self.told_loss = True

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .._text import printable, printable_lines
+from .._text import count, printable, printable_lines
 from ..errors import ConfigurationError
 from ._lookup import LAST, find_run, journal_option, one_task
 from ._output import debug_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..backend import LogLine
     from ..journal import ErrorRecord, TaskRecord
 
 __all__ = ["logs"]
@@ -48,7 +51,7 @@ def logs(words: tuple[str, ...], journal: str | None, stream: str | None) -> Non
 
 
 def _print_all(task: TaskRecord) -> None:
-    from ..report.words import seconds
+    from ..report.words import seconds, usage_figures
 
     state = f"reused from {task.reused}" if task.reused else task.state.lower()
     about = [printable(task.name), state]
@@ -61,17 +64,39 @@ def _print_all(task: TaskRecord) -> None:
         where = f" on {printable(failed.worker)}" if failed.worker else ""
         _print_title(f"attempt {failed.attempt} failed{where}")
         _print_error(failed.error)
+        _print_output(*failed.trace[:4])
     if task.error is not None:
         _print_title(f"attempt {task.attempt} failed" if task.failed else "error")
         _print_error(task.error)
     if task.exit_code is not None:
         _print_title(f"exit code {task.exit_code}")
-    for title, text in (("stdout", task.stdout), ("stderr", task.stderr)):
-        if text:
-            _print_title(f"{title} (the last part, as the journal has it)")
-            click.echo(printable_lines(text).rstrip("\n"))
-    if not (task.failed or task.error or task.stdout or task.stderr):
+    _print_output(task.stdout, task.stderr, task.logs, task.cut)
+    if task.usage is not None:
+        _print_title("used")
+        for what, figure in usage_figures(task.usage):
+            click.echo(f"{what}: {figure}")
+    if not (task.failed or task.error or task.stdout or task.stderr or task.logs):
         click.echo("The journal has neither output nor an error of this task.")
+
+
+def _print_output(
+    stdout: str | None,
+    stderr: str | None,
+    logs: Sequence[LogLine],
+    cut: tuple[int, int, int],
+) -> None:
+    from ..report.words import log_line
+
+    for title, text, missing in (("stdout", stdout, cut[0]), ("stderr", stderr, cut[1])):
+        if text:
+            more = f"{count(missing, 'character')} before it are not kept" if missing else ""
+            _print_title(f"{title} ({more or 'the last part, as the journal has it'})")
+            click.echo(printable_lines(text).rstrip("\n"))
+    if logs:
+        more = f" ({count(cut[2], 'record')} before them are not kept)" if cut[2] else ""
+        _print_title(f"log records{more}")
+        for line in logs:
+            click.echo(printable_lines(log_line(line)).rstrip("\n"))
 
 
 def _print_title(text: str) -> None:

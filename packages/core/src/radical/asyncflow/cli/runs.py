@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, l
 from ._output import debug_option, print_json, print_table
 
 if TYPE_CHECKING:
+    from ..backend import LogLine, TaskUsage
     from ..journal import ErrorRecord, TaskRecord
     from ..report import Facts
 
@@ -361,12 +362,25 @@ def _details(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _traced(logs: Sequence[LogLine], usage: TaskUsage | None) -> dict[str, Any]:
+    return {
+        "logs": [line._asdict() for line in logs],
+        "usage": None if usage is None else usage._asdict(),
+    }
+
+
 def _task(task: TaskRecord) -> Mapping[str, Any]:
     fields = task._asdict()
     del fields["function"], fields["number"]
     fields["after"] = [task_id_text(number) for number in task.after]
     fields["error"] = None if task.error is None else task.error._asdict()
     fields["failed"] = [
-        {**failed._asdict(), "error": failed.error._asdict()} for failed in task.failed
+        {
+            **failed._asdict(),
+            "error": failed.error._asdict(),
+            "trace": {**failed.trace._asdict(), **_traced(failed.trace.logs, failed.trace.usage)},
+        }
+        for failed in task.failed
     ]
+    fields.update(_traced(task.logs, task.usage))
     return {"task": task.id, "name": task.name, "kind": task.kind, **fields}

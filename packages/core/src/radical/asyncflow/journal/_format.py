@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from ..errors import JournalCorruptError, JournalFormatError
+from ..model import TaskTrace, TaskUsage
 from ._process import Process
 from ._records import ErrorRecord, FunctionRecord
 
@@ -243,10 +244,13 @@ def attempt_failed(
     *,
     attempt: int = 1,
     worker: str | None = None,
+    trace: TaskTrace | None = None,
 ) -> bytes:
     """Make the line of a failed attempt that another one follows."""
     times = _times((started, ended))
     rest = _whereabouts(attempt, "", worker, (), None)
+    if trace is not None:
+        rest += _printed(trace.stdout or None, trace.stderr or None) + _trace(trace)
     return seal(f'R {{"task":{number},"f":{function},"t":{times}{rest},"error":{_error(error)}}}')
 
 
@@ -273,6 +277,7 @@ def task_ended(
     stderr: str | None = None,
     files: Sequence[Any] = (),
     facts: Sequence[Any] = (),
+    trace: TaskTrace | None = None,
 ) -> bytes:
     """Make the line of a task that ended.
 
@@ -286,6 +291,7 @@ def task_ended(
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.
         files: any JSON values to recall together with the result.
+        trace: what it printed, logged and used, beside *stdout* and *stderr* of a command.
         facts: the same, for the things outside of the program that it depends on.
     """
     text = f'"f":{function},"t":{_four_times(times)}'
@@ -303,8 +309,11 @@ def task_ended(
         text = f'{text},"why":{_quote(why)}'
     if exit_code is not None:
         text = f'{text},"exit":{exit_code}'
-    if stdout is not None or stderr is not None:
-        text = f'{text},"out":{_dumps(stdout)},"err":{_dumps(stderr)}'
+    if trace is not None:
+        stdout = trace.stdout or None if stdout is None else stdout
+        stderr = trace.stderr or None if stderr is None else stderr
+        text += _trace(trace)
+    text += _printed(stdout, stderr)
     if files:
         text = f'{text},"files":{_dumps(list(files))}'
     if facts:
@@ -325,14 +334,18 @@ def task_done(
     result: str,
     backend: str,
     worker: str,
+    usage: TaskUsage | None = None,
 ) -> bytes:
     """Make the line of a task that is done and has nothing else to record.
 
     The line is the same as that of `task_ended`, in half the time.
     """
     text = (
-        'D %s {"task":%d,%s,"f":%d,"t":[%.6f,%.6f,%.6f,%.6f],"backend":%s,"worker":%s}'  # noqa: UP031
-        % (key, number, result, function, *times, _quote(backend), _quote(worker))
+        'D %s {"task":%d,%s,"f":%d,"t":[%.6f,%.6f,%.6f,%.6f],"backend":%s,"worker":%s%s}'  # noqa: UP031
+        % (
+            *(key, number, result, function, *times),
+            *(_quote(backend), _quote(worker), "" if usage is None else _usage(usage)),
+        )
     )
     data = text.encode("ascii")
     return b"%08x %b\n" % (crc32(data), data)
@@ -386,6 +399,30 @@ def unstored(reason: str) -> str:
 @lru_cache(maxsize=4096)
 def _quote(text: str) -> str:
     return _dumps(text)
+
+
+def _printed(stdout: str | None, stderr: str | None) -> str:
+    if stdout is None and stderr is None:
+        return ""
+    return f',"out":{_dumps(stdout)},"err":{_dumps(stderr)}'
+
+
+def _trace(trace: TaskTrace) -> str:
+    """Return the fields of *trace*, but for what was printed."""
+    text = "" if trace.usage is None else _usage(trace.usage)
+    if trace.logs:
+        text = f'{text},"log":{_dumps(trace.logs)}'
+    if any(trace.cut):
+        text = f'{text},"cut":{_dumps(trace.cut)}'
+    return text
+
+
+def _usage(usage: TaskUsage) -> str:
+    cpu, peak, read, written = usage
+    if peak is None and read is None and written is None and cpu is not None:
+        return ',"use":[%.6f]' % cpu  # noqa: UP031 - faster
+    cpu = None if cpu is None else round(cpu, 6)
+    return f',"use":{_dumps([cpu, peak, read, written])}'
 
 
 def _ended_otherwise(

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from .._public import public
 from ..errors import JournalError
+from ..model import LogLine, TaskTrace, TaskUsage
 from ._file import system_message
 from ._format import (
     CHECKSUM_LENGTH,
@@ -346,6 +347,9 @@ class _Run:
             result_bytes=_size(fields),
             unstored=fields.get("unstored"),
             arguments=fields.get("args"),
+            logs=_logs(fields),
+            cut=_cut(fields),
+            usage=_usage(fields),
         )
 
     def _task_started(self, fields: Mapping[str, Any]) -> None:
@@ -371,7 +375,18 @@ class _Run:
         number = fields["task"]
         started, ended = fields["t"]
         attempt = AttemptRecord(
-            fields.get("attempt", 1), started, ended, fields.get("worker"), _error(fields["error"])
+            fields.get("attempt", 1),
+            started,
+            ended,
+            fields.get("worker"),
+            _error(fields["error"]),
+            TaskTrace(
+                fields.get("out") or "",
+                fields.get("err") or "",
+                _logs(fields),
+                _cut(fields),
+                _usage(fields),
+            ),
         )
         failed = self._failed[number] = (*self._failed.get(number, ()), attempt)
         called = self._leave_queue(number)
@@ -404,6 +419,20 @@ def _function(fields: Mapping[str, Any]) -> FunctionRecord:
 
 def _error(fields: Mapping[str, str]) -> ErrorRecord:
     return ErrorRecord(fields["type"], fields["text"], fields.get("traceback", ""))
+
+
+def _logs(fields: Mapping[str, Any]) -> tuple[LogLine, ...]:
+    return tuple([LogLine(*line) for line in fields.get("log", ())])
+
+
+def _cut(fields: Mapping[str, Any]) -> tuple[int, int, int]:
+    stdout, stderr, logs = fields.get("cut", (0, 0, 0))
+    return stdout, stderr, logs
+
+
+def _usage(fields: Mapping[str, Any]) -> TaskUsage | None:
+    usage = fields.get("use")
+    return None if usage is None else TaskUsage(*usage)
 
 
 def _size(fields: Mapping[str, Any]) -> int | None:

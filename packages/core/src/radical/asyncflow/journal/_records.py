@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .._public import public
 from .._text import task_id_text
+from ..model import LogLine, TaskTrace, TaskUsage
 
 __all__ = [
     "UNFINISHED",
@@ -42,13 +43,18 @@ class ErrorRecord(NamedTuple):
 
 @public("radical.asyncflow.journal")
 class AttemptRecord(NamedTuple):
-    """A failed attempt that another one followed."""
+    """A failed attempt that another one followed.
+
+    Attributes:
+        trace: what it printed, logged and used.
+    """
 
     attempt: int
     started: float | None
     ended: float
     worker: str | None
     error: ErrorRecord
+    trace: TaskTrace = TaskTrace()
 
 
 @public("radical.asyncflow.journal")
@@ -88,11 +94,16 @@ class TaskRecord(NamedTuple):
         reused: ``"RUN/NUMBER"`` of the task whose result it was given, or None.
         why: why it was not given an earlier result, if the run found out.
         failed: the attempts before the last one.
-        exit_code, stdout, stderr: of an executable; the last part of what it printed.
+        exit_code: of an executable.
+        stdout, stderr: the last part of what an executable or a function printed.
         result_bytes: size of the stored result; None if none is stored.
         unstored: why the result is not stored, if there was one to store.
         arguments: the arguments of its call as Python writes them, shortened; None unless
             the journal was asked to record them.
+        logs: the last records of `logging` that its function made.
+        cut: how many characters of stdout, characters of stderr and records of *logs* are
+            missing at their beginning, as far as that is known.
+        usage: what its last attempt used; None if that is not known.
     """
 
     number: int
@@ -118,6 +129,9 @@ class TaskRecord(NamedTuple):
     result_bytes: int | None = None
     unstored: str | None = None
     arguments: str | None = None
+    logs: tuple[LogLine, ...] = ()
+    cut: tuple[int, int, int] = (0, 0, 0)
+    usage: TaskUsage | None = None
 
     def age(self, at: float) -> float | None:
         """Return for how many seconds the task has been in its state; None if it has ended.

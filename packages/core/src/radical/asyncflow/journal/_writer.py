@@ -53,6 +53,9 @@ class Journal:
         ignore_versions: the installed distributions whose versions do not count when
             results are reused, such as ``["numpy"]``; True for all.  "python" stands for
             the standard library.
+        output: whether what functions print and log is recorded: the last 4,000 characters of
+            each stream and of the records of `logging`.
+        usage: whether it is recorded what tasks use: CPU time, peak memory, bytes.
         mask_secrets: whether ``***`` is recorded for those arguments of the program that
             look like secrets, such as the value of ``--token`` or a password in a URL.
 
@@ -68,6 +71,8 @@ class Journal:
     sync_seconds: float | None = 1.0
     ignore_versions: bool | Collection[str] = False
     mask_secrets: bool = True
+    output: bool = True
+    usage: bool = True
 
     def __post_init__(self) -> None:
         wrong = []

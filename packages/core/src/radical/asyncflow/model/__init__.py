@@ -26,6 +26,7 @@ from ._retry import RetryPolicy
 from ._service import Readiness
 from ._spec import TaskKind, TaskSpec
 from ._states import TaskState
+from ._trace import LogLine, TaskTrace, TaskUsage
 from ._uses import Env
 
 TYPE_CHECKING = False
@@ -39,6 +40,7 @@ __all__ = [
     "Command",
     "Env",
     "ExecutableResult",
+    "LogLine",
     "Preemption",
     "Prompt",
     "Readiness",
@@ -48,6 +50,8 @@ __all__ = [
     "TaskNow",
     "TaskSpec",
     "TaskState",
+    "TaskTrace",
+    "TaskUsage",
     "Usage",
     "Wait",
     "WaitCause",

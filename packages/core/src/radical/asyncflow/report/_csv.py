@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from .._public import public
 from .._text import task_id_text
 from ..journal import RunRecord, TaskRecord
+from ..model import TaskUsage
 from ._lanes import busy_seconds
 
 __all__ = ["COLUMNS", "render_csv"]
@@ -36,6 +37,10 @@ COLUMNS = (
     "message",
     "exit_code",
     "result_bytes",
+    "cpu_seconds",
+    "peak_memory",
+    "read_bytes",
+    "written_bytes",
 )
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -46,7 +51,7 @@ def render_csv(run: RunRecord) -> str:
     """Return the tasks of *run* as a table with a header line.
 
     Times are seconds since the run began; ``seconds`` is the time of all attempts of a
-    task together.  A text that a spreadsheet would take for a formula gets an apostrophe
+    task together; what it used is that of the last attempt.  A text that a spreadsheet would take for a formula gets an apostrophe
     before it: one that begins with ``=``, ``+``, ``-`` or ``@``, or with white space that
     may hide one of these.
     """
@@ -68,6 +73,7 @@ def _row(run: RunRecord, task: TaskRecord) -> Iterator[object]:
     yield task.error.type if task.error else None
     yield task.error.text if task.error else None
     yield from (task.exit_code, task.result_bytes)
+    yield from task.usage or TaskUsage()
 
 
 def _cell(value: object) -> object:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
-from .._text import first_line
+from .._text import first_line, size_text
 from ..journal import ErrorRecord
+from ..model import LogLine, TaskUsage
 
-__all__ = ["brief", "moment", "seconds", "share"]
+__all__ = ["brief", "log_line", "moment", "seconds", "share", "usage_figures"]
 
 
 def seconds(value: float | None) -> str:
@@ -54,3 +56,21 @@ def share(part: float, whole: float) -> str:
 def brief(error: ErrorRecord) -> str:
     """Return the last part of the type's name and the first line of the text."""
     return ": ".join(filter(None, (error.type.rpartition(".")[2], first_line(error.text))))
+
+
+def log_line(line: LogLine) -> str:
+    """Return a log record as text: its time, level, logger and message."""
+    clock = moment(line.wall).rpartition(" ")[2]
+    return f"{clock} {logging.getLevelName(line.level)} {line.logger}: {line.text}"
+
+
+def usage_figures(usage: TaskUsage) -> list[tuple[str, str]]:
+    """Return what is known of *usage*, as a list of words and figures."""
+    cpu, peak, read, written = usage
+    figures = [] if cpu is None else [("CPU time", seconds(cpu))]
+    figures += [
+        (what, size_text(size))
+        for what, size in (("peak memory", peak), ("read", read), ("written", written))
+        if size is not None
+    ]
+    return figures

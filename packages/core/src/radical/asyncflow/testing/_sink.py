@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from .._public import public
-from ..backend import AnyReport, Report, Serving, TaskId, TaskRequest
+from ..backend import AnyReport, Report, Serving, TaskId, TaskRequest, TaskTrace
 from ..model import TaskState
 
 __all__ = ["RecordingSink"]
@@ -28,6 +28,7 @@ class RecordingSink:
     Attributes:
         reports: every report, in the order of arrival.
         outputs: what running tasks put out, as ``{(task_id, attempt): text}``.
+        traces: what functions printed, logged and used, as ``{(task_id, attempt): trace}``.
         violations: what broke the contract, in words.
         served: what came of services, with the task and the attempt, in the order of arrival.
         loss: the error given to `lost`, or None.
@@ -44,6 +45,7 @@ class RecordingSink:
         self._arrived = asyncio.Event()
         self.reports: list[Report] = []
         self.outputs: dict[tuple[TaskId, int], str] = {}
+        self.traces: dict[tuple[TaskId, int], TaskTrace] = {}
         self.violations: list[str] = []
         self.served: list[tuple[TaskId, int, Serving]] = []
         self.loss: BaseException | None = None
@@ -115,6 +117,14 @@ class RecordingSink:
     def watched(self) -> bool:
         return True
 
+    @property
+    def keeps_output(self) -> bool:
+        return True
+
+    @property
+    def keeps_usage(self) -> bool:
+        return True
+
     def report(self, reports: Iterable[AnyReport]) -> None:
         with self._lock:
             for report in reports:
@@ -137,6 +147,15 @@ class RecordingSink:
         with self._lock:
             self.served.append((task_id, attempt, serving))
         self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def traced(self, task_id: TaskId, attempt: int, trace: TaskTrace) -> None:
+        key = (task_id, attempt)
+        with self._lock:
+            self.traces[key] = trace
+            if key not in self._expected:
+                self.violations.append(f"a trace of a task that was never submitted: {key}")
+            elif key in self._terminal:
+                self.violations.append(f"a trace after the end: {self._terminal[key]}")
 
     def output(self, task_id: TaskId, attempt: int, text: str, offset: int = 0) -> None:
         key = (task_id, attempt)

@@ -16,6 +16,12 @@ run a function
 `cancelled`               whether that was cancelled
 `carried`, `Carried`      a function with what plugins send along
 `PluginContexts`          what is entered around the body of a task
+know what it did
+`keep_output`             keeps what the tasks of this process print and log
+`Meter`                   measures what one attempt at a task uses
+`trace_of`                what it printed, logged and used, for `ReportSink.traced`
+`forward_logs`            sends the log records of this process to the program
+`log_setup`, `take_log`   what that needs of the program, and what takes them there
 send it elsewhere
 `Codes`, `Code`           the functions of a backend, each pickled once
 `dump_function`           a function as bytes
@@ -126,11 +132,14 @@ if TYPE_CHECKING:
         visible_gpus,
     )
     from ._guard import Guard, child_environment, guard, start_guarded
+    from ._forwarding import LogSetup, forward_logs, log_setup, take_log
     from ._importing import by_value, import_path, program_arguments, reloaded, reloads
+    from ._kept import keep_output, trace_of
     from ._knock import JOB_ID_VARIABLES
     from ._last_answer import LastAnswer
     from ._limits import CoreCount, count_cores, usable_cores, usable_memory
     from ._loop import close_loop
+    from ._meter import Meter
     from ._mpi_launcher import MpiLauncher
     from ._node_check import Knock, NodeCheck, NodeSign, knock, machine_addresses
     from ._output import Output, read_end
@@ -175,6 +184,8 @@ __all__ = [
     "Knock",
     "LastAnswer",
     "Leaving",
+    "LogSetup",
+    "Meter",
     "MpiLauncher",
     "NodeCheck",
     "NodeSign",
@@ -214,6 +225,7 @@ __all__ = [
     "file_stem",
     "find_info",
     "find_other",
+    "forward_logs",
     "found_gpus",
     "gpus_by_rank",
     "guard",
@@ -221,8 +233,10 @@ __all__ = [
     "is_async",
     "job_state",
     "keep_apart",
+    "keep_output",
     "kill_tree",
     "knock",
+    "log_setup",
     "machine_addresses",
     "marked_processes",
     "missing_gpus",
@@ -236,6 +250,8 @@ __all__ = [
     "signal_group",
     "slurm_facts",
     "start_guarded",
+    "take_log",
+    "trace_of",
     "unsendable",
     "unsent",
     "usable_cores",
@@ -330,6 +346,13 @@ _HOMES = {
     "usable_cores": "_limits",
     "usable_memory": "_limits",
     "visible_gpus": "_gpus",
+    "Meter": "_meter",
+    "keep_output": "_kept",
+    "forward_logs": "_forwarding",
+    "LogSetup": "_forwarding",
+    "log_setup": "_forwarding",
+    "take_log": "_forwarding",
+    "trace_of": "_kept",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._public import public
+
+if TYPE_CHECKING:
+    from ._kept import Kept
 
 __all__ = ["RankContext", "TaskContext", "cancelled", "current_task", "set_current"]
 
@@ -25,13 +28,14 @@ class TaskContext:
         comm: the communicator of a function with ``ranks``, an ``mpi4py.MPI.Intracomm`` of
             these ranks alone; None for every other task.
         cancelled: whether `cancel` was called.
+        kept: what the task has printed and logged; None if it has not, or if nobody keeps it.
         on_cancel: called by `cancel`, in the thread that cancels.  Whoever runs the
             task sets it, and looks at `cancelled` once afterwards.
     """
 
     # Thread workers make and enter one for each task: no lock, no event.
 
-    __slots__ = ("_token", "attempt", "cancelled", "gpus", "name", "on_cancel", "task_id")
+    __slots__ = ("_token", "attempt", "cancelled", "gpus", "kept", "name", "on_cancel", "task_id")
 
     comm: Any = None
 
@@ -43,6 +47,7 @@ class TaskContext:
         self.attempt = attempt
         self.gpus = gpus
         self.cancelled = False
+        self.kept: Kept | None = None
         self.on_cancel: Callable[[], object] | None = None
 
     def cancel(self) -> None:

@@ -1,0 +1,62 @@
+"""The traces of an attempt at a task: what it printed and logged, and what it used."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .._public import public
+
+__all__ = ["LogLine", "TaskTrace", "TaskUsage"]
+
+
+@public("radical.asyncflow.backend")
+class TaskUsage(NamedTuple):
+    """What one attempt at a task used; None stands for what nobody can tell.
+
+    Attributes:
+        cpu_seconds: user and system time.
+        peak_memory: the most resident memory, in bytes.
+        read_bytes, written_bytes: what went through its system calls: to and from files, pipes
+            and sockets, also if the system had it in memory.
+    """
+
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+
+
+@public("radical.asyncflow.backend")
+class LogLine(NamedTuple):
+    """A record of `logging` that a task made.
+
+    Attributes:
+        wall: when, in seconds since the epoch.
+        level: its number, as in `logging`.
+        logger: the name of the logger.
+        text: the message, with the traceback if the record has one.
+    """
+
+    wall: float
+    level: int
+    logger: str
+    text: str
+
+
+@public("radical.asyncflow.backend")
+class TaskTrace(NamedTuple):
+    """What one attempt at a function left behind beside its result.
+
+    Attributes:
+        stdout, stderr: the last part of what it printed.
+        logs: the last records that it logged, the oldest first.
+        cut: how many characters of stdout, characters of stderr and records are missing at the
+            beginning.
+        usage: what it used, if that was measured.
+    """
+
+    stdout: str = ""
+    stderr: str = ""
+    logs: tuple[LogLine, ...] = ()
+    cut: tuple[int, int, int] = (0, 0, 0)
+    usage: TaskUsage | None = None
