@@ -248,7 +248,9 @@ class _Child:
             del given, kept, parts
         return ran
 
-    def _tell(self, place: int, context: TaskContext, usage: TaskUsage | None, body: bytes) -> bytes:
+    def _tell(
+        self, place: int, context: TaskContext, usage: TaskUsage | None, body: bytes
+    ) -> bytes:
         """Send the trace of a task; or return it, to be sent behind *body*, if it is small."""
         if usage is not None and context.kept is None and len(body) < _COPIED_BYTES:
             return pack_usage(usage)

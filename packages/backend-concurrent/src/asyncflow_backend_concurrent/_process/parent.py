@@ -40,7 +40,7 @@ from radical.asyncflow.worker import (
 
 from .arena import make_arena
 from .child import BELL, READY, RUN, SKIP
-from .traces import Keeps
+from .traces import KEEPS_NOTHING, Keeps
 from .wire import Inlet, Message, Outlet, Part
 
 __all__ = ["WorkerGoneError", "WorkerProcess"]
@@ -98,7 +98,7 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, name: str, grace: float, gpus: tuple[Gpu, ...] = (), keeps: Keeps = Keeps()
+        self, name: str, grace: float, gpus: tuple[Gpu, ...] = (), keeps: Keeps = KEEPS_NOTHING
     ) -> None:
         self.name = name
         self.gpus = gpus

@@ -1,4 +1,4 @@
-"""What a worker does beside its tasks, and how what they used travels behind their results."""
+"""The work of a worker beside its tasks, and what travels behind their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from radical.asyncflow.model import TaskUsage
 from radical.asyncflow.worker import LogSetup
 
-__all__ = ["Keeps", "pack_usage", "usage_behind"]
+__all__ = ["KEEPS_NOTHING", "Keeps", "pack_usage", "usage_behind"]
 
 _USAGE = struct.Struct("<dqqq")
 _UNKNOWN = -1
@@ -17,7 +17,7 @@ _new = tuple.__new__  # a named tuple's own constructor costs three times as muc
 
 
 class Keeps(NamedTuple):
-    """What a worker does beside its tasks.
+    """The work of a worker beside its tasks.
 
     Attributes:
         logs: how `logging` is set up in the program, which gets their records; None to keep
@@ -28,6 +28,9 @@ class Keeps(NamedTuple):
     logs: LogSetup | None = None
     output: bool = False
     usage: bool = False
+
+
+KEEPS_NOTHING = Keeps()
 
 
 def pack_usage(usage: TaskUsage) -> bytes:

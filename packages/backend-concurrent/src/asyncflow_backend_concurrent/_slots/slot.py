@@ -77,7 +77,7 @@ class Slot:
         self._errand: Callable[[], None] | None = None
         sink = slots.sink
         self._meter = Meter(whole_process=False) if sink.keeps_usage else None
-        self._keeps = sink.keeps_usage or sink.keeps_output
+        self._is_traced = sink.keeps_usage or sink.keeps_output
         self._relieved = False  # another slot has taken its place
 
     # ------------------------------------------------------- from any thread
@@ -250,7 +250,7 @@ class Slot:
             slots.sink.running(task_id, attempt, self.name)
             try:
                 context = Context() if context is None else context.copy()
-                if self._keeps:
+                if self._is_traced:
                     value = self._call_traced(context, request, args, kwargs, job)
                 else:
                     value = context.run(call, spec.function, args, kwargs, job)

@@ -11,7 +11,7 @@ __all__ = ["LogLine", "TaskTrace", "TaskUsage"]
 
 @public("radical.asyncflow.backend")
 class TaskUsage(NamedTuple):
-    """What one attempt at a task used; None stands for what nobody can tell.
+    """The use of one attempt at a task; None stands for what nobody can tell.
 
     Attributes:
         cpu_seconds: user and system time.
@@ -45,7 +45,7 @@ class LogLine(NamedTuple):
 
 @public("radical.asyncflow.backend")
 class TaskTrace(NamedTuple):
-    """What one attempt at a function left behind beside its result.
+    """The traces of one attempt at a task, beside its result.
 
     Attributes:
         stdout, stderr: the last part of what it printed.

@@ -51,8 +51,8 @@ def render_csv(run: RunRecord) -> str:
     """Return the tasks of *run* as a table with a header line.
 
     Times are seconds since the run began; ``seconds`` is the time of all attempts of a
-    task together; what it used is that of the last attempt.  A text that a spreadsheet would take for a formula gets an apostrophe
-    before it: one that begins with ``=``, ``+``, ``-`` or ``@``, or with white space that
+    task together.  What it used, in seconds and bytes, is that of its last attempt.  A text
+    that a spreadsheet would take for a formula gets an apostrophe before it: one that begins with ``=``, ``+``, ``-`` or ``@``, or with white space that
     may hide one of these.
     """
     sheet = io.StringIO()

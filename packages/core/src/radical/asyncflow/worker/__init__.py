@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from ._command import Execution, file_stem
     from ._death import Death, expect_deaths, explain_death
     from ._failure import Failure, safe_str
+    from ._forwarding import LogSetup, forward_logs, log_setup, take_log
     from ._found_gpus import FoundGpus, found_gpus, missing_gpus
     from ._gpus import (
         GPU_VARIABLE,
@@ -132,9 +133,7 @@ if TYPE_CHECKING:
         visible_gpus,
     )
     from ._guard import Guard, child_environment, guard, start_guarded
-    from ._forwarding import LogSetup, forward_logs, log_setup, take_log
     from ._importing import by_value, import_path, program_arguments, reloaded, reloads
-    from ._kept import keep_output, trace_of
     from ._knock import JOB_ID_VARIABLES
     from ._last_answer import LastAnswer
     from ._limits import CoreCount, count_cores, usable_cores, usable_memory
@@ -158,6 +157,7 @@ if TYPE_CHECKING:
     from ._readiness import OutputSearch, find_info, find_other
     from ._reducers import Pickler
     from ._service import ServiceExecution
+    from ._taps import keep_output, trace_of
 
 __all__ = [
     "ATOMS",
@@ -347,12 +347,12 @@ _HOMES = {
     "usable_memory": "_limits",
     "visible_gpus": "_gpus",
     "Meter": "_meter",
-    "keep_output": "_kept",
+    "keep_output": "_taps",
     "forward_logs": "_forwarding",
     "LogSetup": "_forwarding",
     "log_setup": "_forwarding",
     "take_log": "_forwarding",
-    "trace_of": "_kept",
+    "trace_of": "_taps",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

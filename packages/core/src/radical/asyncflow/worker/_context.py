@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._public import public
-
-if TYPE_CHECKING:
-    from ._kept import Kept
 
 __all__ = ["RankContext", "TaskContext", "cancelled", "current_task", "set_current"]
 
@@ -47,7 +44,7 @@ class TaskContext:
         self.attempt = attempt
         self.gpus = gpus
         self.cancelled = False
-        self.kept: Kept | None = None
+        self.kept: Any = None  # a `Kept`, whose module imports far more than this one
         self.on_cancel: Callable[[], object] | None = None
 
     def cancel(self) -> None:

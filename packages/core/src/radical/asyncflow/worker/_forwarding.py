@@ -7,6 +7,7 @@ program.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import pickle
@@ -36,8 +37,7 @@ def log_setup() -> LogSetup:
 def forward_logs(setup: LogSetup, send: Callable[[bytes], object]) -> None:
     """Send the log records of this process to the program, which has `take_log` for them.
 
-    Its loggers get the levels of the program's.  A logger with a handler that does not hand on
-    what it gets keeps its records here.
+    Its loggers get the levels of the program's.  What a handler of this process takes stays here.
 
     Args:
         setup: what `log_setup` returned in the program.
@@ -47,16 +47,28 @@ def forward_logs(setup: LogSetup, send: Callable[[bytes], object]) -> None:
     levels, has_handler = setup
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
-    forwarder = _Forwarder(send)
+    logging.lastResort = _Forwarder(send)
     if has_handler:
-        # As in the program, where `logging.basicConfig` changes nothing any more.
-        logging.root.addHandler(forwarder)
-    else:
-        logging.lastResort = forwarder
+        _ignore_implicit_set_up()
+
+
+def _ignore_implicit_set_up() -> None:
+    """Let ``logging.warning(...)`` add no handler here, as it adds none in the program."""
+    set_up = logging.basicConfig
+
+    @functools.wraps(set_up)
+    def basic_config(**settings: Any) -> None:
+        if settings:
+            set_up(**settings)
+
+    logging.basicConfig = basic_config
 
 
 class _Forwarder(logging.Handler):
-    """A handler that sends records to the program."""
+    """A last resort that sends records to the program.
+
+    It is no handler of the root logger, so that a task may still call `logging.basicConfig`.
+    """
 
     def __init__(self, send: Callable[[bytes], object]) -> None:
         super().__init__()

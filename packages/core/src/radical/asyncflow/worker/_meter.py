@@ -1,4 +1,4 @@
-"""What one attempt at a function uses, measured in the process or the thread that runs it.
+"""A meter of what functions use, read in the process or thread that runs them.
 
 The CPU time costs half a microsecond at each end.  Memory and bytes cost some 8 µs, because the
 kernel tells them in files.  So they are measured only of functions that are not known to be short.
@@ -41,8 +41,6 @@ class Meter:
     one task at a time.  That is the memory of the whole process, also what it had before the
     task.  These figures are None for a function that is known to take less than 2 ms.
     """
-
-    __slots__ = ("_alone", "_began", "_bytes", "_children", "_clock", "_cpu", "_io", "_key", "_known", "_peaks")  # fmt: skip
 
     def __init__(self, *, whole_process: bool, alone: bool | None = None) -> None:
         """Measure the process if *whole_process* is true, else the thread that calls.

@@ -1,0 +1,133 @@
+"""What functions print, log and use stands in the record of their run."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.journal import Journal, RunRecord, read
+
+PLACES = ["thread", "process", "async"]
+
+
+async def run(path: Path, place: str, function: Any, *calls: Any, **settings: Any) -> RunRecord:
+    """Run *function* with each of *calls*, and return the record."""
+    options = settings.pop("options", {})
+    async with WorkflowEngine.create(
+        backend="concurrent",
+        config={"executor_type": place, "max_workers": 2},
+        journal=Journal(path, **settings),
+    ) as flow:
+        task = flow.function_task(function, **options)
+        for future in [task(call) for call in calls]:
+            try:
+                await future
+            except ValueError:
+                pass
+    return read(path)[-1]
+
+
+def speak(number: int) -> int:
+    print("number", number)
+    print("aside", file=sys.stderr)
+    logging.getLogger("lab").warning("measured %d", number)
+    if number < 0:
+        raise ValueError(number)
+    return number
+
+
+async def speak_async(number: int) -> int:
+    return speak(number)
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_the_record_of_each_task_has_its_output_and_its_log_records(
+    tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    function = speak_async if place == "async" else speak
+    record = await run(tmp_path / "journal", place, function, 1, -2, 3)
+    for number, task in zip((1, -2, 3), record.tasks.values(), strict=True):
+        assert (task.stdout, task.stderr) == (f"number {number}\n", "aside\n")
+        (line,) = task.logs
+        assert (line.level, line.logger) == (logging.WARNING, "lab")
+        assert line.text == f"measured {number}"
+        assert task.cut == (0, 0, 0)
+    messages = {record.getMessage() for record in caplog.records if record.name == "lab"}
+    assert messages == {"measured 1", "measured -2", "measured 3"}
+
+
+@pytest.mark.parametrize("place", ["thread", "process"])
+async def test_each_attempt_has_its_own_output(tmp_path: Path, place: str) -> None:
+    def try_again(path: str) -> str:
+        if not Path(path).exists():
+            Path(path).touch()
+            print("first")
+            raise ValueError
+        print("second")
+        return path
+
+    record = await run(
+        tmp_path / "journal", place, try_again, str(tmp_path / "tried"), options={"retries": 1}
+    )
+    (task,) = record.tasks.values()
+    (failed,) = task.failed
+    assert (failed.trace.stdout, task.stdout) == ("first\n", "second\n")
+    assert failed.trace.usage is not None
+
+
+@pytest.mark.parametrize("place", ["thread", "process"])
+async def test_what_a_task_uses_is_known_as_far_as_its_place_can_tell(
+    tmp_path: Path, place: str
+) -> None:
+    def work(size: int) -> bytes:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+        return bytes(size)  # more than is copied on its way
+
+    record = await run(tmp_path / "journal", place, work, 10, 100_000)
+    for task in record.tasks.values():
+        assert task.usage is not None
+        assert task.usage.cpu_seconds is not None
+        assert 0.05 <= task.usage.cpu_seconds
+        known = place == "process" and sys.platform == "linux"
+        assert (task.usage.peak_memory is not None) == known
+
+
+@pytest.mark.parametrize("place", ["thread", "process"])
+async def test_a_journal_that_is_not_to_have_them_has_none(tmp_path: Path, place: str) -> None:
+    record = await run(tmp_path / "journal", place, speak, 1, output=False, usage=False)
+    (task,) = record.tasks.values()
+    assert (task.stdout, task.stderr, task.logs, task.usage) == (None, None, (), None)
+
+
+async def test_records_of_processes_stay_there_if_they_are_not_wanted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with WorkflowEngine.create(
+        backend="concurrent", config={"executor_type": "process", "forward_logs": False}
+    ) as flow:
+        await flow.function_task(speak)(1)
+    assert not [record for record in caplog.records if record.name == "lab"]
+
+
+async def test_the_logging_functions_of_a_worker_set_up_no_handler_of_their_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def log() -> int:
+        logging.warning("without a logger")  # noqa: LOG015 - as beginners do it
+        return len(logging.root.handlers)
+
+    async with WorkflowEngine.create(
+        backend="concurrent", config={"executor_type": "process"}
+    ) as flow:
+        handlers = await flow.function_task(log)()
+    assert handlers == 0
+    assert [one.getMessage() for one in caplog.records if one.name == "root"] == [
+        "without a logger"
+    ]
