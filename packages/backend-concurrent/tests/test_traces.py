@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
@@ -25,10 +26,8 @@ async def run(path: Path, place: str, function: Any, *calls: Any, **settings: An
     ) as flow:
         task = flow.function_task(function, **options)
         for future in [task(call) for call in calls]:
-            try:
+            with contextlib.suppress(ValueError):
                 await future
-            except ValueError:
-                pass
     return read(path)[-1]
 
 
@@ -94,7 +93,7 @@ async def test_what_a_task_uses_is_known_as_far_as_its_place_can_tell(
     for task in record.tasks.values():
         assert task.usage is not None
         assert task.usage.cpu_seconds is not None
-        assert 0.05 <= task.usage.cpu_seconds
+        assert task.usage.cpu_seconds >= 0.05
         known = place == "process" and sys.platform == "linux"
         assert (task.usage.peak_memory is not None) == known
 
@@ -120,7 +119,7 @@ async def test_the_logging_functions_of_a_worker_set_up_no_handler_of_their_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def log() -> int:
-        logging.warning("without a logger")  # noqa: LOG015 - as beginners do it
+        logging.warning("without a logger")
         return len(logging.root.handlers)
 
     async with WorkflowEngine.create(

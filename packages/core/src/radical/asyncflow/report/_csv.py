@@ -52,8 +52,8 @@ def render_csv(run: RunRecord) -> str:
 
     Times are seconds since the run began; ``seconds`` is the time of all attempts of a
     task together.  What it used, in seconds and bytes, is that of its last attempt.  A text
-    that a spreadsheet would take for a formula gets an apostrophe before it: one that begins with ``=``, ``+``, ``-`` or ``@``, or with white space that
-    may hide one of these.
+    that a spreadsheet would take for a formula gets an apostrophe before it: one that begins
+    with ``=``, ``+``, ``-`` or ``@``, or with white space that may hide one of these.
     """
     sheet = io.StringIO()
     writer = csv.writer(sheet, lineterminator="\n")
