@@ -16,6 +16,7 @@ from radical.asyncflow import (
     ServiceLostError,
     ServiceStoppedError,
     WorkflowEngine,
+    factory,
 )
 from radical.asyncflow.worker import current_task
 
@@ -174,6 +175,43 @@ async def test_a_service_that_is_stopped_before_it_is_up_ends() -> None:
         await place.stop()
         with pytest.raises(ServiceStoppedError):
             await call
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+async def test_calls_made_before_the_stop_are_finished(kind: str) -> None:
+    async with engine(kind) as flow:
+        place = flow.service(Place)()
+        await place
+        number = flow.function_task(abs)
+        calls = [place.take(7), place.take([7]), place.take([number(-7), number]), place.pid()]
+        stopped = place.stop()
+        assert isinstance(await calls[3], int)
+        assert await asyncio.gather(*calls[:2]) == ["int", "list"]
+        with pytest.raises(ServiceStoppedError):
+            await calls[2]
+        await stopped
+
+
+async def test_a_method_takes_no_option_of_the_whole_service() -> None:
+    async with engine("thread") as flow:
+        place = flow.service(Place)()
+        for options, why in (
+            ({"backend": "other"}, "runs where its service is"),
+            ({"priority": 1}, "runs in the order in which calls were sent"),
+            ({"resources": {"cores": 2}}, r"give them to the class: flow\.service\(resources="),
+            ({"resources": lambda attempt: {"cores": attempt}}, "the resources that its service"),
+        ):
+            with pytest.raises(ConfigurationError, match=why):
+                place.pid.options(**options)()
+
+
+async def test_a_service_works_where_a_lost_backend_has_a_next() -> None:
+    settings = {"max_workers": 2, "executor_type": "process"}
+    both = [await factory.create_backend("concurrent", settings, name=name) for name in "ab"]
+    async with WorkflowEngine.create(both, failover=True) as flow:
+        place = flow.service(Place)()
+        assert await place.take(7) == "int"
+        assert place._future.backend == "a"
 
 
 async def test_a_dry_run_starts_no_service() -> None:

@@ -97,6 +97,26 @@ async def test_the_key_is_not_sent_as_plain_text_to_another_machine() -> None:
             pass
 
 
+@pytest.mark.parametrize("wrong", [f"{KEY}\n", f" {KEY}", f"{KEY}\r\nX-More: 1", f"{KEY}é", " "])
+async def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", wrong)
+    with pytest.raises(BackendStartError, match=r"\$OPENAI_API_KEY has characters") as caught:
+        await WorkflowEngine.create("inference", config=settings(server))
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_key_that_is_part_of_words_masks_none(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "no")
+    server.script = lambda _: error(400, "no such thing now")
+    async with WorkflowEngine.create("inference", config=settings(server)) as flow:
+        with pytest.raises(PromptError, match="no such thing now"):
+            await flow.prompt_task(lambda: "Why?")()
+
+
 async def test_a_wrong_address_in_the_environment_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 from asyncflow_backend_inference._limits import MARGIN_S, SPAN_S, Limits, Window
+from asyncflow_backend_inference._question import question_of
 from hypothesis import given
 from hypothesis import strategies as st
+from radical.asyncflow import ConfigurationError, Prompt
+from radical.asyncflow.backend import TaskKind, TaskSpec
 
 from .scripted_server import ScriptedServer, error, until
 
@@ -240,6 +243,29 @@ async def test_a_request_that_is_sent_again_counts_again(
     await asyncio.wait([future], timeout=0.3)
     assert not future.done()
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("extra", "most"),
+    [
+        ({}, 100),
+        ({"max_tokens": None, "max_completion_tokens": 70}, 70),
+        ({"max_tokens": None}, 0),
+        ({"n": 3}, 300),
+    ],
+)
+async def test_all_that_answers_can_cost_is_set_aside(extra: dict[str, Any], most: int) -> None:
+    settings = {"max_tokens": 100, "extra": extra}
+    spec = TaskSpec("ask", TaskKind.PROMPT, lambda: "Why?")
+    question = question_of(Prompt("Why?"), spec, settings, "http://here/v1")
+    assert question.most_tokens(b"12345") == 5 + most
+
+
+@pytest.mark.parametrize("wrong", [{"max_tokens": "many"}, {"n": 0}, {"n": True}])
+async def test_a_limit_that_is_no_number_is_refused(start: Any, wrong: dict[str, Any]) -> None:
+    flow = await start()
+    with pytest.raises(ConfigurationError, match="must be a whole number above 0"):
+        await flow.prompt_task(lambda: Prompt("Why?", options={"extra": wrong}))()
 
 
 async def test_the_tokens_that_a_server_counts_are_those_that_count(

@@ -137,6 +137,44 @@ async def test_one_of_several_models_must_be_named(start: Start, server: Scripte
         await asking(flow)("Why?")
 
 
+async def test_prompts_share_what_one_of_them_hears_of_the_model(
+    start: Start, server: ScriptedServer
+) -> None:
+    flow = await start(model=None, max_retries=1)
+    server.script = lambda _: error(500, "asleep", **SOON)
+    prompts = [asking(flow)(str(number)) for number in range(5)]
+    for prompt in prompts:
+        with pytest.raises(PromptError, match="asleep"):
+            await prompt
+    assert [request.path for request in server.requests] == ["/v1/models"] * 2
+
+
+@pytest.mark.parametrize("ends", ["cancel", "timeout"])
+async def test_another_prompt_asks_for_the_model_when_the_one_that_did_ends(
+    start: Start, server: ScriptedServer, ends: str
+) -> None:
+    flow = await start(model=None)
+    silent = True
+
+    def script(request: Request) -> Any:
+        if silent:
+            return asyncio.get_running_loop().create_future()
+        return completion("So.") if request.body else Reply(body=b'{"data": [{"id": "mine"}]}')
+
+    server.script = script
+    first = asking(flow, timeout=0.5 if ends == "timeout" else None)("one")
+    second = asking(flow)("two")
+    await until(lambda: server.open)
+    silent = False
+    if ends == "cancel":
+        first.cancel()
+    else:
+        with pytest.raises(TaskTimeoutError):
+            await first
+    assert await second == "So."
+    await until(lambda: server.gone)
+
+
 async def test_the_environment_names_server_and_model(
     server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +334,16 @@ async def parts_of(flow: WorkflowEngine, prompt: Any = "Why?", **options: Any) -
     return answer, [(it.text, it.offset) for it in events if isinstance(it, OutputEvent)]
 
 
+@pytest.mark.parametrize("ending", [b"\n", b"\r", b"\r\n"])
+async def test_a_stream_is_one_however_its_server_writes_it(
+    start: Start, server: ScriptedServer, ending: bytes
+) -> None:
+    flow = await start(stream=True)
+    body = stream(["So", "."]).body.replace(b"\r\n", b"\n").replace(b"\n", ending)
+    replying(server, Reply(200, body, {"Content-Type": "Text/Event-Stream; charset=utf-8"}))
+    assert await asking(flow)("Why?") == "So."
+
+
 async def test_observers_get_a_streamed_answer_in_parts(
     start: Start, server: ScriptedServer
 ) -> None:
@@ -368,6 +416,7 @@ async def test_what_may_pass_is_asked_again(
         (error(400, "too long"), "refused the prompt with status 400: too long"),
         (error(404, "no such model"), "status 404: no such model"),
         (error(429, "pay first", "insufficient_quota"), "status 429: pay first"),
+        (Reply(308, b"", {"location": "https://far/v1"}), "sends on to https://far/v1"),
         (Reply(403, b"<html>"), "status 403: '<html>' .*key comes from .OPENAI_API_KEY"),
         (Reply(200, b"<html>"), "gave no answer but '<html>'"),
         (Reply(200, b"{}"), "gave no answer but '{}'"),

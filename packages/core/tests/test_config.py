@@ -34,6 +34,11 @@ class Pool(BaseModel):
         return self
 
 
+class Tokens(BaseModel):
+    max_tokens: int = Field(default=1, gt=0)
+    tokens_per_minute: int = Field(default=1, gt=0)
+
+
 class Needy(BaseModel):
     address: int | None = None
     token: int | None = None
@@ -117,6 +122,11 @@ def test_all_problems_stand_in_one_message():
 
 def test_a_number_that_is_secret_is_not_shown():
     assert problem(Pool, {"token": 47.11}).endswith(", not ***")
+
+
+def test_the_number_of_tokens_of_a_model_is_no_secret():
+    assert problem(Tokens, {"max_tokens": 0}).endswith("greater than 0, not 0")
+    assert problem(Tokens, {"tokens_per_minute": 0}).endswith("greater than 0, not 0")
 
 
 def test_what_a_wrong_field_may_have_caused_is_not_reported():

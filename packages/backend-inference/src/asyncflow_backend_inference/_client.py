@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -46,6 +47,9 @@ AGAIN = frozenset({408, 409, 425, 429})
 NEVER_AGAIN = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 """Codes of OpenAI's for a 429 that no waiting helps against."""
 
+SHORTEST_KEY = 4
+"""The number of characters from which on a key can be a secret."""
+
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 """Seconds before a request is sent again, where the server does not say; the waits double."""
@@ -55,7 +59,7 @@ class Progress(NamedTuple):
     """The functions that are told how far an answer is.
 
     Attributes:
-        begin: called when the first request is about to be sent.
+        begin: called whenever a request is about to be sent.
         part: called with each part of an answer that is streamed, and the number of characters
             before it.
         pause: called with the seconds until the request is sent again, and with the reason.
@@ -112,7 +116,7 @@ class ModelClient:
         self._key = key
         self._origin = None if base_url is None else origin_of(base_url)
         self._models: dict[str, str] = {}
-        self._asking = asyncio.Lock()
+        self._asking: dict[str, asyncio.Future[str]] = {}
 
     async def ask(self, question: Question, progress: Progress) -> Answer:
         """Return the answer to *question*.
@@ -121,7 +125,7 @@ class ModelClient:
             PromptError: there is none.
             ConfigurationError: the question cannot be asked.
         """
-        model = question.model or await self._only_model(question.base_url)
+        model = question.model or await self._only_model(question.base_url, progress.begin)
         body = question.body(model)
         tokens = question.most_tokens(body)
         failures = 0
@@ -129,8 +133,7 @@ class ModelClient:
             permit = await self._limits.acquire(tokens)
             cost: int | None = None
             try:
-                if not failures:
-                    progress.begin()
+                progress.begin()
                 answer = await self._send(question, body, permit, progress)
                 cost = None if answer.usage is None else answer.usage.total_tokens
                 return answer
@@ -177,7 +180,7 @@ class ModelClient:
             ):
                 if response.status_code != 200:
                     raise self._refusal(response, await _read(chunks))
-                kind = response.headers.get("content-type", "")
+                kind = response.headers.get("content-type", "").lower()
                 if not question.stream or not kind.startswith("text/event-stream"):
                     return answer_of(await _read(chunks))
                 async with aclosing(lines_of(chunks)) as lines:
@@ -199,6 +202,8 @@ class ModelClient:
         status = response.status_code
         text, code = complaint(data)
         message = f"{response.request.url} refused the prompt with status {status}: {text}"
+        if place := response.headers.get("location"):
+            message += f" (it sends on to {place}: is that the base_url?)"
         if status in (401, 403):
             name = self._settings.api_key_env
             message += f" (the key comes from ${name})" if name else " (no key is sent)"
@@ -226,9 +231,9 @@ class ModelClient:
 
     def _hide(self, text: str) -> str:
         """Return *text*, which a server may have written, without the key."""
-        if self._key is None:
-            return text
-        return text.replace(self._key.get_secret_value(), "***")
+        key = "" if self._key is None else self._key.get_secret_value()
+        # Something shorter, as servers without keys are given, is part of other words.
+        return text.replace(key, "***") if len(key) >= SHORTEST_KEY else text
 
     # ------------------------------------------------------------------- again
 
@@ -260,16 +265,33 @@ class ModelClient:
 
     # ------------------------------------------------------------------ models
 
-    async def _only_model(self, base_url: str) -> str:
+    async def _only_model(self, base_url: str, begin: Callable[[], object]) -> str:
         """Return the model of *base_url*, which must have one only.
+
+        One prompt asks, and *begins* with that; those that come meanwhile share what it hears.
 
         Raises:
             PromptError: it has several, or does not say.
         """
-        async with self._asking:
-            if base_url not in self._models:
+        while base_url not in self._models:
+            if (asking := self._asking.get(base_url)) is not None:
+                await asyncio.wait([asking])
+                if not asking.cancelled() and (error := asking.exception()) is not None:
+                    raise copy.copy(error) from error.__cause__
+                continue  # if that prompt was cancelled, another one asks
+            asking = self._asking[base_url] = asyncio.get_running_loop().create_future()
+            try:
+                begin()
                 self._models[base_url] = await self._ask_for_model(base_url)
-            return self._models[base_url]
+                asking.set_result(base_url)
+            except PromptError as error:
+                asking.set_exception(error)
+                asking.exception()  # perhaps nobody else waits
+                raise
+            finally:
+                asking.cancel()
+                del self._asking[base_url]
+        return self._models[base_url]
 
     async def _ask_for_model(self, base_url: str) -> str:
         url, failures = f"{base_url}/models", 0

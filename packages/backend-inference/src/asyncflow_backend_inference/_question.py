@@ -40,12 +40,27 @@ class Question(NamedTuple):
             raise ConfigurationError(f"the prompt cannot be sent as JSON: {error}") from error
 
     def most_tokens(self, body: bytes) -> int:
-        """Return how many tokens the request and its answer can have at most.
+        """Return how many tokens the request and its answers can have at most.
 
         A token has at least one byte, and what a template adds to a message is shorter than the
         JSON around it.
+
+        Raises:
+            ConfigurationError: a limit of the request is no whole number.
         """
-        return len(body) + int(self.fields.get("max_tokens") or 0)
+        longest = max(self._count("max_tokens") or 0, self._count("max_completion_tokens") or 0)
+        return len(body) + longest * (self._count("n") or 1)
+
+    def _count(self, field: str) -> int | None:
+        """Return a *field* that is a number, which `extra` may have changed to anything."""
+        given = self.fields.get(field)
+        if given is None:
+            return None
+        if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+            raise ConfigurationError(
+                f"the prompt's {field!r} must be a whole number above 0, not {given!r}"
+            )
+        return given
 
 
 def question_of(

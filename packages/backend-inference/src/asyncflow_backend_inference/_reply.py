@@ -143,7 +143,7 @@ def _usage(given: Any) -> Usage | None:
     if not isinstance(given, dict):
         return None
     counts = [given.get(key) for key in Usage._fields]
-    return Usage(*[count if isinstance(count, int) else 0 for count in counts])
+    return Usage(*[max(count, 0) if isinstance(count, int) else 0 for count in counts])
 
 
 async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -157,7 +157,7 @@ async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         size += len(chunk)
         if size > MAX_REPLY_BYTES:
             raise BrokenReplyError("a stream without an end")
-        *lines, rest = (rest + chunk).split(b"\n")
+        *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 yield line[5:].strip()

@@ -108,14 +108,14 @@ class InferenceExecutionBackend(ExecutionBackend):
         """Read the environment; no request is sent before the first prompt.
 
         Raises:
-            BackendStartError: the address in the environment is none, or the key would be sent
-                where others can read it.
+            BackendStartError: the address in the environment is none, the key is none, or it
+                would be sent where others can read it.
         """
         await super().start(sink)
         self._sink = sink  # of our own: cancelled prompts are reported during the shutdown
         settings = self._settings
         self._base_url = settings.base_url or _address_from_environment()
-        key = os.environ.get(settings.api_key_env) if settings.api_key_env else None
+        key = self._key_from_environment()
         url = self._base_url
         if key and url is not None and not settings.allow_plain_key and not is_private(url):
             raise BackendStartError(
@@ -126,6 +126,17 @@ class InferenceExecutionBackend(ExecutionBackend):
         # It reads the certificates of the system.
         http = await in_thread(_make_http, settings)
         self._client = ModelClient(http, settings, url, SecretStr(key) if key else None)
+
+    def _key_from_environment(self) -> str | None:
+        name = self._settings.api_key_env
+        key = os.environ.get(name) if name else None
+        # It goes into a header, and an error about that would show it.
+        if key and not (key.isascii() and key.isprintable() and key == key.strip()):
+            raise BackendStartError(
+                f"backend {self.name!r}: the key in ${name} has characters that no key has, such "
+                "as a line break or a space at its end; set the variable to the key alone"
+            )
+        return key
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         """Queue the prompts of *batch*, and ask as many at once as `max_workers` says."""
@@ -219,6 +230,8 @@ class InferenceExecutionBackend(ExecutionBackend):
         sink = self._sink
 
         def begin() -> None:
+            if call.begun:
+                return
             call.begun = True
             self._unbegun -= 1
             sink.running(task_id, attempt)

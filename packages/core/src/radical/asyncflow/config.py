@@ -22,7 +22,11 @@ __all__ = ["check_model", "close_matches", "closest", "merge", "schema", "valida
 public("radical.asyncflow.config")(close_matches)
 public("radical.asyncflow.config")(closest)
 
-_SECRET = re.compile(r"pass|token|secret|security|credential|api_?key|private|auth", re.IGNORECASE)
+_SECRET = re.compile(
+    # The tokens of a language model are counted, and no secret.
+    r"pass|(?<!max_)token(?!s_per)|secret|security|credential|api_?key|private|auth",
+    re.IGNORECASE,
+)
 _IN_URL = re.compile(r"://[^/\s]*@")
 _HIDDEN = "***"
 

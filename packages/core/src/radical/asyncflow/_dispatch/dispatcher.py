@@ -422,6 +422,16 @@ class Dispatcher:
 
     def stop(self, service: Service) -> asyncio.Future[None]:
         """Stop *service*; return a future that is done when it has ended."""
+        if service.listener is not None and not self._pumping:
+            # Its methods that were called before, and wait for nothing, come before its end.
+            self._pumping = True
+            if self.run.journal is not None:
+                self.run.journal.look_again()
+            try:
+                self._send(len(self._scheduler.ready) + len(self._scheduler.first))
+            finally:
+                self._pumping = False
+            self._inbox.wake()
         return self.services.stop(service)
 
     def fetch(self, future: Node) -> None:

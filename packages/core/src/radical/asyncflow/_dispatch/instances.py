@@ -27,7 +27,7 @@ from .._task.future import TaskFuture
 from .._task.owner import Owner
 from .._task.service import Phase, Service, ServiceFuture
 from .._text import safe_message
-from ..backend import Capabilities, ExecutionBackend, ReportSink, TaskId, TaskRequest
+from ..backend import Capabilities, ExecutionBackend, TaskId, TaskRequest
 from ..backend._lane import Lane
 from ..errors import ServiceLostError, ServiceStoppedError
 from ..model import TaskKind, TaskSpec
@@ -76,7 +76,10 @@ class Channel(Protocol):
         """Have the instance end when it has finished what was sent."""
 
     def close(self) -> list[tuple[TaskId, int]]:
-        """Close what is open; return the calls that nobody else knows to be unanswered."""
+        """Close what is open; return the calls that nobody else knows to be unanswered.
+
+        Answers that have come are taken in before that.
+        """
 
 
 class Instances:
@@ -149,10 +152,10 @@ class Instance(ExecutionBackend):
             contexts=host.contexts,
         )
         self.lane = Lane(-1, self)
+        self.lane.sink = self._report = run.new_sink(-1)
         self.forget: Callable[[], None] = lambda: None
         self._run = run
         self._services = services
-        self._report: ReportSink = run.new_sink(-1)
         self._service: Service | None = None
         self._channel: Channel | None = None
         self._waiting: dict[TaskId, TaskRequest] = {}
@@ -326,11 +329,12 @@ class Instance(ExecutionBackend):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        unanswered = [*self._sent]
-        self._sent.clear()
+        unanswered = []
         if self._channel is not None:
-            unanswered += self._channel.close()
+            unanswered = self._channel.close()
             self._channel = None
+        unanswered += self._sent
+        self._sent.clear()
         for task_id, attempt in unanswered:
             self._report.failed(task_id, attempt, error)
 
@@ -422,6 +426,9 @@ class _RemoteChannel:
 
     def close(self) -> list[tuple[TaskId, int]]:
         if self._is_open:
+            # The backend may tell of the end before this loop has read the last answers.
+            while self._take():
+                pass
             self._is_open = False
             self._loop.remove_reader(self._connection)
             self._loop.remove_writer(self._connection)
@@ -461,19 +468,24 @@ class _RemoteChannel:
             self._broke()
 
     def _read(self) -> None:
+        if self._take() is None:
+            self._broke()
+        self._instance.take_reports()
+
+    def _take(self) -> bool | None:
+        """Take in answers that have come; return False if there are none, None at the end."""
         try:
             data = self._connection.recv(PIECE_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
-            self._broke()
-            return
+            return None
         for head, body, *buffers in self._parser.feed(data):
             task_id, attempt, code = pickle.loads(head)
             self._instance.note_end(task_id, attempt, open_answer(code, body, buffers))
-        self._instance.take_reports()
+        return True
 
     def _broke(self) -> None:
         self.close()

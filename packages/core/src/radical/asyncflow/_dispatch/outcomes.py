@@ -603,7 +603,10 @@ def _timeout_error(node: TaskFuture[Any]) -> TaskTimeoutError:
     timeout = node._spec.timeout or 0.0
     if isinstance(node, ServiceFuture):
         written = (node._service.output(stream) for stream in ("stdout", "stderr"))
-        return ServiceTimeoutError(node.name, timeout, *written)
+        error = ServiceTimeoutError(node.name, timeout, *written)
+        if node._spec.kind is TaskKind.EXECUTABLE:
+            error.add_note(f"it is up when {node._spec.readiness.describe()}")
+        return error
     return TaskTimeoutError(node.name, timeout)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Unpack
 
 from .._public import public
 from ..errors import ConfigurationError, ServiceStoppedError
-from ..model import TaskKind, TaskSpec
+from ..model import DEFAULT_RESOURCES, TaskKind, TaskSpec
 from .function import TaskFunction
 from .future import TaskFuture
 from .options import TaskOptions, change_spec
@@ -171,6 +171,22 @@ class MethodTask(TaskFunction[..., Any]):
     def options(self, **options: Unpack[TaskOptions]) -> MethodTask:
         return MethodTask(self._owner, change_spec(self._spec, options), self._lane, self._service)
 
+    def _check(self) -> None:
+        """Raise ConfigurationError if the options have one that belongs to the whole service."""
+        spec = self._spec
+        why = None
+        if spec.backend != self._lane.name:
+            why = f"runs where its service is, on backend {self._lane.name!r}; leave backend= out"
+        elif spec.priority:
+            why = "runs in the order in which calls were sent, so it takes no priority"
+        elif spec.resources != DEFAULT_RESOURCES or spec.resources_of is not None:
+            why = (
+                "has the resources that its service has; give them to the class: "
+                "flow.service(resources=...)"
+            )
+        if why is not None:
+            raise ConfigurationError(f"task {self.name!r}: a method {why}")
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
         """Call the method.
 
@@ -183,11 +199,7 @@ class MethodTask(TaskFunction[..., Any]):
         if service.phase is Phase.STOPPING or isinstance(service.error, ServiceStoppedError):
             raise ServiceStoppedError(service.name)
         if self._call is None:
-            if self._spec.backend != self._lane.name:
-                raise ConfigurationError(
-                    f"task {self.name!r}: a method runs where its service is, on backend "
-                    f"{self._lane.name!r}; leave backend= out"
-                )
+            self._check()
             self._call = self._owner.bind_to(self._spec, self._lane)
         return super().__call__(*args, **kwargs)
 

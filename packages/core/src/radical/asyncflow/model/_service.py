@@ -65,6 +65,18 @@ class Readiness:
         """The address to ask for, if it is known before the service has begun."""
         return None if self.ready_url is None or _PLACE in self.ready_url else self.ready_url
 
+    def describe(self) -> str:
+        """Return in words, as the end of a sentence, when a service is up."""
+        signs = []
+        if self.info_pattern is not None:
+            _, _, pattern = self.info_pattern.partition(":")
+            signs.append(f"a line of its {self.stream} matches {pattern!r}")
+        if self.ready_url is not None:
+            signs.append(f"{self.ready_url} answers with a status below 400")
+        if self.ready_port is not None:
+            signs.append(f"port {self.ready_port} takes connections")
+        return " and ".join(signs) or "it runs"
+
     def url(self, info: str) -> str | None:
         """Return the address to ask for when *info* is known; None if there is none to ask for."""
         return None if self.ready_url is None else self.ready_url.replace(_PLACE, info)

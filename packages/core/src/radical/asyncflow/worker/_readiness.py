@@ -23,17 +23,23 @@ _FIRST_ERROR = 400  # of the status codes of HTTP
 
 @public("radical.asyncflow.worker")
 class OutputSearch:
-    """A search for *expression*, line by line, in a file that grows."""
+    """A search for *expression*, line by line, in a file that grows.
+
+    Attributes:
+        is_behind: True if the file probably has more to search.
+    """
 
     def __init__(self, expression: re.Pattern[str]) -> None:
         self._expression = expression
         self._offset = 0
         self._unfinished_line = b""
+        self.is_behind = False
 
     def search(self, file: Path) -> str | None:
         """Return the info if what was written to *file* since the last call has it.
 
-        The info is what the last group matches; without a group, all that matches.
+        The info is what the last group matches; without a group, all that matches.  One call
+        reads 1 MiB at most.  Of a line that is longer, the last 1 MiB counts.
         """
         try:
             with file.open("rb") as stream:
@@ -42,11 +48,13 @@ class OutputSearch:
         except FileNotFoundError:
             return None
         self._offset += len(block)
+        self.is_behind = len(block) == _BLOCK_BYTES
         *lines, self._unfinished_line = (self._unfinished_line + block).split(b"\n")
         for line in lines:
             match = self._expression.search(line.decode("utf-8", "replace"))
             if match is not None:
                 return match[match.re.groups] or ""
+        self._unfinished_line = self._unfinished_line[-_BLOCK_BYTES:]
         return None
 
 
@@ -121,7 +129,14 @@ def _find_in_output(
         return ""
     search = OutputSearch(expression)
     path = streams[readiness.stream]
-    return _poll(lambda: search.search(path), stopped)
+
+    def look() -> str | None:
+        found = search.search(path)
+        while found is None and search.is_behind and not stopped(0.0):
+            found = search.search(path)
+        return found
+
+    return _poll(look, stopped)
 
 
 def _poll(look: Callable[[], str | None], stopped: Callable[[float], bool]) -> str | None:
@@ -145,6 +160,8 @@ def takes_connections(host: str, port: int) -> bool:
 
 def answers(url: str) -> bool:
     """Tell whether an http address answers with a status below 400."""
+    if not url.startswith(("http://", "https://")):  # the output of a service decides
+        return False
     # A proxy of the environment knows nothing of a service that has just begun here.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

@@ -111,8 +111,11 @@ class Services(Suite):
             functions.identity
         )
         command = Command(_until_gate(folder, "echo warming"), env={functions.MARK: folder})
-        with pytest.raises(ServiceTimeoutError, match="within its timeout of 2 s\nstdout: warming"):
+        with pytest.raises(
+            ServiceTimeoutError, match="within its timeout of 2 s\nstdout: warming"
+        ) as caught:
             await serve(command)
+        assert caught.value.__notes__ == ["it is up when a line of its stdout matches 'never'"]
         await until(lambda: not marked(folder), "the service has ended", self.patience)
 
     @needs("service", "executes")
