@@ -16,7 +16,7 @@ from ..errors import (
 from .declared import Registration
 from .metadata import OFFICIAL, Availability, Declaration, Status, is_local
 
-__all__ = ["BackendInfo", "ListedBackend", "broken", "unavailable"]
+__all__ = ["BackendInfo", "BackendListing", "ListedBackend", "broken", "unavailable"]
 
 _ERRORS: Mapping[Status, type[BackendError]] = {
     Status.NOT_INSTALLED: BackendNotFoundError,
@@ -48,6 +48,27 @@ class BackendInfo(TypedDict):
     version: str | None
     summary: str
     failure_reason: str | None
+
+
+class BackendListing(dict[str, BackendInfo]):
+    """The backends by name; a notebook shows it as a table."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from .._html import cell, table
+
+        heads = ("backend", "status", "version", "summary")
+        rows = [
+            (
+                cell(name),
+                cell(info["status"]),
+                cell(info["version"] or ""),
+                cell(info["summary"] if info["available"] else info["installation_hint"]),
+            )
+            for name, info in self.items()
+        ]
+        return table("backends", heads, rows, empty="no backend is known")
 
 
 class ListedBackend(NamedTuple):

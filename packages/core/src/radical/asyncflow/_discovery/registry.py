@@ -33,7 +33,7 @@ from .declared import (
     check_factory,
     make_backend,
 )
-from .listing import BackendInfo, ListedBackend, broken, unavailable
+from .listing import BackendInfo, BackendListing, ListedBackend, broken, unavailable
 from .metadata import (
     AVAILABLE,
     DISABLE,
@@ -104,7 +104,7 @@ class Registry:
 
     def list_available_backends(self) -> dict[str, BackendInfo]:
         """Do what `radical.asyncflow.registry.list_available_backends` says."""
-        return {listed.name: listed.info() for listed in self._all_listed()}
+        return BackendListing({listed.name: listed.info() for listed in self._all_listed()})
 
     def get_backend_spec(self, name: str) -> BackendSpec:
         """Do what `radical.asyncflow.registry.get_backend_spec` says."""

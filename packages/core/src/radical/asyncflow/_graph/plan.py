@@ -111,6 +111,23 @@ class Plan:
             lines += [f"    {key}: {_label(value)}" for key, value in flatten_settings(asked)]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        from .._html import summary
+        from .picture import Box, draw
+
+        nodes, edges = self._draw(_DRAWN_IN_NOTEBOOKS)
+        boxes = [Box(node.label, node.first) for node in nodes]
+        title = f"{count(len(self.tasks), 'task')}, depth {self.depth:,}, width {self.width:,}"
+        asked = [
+            (
+                f"{_label(name)} asks for",
+                " ".join(f"{key}: {_label(value)};" for key, value in flatten_settings(asked)),
+            )
+            for name, asked in self.backends.items()
+        ]
+        facts = [("not recorded", f"{self.missing:,}" if self.missing else ""), *asked]
+        return summary(title, facts, draw(boxes, edges, title)) if boxes else summary(title, facts)
+
     def _shortened_path(self) -> tuple[int, ...]:
         """Return the critical path, without its middle if it is long."""
         path = self.critical_path
@@ -244,6 +261,7 @@ def _shared_level(most: int, _task: PlanTask, level: int) -> int:
 
 _NAMES_LISTED = 10  # how many names a summary lists
 _LABEL_CHARS = 60  # characters of a name in a picture
+_DRAWN_IN_NOTEBOOKS = 40  # nodes and edges
 
 _MERMAID: dict[TaskKind | None, tuple[str, str]] = {
     TaskKind.FUNCTION: ("[", "]"),

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from .._graph.scheduler import Node
 from .._public import public
-from .._text import task_id_text
+from .._text import error_line, task_id_text
 from ..backend import ExecutableResult, RemoteValue
 from ..model import TaskSpec, TaskState
 
@@ -377,6 +377,23 @@ class TaskFuture(Node, asyncio.Future[T]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.name!r} {self._stage.public}>"
+
+    def _repr_html_(self) -> str:
+        from .._html import summary
+
+        state = self.state
+        error = None
+        if state == TaskState.FAILED.public and self.done() and not self.cancelled():
+            error = _exception(self)
+        facts = [
+            ("state", state),
+            ("backend", self.backend or ""),
+            ("workflow", self.workflow_id or ""),
+            ("attempts", f"{self.attempts}" if self.attempts else ""),
+            ("exit code", "" if self.exit_code is None else f"{self.exit_code}"),
+            ("error", "" if error is None else error_line(error)),
+        ]
+        return summary(f"{self.name} ({self.id})", facts)
 
 
 class RemoteTaskFuture(TaskFuture[T]):

@@ -122,11 +122,13 @@ class Calls:
     def run(self, function: Callable[[], T]) -> T:
         """Return ``function()``, which runs in the loop after all calls so far.
 
+        Once the engine was shut down, nothing changes any more, and it runs here.
+
         Raises:
-            EngineClosedError: the engine was shut down.
+            EngineClosedError: the engine is shut down meanwhile.
             Exception: what *function* raised.
         """
-        if self.is_own_thread():
+        if self.closed or self.is_own_thread():
             return function()
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._put(_Question(function, answer))

@@ -179,6 +179,9 @@ class TaskFuture(_Base, Generic[T]):  # type: ignore[type-arg]
         where = "PENDING" if task is None else f"{task.id} {task._stage.public}"
         return f"<{type(self).__name__} {self._name!r} {where}>"
 
+    def _repr_html_(self) -> str:
+        return self._calls.run(lambda: self._registered()._repr_html_())
+
     def __del__(self) -> None:
         if self._unseen is not None:
             log.error(

@@ -511,6 +511,20 @@ class WorkflowEngine(TaskDecorators):
         state = "closed" if self.closed else f"{unfinished} unfinished"
         return f"<WorkflowEngine {self.uid} on {names}: {state}>"
 
+    def _repr_html_(self) -> str:
+        from .._html import summary
+
+        run = self._dispatcher.run
+        unfinished = len(run.scheduler.unfinished())
+        facts = [
+            ("backends", ", ".join(run.lanes)),
+            ("tasks called", f"{self._dispatcher.number:,}"),
+            ("unfinished", f"{unfinished:,}"),
+            ("state", "closed" if self.closed else ""),
+            ("stops early", self.preempted or ""),
+        ]
+        return summary(f"{type(self).__name__} {self.uid}", facts)
+
 
 class _Creation:
     """An engine that is not created yet: await it, or enter it with ``async with``."""

@@ -6,11 +6,13 @@ Times of a task are seconds since its run began, by a clock that is never set ba
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from .._public import public
-from .._text import task_id_text
+from .._text import count, duration, shorten, task_id_text
 from ..model import LogLine, TaskTrace, TaskUsage
 
 __all__ = [
@@ -133,6 +135,9 @@ class TaskRecord(NamedTuple):
     cut: tuple[int, int, int] = (0, 0, 0)
     usage: TaskUsage | None = None
 
+    def __repr__(self) -> str:
+        return f"<TaskRecord {self.id} {self.name!r} {self.state}>"
+
     def age(self, at: float) -> float | None:
         """Return for how many seconds the task has been in its state; None if it has ended.
 
@@ -201,6 +206,28 @@ class RunRecord(NamedTuple):
     life: str = ""
     life_reason: str = ""
     seen: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<RunRecord {self.uid} {self.state}: {count(len(self.tasks), 'task')}>"
+
+    def _repr_html_(self) -> str:
+        import shlex
+
+        from .._html import summary
+
+        states = Counter(task.state for task in self.tasks.values())
+        reused = sum(task.reused is not None for task in self.tasks.values())
+        facts = [
+            ("state", self.state),
+            ("begun", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.begun))),
+            ("length", duration(self.length)),
+            ("host", self.host),
+            ("program", shorten(shlex.join(self.program), 200)),
+            ("backends", ", ".join(self.backends)),
+            ("tasks", ", ".join(f"{number:,} {state.lower()}" for state, number in states.items())),
+            ("reused", f"{reused:,}" if reused else ""),
+        ]
+        return summary(f"run {self.uid}", facts)
 
     @property
     def state(self) -> str:

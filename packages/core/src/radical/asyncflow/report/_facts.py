@@ -9,13 +9,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from .._html import cell, summary, table
+from .._html import number as figure
 from .._public import public
 from ..journal import ErrorRecord, RunRecord, TaskRecord
 from ._lanes import BLOCKS, TimelineLane, arrange, bars, busy_seconds, start_of
+from .words import brief, seconds, share
 
 __all__ = ["STATES", "BackendFacts", "Facts", "Failure", "FunctionFacts", "is_consequence"]
 
 STATES = ("DONE", "FAILED", "CANCELLED", "RUNNING", "SUBMITTED", "PENDING")
+
+MOST_ROWS = 20
+"""The most functions, and the most kinds of failures, that a notebook shows."""
 
 
 @public("radical.asyncflow.report")
@@ -205,6 +211,40 @@ class Facts:
                 if facts.longest is None or took > facts.longest_seconds:
                     facts.longest, facts.longest_seconds = task, took
         return tuple(sorted(found.values(), key=lambda facts: -facts.seconds))
+
+    def __repr__(self) -> str:
+        return f"<Facts of {self.run!r}>"
+
+    def _repr_html_(self) -> str:
+        heads = ("task", "#tasks", "#done", "#failed", "#reused", "#in all", "#mean")
+        rows = [
+            (
+                cell(each.name),
+                *(
+                    figure(text)
+                    for text in (
+                        f"{each.tasks:,}",
+                        f"{each.states['DONE']:,}",
+                        f"{each.states['FAILED']:,}",
+                        f"{each.reused:,}",
+                        seconds(each.seconds),
+                        seconds(each.mean),
+                    )
+                ),
+            )
+            for each in self.functions[:MOST_ROWS]
+        ]
+        facts = [
+            ("slots were busy", "" if self.utilisation is None else share(self.utilisation, 1)),
+            ("longest chain", seconds(self.critical_seconds) if self.critical_path else ""),
+            ("retries", f"{self.retries:,}" if self.retries else ""),
+            *(
+                (f"{len(each.tasks):,} × {each.name} failed", brief(each.error))
+                for each in self.failures[:MOST_ROWS]
+            ),
+        ]
+        title = f"{self.run.uid}: {self.run.state}"
+        return summary(title, facts, table("tasks by name", heads, rows))
 
     def slowest(self, limit: int = 20) -> list[tuple[TaskRecord, float]]:
         """Return the tasks whose attempts took longest, with their seconds; blocks left out."""

@@ -194,3 +194,6 @@ class Flow(Decorators):
 
     def __repr__(self) -> str:
         return repr(self._engine).replace("WorkflowEngine", type(self).__name__, 1)
+
+    def _repr_html_(self) -> str:
+        return self._calls.run(self._engine._repr_html_)
