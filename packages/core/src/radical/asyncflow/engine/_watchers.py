@@ -11,6 +11,7 @@ from .._discovery.registry import registry
 from .._watch.carriage import Carriage
 from .._watch.listener import Listener
 from ..hookspecs import Carrier
+from ._cells import follow_cells
 
 if TYPE_CHECKING:
     from .._dispatch.dispatcher import Dispatcher
@@ -36,6 +37,7 @@ def announce(engine: Watched) -> None:
 
 def attach_watchers(engine: Watched, dispatcher: Dispatcher) -> None:
     """Attach plugins and watchers to *engine*; one that raises is logged and left out."""
+    follow_cells(dispatcher)
     carriers = list(_carriers(dispatcher.run.uid))
     listeners = [
         Listener(plugin, partial(_call, hook))
