@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html.parser
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ class Words(html.parser.HTMLParser):
         self.close()
         assert self.tags == []
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
         self.tags.append(tag)
         self.seen.append(tag)
 
@@ -112,7 +111,7 @@ def test_the_list_of_backends_is_a_dict_and_a_table() -> None:
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Path]:
+def journal(tmp_path: Path) -> Path:
     path = tmp_path / "journal.jsonl"
     with Flow("concurrent", journal=path, uid="recorded") as flow:
         twice = flow.function_task(double)
@@ -120,7 +119,7 @@ def journal(tmp_path: Path) -> Iterator[Path]:
         failed = [flow.function_task(fail, name=MARKUP)() for _ in range(3)]
         assert [future.result() for future in futures] == [2 * number for number in range(200)]
         assert all(isinstance(future.exception(), ValueError) for future in failed)
-    yield path
+    return path
 
 
 def test_a_record_never_prints_all_that_it_has(journal: Path) -> None:

@@ -16,7 +16,7 @@ from .._public import public
 from .._text import count
 from ..errors import ConfigurationError
 from .calls import Calls
-from .futures import TaskFuture
+from .futures import TaskFuture, cancel_all
 
 if TYPE_CHECKING:
     from .._task.decorators import TaskDecorators
@@ -123,8 +123,7 @@ class TaskExecutor(concurrent.futures.Executor):
             self._is_shut_down = True
             unfinished = [future for future in self._unfinished if not future.done()]
         if cancel_futures:
-            for future in unfinished:
-                future.cancel()
+            self._calls.run(lambda: cancel_all(unfinished))
         if not wait:
             return
         if self._calls.is_own_thread():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from .._text import safe_str
 if TYPE_CHECKING:
     from .._task.future import TaskFuture as EngineFuture
 
-__all__ = ["TaskFuture", "follow"]
+__all__ = ["TaskFuture", "cancel_all", "follow"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -195,6 +195,14 @@ def follow(task: EngineFuture[T], future: TaskFuture[T]) -> None:
     """Let *future* end as *task* does."""
     future._task = task
     task.add_done_callback(_Deliver(future))
+
+
+def cancel_all(futures: Iterable[TaskFuture[Any]]) -> None:
+    """Cancel *futures*, in the loop; the last one first, so that none begins meanwhile."""
+    made = [task for future in futures if (task := future._task) is not None]
+    for task in sorted(made, key=lambda task: task._number, reverse=True):
+        if not task.done():
+            task.cancel()
 
 
 class _Deliver:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from threading import current_thread, get_ident, main_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["follow_cells"]
 
 INTERRUPTS = (KeyboardInterrupt, asyncio.CancelledError)
-"""What ends an interrupted cell: the second where it awaits."""
+"""The errors of an interrupted cell; the second is that of one that awaits."""
 
 WAKE_S = 0.2
 """Seconds after which the loop wakes while a cell runs.
@@ -93,7 +93,7 @@ class _Cells:
 
 def cancel_since(dispatcher: Dispatcher, number: int) -> None:
     """Cancel the unfinished tasks after task *number*, but none that an earlier block called."""
-    unfinished: Iterable[TaskFuture[Any]] = dispatcher.run.scheduler.unfinished()
+    unfinished = cast("list[TaskFuture[Any]]", dispatcher.run.scheduler.unfinished())
     spared: set[int] = set()
     for future in sorted(unfinished, key=lambda future: future._number):
         if future._number > number and future._number not in spared:
