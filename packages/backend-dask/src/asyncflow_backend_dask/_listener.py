@@ -5,6 +5,7 @@ This runs in the user's program, above `_program` and `_packing`, which it both 
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from radical.asyncflow.errors import (
     SerializationError,
     WorkerLostError,
 )
-from radical.asyncflow.worker import Code, Failure
+from radical.asyncflow.worker import Code, Failure, take_log
 
 from ._messages.events import (
     CANCELLED,
@@ -24,9 +25,11 @@ from ._messages.events import (
     DONE_REMOTE,
     FAILED,
     GIVEN_BACK,
+    LOG,
     RUNNING,
     SERVING,
     SKIPPED,
+    TRACE,
     UNSENDABLE,
     WORKER_DIED,
 )
@@ -135,8 +138,14 @@ class JobListener(SchedulerListener):
         reports: list[Report] = []
         given_back: list[Job] = []
         for kind, task_id, attempt, seconds, data in events:
+            if kind == LOG:
+                take_log(pickle.loads(data))
+                continue
             job = self._table.jobs.get(task_id)
             if job is None or job.attempt != attempt or job.computed:
+                continue
+            if kind == TRACE:
+                self._table.tell_trace(job, *data)
                 continue
             if kind == GIVEN_BACK:
                 if job.key == data:

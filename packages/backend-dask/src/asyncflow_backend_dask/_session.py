@@ -6,6 +6,7 @@ Runs in the user's program, above all other rooms, which it puts together.
 from __future__ import annotations
 
 import asyncio
+import pickle
 import re
 import secrets
 from collections.abc import Collection, Sequence
@@ -16,11 +17,12 @@ from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import ReportSink, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.errors import BackendLostError, BackendStartError
 from radical.asyncflow.model import DEFAULT_RESOURCES
-from radical.asyncflow.worker import LastAnswer, job_state, safe_str
+from radical.asyncflow.worker import LastAnswer, LogSetup, job_state, log_setup, safe_str
 
 from ._cluster.batch_jobs import find_batch_jobs
 from ._cluster.lease import Lease
 from ._listener import JobListener
+from ._messages.orders import TraceOrder
 from ._packing.grouper import Grouper
 from ._packing.packer import Packer
 from ._packing.shared_inputs import SharedInputs
@@ -94,6 +96,11 @@ class Session:
             grace=config.grace,
             launcher=config.mpi_launcher,
             allowed_failures=config.allowed_failures,
+            traces=TraceOrder(
+                pickle.dumps(_log_setup(), 5) if config.forward_logs else None,
+                sink.keeps_output,
+                sink.keeps_usage,
+            ),
         )
         self._graphs = GraphSender(self._client, writer, uid)
         self._fetcher = Fetcher(self._client, direct=lease.direct)
@@ -395,3 +402,10 @@ async def _wait_for_any(*events: asyncio.Event) -> None:
         for wait in waits:
             wait.cancel()
         await asyncio.wait(waits)
+
+
+def _log_setup() -> LogSetup:
+    """Return how `logging` is set up here, without that of Dask, which workers have their own."""
+    levels, has_handler = log_setup()
+    own = {name: level for name, level in levels.items() if name.partition(".")[0] != "distributed"}
+    return own, has_handler

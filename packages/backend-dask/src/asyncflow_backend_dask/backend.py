@@ -19,7 +19,7 @@ from radical.asyncflow.backend import (
 from radical.asyncflow.config import validate
 from radical.asyncflow.errors import BackendStartError, ResourceError, UnsupportedOptionError
 from radical.asyncflow.model import DEFAULT_RESOURCES
-from radical.asyncflow.worker import MpiLauncher, found_gpus, guard, safe_str
+from radical.asyncflow.worker import MpiLauncher, found_gpus, guard, keep_output, safe_str
 
 from ._cluster.lease import Lease, obtain_lease
 from ._cluster.node_check import DaskNodeCheck
@@ -76,6 +76,7 @@ class DaskExecutionBackend(ExecutionBackend):
         )
         self._lease: Lease | None = None
         self._session: Session | None = None
+        self._ignore_output: Callable[[], None] | None = None
         self._is_up = False
         self._ending: asyncio.Task[None] | None = None
         self._cancel_now = asyncio.Event()
@@ -103,6 +104,8 @@ class DaskExecutionBackend(ExecutionBackend):
     async def start(self, sink: ReportSink) -> None:
         await super().start(sink)
         guard().acquire()
+        if sink.keeps_output:  # by workers in threads of this process
+            self._ignore_output = keep_output()
         self._is_up = True
         timeout = self._config.startup_timeout
         try:
@@ -219,4 +222,6 @@ class DaskExecutionBackend(ExecutionBackend):
             await self._session.end()
         if self._lease is not None:
             await self._lease.end()
+        if self._ignore_output is not None:
+            self._ignore_output()
         await in_thread(guard().release)

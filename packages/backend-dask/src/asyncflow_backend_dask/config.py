@@ -149,6 +149,10 @@ class DaskConfig(BaseModel):
         description="What starts the ranks of MPI on a worker: a program with its options, or a "
         "command such as 'srun -n {ranks} -c {cores}'; mpiexec or mpirun by default.",
     )
+    forward_logs: bool = Field(
+        default=True,
+        description="Whether log records of functions come to the program's own logging.",
+    )
     grace: float = Field(
         default=5.0,
         ge=0,

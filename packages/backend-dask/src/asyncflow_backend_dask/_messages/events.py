@@ -23,15 +23,17 @@ __all__ = [
     "GIVEN_BACK",
     "GIVE_BACK",
     "KILL",
+    "LOG",
     "RUNNING",
     "SERVING",
     "SKIPPED",
+    "TRACE",
     "UNSENDABLE",
     "WORKER_DIED",
 ]
 
 RUNNING, DONE_INLINE, DONE_REMOTE, FAILED, UNSENDABLE, SKIPPED, CANCELLED, GIVEN_BACK = range(8)
-SERVING = 8
+SERVING, LOG, TRACE = range(8, 11)
 """The kinds of events.
 
 An event is ``(kind, task id, attempt, seconds, data)``, with this data:
@@ -41,7 +43,9 @@ An event is ``(kind, task id, attempt, seconds, data)``, with this data:
 - SKIPPED: the ids of the dependencies that failed;
 - GIVEN_BACK: the key of the Dask task.  The call has not begun.  It was packed with another
   call that takes long, or that waits for more;
-- SERVING: the fields of a `Serving`, about a service that has begun or is up.
+- SERVING: the fields of a `Serving`, about a service that has begun or is up;
+- LOG: a pickled log record of the call;
+- TRACE: the fields of a `TaskUsage`, or None, and a pickled `TaskTrace`, or None.
 """
 
 FINAL_KINDS = frozenset({DONE_INLINE, DONE_REMOTE, FAILED, UNSENDABLE, SKIPPED, CANCELLED})

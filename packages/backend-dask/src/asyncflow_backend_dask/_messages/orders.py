@@ -21,6 +21,7 @@ __all__ = [
     "PackedCall",
     "Placeholder",
     "RankOrder",
+    "TraceOrder",
     "WorkOrder",
 ]
 
@@ -69,6 +70,19 @@ class RankOrder(NamedTuple):
     grace: float
 
 
+class TraceOrder(NamedTuple):
+    """The wishes of the program for what calls leave behind.
+
+    Attributes:
+        logs: the pickled `LogSetup` of the program, which gets log records; None if it does not.
+        output, usage: whether it keeps what calls print and log, and what they use.
+    """
+
+    logs: bytes | None = None
+    output: bool = False
+    usage: bool = False
+
+
 class WorkOrder(NamedTuple):
     """The order for one Dask task.
 
@@ -89,6 +103,7 @@ class WorkOrder(NamedTuple):
             if there are none.
         seconds: how long a call takes, as far as is known; otherwise 0.
         ranks: the ranks of the one call; None if it has one.
+        traces: what the program wants of what the calls leave behind.
     """
 
     topic: str
@@ -105,6 +120,7 @@ class WorkOrder(NamedTuple):
     reloaded: tuple[str, tuple[str, ...]] | None = None
     seconds: float = 0.0
     ranks: RankOrder | None = None
+    traces: TraceOrder | None = None
 
 
 class Placeholder(NamedTuple):

@@ -22,6 +22,7 @@ from .._messages.orders import (
     PackedCall,
     Placeholder,
     RankOrder,
+    TraceOrder,
     WorkOrder,
 )
 from .._messages.pickles import dump_with_placeholders
@@ -78,6 +79,7 @@ class DaskTaskWriter:
         grace: float,
         launcher: str | None,
         allowed_failures: int,
+        traces: TraceOrder,
     ) -> None:
         """Write orders whose events go to *topic*; the keys have *uid* in them.
 
@@ -87,6 +89,7 @@ class DaskTaskWriter:
             grace: seconds from SIGTERM to SIGKILL for a command.
             launcher: the setting ``mpi_launcher``.
             allowed_failures: how many deaths of workers a task without retries survives.
+            traces: what the program wants of what calls leave behind.
         """
         self.codes = Codes()
         self._topic = topic
@@ -96,6 +99,7 @@ class DaskTaskWriter:
         self._grace = grace
         self._launcher = launcher
         self._allowed_failures = allowed_failures
+        self._traces = traces if any(traces) else None
         self._reloaded: tuple[str, tuple[str, ...]] | None = None
         self._repeats = itertools.count(1)
         self._code_keys: dict[int, str] = {}
@@ -211,6 +215,7 @@ class DaskTaskWriter:
             reloaded=self._reloaded,
             seconds=code.seconds or 0.0,
             ranks=self._ranks(head.request.spec),
+            traces=self._traces,
         )
         buffers = LargeBuffers(draft.buffers) if draft.buffers else None
         graph[key] = Task(key, run, pickle.dumps(order, 5), buffers, *references)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from radical.asyncflow.backend import Report, ReportSink, Serving, TaskId, TaskState
+from radical.asyncflow.backend import (
+    Report,
+    ReportSink,
+    Serving,
+    TaskId,
+    TaskState,
+    TaskTrace,
+    TaskUsage,
+)
 from radical.asyncflow.errors import BackendError, BackendLostError, DependencyFailureError
 
 from .._messages.pickles import load
@@ -75,6 +84,13 @@ class JobTable:
     def tell_serving(self, job: Job, fields: Sequence[Any]) -> None:
         """Tell of the service that *job* runs."""
         self._sink.serving(job.task_id, job.attempt, Serving(*fields))
+
+    def tell_trace(self, job: Job, usage: Sequence[Any] | None, kept: bytes | None) -> None:
+        """Tell what *job* used, and, pickled, what it printed and logged."""
+        trace = TaskTrace() if kept is None else pickle.loads(kept)
+        if usage is not None:
+            trace = trace._replace(usage=TaskUsage(*usage))
+        self._sink.traced(job.task_id, job.attempt, trace)
 
     def close(self) -> None:
         """Leave released values where they are from now on: they end with the cluster."""

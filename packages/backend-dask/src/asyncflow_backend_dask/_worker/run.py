@@ -45,6 +45,7 @@ from .commands import fields_of, run_command
 from .imports import use_path
 from .inline import dump_if_small
 from .running import CallQueue, WorkerCalls, calls_on
+from .traces import CallContext
 
 __all__ = ["run"]
 
@@ -139,10 +140,16 @@ class _CallRunner:
 
     def _execute(self, one: PackedCall, function: Any, args: Any, kwargs: Any) -> CallResult:
         worker_calls, work = self._worker_calls, self._work
-        context = TaskContext(one.name, one.task_id, one.attempt)
+        context = CallContext(work.topic, one.name, one.task_id, one.attempt)
         key = worker_calls.begin(work, one, context.cancel, self._queue, confirm=work.confirm_begin)
         if key in worker_calls.cancelled:
             context.cancel()
+        meter = None
+        if work.traces is not None and work.ranks is None:
+            worker_calls.traces.follow(work.traces)
+            if work.traces.usage:
+                meter = worker_calls.traces.meter()
+                meter.begin(work.code)
         begun = time.perf_counter()
         try:
             if work.ranks is not None:
@@ -152,6 +159,7 @@ class _CallRunner:
                     value = call(function, args, kwargs)
         except BaseException as exc:  # SystemExit must not end Dask's thread
             seconds = time.perf_counter() - begun
+            worker_calls.traces.tell(context, meter)
             worker_calls.end(key)
             if context.cancelled:
                 return self._fail(CANCELLED, one, seconds=seconds)
@@ -160,6 +168,7 @@ class _CallRunner:
             if worker_calls.worker.nanny is None:
                 close_loop()  # the thread is the program's, and may end without notice
         seconds = time.perf_counter() - begun
+        worker_calls.traces.tell(context, meter)
         worker_calls.end(key)
         worker_calls.proven.add((work.topic, work.code))
         try:

@@ -22,6 +22,7 @@ from .gpus import LOCAL_CLUSTER_VARIABLE, WorkerGpus
 from .imports import reload
 from .log_filter import hide_broken_connections
 from .outbox import EventOutbox
+from .traces import Traces
 
 __all__ = ["CallQueue", "RunningCall", "WorkerCalls", "calls_on"]
 
@@ -100,18 +101,22 @@ class WorkerCalls:
         worker: the worker, as Dask has it.
         gpus: its GPUs.
         outbox: where events go.
+        traces: what calls leave behind beside their results.
         proven: functions, as (topic, code), of which a call has returned here.
         cancelled: calls that were cancelled, also some that have not arrived.
     """
 
     def __init__(self, worker: Any) -> None:
         self.worker = worker
-        self.gpus = WorkerGpus(worker)
-        self.outbox = EventOutbox(worker)
-        self.proven: set[tuple[str, int]] = set()
-        self.cancelled: OrderedDict[_CallId, None] = OrderedDict()
         # A worker in a thread of the program cannot die alone.
         self._can_die = not worker.address.startswith("inproc://")
+        self.gpus = WorkerGpus(worker)
+        self.outbox = EventOutbox(worker)
+        self.traces = Traces(
+            self.outbox, is_own=self._can_die, alone=self._can_die and worker.state.nthreads == 1
+        )
+        self.proven: set[tuple[str, int]] = set()
+        self.cancelled: OrderedDict[_CallId, None] = OrderedDict()
         here = get_address_host(worker.address) == get_address_host(worker.scheduler.address)
         self._file = CallFile(worker.local_directory) if self._can_die and here else None
         self._functions: OrderedDict[tuple[str, int], Any] = OrderedDict()

@@ -15,7 +15,6 @@ from weakref import WeakSet, ref
 
 from .._text import error_line, printable, shorten_middle
 from ..events import BackendEvent, Event, RunEvent, ServiceEvent
-from ..worker._taps import follow_output
 from .closing import counts, logs_command, next_steps, took
 from .failures import FailureLine
 from .feed import Feed

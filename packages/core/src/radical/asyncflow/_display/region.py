@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..worker._taps import follow_output
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -70,6 +72,8 @@ class Region:
         for handler in _handlers():
             if id(handler.stream) in streams:
                 handler.stream = streams[id(handler.stream)]
+        # Where the output of tasks is kept, it is kept before it goes through here.
+        follow_output()
 
     def close(self) -> None:
         """Leave the lines where they are, and let the program print as before."""

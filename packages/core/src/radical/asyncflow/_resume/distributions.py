@@ -22,7 +22,15 @@ from typing import Any, NamedTuple
 
 from ..version import __version__
 
-__all__ = ["HEAP_TYPE", "Home", "home_of_file", "home_of_module", "installed_name", "version_of"]
+__all__ = [
+    "HEAP_TYPE",
+    "Home",
+    "home_of_file",
+    "home_of_module",
+    "installed_name",
+    "metadata_folders",
+    "version_of",
+]
 
 
 class Home(NamedTuple):
@@ -139,6 +147,13 @@ def _roots() -> list[str]:
     roots = {os.path.realpath(entry) for entry in sys.path if isinstance(entry, str) and entry}
     roots.update(os.path.realpath(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
     return sorted(roots, key=len, reverse=True)
+
+
+def metadata_folders() -> Iterator[str]:
+    """Yield the folders with the metadata of distributions, the innermost first."""
+    for root in _roots():
+        for name in _metadata(root):
+            yield f"{root}/{name}"
 
 
 def _infos(root: str, top: str) -> Iterator[str]:

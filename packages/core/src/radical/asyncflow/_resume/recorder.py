@@ -37,6 +37,7 @@ from ..journal._writer import JournalWriter, Record
 from ..model import Command, ExecutableResult, TaskKind, TaskState
 from .bodies import Bodies
 from .entry import Entry
+from .environment import Surroundings
 from .files import describe
 from .identity import Descriptions
 from .lines import (
@@ -121,6 +122,7 @@ class Recorder:
         self._running_timer: asyncio.TimerHandle | None = None
         self._says_running = False
         self._standstill = Standstill(run, background, writer.path)
+        self._surroundings = Surroundings(run.loop, self._note_environment)
         writer.on_written = self._on_written
         writer.on_failed = self._on_failed
 
@@ -491,12 +493,7 @@ class Recorder:
         uid = self._run.uid
         # What a program puts there may be no text, and an embedded one may have no arguments.
         words = getattr(sys, "argv", ())
-        program = [
-            os.fsdecode(word) if isinstance(word, str | bytes | os.PathLike) else safe_repr(word)
-            for word in words
-        ]
-        if self._masks_secrets:
-            program = mask_secrets(program)
+        program = self._words(words)
         process = Process.own()
         line = _format.run_begun(
             uid,
@@ -510,6 +507,18 @@ class Recorder:
         )
         self._append(line)
         self._standstill.begin()
+        self._surroundings.begin(self._words(getattr(sys, "orig_argv", ())))
+
+    def _note_environment(self, environment: Mapping[str, Any]) -> None:
+        self._append(_format.run_environment(environment))
+
+    def _words(self, words: Iterable[object]) -> list[str]:
+        """Return the *words* of a command line as they are recorded."""
+        texts = [
+            os.fsdecode(word) if isinstance(word, str | bytes | os.PathLike) else safe_repr(word)
+            for word in words
+        ]
+        return mask_secrets(texts) if self._masks_secrets else texts
 
     def backend_up(self, backend: ExecutionBackend) -> None:
         """Write that *backend* started."""
@@ -544,6 +553,7 @@ class Recorder:
         if self._running_timer is not None:
             self._running_timer.cancel()
         await self._standstill.end()
+        await self._surroundings.end()
         now = monotonic() - self._began
         with suppress(JournalError):  # the journal could not be opened, or is closed
             for name, lane in self._run.lanes.items():

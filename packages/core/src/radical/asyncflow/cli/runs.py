@@ -204,7 +204,7 @@ def _print_backends(facts: Facts) -> None:
 
 
 def _about(facts: Facts) -> Iterator[tuple[str, str]]:
-    from ..report.words import moment, seconds, share
+    from ..report.words import environment_words, moment, seconds, share
 
     run = facts.run
     yield "outcome", run.outcome or "unfinished: it was killed, or is still running"
@@ -214,6 +214,9 @@ def _about(facts: Facts) -> Iterator[tuple[str, str]]:
     where = f"{run.host}, process {run.pid}" if run.host else ""
     if where:
         yield "on", where + (f", Python {run.python}" if run.python else "")
+    for what, text in environment_words(run.environment):
+        if what != "command":
+            yield what, shorten(text, 200)
     yield "wall time", seconds(run.length)
     yield "task time", seconds(facts.task_seconds)
     path = facts.critical_path
@@ -324,6 +327,7 @@ def _summary(facts: Facts) -> dict[str, Any]:
         "host": run.host,
         "pid": run.pid,
         "python": run.python,
+        "environment": run.environment,
         "program": list(run.program),
         "states": dict(facts.states),
         "reused": facts.reused,

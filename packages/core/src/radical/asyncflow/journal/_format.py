@@ -6,6 +6,7 @@ everything behind it and its space, as eight lowercase hexadecimal digits.  The 
     H  head of the file: format and version
     B  a run begins; all lines up to the next B belong to it
     U  a backend came up            N  a backend went down
+    I  the environment of the run: its program, packages, commit, folder, host and user
     F  a function, before its first task
     C  tasks were called, which had not ended when this line was written
     G  a batch of tasks was given to a backend
@@ -53,6 +54,7 @@ __all__ = [
     "parse",
     "run_begun",
     "run_ended",
+    "run_environment",
     "run_killed",
     "scalar",
     "seal",
@@ -123,6 +125,11 @@ def run_begun(
     if clock is not None:
         fields["clock"] = clock
     return seal(f"B {_dumps(fields)}")
+
+
+def run_environment(environment: Mapping[str, object]) -> bytes:
+    """Make the line of the environment of a run, as `RunRecord` describes it."""
+    return seal(f"I {_dumps(environment)}")
 
 
 def run_ended(time: float, outcome: str) -> bytes:

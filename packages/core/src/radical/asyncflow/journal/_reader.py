@@ -236,6 +236,7 @@ class _Run:
         self.process = Process.parse(fields)
         self.clock = float(fields["clock"]) if "clock" in fields else None
         self.killed: float | None = None
+        self._environment: Mapping[str, Any] = {}
         self._ended: float | None = None
         self._outcome = ""
         self._backends: dict[str, dict[str, object]] = {}
@@ -257,6 +258,7 @@ class _Run:
             backends=self._backends,
             functions=self._functions,
             tasks=dict(sorted(tasks.items())),
+            environment=self._environment,
         )
 
     def take(self, line: Line) -> None:
@@ -297,6 +299,8 @@ class _Run:
             case "K":
                 if fields["run"] == self._begun.uid:
                     self.killed = max(float(fields["seen"]) - self._begun.begun, 0.0)
+            case "I":
+                self._environment = fields
             case "X":
                 self._ended, self._outcome = float(fields["t"]), str(fields["outcome"])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._public import public
 from .._text import count, duration, shorten, task_id_text
@@ -184,6 +184,11 @@ class RunRecord(NamedTuple):
         backends: ``{name: {"version": ..., "up": seconds, "down": seconds or None}}``;
             of one that was lost also ``"lost"``, the reason, and ``"moved"``, the number of its
             tasks that went on with another backend.
+        environment: what the program and its surroundings were: ``command``, ``folder``,
+            ``host``, ``user``, ``platform``, ``python``, ``executable``; ``packages``, the
+            versions of the installed distributions that were imported, by name; and ``git``
+            with ``folder``, ``commit``, ``branch`` and ``dirty``, if the program is in a
+            repository.  What could not be found out is missing.
         tasks: by number, in the order of the calls.
         life: of a run without an outcome, as it was when the journal was read: "running",
             "killed", or "unknown", such as for a run on another host; "" if there is an outcome.
@@ -206,6 +211,7 @@ class RunRecord(NamedTuple):
     life: str = ""
     life_reason: str = ""
     seen: float | None = None
+    environment: Mapping[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"<RunRecord {self.uid} {self.state}: {count(len(self.tasks), 'task')}>"

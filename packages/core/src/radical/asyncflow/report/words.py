@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from .._text import first_line, size_text
 from ..journal import ErrorRecord
 from ..model import LogLine, TaskUsage
 
-__all__ = ["brief", "log_line", "moment", "seconds", "share", "usage_figures"]
+__all__ = ["brief", "environment_words", "log_line", "moment", "seconds", "share", "usage_figures"]
 
 
 def seconds(value: float | None) -> str:
@@ -74,3 +77,28 @@ def usage_figures(usage: TaskUsage) -> list[tuple[str, str]]:
         if size is not None
     ]
     return figures
+
+
+def environment_words(environment: Mapping[str, Any], *, most: int = 12) -> list[tuple[str, str]]:
+    """Return what is known of the environment of a run, as a list of words and text.
+
+    Args:
+        most: how many packages are named.
+    """
+    found = []
+    if command := environment.get("command"):
+        found.append(("command", shlex.join(command)))
+    if folder := environment.get("folder"):
+        found.append(("folder", str(folder)))
+    if user := environment.get("user"):
+        found.append(("user", str(user)))
+    git = environment.get("git")
+    if git and git.get("commit"):
+        branch = f" on {git['branch']}" if git.get("branch") else ""
+        dirty = {True: ", with changes", False: ", no changes"}.get(git.get("dirty"), "")
+        found.append(("commit", f"{git['commit'][:12]}{branch}{dirty}"))
+    if packages := environment.get("packages"):
+        words = [f"{name} {version}" for name, version in packages.items()]
+        rest = f", and {len(words) - most} more" if len(words) > most else ""
+        found.append(("packages", ", ".join(words[:most]) + rest))
+    return found

@@ -34,7 +34,7 @@ def log_setup() -> LogSetup:
 
 
 @public("radical.asyncflow.worker")
-def forward_logs(setup: LogSetup, send: Callable[[bytes], object]) -> None:
+def forward_logs(setup: LogSetup, send: Callable[[bytes], object] | None) -> None:
     """Send the log records of this process to the program, which has `take_log` for them.
 
     Its loggers get the levels of the program's.  What a handler of this process takes stays here.
@@ -42,11 +42,14 @@ def forward_logs(setup: LogSetup, send: Callable[[bytes], object]) -> None:
     Args:
         setup: what `log_setup` returned in the program.
         send: called by any thread with a pickled record.  If it returns False, the record
-            belongs to no task of the program, and stays here.
+            belongs to no task of the program, and stays here.  None if records are sent
+            already, and only the levels are new.
     """
     levels, has_handler = setup
     for name, level in levels.items():
         logging.getLogger(name or None).setLevel(level)
+    if send is None:
+        return
     logging.lastResort = _Forwarder(send)
     if has_handler:
         _ignore_implicit_set_up()

@@ -1,0 +1,91 @@
+"""The output, the log records and the use of calls on a worker, on their way to the program."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+
+from radical.asyncflow.worker import (
+    Meter,
+    TaskContext,
+    current_task,
+    forward_logs,
+    keep_output,
+)
+
+from .._messages.events import LOG, TRACE
+from .._messages.orders import TraceOrder
+from .outbox import EventOutbox
+
+__all__ = ["CallContext", "Traces"]
+
+
+class CallContext(TaskContext):
+    """One attempt at one task of one run.
+
+    Attributes:
+        topic: the topic of the run.
+    """
+
+    __slots__ = ("topic",)
+
+    def __init__(self, topic: str, name: str, task_id: int, attempt: int) -> None:
+        super().__init__(name, task_id, attempt)
+        self.topic = topic
+
+
+class Traces:
+    """The traces of the calls on one worker.
+
+    Args:
+        alone: whether the process is the worker's own and runs one call at a time.
+        is_own: whether the process is the worker's own, and not the program.
+    """
+
+    def __init__(self, outbox: EventOutbox, *, is_own: bool, alone: bool) -> None:
+        self._outbox = outbox
+        self._is_own = is_own
+        self._alone = alone
+        self._keeps_output = False
+        self._logs: bytes | None = None
+        self._lock = threading.Lock()
+        self._by_thread = threading.local()
+
+    def follow(self, order: TraceOrder) -> None:
+        """Do what *order* wants of this process from now on."""
+        if not self._is_own:
+            return  # the program has its logging, and keeps its output itself
+        if order.logs is not None and order.logs != self._logs:
+            with self._lock:
+                if self._logs != order.logs:
+                    forwards = self._logs is not None
+                    self._logs = order.logs
+                    forward_logs(pickle.loads(order.logs), None if forwards else self._send_log)
+        if order.output and not self._keeps_output:
+            with self._lock:
+                if not self._keeps_output:
+                    self._keeps_output = True
+                    keep_output()
+
+    def meter(self) -> Meter:
+        """Return the meter of this thread."""
+        meter: Meter | None = getattr(self._by_thread, "meter", None)
+        if meter is None:
+            meter = self._by_thread.meter = Meter(whole_process=False, alone=self._alone)
+        return meter
+
+    def tell(self, context: CallContext, meter: Meter | None) -> None:
+        """Tell what a call left behind; call this before its end is told."""
+        usage = None if meter is None else tuple(meter.end())
+        kept = None if context.kept is None else pickle.dumps(context.kept.trace(), 5)
+        if usage is not None or kept is not None:
+            data = usage, kept
+            self._outbox.put(context.topic, TRACE, context.task_id, context.attempt, 0.0, data)
+
+    def _send_log(self, record: bytes) -> bool:
+        context = current_task()
+        if not isinstance(context, CallContext):
+            return False
+        self._outbox.put(context.topic, LOG, context.task_id, context.attempt, 0.0, record)
+        self._outbox.flush()
+        return True
