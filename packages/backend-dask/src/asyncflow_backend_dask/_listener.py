@@ -17,7 +17,7 @@ from radical.asyncflow.errors import (
     SerializationError,
     WorkerLostError,
 )
-from radical.asyncflow.worker import Code, Failure, take_log
+from radical.asyncflow.worker import Clocks, Code, Failure, take_log
 
 from ._messages.events import (
     CANCELLED,
@@ -87,6 +87,7 @@ class JobListener(SchedulerListener):
         self._note_end = note_end
         self._on_lost = on_lost
         self._messages = 0
+        self._clocks = Clocks()
         self.begun_before: set[tuple[TaskId, int]] = set()
 
     def on_event(self, topic: str, message: Any) -> None:
@@ -95,7 +96,7 @@ class JobListener(SchedulerListener):
             if not self._messages % _MESSAGES_KEPT:
                 self._calls.forget_events()
             if (events := message.get("events")) is not None:
-                self._on_events(message["worker"], events)
+                self._on_events(message["worker"], events, message.get("clock"))
             elif WORKER_DIED in message:
                 self._on_death(message)
             return
@@ -108,8 +109,8 @@ class JobListener(SchedulerListener):
     def on_memory(self, key: str) -> None:
         reports = []
         for job in self._table.jobs_of(key):
-            if job.computed and not job.is_command:
-                reports.append(self._table.done_report(job, None))
+            if job.computed is not None and not job.is_command:
+                reports.append(self._table.done_report(job, None, job.computed))
             else:
                 # The output of a command is wanted here.  Of any other job the event is
                 # missing, as when its worker lost the connection: what Dask has will tell.
@@ -134,15 +135,18 @@ class JobListener(SchedulerListener):
     def on_lost(self, reason: str) -> None:
         self._on_lost(reason)
 
-    def _on_events(self, worker: str, events: Iterable[Sequence[Any]]) -> None:
+    def _on_events(
+        self, worker: str, events: Iterable[Sequence[Any]], clock: tuple[str, float] | None
+    ) -> None:
         reports: list[Report] = []
         given_back: list[Job] = []
-        for kind, task_id, attempt, seconds, data in events:
+        offset = 0.0 if clock is None else self._clocks.offset(*clock)
+        for kind, task_id, attempt, seconds, data, *rest in events:
             if kind == LOG:
                 take_log(pickle.loads(data))
                 continue
             job = self._table.jobs.get(task_id)
-            if job is None or job.attempt != attempt or job.computed:
+            if job is None or job.attempt != attempt or job.computed is not None:
                 continue
             if kind == TRACE:
                 self._table.tell_trace(job, *data)
@@ -151,9 +155,12 @@ class JobListener(SchedulerListener):
                 if job.key == data:
                     given_back.append(job)
                 continue
-            if job.worker is None and kind not in (SKIPPED, UNSENDABLE):
-                # Also for a call that was too short to be reported as running.
-                reports.append(Report(task_id, attempt, TaskState.RUNNING, worker))
+            moment = rest[0] + offset
+            if kind not in (SKIPPED, UNSENDABLE) and (job.worker is None or seconds):
+                # Also for a call that was too short to be reported as running, and again at the
+                # end of one that was: from when it was confirmed to its begin takes a while.
+                begun = moment - seconds
+                reports.append(Report(task_id, attempt, TaskState.RUNNING, worker, begun))
             if kind == RUNNING:
                 job.worker = worker
                 continue
@@ -166,26 +173,26 @@ class JobListener(SchedulerListener):
             if kind not in (SKIPPED, CANCELLED):
                 self._learn(job, seconds, is_large=kind == DONE_REMOTE)
             if kind == DONE_REMOTE:
-                job.worker, job.computed = worker, True
+                job.worker, job.computed = worker, moment
             else:
-                reports.append(self._end_report(job, kind, data))
+                reports.append(self._end_report(job, kind, data, moment))
         self._table.report(reports)
         if given_back:
             self._send_again(given_back)
 
-    def _end_report(self, job: Job, kind: int, data: Any) -> Report:
+    def _end_report(self, job: Job, kind: int, data: Any, when: float) -> Report:
         """Return the terminal report of *job* for an event of this *kind*."""
         table = self._table
         if kind == DONE_INLINE:
-            return table.done_report(job, data)
+            return table.done_report(job, data, when)
         if kind == FAILED:
-            return table.failed_report(job, Failure(*data).rebuild())
+            return table.failed_report(job, Failure(*data).rebuild(), when)
         if kind == UNSENDABLE:
-            return table.failed_report(job, SerializationError(*data))
+            return table.failed_report(job, SerializationError(*data), when)
         if kind == SKIPPED:
-            return table.failed_report(job, table.dependency_error(job, data))
+            return table.failed_report(job, table.dependency_error(job, data), when)
         assert kind == CANCELLED, f"an event of kind {kind}"
-        return table.final_report(job, TaskState.CANCELLED)
+        return table.final_report(job, TaskState.CANCELLED, None, when)
 
     def _learn(self, job: Job, seconds: float, *, is_large: bool) -> None:
         if job.code is not None:
@@ -207,9 +214,9 @@ class JobListener(SchedulerListener):
             if result.failed:
                 raise BackendError("its failure was reported, but the report was lost")
             if job.is_command:
-                table.report([table.final_report(job, TaskState.DONE, result.get())])
+                table.report([table.final_report(job, TaskState.DONE, result.get(), job.computed)])
             else:
-                table.report([table.done_report(job, None)])
+                table.report([table.done_report(job, None, job.computed)])
             return
         except Exception as exc:
             error = exc

@@ -341,7 +341,7 @@ class Session:
             or (
                 is_complete
                 and job.worker is None
-                and not job.computed
+                and job.computed is None
                 and (job.task_id, job.attempt) not in known
             )
         ]

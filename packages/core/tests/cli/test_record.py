@@ -43,7 +43,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_runs_lists_the_oldest_first(invoke: Invoke, journal: Path) -> None:
     lines = invoke("runs").stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["RUN", "run.aaaa0001", "run.aabb0002"]
-    assert "unfinished" in lines[1]
+    assert "killed" in lines[1]
     assert "campaign.py --samples 60" in lines[2]
 
 

@@ -130,7 +130,7 @@ def test_a_run_without_tasks_opens(page: Page, save: Save) -> None:
 def test_a_killed_run_shows_what_ran_when_it_died(page: Page, save: Save) -> None:
     run = synthetic(200, seed=3, killed=0.5)
     page.open(save(run))
-    assert "killed, or still running" in page.text("h1")
+    assert "not known: it goes on, or was killed" in page.text("h1")
     running = sum(task.state == "RUNNING" for task in run.tasks.values())
     assert running
     assert f"{running} running" in page.text("#summary .legend")

@@ -7,8 +7,8 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from radical.asyncflow.journal import ErrorRecord, RunRecord, TaskRecord
-from radical.asyncflow.report import Facts
+from radical.asyncflow.journal import AttemptRecord, ErrorRecord, RunRecord, TaskRecord
+from radical.asyncflow.report import Facts, waited_seconds
 from radical.asyncflow.report._lanes import BLOCKS, Bar, arrange
 
 from .synthetic import CAMPAIGN, PREPARE, REDUCE, SIMULATE, synthetic
@@ -124,3 +124,106 @@ def test_lanes_stand_in_the_order_of_backend_and_worker_with_blocks_last() -> No
     ]
     lanes = [(lane.backend, lane.worker) for lane in arrange(bars)]
     assert lanes == [("a", None), ("b", "w2"), ("b", "w10"), (BLOCKS, None)]
+
+
+def in_block(number: int, block: int, added: float, start: float, end: float) -> TaskRecord:
+    return task(number, start, end)._replace(block=block, added=added)
+
+
+def a_block(number: int, start: float, end: float | None, *after: int) -> TaskRecord:
+    made = task(number, start, end, *after)
+    state = "RUNNING" if end is None else "DONE"
+    return made._replace(function=CAMPAIGN, backend="", worker=None, state=state)
+
+
+def test_the_critical_path_goes_through_what_a_block_awaited() -> None:
+    facts = Facts(
+        run(
+            task(1, 0, 2),
+            a_block(2, 2, 12, 1),
+            task(3, 12, 13, 2),  # called before the tasks of the block
+            in_block(4, 2, 2, 2, 7),
+            in_block(5, 2, 2, 2, 4),
+            in_block(6, 2, 7.5, 8, 11),  # the block awaited 4 before it called this
+        )
+    )
+    assert [one.number for one in facts.critical_path] == [1, 2, 4, 6, 3]
+    assert facts.critical_seconds == 2 + 5 + 3 + 1
+
+
+def test_what_a_block_did_not_wait_for_is_not_before_its_end() -> None:
+    called = (in_block(2, 1, 0, 0, 4), in_block(3, 1, 0, 0, 9))
+    facts = Facts(run(a_block(1, 0, 5), *called, task(4, 5, 7, 1)))
+    assert facts.critical_seconds == 9  # 3 alone; the chain through the block takes 4 + 2
+
+
+def test_the_critical_path_goes_through_a_block_in_a_block_that_still_runs() -> None:
+    inner = a_block(2, 1, None)._replace(block=1)
+    facts = Facts(run(a_block(1, 0, None), inner, in_block(3, 2, 1, 1, 6), ended=8.0))
+    assert [one.number for one in facts.critical_path][-1] == 3
+    assert facts.critical_seconds == 5
+
+
+def test_a_long_chain_of_dependencies_is_no_recursion() -> None:
+    tasks = [task(number, number, number + 1, number - 1) for number in range(1, 5_000)]
+    assert Facts(run(*reversed(tasks))).critical_seconds == 4_999
+
+
+def test_a_circle_in_a_damaged_journal_ends() -> None:
+    assert Facts(run(task(1, 0, 1, 2), task(2, 0, 1, 1))).critical_seconds == 2
+
+
+def test_a_task_of_two_cores_takes_two_slots() -> None:
+    wide = PREPARE._replace(resources={"cores": 2})
+    backends = {"b": {"version": "", "up": 0.0, "down": 10.0}}
+    one = task(1, 0, 10)._replace(function=wide)
+    two = task(2, 0, 5)._replace(function=wide, worker="v")
+    facts = Facts(run(one, two, backends=backends, ended=10.0))
+    assert (facts.backends[0].slots, facts.utilisation) == (4, pytest.approx(30 / 40))
+
+
+def test_the_ranks_of_a_task_take_a_slot_each() -> None:
+    ranked = PREPARE._replace(resources={"ranks": 3, "cores": 2})
+    facts = Facts(run(task(1, 0, 10)._replace(function=ranked, worker=None)))
+    assert (facts.backends[0].slots, facts.backends[0].busy) == (6, 60)
+
+
+def test_tasks_whose_worker_is_not_known_may_have_run_on_the_known_ones() -> None:
+    functions = [task(number, 0, 1)._replace(worker=f"w{number}") for number in (1, 2)]
+    commands = [task(number, 2, 3)._replace(worker=None) for number in (3, 4)]
+    assert Facts(run(*functions, *commands)).backends[0].slots == 2
+
+
+def test_a_failed_attempt_counts_for_the_backend_that_ran_it() -> None:
+    lost = AttemptRecord(1, 0.0, 4.0, "w", ErrorRecord("BackendLostError", "gone"), backend="a")
+    facts = Facts(run(task(1, 5, 6)._replace(attempt=2, failed=(lost,))))
+    assert {one.name: (one.slots, one.busy) for one in facts.backends} == {"b": (1, 1), "a": (1, 4)}
+
+
+def test_an_unfinished_retry_is_on_no_nameless_backend() -> None:
+    failed = AttemptRecord(1, 0.0, 1.0, "w", ErrorRecord("ValueError", "no"), backend="b")
+    waiting = TaskRecord(1, PREPARE, "PENDING", attempt=2, added=0.0, failed=(failed,))
+    assert [one.name for one in Facts(run(waiting)).backends] == ["b"]
+
+
+def test_a_task_that_failed_before_it_began_took_no_slot() -> None:
+    missing = task(1, None, 3)._replace(state="FAILED", ready=0.0)
+    facts = Facts(run(missing))
+    assert (facts.lanes, facts.task_seconds) == ((), 0)
+
+
+def test_what_runs_still_counts_up_to_now() -> None:
+    running = task(1, 2, None)._replace(state="RUNNING")
+    facts = Facts(run(running, life="running", seen=10.0))
+    (function,) = facts.functions
+    assert (facts.task_seconds, facts.critical_seconds, function.running_seconds) == (8, 8, 8)
+    assert (function.seconds, function.mean) == (0, None)
+
+
+def test_a_task_waits_from_when_it_is_ready_to_its_first_attempt() -> None:
+    failed = AttemptRecord(1, 3.0, 4.0, "w", ErrorRecord("ValueError", "no"), backend="b")
+    again = task(1, 9, 10)._replace(ready=1.0, attempt=2, failed=(failed,))
+    assert waited_seconds(again) == 2
+    waiting = task(2, None, None)._replace(ready=1.0, state="SUBMITTED")
+    assert (waited_seconds(waiting), waited_seconds(waiting, until=5.0)) == (None, 4)
+    assert waited_seconds(task(3, 1, 2)._replace(reused="run.0/1")) is None

@@ -2,7 +2,8 @@
 
 Each run has a topic, which is an event stream of the scheduler.  A message on it is one of
 
-- ``{"worker": address, "events": [event, ...]}``: from a worker, about its calls;
+- ``{"worker": address, "events": [event, ...], "clock": reading}``: from a worker, about its
+  calls, with what `read_clock` returned there when the message was sent;
 - ``{WORKER_DIED: address, "expected": bool, "charged": [(task id, attempt, deaths, final),
   ...], "keys": [key, ...], "reason": reason, "signal": number or None, "evidence": text}``:
   from the scheduler's plugin, about a worker that is gone, and why;
@@ -36,7 +37,9 @@ RUNNING, DONE_INLINE, DONE_REMOTE, FAILED, UNSENDABLE, SKIPPED, CANCELLED, GIVEN
 SERVING, LOG, TRACE = range(8, 11)
 """The kinds of events.
 
-An event is ``(kind, task id, attempt, seconds, data)``, with this data:
+An event is ``(kind, task id, attempt, seconds, data, moment)``: the moment is that of the
+worker's clock at which the call began, for RUNNING, or ended; the seconds are for how long it ran.
+The data:
 
 - DONE_INLINE: the pickled value; DONE_REMOTE: None, because the value stays on its worker;
 - FAILED: the fields of a `Failure`; UNSENDABLE: the arguments of a `SerializationError`;

@@ -114,18 +114,20 @@ class JobTable:
         if reports:
             self._sink.report(reports)
 
-    def done_report(self, job: Job, inline: bytes | None) -> Report:
+    # The *when* of a report is a time of this machine's clock; None stands for now.
+
+    def done_report(self, job: Job, inline: bytes | None, when: float | None = None) -> Report:
         """Return the report of a success; the value is *inline*, or stays on its worker."""
         if job.is_command:
             assert inline is not None
-            return self.final_report(job, TaskState.DONE, load(inline))
+            return self.final_report(job, TaskState.DONE, load(inline), when)
         value = DaskValue(job.task_id, job.key, job.index, inline, self._fetcher, self._on_release)
         self.values[job.task_id] = value
         if inline is None:
             self._uses[job.key] += 1
-        return self.final_report(job, TaskState.DONE, value)
+        return self.final_report(job, TaskState.DONE, value, when)
 
-    def failed_report(self, job: Job, error: BaseException) -> Report:
+    def failed_report(self, job: Job, error: BaseException, when: float | None = None) -> Report:
         """Return the report of a failure, which is remembered for the dependents."""
         name = job.name
         root, cause = name, error
@@ -134,9 +136,11 @@ class JobTable:
         self._failures[job.task_id] = name, root, cause
         if len(self._failures) > _MAX_FAILURES:
             self._failures.popitem(last=False)
-        return self.final_report(job, TaskState.FAILED, error)
+        return self.final_report(job, TaskState.FAILED, error, when)
 
-    def final_report(self, job: Job, state: TaskState, value: Any = None) -> Report:
+    def final_report(
+        self, job: Job, state: TaskState, value: Any = None, when: float | None = None
+    ) -> Report:
         """Return the terminal report of *job*, and forget the job."""
         job.ended = True
         self.ended_count += 1
@@ -149,7 +153,7 @@ class JobTable:
             self.release(job.key)
         if not self.jobs:
             self.idle.set()
-        return Report(job.task_id, job.attempt, state, value)
+        return Report(job.task_id, job.attempt, state, value, when)
 
     def fail(self, job: Job, error: BaseException) -> None:
         """Report that *job* failed."""

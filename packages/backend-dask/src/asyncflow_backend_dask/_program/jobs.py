@@ -38,7 +38,8 @@ class Job:
         key: the Dask task that runs it; empty until it is sent.
         index: the index of its call in that Dask task.
         worker: the address of the worker that runs it, once that was reported.
-        computed: whether its value is on a worker, and Dask has not confirmed that yet.
+        computed: when its value was made, by this machine's clock, if it is on a worker and Dask
+            has not confirmed that yet.
         cancelling: whether it runs and was told to end; its worker will report the end.
         ended: whether it has its terminal report.
     """
@@ -68,7 +69,7 @@ class Job:
         self.key = ""
         self.index = 0
         self.worker: str | None = None
-        self.computed = False
+        self.computed: float | None = None
         self.cancelling = False
         self.ended = False
 

@@ -97,7 +97,7 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
             self._decide(msg["worker"], msg["processing-tasks"], msg["expected"])
 
     def _note_events(self, worker: str, events: Iterable[Any]) -> None:
-        for kind, task_id, attempt, _, data in events:
+        for kind, task_id, attempt, _, data, *_ in events:
             one = task_id, attempt
             if kind == RUNNING:
                 self._running.setdefault(worker, set()).add(one)

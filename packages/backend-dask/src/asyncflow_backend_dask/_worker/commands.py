@@ -63,22 +63,23 @@ def _run_with(
     key = worker_calls.begin(work, one, execution.cancel, CallQueue(), confirm=True)
     if key in worker_calls.cancelled:
         execution.cancel()
-    begun = time.perf_counter()
+    begun = time.monotonic()
     try:
         result: ExecutableResult = execution.run()
     except BaseException as exc:
-        seconds = time.perf_counter() - begun
-        _tell(worker_calls, work, one, FAILED, seconds, fields_of(exc))
+        ended = time.monotonic()
+        _tell(worker_calls, work, one, FAILED, ended - begun, fields_of(exc), ended)
         return CallResult(failed=True)
     finally:
         worker_calls.end(key)
-    seconds = time.perf_counter() - begun
+    ended = time.monotonic()
+    seconds = ended - begun
     if execution.cancelled:
-        _tell(worker_calls, work, one, CANCELLED, seconds)
+        _tell(worker_calls, work, one, CANCELLED, seconds, None, ended)
         return CallResult(failed=True)
     inline = dump_if_small(result, _MAX_INLINE_BYTES)
     kind = DONE_REMOTE if inline is None else DONE_INLINE
-    _tell(worker_calls, work, one, kind, seconds, inline)
+    _tell(worker_calls, work, one, kind, seconds, inline, ended)
     return CallResult(result)
 
 
@@ -131,5 +132,7 @@ def _tell(
     kind: int,
     seconds: float = 0.0,
     data: Any = None,
+    moment: float | None = None,
 ) -> None:
-    worker_calls.outbox.put(work.topic, kind, one.task_id, one.attempt, seconds, data)
+    outbox = worker_calls.outbox
+    outbox.put(work.topic, kind, one.task_id, one.attempt, seconds, data, moment)

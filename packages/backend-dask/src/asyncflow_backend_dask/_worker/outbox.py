@@ -7,7 +7,10 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as ConfirmTimeoutError
+from time import monotonic
 from typing import Any
+
+from radical.asyncflow.worker import read_clock
 
 from .._messages.events import RUNNING
 
@@ -36,9 +39,15 @@ class EventOutbox:
         attempt: int,
         seconds: float = 0.0,
         data: Any = None,
+        moment: float | None = None,
     ) -> None:
-        """Add an event, which `flush` or `send` sends; callable in any thread."""
-        self._events.append((topic, (kind, task_id, attempt, seconds, data)))
+        """Add an event, which `flush` or `send` sends; callable in any thread.
+
+        Args:
+            moment: when it happened; by default now.
+        """
+        moment = monotonic() if moment is None else moment
+        self._events.append((topic, (kind, task_id, attempt, seconds, data, moment)))
 
     def flush(self) -> None:
         """Send the events along with Dask's own message about the same calls.
@@ -59,8 +68,9 @@ class EventOutbox:
 
         Never call this in the worker's loop.
         """
-        event = RUNNING, task_id, attempt, 0.0, None
-        message = {"worker": self._address, "events": [event]}
+        clock = read_clock()
+        event = RUNNING, task_id, attempt, 0.0, None, clock[1]
+        message = {"worker": self._address, "events": [event], "clock": clock}
 
         async def tell() -> None:
             await self._worker.scheduler.log_event(topic=topic, msg=message)
@@ -94,5 +104,5 @@ class EventOutbox:
             topic, event = self._events.popleft()
             by_topic.setdefault(topic, []).append(event)
         for topic, events in by_topic.items():
-            message = {"worker": self._address, "events": events}
+            message = {"worker": self._address, "events": events, "clock": read_clock()}
             yield {"op": "log-event", "topic": topic, "msg": message}

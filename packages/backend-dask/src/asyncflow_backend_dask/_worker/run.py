@@ -150,7 +150,7 @@ class _CallRunner:
             if work.traces.usage:
                 meter = worker_calls.traces.meter()
                 meter.begin(work.code)
-        begun = time.perf_counter()
+        begun = time.monotonic()
         try:
             if work.ranks is not None:
                 value = self._call_ranks(work.ranks, context, function, args, kwargs)
@@ -158,24 +158,25 @@ class _CallRunner:
                 with worker_calls.gpus.take(work.gpus) as context.gpus, context:
                     value = call(function, args, kwargs)
         except BaseException as exc:  # SystemExit must not end Dask's thread
-            seconds = time.perf_counter() - begun
+            ended = time.monotonic()
             worker_calls.traces.tell(context, meter)
             worker_calls.end(key)
             if context.cancelled:
-                return self._fail(CANCELLED, one, seconds=seconds)
-            return self._fail(FAILED, one, fields_of(exc), seconds)
+                return self._fail(CANCELLED, one, None, ended - begun, ended)
+            return self._fail(FAILED, one, fields_of(exc), ended - begun, ended)
         finally:
             if worker_calls.worker.nanny is None:
                 close_loop()  # the thread is the program's, and may end without notice
-        seconds = time.perf_counter() - begun
+        ended = time.monotonic()
+        seconds = ended - begun
         worker_calls.traces.tell(context, meter)
         worker_calls.end(key)
         worker_calls.proven.add((work.topic, work.code))
         try:
             inline = dump_if_small(value, _MAX_INLINE_BYTES)
         except BaseException as exc:  # whatever the value's own methods raise
-            return self._fail(UNSENDABLE, one, ("result", safe_str(exc)), seconds)
-        self._tell(DONE_REMOTE if inline is None else DONE_INLINE, one, seconds, inline)
+            return self._fail(UNSENDABLE, one, ("result", safe_str(exc)), seconds, ended)
+        self._tell(DONE_REMOTE if inline is None else DONE_INLINE, one, seconds, inline, ended)
         return CallResult(value)
 
     def _call_ranks(
@@ -242,12 +243,24 @@ class _CallRunner:
         return result.get()
 
     def _fail(
-        self, kind: int, one: PackedCall, data: Any = None, seconds: float = 0.0
+        self,
+        kind: int,
+        one: PackedCall,
+        data: Any = None,
+        seconds: float = 0.0,
+        moment: float | None = None,
     ) -> CallResult:
         """Tell that *one* has no value, and why; return the result that says so."""
-        self._tell(kind, one, seconds, data)
+        self._tell(kind, one, seconds, data, moment)
         return CallResult(failed=True)
 
-    def _tell(self, kind: int, one: PackedCall, seconds: float = 0.0, data: Any = None) -> None:
+    def _tell(
+        self,
+        kind: int,
+        one: PackedCall,
+        seconds: float = 0.0,
+        data: Any = None,
+        moment: float | None = None,
+    ) -> None:
         topic = self._work.topic
-        self._worker_calls.outbox.put(topic, kind, one.task_id, one.attempt, seconds, data)
+        self._worker_calls.outbox.put(topic, kind, one.task_id, one.attempt, seconds, data, moment)

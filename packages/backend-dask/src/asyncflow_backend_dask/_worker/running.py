@@ -245,7 +245,7 @@ class WorkerCalls:
                 continue
             if not running.is_reported:
                 running.is_reported = True
-                self.outbox.put(topic, RUNNING, task_id, attempt)
+                self.outbox.put(topic, RUNNING, task_id, attempt, moment=running.begun)
             if not running.is_too_long(now):
                 watches = watches or len(running.queue) > 0
                 continue

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from radical.asyncflow.backend import Report, Resources, TaskRequest, TaskState
 from radical.asyncflow.errors import BackendError, SerializationError, TaskError, WorkerLostError
 from radical.asyncflow.worker import (
+    Clocks,
     Codes,
     Raised,
     dump_arguments,
@@ -22,7 +23,7 @@ from radical.asyncflow.worker import (
     open_answer,
 )
 
-from .._worker.exchange import Exchange
+from .._worker.exchange import Answer, Exchange
 from .script import signed_exit_code
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class WorkerGroup:
         self._cancelled: set[str] = set()
         self._number_of: dict[int, str] = {}  # by task id
         self._number_on: dict[str, str] = {}  # by worker
+        self._clocks = Clocks()
         self._exchange = self._make_exchange()
 
     def _make_exchange(self) -> Exchange:
@@ -204,9 +206,9 @@ class WorkerGroup:
         for file in self._exchange.results.iterdir():
             number = file.name
             if number in self._running or number in self._waiting:
-                answer = file.read_bytes()
+                answer = Answer.load(file.read_bytes())
                 file.unlink()
-                reports.append(_outcome(self._remove(number), answer))
+                reports += self._outcome(self._remove(number), answer)
             elif file.suffix != ".part":  # it came too late, and nobody waits for it
                 file.unlink()
         return reports
@@ -272,6 +274,18 @@ class WorkerGroup:
         self._cancelled.clear()
         return requests
 
+    def _outcome(self, request: TaskRequest, answer: Answer) -> list[Report]:
+        """Return the reports of a function that has ended, with the times of its worker."""
+        offset = self._clocks.offset(answer.clock, answer.sent)
+        # It was seen to run some time after it began, or not at all.
+        begun = answer.begun + offset
+        reports = [_report(request, TaskState.RUNNING, answer.worker, begun)]
+        value = open_answer(answer.code, answer.body)
+        ended = answer.ended + offset
+        if isinstance(value, Raised):
+            return [*reports, _report(request, TaskState.FAILED, value.error, ended)]
+        return [*reports, _report(request, TaskState.DONE, value, ended)]
+
     def _remove(self, number: str) -> TaskRequest:
         request = self._waiting.pop(number, None) or self._running.pop(number)
         if self._number_of.get(request.task_id) == number:
@@ -280,15 +294,10 @@ class WorkerGroup:
         return request
 
 
-def _report(request: TaskRequest, state: TaskState, value: object = None) -> Report:
-    return Report(request.task_id, request.attempt, state, value)
-
-
-def _outcome(request: TaskRequest, answer: bytes) -> Report:
-    value = open_answer(answer[0], memoryview(answer)[1:])
-    if isinstance(value, Raised):
-        return _report(request, TaskState.FAILED, value.error)
-    return _report(request, TaskState.DONE, value)
+def _report(
+    request: TaskRequest, state: TaskState, value: object = None, time: float | None = None
+) -> Report:
+    return Report(request.task_id, request.attempt, state, value, time)
 
 
 def _worker_lost(request: TaskRequest, worker: str, code: int | None) -> WorkerLostError:

@@ -2,9 +2,53 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["Exchange"]
+from radical.asyncflow.worker import read_clock
+
+__all__ = ["Answer", "Exchange"]
+
+
+class Answer(NamedTuple):
+    """The answer of a function, as its worker writes it.
+
+    Attributes:
+        code, body: as `answer_pickled` makes them.
+        worker: the name of the worker.
+        clock: the clock of the worker, as `read_clock` names it.
+        begun, ended: when the function did, by that clock.
+        sent: when the answer was written, by that clock.
+    """
+
+    code: int
+    body: bytes | memoryview
+    worker: str
+    clock: str
+    begun: float
+    ended: float
+    sent: float
+
+    @classmethod
+    def make(cls, code: int, body: bytes, worker: str, begun: float) -> Answer:
+        """Return the answer of a function that *worker* began at *begun*, and ended just now."""
+        clock, now = read_clock()
+        return cls(code, body, worker, clock, begun, now, now)
+
+    def dump(self) -> bytes:
+        """Return it as bytes, that begin with a line of text."""
+        about = self._replace(body=b"", sent=time.monotonic())
+        head = json.dumps([about.code, *about[2:]])
+        return b"\n".join((head.encode("ascii"), self.body))
+
+    @classmethod
+    def load(cls, data: bytes) -> Answer:
+        """Return what `dump` made *data* of."""
+        end = data.index(b"\n")
+        code, *about = json.loads(data[:end])
+        return cls(code, memoryview(data)[end + 1 :], *about)
 
 
 class Exchange:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from radical.asyncflow.worker import TaskContext, answer_pickled, close_loop, visible_gpus
 
-from .exchange import Exchange
+from .exchange import Answer, Exchange
 
 __all__ = ["main"]
 
@@ -48,11 +48,11 @@ def main(folder: str, worker: str, idle_limit_s: float) -> None:
                 # Other workers go through the same list, so the rest of it is outdated too.
                 listed = []
                 continue
-            answer = _run(claim.read_bytes())
+            answer = _run(claim.read_bytes(), worker)
             if os.getpid() != process:
                 os._exit(0)  # the task forked, and this is the child; its parent answers
             part = exchange.results / f"{number}.part"
-            part.write_bytes(answer)
+            part.write_bytes(answer.dump())
             part.rename(exchange.results / number)
             claim.unlink()
             idle_since = time.monotonic()
@@ -61,10 +61,11 @@ def main(folder: str, worker: str, idle_limit_s: float) -> None:
         close_loop()
 
 
-def _run(task: bytes) -> bytes:
-    """Run the pickled *task*; return the code of its answer as one byte, and the body."""
+def _run(task: bytes, worker: str) -> Answer:
+    """Run the pickled *task*, and return its answer."""
     name, task_id, attempt, path, function, arguments = pickle.loads(task)
     sys.path[:] = path
     with TaskContext(name, task_id, attempt, visible_gpus()):
+        begun = time.monotonic()
         code, body = answer_pickled(function, arguments)
-    return bytes([code]) + body
+        return Answer.make(code, body, worker, begun)

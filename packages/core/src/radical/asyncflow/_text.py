@@ -15,6 +15,7 @@ __all__ = [
     "error_line",
     "file_stem",
     "first_line",
+    "looks_secret",
     "mask_secrets",
     "printable",
     "printable_lines",
@@ -159,6 +160,11 @@ def shorten_middle(text: str, limit: int) -> str:
         return line
     last = (limit - 1) // 2
     return line[: limit - 1 - last] + "…" + line[len(line) - last :]
+
+
+def looks_secret(name: str) -> bool:
+    """Tell whether *name*, of an option, a variable or an argument, is that of a secret."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def mask_secrets(words: Iterable[str]) -> list[str]:

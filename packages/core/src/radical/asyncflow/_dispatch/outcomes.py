@@ -15,6 +15,7 @@ import logging
 import random
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from .._graph.scheduler import Resolution
@@ -132,18 +133,22 @@ class Outcomes:
         files, lane = extras.files, node._lane
         if files is not None and files.all_outputs and lane is not None and lane.executes:
             extras.stop_timer()
+            ended = monotonic() if when is None else when
             self._background.work_for(
-                node, Activity.DELIVER_OUTPUTS, self._deliver_outputs(node, extras, files, value)
+                node,
+                Activity.DELIVER_OUTPUTS,
+                self._deliver_outputs(node, extras, files, value, ended),
             )
             return
         self.complete(node, value, when)
 
     async def _deliver_outputs(
-        self, node: TaskFuture[Any], extras: Extras, files: FileSet, value: Any
+        self, node: TaskFuture[Any], extras: Extras, files: FileSet, value: Any, when: float
     ) -> None:
         """Move the outputs of *node* to their places and complete it, or fail the attempt.
 
-        If *value* is, or contains, a path that the task got for an output, it becomes the place.
+        Its slot was free at *when* already, so the task counts as ended then.  If *value* is, or
+        contains, a path that the task got for an output, it becomes the place.
         """
         # here, because most programs have no files
         from .._files.delivery import replace_paths
@@ -162,7 +167,7 @@ class Outcomes:
             else:
                 value = replace_paths(value, places)
         except Exception as error:
-            await self.value_lost(node, error)
+            await self.value_lost(node, error, when)
         else:
             extras.work = None
             extras.outputs = {
@@ -170,7 +175,7 @@ class Outcomes:
                 for one in delivered
                 for name, path in zip(one.names, one.paths, strict=True)
             }
-            self.complete_in_loop(node, value)
+            self.complete_in_loop(node, value, when)
 
     def _place_of_output(self, node: TaskFuture[Any]) -> Callable[[str], Path]:
         """Return the function that finds the place of an output of *node* by its name."""
@@ -188,13 +193,15 @@ class Outcomes:
 
         return place
 
-    def complete_in_loop(self, node: TaskFuture[Any], value: Any) -> None:
+    def complete_in_loop(
+        self, node: TaskFuture[Any], value: Any, when: float | None = None
+    ) -> None:
         """Complete *node*, whose work ended in this loop, unless *node* is being ended."""
         if node._stage < DONE:
             if extras_of(node).ending is not None:
-                self.work_ended(node)
+                self.work_ended(node, when)
             else:
-                self.complete(node, value)
+                self.complete(node, value, when)
             self._run.wake()
 
     def complete(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
@@ -202,26 +209,27 @@ class Outcomes:
         if isinstance(value, RemoteValue) and not isinstance(node, RemoteTaskFuture):
             # It was called for a backend that keeps no values, and moved to one that does.
             extras_of(node).stop_timer()
-            self._background.work_for(node, Activity.FETCH, self._bring(node, value))
+            ended = monotonic() if when is None else when
+            self._background.work_for(node, Activity.FETCH, self._bring(node, value, ended))
             return
         journal = self._run.journal
         if journal is None or not journal.record_result(node, value, when):
             self.settle(node, value, when)
 
-    async def _bring(self, node: TaskFuture[Any], remote: RemoteValue) -> None:
+    async def _bring(self, node: TaskFuture[Any], remote: RemoteValue, when: float) -> None:
         """Fetch the value of *node*, whose future cannot leave it elsewhere, and complete it."""
         try:
             value = await remote.fetch()
         except Exception as error:
-            await self.value_lost(node, error)
+            await self.value_lost(node, error, when)
         else:
             extras_of(node).work = None
-            self.complete_in_loop(node, value)
+            self.complete_in_loop(node, value, when)
         finally:
             remote.release()
 
-    async def value_lost(self, node: TaskFuture[Any], error: BaseException) -> None:
-        """Run *node* again, or fail it: it had finished, but *error* took its value."""
+    async def value_lost(self, node: TaskFuture[Any], error: BaseException, when: float) -> None:
+        """Run *node* again, or fail it: it had finished at *when*, but *error* took its value."""
         failover, lane = self.failover, node._lane
         again = (
             failover is not None
@@ -231,9 +239,9 @@ class Outcomes:
         extras = extras_of(node)
         extras.work = None
         if again and extras.ending is None and not self._run.closed and self._move(node):
-            self._retry(node, error, 0.0, None)
+            self._retry(node, error, 0.0, when)
         else:
-            self.attempt_failed(node, error)
+            self.attempt_failed(node, error, when)
 
     def _move(self, node: TaskFuture[Any]) -> bool:
         """Let *node* go to another backend if its own is lost; return False if none can run it."""
@@ -535,6 +543,8 @@ class Outcomes:
             extras.stop_timer()
             extras.stop_work()
             self.cancel_members(future)
+        if first and error is not None and self._run.journal is not None:
+            self._run.journal.keep_arguments(future)
         clear(future)
         self._targets.release(future)
         if was is PENDING or (was is READY and (not first or error is None)):

@@ -165,6 +165,8 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                             extras_of(node).worker = value
                         if observers.events is not None:
                             observers.tell(node, RUNNING, None, when)
+                    elif when is not None and run.journal is not None:
+                        run.journal.correct_start(node, when)
                 elif state is FAILED:
                     outcomes.attempt_failed(node, value, when)
                 elif state is CANCELLED:

@@ -50,10 +50,16 @@ class Journaling(Protocol):
             True if the future must wait until that is written; the journal then resolves it.
         """
 
+    def correct_start(self, node: TaskFuture[Any], when: float) -> None:
+        """Note that *node*, which runs, began at *when*."""
+
     def attempt_failed(
         self, node: TaskFuture[Any], error: BaseException, when: float | None
     ) -> None:
         """Note that an attempt of *node* failed and that a retry follows."""
+
+    def keep_arguments(self, node: TaskFuture[Any]) -> None:
+        """Note the arguments of *node*, which is about to fail for good and to forget them."""
 
     def ended(
         self,

@@ -20,6 +20,8 @@ class Entry:
         scope: the scope of the block that called it, as `Occurrences` makes it; "" for none.
         inner_scope: for a block, the scope of the tasks that it calls.
         after: the numbers of the tasks among its arguments.
+        block: the number of the block that called it, or None.
+        backend: that of the last attempt that began, or "".
         arguments: its arguments as text, if the journal is to have them.
         key: its identity as it is written in the file; None if it has none.
         known: True once it was looked up.
@@ -37,6 +39,8 @@ class Entry:
         "added",
         "after",
         "arguments",
+        "backend",
+        "block",
         "body",
         "facts",
         "inner_scope",
@@ -58,6 +62,8 @@ class Entry:
         self.body = body
         self.scope = scope
         self.inner_scope = ""
+        self.block: int | None = None
+        self.backend = ""
         self.arguments: str | None = None
         self.added = added
         self.after = after

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import reprlib
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +15,6 @@ from ..model import TaskState, TaskTrace
 from .entry import Entry
 
 __all__ = [
-    "arguments_text",
     "called_line",
     "done_line",
     "ended_line",
@@ -31,9 +29,6 @@ TAIL_CHARS = 4000
 CALLS_AT_ONCE_S = 0.001
 """Seconds within which calls of one function are told with the time of the first."""
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 200
-
 
 def called_line(nodes: Sequence[TaskFuture[Any]]) -> bytes:
     """Return the line of tasks that were called; any thread may call this.
@@ -41,27 +36,30 @@ def called_line(nodes: Sequence[TaskFuture[Any]]) -> bytes:
     Calls of one function that follow each other at once stand there as one.
     """
     calls = []
-    first, body, added, count = 0, None, 0.0, 0
+    first, body, block, added, count = 0, None, None, 0.0, 0
     for node in nodes:
         entry: Entry = node._entry
         plain = node._extras is None and not entry.after
         if (
             plain
             and entry.body is body
+            and entry.block == block
             and node._number == first + count
             and entry.added - added < CALLS_AT_ONCE_S
         ):
             count += 1
             continue
         if body is not None:
-            calls.append(_format.Calls(first, body.number, added, count))
+            calls.append(_format.Calls(first, body.number, added, count, (), None, block))
         first, body, added, count = node._number, entry.body, entry.added, 1
+        block = entry.block
         if not plain:
             workflow = node.workflow_id
-            calls.append(_format.Calls(first, body.number, added, 1, entry.after, workflow))
+            one = _format.Calls(first, body.number, added, 1, entry.after, workflow, block)
+            calls.append(one)
             body = None
     if body is not None:
-        calls.append(_format.Calls(first, body.number, added, count))
+        calls.append(_format.Calls(first, body.number, added, count, (), None, block))
     return _format.tasks_called(calls)
 
 
@@ -77,6 +75,7 @@ def started_line(node: TaskFuture[Any]) -> bytes:
         worker=entry.worker,
         after=entry.after,
         workflow=node.workflow_id,
+        block=entry.block,
     )
 
 
@@ -91,7 +90,7 @@ def done_line(node: TaskFuture[Any], entry: Entry, ended: float, result: str) ->
         or worker is None
         or entry.key is None
         or entry.after
-        or entry.scope
+        or entry.block is not None
         or entry.arguments is not None
         or entry.why is not None
         or (trace is not None and has_text(trace))
@@ -116,7 +115,9 @@ def has_text(trace: TaskTrace) -> bool:
 
 def reused_line(node: TaskFuture[Any], entry: Entry, ended: float) -> bytes:
     """Return `ended_line` for a result of an earlier run, on a quicker way for a plain task."""
-    plain = node._extras is None and not entry.after and entry.arguments is None
+    plain = (
+        node._extras is None and not entry.after and entry.arguments is None and entry.block is None
+    )
     if not plain or entry.key is None or entry.reused is None:
         return ended_line(node, TaskState.DONE, ended)
     return _format.task_reused(
@@ -160,6 +161,7 @@ def ended_line(
         worker=entry.worker,
         after=entry.after,
         workflow=node.workflow_id,
+        block=entry.block,
         place=entry.scope,
         arguments=entry.arguments,
         reused=entry.reused,
@@ -172,13 +174,6 @@ def ended_line(
         facts=facts,
         trace=entry.trace,
     )
-
-
-def arguments_text(node: TaskFuture[Any]) -> str:
-    """Return the arguments of *node* as Python writes them, shortened."""
-    words = map(_SHORT.repr, node._args)
-    named = (f"{name}={_SHORT.repr(value)}" for name, value in node._kwargs.items())
-    return ", ".join((*words, *named))[:TAIL_CHARS]
 
 
 def error_record(error: BaseException, *, arguments: bool) -> ErrorRecord:

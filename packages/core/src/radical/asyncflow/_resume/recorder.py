@@ -35,13 +35,13 @@ from ..journal import Journal, _format
 from ..journal._process import Process
 from ..journal._writer import JournalWriter, Record
 from ..model import Command, ExecutableResult, TaskKind, TaskState
+from .arguments import arguments_text, short_arguments
 from .bodies import Bodies
 from .entry import Entry
 from .environment import Surroundings
 from .files import describe
 from .identity import Descriptions
 from .lines import (
-    arguments_text,
     called_line,
     done_line,
     ended_line,
@@ -102,7 +102,8 @@ class Recorder:
         self._background = background
         self._outcomes = outcomes
         self._writer = writer = JournalWriter(settings, run=run.uid)
-        self._arguments = settings.arguments
+        self._arguments = settings.arguments is True
+        self._failed_arguments = settings.arguments == "failed"
         self._masks_secrets = settings.mask_secrets
         self._keeps_output = settings.output
         self._keeps_usage = settings.usage
@@ -144,6 +145,8 @@ class Recorder:
             block = scope.block
         scope_key = "" if block is None else block._entry.inner_scope
         node._entry = entry = Entry(body, monotonic() - self._began, after, scope_key)
+        if block is not None:
+            entry.block = block._number
         if self._arguments:
             entry.arguments = arguments_text(node)
         self._called.append(node)
@@ -224,6 +227,8 @@ class Recorder:
         entry: Entry = node._entry
         entry.started = self._seconds_of_run(when)
         entry.worker = worker
+        if node._lane is not None:
+            entry.backend = node._lane.name
         self._running[node._number] = node
         if self._running_timer is None:
             # The first start is written in this turn, and those that follow it when the timer
@@ -238,6 +243,10 @@ class Recorder:
         """Return the seconds for which *node* runs; None if that is not known."""
         started: float | None = node._entry.started
         return None if started is None else monotonic() - self._began - started
+
+    def correct_start(self, node: TaskFuture[Any], when: float) -> None:
+        """Note that *node*, which runs, began at *when*."""
+        node._entry.started = self._seconds_of_run(when)
 
     def _look_at_running(self) -> None:
         self._running_timer = None
@@ -262,7 +271,8 @@ class Recorder:
             True if the future must wait until that is written, or until the value was fetched.
         """
         if isinstance(node, RemoteTaskFuture) and isinstance(value, RemoteValue):
-            self._background.work_for(node, Activity.FETCH, self._fetch(node, value))
+            ended_at = monotonic() if when is None else when
+            self._background.work_for(node, Activity.FETCH, self._fetch(node, value, ended_at))
             return True
         entry: Entry = node._entry
         lane = node._call.lane
@@ -300,18 +310,18 @@ class Recorder:
             entry.why = f"its result is not kept, because {changed} changed while it ran"
         return changed is None
 
-    async def _fetch(self, node: RemoteTaskFuture[Any], remote: RemoteValue) -> None:
+    async def _fetch(self, node: RemoteTaskFuture[Any], remote: RemoteValue, when: float) -> None:
         """Fetch the value of *node* for the journal; it also stays where it is, for tasks there."""
         try:
             value = await remote.fetch()
         except Exception as error:
             remote.release()
-            await self._outcomes.value_lost(node, error)
+            await self._outcomes.value_lost(node, error, when)
             return
         extras_of(node).work = None
         node._remote = remote
         node._wanted = True  # it was fetched
-        self._outcomes.complete(node, value)
+        self._outcomes.complete(node, value, when)
 
     def _line_with_result(
         self, node: TaskFuture[Any], value: Any, ended: float, outputs: Mapping[str, Path]
@@ -396,12 +406,13 @@ class Recorder:
         entry: Entry = node._entry
         attempt = node._attempt
         started, ended = entry.started, self._seconds_of_run(when)
-        worker = entry.worker
+        worker, backend = entry.worker, entry.backend
         function = entry.body.number
         arguments = self._arguments
         trace = entry.trace
         self._remove_running(node)
         entry.started = entry.worker = entry.trace = None
+        entry.backend = ""
 
         def line() -> bytes:
             return _format.attempt_failed(
@@ -411,11 +422,18 @@ class Recorder:
                 ended,
                 error_record(error, arguments=arguments),
                 attempt=attempt,
+                backend=backend,
                 worker=worker,
                 trace=trace,
             )
 
         self._append(line)
+
+    def keep_arguments(self, node: TaskFuture[Any]) -> None:
+        """Keep the arguments of *node*, which is about to fail for good, as short text."""
+        if self._failed_arguments:
+            text = short_arguments(node, masks_secrets=self._masks_secrets)
+            node._entry.arguments = text or None
 
     def ended(
         self,

@@ -241,7 +241,8 @@ class Report(NamedTuple):
             prompt, a `RemoteValue` if the result stays where it is).  FAILED: the
             exception.  RUNNING: the name of the worker, or None.  CANCELLED: None.
         time: when it happened, in seconds of this machine's `time.monotonic`; None means
-            when it is handed in.
+            when it is handed in.  A second RUNNING of an attempt corrects the time of the first:
+            a backend may know only at the end when exactly a task began on its worker.
     """
 
     task_id: TaskId

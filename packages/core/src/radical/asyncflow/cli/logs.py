@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..backend import LogLine
-    from ..journal import ErrorRecord, TaskRecord
+    from ..journal import ErrorRecord, RunRecord, TaskRecord
 
 __all__ = ["logs"]
 
@@ -36,30 +36,40 @@ def logs(words: tuple[str, ...], journal: str | None, stream: str | None) -> Non
     """
     if len(words) > 2:
         raise ConfigurationError(f"give one RUN and one TASK, not {len(words)} words")
-    run = words[0] if len(words) == 2 else LAST
-    task = one_task(find_run(run, journal)[1], words[-1])
+    run = find_run(words[0] if len(words) == 2 else LAST, journal)[1]
+    task = one_task(run, words[-1])
     if stream is None:
-        _print_all(task)
+        _print_all(task, run)
         return
     text = task.stdout if stream == "stdout" else task.stderr
     if text is None:
-        raise ConfigurationError(f"the journal has no {stream} of {task.id} ({task.name})")
+        raise ConfigurationError(
+            f"the journal has no {stream} of {task.id} ({task.name})"
+            + (", which has not ended" if task.is_unfinished else "")
+        )
     if sys.stdout.isatty():
         text = printable_lines(text)
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
-def _print_all(task: TaskRecord) -> None:
-    from ..report.words import seconds, usage_figures
+def _print_all(task: TaskRecord, run: RunRecord) -> None:
+    from ..report.words import seconds, state, usage_figures
 
-    state = f"reused from {task.reused}" if task.reused else task.state.lower()
-    about = [printable(task.name), state]
+    about = [
+        printable(task.name),
+        f"reused from {task.reused}" if task.reused else state(task, run),
+    ]
     if task.backend:
         about.append("on " + printable(" ".join(filter(None, (task.backend, task.worker)))))
     if task.started is not None and task.ended is not None:
         about.append(seconds(task.ended - task.started))
+    elif task.is_unfinished:
+        least = "" if run.life == "running" else " at least"
+        about.append(f"for {seconds(task.age(run.length))}{least}")
     click.secho(f"{task.id}: {', '.join(about)}", bold=True)
+    if task.arguments is not None:
+        click.echo(f"arguments: {printable(task.arguments)}")
     for failed in task.failed:
         where = f" on {printable(failed.worker)}" if failed.worker else ""
         _print_title(f"attempt {failed.attempt} failed{where}")
@@ -75,7 +85,9 @@ def _print_all(task: TaskRecord) -> None:
         _print_title("used")
         for what, figure in usage_figures(task.usage):
             click.echo(f"{what}: {figure}")
-    if not (task.failed or task.error or task.stdout or task.stderr or task.logs):
+    if task.is_unfinished and not (task.stdout or task.logs):
+        click.echo(_not_ended(task, run))
+    elif not (task.failed or task.error or task.stdout or task.stderr or task.logs):
         click.echo("The journal has neither output nor an error of this task.")
 
 
@@ -97,6 +109,14 @@ def _print_output(
         _print_title(f"log records{more}")
         for line in logs:
             click.echo(printable_lines(log_line(line)).rstrip("\n"))
+
+
+def _not_ended(task: TaskRecord, run: RunRecord) -> str:
+    if run.life == "killed":
+        return "Its output was not kept, because the program died before it ended."
+    if task.state == "RUNNING":
+        return "The journal gets its output when it has ended."
+    return "It has not begun."
 
 
 def _print_title(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +19,16 @@ from ._output import debug_option, print_json, print_table
 
 if TYPE_CHECKING:
     from ..backend import LogLine, TaskUsage
-    from ..journal import ErrorRecord, TaskRecord
-    from ..report import Facts
+    from ..journal import ErrorRecord, RunRecord, TaskRecord
+    from ..report import Facts, Failure
 
 __all__ = ["runs", "show"]
 
 MAX_FAILURES = 10
 MAX_FUNCTIONS = 40
-MAX_AT_WORK = 20
-AT_WORK = ("RUNNING", "SUBMITTED")
-"""The states of tasks that a backend has, in the order in which they are shown."""
+MAX_UNFINISHED = 20
+MAX_ARGUMENTS = 20
+MAX_ARGUMENTS_CHARS = 100
 
 
 @click.group(invoke_without_command=True)
@@ -56,7 +57,7 @@ def runs(context: click.Context, journal: str | None, as_json: bool) -> None:
                 facts.run.uid,
                 moment(facts.run.begun),
                 seconds(facts.run.length),
-                facts.run.outcome or "unfinished",
+                facts.run.state,
                 f"{len(facts.run.tasks):,}",
                 f"{facts.states['FAILED']:,}",
                 f"{facts.reused:,}",
@@ -136,7 +137,7 @@ def show(
             data["tasks"] = [_task(one) for one in listed]
         print_json(data)
     elif listing:
-        _print_tasks(listed)
+        _print_tasks(listed, chosen)
     else:
         _print_run(facts)
 
@@ -166,7 +167,7 @@ def _print_functions(facts: Facts) -> None:
                 f"{one.states['FAILED']:,}",
                 f"{one.reused:,}",
                 f"{one.retries:,}",
-                seconds(one.seconds),
+                seconds(one.seconds + one.running_seconds),
                 seconds(one.mean),
                 "–" if one.longest is None else seconds(one.longest_seconds),
             )
@@ -204,10 +205,10 @@ def _print_backends(facts: Facts) -> None:
 
 
 def _about(facts: Facts) -> Iterator[tuple[str, str]]:
-    from ..report.words import environment_words, moment, seconds, share
+    from ..report.words import environment_words, moment, outcome, seconds, share
 
     run = facts.run
-    yield "outcome", run.outcome or "unfinished: it was killed, or is still running"
+    yield "outcome", outcome(run)
     if run.program:
         yield "program", shlex.join(run.program)
     yield "begun", moment(run.begun)
@@ -217,7 +218,12 @@ def _about(facts: Facts) -> Iterator[tuple[str, str]]:
     for what, text in environment_words(run.environment):
         if what != "command":
             yield what, shorten(text, 200)
-    yield "wall time", seconds(run.length)
+    if run.life == "running":
+        yield "wall time", f"{seconds(run.length)} by now"
+    elif run.life:
+        yield "wall time", f"{seconds(run.length)} to its last sign of life"
+    else:
+        yield "wall time", seconds(run.length)
     yield "task time", seconds(facts.task_seconds)
     path = facts.critical_path
     if path:
@@ -236,9 +242,15 @@ def _print_failures(facts: Facts) -> None:
         return
     click.secho("\nFailures", bold=True)
     print_table(
-        ("TASK", "NAME", "TIMES", "ERROR"),
+        ("TASK", "NAME", "TIMES", "ARGUMENTS", "ERROR"),
         [
-            (failure.tasks[0].id, failure.name, f"{len(failure.tasks):,}", _line(failure.error))
+            (
+                failure.tasks[0].id,
+                failure.name,
+                f"{len(failure.tasks):,}",
+                _arguments(failure),
+                _line(failure.error),
+            )
             for failure in facts.failures[:MAX_FAILURES]
         ],
         indent=2,
@@ -255,58 +267,83 @@ def _print_failures(facts: Facts) -> None:
 
 
 def _print_unfinished(facts: Facts) -> None:
-    """Print what runs, or ran when the program was killed, and what its backend has to run."""
+    """Print what runs and what waits; or did when the program was killed."""
     from ..report.words import seconds
 
-    at_work = [task for task in facts.run.tasks.values() if task.state in AT_WORK]
-    if not at_work:
+    run = facts.run
+    left = run.unfinished
+    if not left:
         return
-    at_work.sort(key=lambda task: AT_WORK.index(task.state))
-    click.secho("\nNot finished", bold=True)
+    died = run.life == "killed"
+    click.secho("\nWas not finished when the program died" if died else "\nNot finished", bold=True)
     print_table(
-        ("TASK", "NAME", "STATE", "BACKEND", "WORKER", "ATTEMPT", "BEGAN AFTER"),
+        (
+            "TASK",
+            "NAME",
+            "STATE",
+            "BACKEND",
+            "WORKER",
+            "ATTEMPT",
+            "AGE, AT LEAST" if died else "AGE",
+        ),
         [
             (
                 task.id,
                 task.name,
-                task.state.lower(),
+                f"was {task.state.lower()}" if died else task.state.lower(),
                 task.backend or "-",
                 task.worker or "-",
                 str(task.attempt),
-                "-" if task.started is None else seconds(task.started),
+                seconds(task.age(run.length)),
             )
-            for task in at_work[:MAX_AT_WORK]
+            for task in left[:MAX_UNFINISHED]
         ],
         indent=2,
     )
-    more = len(at_work) - MAX_AT_WORK
-    if more > 0:
-        click.echo(f"  and {more:,} more: asyncflow show {facts.run.uid} --state submitted")
+    rest = Counter(task.state.lower() for task in left[MAX_UNFINISHED:])
+    for state, many in rest.items():
+        click.echo(f"  and {many:,} more {state}: asyncflow show {run.uid} --state {state}")
 
 
-def _print_tasks(tasks: list[TaskRecord]) -> None:
+def _print_tasks(tasks: list[TaskRecord], run: RunRecord) -> None:
     from ..report import busy_seconds
     from ..report.words import seconds
+
+    length = run.length
+    was = "was " if run.life == "killed" else ""
 
     if not tasks:
         click.echo("No task matches.")
         return
     print_table(
-        ("TASK", "NAME", "STATE", "BACKEND", "WORKER", "ATTEMPT", "TIME", "ERROR"),
+        ("TASK", "NAME", "STATE", "BACKEND", "WORKER", "ATTEMPT", "TIME", "ARGUMENTS", "ERROR"),
         [
             (
                 task.id,
                 task.name,
-                "reused" if task.reused else task.state.lower(),
+                "reused" if task.reused else f"{was * task.is_unfinished}{task.state.lower()}",
                 task.backend or "-",
                 task.worker or "-",
                 str(task.attempt),
-                seconds(busy_seconds(task)),
+                seconds(busy_seconds(task, length)),
+                "-" if task.arguments is None else shorten(task.arguments, MAX_ARGUMENTS_CHARS),
                 _line(task.error),
             )
             for task in tasks
         ],
     )
+
+
+def _arguments(failure: Failure) -> str:
+    """Return the arguments of the first few tasks that failed alike, which tell them apart."""
+    given = [f"({task.arguments})" for task in failure.tasks if task.arguments is not None]
+    shown: list[str] = []
+    for text in given[:MAX_ARGUMENTS]:
+        if shown and sum(map(len, shown)) + len(text) > MAX_ARGUMENTS_CHARS:
+            break
+        shown.append(shorten(text, MAX_ARGUMENTS_CHARS))
+    more = len(given) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "") or "-"
 
 
 def _line(error: ErrorRecord | None) -> str:
@@ -322,6 +359,8 @@ def _summary(facts: Facts) -> dict[str, Any]:
     return {
         "run": run.uid,
         "outcome": run.outcome or "unfinished",
+        "state": run.state,
+        "state_reason": run.life_reason,
         "begun": run.begun,
         "seconds": run.length,
         "host": run.host,
@@ -360,6 +399,7 @@ def _details(facts: Facts) -> dict[str, Any]:
                 "name": failure.name,
                 "error": failure.error._asdict(),
                 "tasks": [task.id for task in failure.tasks],
+                "arguments": [task.arguments for task in failure.tasks],
             }
             for failure in facts.failures
         ],

@@ -190,6 +190,7 @@ class Calls(NamedTuple):
         added: the time of the first.
         size: how many they are.
         after, workflow: as in `TaskRecord`, only for a single call.
+        block: as in `TaskRecord`, for all of them.
     """
 
     first: int
@@ -198,6 +199,7 @@ class Calls(NamedTuple):
     size: int
     after: Sequence[int] = ()
     workflow: str | None = None
+    block: int | None = None
 
 
 def tasks_called(calls: Iterable[Calls]) -> bytes:
@@ -206,8 +208,11 @@ def tasks_called(calls: Iterable[Calls]) -> bytes:
 
 
 def _calls(calls: Calls) -> str:
-    first, function, added, size, after, workflow = calls
+    first, function, added, size, after, workflow, block = calls
     text = f"[{first},{function},{added:.6f},{size}"
+    if block is not None:
+        name = "null" if workflow is None else _quote(workflow)
+        return f"{text},[{','.join(map(str, after))}],{name},{block}]"
     if after or workflow is not None:
         text = f"{text},[{','.join(map(str, after))}]"
     return f"{text}]" if workflow is None else f"{text},{_quote(workflow)}]"
@@ -236,9 +241,10 @@ def task_started(
     worker: str | None = None,
     after: Sequence[int] = (),
     workflow: str | None = None,
+    block: int | None = None,
 ) -> bytes:
     """Make the line of a running task; *times* are those of its call, readiness and start."""
-    rest = _whereabouts(attempt, backend, worker, after, workflow)
+    rest = _whereabouts(attempt, backend, worker, after, workflow, block)
     return seal(f'S {{"task":{number},"f":{function},"t":{_times(times)}{rest}}}')
 
 
@@ -250,12 +256,13 @@ def attempt_failed(
     error: ErrorRecord,
     *,
     attempt: int = 1,
+    backend: str = "",
     worker: str | None = None,
     trace: TaskTrace | None = None,
 ) -> bytes:
-    """Make the line of a failed attempt that another one follows."""
+    """Make the line of a failed attempt that another one follows, maybe on another backend."""
     times = _times((started, ended))
-    rest = _whereabouts(attempt, "", worker, (), None)
+    rest = _whereabouts(attempt, backend, worker, (), None, None)
     if trace is not None:
         rest += _printed(trace.stdout or None, trace.stderr or None) + _trace(trace)
     return seal(f'R {{"task":{number},"f":{function},"t":{times}{rest},"error":{_error(error)}}}')
@@ -274,6 +281,7 @@ def task_ended(
     worker: str | None = None,
     after: Sequence[int] = (),
     workflow: str | None = None,
+    block: int | None = None,
     place: str = "",
     arguments: str | None = None,
     reused: str | None = None,
@@ -293,7 +301,8 @@ def task_ended(
         times: of its call, readiness, start and end.
         key: its identity: 32 lowercase hexadecimal digits, which ``.1``, ``.2`` may follow.
         result: what `JournalWriter.store` or `scalar` returned; "" to keep no result.
-        place: the block that called it; recalled together with the result.
+        block: the number of the block that called it.
+        place: the same, told apart from run to run; recalled together with the result.
         arguments: the arguments of the call, as text.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.
@@ -306,8 +315,8 @@ def task_ended(
         text = f'{text},"backend":{_quote(backend)}'
     if worker is not None:
         text = f'{text},"worker":{_quote(worker)}'
-    if attempt != 1 or after or workflow is not None:
-        text += _whereabouts(attempt, "", None, after, workflow)
+    if attempt != 1 or after or workflow is not None or block is not None:
+        text += _whereabouts(attempt, "", None, after, workflow, block)
     if place:
         text = f'{text},"in":"{place}"'
     if arguments is not None:
@@ -477,6 +486,7 @@ def _whereabouts(
     worker: str | None,
     after: Sequence[int],
     workflow: str | None,
+    block: int | None,
 ) -> str:
     text = ""
     if attempt != 1:
@@ -489,6 +499,8 @@ def _whereabouts(
         text = f'{text},"after":[{",".join(map(str, after))}]'
     if workflow is not None:
         text = f'{text},"workflow":{_quote(workflow)}'
+    if block is not None:
+        text = f'{text},"block":{block}'
     return text
 
 

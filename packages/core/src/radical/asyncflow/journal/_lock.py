@@ -2,7 +2,7 @@
 
 The lock is flock, which ends with the process.  Some network file systems lack flock, or
 have it within one host only.  So the file ``PATH.lock`` names the holder, who touches it
-every few seconds as a sign of life.  Where flock does not work at all, this file alone
+every second as a sign of life.  Where flock does not work at all, this file alone
 is the lock.
 """
 
@@ -22,10 +22,10 @@ from ._process import Process
 
 __all__ = ["HEARTBEAT_S", "Holder", "JournalLock", "holder_of"]
 
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 1.0
 """Seconds between two signs of life of a holder."""
 
-HEARTBEAT_WAIT_S = 3 * HEARTBEAT_S
+HEARTBEAT_WAIT_S = 15.0
 """Seconds to wait for a sign of life before a holder counts as dead."""
 
 HEARTBEAT_STALE_S = 60.0

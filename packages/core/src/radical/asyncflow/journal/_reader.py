@@ -312,6 +312,7 @@ class _Run:
             after=tuple(calls.after),
             workflow=calls.workflow,
             added=calls.added,
+            block=calls.block,
         )
         for number in range(calls.first, calls.first + calls.size):
             if number not in self._tasks:
@@ -336,6 +337,7 @@ class _Run:
             backend=fields.get("backend", ""),
             worker=fields.get("worker"),
             workflow=fields.get("workflow"),
+            block=fields.get("block"),
             added=added,
             ready=ready,
             started=started,
@@ -369,6 +371,7 @@ class _Run:
             backend=fields.get("backend", ""),
             worker=fields.get("worker"),
             workflow=fields.get("workflow"),
+            block=fields.get("block"),
             added=added,
             ready=ready,
             started=started,
@@ -391,6 +394,7 @@ class _Run:
                 _cut(fields),
                 _usage(fields),
             ),
+            fields.get("backend", ""),
         )
         failed = self._failed[number] = (*self._failed.get(number, ()), attempt)
         called = self._leave_queue(number)

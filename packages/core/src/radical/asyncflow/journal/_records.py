@@ -49,6 +49,8 @@ class AttemptRecord(NamedTuple):
 
     Attributes:
         trace: what it printed, logged and used.
+        backend: where it ran, which may be another backend than that of the last attempt; "" if
+            the journal does not say it.
     """
 
     attempt: int
@@ -57,6 +59,7 @@ class AttemptRecord(NamedTuple):
     worker: str | None
     error: ErrorRecord
     trace: TaskTrace = TaskTrace()
+    backend: str = ""
 
 
 @public("radical.asyncflow.journal")
@@ -91,6 +94,7 @@ class TaskRecord(NamedTuple):
             tasks in the first three: they waited, had been given to their backend, or ran.
             A task that ran for less than a tenth of a second may still be SUBMITTED.
         after: numbers of the tasks that it waited for.
+        block: the number of the block whose body called it; None if no block did.
         attempt: number of its last attempt.
         key: its identity, hexadecimal; None if it has none.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given, or None.
@@ -100,8 +104,8 @@ class TaskRecord(NamedTuple):
         stdout, stderr: the last part of what an executable or a function printed.
         result_bytes: size of the stored result; None if none is stored.
         unstored: why the result is not stored, if there was one to store.
-        arguments: the arguments of its call as Python writes them, shortened; None unless
-            the journal was asked to record them.
+        arguments: the arguments of its call, as text; None unless it failed or the journal was
+            asked to record them for all tasks.
         logs: the last records of `logging` that its function made.
         cut: how many characters of stdout, characters of stderr and records of *logs* are
             missing at their beginning, as far as that is known.
@@ -134,6 +138,7 @@ class TaskRecord(NamedTuple):
     logs: tuple[LogLine, ...] = ()
     cut: tuple[int, int, int] = (0, 0, 0)
     usage: TaskUsage | None = None
+    block: int | None = None
 
     def __repr__(self) -> str:
         return f"<TaskRecord {self.id} {self.name!r} {self.state}>"
@@ -147,7 +152,7 @@ class TaskRecord(NamedTuple):
             at: seconds since the run began; `RunRecord.length` is the last moment that the record
                 knows of, which is now for a run that goes on.
         """
-        if self.state not in UNFINISHED:
+        if not self.is_unfinished:
             return None
         since = self.started if self.state == "RUNNING" else self.added
         return None if since is None else max(at - since, 0.0)
@@ -156,6 +161,11 @@ class TaskRecord(NamedTuple):
     def name(self) -> str:
         """The name of the task."""
         return self.function.name
+
+    @property
+    def is_unfinished(self) -> bool:
+        """True while it is RUNNING, SUBMITTED or PENDING."""
+        return self.state in UNFINISHED
 
     @property
     def kind(self) -> str:
@@ -194,7 +204,7 @@ class RunRecord(NamedTuple):
             "killed", or "unknown", such as for a run on another host; "" if there is an outcome.
         life_reason: how that is known, such as "process 4711 is gone"; or why it is not.
         seen: the last moment at which the run is known to have lived, in seconds after *begun*:
-            now for one that runs; else the last sign of life that it gave, one every 5 s.
+            now for one that runs; else the last sign of life that it gave, one every second.
     """
 
     uid: str
@@ -270,6 +280,11 @@ class RunRecord(NamedTuple):
     def pending(self) -> tuple[TaskRecord, ...]:
         """The tasks that wait for other tasks, for a retry, or for a place."""
         return self.in_state("PENDING")
+
+    @property
+    def unfinished(self) -> tuple[TaskRecord, ...]:
+        """All of these, those that run first."""
+        return tuple(task for state in UNFINISHED for task in self.in_state(state))
 
     def in_state(self, *states: str) -> tuple[TaskRecord, ...]:
         """Return the tasks in one of the *states*, in the order of the calls."""

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from .._public import public
 from .._text import safe_str
@@ -47,7 +47,9 @@ class Journal:
         inline_limit: the largest pickled result, in bytes, that stands in the file itself;
             a larger one becomes a file in the folder ``PATH.results``.
         result_limit: the largest pickled result, in bytes, that is kept at all.
-        arguments: whether the arguments of tasks are recorded too.
+        arguments: which arguments of tasks are recorded: ``"failed"`` for those of tasks that
+            fail, as short text without large values; True for those of all tasks, as Python
+            writes them, and for the commands in errors; False for none.
         sync_seconds: seconds between two times that the file is forced to the disk, so
             that it survives a failure of the machine; None leaves that to the system.
         ignore_versions: the installed distributions whose versions do not count when
@@ -57,7 +59,8 @@ class Journal:
             each stream and of the records of `logging`.
         usage: whether it is recorded what tasks use: CPU time, peak memory, bytes.
         mask_secrets: whether ``***`` is recorded for those arguments of the program that
-            look like secrets, such as the value of ``--token`` or a password in a URL.
+            look like secrets, such as the value of ``--token`` or a password in a URL; and for
+            such arguments of tasks that fail.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -67,7 +70,7 @@ class Journal:
     on_error: str = "continue"
     inline_limit: int = 1 << 16
     result_limit: int = 1 << 30
-    arguments: bool = False
+    arguments: bool | Literal["failed"] = "failed"
     sync_seconds: float | None = 1.0
     ignore_versions: bool | Collection[str] = False
     mask_secrets: bool = True
@@ -78,6 +81,8 @@ class Journal:
         wrong = []
         if self.on_error not in ("continue", "fail"):
             wrong.append(f"on_error must be 'continue' or 'fail', not {self.on_error!r}")
+        if self.arguments not in (True, False, "failed"):
+            wrong.append(f"arguments must be True, False or 'failed', not {self.arguments!r}")
         limits = {"inline_limit": self.inline_limit, "result_limit": self.result_limit}
         wrong += [
             f"{name} must be a number of bytes, 0 or more, not {limit!r}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ._csv import render_csv
 from ._facts import BackendFacts, Facts, Failure, FunctionFacts
-from ._lanes import busy_seconds
+from ._lanes import busy_seconds, waited_seconds
 from ._page import render_html
 from ._reuse import Explanation, Reuse
 from ._trace import render_trace
@@ -25,5 +25,6 @@ __all__ = [
     "render_csv",
     "render_html",
     "render_trace",
+    "waited_seconds",
     "waiting_in",
 ]

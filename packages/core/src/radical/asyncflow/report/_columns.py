@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from .._text import cut_middle, printable, printable_lines
 from ..journal import ErrorRecord, TaskRecord
 from ._facts import STATES, Facts
-from ._lanes import start_of
+from ._lanes import cores_of, start_of
 
 __all__ = ["MAX_OUTPUT", "columns", "embedded"]
 
@@ -66,6 +66,12 @@ def _tasks(tasks: Sequence[TaskRecord], names: _NameLists) -> dict[str, Any]:
         "bytes": _column([task.result_bytes for task in tasks]),
         "reused": _known((task.number, task.reused and printable(task.reused)) for task in tasks),
         "why": _known((task.number, task.why and printable(task.why)) for task in tasks),
+        "cores": _known(
+            (task.number, cores if (cores := cores_of(task)) > 1 else None) for task in tasks
+        ),
+        "arguments": _known(
+            (task.number, task.arguments and printable(task.arguments)) for task in tasks
+        ),
         "exit": _known((task.number, task.exit_code) for task in tasks),
     }
 

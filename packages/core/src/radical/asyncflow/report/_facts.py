@@ -13,7 +13,17 @@ from .._html import cell, summary, table
 from .._html import number as figure
 from .._public import public
 from ..journal import ErrorRecord, RunRecord, TaskRecord
-from ._lanes import BLOCKS, TimelineLane, arrange, bars, busy_seconds, start_of
+from ._chain import longest_chain
+from ._lanes import (
+    BLOCKS,
+    TimelineLane,
+    arrange,
+    bars,
+    busy_seconds,
+    cores_of,
+    most_at_once,
+    start_of,
+)
 from .words import brief, seconds, share
 
 __all__ = ["STATES", "BackendFacts", "Facts", "Failure", "FunctionFacts", "is_consequence"]
@@ -29,7 +39,9 @@ class BackendFacts(NamedTuple):
     """The figures of one backend.
 
     Attributes:
-        slots: the most tasks that each worker was seen to run at once, added up.
+        slots: the places that tasks were seen to take: the most that each worker ran at once,
+            added up, or the most cores that all tasks took at once, if that is more.  A task of
+            several cores takes as many places.
         busy: the seconds for which its slots ran tasks, added up.
         up, down: seconds after the run began.
     """
@@ -56,8 +68,9 @@ class FunctionFacts:
 
     Attributes:
         states: the number of tasks in each state; reused tasks are DONE.
-        seconds: the time of all attempts together.
-        ran: the number of tasks that ran.
+        seconds: the time of all attempts of tasks that have ended, and of those that failed.
+        running_seconds: the time of attempts that have not ended, up to now.
+        ran: the number of tasks that ran to their end, or failed at least once.
         longest: the task whose attempts took longest; None if none ran.
     """
 
@@ -68,6 +81,7 @@ class FunctionFacts:
     retries: int = 0
     states: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    running_seconds: float = 0.0
     ran: int = 0
     longest: TaskRecord | None = None
     longest_seconds: float = 0.0
@@ -116,36 +130,31 @@ class Facts:
 
     @cached_property
     def task_seconds(self) -> float:
-        """The time of all attempts together, without blocks, which only wait for their tasks."""
-        return sum(busy_seconds(task) for task in self._working())
+        """The time of all attempts together, without blocks, which only wait for their tasks.
+
+        Those that have not ended count up to the last moment that the record knows of.
+        """
+        length = self._length
+        return sum(busy_seconds(task, length) for task in self._working())
 
     @cached_property
     def critical_path(self) -> tuple[TaskRecord, ...]:
-        """The chain of dependencies that took longest, in order; blocks count as no time."""
-        tasks = self.run.tasks
-        best: dict[int, float] = {}
-        before: dict[int, int] = {}
-        # A task depends only on tasks that were called before it: the order is topological.
-        for number, task in sorted(tasks.items()):
-            above = [other for other in task.after if other in best]
-            best[number] = 0.0 if task.kind == "block" else busy_seconds(task)
-            if above:
-                last = max(above, key=best.__getitem__)
-                best[number] += best[last]
-                before[number] = last
-        path = []
-        step = max(best, key=best.__getitem__, default=None)
-        if step is not None and not best[step]:
-            step = None
-        while step is not None:
-            path.append(tasks[step])
-            step = before.get(step)
-        return tuple(reversed(path))
+        """The chain of dependencies whose attempts took longest together, in order.
+
+        A block takes no time of its own: the chain goes through the tasks that it called and
+        that ended before it did.
+        """
+        return longest_chain(self.run.tasks, self._length)
 
     @cached_property
     def critical_seconds(self) -> float:
         """The time of the tasks on the critical path together."""
-        return sum(busy_seconds(task) for task in self.critical_path if task.kind != "block")
+        path = (task for task in self.critical_path if task.kind != "block")
+        return sum(busy_seconds(task, self._length) for task in path)
+
+    @cached_property
+    def _length(self) -> float:
+        return self.run.length
 
     @cached_property
     def lanes(self) -> tuple[TimelineLane, ...]:
@@ -155,8 +164,12 @@ class Facts:
     @cached_property
     def backends(self) -> tuple[BackendFacts, ...]:
         """The figures of every backend that came up or ran a task."""
-        length = self.run.length
-        tasks = Counter(task.backend for task in self._working() if task.reused is None)
+        length = self._length
+        tasks = Counter(
+            task.backend
+            for task in self._working()
+            if task.reused is None and task.state != "PENDING"
+        )
         lanes: dict[str, list[TimelineLane]] = {}
         for lane in self.lanes:
             if lane.backend != BLOCKS:
@@ -166,14 +179,16 @@ class Facts:
         for name in names:
             theirs = lanes.get(name, [])
             known = self.run.backends.get(name, {})
-            busy = sum(bar.ended - bar.started for lane in theirs for bar in lane.bars)
+            ran = [bar for lane in theirs for bar in lane.bars]
+            busy = sum((bar.ended - bar.started) * cores_of(bar.task) for bar in ran)
+            named = sum(lane.worker is not None for lane in theirs)
             found.append(
                 BackendFacts(
                     name,
                     str(known.get("version") or ""),
                     tasks[name],
                     len({lane.worker for lane in theirs if lane.worker is not None}),
-                    len(theirs),
+                    max(named, most_at_once(ran)),
                     busy,
                     _number(known.get("up"), 0.0),
                     _number(known.get("down"), length),
@@ -204,6 +219,7 @@ class Facts:
                 facts.reused += 1
                 continue
             took = busy_seconds(task)
+            facts.running_seconds += busy_seconds(task, self._length) - took
             ended = start_of(task) is not None and task.ended is not None
             if ended or task.failed:
                 facts.ran += 1

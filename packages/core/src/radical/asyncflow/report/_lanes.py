@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .._public import public
 from ..journal import ErrorRecord, RunRecord, TaskRecord
 
-__all__ = ["BLOCKS", "Bar", "TimelineLane", "arrange", "bars", "busy_seconds", "start_of"]
+__all__ = [
+    "BLOCKS",
+    "Bar",
+    "TimelineLane",
+    "arrange",
+    "bars",
+    "busy_seconds",
+    "cores_of",
+    "most_at_once",
+    "start_of",
+    "waited_seconds",
+]
 
 BLOCKS = "blocks"
 """The name that stands for a backend at blocks, which run in the program itself."""
@@ -25,6 +36,7 @@ class Bar(NamedTuple):
         ended: its end; if that is not known, because the run goes on or was killed, the end
             of the record.
         error: why another attempt followed; None for the last attempt.
+        place: the backend that ran it, if that may be another one than that of the task.
     """
 
     started: float
@@ -33,10 +45,13 @@ class Bar(NamedTuple):
     attempt: int
     worker: str | None
     error: ErrorRecord | None = None
+    place: str = ""
 
     @property
     def backend(self) -> str:
-        return BLOCKS if self.task.kind == "block" else self.task.backend
+        if self.task.kind == "block":
+            return BLOCKS
+        return self.place or self.task.backend
 
 
 class TimelineLane(NamedTuple):
@@ -61,7 +76,15 @@ def bars(run: RunRecord) -> list[Bar]:
             if failed.started is not None:
                 begun = min(failed.started, failed.ended)
                 found.append(
-                    Bar(begun, failed.ended, task, failed.attempt, failed.worker, failed.error)
+                    Bar(
+                        begun,
+                        failed.ended,
+                        task,
+                        failed.attempt,
+                        failed.worker,
+                        failed.error,
+                        failed.backend,
+                    )
                 )
         start = start_of(task)
         if start is not None:
@@ -97,29 +120,73 @@ def arrange(found: Sequence[Bar]) -> list[TimelineLane]:
 
 
 @public("radical.asyncflow.report")
-def busy_seconds(task: TaskRecord) -> float:
-    """Return the seconds of all attempts of *task*; 0 if it was reused or never ended."""
+def busy_seconds(task: TaskRecord, until: float | None = None) -> float:
+    """Return the seconds of all attempts of *task*; 0 if it was reused or never ran.
+
+    Args:
+        until: the moment up to which an attempt counts that has not ended, as
+            `RunRecord.length` gives it; without it such an attempt counts as nothing.
+    """
     total = sum(
         max(failed.ended - failed.started, 0.0)
         for failed in task.failed
         if failed.started is not None
     )
     begun = start_of(task)
-    if begun is not None and task.ended is not None:
-        total += max(task.ended - begun, 0.0)
+    ended = until if task.ended is None else task.ended
+    if begun is not None and ended is not None:
+        total += max(ended - begun, 0.0)
     return total
+
+
+@public("radical.asyncflow.report")
+def waited_seconds(task: TaskRecord, until: float | None = None) -> float | None:
+    """Return for how long *task* was ready before its first attempt began; None if unknown.
+
+    Args:
+        until: the moment up to which a task counts that has not begun, as for `busy_seconds`.
+    """
+    if task.ready is None or task.reused is not None:
+        return None
+    begun = next((each.started for each in task.failed if each.started is not None), task.started)
+    if begun is None and task.ended is None:
+        begun = until
+    return None if begun is None else max(begun - task.ready, 0.0)
 
 
 def start_of(task: TaskRecord) -> float | None:
     """Return when the last attempt of *task* began; None if it never ran or was reused.
 
-    If a backend does not say when a task starts, it counts as started when it is ready.
+    If a backend does not say when a task starts, one that is done counts as started when it was
+    ready.  One that failed may never have begun: its inputs may be missing, for example.
     """
     if task.reused is not None:
         return None
-    if task.started is None and task.backend and task.state in ("DONE", "FAILED"):
+    if task.started is None and task.backend and task.state == "DONE":
         return task.ready
     return task.started
+
+
+def cores_of(task: TaskRecord) -> int:
+    """Return the cores that *task* takes, on all of its ranks together."""
+    asked = task.function.resources
+    ranks, cores = asked.get("ranks", 1), asked.get("cores", 1)
+    known = isinstance(ranks, int) and isinstance(cores, int)
+    return max(ranks * cores, 1) if known else 1  # type: ignore[operator]
+
+
+def most_at_once(found: Iterable[Bar]) -> int:
+    """Return the most cores that the tasks of *found* took at one moment."""
+    changes = sorted(
+        change
+        for bar in found
+        for change in ((bar.started, 1, cores_of(bar.task)), (bar.ended, 0, -cores_of(bar.task)))
+    )
+    most = taken = 0
+    for _, _, cores in changes:  # at one moment, those that end are first
+        taken += cores
+        most = max(most, taken)
+    return most
 
 
 def _order(item: tuple[tuple[str, str | None], object]) -> tuple[object, ...]:

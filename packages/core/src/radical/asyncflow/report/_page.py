@@ -15,17 +15,20 @@ from string import Template
 
 from .._html import Markup, cell, number, table, tag
 from .._public import public
-from .._text import count, cut_middle, printable_lines
+from .._text import count, cut_middle, printable, printable_lines
 from ..journal import RunRecord, TaskRecord
 from ..version import __version__
 from ._columns import columns, embedded
 from ._facts import STATES, Facts, Failure, FunctionFacts
-from .words import brief, moment, seconds, share
+from .words import brief, moment, outcome, seconds, share
 
 __all__ = ["SCRIPTS", "render_html"]
 
 SCRIPTS = ("record.js", "time.js", "timeline.js", "usage.js", "graph.js", "tasks.js", "page.js")
 """The parts of the script, each after those that it needs."""
+
+MAX_POINTS = 100
+"""The most tasks of one failure whose arguments are shown."""
 
 MAX_FAILURES = 50
 """The most failures that are shown; equal ones count as one."""
@@ -94,14 +97,12 @@ def _hash(text: str) -> str:
 
 def _head(facts: Facts) -> Markup:
     run = facts.run
-    outcome = run.outcome or "unfinished"
     titles = {
-        "done": "done",
-        "failed": "failed",
         "cancelled": "cancelled before its end",
         "preempted": "preempted: its time was over",
-        "unfinished": "unfinished: killed, or still running",
     }
+    title = titles.get(run.outcome) or outcome(run)
+    css = _css_name(run.outcome or "unfinished")
     line: list[Markup] = []
     if run.program:
         line.append(tag("code", shlex.join(run.program), css="program"))
@@ -115,7 +116,7 @@ def _head(facts: Facts) -> Markup:
             "h1",
             Markup.concat(
                 tag("span", run.uid, css="uid"),
-                tag("span", titles.get(outcome, outcome), css=f"outcome is-{_css_name(outcome)}"),
+                tag("span", title, css=f"outcome is-{css}"),
             ),
         ),
         *line,
@@ -157,7 +158,7 @@ def _figures(facts: Facts) -> Markup:
         (
             "Wall time",
             seconds(run.length),
-            "to the end" if run.ended else "to the last record",
+            _until(run),
         ),
         ("Tasks", f"{len(run.tasks):,}", count(len(facts.functions), "function")),
         ("Task time", seconds(facts.task_seconds), "all attempts together"),
@@ -179,6 +180,12 @@ def _figures(facts: Facts) -> Markup:
             for name, value, note in figures
         )
     )
+
+
+def _until(run: RunRecord) -> str:
+    if run.outcome:
+        return "to the end"
+    return "by now" if run.life == "running" else "to its last sign of life"
 
 
 def _states(facts: Facts) -> Markup:
@@ -331,6 +338,13 @@ def _failures(facts: Facts, dropped: int) -> Markup:
     return Markup.concat(*parts)
 
 
+def _point(task: TaskRecord) -> Markup:
+    """Return the link to a task that failed, and the arguments that tell it from the others."""
+    return Markup.concat(
+        _named([task]), tag("code", f"({printable(task.arguments or '')})"), sep=" "
+    )
+
+
 def _failure(failure: Failure, *, opened: bool) -> Markup:
     first = failure.tasks[0]
     head = Markup.concat(
@@ -339,6 +353,12 @@ def _failure(failure: Failure, *, opened: bool) -> Markup:
         tag("span", f"×{len(failure.tasks):,}", css="many bad") if len(failure.tasks) > 1 else "",
     )
     body = [tag("p", _named(failure.tasks), css="note")]
+    given = [task for task in failure.tasks if task.arguments is not None]
+    if given:
+        points = [tag("li", _point(task)) for task in given[:MAX_POINTS]]
+        if len(given) > MAX_POINTS:
+            points.append(tag("li", f"and {len(given) - MAX_POINTS:,} more", css="note"))
+        body.append(tag("ul", Markup.concat(*points), css="points"))
     if first.exit_code is not None:
         body.append(tag("p", f"exit code {first.exit_code}", css="note"))
     text = failure.error.traceback or f"{failure.error.type}: {failure.error.text}"

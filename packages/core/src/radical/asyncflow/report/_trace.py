@@ -10,7 +10,7 @@ from .._public import public
 from .._text import printable_lines
 from ..journal import RunRecord
 from ._facts import Facts
-from ._lanes import Bar, TimelineLane
+from ._lanes import Bar, TimelineLane, waited_seconds
 
 __all__ = ["MAX_ARROWS", "render_trace"]
 
@@ -111,8 +111,9 @@ def _args(bar: Bar) -> TraceEvent:
     args: TraceEvent = {"task": task.id, "state": state, "attempt": bar.attempt}
     if task.workflow is not None:
         args["workflow"] = printable_lines(task.workflow)
-    if task.ready is not None:
-        args["waited_us"] = _micro(max(bar.started - task.ready, 0.0))
+    waited = waited_seconds(task)
+    if waited is not None:
+        args["waited_us"] = _micro(waited)
     if task.exit_code is not None:
         args["exit_code"] = task.exit_code
     return args

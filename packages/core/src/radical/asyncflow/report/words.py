@@ -9,10 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._text import first_line, size_text
-from ..journal import ErrorRecord
+from ..journal import ErrorRecord, RunRecord, TaskRecord
 from ..model import LogLine, TaskUsage
 
-__all__ = ["brief", "environment_words", "log_line", "moment", "seconds", "share", "usage_figures"]
+__all__ = [
+    "at",
+    "brief",
+    "environment_words",
+    "log_line",
+    "moment",
+    "outcome",
+    "seconds",
+    "share",
+    "state",
+    "usage_figures",
+]
 
 
 def seconds(value: float | None) -> str:
@@ -38,6 +49,40 @@ def seconds(value: float | None) -> str:
     if hours < 24:
         return f"{hours}:{minutes:02}:{rest:02} h"
     return f"{hours // 24} d {hours % 24:02}:{minutes:02} h"
+
+
+def at(value: float | None) -> str:
+    """Return a moment in a run, in seconds since it began, as a clock shows it: ``0:03:07.250``.
+
+    So nobody takes it for a duration.
+    """
+    if value is None:
+        return "–"
+    ticks = round(max(value, 0.0) * 1000)
+    minutes, rest = divmod(ticks, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest // 1000:02}.{rest % 1000:03}"
+
+
+def outcome(run: RunRecord) -> str:
+    """Return how *run* ended; or whether it goes on or was killed, and how that is known."""
+    if run.outcome:
+        return run.outcome
+    words = {
+        "running": "running",
+        "killed": "killed before it could write its end",
+    }.get(run.life, "not known: it goes on, or was killed")
+    return f"{words} ({run.life_reason})" if run.life_reason else words
+
+
+def state(task: TaskRecord, run: RunRecord) -> str:
+    """Return the state of *task*, which a killed *run* left as it was when the program died."""
+    if task.reused is not None:
+        return "reused"
+    word = task.state.lower()
+    if not task.is_unfinished or run.life != "killed":
+        return word
+    return f"was {word} when the program died"
 
 
 def moment(epoch: float) -> str:

@@ -426,6 +426,15 @@ def pause(seconds: float) -> float:
     return seconds
 
 
+def measure(seconds: float, *_: Any) -> tuple[str, float, float]:
+    """Take *seconds*; return the clock here, and when this began and ended by it."""
+    from ..worker import read_clock  # here, because few of these functions need it
+
+    clock, begun = read_clock()
+    time.sleep(seconds)
+    return clock, begun, time.monotonic()
+
+
 def overlap(folder: str, seconds: float = 0.05) -> int:
     """Return how many calls were at work when this one began, which counts too."""
     with _inside(folder):

@@ -76,6 +76,7 @@ know the machine
 `FreeGpus`                those, and parts of those, that no task has
 `gpus_by_rank`            those of each rank, of what a task has taken
 `set_visible_gpus`        lets a process see those of its task
+`Clocks`, `read_clock`    a moment there as a moment here
 know the way back to it
 `NodeCheck`               has a node connect to this machine
 `Knock`, `NodeSign`       the outcome for an address, and the node that tried
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from ._buffers import PlainPickler
     from ._call import call, call_async, is_async
     from ._carried import Carried, PluginContexts, carried
+    from ._clocks import Clocks, read_clock
     from ._code import Code, Codes
     from ._command import Execution, file_stem
     from ._death import Death, expect_deaths, explain_death
@@ -170,6 +172,7 @@ __all__ = [
     "Attendant",
     "Buffer",
     "Carried",
+    "Clocks",
     "Code",
     "Codes",
     "CoreCount",
@@ -242,6 +245,7 @@ __all__ = [
     "missing_gpus",
     "open_answer",
     "program_arguments",
+    "read_clock",
     "read_end",
     "reloaded",
     "reloads",
@@ -264,6 +268,7 @@ _HOMES = {
     "Attendant": "_attendant",
     "Buffer": "_pickling",
     "Carried": "_carried",
+    "Clocks": "_clocks",
     "Code": "_code",
     "Codes": "_code",
     "Death": "_death",
@@ -333,6 +338,7 @@ _HOMES = {
     "missing_gpus": "_found_gpus",
     "open_answer": "_answer",
     "program_arguments": "_importing",
+    "read_clock": "_clocks",
     "read_end": "_output",
     "reloaded": "_importing",
     "reloads": "_importing",

@@ -32,8 +32,9 @@ const panel = (() => {
 			['Workflow', workflowOf(place)],
 			...['added', 'ready', 'started', 'ended'].map((name) => [
 				name[0].toUpperCase() + name.slice(1),
-				known(times[name][place]) && `${seconds(times[name][place])} after the beginning`,
+				known(times[name][place]) && `at ${moment(times[name][place])}`,
 			]),
+			['Arguments', data.arguments[number]],
 			['Time', took[place] > 0 && seconds(took[place])],
 			['Attempt', at(data.attempt, place) > 1 && String(at(data.attempt, place))],
 			['Reused from', data.reused[number]],

@@ -3,8 +3,12 @@
 const tasks = (() => {
 	const PAGE = 50;
 	const host = document.querySelector('#tasks .drawn');
-	const waited = (place) =>
-		known(times.started[place]) && known(times.ready[place]) ? times.started[place] - times.ready[place] : NEVER;
+	// From when it was ready to its first attempt.
+	const waited = (place) => {
+		const first = failedOf(place).find(([, , , start]) => start !== null);
+		const begun = first ? first[3] * data.unit : times.started[place];
+		return known(begun) && known(times.ready[place]) ? Math.max(begun - times.ready[place], 0) : NEVER;
+	};
 	const errorLine = (place) => {
 		const error = data.error[numberOf(place)];
 		if (!error) return '';
@@ -20,7 +24,7 @@ const tasks = (() => {
 		['Backend', backendOf, backendOf, ''],
 		['Worker', workerOf, workerOf, ''],
 		['Retries', tries, (place) => tries(place) || '', 'number'],
-		['Start', (place) => times.started[place], (place) => seconds(times.started[place]), 'number'],
+		['Start', (place) => times.started[place], (place) => moment(times.started[place]), 'number'],
 		['Waited', waited, (place) => seconds(waited(place)), 'number'],
 		['Time', (place) => took[place], (place) => (took[place] ? seconds(took[place]) : '–'), 'number'],
 		['Error', errorLine, errorLine, 'long'],

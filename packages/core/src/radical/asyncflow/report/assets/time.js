@@ -31,6 +31,16 @@ function seconds(value) {
 	return `${Math.floor(hours / 24)} d ${two(hours % 24)}:${two(minutes % 60)} h`;
 }
 
+// A moment of the run as a clock shows it, so that nobody takes it for a duration.
+function moment(value) {
+	if (!known(value) || Number.isNaN(value)) return '–';
+	const ticks = Math.round(Math.max(value, 0) * 1000);
+	const two = (number) => String(number).padStart(2, '0');
+	const minutes = Math.floor(ticks / 60000);
+	const rest = `${two(Math.floor(ticks / 1000) % 60)}.${String(ticks % 1000).padStart(3, '0')}`;
+	return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${rest}`;
+}
+
 const grouped = (number) => number.toLocaleString('en');
 const plural = (number, one, many = one + 's') => `${grouped(number)} ${number === 1 ? one : many}`;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);

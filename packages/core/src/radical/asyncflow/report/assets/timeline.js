@@ -169,7 +169,7 @@ const timeline = (() => {
 		const lines = [nameOf(place), idOf(place)];
 		if (bar.failed) lines.push(`attempt ${bar.failed[1]}: ${bar.failed[5][0]}`);
 		else lines.push(stateOf(place) + (at(data.attempt, place) > 1 ? `, attempt ${at(data.attempt, place)}` : ''));
-		lines.push(`${seconds(bar.end - bar.start)}, from ${seconds(bar.start)}`);
+		lines.push(`${seconds(bar.end - bar.start)}, from ${moment(bar.start)}`);
 		const where = [backendOf(place), workerOf(place)].filter(Boolean).join(' · ');
 		if (where) lines.push(where);
 		return lines.join('\n');

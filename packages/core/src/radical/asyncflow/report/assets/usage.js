@@ -9,7 +9,10 @@ const usage = (() => {
 			const edgesOfTime = [];
 			data.lanes.forEach(([owner], lane) => {
 				if (owner !== backend) return;
-				for (const bar of bars[lane]) edgesOfTime.push([bar.start, 1], [bar.end, -1]);
+				for (const bar of bars[lane]) {
+					const cores = data.cores[numberOf(bar.place)] ?? 1;
+					edgesOfTime.push([bar.start, cores], [bar.end, -cores]);
+				}
 			});
 			edgesOfTime.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
 			const moments = new Float64Array(edgesOfTime.length);
@@ -86,7 +89,7 @@ const usage = (() => {
 			const bin = (view.to - view.from) / width;
 			const time = view.from + bin * (event.clientX - canvas.getBoundingClientRect().left);
 			const busy = (until(row, time + bin) - until(row, time)) / bin;
-			showTip(`${seconds(time)}\n${+busy.toFixed(1)} of ${plural(row.slots, 'slot')} busy`, event.clientX, event.clientY);
+			showTip(`${moment(time)}\n${+busy.toFixed(1)} of ${plural(row.slots, 'slot')} busy`, event.clientX, event.clientY);
 		});
 		canvas.addEventListener('pointerleave', hideTip);
 	}

@@ -25,6 +25,7 @@ from .plugin import Plugin
 from .portability import Portability
 from .processes import Processes
 from .protocol import Protocol
+from .records import Records
 from .remote import Remote
 from .services import Services
 from .timeouts_retries import TimeoutsRetries
@@ -52,6 +53,7 @@ class BackendConformance(
     Protocol,
     Lifecycle,
     Portability,
+    Records,
     Plugin,
 ):
     """The checks that every backend has to pass, as a test class.
