@@ -100,3 +100,31 @@ async def test_an_interrupted_cell_without_asyncio(notebook: Notebook) -> None:
     states = "print(*[f.state for f in futures], first.done())"
     assert await notebook.run(wait + states) == "CANCELLED " * 5 + "False\n"
     assert await notebook.run("first.cancel()\nflow.shutdown()\nprint('over')") == "over\n"
+
+
+PROGRESS = """
+async with WorkflowEngine.create("concurrent", {"max_workers": 2}) as other:
+    with other.progress():
+        invert = other.function_task(lambda number: 1 / number, name="invert")
+        await asyncio.gather(*[invert(number) for number in range(4)], return_exceptions=True)
+"""
+
+FLOW_PROGRESS = """
+with flow.progress():
+    total = sum(flow.map(flow.function_task(abs), range(5)))
+print(total)
+flow.shutdown()
+"""
+
+
+@pytest.mark.timeout(3 * LIMIT_S)
+async def test_progress_stands_in_the_output_of_its_cell(notebook: Notebook) -> None:
+    await notebook.run("import asyncio\nfrom radical.asyncflow import WorkflowEngine")
+    shown = (await notebook.run(PROGRESS)).rpartition("<pre")[2]
+    assert "3 done" in shown
+    assert "1 failed" in shown
+    assert "ZeroDivisionError" in shown
+    await notebook.run(SYNC.replace("first =", "# first ="))
+    printed = await notebook.run(FLOW_PROGRESS)
+    assert "10\n" in printed
+    assert "5 done" in printed.rpartition("<pre")[2]

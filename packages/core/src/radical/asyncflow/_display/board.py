@@ -25,6 +25,8 @@ from .watched import UnfinishedTask, Watched, capacity_of
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from .cell import Cell
+
 __all__ = ["Board"]
 
 MIN_INTERVAL_S = 0.125
@@ -42,10 +44,11 @@ class Board:
 
     _shared: Board | None = None
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, cell: Cell | None = None) -> None:
+        """Draw on *console*, which is that of *cell* in a notebook."""
         self._console = console
         self._lock = threading.RLock()
-        self._region = Region(console, self._lock, self._draw_soon)
+        self._region = cell or Region(console, self._lock, self._draw_soon)
         self._feeds: set[Feed] = set()
         self._tally = Tally()
         self._engines: WeakSet[Watched] = WeakSet()

@@ -1,4 +1,4 @@
-"""Choose how the progress of a run is shown: as a table, as plain lines, or not at all."""
+"""Choose how the progress of a run is shown: as a table, in a notebook, as lines, or not at all."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Literal
 
 from .._text import closest
 from ..errors import ConfigurationError
+from .cell import in_notebook
 
 __all__ = ["VARIABLE", "Kind", "choose", "on_terminal"]
 
 VARIABLE = "ASYNCFLOW_PROGRESS"
 
-Kind = Literal["table", "lines", "off"]
+Kind = Literal["table", "cell", "lines", "off"]
 
 _CHOICES = ("auto", "table", "lines", "off")
 
 
 def choose() -> Kind:
-    """Return what `VARIABLE` says or, with ``auto`` or without it, what suits stderr.
+    """Return what `VARIABLE` says or, with ``auto`` or without it, what suits.
 
     Raises:
         ConfigurationError: the variable has another value.
@@ -33,6 +34,8 @@ def choose() -> Kind:
     match given:
         case "table" | "lines" | "off":
             return given
+    if in_notebook():
+        return "cell"
     if on_terminal():
         return "table"
     return "off" if _is_closed() else "lines"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..errors import ConfigurationError
 from .board import Board
+from .cell import Cell
 from .choice import choose
 from .lines import Lines
 from .watched import Watched
@@ -22,8 +23,9 @@ class Progress:
     """The display of one engine, for ``with`` and ``async with``.
 
     On a terminal it is a table; displays that are shown at the same time share one, also with
-    ``asyncflow run``.  Elsewhere it writes plain lines to stderr.  The environment variable
-    ``ASYNCFLOW_PROGRESS`` chooses: ``auto``, ``table``, ``lines`` or ``off``.
+    ``asyncflow run``.  In a notebook it stands in the output of its cell.  Elsewhere it writes
+    plain lines to stderr.  The environment variable ``ASYNCFLOW_PROGRESS`` chooses: ``auto``,
+    ``table``, ``lines`` or ``off``.
     """
 
     def __init__(
@@ -42,14 +44,19 @@ class Progress:
         self._kind = choose()
         if console is not None or (force and self._kind == "lines"):
             self._kind = "table"
+        # A cell takes output of the thread that runs it: this one.
+        self._cell = Cell() if self._kind == "cell" else None
         self._board: Board | None = None
         self._leave: Callable[[], None] | None = None
 
     def __enter__(self) -> Self:
         if self._leave is not None:
             raise ConfigurationError("this progress display is already shown: make another one")
-        if self._kind == "table":
-            self._board = Board.shared() if self._console is None else Board(self._console)
+        if self._kind in ("table", "cell"):
+            if self._cell is not None:
+                self._board = Board(self._cell.console, self._cell)
+            else:
+                self._board = Board.shared() if self._console is None else Board(self._console)
             self._board.open()
             self._leave = self._board.watch(self._engine)
         elif self._kind == "lines":

@@ -17,6 +17,7 @@ from ._map import map_tasks
 from ._tasks import Decorators
 
 if TYPE_CHECKING:
+    from .._display.progress import Progress
     from .._graph.plan import Plan
     from .._threads.executor import TaskExecutor
     from .._threads.futures import TaskFuture
@@ -102,6 +103,20 @@ class Flow(Decorators):
         """
         end = self._calls.run(lambda: self._engine.observe(callback))
         return lambda: self._calls.run(end)
+
+    @contextlib.contextmanager
+    def progress(self, **options: Any) -> Iterator[Progress]:
+        """Show a live display of this flow, for ``with``.
+
+        Args:
+            options: as for `WorkflowEngine.progress`.
+        """
+        shown = self._engine.progress(**options)
+        self._calls.run(shown.__enter__)
+        try:
+            yield shown
+        finally:
+            self._calls.run(lambda: shown.__exit__(None, None, None))
 
     # ------------------------------------------------------------------- tasks
 
