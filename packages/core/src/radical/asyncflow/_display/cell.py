@@ -60,7 +60,7 @@ class Cell:
         self._handle: Any = display(_Bundle("", ""), display_id=True)
 
     def open(self) -> None:
-        """Exist, as a terminal that has to be prepared does."""
+        """Do nothing, because a cell needs no preparation."""
 
     def close(self) -> None:
         """Leave what was drawn; what is printed from now on stands below it."""
@@ -87,7 +87,7 @@ class Cell:
 
 
 class _Bundle:
-    """What a notebook shows, and what one without HTML shows."""
+    """The content of a cell, for a notebook and for a display without HTML."""
 
     def __init__(self, markup: str, text: str) -> None:
         self._markup = markup
