@@ -516,6 +516,19 @@ async def test_a_prompt_that_waits_is_cancelled_without_a_request(
     assert [request.text for request in server.requests] == ["one", "three"]
 
 
+async def test_prompts_that_were_cancelled_while_they_waited_are_forgotten(
+    start: Start, server: ScriptedServer
+) -> None:
+    flow = await start(max_workers=1)
+    server.script = lambda _: asyncio.get_running_loop().create_future()
+    futures = [asking(flow)(str(number)) for number in range(100)]
+    await until(lambda: server.open == 1)
+    for future in futures[10:]:
+        future.cancel()
+    await until(lambda: all(future.done() for future in futures[10:]))
+    assert len(flow.backend._queue) <= 2 * 9
+
+
 async def test_a_timeout_ends_the_request(start: Start, server: ScriptedServer) -> None:
     flow = await start()
     server.script = lambda _: asyncio.get_running_loop().create_future()

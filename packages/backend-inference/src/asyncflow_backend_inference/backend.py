@@ -89,7 +89,7 @@ class InferenceExecutionBackend(ExecutionBackend):
         self._base_url = self._settings.base_url
         self._of_task: WeakKeyDictionary[TaskSpec, dict[str, Any]] = WeakKeyDictionary()
         self._waiting: dict[TaskId, Call] = {}
-        self._queue: list[tuple[float, int, int, Call]] = []  # a heap; what was cancelled stays
+        self._queue: list[tuple[float, int, int, Call]] = []  # a heap; what was cancelled stays a while
         self._arrivals = itertools.count()
         # With limits one prompt at a time waits for its turn, so that the others wait in order.
         self._one_by_one = bool(
@@ -152,6 +152,9 @@ class InferenceExecutionBackend(ExecutionBackend):
         for task_id in task_ids:
             if call := self._waiting.pop(task_id, None):
                 self._sink.cancelled(*call.key)
+        if len(self._queue) > 2 * len(self._waiting):  # so most of it was cancelled
+            self._queue = [one for one in self._queue if self._is_waiting(one[-1])]
+            heapq.heapify(self._queue)
         wanted = frozenset(task_ids)
         for call in list(self._running.values()):
             if call.request.task_id in wanted and call.task is not None:
@@ -205,6 +208,9 @@ class InferenceExecutionBackend(ExecutionBackend):
 
     # ------------------------------------------------------------------ prompts
 
+    def _is_waiting(self, call: _Call) -> bool:
+        return self._waiting.get(call.request.task_id) is call
+
     def _fill(self) -> None:
         """Begin with waiting prompts while there is room."""
         while (
@@ -213,7 +219,7 @@ class InferenceExecutionBackend(ExecutionBackend):
             and not (self._one_by_one and self._unbegun)
         ):
             *_, call = heapq.heappop(self._queue)
-            if self._waiting.get(call.request.task_id) is not call:
+            if not self._is_waiting(call):
                 continue  # it was cancelled
             del self._waiting[call.request.task_id]
             self._running[call.key] = call

@@ -134,6 +134,20 @@ def test_each_kind_of_task_is_tried(invoke: Invoke) -> None:
     ]
 
 
+def test_each_backend_of_a_preference_is_tried(invoke: Invoke) -> None:
+    result = invoke("doctor", "dask, noop, concurrent", "--set", "concurrent.max_workers=1")
+    titles = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("Backend ")]
+    assert titles == ["dask", "noop", "concurrent"]
+    assert "passed over                       Backend 'dask' is not available." in result.stdout
+    assert result.stdout.count("runs a function") == 2
+    assert result.exit_code == 0
+    assert invoke("doctor", "dask, no_such").exit_code == 2
+
+
+def test_a_plan_is_shown_for_each_backend_of_a_preference(invoke: Invoke) -> None:
+    assert invoke("doctor", "noop, concurrent", "--plan").stdout.count("asks for nothing") == 2
+
+
 @pytest.mark.parametrize("backend", [NoStart], indirect=True)
 def test_backend_that_does_not_start_fails_with_its_reason(invoke: Invoke, backend: str) -> None:
     result = invoke("doctor", backend)

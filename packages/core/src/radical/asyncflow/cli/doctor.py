@@ -11,6 +11,8 @@ from ._environment import choice_options, set_environment
 from ._output import FAILED, debug_option, print_table, show_log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .._discovery.profiles import Choice
     from ..backend import ExecutionBackend
     from ._checks import Checks
@@ -61,6 +63,8 @@ def doctor(
 ) -> None:
     """Check this environment, or check the backend NAME by running tasks on it.
 
+    NAME may be several names with commas between them: then each of them is checked.
+
     With --plan only the settings are checked: those of NAME, or else those of the backends
     that an engine uses if it names none.  With --from-node no task is run: a node of the
     machine on which NAME runs its tasks connects to this machine, at each of its addresses.
@@ -106,11 +110,11 @@ def _check_backend(checks: Checks, timeout: float) -> None:
     from ._checks import examine
     from ._from_node import has_node_check, mention_node_check
 
-    choice, backend = _chosen_backend()
-    click.echo(_title(choice))
-    asyncio.run(examine(backend, checks, timeout))
-    if has_node_check(backend):
-        mention_node_check(choice.name, checks)
+    for choice, backend in _chosen_backends(checks):
+        click.echo(_title(choice))
+        asyncio.run(examine(backend, checks, timeout))
+        if has_node_check(backend):
+            mention_node_check(choice.name, checks)
 
 
 def _check_from_node(checks: Checks, wait: float, timeout: float) -> None:
@@ -118,22 +122,42 @@ def _check_from_node(checks: Checks, wait: float, timeout: float) -> None:
 
     from ._from_node import examine_from_node, has_node_check
 
-    choice, backend = _chosen_backend()
-    if not has_node_check(backend):
+    chosen = [*_chosen_backends(checks)]
+    if not any(has_node_check(backend) for _, backend in chosen):
+        names = " and ".join(repr(choice.name) for choice, _ in chosen)
+        has = "have" if chosen[1:] else "has"
         raise click.UsageError(
-            f"backend {choice.name!r} has no nodes to check from: leave --from-node out"
+            f"backend {names} {has} no nodes to check from: leave --from-node out"
         )
-    click.echo(f"{_title(choice)}, from a node")
-    asyncio.run(examine_from_node(backend, checks, wait=wait, limit=timeout))
+    for choice, backend in chosen:
+        if has_node_check(backend):
+            click.echo(f"{_title(choice)}, from a node")
+            asyncio.run(examine_from_node(backend, checks, wait=wait, limit=timeout))
 
 
-def _chosen_backend() -> tuple[Choice, ExecutionBackend]:
-    """Return the chosen backend, not started, and how it was chosen."""
+def _chosen_backends(checks: Checks) -> Iterator[tuple[Choice, ExecutionBackend]]:
+    """Yield the chosen backends, which are not started, and how they were chosen.
+
+    Of several in the order of preference, one that cannot be made is passed over, as an engine
+    does it, and noted.
+    """
     from .._discovery import profiles
     from .._discovery.registry import registry
+    from ..errors import BackendError
 
     (choice,) = profiles.resolve(profile=_default_profile())
-    return choice, registry.create(choice.name, choice.config)
+    errors: list[BackendError] = []
+    for one in choice.candidates:
+        try:
+            backend = registry.create(one.name, one.config)
+        except BackendError as error:
+            errors.append(error)
+            if len(errors) == len(choice.candidates):
+                raise
+            click.echo(_title(one))
+            checks.note("passed over", str(error).partition("\n")[0])
+        else:
+            yield one, backend
 
 
 def _show_plans() -> None:
@@ -142,7 +166,8 @@ def _show_plans() -> None:
     from .._discovery.registry import registry
     from .._graph.plan import flatten_settings
 
-    for choice in profiles.resolve(profile=_default_profile()):
+    chosen = profiles.resolve(profile=_default_profile())
+    for choice in (one for each in chosen for one in each.candidates):
         asked = registry.create(choice.name, choice.config).plan()
         click.echo(_title(choice) + (" would ask for" if asked else " asks for nothing"))
         if asked:
