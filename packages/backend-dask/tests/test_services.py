@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from typing import Any
@@ -32,6 +33,25 @@ class Watch:
             while self.states != [*states]:
                 self._news.clear()
                 await self._news.wait()
+
+
+class Tally:
+    def add(self) -> int:
+        return 1
+
+
+async def test_services_that_have_all_slots_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with WorkflowEngine.create("dask", SETTINGS) as flow:
+        with caplog.at_level(logging.WARNING, "radical.asyncflow"):
+            tally = flow.service(Tally)()
+            assert await tally.add() == 1
+            assert "services have all" not in caplog.text
+            server = flow.executable_task(service=True)(lambda: "exec sleep 600")()
+            await server
+        assert caplog.text.count("services have all 2 slots") == 1
+        later = flow.function_task(abs)(-1)
+        await tally.stop()
+        assert await later == 1
 
 
 async def test_a_service_whose_worker_dies_is_started_again_and_then_lost() -> None:

@@ -5,6 +5,7 @@ This runs in the user's program, above `_program` and `_packing`, which it both 
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,8 @@ from ._program.values import Fetcher
 from ._program.workers import KnownWorkers
 
 __all__ = ["JobListener"]
+
+_log = logging.getLogger("radical.asyncflow.dask")
 
 _MESSAGES_KEPT = 500  # after which the scheduler is asked to forget those that it has sent
 
@@ -161,11 +164,13 @@ class JobListener(SchedulerListener):
                 # end of one that was: from when it was confirmed to its begin takes a while.
                 begun = moment - seconds
                 reports.append(Report(task_id, attempt, TaskState.RUNNING, worker, begun))
+            if kind in (RUNNING, SERVING):
+                begins, job.worker = job.worker is None, worker
+                if begins and job.request.spec.service:
+                    self._note_service(job)
             if kind == RUNNING:
-                job.worker = worker
                 continue
             if kind == SERVING:
-                job.worker = worker
                 self._table.report(reports)
                 reports = []
                 self._table.tell_serving(job, data)
@@ -179,6 +184,19 @@ class JobListener(SchedulerListener):
         self._table.report(reports)
         if given_back:
             self._send_again(given_back)
+
+    def _note_service(self, begun: Job) -> None:
+        """Warn if no slot is left beside those that services have; *begun* is the latest one."""
+        slots = self._workers.slots
+        specs = [job.request.spec for job in self._table.jobs.values() if job.worker is not None]
+        taken = sum(spec.resources.total_cores for spec in specs if spec.service)
+        if taken >= slots:
+            _log.warning(
+                "services have all %d slots that the workers of the cluster have now, the latest "
+                "one is %r: no other task runs until one of them is stopped, or there are more "
+                "workers",
+                *(slots, begun.name),
+            )
 
     def _end_report(self, job: Job, kind: int, data: Any, when: float) -> Report:
         """Return the terminal report of *job* for an event of this *kind*."""

@@ -89,7 +89,9 @@ class InferenceExecutionBackend(ExecutionBackend):
         self._base_url = self._settings.base_url
         self._of_task: WeakKeyDictionary[TaskSpec, dict[str, Any]] = WeakKeyDictionary()
         self._waiting: dict[TaskId, Call] = {}
-        self._queue: list[tuple[float, int, int, Call]] = []  # a heap; what was cancelled stays a while
+        self._queue: list[
+            tuple[float, int, int, Call]
+        ] = []  # a heap
         self._arrivals = itertools.count()
         # With limits one prompt at a time waits for its turn, so that the others wait in order.
         self._one_by_one = bool(
@@ -208,7 +210,7 @@ class InferenceExecutionBackend(ExecutionBackend):
 
     # ------------------------------------------------------------------ prompts
 
-    def _is_waiting(self, call: _Call) -> bool:
+    def _is_waiting(self, call: Call) -> bool:
         return self._waiting.get(call.request.task_id) is call
 
     def _fill(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -91,6 +92,20 @@ async def test_where_none_can_the_error_says_why_and_which_other_could() -> None
         "add a backend that can to the engine: 'concurrent'"
     )
     assert "noop" not in text  # it could, but runs nothing
+
+
+async def test_a_backend_whose_settings_keep_it_from_the_task_is_not_advised_as_another() -> None:
+    class Tally:
+        pass
+
+    with ThreadPoolExecutor(1) as executor:
+        async with WorkflowEngine.create("concurrent", {"executor": executor}) as flow:
+            with pytest.raises(UnsupportedOptionError) as caught:
+                flow.service(Tally)()
+    assert "'concurrent' runs no services of functions; with other settings 'concurrent' can" in (
+        str(caught.value)
+    )
+    assert "to the engine: 'concurrent'" not in str(caught.value)
 
 
 async def test_where_none_that_is_installed_can_the_error_says_how_to_get_one(

@@ -108,16 +108,23 @@ def _advice(spec: TaskSpec, lane: Lane, error: ConfigurationError) -> str:
     wanted |= {option for option in ("service", "priority") if getattr(spec, option)}
     if spec.service and spec.kind is TaskKind.FUNCTION:
         wanted.add("instances")
+    text = ""
     installed: list[str] = []
     installable: list[str] = []
     for name, info in registry.list_available_backends().items():
         if info["available"]:
-            if _could(spec, name):
+            if not _could(spec, name):
+                continue
+            if name == lane.name:  # so its settings keep it from that
+                text = f"; with other settings {name!r} can"
+            else:
                 installed.append(repr(name))
         elif name in OFFICIAL and wanted <= {*OFFICIAL[name].able}:
             installable.append(f"{name!r} ({info['installation_hint']})")
     if installed:
-        return f"; add a backend that can to the engine: {', '.join(installed)}"
+        return f"{text}; add a backend that can to the engine: {', '.join(installed)}"
+    if text:
+        return text
     if installable:
         return f"; a backend that can is not installed: {', '.join(installable)}"
     return "; no backend that is known here can"
