@@ -89,9 +89,7 @@ class InferenceExecutionBackend(ExecutionBackend):
         self._base_url = self._settings.base_url
         self._of_task: WeakKeyDictionary[TaskSpec, dict[str, Any]] = WeakKeyDictionary()
         self._waiting: dict[TaskId, Call] = {}
-        self._queue: list[
-            tuple[float, int, int, Call]
-        ] = []  # a heap
+        self._queue: list[tuple[float, int, int, Call]] = []  # a heap
         self._arrivals = itertools.count()
         # With limits one prompt at a time waits for its turn, so that the others wait in order.
         self._one_by_one = bool(
