@@ -37,6 +37,7 @@ ROOMS: tuple[frozenset[str], ...] = tuple(
         "_dispatch",
         "_resume",
         "_live",
+        "_screen",
         "engine",
         "cli sync testing __init__ __main__",
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..model._waiting import TaskNow, Wait, WaitCause, Waiting, WaitKind, WaitReason
 
-__all__ = ["Group", "Inputs", "Tasks", "explain", "explain_all", "grouped"]
+__all__ = ["Group", "Inputs", "Tasks", "explain", "explain_all", "grouped", "reason_of"]
 
 MOST_TASKS = 5
 """The most tasks that a reason or a cause holds."""
@@ -68,12 +68,12 @@ def explain(tasks: Tasks, node: Any) -> Waiting:
         own = tasks.waits([node]).get(tasks.number(node), ())
         return Waiting(
             task=tasks.now(node),
-            reasons=tuple(_reason_of(tasks, wait) for wait in own),
+            reasons=tuple(reason_of(tasks, wait) for wait in own),
             causes=_causes(tasks, [node]),
         )
     inputs = tasks.inputs(node)
     own = tasks.waits([node]).get(tasks.number(node), ())
-    reasons = [_reason_of(tasks, wait) for wait in own]
+    reasons = [reason_of(tasks, wait) for wait in own]
     if not inputs.unfinished:
         return Waiting(task=tasks.now(node), reasons=tuple(reasons), causes=_causes(tasks, [node]))
     roots, between = _roots(tasks, inputs.unfinished)
@@ -106,7 +106,7 @@ def explain_all(tasks: Tasks, nodes: Iterable[Any]) -> Waiting:
     return Waiting(task=None, causes=tuple(causes))
 
 
-def _reason_of(tasks: Tasks, wait: Wait) -> WaitReason:
+def reason_of(tasks: Tasks, wait: Wait) -> WaitReason:
     """Return the reason that *wait* stands for."""
     holders = tuple(tasks.named(number) for number in tuple(wait.holders)[:MOST_TASKS])
     return WaitReason(
@@ -187,7 +187,7 @@ def grouped(tasks: Tasks, roots: Sequence[Any]) -> list[Group]:
 def _causes(tasks: Tasks, roots: Sequence[Any]) -> tuple[WaitCause, ...]:
     causes = []
     for wait, nodes in grouped(tasks, roots):
-        reason = _reason_of(tasks, wait)
+        reason = reason_of(tasks, wait)
         if len(nodes) > 1:  # each has its own place in the order
             reason = replace(reason, ahead=None, outranked=0)
         now = [tasks.now(node) for node in nodes]

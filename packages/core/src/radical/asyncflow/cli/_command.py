@@ -20,6 +20,7 @@ from .logs import logs
 from .report import report
 from .run import run
 from .runs import runs, show
+from .watch import watch
 
 __all__ = ["command", "main"]
 
@@ -90,6 +91,7 @@ command.add_command(doctor)
 command.add_command(run)
 command.add_command(runs)
 command.add_command(show)
+command.add_command(watch)
 command.add_command(logs)
 command.add_command(explain)
 command.add_command(report)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .._graph.waiting import Inputs, explain, explain_all
+from .._graph.waiting import Inputs, explain, explain_all, reason_of
 from .._public import public
-from ..journal import RunRecord
+from ..journal import RunRecord, TaskRecord
 from ..journal._records import UNFINISHED
 from ..journal._waits import RunWaits, TaskGroup, read_waits
 from ..model._waiting import TaskNow, Wait, Waiting, WaitKind
 
-__all__ = ["RecordedTasks", "waiting_in"]
+__all__ = ["RecordedTasks", "reason_text", "waiting_in"]
 
 _SENT = Wait(kind=WaitKind.ENGINE, text="the next turn of the engine")
 
@@ -25,7 +25,7 @@ def waiting_in(run: RunRecord, number: int | None = None, *, journal: str | None
             for dependencies and states alone.
     """
     waits = None if journal is None else read_waits(journal, run.uid)
-    tasks = RecordedTasks(run, waits)
+    tasks = RecordedTasks(run.tasks, run.length, waits)
     if number is None:
         return explain_all(tasks, [task.number for task in run.in_state(*UNFINISHED)])
     if run.tasks[number].state not in UNFINISHED:
@@ -34,18 +34,23 @@ def waiting_in(run: RunRecord, number: int | None = None, *, journal: str | None
 
 
 class RecordedTasks:
-    """The tasks of a record, by number; the `Tasks` of `_graph.waiting`."""
+    """The tasks of a record, by number; the `Tasks` of `_graph.waiting`.
 
-    def __init__(self, run: RunRecord, waits: RunWaits | None) -> None:
-        self._run = run
+    Args:
+        now: the seconds since the run began.
+        waits: what the program said last.
+    """
+
+    def __init__(self, tasks: Mapping[int, TaskRecord], now: float, waits: RunWaits | None) -> None:
+        self._tasks = tasks
         self._waits = waits
-        self._length = run.length
+        self._now = now
 
     def now(self, node: int) -> TaskNow:
-        task = self._run.tasks.get(node)
+        task = self._tasks.get(node)
         if task is None:
             return TaskNow(node, "", "ENDED")
-        seconds = task.age(self._length) if task.state == "RUNNING" else None
+        seconds = task.age(self._now) if task.state == "RUNNING" else None
         return TaskNow(node, task.name, task.state, seconds)
 
     def named(self, number: int) -> TaskNow:
@@ -55,10 +60,10 @@ class RecordedTasks:
         return node
 
     def is_running(self, node: int) -> bool:
-        return self._run.tasks[node].state == "RUNNING"
+        return self._tasks[node].state == "RUNNING"
 
     def inputs(self, node: int) -> Inputs:
-        tasks = self._run.tasks
+        tasks = self._tasks
         after = [number for number in tasks[node].after if number in tasks]
         return Inputs([one for one in after if tasks[one].state in UNFINISHED], len(after))
 
@@ -66,7 +71,7 @@ class RecordedTasks:
         return {node: (self._wait(node),) for node in nodes if self._stands_itself(node)}
 
     def _stands_itself(self, node: int) -> bool:
-        task = self._run.tasks[node]
+        task = self._tasks[node]
         if task.state == "RUNNING":
             return self._waits is not None and self._told(node) is not None
         return task.state in UNFINISHED and not self.inputs(node).unfinished
@@ -74,7 +79,7 @@ class RecordedTasks:
     def _told(self, node: int) -> TaskGroup | None:
         if self._waits is None:
             return None
-        task = self._run.tasks[node]
+        task = self._tasks[node]
         if task.state == "RUNNING":  # a service that is not up, say; never by a guess
             return next((group for group in self._waits.groups if group.has(node)), None)
         return self._waits.of(node, task.backend if task.state == "SUBMITTED" else "")
@@ -83,7 +88,7 @@ class RecordedTasks:
         group = self._told(node)
         if group is not None:
             return _wait_of(group)
-        task = self._run.tasks[node]
+        task = self._tasks[node]
         if task.state == "SUBMITTED":
             return Wait(
                 kind=WaitKind.UNKNOWN,
@@ -109,3 +114,8 @@ def _wait_of(group: TaskGroup) -> Wait:
         held_by=group.held_by,
         seconds=group.seconds,
     )
+
+
+def reason_text(tasks: RecordedTasks, group: TaskGroup) -> str:
+    """Return in words what all tasks of *group* wait for, with the tasks that hold it."""
+    return str(reason_of(tasks, _wait_of(group)))
