@@ -62,7 +62,7 @@ HELP = """
 
 
 class View(NamedTuple):
-    """What is shown: its name, its rows, and what opens when a row is chosen."""
+    """A table on the screen: its name, its rows, and what opens when a row is chosen."""
 
     name: str
     table: Table
