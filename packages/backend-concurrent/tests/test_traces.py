@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -130,3 +131,40 @@ async def test_the_logging_functions_of_a_worker_set_up_no_handler_of_their_own(
     assert [one.getMessage() for one in caplog.records if one.name == "root"] == [
         "without a logger"
     ]
+
+
+async def test_what_a_command_uses_is_known_with_the_processes_that_it_waited_for(
+    tmp_path: Path,
+) -> None:
+    work = "import time\nwhile time.process_time() < 0.1: pass\nmemory = bytearray(400_000_000)"
+    path = tmp_path / "zeros"
+    lines = [
+        f"{shlex.quote(sys.executable)} -c {shlex.quote(work)}",
+        f"head -c 3000000 /dev/zero > {shlex.quote(str(path))}",
+        "true",
+    ]
+    async with WorkflowEngine.create(backend="concurrent", journal=tmp_path / "journal") as flow:
+
+        @flow.executable_task
+        def large() -> str:
+            return "\n".join(lines)
+
+        @flow.executable_task
+        def small() -> str:
+            return "true"
+
+        await large()
+        await small()
+    first, second = read(tmp_path / "journal")[0].tasks.values()
+    assert first.usage is not None
+    assert first.usage.cpu_seconds is not None
+    assert first.usage.cpu_seconds >= 0.1
+    assert first.usage.peak_memory is not None
+    assert first.usage.peak_memory >= 400_000_000
+    if sys.platform == "linux":
+        assert first.usage.written_bytes is not None
+        assert first.usage.written_bytes >= 3_000_000
+    # The kernel counts what the program had to a process that has less.
+    assert second.usage is not None
+    assert second.usage.peak_memory is None
+    assert second.stdout == ""

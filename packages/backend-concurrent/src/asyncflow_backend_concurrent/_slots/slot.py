@@ -17,6 +17,7 @@ from radical.asyncflow.backend import (
     TaskId,
     TaskKind,
     TaskRequest,
+    TaskTrace,
 )
 from radical.asyncflow.worker import (
     Execution,
@@ -365,6 +366,9 @@ class Slot:
         except BaseException as exc:
             error = exc
         if job is not None:  # else it was abandoned
+            if execution.usage is not None:
+                trace = TaskTrace(usage=execution.usage)
+                self.slots.sink.traced(job.task_id, job.attempt, trace)
             if execution.cancelled or self._abandoned:
                 self._cancelled(job)
             elif error is not None:
@@ -407,7 +411,7 @@ class Slot:
                 **options,
             )
         else:
-            execution = Execution(command, **options)
+            execution = Execution(command, measure=sink.keeps_usage, **options)
         self._begin(execution, job)
         return execution
 

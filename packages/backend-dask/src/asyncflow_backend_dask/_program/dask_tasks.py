@@ -146,6 +146,7 @@ class DaskTaskWriter:
             gpus=gpus,
             command_options=options,
             ranks=self._ranks(spec),
+            traces=self._traces,
         )
         graph[key] = Task(key, run, pickle.dumps(order, 5), None)
         job.key, job.index = key, 0

@@ -20,7 +20,7 @@ from radical.asyncflow.worker import (
     gpus_by_rank,
 )
 
-from .._messages.events import CANCELLED, DONE_INLINE, DONE_REMOTE, FAILED, SERVING
+from .._messages.events import CANCELLED, DONE_INLINE, DONE_REMOTE, FAILED, SERVING, TRACE
 from .._messages.orders import PackedCall, WorkOrder
 from .._messages.results import CallResult
 from .inline import dump_if_small
@@ -74,6 +74,8 @@ def _run_with(
         worker_calls.end(key)
     ended = time.monotonic()
     seconds = ended - begun
+    if execution.usage is not None:
+        _tell(worker_calls, work, one, TRACE, 0.0, (tuple(execution.usage), None))
     if execution.cancelled:
         _tell(worker_calls, work, one, CANCELLED, seconds, None, ended)
         return CallResult(failed=True)
@@ -113,7 +115,7 @@ def _execution(
             **of_both,
         )
     if options["readiness"] is None:
-        return Execution(command, **of_both)
+        return Execution(command, measure=_measures(work), **of_both)
 
     def tell(*serving: Any) -> None:
         _tell(worker_calls, work, one, SERVING, 0.0, serving)
@@ -123,6 +125,10 @@ def _execution(
     in_program = address.startswith("inproc://")
     host = "localhost" if in_program else get_address_host(address)
     return ServiceExecution(command, options["readiness"], tell, host=host, **of_both)
+
+
+def _measures(work: WorkOrder) -> bool:
+    return work.traces is not None and work.traces.usage
 
 
 def _tell(

@@ -18,6 +18,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from ..model import TaskUsage
+from ._meter import bytes_passed, usage_of
+
 __all__ = ["Child", "candidates", "needs_helper", "start"]
 
 
@@ -27,9 +30,12 @@ class Child:
     Attributes:
         stdin, stdout, stderr: descriptors of pipes to it; -1 for none.
         peak: once it was waited for, the most memory that it had, in bytes; 0 if unknown.
+        is_measured: whether `wait` finds out what it used.
+        usage: once it was waited for, what it used, with all processes that it has waited for;
+            None if nobody can tell.
     """
 
-    __slots__ = ("_status", "peak", "pid", "stderr", "stdin", "stdout")
+    __slots__ = ("_status", "is_measured", "peak", "pid", "stderr", "stdin", "stdout", "usage")
 
     def __init__(self, pid: int, stdin: int, stdout: int, stderr: int, status: int = -1) -> None:
         self.pid = pid
@@ -37,6 +43,8 @@ class Child:
         self.stdout = stdout
         self.stderr = stderr
         self.peak = 0
+        self.is_measured = False
+        self.usage: TaskUsage | None = None
         self._status = status  # where the launcher says how it ended
 
     def close_stdin(self) -> None:
@@ -79,12 +87,22 @@ class Child:
             if said[:1] != b"x":
                 raise ChildProcessError(errno.ECHILD, "the helper process was killed that waits")
             return int(said[1:])
+        passed = None
         try:
+            if self.is_measured:
+                passed = self._bytes_passed()
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:
             raise _exit_code_lost() from None
         self.peak = usage.ru_maxrss * 1024
+        if self.is_measured:
+            self.usage = usage_of(usage, passed)
         return os.waitstatus_to_exitcode(status)
+
+    def _bytes_passed(self) -> tuple[int, int] | None:
+        """Return the bytes that it read and wrote, once it has ended."""
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        return bytes_passed(f"/proc/{self.pid}/io")
 
 
 def _exit_code_lost() -> ChildProcessError:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .._public import public
 from .._text import file_stem
-from ..model import Command, ExecutableResult
+from ..model import Command, ExecutableResult, TaskUsage
 from ..model._command import DeathResult
 from ._child import Child, candidates
 from ._death import explain_death
@@ -61,6 +61,8 @@ class Execution:
     Attributes:
         command, name: as given.
         cancelled: whether `cancel` came before the command had ended.
+        usage: once it has ended, what it used, with the processes that it waited for; None if
+            that was not measured.
         exchange: what is exchanged with the process while it runs; None otherwise.
     """
 
@@ -75,6 +77,7 @@ class Execution:
         env: Mapping[str, str] | None = None,
         grace: float = 5.0,
         memory_limit: int = _MEMORY_LIMIT_BYTES,
+        measure: bool = False,
     ) -> None:
         """Prepare the execution; nothing is started.
 
@@ -87,6 +90,7 @@ class Execution:
             grace: seconds between SIGTERM and SIGKILL.
             memory_limit: bytes of each stream that are kept in memory; a longer one
                 goes to a file and the result is an `Output`.
+            measure: find out what it uses.
         """
         self.command = command
         self.name = name
@@ -97,6 +101,8 @@ class Execution:
         self._env = env
         self._grace = grace
         self._memory_limit = memory_limit
+        self._measure = measure
+        self.usage: TaskUsage | None = None
         self._lock = threading.Lock()  # guards what follows
         self._pgid: int | None = None  # while it may be signalled
         self._ended = False
@@ -260,8 +266,11 @@ class Execution:
             self._ended = True
         guard().forget(process.pid)
         exchange.close()
+        process.is_measured = self._measure
         try:
-            return process.wait()
+            code = process.wait()
+            self.usage = process.usage
+            return code
         except ChildProcessError:
             if not self.cancelled:
                 raise

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import resource
+import sys
 from collections.abc import Callable
 from time import perf_counter, process_time, thread_time
 
 from .._public import public
 from ..model import TaskUsage
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "bytes_passed", "usage_of"]
 
 LONG_S = 0.002
 """The seconds that a function takes from which on memory and bytes are measured."""
@@ -26,6 +27,8 @@ _MOST_KNOWN = 1000  # functions
 _RESET_PEAK = b"5"  # what /proc/self/clear_refs takes; see proc(5)
 _PEAK = re.compile(rb"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 _BYTES = re.compile(rb"rchar: (\d+)\nwchar: (\d+)\n")
+
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
@@ -65,7 +68,7 @@ class Meter:
         self._peaks = False
         if self._known.get(key, LONG_S) >= LONG_S:
             self._peaks = self._alone and _reset_peak()
-            self._bytes = _bytes_passed(self._io, own=True)
+            self._bytes = bytes_passed(self._io, own=True)
         self._began = perf_counter()
         self._cpu = self._clock()
 
@@ -76,7 +79,7 @@ class Meter:
         read = written = peak = None
         before = self._bytes
         if before is not None:
-            after = _bytes_passed(self._io)
+            after = bytes_passed(self._io)
             if after is not None:
                 read, written = after[0] - before[0], after[1] - before[1]
         if self._peaks:
@@ -94,6 +97,17 @@ class Meter:
         if expected is None and len(known) >= _MOST_KNOWN:
             del known[next(iter(known))]
         known[key] = took if expected is None else max(took, expected * _FADE)
+
+
+def usage_of(ended: resource.struct_rusage, passed: tuple[int, int] | None) -> TaskUsage:
+    """Return what a child process used that has ended, and has *passed* so many bytes.
+
+    The kernel counts the memory of the program, from which the child was started, to that of the
+    child.  So its own is known only if it had more than this program ever had.
+    """
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = ended.ru_maxrss * _MAXRSS_UNIT if ended.ru_maxrss > own else None
+    return TaskUsage(ended.ru_utime + ended.ru_stime, peak, *(passed or (None, None)))
 
 
 def _children_seconds() -> float:
@@ -123,7 +137,7 @@ def _peak() -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def _bytes_passed(path: str, *, own: bool = False) -> tuple[int, int] | None:
+def bytes_passed(path: str, *, own: bool = False) -> tuple[int, int] | None:
     """Return the bytes that were read and written; with *own* also those of this question."""
     content = _content(path)
     found = _BYTES.match(content)
