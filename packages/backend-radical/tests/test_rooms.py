@@ -59,6 +59,7 @@ print(*sys.modules)
         f"{name}._worker",
         f"{name}._worker.exchange",
         f"{name}._worker.main",
+        f"{name}._worker.traces",
     }
     core = "radical.asyncflow"
     others = {"pydantic", "radical.pilot", f"{core}.backend", f"{core}.engine", f"{core}.model"}

@@ -16,6 +16,8 @@ from asyncflow_backend_radical._host.messages import (
 )
 from asyncflow_backend_radical._pilot.plan import plan_pilot
 from asyncflow_backend_radical._tasks.tasks import Tasks
+from asyncflow_backend_radical._tasks.traces import Traces
+from asyncflow_backend_radical._worker.traces import Wanted
 from asyncflow_backend_radical.config import RadicalConfig
 from radical.asyncflow.backend import (
     Command,
@@ -40,6 +42,7 @@ class Held:
             capture=folder,
             report=self.reports.extend,
             serving=lambda *served: self.served.append(served),
+            traces=Traces(lambda *_: None, Wanted()),
             plan=plan_pilot(RadicalConfig(**config)),
         )
 

@@ -27,6 +27,7 @@ from ._pilot.plan import check_plan, plan_pilot
 from ._pilot.series import PilotSeries
 from ._tasks.submission import check_description, check_kind, check_resources
 from ._tasks.tasks import Tasks
+from ._tasks.traces import Traces
 from .capabilities import CAPABILITIES
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class RadicalExecutionBackend(ExecutionBackend):
             capture=shared or work_dir,
             report=sink.report,
             serving=sink.serving,
+            traces=Traces.of(sink, forward_logs=self._config.forward_logs),
             plan=self._plan,
         )
         pilots = self._pilots = PilotSeries(

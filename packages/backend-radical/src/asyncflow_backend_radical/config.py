@@ -129,6 +129,11 @@ class RadicalConfig(BaseModel):
         "job has started it, and that the job may take to start it (there, startup_timeout if that "
         "is more). Then the job is cancelled.",
     )
+    forward_logs: bool = Field(
+        default=True,
+        description="Whether log records of functions come to the program's own logging, when "
+        "the function has ended.",
+    )
     keep_sandbox: bool = Field(
         default=False, description="Keep RADICAL-Pilot's files after a success, too."
     )

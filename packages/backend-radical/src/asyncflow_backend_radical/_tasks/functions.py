@@ -14,6 +14,7 @@ from .._host.messages import TaskChange, TaskStage
 from .._pilot.plan import PilotPlan
 from .script import shell_script
 from .submission import describe
+from .traces import Traces
 from .worker_group import WorkerGroup, WorkerShape
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Functions:
         self,
         folder: Path,
         plan: PilotPlan,
+        traces: Traces,
         *,
         mark_of: Callable[[str], Path],
         streams: Path,
@@ -52,6 +54,7 @@ class Functions:
         """
         self._folder = folder
         self._plan = plan
+        self._traces = traces
         self._mark_of = mark_of
         self._streams = streams
         self._environment = environment
@@ -153,6 +156,7 @@ class Functions:
                 number=number,
                 most_workers=self._plan.most_workers_with(resources),
                 codes=self._codes,
+                traces=self._traces,
                 start_worker=self._start_worker,
                 cancel_workers=self._cancel,
             )

@@ -33,6 +33,7 @@ from .executable import Executable
 from .functions import Functions
 from .ranked import RankedFunction, as_command
 from .script import has_begun, has_succeeded, signed_exit_code, withdraw
+from .traces import Traces
 
 if TYPE_CHECKING:
     from radical.asyncflow.backend import Wait
@@ -63,6 +64,7 @@ class Tasks:
         capture: Path,
         report: Callable[[Iterable[Report]], None],
         serving: Callable[[int, int, Serving], None],
+        traces: Traces,
         plan: PilotPlan,
     ) -> None:
         """Make the folders of what is exchanged.
@@ -84,6 +86,7 @@ class Tasks:
         self._capture = capture
         self._report = report
         self._serving = serving
+        self._traces = traces
         self._plan = plan
         self._send: Callable[[Order], None] | None = None  # None without a pilot
         self._waiting: list[dict[str, Any]] = []  # descriptions, for the next pilot
@@ -94,6 +97,7 @@ class Tasks:
         self._functions = Functions(
             functions,
             plan,
+            traces,
             mark_of=self._mark_of,
             streams=self._streams,
             environment=self._environment,
@@ -484,6 +488,7 @@ class Tasks:
                 self._collect_infos()
                 if reports:
                     self._changed.notify_all()
+            self._traces.hand_on_records()
             if reports:
                 self._report(reports)
                 poll_s = _SHORTEST_POLL_S

@@ -25,6 +25,7 @@ from radical.asyncflow.worker import (
 
 from .._worker.exchange import Answer, Exchange
 from .script import signed_exit_code
+from .traces import Traces
 
 if TYPE_CHECKING:
     from radical.asyncflow.backend import Wait
@@ -69,6 +70,7 @@ class WorkerGroup:
         number: int,
         most_workers: int,
         codes: Codes,
+        traces: Traces,
         start_worker: Callable[[WorkerGroup, str, tuple[str, ...]], None],
         cancel_workers: Callable[[Sequence[str]], None],
     ) -> None:
@@ -85,6 +87,7 @@ class WorkerGroup:
         self._number = number
         self._most_workers = most_workers
         self._codes = codes
+        self._traces = traces
         self._start_worker = start_worker
         self._cancel_workers = cancel_workers
         self._task_numbers = itertools.count(1)
@@ -131,7 +134,10 @@ class WorkerGroup:
             except SerializationError as error:
                 failed.append(_report(request, TaskState.FAILED, error))
                 continue
-            task = (spec.name, request.task_id, request.attempt, path, code, arguments)
+            task = (
+                *(spec.name, request.task_id, request.attempt),
+                *(path, code, arguments, tuple(self._traces.wanted)),
+            )
             number = str(next(self._task_numbers))
             staged = self._exchange.staging / number
             staged.write_bytes(pickle.dumps(task, 5))
@@ -280,6 +286,7 @@ class WorkerGroup:
         # It was seen to run some time after it began, or not at all.
         begun = answer.begun + offset
         reports = [_report(request, TaskState.RUNNING, answer.worker, begun)]
+        self._traces.take(request, answer.trace)
         value = open_answer(answer.code, answer.body)
         ended = answer.ended + offset
         if isinstance(value, Raised):

@@ -21,6 +21,7 @@ class Answer(NamedTuple):
         clock: the clock of the worker, as `read_clock` names it.
         begun, ended: when the function did, by that clock.
         sent: when the answer was written, by that clock.
+        trace: what the function left behind, as `Tracer.end` returns it.
     """
 
     code: int
@@ -30,6 +31,7 @@ class Answer(NamedTuple):
     begun: float
     ended: float
     sent: float
+    trace: bytes | memoryview = b""
 
     @classmethod
     def make(cls, code: int, body: bytes, worker: str, begun: float) -> Answer:
@@ -40,15 +42,16 @@ class Answer(NamedTuple):
     def dump(self) -> bytes:
         """Return it as bytes, that begin with a line of text."""
         about = self._replace(body=b"", sent=time.monotonic())
-        head = json.dumps([about.code, *about[2:]])
-        return b"\n".join((head.encode("ascii"), self.body))
+        head = json.dumps([about.code, *about[2:7], len(self.trace)])
+        return b"".join((head.encode("ascii"), b"\n", self.trace, self.body))
 
     @classmethod
     def load(cls, data: bytes) -> Answer:
         """Return what `dump` made *data* of."""
         end = data.index(b"\n")
-        code, *about = json.loads(data[:end])
-        return cls(code, memoryview(data)[end + 1 :], *about)
+        code, *about, length = json.loads(data[:end])
+        trace, body = (view := memoryview(data)[end + 1 :])[:length], view[length:]
+        return cls(code, body, *about, trace)
 
 
 class Exchange:

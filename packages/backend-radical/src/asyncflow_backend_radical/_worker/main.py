@@ -11,6 +11,7 @@ from pathlib import Path
 from radical.asyncflow.worker import TaskContext, answer_pickled, close_loop, visible_gpus
 
 from .exchange import Answer, Exchange
+from .traces import Tracer, Wanted
 
 __all__ = ["main"]
 
@@ -30,6 +31,7 @@ def main(folder: str, worker: str, idle_limit_s: float) -> None:
     poll_s = _SHORTEST_POLL_S
     # One listing serves until all that it showed is taken: it costs the file server time.
     listed: list[str] = []
+    tracer = Tracer()
     try:
         while time.monotonic() - idle_since < idle_limit_s:
             if not listed:
@@ -48,7 +50,7 @@ def main(folder: str, worker: str, idle_limit_s: float) -> None:
                 # Other workers go through the same list, so the rest of it is outdated too.
                 listed = []
                 continue
-            answer = _run(claim.read_bytes(), worker)
+            answer = _run(claim.read_bytes(), worker, tracer)
             if os.getpid() != process:
                 os._exit(0)  # the task forked, and this is the child; its parent answers
             part = exchange.results / f"{number}.part"
@@ -61,11 +63,13 @@ def main(folder: str, worker: str, idle_limit_s: float) -> None:
         close_loop()
 
 
-def _run(task: bytes, worker: str) -> Answer:
+def _run(task: bytes, worker: str, tracer: Tracer) -> Answer:
     """Run the pickled *task*, and return its answer."""
-    name, task_id, attempt, path, function, arguments = pickle.loads(task)
+    name, task_id, attempt, path, function, arguments, wanted = pickle.loads(task)
     sys.path[:] = path
-    with TaskContext(name, task_id, attempt, visible_gpus()):
+    tracer.begin(Wanted(*wanted), function)
+    with TaskContext(name, task_id, attempt, visible_gpus()) as context:
         begun = time.monotonic()
         code, body = answer_pickled(function, arguments)
-        return Answer.make(code, body, worker, begun)
+        answer = Answer.make(code, body, worker, begun)
+    return answer._replace(trace=tracer.end(context))
