@@ -51,7 +51,7 @@ class Answer(NamedTuple):
         end = data.index(b"\n")
         code, *about, length = json.loads(data[:end])
         trace, body = (view := memoryview(data)[end + 1 :])[:length], view[length:]
-        return cls(code, body, *about, trace)
+        return cls(code, body, *about)._replace(trace=trace)
 
 
 class Exchange:

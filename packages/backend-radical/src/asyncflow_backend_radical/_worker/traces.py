@@ -6,9 +6,10 @@ Plain values travel, because their classes are in modules that a worker need not
 from __future__ import annotations
 
 import pickle
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from radical.asyncflow.worker import Meter, TaskContext, forward_logs, keep_output
+if TYPE_CHECKING:
+    from radical.asyncflow.worker import Meter, TaskContext
 
 __all__ = ["Tracer", "Wanted"]
 
@@ -36,6 +37,11 @@ class Tracer:
 
     def begin(self, wanted: Wanted, function: bytes) -> None:
         """Do what is *wanted* for the call of a pickled *function*."""
+        if not any(wanted) and self._wanted == wanted:
+            return
+        # Imported when they are wanted, because they import far more than a worker needs.
+        from radical.asyncflow.worker import Meter, forward_logs, keep_output
+
         before, self._wanted = self._wanted, wanted
         if wanted.logs is not None and wanted.logs != before.logs:
             send = None if before.logs is not None else self._records.append
