@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from ._text import printable_lines
 
-__all__ = ["Markup", "cell", "number", "summary", "table", "tag"]
+__all__ = ["LEFT", "Markup", "cell", "number", "summary", "table", "tag"]
 
 
 class Markup(str):
@@ -54,19 +54,33 @@ def number(content: Markup | str, css: str = "") -> Markup:
 
 
 def table(
-    title: str, heads: Sequence[str], rows: Iterable[Iterable[Markup | str]], *, empty: str = ""
+    title: str,
+    heads: Sequence[str],
+    rows: Iterable[Iterable[Markup | str]],
+    *,
+    empty: str = "",
+    **attributes: str,
 ) -> Markup:
     """Return a table that scrolls if it is too wide; a head ``#Name`` stands over figures.
 
     Args:
         title: what a screen reader calls it.
         empty: the text that stands in place of a table without rows.
+        attributes: of each cell of the body and each head.
     """
     columns = [
-        tag("th", head.removeprefix("#"), css="number" if head[:1] == "#" else "", scope="col")
+        tag(
+            "th",
+            head.removeprefix("#"),
+            css="number" if head[:1] == "#" else "",
+            scope="col",
+            **attributes,
+        )
         for head in heads
     ]
-    lines = [tag("tr", Markup.concat(*(tag("td", each) for each in row))) for row in rows]
+    lines = [
+        tag("tr", Markup.concat(*(tag("td", each, **attributes) for each in row))) for row in rows
+    ]
     if not lines:
         return tag("p", empty, css="empty") if empty else Markup()
     inner = Markup.concat(
@@ -84,7 +98,7 @@ def summary(title: str, facts: Iterable[tuple[str, str]], *parts: Markup) -> Mar
         facts: pairs of a word and what it is; those that are empty are left out.
     """
     rows = [
-        tag("tr", Markup.concat(tag("th", name, style=_LEFT), tag("td", value, style=_LEFT)))
+        tag("tr", Markup.concat(tag("th", name, style=LEFT), tag("td", value, style=LEFT)))
         for name, value in facts
         if value
     ]
@@ -93,4 +107,4 @@ def summary(title: str, facts: Iterable[tuple[str, str]], *parts: Markup) -> Mar
     return tag("div", Markup.concat(head, body, *parts), css="asyncflow")
 
 
-_LEFT = "text-align: left"
+LEFT = "text-align: left"

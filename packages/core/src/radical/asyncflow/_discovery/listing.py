@@ -56,7 +56,7 @@ class BackendListing(dict[str, BackendInfo]):
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from .._html import cell, table
+        from .._html import LEFT, cell, table
 
         heads = ("backend", "status", "version", "summary")
         rows = [
@@ -68,7 +68,7 @@ class BackendListing(dict[str, BackendInfo]):
             )
             for name, info in self.items()
         ]
-        return table("backends", heads, rows, empty="no backend is known")
+        return table("backends", heads, rows, empty="no backend is known", style=LEFT)
 
 
 class ListedBackend(NamedTuple):

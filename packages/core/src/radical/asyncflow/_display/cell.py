@@ -20,7 +20,8 @@ WIDTH = 100
 MOST_LINES = 100
 """The most lines, such as failures, that stand above the table; the oldest go first."""
 
-_BLOCK = '<pre style="line-height: 1.25; white-space: pre; overflow-x: auto">{code}</pre>'
+_STYLE = "font-family: monospace; line-height: 1.25; white-space: pre; overflow-x: auto"
+_BLOCK = f'<pre style="{_STYLE}">{{code}}</pre>'
 
 
 _TAG = re.compile(r"<[^>]*>")

@@ -243,7 +243,7 @@ class RunRecord(NamedTuple):
             ("tasks", ", ".join(f"{number:,} {state.lower()}" for state, number in states.items())),
             ("reused", f"{reused:,}" if reused else ""),
         ]
-        return summary(f"run {self.uid}", facts)
+        return summary(self.uid, facts)
 
     @property
     def state(self) -> str:
