@@ -157,7 +157,7 @@ def test_debug_shows_where_a_setting_was_refused(run: Run, script: Script) -> No
     assert "Traceback" in result.stderr
 
 
-@pytest.mark.parametrize("option", ["-q", "--quiet", "--no-progress"])
+@pytest.mark.parametrize("option", ["-q", "--quiet"])
 def test_a_quiet_run_writes_nothing_of_its_own(run: Run, script: Script, option: str) -> None:
     assert run("run", option, script(ANY)).stderr == ""
 

@@ -74,10 +74,17 @@ def test_no_line_is_wider_than_the_terminal(terminal: Start, script: Script) -> 
         assert max(map(len, _plain(shown.output).splitlines())) <= columns
 
 
-def test_no_progress_shows_nothing(terminal: Start, script: Script) -> None:
-    shown = terminal("run", "--no-progress", script(WORKFLOW))
+def test_a_quiet_run_shows_nothing(terminal: Start, script: Script) -> None:
+    shown = terminal("run", "--quiet", script(WORKFLOW))
     shown.wait()
     assert shown.output == "from the script\n"
+
+
+def test_the_former_name_of_quiet_works_as_before(terminal: Start, script: Script) -> None:
+    shown = terminal("run", "--no-progress", script(WORKFLOW))
+    shown.wait()
+    assert "--no-progress is deprecated" in _plain(shown.output)
+    assert shown.output.endswith("from the script\n")
 
 
 def test_output_of_the_script_goes_where_it_was_sent(

@@ -90,4 +90,4 @@ def test_a_killed_run_tells_what_it_waited_for(run: tuple[Path, int]) -> None:
 def test_too_many_words_are_an_error() -> None:
     done = CliRunner().invoke(command, ["explain", "--waiting", "a", "b", "c"])
     assert done.exit_code == 2
-    assert "give one JOURNAL and one TASK, not 3 words" in done.output
+    assert "give one RUN and one TASK, not 3 words" in done.output

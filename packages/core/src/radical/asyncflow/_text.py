@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
     "close_matches",
@@ -215,10 +215,37 @@ def close_matches(
     return difflib.get_close_matches(word, list(known), n=most, cutoff=likeness)
 
 
+_SYNONYMS = {
+    "cpu": ("cores", "max_workers", "n_workers", "cores_per_node"),
+    "thread": ("max_workers", "threads_per_worker", "cores"),
+    "worker": ("max_workers", "n_workers", "cores"),
+    "gpu": ("gpus",),
+    "mem": ("memory", "memory_limit"),
+    "ram": ("memory", "memory_limit"),
+    "process": ("ranks", "max_workers", "n_workers"),
+    "time": ("walltime", "runtime", "timeout"),
+}
+"""Words that other programs use, and what that is called here, the likeliest first."""
+
+
 def closest(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``."""
-    found = close_matches(word, known, 1)
+    """Return ``"; did you mean 'x'?"`` for the known word nearest to *word*, or ``""``.
+
+    A word that other programs use for the same thing, such as ``cpus`` for ``cores``, is near.
+    """
+    words = list(known)
+    found = _synonyms(word, words) or close_matches(word, words, 1)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def _synonyms(word: str, known: Sequence[str]) -> list[str]:
+    """Return those of the known words that are another name of *word*."""
+    plain = word.lower().replace("-", "_")
+    before, after = "(?:n|num|number|max)?_?(?:of_)?", "(?:e?s)?(?:_?(?:count|limit))?"
+    for other, ours in _SYNONYMS.items():
+        if re.fullmatch(f"{before}{other}{after}", plain):
+            return [one for one in ours if one in known]
+    return []
 
 
 # Quantities.

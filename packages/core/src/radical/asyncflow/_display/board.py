@@ -15,6 +15,7 @@ from weakref import WeakSet, ref
 
 from .._text import error_line, printable, shorten_middle
 from ..events import BackendEvent, Event, RunEvent, ServiceEvent
+from ..worker._taps import follow_output
 from .closing import counts, logs_command, next_steps, took
 from .failures import FailureLine
 from .feed import Feed
@@ -78,6 +79,7 @@ class Board:
         self._users += 1
         if self._is_terminal():
             self._region.open()
+            follow_output()  # what tasks print goes through there, too
 
     def close(self) -> None:
         """Take one user away; after the last one, leave the final table and a summary."""

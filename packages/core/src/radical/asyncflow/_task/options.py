@@ -167,10 +167,19 @@ def check_options(options: Mapping[str, Any], kind: TaskKind) -> None:
     _changed(TaskSpec("", kind, check_options), options, who)
 
 
+def _resource(key: str) -> str:
+    """Return where *key* belongs, if it is a resource or resembles one; else ``""``."""
+    known = [item.name for item in dataclasses.fields(Resources)]
+    near = f"; did you mean {key!r}?" if key in known else closest(key, known)
+    return near.replace("'", "resources={'", 1)[:-2] + "': ...}?" if near else ""
+
+
 def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, Any]:
     """Check *options*, and return them as fields of a `TaskSpec`."""
     wrong = [
-        f"unknown option {key!r}{closest(key, _KNOWN)}" for key in options if key not in _KNOWN
+        f"unknown option {key!r}{closest(key, _KNOWN) or _resource(key)}"
+        for key in options
+        if key not in _KNOWN
     ]
     values: dict[str, Any] = {}
     for key in _KNOWN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +13,13 @@ from .._public import public
 from .._text import safe_str
 from ..errors import AsyncFlowError
 from ..version import __version__
+from ._help import COMPLETE, GROUPS, PLUGINS, Group
 from ._output import INTERRUPTED, WRONG, debug_option, debugging, show_log, warn
 from .backends import backends
+from .completion import completion
 from .doctor import doctor
 from .explain import explain
+from .init import init
 from .logs import logs
 from .report import report
 from .run import run
@@ -25,7 +29,7 @@ from .watch import watch
 __all__ = ["command", "main"]
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Our own commands, and those of plugins, which are loaded only where they can matter."""
 
     _plugins_added = False
@@ -33,6 +37,26 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._add_plugins()
         return super().list_commands(ctx)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups, those of plugins last."""
+        known = {
+            name: found
+            for name in self.list_commands(ctx)
+            if (found := self.get_command(ctx, name)) is not None and not found.hidden
+        }
+        ours = {name for _, names in GROUPS for name in names}
+        groups = [*GROUPS, (PLUGINS, tuple(name for name in known if name not in ours))]
+        width = max(map(len, known))
+        for title, names in groups:
+            rows = [
+                (f"{name:<{width}}", known[name].get_short_help_str(formatter.width - width - 6))
+                for name in names
+                if name in known
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.commands:
@@ -83,11 +107,16 @@ class Commands(click.Group):
 @click.version_option(__version__, message="asyncflow %(version)s")
 @debug_option
 def command() -> None:
-    """Run workflows, look at their runs, and find the backends that can run them."""
+    """Run workflows, look at their runs, and find the backends that can run them.
+
+    Each command says more with --help, with examples.
+    """
 
 
 command.add_command(backends)
+command.add_command(completion)
 command.add_command(doctor)
+command.add_command(init)
 command.add_command(run)
 command.add_command(runs)
 command.add_command(show)
@@ -100,4 +129,8 @@ command.add_command(report)
 @public("radical.asyncflow.cli")
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command with *args*, by default those of the process, and end the program."""
+    if COMPLETE in os.environ:
+        from ._complete import register
+
+        register()
     command.main(args, prog_name="asyncflow")

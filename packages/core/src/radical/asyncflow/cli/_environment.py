@@ -7,22 +7,45 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["choice_options", "set_environment"]
+__all__ = ["choice_options", "completer", "set_environment", "set_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def completer(name: str) -> Callable[..., Any]:
+    """Return the completer *name* of `_complete`, which is imported when a shell asks."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
+        from . import _complete
+
+        return getattr(_complete, name)(ctx, parameter, incomplete)
+
+    return complete
+
+
+def set_option(function: F) -> F:
+    """Add ``--set``."""
+    return click.option(
+        "-s",
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A setting of the backend; may be repeated.",
+        shell_complete=completer("settings"),
+    )(function)
 
 
 def choice_options(function: F) -> F:
     """Add ``--config``, ``--profile`` and ``--set``."""
     for option in (
+        set_option,
         click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A setting of the backend; may be repeated.",
+            "--profile",
+            metavar="NAME",
+            help="A profile in asyncflow.toml.",
+            shell_complete=completer("profiles"),
         ),
-        click.option("--profile", metavar="NAME", help="A profile in asyncflow.toml."),
         click.option(
             "--config",
             metavar="FILE",

@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from .._text import closest
 from ..errors import ConfigurationError
 from ._output import warn
 
 if TYPE_CHECKING:
     from ..journal import Damage, RunRecord, TaskRecord
 
-__all__ = ["LAST", "find_journal", "find_run", "find_tasks", "journal_option", "load", "one_task"]
+__all__ = [
+    "LAST",
+    "find_journal",
+    "find_run",
+    "find_tasks",
+    "journal_option",
+    "load",
+    "one_task",
+    "run_and_task",
+]
 
 JOURNAL_VARIABLE = "ASYNCFLOW_JOURNAL"
 DEFAULT_JOURNAL = "asyncflow.journal"
@@ -34,6 +44,7 @@ def journal_option(function: F) -> F:
     return click.option(
         "--journal",
         metavar="PATH",
+        type=click.Path(dir_okay=False),
         help=f"The journal; by default that of {JOURNAL_VARIABLE}, or ./{DEFAULT_JOURNAL}.",
     )(function)
 
@@ -101,8 +112,31 @@ def find_run(given: str, journal: str | None) -> tuple[tuple[RunRecord, ...], Ru
             f"{given!r} is the beginning of several runs: {_sample([run.uid for run in alike])}"
         )
     raise ConfigurationError(
-        f"journal {path} has no run {given!r}; it has {_sample([run.uid for run in runs])}"
+        f"journal {path} has no run {given!r}{closest(given, [run.uid for run in runs])}"
+        f"{_hint(runs[-1], given)}; it has {_sample([run.uid for run in runs])}"
     )
+
+
+def _hint(last: RunRecord, given: str) -> str:
+    """Return what to write if *given* is no run but a task of the *last* one."""
+    number = given.removeprefix("task.")
+    known = number.isascii() and number.isdecimal() and int(number) in last.tasks
+    if not known and all(task.name != given for task in last.tasks.values()):
+        return ""
+    return f", but the last run has such a task: {LAST} {given}"
+
+
+def run_and_task(words: Sequence[str]) -> tuple[str, str | None]:
+    """Return the run and the task that *words* name: ``[RUN] TASK``.
+
+    Raises:
+        ConfigurationError: there are more than two words.
+    """
+    if len(words) > 2:
+        raise ConfigurationError(f"give one RUN and one TASK, not {len(words)} words")
+    if not words:
+        return LAST, None
+    return (words[0] if len(words) == 2 else LAST), words[-1]
 
 
 def find_tasks(run: RunRecord, given: str) -> list[TaskRecord]:
@@ -126,7 +160,8 @@ def find_tasks(run: RunRecord, given: str) -> list[TaskRecord]:
     if not named:
         names = dict.fromkeys(task.name for task in run.tasks.values())
         raise ConfigurationError(
-            f"run {run.uid} has no task named {given!r}; its tasks are {_sample([*names])}"
+            f"run {run.uid} has no task named {given!r}{closest(given, names)}; "
+            f"its tasks are {_sample([*names])}"
         )
     return named
 

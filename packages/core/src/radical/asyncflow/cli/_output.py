@@ -22,6 +22,7 @@ __all__ = [
     "print_table",
     "show_log",
     "warn",
+    "warn_former",
 ]
 
 FAILED = 1
@@ -68,6 +69,11 @@ def warn(text: str, error: BaseException | None = None) -> None:
     click.echo(f"{click.style('Warning:', fg='yellow')} {text}", err=True)
     if error is not None and debugging():
         traceback.print_exception(error)
+
+
+def warn_former(option: str, instead: str) -> None:
+    """Warn that the user gave *option*, a former one that still works."""
+    warn(f"{option} is deprecated and will be removed in 2.0: write asyncflow {instead}")
 
 
 class _Log(logging.Handler):

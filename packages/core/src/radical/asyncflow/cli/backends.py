@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from .._text import printable
+from ._environment import completer
+from ._help import Group, examples
 from ._output import debug_option, print_json, print_table, show_log
 
 __all__ = ["backends"]
@@ -39,16 +41,16 @@ _CAPABILITY_TITLES = {
 }
 
 
-@click.group()
+@click.group(cls=Group, epilog=examples("backends list", "backends show concurrent"))
 def backends() -> None:
-    """List the backends, or show one of them."""
+    """List the backends, or show the settings of one."""
 
 
-@backends.command("list")
+@backends.command("list", epilog=examples("backends list", "backends list --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @debug_option
 def list_backends(as_json: bool) -> None:
-    """List the backends, and say how to install those that are missing."""
+    """List the backends, and how to install others."""
     from .._discovery.registry import registry
 
     show_log()
@@ -73,12 +75,12 @@ def list_backends(as_json: bool) -> None:
         print_table(("", ""), missing)
 
 
-@backends.command()
-@click.argument("name")
+@backends.command(epilog=examples("backends show concurrent", "backends show dask --json"))
+@click.argument("name", shell_complete=completer("backends"))
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @debug_option
 def show(name: str, as_json: bool) -> None:
-    """Show the settings, capabilities and versions of the backend NAME."""
+    """Show settings, capabilities and versions of NAME."""
     from .._discovery.registry import registry
 
     show_log()

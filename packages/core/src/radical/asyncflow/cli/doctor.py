@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..version import __version__
-from ._environment import choice_options, set_environment
+from ._environment import choice_options, completer, set_environment
+from ._help import examples
 from ._output import FAILED, debug_option, print_table, show_log
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ __all__ = ["doctor"]
 _DEFAULT_WAIT_S = 600.0  # in the queue
 
 
-@click.command()
-@click.argument("name", required=False)
+@click.command(
+    epilog=examples("doctor", "doctor dask -s n_workers=2", "doctor radical_pilot --plan")
+)
+@click.argument("name", required=False, shell_complete=completer("backends"))
 @choice_options
 @click.option(
     "--timeout",
@@ -61,9 +64,10 @@ def doctor(
     from_node: bool,
     wait: float | None,
 ) -> None:
-    """Check this environment, or check the backend NAME by running tasks on it.
+    """Check this environment, or a backend, and say what to fix.
 
-    NAME may be several names with commas between them: then each of them is checked.
+    With NAME the check runs tasks on that backend.  NAME may be several names with commas between
+    them: then each of them is checked.
 
     With --plan only the settings are checked: those of NAME, or else those of the backends
     that an engine uses if it names none.  With --from-node no task is run: a node of the

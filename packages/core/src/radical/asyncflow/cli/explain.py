@@ -10,8 +10,10 @@ import click
 
 from .._text import printable
 from ..errors import ConfigurationError
-from ._lookup import LAST, find_journal, find_run, find_tasks
-from ._output import debug_option, print_json
+from ._environment import completer
+from ._help import examples
+from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, run_and_task
+from ._output import debug_option, print_json, warn_former
 
 if TYPE_CHECKING:
     from ..report import Explanation
@@ -25,33 +27,45 @@ MAX_EXPLAINED = 20
 _TASK = re.compile(r"task\.\d{6,}")
 
 
-@click.command()
-@click.argument("words", nargs=-1, metavar="[JOURNAL] TASK")
+@click.command(
+    epilog=examples("explain simulate", "explain last 12", "explain --waiting", "explain 12 --json")
+)
+@click.argument("words", nargs=-1, metavar="[RUN] TASK", shell_complete=completer("runs_and_tasks"))
 @click.option(
     "--waiting", is_flag=True, help="Say what TASK waits for; without TASK, what all tasks do."
 )
-@click.option(
-    "--run", "run", metavar="RUN", default=LAST, help="The run of TASK; by default the last."
-)
+@journal_option
+@click.option("--run", "former_run", metavar="RUN", hidden=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the answers as JSON.")
 @debug_option
-def explain(words: tuple[str, ...], waiting: bool, run: str, as_json: bool) -> None:
-    """Say why TASK reused a result in JOURNAL, why it ran, or with --waiting why it waits.
+def explain(
+    words: tuple[str, ...],
+    waiting: bool,
+    journal: str | None,
+    former_run: str | None,
+    as_json: bool,
+) -> None:
+    """Say why a task ran, was reused, or still waits.
 
-    TASK is a number (12, task.000012) or a name, which stands for all tasks of that name.
+    RUN is the uid of a run or its beginning, "last" (the default), or a journal.  TASK is a
+    number (12, task.000012) or a name, which stands for all tasks of that name.
     """
-    if waiting:
-        _explain_waiting(words, run, as_json)
-        return
-    if not words:
+    if not words and not waiting:
         raise ConfigurationError("give a TASK: a number, or the name of a function")
+    run, task = run_and_task(words)
+    if former_run is not None:
+        warn_former("--run", "explain RUN TASK")
+        if len(words) == 2:
+            journal = journal or run
+        run = former_run
+    if waiting:
+        _explain_waiting(run, task, journal, as_json)
+        return
     from ..report import Reuse
 
-    if len(words) > 2:
-        raise ConfigurationError(f"give one JOURNAL and one TASK, not {len(words)} words")
-    runs, chosen = find_run(run, words[0] if len(words) == 2 else None)
+    runs, chosen = find_run(run, journal)
     reuse = Reuse(runs, chosen)
-    explanations = [reuse.explain(task) for task in find_tasks(chosen, words[-1])]
+    explanations = [reuse.explain(task) for task in find_tasks(chosen, str(task))]
     if as_json:
         print_json(
             [
@@ -71,18 +85,15 @@ def explain(words: tuple[str, ...], waiting: bool, run: str, as_json: bool) -> N
         _print_many(explanations, chosen.uid)
 
 
-def _explain_waiting(words: tuple[str, ...], run: str, as_json: bool) -> None:
+def _explain_waiting(run: str, task: str | None, journal: str | None, as_json: bool) -> None:
     """Say what the tasks that the user names wait for, or waited for when their run died."""
     from ..report import waiting_in
 
-    if len(words) > 2:
-        raise ConfigurationError(f"give one JOURNAL and one TASK, not {len(words)} words")
-    given, task = (None, *words)[-2:] if words else (None, None)
-    if task is not None and given is None and Path(task).is_file():
-        given, task = task, None
-    if given is None and run != LAST and Path(run).is_file():
-        given, run = run, LAST
-    journal = find_journal(given)
+    if task is not None and run == LAST and journal is None and Path(task).is_file():
+        run, task = task, None
+    if journal is None and run != LAST and Path(run).is_file():
+        journal, run = run, LAST
+    journal = find_journal(journal)
     _, chosen = find_run(run, journal)
     numbers = [None] if task is None else [one.number for one in find_tasks(chosen, task)]
     answers = [waiting_in(chosen, number, journal=journal) for number in numbers[:MAX_EXPLAINED]]

@@ -9,7 +9,9 @@ import click
 
 from .._text import count, printable, printable_lines
 from ..errors import ConfigurationError
-from ._lookup import LAST, find_run, journal_option, one_task
+from ._environment import completer
+from ._help import examples
+from ._lookup import LAST, find_run, journal_option, one_task, run_and_task
 from ._output import debug_option
 
 if TYPE_CHECKING:
@@ -20,24 +22,35 @@ if TYPE_CHECKING:
 
 __all__ = ["logs"]
 
+MAX_ALIKE = 8
+"""The most tasks that are named because they failed like another one."""
 
-@click.command()
-@click.argument("words", nargs=-1, required=True, metavar="[RUN] TASK")
+
+@click.command(
+    epilog=examples("logs 12", "logs last simulate --stderr", "logs --failed", "logs run.3f2a 12")
+)
+@click.argument("words", nargs=-1, metavar="[RUN] TASK", shell_complete=completer("runs_and_tasks"))
 @journal_option
+@click.option("--failed", is_flag=True, help="Show all failed tasks of RUN, equal ones together.")
 @click.option("--stdout", "stream", flag_value="stdout", help="Print only the stdout of TASK.")
 @click.option("--stderr", "stream", flag_value="stderr", help="Print only the stderr of TASK.")
 @debug_option
-def logs(words: tuple[str, ...], journal: str | None, stream: str | None) -> None:
-    """Show the output and the errors of TASK in RUN (by default the last run).
+def logs(words: tuple[str, ...], journal: str | None, failed: bool, stream: str | None) -> None:
+    """Show the output and the errors of a task.
 
-    TASK is a number (12, task.000012) or a name.  A name must belong to one task only, or
-    to one failed task only.  --stdout and --stderr print what the journal has of that stream,
-    unchanged unless stdout is a terminal.
+    RUN is the uid of a run or its beginning, "last" (the default), or a journal.  TASK is a
+    number (12, task.000012) or a name, which must belong to one task only, or to one failed
+    task only.  --stdout and --stderr print what the journal has of that stream, unchanged
+    unless stdout is a terminal.
     """
-    if len(words) > 2:
-        raise ConfigurationError(f"give one RUN and one TASK, not {len(words)} words")
-    run = find_run(words[0] if len(words) == 2 else LAST, journal)[1]
-    task = one_task(run, words[-1])
+    if failed:
+        _print_failed(words, journal, stream)
+        return
+    given, word = run_and_task(words)
+    if word is None:
+        raise click.UsageError("Missing argument 'TASK': give a task, or --failed for all failures")
+    run = find_run(given, journal)[1]
+    task = one_task(run, word)
     if stream is None:
         _print_all(task, run)
         return
@@ -51,6 +64,31 @@ def logs(words: tuple[str, ...], journal: str | None, stream: str | None) -> Non
         text = printable_lines(text)
     sys.stdout.flush()
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _print_failed(words: tuple[str, ...], journal: str | None, stream: str | None) -> None:
+    """Print the first task of each kind of failure in the run, and name the others."""
+    from ..report import Facts
+
+    if len(words) > 1:
+        raise ConfigurationError("--failed shows all failed tasks of a run: give one RUN, no TASK")
+    if stream is not None:
+        raise ConfigurationError(f"--{stream} is for one TASK: leave --failed out")
+    facts = Facts(find_run(words[0] if words else LAST, journal)[1])
+    for place, failure in enumerate(facts.failures):
+        if place:
+            click.echo()
+        first, *others = failure.tasks
+        _print_all(first, facts.run)
+        if others:
+            ids = ", ".join(task.id for task in others[:MAX_ALIKE])
+            more = ", ..." if len(others) > MAX_ALIKE else ""
+            _print_title(f"{count(len(others), 'more task')} failed in the same way: {ids}{more}")
+    if facts.consequences:
+        tasks = count(len(facts.consequences), "more task")
+        click.echo(f"\n{tasks} failed because a dependency failed.")
+    if not facts.states["FAILED"]:
+        click.echo(f"No task of {facts.run.uid} failed.")
 
 
 def _print_all(task: TaskRecord, run: RunRecord) -> None:

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigurationError
+from ._environment import completer
+from ._help import examples
 from ._lookup import LAST, find_run, journal_option
-from ._output import debug_option
+from ._output import debug_option, warn
 
 if TYPE_CHECKING:
     from ..journal import RunRecord
@@ -26,8 +28,10 @@ FORMATS_BY_SUFFIX = {".html": "html", ".htm": "html", ".csv": "csv", ".json": "t
 SUFFIXES = {"html": ".html", "csv": ".csv", "trace": ".trace.json"}
 
 
-@click.command()
-@click.argument("run", default=LAST)
+@click.command(
+    epilog=examples("report --open", "report last -o tasks.csv", "report run.3f2a --format trace")
+)
+@click.argument("run", default=LAST, shell_complete=completer("runs"))
 @journal_option
 @click.option("-o", "--output", metavar="FILE", help="The file to write; - for stdout.")
 @click.option(
@@ -36,17 +40,21 @@ SUFFIXES = {"html": ".html", "csv": ".csv", "trace": ".trace.json"}
     type=click.Choice([*SUFFIXES]),
     help="A page, a table, or a trace for Perfetto; by default as FILE's suffix says, or a page.",
 )
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 @debug_option
-def report(run: str, journal: str | None, output: str | None, kind: str | None) -> None:
-    """Write a report of RUN: the uid of a run or its beginning, "last" (the default), or a journal.
+def report(run: str, journal: str | None, output: str | None, kind: str | None, show: bool) -> None:
+    """Write a run as a page, a table or a trace.
 
-    The page is one file that needs no others.  Without -o the report gets the name of the
-    run, in the current folder.
+    RUN is the uid of a run or its beginning, "last" (the default), or a journal.  The page is
+    one file that needs no others.  Without -o the report gets the name of the run, in the
+    current folder.
     """
     from .. import report as reports
 
     if kind is None:
         kind = _format_of(output)
+    if show and (kind != "html" or output == "-"):
+        raise click.UsageError("--open is for a page in a file: leave --format and -o - out")
     _, chosen = find_run(run, journal)
     render: Callable[[RunRecord], str] = {
         "html": reports.render_html,
@@ -62,6 +70,16 @@ def report(run: str, journal: str | None, output: str | None, kind: str | None) 
         output = re.sub(r"[^\w.-]+", "_", chosen.uid).lstrip(".") + SUFFIXES[kind]
     _write(Path(output), data)
     click.echo(output)
+    if show:
+        _open(Path(output).absolute())
+
+
+def _open(path: Path) -> None:
+    """Open *path* in a browser, or say where that does not work how to get it."""
+    import webbrowser
+
+    if not webbrowser.open(path.as_uri()):
+        warn(f"no browser could be started here: copy {path} to where you have one")
 
 
 def _format_of(output: str | None) -> str:

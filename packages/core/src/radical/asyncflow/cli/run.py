@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._environment import choice_options, set_environment
-from ._output import debug_option, debugging, warn
+from ._environment import choice_options, completer, set_environment
+from ._help import examples
+from ._output import debug_option, debugging, warn, warn_former
 
 if TYPE_CHECKING:
     from .._display.watched import Watched
@@ -61,7 +62,14 @@ class _Run(click.Command):
         return super().parse_args(ctx, [*options, "--", *script, *rest])
 
 
-@click.command(cls=_Run)
+@click.command(
+    cls=_Run,
+    epilog=examples(
+        "run campaign.py --samples 60",
+        "run --backend dask -s n_workers=4 campaign.py",
+        "run --journal --walltime 2:00:00 campaign.py",
+    ),
+)
 @click.argument(
     "script",
     type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
@@ -71,6 +79,7 @@ class _Run(click.Command):
     "--backend",
     metavar="NAME",
     help="The backend for engines that name none; of NAME,NAME the first that can be used.",
+    shell_complete=completer("backends"),
 )
 @choice_options
 @click.option(
@@ -98,7 +107,9 @@ def run(
     quiet: bool,
     no_progress: bool,
 ) -> None:
-    """Run the Python program SCRIPT (- for stdin) with ARGS.
+    """Run a Python program on the chosen backend.
+
+    SCRIPT is the program (- for stdin), and ARGS are its arguments.
 
     An engine that names no backend uses the one that the options, the environment or
     asyncflow.toml name.  Options stand before SCRIPT or directly behind it.  The first word
@@ -107,6 +118,8 @@ def run(
     from ..model import Preemption
     from ._script import Script
 
+    if no_progress:
+        warn_former("--no-progress", "run --quiet")
     if walltime is not None:
         Preemption(walltime=walltime)  # a wrong one is refused before the script begins
     set_environment(

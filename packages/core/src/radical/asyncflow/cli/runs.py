@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections import Counter
@@ -14,8 +15,10 @@ import click
 from .._files.copying import remove
 from .._files.work_dir import RUNS, is_in_use
 from .._text import count, printable, shorten, task_id_text
+from ._environment import completer
+from ._help import Group, examples
 from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, load
-from ._output import debug_option, print_json, print_table
+from ._output import debug_option, print_json, print_table, warn_former
 
 if TYPE_CHECKING:
     from ..backend import LogLine, TaskUsage
@@ -24,6 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["runs", "show"]
 
+DAY_S = 86400.0
+DEFAULT_AGE_S = 30 * DAY_S
+"""The age of the folders of runs from which they are removed unless the user says another."""
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([hdw]?)")
+_UNITS = {"h": 3600.0, "d": DAY_S, "w": 7 * DAY_S}
+
 MAX_FAILURES = 10
 MAX_FUNCTIONS = 40
 MAX_UNFINISHED = 20
@@ -31,13 +41,29 @@ MAX_ARGUMENTS = 20
 MAX_ARGUMENTS_CHARS = 100
 
 
-@click.group(invoke_without_command=True)
+def _seconds(_: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Return a time such as ``12h``, ``7d`` or ``2w`` in seconds; a plain number counts days."""
+    if value is None:
+        return None
+    found = _AGE.fullmatch(value)
+    if found is None:
+        raise click.BadParameter(
+            f"{value!r} is no time: write it like 12h, 7d or 2w", param=parameter
+        )
+    return float(found[1]) * _UNITS[found[2] or "d"]
+
+
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    epilog=examples("runs", "runs --json", "runs clean --older-than 2w --dry-run"),
+)
 @journal_option
 @click.option("--json", "as_json", is_flag=True, help="Print the runs as JSON.")
 @debug_option
 @click.pass_context
 def runs(context: click.Context, journal: str | None, as_json: bool) -> None:
-    """List the runs in a journal, the oldest first; or clean up after them."""
+    """List the runs in a journal, or clean up after them."""
     if context.invoked_subcommand is not None:
         return
     from ..report import Facts
@@ -68,29 +94,45 @@ def runs(context: click.Context, journal: str | None, as_json: bool) -> None:
     )
 
 
-@runs.command()
+@runs.command(
+    epilog=examples("runs clean --dry-run", "runs clean --older-than 2w", "runs clean --keep 5")
+)
 @click.argument(
     "folder", default=Path(RUNS), type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option(
-    "--days",
-    default=30.0,
-    show_default=True,
-    type=click.FloatRange(min=0),
-    help="Remove what has not changed for so many days.",
+    "--older-than",
+    metavar="TIME",
+    callback=_seconds,
+    help="Remove what has not changed for so long: 12h, 7d, 2w, or a number of days.  "
+    "[default: 30d, or with --keep no limit]",
 )
+@click.option(
+    "--keep", metavar="N", type=click.IntRange(min=0), help="Keep the latest N, whatever their age."
+)
+@click.option("--days", type=click.FloatRange(min=0), hidden=True)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @debug_option
-def clean(folder: Path, days: float, dry_run: bool) -> None:
-    """Remove the folders of old runs in FOLDER, by default asyncflow-runs.
+def clean(
+    folder: Path, older_than: float | None, keep: int | None, days: float | None, dry_run: bool
+) -> None:
+    """Remove the folders of old runs.
 
-    They hold what tasks wrote beside their outputs, and captured output.  The folder of a run
-    that goes on stays, and so do the outputs, because they are elsewhere.
+    FOLDER is asyncflow-runs by default.  The folders hold what tasks wrote beside their outputs,
+    and captured output.  The folder of a run that goes on stays, and so do the outputs, because
+    they are elsewhere.
     """
-    latest = time.time() - days * 86400
+    if older_than is None:
+        older_than = DEFAULT_AGE_S if keep is None else 0.0
+        if days is not None:
+            warn_former("--days", f"runs clean --older-than {days:g}d")
+            older_than = days * DAY_S
+    latest = time.time() - older_than
+    found = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     removed = 0
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not path.is_dir() or path.stat().st_mtime > latest:
+    for path in sorted(found[keep or 0 :]):
+        if path.stat().st_mtime > latest:
             continue
         if is_in_use(path):
             click.echo(f"{path} stays: its run goes on, or went on on another machine")
@@ -105,11 +147,14 @@ def clean(folder: Path, days: float, dry_run: bool) -> None:
         folder.rmdir()
 
 
-@click.command()
-@click.argument("run", default=LAST)
+@click.command(
+    epilog=examples("show", "show last simulate", "show run.3f2a --state failed", "show --json")
+)
+@click.argument("run", default=LAST, shell_complete=completer("runs"))
+@click.argument("task", required=False, shell_complete=completer("tasks"))
 @journal_option
 @click.option("--tasks", "each", is_flag=True, help="List the tasks.")
-@click.option("--task", "task", metavar="TASK", help="List only tasks with this number or name.")
+@click.option("--task", "former_task", metavar="TASK", hidden=True)
 @click.option(
     "--state",
     type=click.Choice(
@@ -120,11 +165,24 @@ def clean(folder: Path, days: float, dry_run: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @debug_option
 def show(
-    run: str, journal: str | None, each: bool, task: str | None, state: str | None, as_json: bool
+    run: str,
+    task: str | None,
+    journal: str | None,
+    each: bool,
+    former_task: str | None,
+    state: str | None,
+    as_json: bool,
 ) -> None:
-    """Show RUN: the uid of a run or its beginning, "last" (the default), or a journal."""
+    """Show a run: its tasks, backends and failures.
+
+    RUN is the uid of a run or its beginning, "last" (the default), or a journal.  With TASK,
+    a number (12, task.000012) or a name, it lists only that task, or those of that name.
+    """
     from ..report import Facts
 
+    if former_task is not None:
+        warn_former("--task", "show RUN TASK")
+        task = former_task if task is None else task
     _, chosen = find_run(run, journal)
     facts = Facts(chosen)
     listed = find_tasks(chosen, task) if task is not None else [*chosen.tasks.values()]

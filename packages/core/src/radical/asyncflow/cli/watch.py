@@ -10,21 +10,24 @@ from pathlib import Path
 import click
 
 from ..errors import ConfigurationError
+from ._environment import completer
+from ._help import examples
 from ._lookup import LAST, find_journal, find_run, journal_option
 from ._output import debug_option
 
 __all__ = ["watch"]
 
 
-@click.command()
-@click.argument("run", default=LAST)
+@click.command(epilog=examples("watch", "watch run.3f2a", "watch campaign.journal"))
+@click.argument("run", default=LAST, shell_complete=completer("runs"))
 @journal_option
 @debug_option
 def watch(run: str, journal: str | None) -> None:
-    """Watch RUN in full screen: the uid of a run or its beginning, "last", or a journal.
+    """Watch a run in full screen, while it goes on or afterwards.
 
-    It reads the journal, so the run may go on in another terminal or on another machine that
-    sees the file, or have ended.  Press ? for the keys.
+    RUN is the uid of a run or its beginning, "last" (the default), or a journal.  It is read from
+    the journal, so the run may go on in another terminal or on another machine that sees the
+    file, or have ended.  Press ? for the keys.
     """
     _check_terminal()
     from .._live import Follower
