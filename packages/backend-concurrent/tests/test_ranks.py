@@ -30,6 +30,7 @@ from radical.asyncflow.errors import (
     WorkerLostError,
 )
 from radical.asyncflow.model import ExecutableResult, Resources
+from rank_functions import comm, is_there, meet, read, wait_with
 
 __all__ = ["gpu_tools"]
 
@@ -43,12 +44,6 @@ async def driver(start: Any) -> Any:
     return await start()
 
 
-def comm() -> Any:
-    task = current_task()
-    assert task is not None
-    return task.comm
-
-
 def pids() -> int:
     comm().barrier()
     return os.getpid()
@@ -56,10 +51,6 @@ def pids() -> int:
 
 def total(number: int, *, factor: int = 1) -> tuple[int, int, int]:
     return comm().rank, comm().size, comm().allreduce(number * factor + comm().rank)
-
-
-def is_there(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def value_of(report: Report) -> Any:
@@ -70,16 +61,6 @@ def value_of(report: Report) -> Any:
 def content(path: Path | str) -> str:
     path = Path(path)
     return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-async def read(path: Path, lines: int) -> list[int]:
-    """Wait until the file has so many lines with a number, and return these."""
-    async with asyncio.timeout(60):
-        while True:
-            text = content(path)
-            if text.count("\n") >= lines:
-                return [int(line) for line in text.split()]
-            await asyncio.sleep(0.01)
 
 
 def shell(line: str, **options: Any) -> TaskRequest:
@@ -138,6 +119,17 @@ class TestCommands:
     async def test_a_signal_that_ended_a_rank_is_the_end_of_the_command(self, driver: Any) -> None:
         (report,) = await driver.run(shell("kill -KILL $$"))
         assert value_of(report).exit_code == -SIGKILL
+        assert "Killed" not in value_of(report).stderr.partition("=====")[0]
+
+    async def test_an_exit_code_is_no_signal(self, driver: Any) -> None:
+        (report,) = await driver.run(shell("exit 137"))
+        assert value_of(report).exit_code == 137
+
+    async def test_the_code_of_an_abort_is_that_of_the_command(self, driver: Any) -> None:
+        code = "from mpi4py.MPI import COMM_WORLD as w; w.rank or w.Abort(3); w.recv(source=0)"
+        request = driver.executable(sys.executable, "-c", code, resources=TWO)
+        (report,) = await driver.run(request)
+        assert value_of(report).exit_code == 3
 
     async def test_a_program_that_is_not_there_is_named(self, driver: Any) -> None:
         (report,) = await driver.run(driver.executable("/no/such", "program", resources=TWO))
@@ -169,7 +161,7 @@ class TestCommands:
 
     async def test_ranks_that_never_fit_are_refused(self, start: Any) -> None:
         driver = await start(max_workers=2)
-        with pytest.raises(ResourceError, match=r"4 cores \(it has 2\)"):
+        with pytest.raises(ResourceError, match=r"2 cores for each of 2 ranks \(it has 2\)"):
             driver.backend.check(shell("true", resources=Resources(ranks=2, cores=2)).spec)
 
     async def test_each_rank_sees_its_own_gpus(self, gpu_tools: Tools, start: Any) -> None:
@@ -242,6 +234,58 @@ class TestLaunchers:
         assert isinstance(report.value, UnsupportedOptionError)
         assert "belongs to another MPI library than mpi4py" in str(report.value)
 
+    async def test_how_a_rank_ended_is_known_without_the_launcher(
+        self, start: Any, tmp_path: Path
+    ) -> None:
+        launcher = tmp_path / "launcher"
+        launcher.write_text(
+            '#!/bin/sh\nPMI_RANK=0 "$@" & PMI_RANK=1 "$@" & wait; '
+            "echo process manager error waiting for completion; exit 255\n"
+        )
+        launcher.chmod(0o700)
+        driver = await start(mpi_launcher=f"{launcher} env N={{ranks}}")
+        other = tmp_path / "1"
+        line = (
+            f"if [ $PMI_RANK = 1 ]; then echo $$ >{other}; "
+            f"else while [ ! -s {other} ]; do sleep 0.01; done; "
+            f"while kill -0 $(cat {other}); do sleep 0.01; done; fi; kill -TERM $$"
+        )
+        killed, failed = await driver.run(
+            shell(line),
+            shell("exit 3"),
+        )
+        assert value_of(killed).exit_code == -signal.SIGTERM
+        assert value_of(killed).evidence.startswith("rank 1 of 2: ")
+        assert value_of(failed).exit_code == 3
+
+    async def test_what_a_launcher_ends_of_a_rank_is_ended_whole(
+        self, start: Any, tmp_path: Path
+    ) -> None:
+        launcher = tmp_path / "launcher"
+        launcher.write_text(
+            f'#!/bin/sh\nPMI_RANK=0 "$@" & while [ ! -s {tmp_path}/pids ]; do sleep 0.01; done; '
+            "kill -KILL $!; exit 7\n"
+        )
+        launcher.chmod(0o700)
+        driver = await start(mpi_launcher=f"{launcher} env N={{ranks}}")
+        (report,) = await driver.run(shell(f"echo $$ >>{tmp_path}/pids; exec sleep 600"))
+        assert value_of(report).exit_code == 7
+        assert not any(map(is_there, await read(tmp_path / "pids", 1)))
+
+    async def test_a_signal_of_the_launcher_reaches_the_rank(
+        self, start: Any, tmp_path: Path
+    ) -> None:
+        launcher = tmp_path / "launcher"
+        launcher.write_text(
+            f'#!/bin/sh\nPMI_RANK=0 "$@" & while [ ! -e {tmp_path}/here ]; do sleep 0.01; done; '
+            "kill -TERM $!; wait $!\n"
+        )
+        launcher.chmod(0o700)
+        driver = await start(mpi_launcher=f"{launcher} env N={{ranks}}")
+        wait = f"touch {tmp_path}/here; while :; do sleep 0.01; done"
+        (report,) = await driver.run(shell(f"trap 'echo heard; exit 5' TERM; {wait}"))
+        assert value_of(report)[:2] == (5, "heard\n")
+
     async def test_a_launcher_that_fails_is_quoted(self, start: Any, tmp_path: Path) -> None:
         launcher = tmp_path / "launcher"
         launcher.write_text("#!/bin/sh\necho no room for $1; exit 1\n")
@@ -292,23 +336,6 @@ def end_at(rank: int, file: str, how: str) -> None:
             os.kill(os.getpid(), SIGKILL)
         os._exit(3)
     comm().recv(source=rank)
-
-
-def wait_with(file: str) -> None:
-    with Path(file).open("a") as output:
-        output.write(f"{os.getpid()}\n")
-    time.sleep(600)
-
-
-def meet(folder: str, mine: str, other: str) -> int:
-    """Wait, on all ranks, for another task that runs at the same time."""
-    if comm().rank == 0:
-        Path(folder, mine).touch()
-        deadline = time.monotonic() + 60
-        while not Path(folder, other).exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-    return int(comm().allreduce(1))
 
 
 def leave_a_message() -> None:
@@ -414,6 +441,7 @@ class TestFunctions:
         assert isinstance(report.value, WorkerLostError)
         assert f"rank {rank} of 2" in report.value.worker
         assert report.value.signal == (SIGKILL if how == "signal" else None)
+        assert how == "signal" or "it exited with code 3" in str(report.value)
         assert not any(map(is_there, await read(file, 2)))
         (after,) = await driver.run(driver.function(total, 0, resources=TWO))
         assert value_of(after) == [(0, 2, 1), (1, 2, 1)]

@@ -141,7 +141,7 @@ async def test_an_executable_sees_its_gpus_alone(start: Any) -> None:
     ("asked", "word"),
     [
         (Resources(cores=3), "3 cores"),
-        (Resources(cores=2, ranks=2), "4 cores"),
+        (Resources(cores=2, ranks=2), "2 cores for each of 2 ranks"),
         (Resources(gpus=1), "1 GPUs"),
         (Resources(memory=2000), "2000 bytes"),
     ],

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import numpy
-import psutil
 import pytest
 from distributed import LocalCluster
-from radical.asyncflow import WorkflowEngine, current_task
+from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import (
     ConfigurationError,
     RemoteTraceback,
@@ -24,6 +21,16 @@ from radical.asyncflow.errors import (
     WorkerLostError,
 )
 from radical.asyncflow.testing import LeakGuard
+from rank_functions import (
+    comm,
+    die_at_last,
+    fail_at_last,
+    gone,
+    is_there,
+    meet,
+    read,
+    wait_with,
+)
 
 TWO = {"ranks": 2}
 
@@ -39,12 +46,6 @@ async def ranked() -> AsyncIterator[WorkflowEngine]:
         await engine.shutdown()
 
 
-def comm() -> Any:
-    task = current_task()
-    assert task is not None
-    return task.comm
-
-
 def pids() -> int:
     comm().barrier()
     return os.getpid()
@@ -57,43 +58,6 @@ def total(array: Any, number: int) -> tuple[int, float]:
 
 def add(one: Any, other: Any) -> Any:
     return one + other
-
-
-def fail_at_last() -> None:
-    comm().barrier()
-    if comm().rank == 1:
-        raise LookupError("of rank 1")
-    comm().recv(source=1)
-
-
-def die_at_last() -> None:
-    comm().barrier()
-    if comm().rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    comm().recv(source=1)
-
-
-def wait_with(file: str) -> None:
-    with Path(file).open("a") as output:
-        output.write(f"{os.getpid()}\n")
-    time.sleep(600)
-
-
-def is_there(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-
-
-async def gone(ranks: list[int]) -> None:
-    async with asyncio.timeout(60):
-        while any(map(is_there, ranks)):  # noqa: ASYNC110 - another process ends them
-            await asyncio.sleep(0.02)
-
-
-async def read(path: Path, lines: int) -> list[int]:
-    async with asyncio.timeout(60):
-        while not path.exists() or path.read_text().count("\n") < lines:  # noqa: ASYNC110, ASYNC240
-            await asyncio.sleep(0.02)
-    return [int(line) for line in path.read_text().split()]  # noqa: ASYNC240
 
 
 async def test_commands_and_functions_have_ranks(ranked: WorkflowEngine) -> None:
@@ -121,7 +85,7 @@ async def test_a_group_serves_many_calls_and_ends_with_the_backend() -> None:
     ):
         task = flow.function_task(resources=TWO)(pids)
         first = await task()
-        assert [await task() for _ in range(20)] == [first] * 20
+        assert [await task() for _ in range(200)] == [first] * 200
     assert not any(map(is_there, first))
 
 
@@ -148,6 +112,14 @@ async def test_a_rank_that_raises_or_dies_is_named(ranked: WorkflowEngine) -> No
         await ranked.function_task(resources=TWO)(die_at_last)()
 
 
+async def test_two_groups_run_at_once(tmp_path: Path) -> None:
+    config = {"processes": False, "threads_per_worker": 4, "dashboard_address": None}
+    async with LeakGuard(), WorkflowEngine.create("dask", config=config) as flow:
+        task = flow.function_task(resources=TWO)(meet)
+        one, other = task(str(tmp_path), "one", "other"), task(str(tmp_path), "other", "one")
+        assert await asyncio.gather(one, other) == [[2, 2]] * 2
+
+
 async def test_a_cancel_ends_all_ranks(ranked: WorkflowEngine, tmp_path: Path) -> None:
     function = ranked.function_task(resources=TWO)(wait_with)(str(tmp_path / "function"))
     ranks = await read(tmp_path / "function", 2)
@@ -165,7 +137,7 @@ async def test_a_cancel_ends_all_ranks(ranked: WorkflowEngine, tmp_path: Path) -
 async def test_what_cannot_work_is_refused_at_the_call(
     ranked: WorkflowEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(ResourceError, match=r"CPU=3 \(a worker has 2\)"):
+    with pytest.raises(ResourceError, match=r"CPU=3 for 3 ranks \(a worker has 2\)"):
         ranked.function_task(resources={"ranks": 3})(pids)()
     with pytest.raises(UnsupportedOptionError, match="a service has one rank"):
         ranked.executable_task(resources=TWO, service=True)(lambda: "sleep 600")()

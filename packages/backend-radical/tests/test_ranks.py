@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
-from radical.asyncflow import WorkflowEngine, current_task
-from radical.asyncflow.errors import RemoteTraceback, SerializationError, WorkerLostError
+from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.errors import (
+    RemoteTraceback,
+    SerializationError,
+    TaskTimeoutError,
+    WorkerLostError,
+)
+from rank_functions import comm, die_at_last, fail_at_last, gone, meet, read, wait_with
 
 from .support import HANG_S
 
@@ -18,28 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 TWO: dict[str, Any] = {"resources": {"ranks": 2}, "timeout": HANG_S}
 
 
-def comm() -> Any:
-    task = current_task()
-    assert task is not None
-    return task.comm
-
-
 def total(number: int, *, factor: int = 1) -> tuple[int, int]:
     return comm().rank, int(comm().allreduce(number * factor + comm().rank))
-
-
-def fail_at_last() -> None:
-    comm().barrier()
-    if comm().rank == 1:
-        raise LookupError("of rank 1")
-    comm().recv(source=1)
-
-
-def die_at_last() -> None:
-    comm().barrier()
-    if comm().rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    comm().recv(source=1)
 
 
 async def test_the_result_is_that_of_the_ranks(flow: WorkflowEngine) -> None:
@@ -64,3 +52,47 @@ async def test_a_rank_that_dies_is_named(flow: WorkflowEngine) -> None:
 async def test_what_cannot_travel_is_named(flow: WorkflowEngine) -> None:
     with pytest.raises(SerializationError, match="the arguments cannot travel"):
         await flow.function_task(**TWO)(total)(threading.Lock())
+
+
+@pytest.mark.parametrize("kind", ["function", "command"])
+async def test_a_cancel_ends_all_ranks(flow: WorkflowEngine, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "pids"
+    future = _waiting(flow, kind, file, **TWO)
+    ranks = await read(file, 2)
+    future.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await future
+    await gone(ranks)
+    assert await flow.function_task(**TWO)(total)(0) == [(0, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("kind", ["function", "command"])
+async def test_a_timeout_ends_all_ranks(flow: WorkflowEngine, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "pids"
+    future = _waiting(flow, kind, file, resources={"ranks": 2}, timeout=8)
+    ranks = await read(file, 2)
+    with pytest.raises(TaskTimeoutError):
+        await future
+    await gone(ranks)
+    assert await flow.function_task(**TWO)(total)(0) == [(0, 1), (1, 1)]
+
+
+def _waiting(flow: WorkflowEngine, kind: str, file: Path, **options: Any) -> Any:
+    """Start a task whose ranks write their processes into *file*, and wait."""
+    if kind == "function":
+        return flow.function_task(**options)(wait_with)(str(file))
+    line = f"echo $$ >>{file}; exec sleep 600"
+    return flow.executable_task(**options)(lambda: line)()
+
+
+async def test_two_functions_run_at_once(flow: WorkflowEngine, tmp_path: Path) -> None:
+    task = flow.function_task(**TWO)(meet)
+    one, other = task(str(tmp_path), "one", "other"), task(str(tmp_path), "other", "one")
+    assert await asyncio.gather(one, other) == [[2, 2]] * 2
+
+
+async def test_one_function_runs_after_the_other(flow: WorkflowEngine) -> None:
+    calls = int(os.environ.get("ASYNCFLOW_RANK_CALLS", "5"))
+    task = flow.function_task(**TWO)(total)
+    for number in range(calls):
+        assert await task(number) == [(0, 2 * number + 1), (1, 2 * number + 1)]

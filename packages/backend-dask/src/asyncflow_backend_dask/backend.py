@@ -158,8 +158,10 @@ class DaskExecutionBackend(ExecutionBackend):
         if offers is None or spec.resources == DEFAULT_RESOURCES:
             return
         asked = resources_of(spec.resources, count_cores=False)
+        ranks = spec.resources.ranks
+        share = f" for {ranks} ranks" if ranks > 1 else ""
         too_much = [
-            f"{name}={amount:g} (a worker has {most:g})"
+            f"{name}={amount:g}{share} (a worker has {most:g})"
             for name, amount in asked.items()
             if amount > (most := offers.most(name))
         ]

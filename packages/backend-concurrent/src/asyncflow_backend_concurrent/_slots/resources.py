@@ -63,16 +63,16 @@ class MachineResources:
 
     def check(self, name: str, asked: Resources) -> None:
         """Raise ResourceError if task *name* could not run even on an idle backend."""
+        ranks = f" for each of {asked.ranks} ranks" if asked.ranks > 1 else ""
         wrong = [
-            f"{total} {unit} (it has {limit})"
-            for unit, total, limit in (
-                ("cores", asked.total_cores, self.slots),
-                ("bytes of memory", asked.total_memory, self.memory),
+            f"{each} {unit}{ranks} (it has {limit})"
+            for unit, each, limit in (
+                ("core" if asked.cores == 1 else "cores", asked.cores, self.slots),
+                ("bytes of memory", asked.memory, self.memory),
             )
-            if total > limit
+            if each * asked.ranks > limit
         ]
         if asked.gpus and not self._free_gpus.could_fit(asked.gpus, asked.ranks):
-            ranks = f" for each of {asked.ranks} ranks" if asked.ranks > 1 else ""
             there = str(len(self.gpus)) if self.gpus else f"0; {found_gpus().how}"
             wrong.append(f"{asked.gpus} GPUs{ranks} (it has {there})")
         if wrong:

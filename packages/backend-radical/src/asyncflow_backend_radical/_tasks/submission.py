@@ -104,15 +104,21 @@ def check_resources(spec: TaskSpec, plan: PilotPlan) -> None:
     """Raise ResourceError if the pilot of *plan* can never have what *spec* asks for."""
     asked = spec.resources
     node = "one node"
+    ranks = f"ranks={asked.ranks} × "
     limits = (
-        ("cores", asked.cores, plan.cores_per_node, node),
-        ("gpus", asked.gpus, plan.gpus_per_node, node),
-        ("memory", asked.memory, plan.memory_per_node * _MEGABYTE or asked.memory, node),
-        ("ranks × cores", asked.total_cores, plan.cores, "the pilot"),
-        ("ranks × gpus", asked.total_gpus, plan.gpus, "the pilot"),
+        (f"cores={asked.cores}", asked.cores, plan.cores_per_node, node),
+        (f"gpus={asked.gpus}", asked.gpus, plan.gpus_per_node, node),
+        (
+            f"memory={asked.memory}",
+            asked.memory,
+            plan.memory_per_node * _MEGABYTE or asked.memory,
+            node,
+        ),
+        (f"{ranks}cores={asked.cores}", asked.total_cores, plan.cores, "the pilot"),
+        (f"{ranks}gpus={asked.gpus}", asked.total_gpus, plan.gpus, "the pilot"),
     )
     problems = [
-        f"{what}={wanted}, and {where} has {there}"
+        f"{what}, and {where} has {there}"
         for what, wanted, there, where in limits
         if wanted > there
     ]

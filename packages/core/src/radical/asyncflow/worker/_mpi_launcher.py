@@ -21,7 +21,7 @@ from pathlib import Path
 from .._public import public
 from ..errors import ConfigurationError, UnsupportedOptionError
 
-__all__ = ["RANK_VARIABLES", "MpiLauncher", "launcher_death", "own_environment"]
+__all__ = ["RANK_VARIABLES", "MpiLauncher", "own_environment"]
 
 RANK_VARIABLES = ("PMIX_RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "PALS_RANKID", "SLURM_PROCID")
 """Environment variables of which a launcher sets at least one, to the number of the rank."""
@@ -49,8 +49,6 @@ _OPTIONS = {
     "slurm": ("-N", "1", "-n", "{ranks}", "-c", "{cores}", "--overlap", "--cpu-bind=none"),
     "": ("-n", "{ranks}"),
 }
-_DEATHS = re.compile(r"(?:PID|PID\s+#?)\s*(\d+)", re.IGNORECASE)
-_SIGNALS = re.compile(r"signal:? (\d+)", re.IGNORECASE)
 
 
 @public("radical.asyncflow.worker")
@@ -186,9 +184,3 @@ def _locate(name: str) -> str | None:
 def own_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return *environment* without what makes this program itself a rank of an outer launcher."""
     return {name: value for name, value in environment.items() if not _INHERITED.match(name)}
-
-
-def launcher_death(said: str) -> tuple[int | None, int | None]:
-    """Return the process and the signal that a launcher names, which ended with its ranks."""
-    pid, number = _DEATHS.search(said), _SIGNALS.search(said)
-    return pid and int(pid[1]), number and int(number[1])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import marshal
 import os
-import shlex
 import shutil
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,13 +19,18 @@ from ..model._command import DeathResult
 from ._command import Execution
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, gpu_list
-from ._mpi_launcher import RANK_VARIABLES, MpiLauncher, launcher_death, own_environment
+from ._mpi_launcher import RANK_VARIABLES, MpiLauncher, own_environment
 from ._output import Stream
+from ._processes import kill_tree
+from ._rank_end import RankEnd
+from ._rank_watch import END, PLAN
 
 __all__ = ["RankedExecution"]
 
 _PIECE_BYTES = 1024 * 1024
-_NO_RANK = 125  # the exit code of a rank that does not know its number
+_BY_LAUNCHERS = (-signal.SIGTERM, -signal.SIGKILL)  # ends of ranks
+_OF_SIGNALS = range(129, 193)  # exit codes of ranks that a signal has ended
+_FELL_OVER = "process manager error"  # says MPICH's launcher when it does not know what happened
 
 
 @public("radical.asyncflow.worker")
@@ -56,75 +63,89 @@ class RankedExecution(Execution):
         self._resources = resources
         self._rank_gpus = rank_gpus
         self._keeps_files = capture_stdio
+        self._folder = Path()  # of the ranks, while they run
 
     def run(self) -> ExecutableResult:
         """Execute the command and wait for the end of its ranks; once only.
 
         Raises:
             OSError: as for `Execution.run`.
+            RuntimeError: there is no interpreter to start the ranks.
         """
-        folder = self._new_path("ranks")
+        if not sys.executable:
+            raise RuntimeError("sys.executable is not set, so no rank can be started")
+        self._folder = folder = self._new_path("ranks")
         folder.mkdir()
         try:
-            script = folder / "rank.sh"
-            script.write_text(self._script(folder), encoding="utf-8", errors="surrogateescape")
+            self._write_plan(folder)
             asked = self._resources
             words = self._launcher.command(asked.ranks, asked.cores)
-            args = (*words, "/bin/sh", str(script))
+            watch = str(Path(__file__).with_name("_rank_watch.py"))
+            args = (*words, sys.executable, "-I", "-S", watch, str(folder))
             self.command = replace(self.command, args=args, stdin=None)
             said = super().run()
             return said if self.cancelled else self._result(said, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def collect(self) -> ExecutableResult:
+        """Return what the launcher says, when no rank is left that it was to end and did not."""
+        if not self.cancelled and any(end is None or end.code for end in self._ends()):
+            assert self.exchange is not None
+            name, _, value = os.fsdecode(self._mark).partition("=")
+            kill_tree(self.exchange.process.pid, {name: value})
+        return super().collect()
+
     def _environment(self) -> dict[bytes, bytes]:
         environment = super()._environment()
         own = own_environment(dict.fromkeys(map(os.fsdecode, environment), ""))
         return {name: environment[name] for name in map(os.fsencode, own)}
 
-    def _script(self, folder: Path) -> str:
-        """Return what each rank runs: its output goes to files of its own."""
-        number = ""
-        for name in reversed(RANK_VARIABLES):
-            number = f"${{{name}:-{number}}}" if number else f"${{{name}}}"
-        lines = [
-            f"rank={number}",
-            f'[ -n "$rank" ] || {{ echo "the launcher {self._launcher.words[0]} sets none of '
-            f'{", ".join(RANK_VARIABLES)}, so its ranks do not know their numbers" >&2; '
-            f"exit {_NO_RANK}; }}",
-        ]
-        if self._rank_gpus:
-            lines.append("case $rank in")
-            for rank, gpus in enumerate(self._rank_gpus):
-                setting = shlex.quote(gpu_list(gpus))
-                lines.append(f"{rank}) export {gpu_variable()}={setting};;")
-            lines.append("esac")
-        where = shlex.quote(str(folder))
-        lines.append(f'exec >>{where}/"$rank".stdout 2>>{where}/"$rank".stderr </dev/null')
-        if (stdin := self.command.stdin) is not None:
-            # Not through the launcher, because some never close it.
-            data = stdin.encode() if isinstance(stdin, str) else stdin
-            (folder / "stdin").write_bytes(data)
-            lines.append(f'[ "$rank" != 0 ] || exec <{where}/stdin')
+    def _write_plan(self, folder: Path) -> None:
+        """Write what each rank runs."""
         args = self.command.args
         if isinstance(args, str):
             # The shell would take a line that begins with "-" or "+" for an option.
             args = ("/bin/sh", "-c", f" {args}" if args[0] in "-+" else args)
-        lines.append(f"exec {shlex.join(args)}")
-        return "\n".join(lines) + "\n"
+        variables = [{gpu_variable(): gpu_list(gpus)} for gpus in self._rank_gpus]
+        launcher = self._launcher.words[0]
+        plan = (tuple(map(os.fsencode, args)), RANK_VARIABLES, variables, launcher)
+        (folder / PLAN).write_bytes(marshal.dumps(plan))
+        if (stdin := self.command.stdin) is not None:
+            # Not through the launcher, because some never close it.
+            data = stdin.encode() if isinstance(stdin, str) else stdin
+            (folder / "stdin").write_bytes(data)
+
+    def _ends(self) -> list[RankEnd | None]:
+        """Return how each rank has ended, as far as its parent lived to tell."""
+        ends: list[RankEnd | None] = []
+        for rank in range(self._resources.ranks):
+            try:
+                text = (self._folder / f"{rank}.{END}").read_bytes()
+            except FileNotFoundError:
+                text = b""
+            ends.append(RankEnd.read(text))
+        return ends
 
     def _result(self, said: ExecutableResult, folder: Path) -> ExecutableResult:
         """Return the result of the ranks, whose launcher ended as *said*."""
         own = f"{said.stdout}{said.stderr}"
-        code = said.exit_code
-        if code > 0 and (number := launcher_death(own)[1]):
-            code = -number
         outputs = [
             self._output(folder, "stdout", ""),
             self._output(folder, "stderr", own if own.strip() else ""),
         ]
-        result = ExecutableResult(code, *outputs)
-        if isinstance(said, DeathResult) and code == said.exit_code:
+        failed = [(end, rank) for rank, end in enumerate(self._ends()) if end and end.code]
+        if failed and said.exit_code:
+            end, rank = min(failed)
+            if not _launcher_decided(said.exit_code, end.code, own):
+                result = ExecutableResult(end.code, *outputs)
+                reason, evidence = end.death
+                if not evidence:
+                    return result
+                where = f"rank {rank} of {self._resources.ranks}"
+                return DeathResult.of(result, reason, f"{where}: {evidence}")
+        result = ExecutableResult(said.exit_code, *outputs)
+        if isinstance(said, DeathResult):
             return DeathResult.of(result, said.reason, said.evidence)
         return result
 
@@ -146,6 +167,19 @@ class RankedExecution(Execution):
         finally:
             stream.close()
         return stream.text()
+
+
+def _launcher_decided(said: int, code: int, text: str) -> bool:
+    """Return whether the exit code *said* of a launcher is that of the command.
+
+    That is so after ``MPI_Abort``, and if a limit of the launcher was reached: then it has ended
+    the ranks, the first of which ended with *code*.
+
+    Args:
+        text: what the launcher wrote.
+    """
+    by_signal = said < 0 or said == -code or said in _OF_SIGNALS
+    return code in _BY_LAUNCHERS and not by_signal and _FELL_OVER not in text
 
 
 def _copy(path: Path, write: Callable[[bytes], object]) -> None:

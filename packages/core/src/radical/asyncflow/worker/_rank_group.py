@@ -23,14 +23,14 @@ from typing import IO, Any, NamedTuple
 
 from ..errors import DeathReason, UnsupportedOptionError, WorkerLostError
 from ._answer import VALUE, Raised, open_answer
-from ._death import explain_death
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, gpu_list
 from ._guard import child_environment, guard, start_guarded
 from ._importing import import_path, program_arguments, reloads
-from ._mpi_launcher import MpiLauncher, launcher_death, own_environment
+from ._mpi_launcher import MpiLauncher, own_environment
 from ._pickling import Buffer
 from ._processes import kill_tree, signal_group
+from ._rank_end import RankEnd
 from ._rank_messages import Listener, Message, receive, send
 from ._rank_program import (
     MOST_FUNCTIONS,
@@ -46,10 +46,11 @@ from ._rank_program import (
 __all__ = ["RankCall", "RankGroup"]
 
 _START_LIMIT_S = 60.0  # for all ranks to be there
-_SAYS_WHY_S = 0.5  # for a launcher to say how a rank has ended
+_SAYS_HOW_S = 0.5  # for the parent of a rank to say how it has ended
 _LEAVE_S = 2.0  # for ranks that are told to end
 _LAUNCHER_S = 0.5  # for a launcher to end what it has started, and to leave nothing behind
 _LOOK_S = 0.05  # between looks at processes, where the system does not tell of their ends
+_END_BYTES = 200  # more than tell of the end of a rank
 _SAID_BYTES = 4000  # of the launcher's output
 
 
@@ -112,8 +113,8 @@ class RankGroup:
         self._process: subprocess.Popen[bytes] | None = None
         self._output: IO[bytes] | None = None
         self._channels: list[socket.socket] = []
-        self._pids: list[int] = []
-        self._watched: dict[int, int] = {}  # ranks by the descriptors that tell of their ends
+        self._ends: list[int] = []  # descriptors that tell of the ends of ranks
+        self._watched: dict[int, int] = {}  # the ranks by these, when all are there
         self._launcher_end = -1
         self._wake, self._alarm = socket.socketpair()
 
@@ -201,6 +202,7 @@ class RankGroup:
                 if channel is None:
                     continue
                 self._channels.append(channel)  # for `close`
+                self._ends += socket.recv_fds(channel, 1, 1)[1]
                 message = receive(channel)
                 if message.code == NO_MPI:
                     return UnsupportedOptionError(
@@ -210,14 +212,11 @@ class RankGroup:
                 hello = Hello(*pickle.loads(message.body))
                 if hello.size != self._size:
                     return self._stranger(call, hello)
-                here[hello.rank] = channel, hello.pid
+                here[hello.rank] = channel, self._ends[-1]
             elif self._has_launcher_ended():
                 return self._not_started(call, self._launcher_text())
         self._channels = [here[rank][0] for rank in range(self._size)]
-        self._pids = [here[rank][1] for rank in range(self._size)]
-        for rank, pid in enumerate(self._pids):
-            if (descriptor := _end_of(pid)) >= 0:
-                self._watched[descriptor] = rank
+        self._watched = {end: rank for rank, (_, end) in here.items()}
         return None
 
     def _stranger(self, call: RankCall, hello: Hello) -> UnsupportedOptionError:
@@ -275,7 +274,7 @@ class RankGroup:
             self._send(call)
             outcome = self._collect(call)
         except (BrokenPipeError, ConnectionResetError):
-            outcome = self._lost(call, sorted(self._dead()))
+            outcome = self._lost(call, self._dead())
         except BaseException as error:
             outcome = Raised(error)
         with self._lock:
@@ -338,17 +337,21 @@ class RankGroup:
                 dead |= self._dead()  # one that fails may do so because another one is gone
             dead -= values.keys()
             if dead or (not failed and self._has_launcher_ended() and len(values) < self._size):
-                return self._lost(call, sorted(dead))
+                return self._lost(call, dead)
             for rank, message in failed.items():
                 return self._failed(open_answer(message.code, message.body, message.parts), rank)
         return [values[rank] for rank in range(self._size)]
 
     def _dead(self) -> set[int]:
         """Return the ranks that have ended."""
+        return {self._watched[descriptor] for descriptor in self._told(0.0)}
+
+    def _told(self, seconds: float) -> list[int]:
+        """Wait for the end of any rank; return the descriptors that tell of one."""
         poll = select.poll()
         for descriptor in self._watched:
             poll.register(descriptor, select.POLLIN)
-        return {self._watched[descriptor] for descriptor, _ in poll.poll(0)}
+        return [descriptor for descriptor, _ in poll.poll(1000 * seconds)]
 
     def _failed(self, raised: Raised, rank: int) -> Raised:
         """Return *raised* with the number of the rank."""
@@ -356,32 +359,34 @@ class RankGroup:
             raised.error.add_note(f"raised by rank {rank} of {self._size}")
         return raised
 
-    def _lost(self, call: RankCall, dead: list[int]) -> Raised:
-        """Return the error of a call that lost one of the ranks."""
-        deadline = monotonic() + (0.0 if self._cancelled else _SAYS_WHY_S)
-        while not self._has_launcher_ended() and (left := deadline - monotonic()) > 0:
-            poll = select.poll()
-            if self._launcher_end >= 0:
-                poll.register(self._launcher_end, select.POLLIN)
-            poll.poll(_pause(left, self._launcher_end))
-        said = self._said()
-        pid, number = launcher_death(said)
-        if pid in self._pids and (self._pids.index(pid) in dead or not dead):
-            rank: int | None = self._pids.index(pid)
+    def _lost(self, call: RankCall, dead: set[int]) -> Raised:
+        """Return the error of a call that lost the ranks *dead*, or else its launcher.
+
+        If several ranks have ended, it is that of the first one, for which the launcher ended
+        the others.
+        """
+        ends = [
+            (end, self._watched[descriptor])
+            for descriptor in self._told(_SAYS_HOW_S if dead else 0.0)
+            if (end := RankEnd.read(os.read(descriptor, _END_BYTES)))
+        ]
+        number = None
+        reason = DeathReason.EXIT
+        if ends:
+            end, rank = min(ends)
+            detail = f"it exited with code {end.code} and gave no answer"
+            if end.code < 0:
+                number = -end.code
+                reason, detail = end.death
+        elif dead:
+            rank = min(dead)
+            detail = "it ended without an answer"
         else:
-            rank = dead[0] if dead else None
-            if pid in self._pids:
-                number = None  # of another rank, which the launcher ended for this one
-        if rank is None:
+            said = self._said()
             detail = self._launcher_text() + (f":\n{said}" if said else "")
-            worker = self._worker
-            return Raised(
-                WorkerLostError(call.name, worker, None, call.attempt, detail, DeathReason.EXIT)
-            )
-        death = explain_death(self._pids[rank], -number if number else None)
-        detail = death.evidence or "it ended without an answer"
+            lost = WorkerLostError(call.name, self._worker, None, call.attempt, detail, reason)
+            return Raised(lost)
         worker = f"{self._worker}, rank {rank} of {self._size},"
-        reason = death.reason if number else DeathReason.EXIT
         return Raised(WorkerLostError(call.name, worker, number, call.attempt, detail, reason))
 
     # -------------------------------------------------------------------- end
@@ -392,8 +397,7 @@ class RankGroup:
             for channel in self._channels:
                 with contextlib.suppress(OSError):
                     channel.shutdown(socket.SHUT_WR)
-            whole = len(self._pids) == self._size
-            if not (whole and self._launcher_gone_within(_LEAVE_S)):
+            if not (self._watched and self._launcher_gone_within(_LEAVE_S)):
                 self._end(_LAUNCHER_S)
             else:
                 self._end(0.0)
@@ -416,7 +420,7 @@ class RankGroup:
             process.wait()
         for channel in (*self._channels, self._wake, self._alarm):
             channel.close()
-        for descriptor in (*self._watched, self._launcher_end):
+        for descriptor in (*self._ends, self._launcher_end):
             if descriptor >= 0:
                 os.close(descriptor)
         if self._output is not None:

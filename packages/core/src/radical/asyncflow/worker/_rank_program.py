@@ -16,11 +16,11 @@ import faulthandler
 import json
 import os
 import pickle
-import signal
 import socket
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from importlib.machinery import ModuleSpec
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from ._gpus import Gpu, set_visible_gpus
 from ._loop import close_loop
 from ._mpi_launcher import RANK_VARIABLES
 from ._rank_messages import connect, receive, send
+from ._rank_watch import watched
 
 __all__ = ["HELLO", "NO_MPI", "START", "START_VARIABLE", "Hello", "Order", "Settings", "main"]
 
@@ -50,7 +51,10 @@ main(start["address"], start["gpus"])
 """What the interpreter of a rank runs."""
 
 HELLO, NO_MPI = 1, 2
-"""The codes of the first message of a rank, whose body is a `Hello`, or why there is no MPI."""
+"""The codes of the first message of a rank, whose body is a `Hello`, or why there is no MPI.
+
+Before it comes a descriptor from which to read how the rank has ended (see `RankEnd`).
+"""
 
 MOST_FUNCTIONS = 64
 """The number of functions that a rank keeps, and its program takes for known."""
@@ -63,7 +67,6 @@ class Hello(NamedTuple):
 
     rank: int
     size: int
-    pid: int
     library: str
 
 
@@ -108,7 +111,9 @@ def main(address: str, gpus: Sequence[Sequence[Gpu]]) -> None:
     Args:
         gpus: those of each rank, empty if no rank has any.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    end, told = os.pipe()
+    watched(partial(os.write, told))
+    os.close(told)
     if gpus and (number := _number_of_environment()) is not None:
         # Before MPI starts, whose library may look at them.
         set_visible_gpus(gpus[number], "", gpu_variable())
@@ -116,13 +121,16 @@ def main(address: str, gpus: Sequence[Sequence[Gpu]]) -> None:
         from mpi4py import MPI
     except BaseException as error:  # whatever keeps the library from being loaded
         with connect(address) as channel:
+            socket.send_fds(channel, [b"."], [end])
             send(channel, NO_MPI, safe_str(error).encode())
             with contextlib.suppress(EOFError):
                 receive(channel)
         os._exit(1)
     world = MPI.COMM_WORLD
-    hello = Hello(world.rank, world.size, os.getpid(), MPI.Get_library_version().strip("\0\n "))
+    hello = Hello(world.rank, world.size, MPI.Get_library_version().strip("\0\n "))
     with connect(address) as channel:
+        socket.send_fds(channel, [b"."], [end])
+        os.close(end)
         send(channel, HELLO, pickle.dumps(hello))
         try:
             _settle(channel)

@@ -1,0 +1,144 @@
+"""The parent of a rank: wait for the end of the rank, and tell how it ended.
+
+The launcher's word for it is not enough: its exit code is the same for a signal and for a program
+that exits with such a code, and MPICH's loses all that it knows if ranks that die meet its own end.
+So the launcher starts this process for each rank, and this process starts the rank.
+
+For a command this file is run as a script, alone, with nothing but the standard library: the
+argument is the folder of the ranks.  The rank of a function calls `watched` when it begins.
+"""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+__all__ = ["END", "PLAN", "watched"]
+
+PLAN = "plan"
+"""The file with what the ranks of a command run, see `main`."""
+
+END = "end"
+"""The suffix of the file that tells how a rank of a command has ended."""
+
+_NO_RANK = 125  # the exit code of a rank that does not know its number
+_SHELL_BASE = 128  # added to a signal that ended the rank, but does not end this process
+_PASSED_ON = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCONT")
+)
+_UNIGNORED = tuple(  # Python ignores them, and a program does not expect that
+    getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)
+)
+
+
+def main() -> None:
+    """Run a rank of a command, with its output in files of its own.
+
+    The plan is the words of the command, the names of the variables of which one has the number
+    of the rank, the variables that each rank gets, and the name of the launcher.
+    """
+    folder = os.fsencode(sys.argv[1])
+    with open(os.path.join(folder, PLAN.encode()), "rb") as file:  # noqa: PTH118, PTH123
+        words, names, variables, launcher = marshal.load(file)
+    rank = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    if not rank.isdecimal():
+        sys.stderr.write(
+            f"the launcher {launcher} sets none of {', '.join(names)}, so its ranks do not know "
+            "their numbers\n"
+        )
+        sys.exit(_NO_RANK)
+    place = os.path.join(folder, rank.encode())  # noqa: PTH118
+
+    def tell(end: bytes) -> None:
+        part = place + b".part"
+        with open(part, "wb") as file:  # noqa: PTH123
+            file.write(end)
+        os.rename(part, place + b"." + END.encode())  # noqa: PTH104
+
+    watched(tell)
+    os.environ.update(variables[int(rank)] if variables else {})
+    _redirect(place, folder if rank == "0" else None)
+    _execute(words)
+
+
+def watched(tell: Callable[[bytes], object]) -> None:
+    """Go on as a child of this process, which waits for its end and ends as the child did.
+
+    Args:
+        tell: gets what `RankEnd` reads, in the process that was this one.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    pid = os.fork()
+    if pid == 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+        return
+    for number in _PASSED_ON:
+        signal.signal(number, lambda number, _: os.kill(pid, number))
+    signal.pthread_sigmask(signal.SIG_SETMASK, old)
+    # Until it is waited for, its id is its own, and nobody finds it gone.
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    now = time.monotonic_ns()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    _, status, usage = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    # If nobody listens any more, or the disk is full, there is still the exit code.
+    with suppress(OSError):
+        tell(b"%d %d %d %d" % (now, pid, code, usage.ru_maxrss * 1024))
+    if code < 0:
+        _die_of(-code)
+    os._exit(code if code >= 0 else _SHELL_BASE - code)
+
+
+def _die_of(number: int) -> None:
+    """End this process by the signal that ended the rank: launchers then end the others."""
+    import resource  # most ranks end otherwise
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # SIGKILL has no handler
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+
+
+def _redirect(place: bytes, folder: bytes | None) -> None:
+    """Let stdout and stderr go to files; stdin comes from the one in *folder*, if it is there."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    source = os.open(os.devnull, os.O_RDONLY)
+    if folder is not None:
+        with suppress(FileNotFoundError):
+            source = os.open(os.path.join(folder, b"stdin"), os.O_RDONLY)  # noqa: PTH118
+    descriptors = (
+        source,
+        os.open(place + b".stdout", flags, 0o600),
+        os.open(place + b".stderr", flags, 0o600),
+    )
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+
+
+def _execute(words: tuple[bytes, ...]) -> None:
+    """Become the program; if there is none, say it as a shell does."""
+    for number in _UNIGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        try:
+            os.execvp(words[0], words)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            os.execv(b"/bin/sh", (b"sh", *words))  # a script without "#!"
+    except OSError as error:
+        os.write(2, words[0] + b": " + os.strerror(error.errno or 0).encode() + b"\n")
+        os._exit(127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126)
+
+
+if __name__ == "__main__":
+    main()
