@@ -56,6 +56,9 @@ _PLAIN = (
 )
 """Classes of the standard library whose text is short and costs little."""
 
+_ARRAYS = frozenset({"numpy", "torch", "jax", "jaxlib", "pandas", "cupy", "xarray", "polars"})
+"""The packages whose objects are told by their shape."""
+
 _BRACKETS: dict[type, str] = {list: "[]", tuple: "()", set: "{}", frozenset: "{}"}
 
 
@@ -70,12 +73,12 @@ def short_arguments(node: TaskFuture[Any], *, masks_secrets: bool) -> str:
     """Return the arguments of *node* in at most `SHORT_CHARS` characters; it never raises.
 
     It runs no code of foreign classes, so it costs little, however large they are: of an array it
-    has the shape, and of an object the attributes.  What looks like a secret, by its name or by
-    itself, is `MASK`.
+    has the shape, and of an object the attributes.
 
     Args:
-        masks_secrets: whether secrets are masked.
+        masks_secrets: whether `MASK` stands for what looks like a secret, by its name or by itself.
     """
+    shorter = _Shorter(masks_secrets)
     words: list[str] = []
     room = SHORT_CHARS
     for name, value, is_named in _named_arguments(node):
@@ -83,10 +86,7 @@ def short_arguments(node: TaskFuture[Any], *, masks_secrets: bool) -> str:
             words.append("…")
             break
         try:
-            secret = masks_secrets and looks_secret(name)
-            text = MASK if secret else shorten(_short(value, MAX_DEPTH), VALUE_CHARS)
-            if masks_secrets and not secret:
-                (text,) = mask_secrets([text])
+            text = shorten(shorter.named(name, value, MAX_DEPTH), VALUE_CHARS)
         except Exception as error:  # a class may have broken attributes
             text = f"<{type(value).__name__}: {type(error).__name__}>"
         words.append(f"{name}={text}" if is_named else text)
@@ -105,98 +105,116 @@ def _named_arguments(node: TaskFuture[Any]) -> Iterator[tuple[str, Any, bool]]:
         yield name, value, True
 
 
-def _short(value: Any, depth: int) -> str:
-    kind = type(value)
-    if value is None or kind is bool or isinstance(value, type):
-        return getattr(value, "__qualname__", None) or repr(value)
-    if isinstance(value, enum.Enum):
-        return f"{kind.__name__}.{value._name_}"
-    if isinstance(value, int):
-        bits = int.bit_length(value)
-        return int.__repr__(value) if bits <= MAX_BITS else f"<int of {bits:,} bits>"
-    if isinstance(value, float):
-        return float.__repr__(value)
-    if isinstance(value, complex):
-        return complex.__repr__(value)
-    if isinstance(value, str):
-        return _short_string(str.__getitem__(value, slice(VALUE_CHARS + 1)), str.__len__(value))
-    if isinstance(value, bytes):
-        return _short_string(bytes.__getitem__(value, slice(VALUE_CHARS + 1)), bytes.__len__(value))
-    if kind in _PLAIN or isinstance(value, pathlib.PurePath):
-        return str(value)
-    if depth == 0:
-        return f"<{kind.__name__}>"
-    return _short_container(value, depth - 1) or _short_object(value, depth - 1)
+class _Shorter:
+    """A maker of short texts of values, which asks no method of theirs.
 
+    The *depth* is in how many containers more a value may show what is in it.
+    """
 
-def _short_string(start: str | bytes, length: int) -> str:
-    return repr(start) if length == len(start) else f"{start[:VALUE_CHARS]!r}…"
+    def __init__(self, masks_secrets: bool) -> None:
+        self._masks = masks_secrets
 
+    def named(self, name: object, value: Any, depth: int) -> str:
+        """Return the text of the value that *name* names."""
+        secret = self._masks and type(name) is str and looks_secret(name)
+        return MASK if secret else self.value(value, depth)
 
-def _short_container(value: Any, depth: int) -> str | None:
-    """Return the text of a container of the standard library; None for anything else."""
-    kind = type(value)
-    if kind is dict:
-        items = (
-            f"{_short(key, depth)}: {_short(item, depth)}"
-            for key, item in itertools.islice(value.items(), MAX_ITEMS)
-        )
-        return f"{{{_joined(items, len(value))}}}"
-    brackets = _BRACKETS.get(kind)
-    if brackets is None:
+    def value(self, value: Any, depth: int) -> str:
+        """Return the text of any value."""
+        kind = type(value)
+        atom = self._atom(value)
+        if atom is not None:
+            return atom
+        if isinstance(value, _PLAIN):
+            return str(value)
+        if depth == 0:
+            return f"<{kind.__name__}>"
+        if kind is dict:
+            items = itertools.islice(value.items(), MAX_ITEMS)
+            texts = (
+                f"{self.value(key, depth - 1)}: {self.named(key, item, depth - 1)}"
+                for key, item in items
+            )
+            return f"{{{_joined(texts, len(value))}}}"
+        brackets = _BRACKETS.get(kind)
+        if brackets is not None:
+            texts = (self.value(item, depth - 1) for item in itertools.islice(value, MAX_ITEMS))
+            return f"{brackets[0]}{_joined(texts, len(value))}{brackets[1]}"
+        return self._object(value, depth - 1)
+
+    def _atom(self, value: Any) -> str | None:
+        """Return the text of a value that has no parts; None for any other."""
+        kind = type(value)
+        if value is None or kind is bool:
+            return repr(value)
+        if isinstance(value, type):
+            return value.__qualname__
+        if isinstance(value, enum.Enum):
+            return f"{kind.__name__}.{value._name_}"
+        if isinstance(value, int):
+            bits = int.bit_length(value)
+            return int.__repr__(value) if bits <= MAX_BITS else f"<int of {bits:,} bits>"
+        for number in (float, complex):
+            if isinstance(value, number):
+                return number.__repr__(value)
+        if isinstance(value, str):
+            start = str.__getitem__(value, slice(VALUE_CHARS + 1))
+            masked = mask_secrets([start])[0] if self._masks else start
+            return repr(masked) if masked != start else _cut(start, str.__len__(value))
+        if isinstance(value, bytes):
+            start_bytes = bytes.__getitem__(value, slice(VALUE_CHARS + 1))
+            return _cut(start_bytes, bytes.__len__(value))
         return None
-    items = (_short(item, depth) for item in itertools.islice(value, MAX_ITEMS))
-    return f"{brackets[0]}{_joined(items, len(value))}{brackets[1]}"
 
-
-def _short_object(value: Any, depth: int) -> str:
-    kind = type(value)
-    number = getattr(kind, "_number", None) and getattr(value, "_number", None)
-    if isinstance(number, int):  # a task
-        return _short_task(value, number, depth)
-    if kind.__module__.partition(".")[0] in ("numpy", "torch", "jax", "pandas", "cupy"):
-        return _short_array(value)
-    if dataclasses.is_dataclass(kind):
-        fields: Mapping[str, Any] = {
-            field.name: object.__getattribute__(value, field.name)
-            for field in dataclasses.fields(value)[:MAX_ITEMS]
-        }
-        many = len(dataclasses.fields(value))
-    elif issubclass(kind, tuple) and hasattr(kind, "_fields"):  # a named tuple
-        fields = dict(zip(kind._fields[:MAX_ITEMS], tuple.__iter__(value), strict=False))
-        many = len(kind._fields)
-    else:
-        try:
-            own = object.__getattribute__(value, "__dict__")
-        except AttributeError:
-            own = {}
+    def _object(self, value: Any, depth: int) -> str:
+        kind = type(value)
+        number = getattr(value, "_number", None) if hasattr(kind, "_number") else None
+        if isinstance(number, int):  # a task
+            return self._task(value, number, depth)
+        if kind.__module__.partition(".")[0] in _ARRAYS:
+            return self._array(value)
         if callable(value) and hasattr(value, "__qualname__"):
             return str(value.__qualname__)
-        fields = dict(itertools.islice(own.items(), MAX_ITEMS))
-        many = len(own)
-    if not fields:
-        return f"<{kind.__name__}>"
-    items = (
-        f"{name}={MASK if looks_secret(str(name)) else _short(item, depth)}"
-        for name, item in fields.items()
-    )
-    return f"{kind.__name__}({_joined(items, many)})"
+        fields, many = _fields(value)
+        if not fields:
+            return f"<{kind.__name__}>"
+        texts = (f"{name}={self.named(name, item, depth)}" for name, item in fields.items())
+        return f"{kind.__name__}({_joined(texts, many)})"
+
+    def _task(self, task: Any, number: int, depth: int) -> str:
+        """Return the value of a task that is done, which is what the call got; else its id."""
+        if task.done() and not task.cancelled() and task.exception() is None:
+            return self.value(task.result(), depth)
+        return task_id_text(number)
+
+    def _array(self, value: Any) -> str:
+        """Return class, shape and type of an array; of a single number, the number."""
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if type(shape) is tuple and not shape and dtype is not None and hasattr(value, "item"):
+            return self.value(value.item(), 0)
+        size = "" if shape is None else f" {'×'.join(map(str, shape))}"
+        return f"<{type(value).__name__}{size}{'' if dtype is None else f' {dtype}'}>"
 
 
-def _short_task(task: Any, number: int, depth: int) -> str:
-    """Return the value of a task that is done, which is what the call got; else its id."""
-    if task.done() and not task.cancelled() and task.exception() is None:
-        return _short(task.result(), depth)
-    return task_id_text(number)
+def _fields(value: Any) -> tuple[Mapping[str, Any], int]:
+    """Return the first few attributes of an object by name, and how many there are."""
+    kind = type(value)
+    if dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+        shown = names[:MAX_ITEMS]
+        return {name: object.__getattribute__(value, name) for name in shown}, len(names)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):  # a named tuple
+        pairs = zip(kind._fields[:MAX_ITEMS], tuple.__iter__(value), strict=False)
+        return dict(pairs), len(kind._fields)
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}, 0
+    return dict(itertools.islice(own.items(), MAX_ITEMS)), len(own)
 
 
-def _short_array(value: Any) -> str:
-    """Return class, shape and type of an array; of a single number, the number."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if type(shape) is tuple and not shape and dtype is not None and hasattr(value, "item"):
-        return _short(value.item(), 0)
-    size = "" if shape is None else f" {'×'.join(map(str, shape))}"
-    return f"<{type(value).__name__}{size}{'' if dtype is None else f' {dtype}'}>"
+def _cut(start: str | bytes, length: int) -> str:
+    return repr(start) if length == len(start) else f"{start[:VALUE_CHARS]!r}…"
 
 
 def _joined(items: Iterable[str], many: int) -> str:
