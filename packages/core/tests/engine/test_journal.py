@@ -24,7 +24,9 @@ from radical.asyncflow import (
     TaskTimeoutError,
     WorkflowEngine,
 )
+from radical.asyncflow.backend import Report, TaskState
 from radical.asyncflow.journal import Journal, read
+from radical.asyncflow.journal._format import parse
 from radical.asyncflow.testing import ScriptedBackend
 
 from .resuming import Program
@@ -691,3 +693,29 @@ async def test_a_program_without_arguments_has_a_journal(
         pass
     (run,) = read(tmp_path / "journal")
     assert run.program == ()
+
+
+async def test_a_backend_may_correct_when_a_task_began(program: Program) -> None:
+    backend = ScriptedBackend()
+    backend.hold("square")
+    times: list[float] = []
+
+    async def main(flow: WorkflowEngine) -> Any:
+        future = flow.function_task(square)(3)
+        await until(backend.waiting)
+        backend.start_task(future)
+        (request,) = backend.submitted
+        times.append(time.monotonic())
+        corrected = Report(request.task_id, 1, TaskState.RUNNING, "w", times[0] + 0.25)
+        backend.sink.report([corrected])
+        backend.finish(future, 9)
+        return await future
+
+    await program.run(main, backend)
+    (task,) = program.records()
+    begun = next(
+        line.fields["clock"]
+        for line in map(parse, program.path.read_bytes().splitlines())
+        if line.kind == "B"
+    )
+    assert task.started == pytest.approx(times[0] + 0.25 - begun, abs=1e-5)

@@ -1,0 +1,106 @@
+"""What ``asyncflow show`` and ``logs`` say while a program runs, and after it was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radical.asyncflow.journal import RunRecord, read
+
+from .conftest import Invoke
+
+PROGRAM = """
+import asyncio, sys
+from radical.asyncflow import WorkflowEngine
+
+async def main() -> None:
+    async with WorkflowEngine.create(
+        "concurrent", {"max_workers": 1}, journal="journal"
+    ) as flow:
+        work = flow.executable_task(lambda: "while test ! -e gate; do sleep 0.02; done")
+        after = flow.function_task(len, name="after")
+        first = work.options(name="work")()
+        last = after(first)
+        while first.state != "RUNNING":
+            await asyncio.sleep(0.01)
+        await asyncio.gather(last, flow.function_task(abs, name="queued")(1))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program whose command runs until the file "gate" is there; it runs by now."""
+    monkeypatch.chdir(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], start_new_session=True) as running:
+        try:
+            wait_for(lambda run: [task.name for task in run.running] == ["work"] and run.submitted)
+            yield running
+        finally:
+            Path("gate").touch()
+            running.kill()
+
+
+def wait_for(condition: Any) -> RunRecord:
+    """Wait until the last run of the journal is as *condition* wants it."""
+    deadline = time.monotonic() + 60
+    while True:
+        runs = read("journal") if Path("journal").exists() else ()
+        if runs and condition(runs[-1]):
+            return runs[-1]
+        assert time.monotonic() < deadline, runs
+        time.sleep(0.01)
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Return the words of the lines about tasks, by the name of the task."""
+    lines = [line.split() for line in text.splitlines() if line.strip().startswith("task.")]
+    return {words[1]: words for words in lines}
+
+
+def test_what_runs_and_what_waits_is_shown_while_it_does(
+    program: subprocess.Popen[bytes], invoke: Invoke
+) -> None:
+    shown = invoke("show", "--journal", "journal").stdout
+    assert f"running (process {program.pid} runs)" in shown
+    found = rows(shown)
+    assert {name: words[2] for name, words in found.items()} == {
+        "work": "running",
+        "queued": "submitted",
+        "after": "pending",
+    }
+    logs = invoke("logs", "--journal", "journal", "1").stdout
+    assert "running, on concurrent concurrent-1, for" in logs
+    assert "The journal gets its output when it has ended." in logs
+    assert "It has not begun." in invoke("logs", "--journal", "journal", "after").stdout
+    found = rows(invoke("show", "--journal", "journal", "--state", "pending").stdout)
+    assert list(found) == ["after"]
+    data = json.loads(invoke("show", "--journal", "journal", "--json").stdout)
+    assert (data["state"], data["outcome"]) == ("running", "unfinished")
+    Path("gate").touch()
+    assert program.wait(60) == 0
+    assert wait_for(lambda run: run.outcome).state == "done"
+
+
+def test_what_ran_when_the_program_was_killed_is_marked_so(
+    program: subprocess.Popen[bytes], invoke: Invoke
+) -> None:
+    program.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+    shown = invoke("show", "--journal", "journal").stdout
+    assert f"killed before it could write its end (process {program.pid} is gone)" in shown
+    assert "Was not finished when the program died" in shown
+    assert rows(shown)["work"][2:4] == ["was", "running"]
+    logs = invoke("logs", "--journal", "journal", "work").stdout
+    assert "was running when the program died" in logs
+    assert "because the program died before it ended" in logs
+    assert "killed" in invoke("runs", "--journal", "journal").stdout
