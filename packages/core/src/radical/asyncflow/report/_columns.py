@@ -17,11 +17,15 @@ from .._text import cut_middle, printable, printable_lines
 from ..journal import ErrorRecord, TaskRecord
 from ._facts import STATES, Facts
 from ._lanes import cores_of, start_of
+from .words import log_line, usage_figures
 
 __all__ = ["MAX_OUTPUT", "columns", "embedded"]
 
 MAX_OUTPUT = 8 << 20
 """The most characters of output and tracebacks in a page; those of failures come first."""
+
+MOST_USED = 10_000
+"""The most tasks of which a page says what each used."""
 
 _MAX_TEXT = 4_000
 """The most characters of one text; a longer one loses its beginning."""
@@ -72,7 +76,19 @@ def _tasks(tasks: Sequence[TaskRecord], names: _NameLists) -> dict[str, Any]:
         "arguments": _known(
             (task.number, task.arguments and printable(task.arguments)) for task in tasks
         ),
+        "used": _used(tasks),
         "exit": _known((task.number, task.exit_code) for task in tasks),
+    }
+
+
+def _used(tasks: Sequence[TaskRecord]) -> dict[int, str]:
+    """Return what tasks used, in words; of many tasks the distributions alone are in the page."""
+    if len(tasks) > MOST_USED:
+        return {}
+    return {
+        task.number: ", ".join(f"{what} {figure}" for what, figure in usage_figures(task.usage))
+        for task in tasks
+        if task.usage is not None
     }
 
 
@@ -117,6 +133,7 @@ def _attempts(facts: Facts, unit: float, names: _NameLists) -> dict[str, Any]:
         "error": texts.errors,
         "out": texts.out,
         "err": texts.err,
+        "log": texts.log,
         "texts": texts.listed,
         "dropped": texts.dropped,
     }
@@ -166,7 +183,7 @@ class _Texts:
 
     Attributes:
         errors: what `error` returned, by the number of the task.
-        out, err: the places of stdout and stderr, by the number of the task.
+        out, err, log: the places of stdout, stderr and log records, by the number of the task.
         dropped: the number of tasks with a text for which there was no room.
     """
 
@@ -177,6 +194,7 @@ class _Texts:
         self.errors: dict[int, list[Any]] = {}
         self.out: dict[int, int] = {}
         self.err: dict[int, int] = {}
+        self.log: dict[int, int] = {}
         self.dropped = 0
 
     def keep(self, task: TaskRecord) -> None:
@@ -188,7 +206,12 @@ class _Texts:
         if task.error is not None:
             self.errors[task.number] = self.error(task.error)
             room = not task.error.traceback or self.errors[task.number][2] is not None
-        for text, places in ((task.stdout, self.out), (task.stderr, self.err)):
+        logs = "\n".join(map(log_line, task.logs))
+        for text, places in (
+            (task.stdout, self.out),
+            (task.stderr, self.err),
+            (logs, self.log),
+        ):
             if text:
                 place = self._place(text)
                 if place is None:

@@ -19,6 +19,7 @@ from .._text import count, cut_middle, printable, printable_lines
 from ..journal import RunRecord, TaskRecord
 from ..version import __version__
 from ._columns import columns, embedded
+from ._distributions import distribution_table, environment_list
 from ._facts import STATES, Facts, Failure, FunctionFacts
 from .words import brief, moment, outcome, seconds, share
 
@@ -75,8 +76,8 @@ def render_html(run: RunRecord) -> str:
         nav=_nav(facts),
         figures=_figures(facts),
         states=_states(facts),
-        functions=_functions(facts.functions),
-        backends=_backends(facts),
+        functions=Markup.concat(_functions(facts.functions), distribution_table(run)),
+        backends=Markup.concat(_backends(facts), environment_list(run)),
         slowest=_slowest(facts),
         failures=_failures(facts, data["dropped"]),
         retries=_retries(facts),

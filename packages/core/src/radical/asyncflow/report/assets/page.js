@@ -40,6 +40,7 @@ const panel = (() => {
 			['Reused from', data.reused[number]],
 			['Not reused', data.why[number]],
 			['Exit code', number in data.exit && String(data.exit[number])],
+			['Used', data.used[number]],
 			['Result', at(data.bytes, place) !== null && `${grouped(at(data.bytes, place))} B stored`],
 		];
 		const list = make('dl');
@@ -58,6 +59,7 @@ const panel = (() => {
 			...failedOf(place).flatMap(([, attempt, , , , error]) => texts(`Attempt ${attempt} failed`, failure(error))),
 			...texts('stdout', text(data.out[number])),
 			...texts('stderr', text(data.err[number])),
+			...texts('log records', text(data.log[number])),
 		);
 	}
 
