@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from radical.asyncflow import DependencyFailureError, WorkflowEngine
+from radical.asyncflow import (
+    ConfigurationError,
+    DependencyFailureError,
+    OutputFile,
+    WorkflowEngine,
+)
 from radical.asyncflow.errors import ServiceLostError, ServiceTimeoutError
 from radical.asyncflow.events import ServiceEvent
 
@@ -149,6 +154,15 @@ async def test_long_output_is_read_from_its_end_and_stays_in_the_file(tmp_path: 
         assert text.endswith("xend\n")
         assert (len(text), text.size, text.truncated) == (1 << 20, 3_000_004, True)
     assert text.path.read_text().count("x") == 3_000_000
+
+
+async def test_a_service_that_names_an_output_file_is_refused() -> None:
+    async with engine() as flow:
+        serve = flow.executable_task(service=True)
+        with pytest.raises(ConfigurationError, match="has no output files such as 'o.txt'"):
+            await serve(lambda: f"echo x > {OutputFile('o.txt')}; exec sleep 600")()
+        with pytest.raises(ConfigurationError, match="let it write to a path"):
+            serve(lambda path: f"echo x > {path}; exec sleep 600")(OutputFile("o.txt"))
 
 
 async def test_a_plain_task_cannot_be_stopped() -> None:

@@ -86,6 +86,23 @@ async def native(
     await engine.shutdown()
 
 
+async def waiting_at(
+    backend: ScriptedBackend, flow: WorkflowEngine, **options: Any
+) -> TaskFuture[Any]:
+    """Call a task that waits at *backend*."""
+    backend.hold()
+    future = flow.function_task(work, **options)(1)
+    await until(backend.waiting)
+    return future
+
+
+async def value_there(flow: WorkflowEngine) -> TaskFuture[Any]:
+    """Call a task, and return it when it is done; its value is where it ran."""
+    future = flow.function_task(work)("value")
+    await until(lambda: future.state == "DONE")
+    return future
+
+
 # ------------------------------------------------------------------------ what goes on
 
 
@@ -105,10 +122,8 @@ async def test_what_had_not_begun_goes_on_as_the_same_attempt(
 async def test_what_had_begun_fails_without_retries(
     flow: WorkflowEngine, first: ScriptedBackend, second: ScriptedBackend
 ) -> None:
-    first.hold()
-    future = flow.function_task(work)(1)
+    future = await waiting_at(first, flow)
     after = flow.function_task(work)(future)
-    await until(first.waiting)
     first.start_task(future)
     first.lose(OSError("burnt down"))
     with pytest.raises(BackendLostError, match="backend 'first' was lost: burnt down"):
@@ -121,9 +136,7 @@ async def test_what_had_begun_fails_without_retries(
 async def test_what_had_begun_and_may_be_retried_goes_on_as_another_attempt(
     flow: WorkflowEngine, first: ScriptedBackend, second: ScriptedBackend
 ) -> None:
-    first.hold()
-    future = flow.function_task(work, retries=1)(1)
-    await until(first.waiting)
+    future = await waiting_at(first, flow, retries=1)
     first.start_task(future)
     first.lose()
     assert await future == 1
@@ -168,9 +181,7 @@ async def test_what_waits_and_what_is_called_later_goes_to_the_next(
 async def test_without_failover_nothing_goes_on(second: ScriptedBackend) -> None:
     first = ScriptedBackend(name="first")
     async with WorkflowEngine.create([first, second]) as flow:
-        first.hold()
-        future = flow.function_task(work)(1)
-        await until(first.waiting)
+        future = await waiting_at(first, flow)
         first.lose()
         with pytest.raises(BackendLostError):
             await future
@@ -218,9 +229,7 @@ async def test_each_loss_goes_to_the_next_that_is_left(
 async def test_both_are_lost_at_the_same_moment(
     flow: WorkflowEngine, first: ScriptedBackend, second: ScriptedBackend
 ) -> None:
-    first.hold()
-    future = flow.function_task(work, retries=3)(1)
-    await until(first.waiting)
+    future = await waiting_at(first, flow, retries=3)
     second.lose()
     first.lose()
     with pytest.raises(BackendLostError, match="'first' was lost"):
@@ -230,9 +239,7 @@ async def test_both_are_lost_at_the_same_moment(
 async def test_a_cancelled_task_does_not_go_on(
     flow: WorkflowEngine, first: ScriptedBackend, second: ScriptedBackend
 ) -> None:
-    first.hold()
-    future = flow.function_task(work, retries=1)(1)
-    await until(first.waiting)
+    future = await waiting_at(first, flow, retries=1)
     first.start_task(future)
     future.cancel()
     first.lose()
@@ -314,9 +321,7 @@ async def test_of_a_chain_that_had_begun_nothing_is_lost_and_nothing_runs_twice(
 async def test_what_is_said_twice_changes_nothing(
     flow: WorkflowEngine, first: ScriptedBackend
 ) -> None:
-    first.hold()
-    future = flow.function_task(work)(1)
-    await until(first.waiting)
+    future = await waiting_at(first, flow)
     sink = first.sink
     first.lose()
     sink.lost(OSError("again"))
@@ -377,32 +382,22 @@ async def test_a_graph_that_the_backend_ordered_goes_on(
 async def test_a_value_that_was_there_only_is_computed_again(
     native: WorkflowEngine, keeping: ScriptedBackend
 ) -> None:
-    future = native.function_task(work)("value")
-    await until(lambda: keeping.running() == [] and future.state == "DONE")
+    future = await value_there(native)
     keeping.lose()
     await turns()
     assert await future == "value"
     assert began["value"] == 2
 
 
-async def test_a_value_that_nobody_needs_is_not_computed_again(
-    native: WorkflowEngine, keeping: ScriptedBackend, second: ScriptedBackend
+@pytest.mark.parametrize("is_here", [False, True])
+async def test_a_value_that_is_here_or_that_nobody_needs_is_not_computed_again(
+    native: WorkflowEngine, keeping: ScriptedBackend, second: ScriptedBackend, is_here: bool
 ) -> None:
-    future = native.function_task(work)("value")
-    await until(lambda: future.state == "DONE")
+    future = await value_there(native)
+    needed = [await future] if is_here else []
     keeping.lose()
-    assert await native.function_task(work)("other") == "other"
+    assert await native.function_task(work)(["other", *needed]) == ["other", *needed]
     assert (began["value"], len(second.submitted)) == (1, 1)
-
-
-async def test_a_value_that_is_here_is_not_computed_again(
-    native: WorkflowEngine, keeping: ScriptedBackend
-) -> None:
-    future = native.function_task(work)("value")
-    await future
-    keeping.lose()
-    assert await native.function_task(work)("other", future) == ("other", "value")
-    assert began["value"] == 1
 
 
 async def test_a_task_that_waits_for_a_lost_value_gets_it(
@@ -479,8 +474,7 @@ async def test_a_lost_value_can_be_lost_again(
 async def test_a_value_that_was_on_its_way_is_computed_again(
     native: WorkflowEngine, keeping: ScriptedBackend
 ) -> None:
-    future = native.function_task(work)("value")
-    await until(lambda: future.state == "DONE")
+    future = await value_there(native)
     keeping._values.clear()  # the first sign of the loss
     waiter = asyncio.ensure_future(asyncio.wait_for(future, 60))
     await turns()
@@ -492,8 +486,7 @@ async def test_a_value_that_is_lost_while_its_backend_is_not_is_an_error(
     native: WorkflowEngine, keeping: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("radical.asyncflow._dispatch.failover.LOSS_PATIENCE_S", 0.01)
-    future = native.function_task(work)("value")
-    await until(lambda: future.state == "DONE")
+    future = await value_there(native)
     keeping._values.clear()
     with pytest.raises(BackendLostError, match="the value of task 1 is lost"):
         await future
@@ -503,8 +496,7 @@ async def test_nothing_hangs_if_the_engine_ends_while_a_value_is_missing(
     keeping: ScriptedBackend, second: ScriptedBackend
 ) -> None:
     flow = await WorkflowEngine.create([keeping, second], failover=True)
-    future = flow.function_task(work)("value")
-    await until(lambda: future.state == "DONE")
+    future = await value_there(flow)
     keeping._values.clear()
     waiter = asyncio.ensure_future(asyncio.wait({future}))
     await turns()
@@ -547,8 +539,7 @@ async def test_max_pending_does_not_keep_a_value_from_being_computed_again(
     keeping: ScriptedBackend, second: ScriptedBackend
 ) -> None:
     async with WorkflowEngine.create([keeping, second], failover=True, max_pending=1) as flow:
-        future = flow.function_task(work)("value")
-        await until(lambda: future.state == "DONE")
+        future = await value_there(flow)
         keeping.lose()
         await turns()
         second.hold("full")
@@ -562,8 +553,7 @@ async def test_max_pending_does_not_keep_a_value_from_being_computed_again(
 async def test_a_value_is_computed_again_outside_of_the_block_that_asks(
     native: WorkflowEngine, keeping: ScriptedBackend
 ) -> None:
-    future = native.function_task(work)("value")
-    await until(lambda: future.state == "DONE")
+    future = await value_there(native)
     keeping.lose()
     await turns()
 
@@ -669,9 +659,7 @@ async def test_if_the_next_does_not_start_another_one_takes_over(
 ) -> None:
     other = ScriptedBackend(name="other")
     async with WorkflowEngine.create(["preferred, unwilling", other], failover=True) as flow:
-        made[0].hold()
-        future = flow.function_task(work)(1)
-        await until(made[0].waiting)
+        future = await waiting_at(made[0], flow)
         made[0].lose()
         assert (await future, future.backend) == (1, "other")
     assert "no backend takes the place of 'preferred'" in caplog.text
@@ -696,9 +684,7 @@ async def test_what_waits_for_the_next_to_start_can_be_cancelled() -> None:
 @pytest.mark.usefixtures("registered")
 async def test_the_engine_can_be_shut_down_while_the_next_starts() -> None:
     flow = await WorkflowEngine.create("preferred, starting", failover=True)
-    made[0].hold()
-    future = flow.function_task(work)(1)
-    await until(made[0].waiting)
+    future = await waiting_at(made[0], flow)
     made[0].lose()
     await until(lambda: len(made) == 2)
     await flow.shutdown()

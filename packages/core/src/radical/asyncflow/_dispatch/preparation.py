@@ -68,7 +68,7 @@ class Preparation:
 
         Raises:
             TypeError: a future belongs to another event loop, or is hidden in an object.
-            ConfigurationError: an output belongs to another unfinished task.
+            ConfigurationError: an output belongs to another unfinished task, or to a service.
         """
         owner = self._owner
         dependencies: list[TaskFuture[Any]] = []
@@ -111,6 +111,8 @@ class Preparation:
             if files.inputs or files.outputs:
                 files.check()
                 extras.files = files
+            if files.outputs:
+                _refuse_outputs_of_service(node, files.outputs[0])
             if files.outputs and searched:  # a block hands its files on to other tasks
                 self._run.targets.claim(node, files.outputs)
         mutable = any(
@@ -319,6 +321,7 @@ class Preparation:
         """Declare *output*, which the body of *node* names, and return the path to write to."""
         from .._files.staging import make_room  # here, because most programs have no files
 
+        _refuse_outputs_of_service(node, output)
         files = extras.files
         if files is None:
             files = extras.files = FileSet()
@@ -389,3 +392,12 @@ def _outside_failure(
     failure = DependencyFailureError(node.name, [name], name, error)
     failure.__cause__ = error
     return failure
+
+
+def _refuse_outputs_of_service(node: TaskFuture[Any], output: OutputFile) -> None:
+    """Raise ConfigurationError if *node* is a service, which would never deliver its *output*."""
+    if node._spec.service:
+        raise ConfigurationError(
+            f"task {node.name!r}: a service has no output files such as {output.name!r}, because "
+            "it is done when it is up, and not when they are written; let it write to a path"
+        )
