@@ -159,7 +159,7 @@ async def test_long_output_is_read_from_its_end_and_stays_in_the_file(tmp_path: 
 async def test_a_service_that_names_an_output_file_is_refused() -> None:
     async with engine() as flow:
         serve = flow.executable_task(service=True)
-        with pytest.raises(ConfigurationError, match="has no output files such as 'o.txt'"):
+        with pytest.raises(ConfigurationError, match=r"has no output files such as 'o\.txt'"):
             await serve(lambda: f"echo x > {OutputFile('o.txt')}; exec sleep 600")()
         with pytest.raises(ConfigurationError, match="let it write to a path"):
             serve(lambda path: f"echo x > {path}; exec sleep 600")(OutputFile("o.txt"))
