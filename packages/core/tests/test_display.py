@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -301,6 +302,27 @@ class TestLines:
                 clock[0] += wait
                 wait = lines.draw()
         assert 100 < stream.getvalue().count("\n") < 500
+
+    async def test_with_a_journal_a_failure_has_its_arguments_and_the_command_that_tells_more(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("ASYNCFLOW_PROGRESS", "lines")
+        monkeypatch.chdir(tmp_path)
+        async with WorkflowEngine.create(
+            ScriptedBackend(), uid="run.x", journal="asyncflow.journal"
+        ) as flow:
+
+            @flow.function_task
+            async def work(number: int, scale: float) -> int:
+                raise ValueError("bad")
+
+            with flow.progress():
+                await asyncio.gather(work(7, scale=0.5), return_exceptions=True)
+        told = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+        assert told[0].endswith(f"its record: {tmp_path / 'asyncflow.journal'}")
+        assert told[3].startswith("  arguments: 7, scale=0.5; raised at ")
+        assert told[3].endswith("; its output: asyncflow logs run.x 1")
+        assert told[5] == "  what failed: asyncflow show run.x"
 
     async def test_an_end_of_the_reader_does_not_end_the_run(self) -> None:
         class Gone(io.StringIO):

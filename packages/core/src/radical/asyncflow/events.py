@@ -45,6 +45,8 @@ class TaskEvent(NamedTuple):
         workflow_id: the workflow that the task belongs to, if any.
         depends_on: with PENDING, the numbers of the tasks that the task waits for.
         block: with PENDING, the number of the block that called the task, if one did.
+        arguments: with FAILED, the arguments of the call as short text, if the run has a journal
+            that keeps them.
     """
 
     time: float
@@ -62,6 +64,7 @@ class TaskEvent(NamedTuple):
     resources: Resources | None = None
     depends_on: tuple[int, ...] = ()
     block: int | None = None
+    arguments: str | None = None
 
 
 class OutputEvent(NamedTuple):

@@ -561,7 +561,10 @@ class Outcomes:
         else:
             set_cancelled(future, message)
         if self._observers.events is not None:
-            self._observers.tell(future, state, error, when)
+            arguments = None
+            if error is not None and self._run.journal is not None:
+                arguments = future._entry.arguments
+            self._observers.tell(future, state, error, when, arguments=arguments)
 
     def cancel_members(self, node: TaskFuture[Any]) -> None:
         """Cancel the unfinished tasks that the block *node* called."""

@@ -33,8 +33,8 @@ class FailureLine(NamedTuple):
     """A task that failed, with its error in one line.
 
     Attributes:
-        detail: its command, or the line of the program that raised the error; "" if neither
-            is known.
+        detail: its command, or its arguments and the line of the program that raised the
+            error, as far as they are known.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Failures:
             self.unlisted += 1
             return None
         self.listed += 1
-        return FailureLine(event.name, event.task_id, text, _detail(error))
+        return FailureLine(event.name, event.task_id, text, _detail(event))
 
     def largest(self, most: int = 5) -> list[tuple[str, str, int]]:
         """Return name, error and number of the kinds with failures that were not described."""
@@ -93,9 +93,16 @@ class Failures:
         ]
 
 
-def _detail(error: BaseException | None) -> str:
+def _detail(event: TaskEvent) -> str:
+    error = event.error
     if isinstance(error, ExecutableError):
         return f"command: {shorten(_masked(error.command), MAX_DETAIL)}"
+    arguments = f"arguments: {shorten(event.arguments, MAX_DETAIL)}" if event.arguments else ""
+    return "; ".join(filter(None, (arguments, _raised_at(error))))
+
+
+def _raised_at(error: BaseException | None) -> str:
+    """Return the line of the program that raised *error*, if it is known; else ``""``."""
     if error is None or error.__traceback__ is None:
         return ""
     frame, line = [*traceback.walk_tb(error.__traceback__)][-1]

@@ -134,6 +134,7 @@ class Observers:
         when: float | None = None,
         depends_on: tuple[int, ...] = (),
         block: int | None = None,
+        arguments: str | None = None,
     ) -> None:
         """Add the event that *node* entered *state*; only while `events` is not None."""
         if when is None:
@@ -164,6 +165,7 @@ class Observers:
                     spec.resources,
                     depends_on,
                     block,
+                    arguments,
                 ),
             )
         )
