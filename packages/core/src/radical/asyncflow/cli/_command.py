@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -133,4 +134,7 @@ def main(args: Sequence[str] | None = None) -> None:
         from ._complete import register
 
         register()
+        with suppress(KeyboardInterrupt):  # its traceback would stand in the middle of the line
+            command.main(args, prog_name="asyncflow")
+        return
     command.main(args, prog_name="asyncflow")
