@@ -76,7 +76,10 @@ class KnownWorkers:
             return None
         asked, timer = waiting
         left = max(0.0, timer.when() - asyncio.get_running_loop().time())
-        return f"a worker with {_in_words(asked)}, which none has, and fails otherwise", left
+        return (
+            f"a worker with {_in_words(asked)}, which none has; the task fails if none comes",
+            left,
+        )
 
     def close(self) -> None:
         """Stop watching."""
