@@ -6,13 +6,15 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow._resume.recorder import Recorder
 from radical.asyncflow.journal import Journal
 from radical.asyncflow.journal._format import run_begun, task_done
 from radical.asyncflow.journal._writer import JournalWriter
@@ -26,6 +28,9 @@ __all__ = ["SCENARIOS"]
 TASKS = 100_000
 MOST_ADDED_US = 10.0
 """Microseconds that a journal may add to a task."""
+
+MOST_PRESENT_US = 2.0
+"""Microseconds of these that may be for the lines about tasks that have not ended."""
 
 ADDED_FIGURES = {COST: "µs that it adds", CPU: "µs of CPU that it adds"}
 """The names of the figures; on a busy machine the processor time is the more reliable one."""
@@ -81,6 +86,47 @@ def _cost(backend: str, settings: Settings) -> Sequence[Row]:
         series[adds] = {OURS: [on - off for on, off in pairs]}
     goals = {adds: Goal(MOST_ADDED_US, None) for adds in ADDED_FIGURES.values()}
     return rows(f"journal-{backend}", size, series, goals)
+
+
+@contextmanager
+def _without_present() -> Iterator[None]:
+    """Let journals have no line about tasks that have not ended."""
+
+    def forget(recorder: Recorder) -> None:
+        recorder._called.clear()
+        recorder._running.clear()
+        recorder._says_running = False
+
+    def send(recorder: Recorder, _: object) -> None:
+        forget(recorder)
+        recorder.flush()
+
+    with (
+        mock.patch.object(Recorder, "_append_called", forget),
+        mock.patch.object(Recorder, "_append_running", forget),
+        mock.patch.object(Recorder, "sending", send),
+    ):
+        yield
+
+
+def _present(backend: str, settings: Settings) -> Sequence[Row]:
+    size = settings.size(TASKS)
+    whole = _side(backend, journal=True)
+
+    @asynccontextmanager
+    async def past_only() -> AsyncIterator[Run]:
+        with _without_present():
+            async with whole() as run:
+                yield run
+
+    sides = {OURS: whole, "only what has ended": past_only}
+    series = contest(sides, size, settings.repeat, processor=True)
+    for figure, adds in ADDED_FIGURES.items():
+        both = series[figure]
+        pairs = zip(both[OURS], both["only what has ended"], strict=True)
+        series[adds] = {OURS: [on - off for on, off in pairs]}
+    goals = {adds: Goal(MOST_PRESENT_US, None) for adds in ADDED_FIGURES.values()}
+    return rows(f"journal-present-{backend}", size, series, goals)
 
 
 def _resume(settings: Settings) -> Sequence[Row]:
@@ -154,6 +200,14 @@ def _parse_lines(path: Path) -> Callable[[], object]:
 SCENARIOS = [
     *(
         Scenario(f"journal-{backend}", f"bag with a journal, on {backend}", partial(_cost, backend))
+        for backend in ("noop", "concurrent")
+    ),
+    *(
+        Scenario(
+            f"journal-present-{backend}",
+            f"bag on {backend} whose journal has what runs and waits, beside one without",
+            partial(_present, backend),
+        )
         for backend in ("noop", "concurrent")
     ),
     Scenario("journal-resume", "bag whose results are in the journal, beside running it", _resume),
