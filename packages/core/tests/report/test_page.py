@@ -11,13 +11,14 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from radical.asyncflow.journal import FunctionRecord, RunRecord
+from radical.asyncflow.journal import ErrorRecord, FunctionRecord, RunRecord, TaskRecord
 from radical.asyncflow.report import _columns, render_html
 from radical.asyncflow.report._columns import embedded
 from radical.asyncflow.report._page import SCRIPTS
+from radical.asyncflow.report.words import at as clock
 from radical.asyncflow.report.words import seconds
 
-from .synthetic import synthetic
+from .synthetic import PREPARE, synthetic
 
 
 class Elements(HTMLParser):
@@ -161,3 +162,19 @@ def test_no_script_makes_elements_of_text() -> None:
 )
 def test_times_have_the_unit_that_fits(value: float | None, words: str) -> None:
     assert seconds(value) == words
+
+
+def test_equal_failures_say_which_points_failed() -> None:
+    error = ErrorRecord("ValueError", "no")
+    tasks = {
+        number: TaskRecord(number, PREPARE, "FAILED", error=error, arguments=f"{number}, '<b>'")
+        for number in range(1, 15)
+    }
+    page = render_html(RunRecord("run.1", 0.0, tasks=tasks))
+    for number in tasks:
+        assert f"<code>({number}, &#x27;&lt;b&gt;&#x27;)</code>" in page.replace("&#39;", "&#x27;")
+
+
+def test_a_moment_of_a_run_is_told_as_a_clock_shows_it() -> None:
+    found = [clock(value) for value in (None, -1.0, 0.0156, 187.25, 3 * 86400 + 1)]
+    assert found == ["–", "0:00:00.000", "0:00:00.016", "0:03:07.250", "72:00:01.000"]

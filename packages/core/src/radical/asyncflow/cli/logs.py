@@ -92,7 +92,7 @@ def _print_failed(words: tuple[str, ...], journal: str | None, stream: str | Non
 
 
 def _print_all(task: TaskRecord, run: RunRecord) -> None:
-    from ..report.words import seconds, state, usage_figures
+    from ..report.words import at, seconds, state, usage_figures
 
     about = [
         printable(task.name),
@@ -105,6 +105,8 @@ def _print_all(task: TaskRecord, run: RunRecord) -> None:
     elif task.is_unfinished:
         least = "" if run.life == "running" else " at least"
         about.append(f"for {seconds(task.age(run.length))}{least}")
+    if task.started is not None:
+        about.append(f"begun at {at(task.started)} of the run")
     click.secho(f"{task.id}: {', '.join(about)}", bold=True)
     if task.arguments is not None:
         click.echo(f"arguments: {printable(task.arguments)}")
