@@ -46,7 +46,10 @@ _OPTIONS = {
         *("--host", "localhost:{ranks}", "--map-by", ":OVERSUBSCRIBE"),
         *("--bind-to", "none", "-n", "{ranks}"),
     ),
-    "slurm": ("-N", "1", "-n", "{ranks}", "-c", "{cores}", "--overlap", "--cpu-bind=none"),
+    "slurm": (
+        *("-N", "1", "-n", "{ranks}", "-c", "{cores}"),
+        *("--overlap", "--cpu-bind=none", "--kill-on-bad-exit=1"),
+    ),
     "": ("-n", "{ranks}"),
 }
 
