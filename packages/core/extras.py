@@ -28,6 +28,7 @@ OTHERS = {
     "nvidia": ["nvidia-ml-py>=11.525"],
     "mpi": ["mpi4py>=4.0"],
     "watch": ["textual>=6"],
+    "page": ["starlette>=0.40", "uvicorn>=0.30"],
     "files": ["fsspec[http]>=2023.6"],
     "testing": ["numpy>=1.24", "psutil>=5.9", "pytest>=8.2", "pytest-asyncio>=0.24"],
 }

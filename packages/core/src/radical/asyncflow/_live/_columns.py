@@ -50,6 +50,7 @@ class Columns:
     worker: array[int] = field(default_factory=_places)
     workflow: array[int] = field(default_factory=_places)
     lane: array[int] = field(default_factory=_places)
+    cause: array[int] = field(default_factory=_places)
     attempt: array[int] = field(default_factory=_places)
     offset: array[int] = field(default_factory=_offsets)
     added: array[float] = field(default_factory=_times)
@@ -77,7 +78,14 @@ class Columns:
         if missing > 0:
             more = max(missing, GROWTH, len(self.state) // 8)
             self.state += b"\xff" * more
-            for column in (self.function, self.backend, self.worker, self.workflow, self.lane):
+            for column in (
+                self.function,
+                self.backend,
+                self.worker,
+                self.workflow,
+                self.lane,
+                self.cause,
+            ):
                 column.extend(array("i", [-1]) * more)
             self.attempt.extend(array("i", [1]) * more)
             for places in (self.offset, self._after):

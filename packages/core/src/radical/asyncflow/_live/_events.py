@@ -1,9 +1,10 @@
-"""The same model, filled from the events of an engine in this process."""
+"""The same model, filled from the events of an engine, also in another process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import isnan
+from typing import Any
 
 from .._resume.lines import error_record
 from ..events import BackendEvent, Event, RunEvent, TaskEvent
@@ -11,10 +12,53 @@ from ..journal import AttemptRecord, ErrorRecord, FunctionRecord
 from ..model import TaskState
 from ._run import LiveRun
 
-__all__ = ["EventFeed"]
+__all__ = ["EventFeed", "begun_items", "items_of"]
 
-PENDING, READY, SUBMITTED = TaskState.PENDING, TaskState.READY, TaskState.SUBMITTED
-RUNNING, FAILED = TaskState.RUNNING, TaskState.FAILED
+Item = Sequence[Any]
+"""One event in values that JSON has; a word and the time by `time.monotonic` come first."""
+
+
+def items_of(events: Iterable[Event]) -> list[Item]:
+    """Return what *events* say, for `EventFeed.take_items`."""
+    found: list[Item] = []
+    for event in events:
+        if type(event) is TaskEvent:
+            error = None if event.error is None else error_record(event.error, arguments=True)
+            found.append(
+                (
+                    event.state.name,
+                    event.time,
+                    event.task_id,
+                    event.name,
+                    event.kind.value,
+                    event.attempt,
+                    event.backend,
+                    event.worker,
+                    error,
+                    event.workflow_id,
+                    event.depends_on,
+                )
+            )
+        elif type(event) is BackendEvent:
+            text = "" if event.error is None else error_record(event.error, arguments=True).text
+            found.append((event.state, event.time, event.backend, text, event.moved))
+        elif type(event) is RunEvent and event.state == "ended":
+            found.append(("ended", event.time, event.outcome))
+    return found
+
+
+def begun_items(tasks: Iterable[tuple[int, str, bool]], time: float) -> list[Item]:
+    """Return the items of *tasks* that were called before anybody watched.
+
+    Each is its number, its name, and whether it runs.
+    """
+    found: list[Item] = []
+    for number, name, running in tasks:
+        rest = (number, name, "function", 1, "", None, None, None, ())
+        found.append(("PENDING", time, *rest))
+        if running:
+            found.append(("RUNNING", time, *rest))
+    return found
 
 
 class EventFeed:
@@ -22,87 +66,89 @@ class EventFeed:
 
     Args:
         began: the time that counts as the beginning of the run, by `time.monotonic`.
-        arguments: whether errors may show the command line that failed.
     """
 
-    def __init__(self, run: LiveRun, began: float, *, arguments: bool = True) -> None:
+    def __init__(self, run: LiveRun, began: float) -> None:
         self.run = run
         self._began = began
-        self._arguments = arguments
         self._functions: dict[tuple[str, str], int] = {}
+        self._actions: dict[str, Callable[..., None]] = {
+            "up": self._backend_up,
+            "down": self._backend_down,
+            "ended": self._run_ended,
+            "PENDING": self._called,
+            "READY": self._ready,
+            "SUBMITTED": self._sent,
+            "RUNNING": self._started,
+        }
 
     def take(self, events: Iterable[Event]) -> None:
         """Tell the model of *events*."""
-        run, began = self.run, self._began
-        for event in events:
-            if type(event) is TaskEvent:
-                self._take_task(event, event.time - began)
-            elif type(event) is BackendEvent:
-                time = event.time - began
-                if event.state == "up":
-                    run.backend_up(event.backend, "", time)
-                else:
-                    lost = "" if event.error is None else self._error(event.error).text
-                    run.backend_down(event.backend, time, lost, event.moved)
-            elif type(event) is RunEvent and event.state == "ended":
-                run.end(event.time - began, event.outcome)
-        run.trim()
+        self.take_items(items_of(events))
 
-    def begin(self, number: int, name: str, kind: str = "function", *, running: bool) -> None:
-        """Take in a task that was called before anybody watched."""
-        function = self._function(name, kind)
-        self.run.called(number, 1, function, 0.0)
-        if running:
-            self.run.started(number, function, (None, None, None))
+    def take_items(self, items: Iterable[Item]) -> None:
+        """Tell the model of *items*."""
+        began = self._began
+        for what, time, *rest in items:
+            action = self._actions.get(what)
+            if action is None:
+                self._task_ended(what, time - began, *rest)
+            else:
+                action(time - began, *rest)
+        self.run.trim()
 
-    def _take_task(self, event: TaskEvent, time: float) -> None:
-        run, state, number = self.run, event.state, event.task_id
-        function = self._function(event.name, event.kind.value)
-        if state is PENDING:
-            run.called(number, 1, function, time, event.depends_on, event.workflow_id)
-        elif state is SUBMITTED:
-            run.sent(event.backend, (number,), time)
-        elif state is RUNNING:
-            run.started(
-                number,
-                function,
-                (None, None, time),
-                attempt=event.attempt,
-                backend=event.backend,
-                worker=event.worker,
-            )
-        elif state is READY and event.error is None:
-            run.ready(number, time)
-        elif state is READY:
-            assert event.error is not None
-            started = run.columns.started[number] if run.state_of(number) else time
-            run.attempt_failed(
-                number,
-                function,
-                AttemptRecord(
-                    event.attempt - 1,
-                    None if isnan(started) else started,
-                    time,
-                    event.worker,
-                    self._error(event.error),
-                ),
-            )
-        else:
-            run.task_ended(
-                number,
-                function,
-                state.name,
-                (None, None, None, time),
-                attempt=event.attempt,
-                backend=event.backend,
-                worker=event.worker,
-            )
-            if state is FAILED:
-                error = None if event.error is None else self._error(event.error)
-                run.describe_failure(number, error)
+    def _backend_up(self, time: float, name: str, *_: object) -> None:
+        self.run.backend_up(name, "", time)
 
-    def _error(self, error: BaseException) -> ErrorRecord:
-        return error_record(error, arguments=self._arguments)
+    def _backend_down(self, time: float, name: str, lost: str, moved: int) -> None:
+        self.run.backend_down(name, time, lost, moved)
+
+    def _run_ended(self, time: float, outcome: str) -> None:
+        self.run.end(time, outcome)
+
+    def _called(self, time: float, number: int, name: str, kind: str, *rest: Any) -> None:
+        workflow, after = rest[4:]
+        self.run.called(number, 1, self._function(name, kind), time, after, workflow)
+
+    def _sent(self, time: float, number: int, *rest: Any) -> None:
+        self.run.sent(rest[3], (number,), time)
+
+    def _started(self, time: float, number: int, name: str, kind: str, *rest: Any) -> None:
+        attempt, backend, worker = rest[:3]
+        self.run.started(
+            number,
+            self._function(name, kind),
+            (None, None, time),
+            attempt=attempt,
+            backend=backend,
+            worker=worker,
+        )
+
+    def _ready(self, time: float, number: int, name: str, kind: str, *rest: Any) -> None:
+        attempt, _, worker, error = rest[:4]
+        if error is None:
+            self.run.ready(number, time)
+            return
+        started = self.run.columns.started[number] if self.run.state_of(number) else time
+        begun = None if isnan(started) else started
+        failed = AttemptRecord(attempt - 1, begun, time, worker, ErrorRecord(*error))
+        self.run.attempt_failed(number, self._function(name, kind), failed)
+
+    def _task_ended(
+        self, state: str, time: float, number: int, name: str, kind: str, *rest: Any
+    ) -> None:
+        attempt, backend, worker, error = rest[:4]
+        self.run.task_ended(
+            number,
+            self._function(name, kind),
+            state,
+            (None, None, None, time),
+            attempt=attempt,
+            backend=backend,
+            worker=worker,
+        )
+        if state == TaskState.FAILED.name:
+            self.run.describe_failure(number, None if error is None else ErrorRecord(*error))
 
     def _function(self, name: str, kind: str) -> int:
         number = self._functions.get((name, kind))

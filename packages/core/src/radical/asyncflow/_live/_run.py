@@ -9,6 +9,7 @@ from math import isnan, nan
 
 from ..journal import AttemptRecord, ErrorRecord, FunctionRecord, TaskRecord
 from ..report._facts import is_consequence
+from ..report.words import brief
 from ._columns import UNKNOWN, Changes, Columns
 from ._lanes import Lanes
 from ._rates import Rate
@@ -17,9 +18,17 @@ __all__ = ["STATES", "BackendState", "FunctionState", "LiveFailure", "LiveRun"]
 
 STATES = ("DONE", "FAILED", "CANCELLED", "RUNNING", "SUBMITTED", "PENDING")
 DONE, FAILED, CANCELLED, RUNNING, SUBMITTED, PENDING = range(6)
+REUSED = 6
+"""The state, in the column, of a task that is done because it reused an earlier result."""
 
 MAX_CAUSES = 200
 """The most causes of failures that are described; the tasks of others are only counted."""
+
+MAX_LINES = 500
+"""The most errors that are kept as one line for the list of tasks."""
+
+MAX_LINE = 200
+"""The most characters of such a line."""
 
 MAX_NAMED = 12
 """The most tasks of a cause that are kept."""
@@ -122,8 +131,8 @@ class LiveFailure:
     size: int = 0
 
 
-class LiveRun:
-    """The knowledge of a run now; whoever feeds it calls the methods below in one thread.
+class RunState:
+    """The knowledge of a run now.
 
     Attributes:
         begun: seconds since the epoch.
@@ -134,6 +143,7 @@ class LiveRun:
         backends: by name, in the order in which they came up.
         running: the numbers of the tasks that are known to run, in the order of their starts.
         failures: the causes that no other task is, in order.
+        causes: errors in one line, to which the column `cause` refers; the first few hundred.
         undescribed: the number of failed tasks for which `failures` had no room.
         consequences, first_consequences: the number of tasks that failed because a dependency
             did, and the first of them.
@@ -170,6 +180,7 @@ class LiveRun:
         self.running: dict[int, None] = {}
         self.failures: list[LiveFailure] = []
         self.undescribed = 0
+        self.causes: list[str] = []
         self.consequences = 0
         self.first_consequences: list[TaskRecord] = []
         self.retries = self.retried = 0
@@ -177,6 +188,22 @@ class LiveRun:
         self.reused_from: dict[str, int] = {}
         self.rate = Rate(0.0)
         self.lanes = Lanes()
+
+
+class LiveRun(RunState):
+    """The model of a run: whoever feeds it calls the methods below, all in one thread."""
+
+    def __init__(
+        self,
+        uid: str,
+        begun: float,
+        *,
+        host: str = "",
+        pid: int = 0,
+        python: str = "",
+        program: Sequence[str] = (),
+    ) -> None:
+        super().__init__(uid, begun, host=host, pid=pid, python=python, program=program)
         self._changes = Changes(KEPT_CHANGES)
         self._records: dict[int, FunctionRecord] = {}
         self._rows: dict[int, int] = {}
@@ -187,6 +214,7 @@ class LiveRun:
         self._workflow_places: dict[str, int] = {}
         self._attempts: dict[int, tuple[AttemptRecord, ...]] = {}
         self._causes: dict[tuple[str, str, str], LiveFailure] = {}
+        self._cause_places: dict[str, int] = {}
         self._slowest: list[tuple[float, int]] = []
         self._ended_without_blocks = 0
 
@@ -256,7 +284,7 @@ class LiveRun:
         """Return the state of the task *number*; "" if it was not heard of."""
         columns = self.columns
         known = 0 <= number < columns.size and columns.state[number] != UNKNOWN
-        return STATES[columns.state[number]] if known else ""
+        return STATES[columns.state[number] % REUSED] if known else ""
 
     def record(self, number: int) -> TaskRecord:
         """Return what the columns say of the task *number*, which was heard of.
@@ -268,7 +296,7 @@ class LiveRun:
         return TaskRecord(
             number,
             FunctionRecord(0, function.name, function.kind, ""),
-            STATES[columns.state[number]],
+            STATES[columns.state[number] % REUSED],
             after=columns.after(number),
             attempt=columns.attempt[number],
             backend=_named(self.backend_names, columns.backend[number]) or "",
@@ -433,6 +461,7 @@ class LiveRun:
         columns.ended[number] = end
         if reused is not None:
             row.reused += 1
+            columns.state[number] = REUSED
             origin = reused.rpartition("/")[0]
             self.reused_from[origin] = self.reused_from.get(origin, 0) + 1
         else:
@@ -451,13 +480,14 @@ class LiveRun:
         Args:
             details: further fields of its `TaskRecord`, such as ``stdout``.
         """
+        error = error or ErrorRecord("", "no error was recorded")
+        name = self.function_of(number).name
+        self.columns.cause[number] = self._cause(error)
         if is_consequence(error):
             self.consequences += 1
             if len(self.first_consequences) < MAX_NAMED:
                 self.first_consequences.append(self.record(number)._replace(error=error))
             return
-        error = error or ErrorRecord("", "no error was recorded")
-        name = self.function_of(number).name
         key = name, error.type, error.text
         cause = self._causes.get(key)
         if cause is None:
@@ -469,6 +499,13 @@ class LiveRun:
         cause.size += 1
         if len(cause.tasks) < MAX_NAMED:
             cause.tasks.append(self.record(number)._replace(error=error, **details))  # type: ignore[arg-type]
+
+    def _cause(self, error: ErrorRecord) -> int:
+        """Return the place of *error* among the causes; -1 if there are too many."""
+        line = brief(error)[:MAX_LINE]
+        if line not in self._cause_places and len(self.causes) >= MAX_LINES:
+            return -1
+        return self._place(line, self.causes, self._cause_places)
 
     def trim(self) -> None:
         """Let go of what is kept for those who ask what changed, beyond its limit."""
@@ -485,7 +522,7 @@ class LiveRun:
             columns.function[number] = self._row_of(function)
         row = self.functions[columns.function[number]]
         if before != UNKNOWN:
-            row.states[before] -= 1
+            row.states[before % REUSED] -= 1
         row.states[state] += 1
         columns.state[number] = state
         self._changes.add(number)

@@ -92,6 +92,8 @@ class _Run(click.Command):
     metavar="TIME",
     help="Seconds or HH:MM:SS; the run stops in time before that, with the exit code 75.",
 )
+@click.option("--page", is_flag=True, help="Serve a live page of each run on this machine.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port of the page; 0 for any.")
 @click.option("-q", "--quiet", is_flag=True, help="Show neither the table of tasks nor lines.")
 @click.option("--no-progress", is_flag=True, hidden=True)
 @debug_option
@@ -104,6 +106,8 @@ def run(
     settings: tuple[str, ...],
     journal: str | None,
     walltime: str | None,
+    page: bool,
+    port: int | None,
     quiet: bool,
     no_progress: bool,
 ) -> None:
@@ -133,6 +137,8 @@ def run(
     wanted = _backends_to_use() if backend or profile or config or settings else []
     engines: list[list[str]] = []
     close = _watch(engines, progress=not (quiet or no_progress))
+    if page or port is not None:
+        close = _serve(close, port or 0)
     program = Script(script, args)
     failure = None
     try:
@@ -166,6 +172,32 @@ def _are_among(names: Sequence[str], wanted: Sequence[Sequence[str]]) -> bool:
     return len(names) == len(wanted) and all(
         name in each for name, each in zip(names, wanted, strict=True)
     )
+
+
+def _serve(close: Callable[[], None], port: int) -> Callable[[], None]:
+    """Serve a page of each engine that begins, and return *close* with the end of that.
+
+    Raises:
+        ConfigurationError: a library is missing.
+    """
+    from .._live._serving import needs
+    from ..engine import WorkflowEngine
+    from ..engine._serving import serve_page
+    from ..engine._watchers import watchers
+
+    needs()
+
+    def serve(engine: Watched) -> None:
+        assert isinstance(engine, WorkflowEngine)
+        serve_page(engine, port)
+
+    watchers.append(serve)
+
+    def close_both() -> None:
+        watchers.remove(serve)
+        close()
+
+    return close_both
 
 
 def _watch(engines: list[list[str]], *, progress: bool) -> Callable[[], None]:

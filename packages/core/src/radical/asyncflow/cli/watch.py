@@ -18,25 +18,38 @@ from ._output import debug_option
 __all__ = ["watch"]
 
 
-@click.command(epilog=examples("watch", "watch run.3f2a", "watch campaign.journal"))
+@click.command(epilog=examples("watch", "watch run.3f2a", "watch --page campaign.journal"))
 @click.argument("run", default=LAST, shell_complete=completer("runs"))
 @journal_option
+@click.option("--page", is_flag=True, help="Serve a live page for a browser instead.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port of the page; 0 for any.")
 @debug_option
-def watch(run: str, journal: str | None) -> None:
-    """Watch a run in full screen, while it goes on or afterwards.
+def watch(run: str, journal: str | None, page: bool, port: int | None) -> None:
+    """Watch a run in full screen or as a page, while it goes on or afterwards.
 
     RUN is the uid of a run or its beginning, "last" (the default), or a journal.  It is read from
     the journal, so the run may go on in another terminal or on another machine that sees the
     file, or have ended.  Press ? for the keys.
     """
-    _check_terminal()
-    from .._live import Follower
-    from .._screen._app import WatchApp
+    if page := page or port is not None:
+        from .._live._serving import needs
+
+        needs()
+    else:
+        _check_terminal()
 
     if journal is None and run != LAST and Path(run).is_file():
         journal, run = run, LAST
     path = find_journal(journal)
     uid = None if run == LAST else find_run(run, path)[1].uid
+    if page:
+        from .._live._serving import serve_journal
+
+        serve_journal(path, uid, port=port or 0, announce=click.echo)
+        return
+    from .._live import Follower
+    from .._screen._app import WatchApp
+
     with Follower(path, uid) as follower:
         app = WatchApp(follower)
         app.run()

@@ -100,6 +100,11 @@ class Failure(NamedTuple):
     error: ErrorRecord
     tasks: Sequence[TaskRecord]
 
+    @property
+    def size(self) -> int:
+        """The number of these tasks."""
+        return len(self.tasks)
+
 
 @public("radical.asyncflow.report")
 @dataclass(frozen=True)
@@ -112,6 +117,21 @@ class Facts:
     def states(self) -> Counter[str]:
         """The number of tasks in each state."""
         return Counter(task.state for task in self.run.tasks.values())
+
+    @property
+    def total(self) -> int:
+        """The number of tasks."""
+        return len(self.run.tasks)
+
+    @cached_property
+    def origins(self) -> dict[str, int]:
+        """The number of results that were reused, by the run that they came from."""
+        found: dict[str, int] = {}
+        for task in self.run.tasks.values():
+            if task.reused is not None:
+                origin = task.reused.rpartition("/")[0]
+                found[origin] = found.get(origin, 0) + 1
+        return found
 
     @cached_property
     def reused(self) -> int:
@@ -289,6 +309,11 @@ class Facts:
             for task in self.run.tasks.values()
             if task.state == "FAILED" and is_consequence(task.error)
         )
+
+    @property
+    def consequence_count(self) -> int:
+        """The number of these tasks."""
+        return len(self.consequences)
 
     def _working(self) -> Iterable[TaskRecord]:
         return (task for task in self.run.tasks.values() if task.kind != "block")

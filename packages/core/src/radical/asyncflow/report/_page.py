@@ -10,23 +10,27 @@ import base64
 import hashlib
 import importlib.resources
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from string import Template
+from typing import Any, Protocol
 
 from .._html import Markup, cell, number, table, tag
 from .._public import public
 from .._text import count, cut_middle, printable, printable_lines
-from ..journal import RunRecord, TaskRecord
+from ..journal import ErrorRecord, RunRecord, TaskRecord
 from ..version import __version__
 from ._columns import columns, embedded
 from ._distributions import distribution_table, environment_list
-from ._facts import STATES, Facts, Failure, FunctionFacts
+from ._facts import STATES, Facts, FunctionFacts
 from .words import brief, moment, outcome, seconds, share
 
-__all__ = ["SCRIPTS", "render_html"]
+__all__ = ["LIVE_SCRIPTS", "SCRIPTS", "render_html"]
 
 SCRIPTS = ("record.js", "time.js", "timeline.js", "usage.js", "graph.js", "tasks.js", "page.js")
 """The parts of the script, each after those that it needs."""
+
+LIVE_SCRIPTS = (*SCRIPTS, "live.js")
+"""The same for the page of a run that goes on."""
 
 MAX_POINTS = 100
 """The most tasks of one failure whose arguments are shown."""
@@ -56,34 +60,117 @@ MAX_OUTPUT = 20_000
 """The most characters of a traceback, or of the output of a command."""
 
 
+class Cause(Protocol):
+    """The tasks that failed with one error: how many, and some or all of them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def error(self) -> ErrorRecord: ...
+    @property
+    def tasks(self) -> Sequence[TaskRecord]: ...
+    @property
+    def size(self) -> int: ...
+
+
+class Counted(Protocol):
+    """The tasks of one name, counted."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def tasks(self) -> int: ...
+    @property
+    def reused(self) -> int: ...
+    @property
+    def ran(self) -> int: ...
+
+
+class Shown(Protocol):
+    """The members of `Facts` that parts of the page ask for; a run that runs has them, too."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def states(self) -> Mapping[str, int]: ...
+    @property
+    def reused(self) -> int: ...
+    @property
+    def origins(self) -> Mapping[str, int]: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def retried(self) -> Sequence[TaskRecord]: ...
+    @property
+    def failures(self) -> Sequence[Cause]: ...
+    @property
+    def consequences(self) -> Sequence[TaskRecord]: ...
+    @property
+    def consequence_count(self) -> int: ...
+    @property
+    def functions(self) -> Sequence[Counted]: ...
+    def slowest(self, limit: int) -> Sequence[tuple[TaskRecord, float]]: ...
+
+
 @public("radical.asyncflow.report")
 def render_html(run: RunRecord) -> str:
     """Return *run* as one page, which grows by some 60 bytes with each task."""
     facts = Facts(run)
     data = columns(facts)
+    return fill(
+        SCRIPTS,
+        data,
+        title=run.uid,
+        live=Markup(),
+        connection=Markup(),
+        footer="Written by AsyncFlow $version from the journal of the run. "
+        "This page loads nothing and sends nothing.",
+        head=_head(facts),
+        nav=nav(facts),
+        figures=_figures(facts),
+        states=states(facts),
+        functions=Markup.concat(_functions(facts.functions), distribution_table(run)),
+        backends=Markup.concat(_backends(facts), environment_list(run)),
+        slowest=slowest(facts),
+        failures=failures(facts, data["dropped"]),
+        retries=retries(facts),
+        cache=cache(facts),
+    )[0]
+
+
+def fill(
+    scripts: Iterable[str],
+    data: Mapping[str, Any],
+    *,
+    title: str,
+    footer: str,
+    policy: str = "",
+    **parts: Markup,
+) -> tuple[str, str]:
+    """Return a page and its content security policy.
+
+    Args:
+        footer: the words in which ``$version`` stands for the version of this release.
+        policy: further rules.
+    """
     style = _asset("style.css")
-    script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, SCRIPTS)) + "})();\n"
-    return Template(_asset("template.html")).substitute(
-        title=tag("title", f"{run.uid} · AsyncFlow"),
-        policy=(
-            f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-            "img-src data:; base-uri 'none'; form-action 'none'"
-        ),
+    script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, scripts)) + "})();\n"
+    rules = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        f"img-src data:; base-uri 'none'; form-action 'none'{policy}"
+    )
+    page = Template(_asset("template.html")).substitute(
+        title=tag("title", f"{title} · AsyncFlow"),
+        policy=rules,
         style=style,
         script=script,
         data=embedded(data),
-        head=_head(facts),
-        nav=_nav(facts),
-        figures=_figures(facts),
-        states=_states(facts),
-        functions=Markup.concat(_functions(facts.functions), distribution_table(run)),
-        backends=Markup.concat(_backends(facts), environment_list(run)),
-        slowest=_slowest(facts),
-        failures=_failures(facts, data["dropped"]),
-        retries=_retries(facts),
-        cache=_cache(facts),
-        version=tag("span", __version__),
+        footer=Template(footer).substitute(version=__version__),
+        **parts,
     )
+    return page, rules
 
 
 def _asset(name: str) -> str:
@@ -103,7 +190,7 @@ def _head(facts: Facts) -> Markup:
         "preempted": "preempted: its time was over",
     }
     title = titles.get(run.outcome) or outcome(run)
-    css = _css_name(run.outcome or "unfinished")
+    css = css_name(run.outcome or "unfinished")
     line: list[Markup] = []
     if run.program:
         line.append(tag("code", shlex.join(run.program), css="program"))
@@ -125,13 +212,16 @@ def _head(facts: Facts) -> Markup:
     )
 
 
-def _css_name(text: str) -> str:
+def css_name(text: str) -> str:
+    """Return the word of a state as a class may have it."""
     return text if text.isalpha() and text.isascii() else "other"
 
 
-def _nav(facts: Facts) -> Markup:
+def nav(facts: Shown, *, live: bool = False) -> Markup:
+    """Return the links to the sections, with their figures."""
     entries: list[tuple[str, str, int | None]] = [
         ("summary", "Summary", None),
+        *([("now", "Now", None)] if live else []),
         ("timeline", "Timeline", None),
         ("utilisation", "Utilisation", None),
         ("graph", "Graph", None),
@@ -139,7 +229,7 @@ def _nav(facts: Facts) -> Markup:
         ("failures", "Failures", facts.states["FAILED"]),
         ("retries", "Retries", facts.retries),
         ("cache", "Cache", facts.reused),
-        ("tasks", "Tasks", len(facts.run.tasks)),
+        ("tasks", "Tasks", facts.total),
     ]
     items = []
     for anchor, title, many in entries:
@@ -155,30 +245,40 @@ def _figures(facts: Facts) -> Markup:
     run = facts.run
     used = "–" if facts.utilisation is None else share(facts.utilisation, 1)
     slots = sum(backend.slots for backend in facts.backends)
-    figures = [
-        (
-            "Wall time",
-            seconds(run.length),
-            _until(run),
-        ),
-        ("Tasks", f"{len(run.tasks):,}", count(len(facts.functions), "function")),
-        ("Task time", seconds(facts.task_seconds), "all attempts together"),
-        (
-            "Critical path",
-            seconds(facts.critical_seconds),
-            f"longest chain: {count(len(facts.critical_path), 'task')}",
-        ),
-        ("Utilisation", used, f"of {count(slots, 'slot')} that were used"),
-        ("Failed", f"{facts.states['FAILED']:,}", count(len(facts.failures), "cause")),
-        ("Cache hits", f"{facts.reused:,}", share(facts.reused, len(run.tasks)) + " of all tasks"),
-        ("Retries", f"{facts.retries:,}", f"in {count(len(facts.retried), 'task')}"),
-    ]
+    return figures(
+        [
+            (
+                "Wall time",
+                seconds(run.length),
+                _until(run),
+            ),
+            ("Tasks", f"{len(run.tasks):,}", count(len(facts.functions), "function")),
+            ("Task time", seconds(facts.task_seconds), "all attempts together"),
+            (
+                "Critical path",
+                seconds(facts.critical_seconds),
+                f"longest chain: {count(len(facts.critical_path), 'task')}",
+            ),
+            ("Utilisation", used, f"of {count(slots, 'slot')} that were used"),
+            ("Failed", f"{facts.states['FAILED']:,}", count(len(facts.failures), "cause")),
+            (
+                "Cache hits",
+                f"{facts.reused:,}",
+                share(facts.reused, len(run.tasks)) + " of all tasks",
+            ),
+            ("Retries", f"{facts.retries:,}", f"in {count(len(facts.retried), 'task')}"),
+        ]
+    )
+
+
+def figures(entries: Iterable[tuple[str, str, str]]) -> Markup:
+    """Return figures with their names and notes."""
     return Markup.concat(
         *(
             tag(
                 "div", Markup.concat(tag("dt", name), tag("dd", value), tag("dd", note, css="note"))
             )
-            for name, value, note in figures
+            for name, value, note in entries
         )
     )
 
@@ -189,9 +289,9 @@ def _until(run: RunRecord) -> str:
     return "by now" if run.life == "running" else "to its last sign of life"
 
 
-def _states(facts: Facts) -> Markup:
+def states(facts: Shown) -> Markup:
     """Return a bar with the share of each state, and its legend."""
-    total = len(facts.run.tasks)
+    total = facts.total
     parts = [(state.lower(), facts.states[state]) for state in STATES]
     parts[0] = ("done", facts.states["DONE"] - facts.reused)
     parts.insert(1, ("reused", facts.reused))
@@ -247,10 +347,10 @@ def _functions(functions: Sequence[FunctionFacts]) -> Markup:
     ]
     heads = ("Function", "Kind", "#Tasks", "#Failed", "#Reused", "#Retries", "#Total time")
     listing = table("Functions", (*heads, "#Mean", "#Longest"), rows)
-    return Markup.concat(listing, _left_out(len(functions) - len(rows)))
+    return Markup.concat(listing, left_out(len(functions) - len(rows)))
 
 
-def _left_out(many: int) -> Markup:
+def left_out(many: int) -> Markup:
     """Return the note below a list of functions that leaves out so many."""
     if many <= 0:
         return Markup()
@@ -260,7 +360,7 @@ def _left_out(many: int) -> Markup:
 def _longest(each: FunctionFacts) -> Markup:
     if each.longest is None:
         return Markup.escape("–")
-    return _link(each.longest.number, seconds(each.longest_seconds))
+    return link(each.longest.number, seconds(each.longest_seconds))
 
 
 def _backends(facts: Facts) -> Markup:
@@ -281,25 +381,27 @@ def _backends(facts: Facts) -> Markup:
     return table("Backends", heads, rows, empty="No backend came up.")
 
 
-def _slowest(facts: Facts) -> Markup:
-    slowest = facts.slowest(MAX_SLOWEST)
-    worst = slowest[0][1] if slowest else 0.0
+def slowest(facts: Shown) -> Markup:
+    """Return the list of the slowest tasks."""
+    found = facts.slowest(MAX_SLOWEST)
+    worst = found[0][1] if found else 0.0
     rows = [
         (
-            _link(task.number, task.id),
+            link(task.number, task.id),
             tag("span", task.name, css="name"),
             _state(task),
             cell(" ".join(filter(None, (task.backend, task.worker)))),
             number(seconds(took)),
-            _gauge(took, worst),
+            gauge(took, worst),
         )
-        for task, took in slowest
+        for task, took in found
     ]
     heads = ("Task", "Name", "State", "Ran on", "#Time", "")
     return table("Slowest tasks", heads, rows, empty="No task ran.")
 
 
-def _gauge(part: float, whole: float) -> Markup:
+def gauge(part: float, whole: float) -> Markup:
+    """Return a bar that is full if *part* is the *whole*."""
     bar = tag("rect", "", x="0", y="0", width=f"{100 * part / whole:.1f}", height="6")
     kept = {"viewBox": "0 0 100 6", "preserveAspectRatio": "none", "aria_hidden": "true"}
     return tag("svg", bar, css="gauge", **kept)
@@ -307,10 +409,10 @@ def _gauge(part: float, whole: float) -> Markup:
 
 def _state(task: TaskRecord) -> Markup:
     word = "reused" if task.reused is not None else task.state.lower()
-    return tag("span", word, css=f"state is-{_css_name(word)}")
+    return tag("span", word, css=f"state is-{css_name(word)}")
 
 
-def _failures(facts: Facts, dropped: int) -> Markup:
+def failures(facts: Shown, dropped: int) -> Markup:
     """Return all failures; *dropped* is the number of tasks whose texts found no room."""
     if not facts.states["FAILED"]:
         return tag("p", "No task failed.", css="empty")
@@ -318,17 +420,17 @@ def _failures(facts: Facts, dropped: int) -> Markup:
     parts = [_failure(failure, opened=place < OPEN_FAILURES) for place, failure in enumerate(shown)]
     if len(facts.failures) > len(shown):
         more = facts.failures[len(shown) :]
-        tasks = sum(len(failure.tasks) for failure in more)
+        tasks = sum(failure.size for failure in more)
         text = f"{count(len(more), 'more cause')} ({count(tasks, 'task')}) in the table of tasks."
         parts.append(tag("p", text, css="note"))
     if facts.consequences:
-        waiting = count(len(facts.consequences), "more task")
+        waiting = count(facts.consequence_count, "more task")
         parts.append(
             tag(
                 "p",
                 Markup.concat(
                     Markup.escape(f"{waiting} failed because a dependency failed: "),
-                    _named(facts.consequences),
+                    _named(facts.consequences, facts.consequence_count),
                 ),
                 css="note",
             )
@@ -342,23 +444,23 @@ def _failures(facts: Facts, dropped: int) -> Markup:
 def _point(task: TaskRecord) -> Markup:
     """Return the link to a task that failed, and the arguments that tell it from the others."""
     return Markup.concat(
-        _named([task]), tag("code", f"({printable(task.arguments or '')})"), sep=" "
+        _named([task], 1), tag("code", f"({printable(task.arguments or '')})"), sep=" "
     )
 
 
-def _failure(failure: Failure, *, opened: bool) -> Markup:
+def _failure(failure: Cause, *, opened: bool) -> Markup:
     first = failure.tasks[0]
     head = Markup.concat(
         tag("span", failure.name, css="name"),
         tag("span", brief(failure.error)[:MAX_LINE], css="what"),
-        tag("span", f"×{len(failure.tasks):,}", css="many bad") if len(failure.tasks) > 1 else "",
+        tag("span", f"×{failure.size:,}", css="many bad") if failure.size > 1 else "",
     )
-    body = [tag("p", _named(failure.tasks), css="note")]
+    body = [tag("p", _named(failure.tasks, failure.size), css="note")]
     given = [task for task in failure.tasks if task.arguments is not None]
     if given:
         points = [tag("li", _point(task)) for task in given[:MAX_POINTS]]
-        if len(given) > MAX_POINTS:
-            points.append(tag("li", f"and {len(given) - MAX_POINTS:,} more", css="note"))
+        if failure.size > len(points):
+            points.append(tag("li", f"and {failure.size - len(points):,} more", css="note"))
         body.append(tag("ul", Markup.concat(*points), css="points"))
     if first.exit_code is not None:
         body.append(tag("p", f"exit code {first.exit_code}", css="note"))
@@ -382,14 +484,14 @@ def _output(title: str, text: str) -> Markup:
     return Markup.concat(tag("h4", title), pre)
 
 
-def _named(tasks: Sequence[TaskRecord]) -> Markup:
-    links = [_link(task.number, task.id) for task in tasks[:MAX_NAMED]]
-    if len(tasks) > MAX_NAMED:
-        links.append(Markup.escape(f"and {len(tasks) - MAX_NAMED:,} more"))
+def _named(tasks: Sequence[TaskRecord], size: int) -> Markup:
+    links = [link(task.number, task.id) for task in tasks[:MAX_NAMED]]
+    if size > len(links):
+        links.append(Markup.escape(f"and {size - len(links):,} more"))
     return Markup.concat(*links, sep=", ")
 
 
-def _retries(facts: Facts) -> Markup:
+def retries(facts: Shown) -> Markup:
     if not facts.retries:
         return tag("p", "No task was retried.", css="empty")
     rows: list[Iterable[Markup | str]] = []
@@ -399,7 +501,7 @@ def _retries(facts: Facts) -> Markup:
                 last = failed is task.failed[-1]
                 rows.append(
                     (
-                        _link(task.number, task.id),
+                        link(task.number, task.id),
                         tag("span", task.name, css="name"),
                         number(str(failed.attempt)),
                         cell(failed.worker or ""),
@@ -414,15 +516,10 @@ def _retries(facts: Facts) -> Markup:
     return Markup.concat(*parts)
 
 
-def _cache(facts: Facts) -> Markup:
+def cache(facts: Shown) -> Markup:
     if not facts.reused:
         return tag("p", "No earlier result was reused.", css="empty")
-    origins: dict[str, int] = {}
-    for task in facts.run.tasks.values():
-        if task.reused is not None:
-            origin = task.reused.rpartition("/")[0]
-            origins[origin] = origins.get(origin, 0) + 1
-    sources = ", ".join(f"{many:,} from {origin}" for origin, many in origins.items())
+    sources = ", ".join(f"{many:,} from {origin}" for origin, many in facts.origins.items())
     functions = [each for each in facts.functions if each.kind != "block"]
     rows = [
         (
@@ -430,7 +527,7 @@ def _cache(facts: Facts) -> Markup:
             number(f"{each.tasks:,}"),
             number(f"{each.reused:,}"),
             number(share(each.reused, each.tasks)),
-            _gauge(each.reused, each.tasks),
+            gauge(each.reused, each.tasks),
             number(f"{each.ran:,}"),
         )
         for each in functions[:MAX_FUNCTIONS]
@@ -438,9 +535,9 @@ def _cache(facts: Facts) -> Markup:
     heads = ("Function", "#Tasks", "#Reused", "#Share", "", "#Ran")
     saved = f"{count(facts.reused, 'result')} reused: {sources}."
     listing = table("Reuse by function", heads, rows)
-    return Markup.concat(tag("p", saved), listing, _left_out(len(functions) - len(rows)))
+    return Markup.concat(tag("p", saved), listing, left_out(len(functions) - len(rows)))
 
 
-def _link(task: int, text: str) -> Markup:
+def link(task: int, text: str) -> Markup:
     """Return a link to the panel of *task*, which the script of the page opens."""
     return tag("a", text, css="task", href=f"#task-{task}")

@@ -5,9 +5,13 @@ const graph = (() => {
 	const SHARE = 16;
 	const BOX = { width: 168, height: 40, right: 64, below: 14 };
 	const host = document.querySelector('#graph .drawn');
-	const single = size <= FEW;
+	let single;
 	// Tasks by name; of many names, those that differ only in digits become one, as do rare ones.
-	const [labels, functions] = (() => {
+	let labels;
+	let functions;
+	let critical;
+	function group() {
+		single = size <= FEW;
 		let names = data.functions.map(([name]) => name);
 		const collect = () => {
 			const found = new Map();
@@ -26,10 +30,11 @@ const graph = (() => {
 			names = names.map((name) => (kept.has(name) || found.length <= FEW ? name : 'other names'));
 			found = collect();
 		}
-		return [found.map(([name]) => name), found.map(([, places]) => places)];
-	})();
-	const critical = new Set(data.critical.map(placeOf));
-	const shown = new Map(); // by function: how many of its tasks have a box of their own
+		labels = found.map(([name]) => name);
+		functions = found.map(([, places]) => places);
+		critical = new Set(data.critical.map(placeOf));
+	}
+	const shown = new Map(); // by name: how many of its tasks have a box of their own
 	let scale = 0;
 	let area = { width: 0, height: 0 };
 
@@ -48,7 +53,7 @@ const graph = (() => {
 		};
 		functions.forEach((places, index) => {
 			if (!places.length) return;
-			const many = single ? places.length : (shown.get(index) ?? (places.length === 1 ? 1 : 0));
+			const many = single ? places.length : (shown.get(labels[index]) ?? (places.length === 1 ? 1 : 0));
 			const order = many && many < places.length ? interesting(places) : places;
 			const alone = order.slice(0, many).sort((a, b) => a - b);
 			for (const place of alone) add({ places: [place], index, single: true });
@@ -127,7 +132,7 @@ const graph = (() => {
 	function shares(node) {
 		const counts = {};
 		for (const place of node.places) counts[stateOf(place)] = (counts[stateOf(place)] ?? 0) + 1;
-		return ['done', 'reused', 'failed', 'cancelled', 'running', 'pending']
+		return ['done', 'reused', 'failed', 'cancelled', 'running', 'submitted', 'pending']
 			.filter((state) => counts[state])
 			.map((state) => [state, counts[state]]);
 	}
@@ -220,8 +225,8 @@ const graph = (() => {
 	);
 
 	function expand(index) {
-		const now = shown.get(index) ?? 0;
-		shown.set(index, Math.min(functions[index].length, now + SHARE));
+		const now = shown.get(labels[index]) ?? 0;
+		shown.set(labels[index], Math.min(functions[index].length, now + SHARE));
 		draw(false);
 	}
 
@@ -236,7 +241,7 @@ const graph = (() => {
 	function draw(fresh) {
 		hideTip();
 		if (!size) {
-			host.replaceChildren(make('p', { class: 'empty' }, 'The run called no tasks.'));
+			net.replaceChildren(make('p', { class: 'empty' }, 'The run called no tasks.'));
 			return;
 		}
 		const { found, hot } = nodes();
@@ -271,7 +276,15 @@ const graph = (() => {
 		build() {
 			host.append(tools, net);
 			host.hidden = false;
+			group();
 			draw(true);
+		},
+		// Draw what is new; what was opened stays open, and the place in view stays.
+		update() {
+			const [x, y, fresh] = [net.scrollLeft, net.scrollTop, !net.querySelector('svg')];
+			group();
+			draw(fresh);
+			if (!fresh) net.scrollTo(x, y);
 		},
 	};
 })();

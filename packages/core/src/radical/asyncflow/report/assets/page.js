@@ -22,7 +22,22 @@ const panel = (() => {
 		return text(traceback) || [type, text(line)].filter(Boolean).join(': ');
 	}
 
-	function fill(place) {
+	let shown = null; // the place of the task that is open
+	let asked = 0;
+
+	// What only the server of a page that goes on knows of a task: its error, output, attempts.
+	async function ask(number) {
+		const mine = ++asked;
+		const answer = await fetch(`task/${number}`).catch(() => null);
+		if (!answer?.ok) return;
+		const known = await answer.json();
+		if (mine !== asked || shown === null || numberOf(shown) !== number) return;
+		const at = host.scrollTop;
+		fill(shown, known);
+		host.scrollTop = at;
+	}
+
+	function fill(place, more = {}) {
 		const number = numberOf(place);
 		const facts = [
 			['State', make('span', { class: `state is-${stateOf(place)}` }, stateOf(place))],
@@ -34,14 +49,15 @@ const panel = (() => {
 				name[0].toUpperCase() + name.slice(1),
 				known(times[name][place]) && `at ${moment(times[name][place])}`,
 			]),
-			['Arguments', data.arguments[number]],
+			['Arguments', more.arguments ?? data.arguments[number]],
 			['Time', took[place] > 0 && seconds(took[place])],
 			['Attempt', at(data.attempt, place) > 1 && String(at(data.attempt, place))],
-			['Reused from', data.reused[number]],
-			['Not reused', data.why[number]],
-			['Exit code', number in data.exit && String(data.exit[number])],
-			['Used', data.used[number]],
-			['Result', at(data.bytes, place) !== null && `${grouped(at(data.bytes, place))} B stored`],
+			['Reused from', more.reused ?? data.reused[number]],
+			['Not reused', more.why ?? data.why[number]],
+			['Exit code', number in data.exit ? String(data.exit[number]) : more.exit],
+			['Used', more.used ?? data.used[number]],
+			['Result', (more.bytes ?? at(data.bytes, place) ?? null) !== null && `${grouped(more.bytes ?? at(data.bytes, place))} B stored`],
+			['Waits for', more.waits],
 		];
 		const list = make('dl');
 		for (const [name, value] of facts) if (value) list.append(make('dt', {}, name), make('dd', {}, value));
@@ -56,17 +72,21 @@ const panel = (() => {
 			make('code', {}, idOf(place)),
 			list,
 			...(number in data.error ? texts('Error', failure(data.error[number])) : []),
-			...failedOf(place).flatMap(([, attempt, , , , error]) => texts(`Attempt ${attempt} failed`, failure(error))),
-			...texts('stdout', text(data.out[number])),
-			...texts('stderr', text(data.err[number])),
-			...texts('log records', text(data.log[number])),
+			...(isLive ? [] : failedOf(place)).flatMap(([, attempt, , , , error]) => texts(`Attempt ${attempt} failed`, failure(error))),
+			...texts('Error', more.error),
+			...(more.attempts ?? []).flatMap(([attempt, words]) => texts(`Attempt ${attempt} failed`, words)),
+			...texts('stdout', more.stdout ?? text(data.out[number])),
+			...texts('stderr', more.stderr ?? text(data.err[number])),
+			...texts('log records', more.log ?? text(data.log[number])),
 		);
 	}
 
 	function open(place) {
 		if (host.hidden) opener = document.activeElement;
 		hideTip();
+		shown = place;
 		fill(place);
+		if (isLive) ask(numberOf(place));
 		host.hidden = false;
 		host.scrollTop = 0;
 		host.focus({ preventScroll: true });
@@ -76,6 +96,7 @@ const panel = (() => {
 	function shut() {
 		if (host.hidden) return;
 		host.hidden = true;
+		shown = null;
 		history.replaceState(null, '', '#');
 		if (opener?.isConnected) opener.focus({ preventScroll: true });
 	}
@@ -86,7 +107,11 @@ const panel = (() => {
 			shut();
 		}
 	});
-	return { open, shut };
+	// Fill the panel again if it shows one of the tasks at *places*.
+	function update(places) {
+		if (shown !== null && places.includes(shown)) ask(numberOf(shown));
+	}
+	return { open, shut, update };
 })();
 
 function route() {

@@ -10,6 +10,7 @@ const tasks = (() => {
 		return known(begun) && known(times.ready[place]) ? Math.max(begun - times.ready[place], 0) : NEVER;
 	};
 	const errorLine = (place) => {
+		if (isLive) return causeOf(place) ?? '';
 		const error = data.error[numberOf(place)];
 		if (!error) return '';
 		const first = text(error[1]).split('\n')[0];
@@ -37,11 +38,30 @@ const tasks = (() => {
 	const search = make('input', { type: 'search', placeholder: 'Name, number, worker or error', 'aria-label': 'Search the tasks' });
 	const choice = (label, options) =>
 		make('select', { 'aria-label': label }, make('option', { value: '' }, label), ...options.map(([value, words]) => make('option', { value }, words)));
-	const states = new Map();
-	for (let place = 0; place < size; place++) states.set(stateOf(place), (states.get(stateOf(place)) ?? 0) + 1);
-	const state = choice('All states', [...[...states].map(([name, many]) => [name, `${name} (${grouped(many)})`]), ...(data.failed.length ? [['retried', 'retried']] : [])]);
-	const name = choice('All functions', data.functions.map(([words], index) => [String(index), words]));
-	const backend = choice('All backends', data.backends.map((words, index) => [String(index), words]));
+	const state = choice('All states', []);
+	const name = choice('All functions', []);
+	const backend = choice('All backends', []);
+	// Give *select* these options; what was chosen stays chosen.
+	function fill(select, options) {
+		options.forEach(([value, words], index) => {
+			const option = select.options[index + 1];
+			if (option && option.value === value) option.text = words;
+			else if (option) option.replaceWith(make('option', { value, selected: select.value === value }, words));
+			else select.append(make('option', { value }, words));
+		});
+		while (select.options.length > options.length + 1) select.options[options.length + 1].remove();
+	}
+	function fillChoices() {
+		const states = new Map();
+		for (let place = 0; place < size; place++) states.set(stateOf(place), (states.get(stateOf(place)) ?? 0) + 1);
+		if (states.size && state.value && state.value !== 'retried' && !states.has(state.value)) states.set(state.value, 0);
+		const order = isLive ? [...states].sort(([a], [b]) => (a < b ? -1 : 1)) : [...states];
+		fill(state, [...order.map(([each, many]) => [each, `${each} (${grouped(many)})`]), ...(data.failed.length ? [['retried', 'retried']] : [])]);
+		fill(name, data.functions.length > 200 ? [] : data.functions.map(([words], index) => [String(index), words]));
+		fill(backend, data.backends.map((words, index) => [String(index), words]));
+		name.hidden = data.functions.length > 200;
+		backend.hidden = data.backends.length < 2;
+	}
 	const count = make('span', { class: 'note window', 'aria-live': 'polite' });
 
 	const heads = columns.map(([words, , , css], index) => {
@@ -77,7 +97,7 @@ const tasks = (() => {
 				!workflows.has(at(data.workflow, place)) &&
 				!(digits && String(numberOf(place)) === digits[2]) &&
 				!idOf(place).includes(words) &&
-				!(numberOf(place) in data.error && hit(errorLine(place)))
+				!(errorLine(place) && hit(errorLine(place)))
 			)
 				continue;
 			found.push(place);
@@ -85,7 +105,7 @@ const tasks = (() => {
 		return found;
 	}
 
-	function refresh() {
+	function refresh(to = 0) {
 		rows = filter();
 		if (by !== 0 || down) {
 			const value = columns[by][1];
@@ -103,7 +123,7 @@ const tasks = (() => {
 			head.firstChild.textContent = columns[index][0] + mark;
 		});
 		count.textContent = rows.length === size ? plural(size, 'task') : `${grouped(rows.length)} of ${plural(size, 'task')}`;
-		turn(0);
+		turn(to);
 	}
 
 	function turn(to) {
@@ -134,13 +154,14 @@ const tasks = (() => {
 	let waiting = 0;
 	search.addEventListener('input', () => {
 		clearTimeout(waiting);
-		waiting = setTimeout(refresh, 120);
+		waiting = setTimeout(() => refresh(), 120);
 	});
-	for (const select of [state, name, backend]) select.addEventListener('change', refresh);
+	for (const select of [state, name, backend]) select.addEventListener('change', () => refresh());
 
 	return {
 		build() {
-			const filters = make('div', { class: 'bar', role: 'search' }, search, state, data.functions.length > 200 ? null : name, data.backends.length > 1 ? backend : null, count);
+			const filters = make('div', { class: 'bar', role: 'search' }, search, state, name, backend, count);
+			fillChoices();
 			const table = make('table', { class: 'list' }, make('thead', {}, make('tr', {}, ...heads)), body);
 			host.append(
 				filters,
@@ -149,6 +170,11 @@ const tasks = (() => {
 			);
 			host.hidden = false;
 			refresh();
+		},
+		// Show what is new; the page that is open stays.
+		update() {
+			fillChoices();
+			refresh(page);
 		},
 	};
 })();

@@ -4,23 +4,50 @@ const LANE = 18;
 const HEAD = 24;
 
 // The bars of each lane in order of time; none overlaps another.
-const bars = (() => {
-	const found = data.lanes.map(() => []);
-	for (let place = 0; place < size; place++) {
-		const lane = at(data.lane, place);
-		if (lane === null) continue;
-		const start = times.started[place];
-		const end = known(times.ended[place]) ? times.ended[place] : runLength;
-		found[lane].push({ start, end, place, failed: null });
+const bars = data.lanes.map(() => []);
+const barOf = []; // by place: the bar of the last attempt
+const runningBars = new Set();
+function addBar(place) {
+	const lane = at(data.lane, place);
+	const start = times.started[place];
+	let bar = barOf[place];
+	if (bar && (lane === null || bar.lane !== lane)) {
+		bars[bar.lane].splice(bars[bar.lane].indexOf(bar), 1);
+		runningBars.delete(bar);
+		bar = barOf[place] = undefined;
 	}
-	for (const row of data.failed) {
-		const [number, , lane, start, end] = row;
-		if (lane !== null)
-			found[lane].push({ start: start * data.unit, end: end * data.unit, place: placeOf(number), failed: row });
-	}
-	for (const lane of found) lane.sort((a, b) => a.start - b.start || a.end - b.end);
-	return found;
-})();
+	if (lane === null) return;
+	const runs = !known(times.ended[place]);
+	const end = runs ? runLength : times.ended[place];
+	// A backend may not say when a task starts: then it counts as started when it was ready.
+	const begun = known(start) ? start : known(times.ready[place]) ? times.ready[place] : end;
+	if (!bar) bar = barOf[place] = { lane, place, failed: null };
+	const isNew = bar.end === undefined;
+	bar.start = begun;
+	bar.end = end;
+	if (runs) runningBars.add(bar);
+	else runningBars.delete(bar);
+	if (isNew) putBar(bar);
+}
+function addFailedBar(row) {
+	const [number, , lane, start, end] = row;
+	if (lane !== null)
+		putBar({ lane, start: start * data.unit, end: end * data.unit, place: placeOf(number), failed: row });
+}
+let sorting = new Set();
+function putBar(bar) {
+	const lane = bars[bar.lane];
+	const last = lane[lane.length - 1];
+	lane.push(bar);
+	if (last && last.start > bar.start) sorting.add(lane);
+}
+function sortBars() {
+	for (const lane of sorting) lane.sort((a, b) => a.start - b.start || a.end - b.end);
+	sorting.clear();
+}
+for (let place = 0; place < size; place++) addBar(place);
+data.failed.forEach(addFailedBar);
+sortBars();
 
 const timeline = (() => {
 	const section = document.getElementById('timeline');
@@ -37,16 +64,27 @@ const timeline = (() => {
 	let hovered = null;
 	let selection = null;
 
-	host.hidden = false;
-	if (!data.lanes.length) {
-		host.replaceChildren(make('p', { class: 'empty' }, 'No task ran.'));
-		return { draw() {}, reveal() {} };
+	const none = make('p', { class: 'empty' }, isLive ? 'No task ran yet.' : 'No task ran.');
+	host.before(none);
+	let rows = []; // the lanes in the order in which they are shown
+	function arrange() {
+		host.hidden = !data.lanes.length;
+		none.hidden = !host.hidden;
+		rows = data.lanes.map((_, lane) => lane);
+		if (isLive) {
+			const name = (lane) => listed(data.backends, data.lanes[lane][0]) || '\uffff';
+			const worker = (lane) => listed(data.workers, data.lanes[lane][1]) || '\uffff';
+			const natural = new Intl.Collator('en', { numeric: true }).compare;
+			rows.sort((a, b) => natural(name(a), name(b)) || natural(worker(a), worker(b)) || a - b);
+		}
+		sheet.style.height = `${HEAD + data.lanes.length * LANE + 6}px`;
+		frame.style.height = `${Math.min(HEAD + data.lanes.length * LANE + 8, 460)}px`;
 	}
-	sheet.style.height = `${HEAD + data.lanes.length * LANE + 6}px`;
-	frame.style.height = `${Math.min(HEAD + data.lanes.length * LANE + 8, 460)}px`;
+	arrange();
 
 	function laneName(lane) {
 		const [backend, worker, place] = data.lanes[lane];
+		if (backend === null && isLive) return place ? `blocks ${place + 1}` : 'blocks';
 		if (worker === null) {
 			const alone = !data.lanes.some(([other, , at]) => other === backend && at);
 			return listed(data.backends, backend) + (alone ? '' : ` ${place + 1}`);
@@ -72,6 +110,7 @@ const timeline = (() => {
 	const firstAfter = (lane, time) => search(bars[lane].length, (index) => bars[lane][index].end <= time);
 
 	function draw() {
+		if (host.hidden) return;
 		measure();
 		const pen = prepare(canvas, width, height);
 		const right = width - 8;
@@ -83,9 +122,10 @@ const timeline = (() => {
 		pen.beginPath();
 		pen.rect(0, HEAD - 2, width, height);
 		pen.clip();
-		for (let lane = firstLane; lane <= lastLane; lane++) {
-			const y = HEAD + lane * LANE - top;
-			if (lane && data.lanes[lane][0] !== data.lanes[lane - 1][0]) {
+		for (let row = firstLane; row <= lastLane; row++) {
+			const lane = rows[row];
+			const y = HEAD + row * LANE - top;
+			if (row && data.lanes[lane][0] !== data.lanes[rows[row - 1]][0]) {
 				pen.fillStyle = palette.strong;
 				pen.fillRect(0, y, width, 1);
 			}
@@ -149,8 +189,8 @@ const timeline = (() => {
 	}
 
 	function barAt(x, y) {
-		const lane = Math.floor((y - HEAD + frame.scrollTop) / LANE);
-		if (y < HEAD || x < left || lane < 0 || lane >= bars.length) return null;
+		const lane = rows[Math.floor((y - HEAD + frame.scrollTop) / LANE)];
+		if (y < HEAD || x < left || lane === undefined) return null;
 		const time = timeOf(x);
 		const pixel = (view.to - view.from) / (width - left - 8);
 		const row = bars[lane];
@@ -295,7 +335,7 @@ const timeline = (() => {
 		if (lane === null) return;
 		const bar = bars[lane].find((each) => each.place === place && !each.failed);
 		hovered = bar ?? null;
-		const y = lane * LANE;
+		const y = rows.indexOf(lane) * LANE;
 		if (y < frame.scrollTop || y > frame.scrollTop + height - HEAD - LANE) frame.scrollTop = y - height / 2;
 		if (bar && (bar.end < view.from || bar.start > view.to)) {
 			const span = view.to - view.from;
@@ -303,5 +343,5 @@ const timeline = (() => {
 		}
 		view.changed();
 	}
-	return { draw, reveal, fillLegend };
+	return { draw, reveal, fillLegend, arrange };
 })();

@@ -2,7 +2,7 @@
 
 const usage = (() => {
 	const HEIGHT = 92;
-	const rows = data.slots
+	const counted = () => data.slots
 		.filter(([, slots]) => slots > 0)
 		.map(([backend, slots, up, down]) => {
 			// Starts and ends in order, and how many run after each; from them follows any sum.
@@ -10,8 +10,8 @@ const usage = (() => {
 			data.lanes.forEach(([owner], lane) => {
 				if (owner !== backend) return;
 				for (const bar of bars[lane]) {
-					const cores = data.cores[numberOf(bar.place)] ?? 1;
-					edgesOfTime.push([bar.start, cores], [bar.end, -cores]);
+					edgesOfTime.push([bar.start, 1]);
+					if (!runningBars.has(bar) || !isLive) edgesOfTime.push([bar.end, -1]);
 				}
 			});
 			edgesOfTime.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
@@ -36,13 +36,33 @@ const usage = (() => {
 	}
 
 	const host = document.querySelector('#utilisation .drawn');
-	const charts = rows.map((row) => {
-		const canvas = make('canvas', { class: 'usage', role: 'img', 'aria-label': `Busy slots of ${row.name} over time` });
-		const mean = make('span', { class: 'note' });
-		host.append(make('h4', {}, row.name, ' ', mean), canvas);
-		return { row, canvas, mean };
-	});
-	if (!rows.length) host.append(make('p', { class: 'empty' }, 'Nothing ran on a backend.'));
+	let charts = [];
+	// Count again, and make a chart for each backend that has none yet.
+	function build() {
+		const rows = counted();
+		charts = rows.map((row) => {
+			const old = charts.find((each) => each.row.name === row.name);
+			if (old) {
+				old.row = row;
+				return old;
+			}
+			const canvas = make('canvas', { class: 'usage', role: 'img', 'aria-label': `Busy slots of ${row.name} over time` });
+			const mean = make('span', { class: 'note' });
+			const chart = { row, canvas, mean };
+			canvas.addEventListener('pointermove', (event) => {
+				const bin = (view.to - view.from) / width;
+				const time = view.from + bin * (event.clientX - canvas.getBoundingClientRect().left);
+				const busy = (until(chart.row, time + bin) - until(chart.row, time)) / bin;
+				showTip(`${moment(time)}\n${+busy.toFixed(1)} of ${plural(chart.row.slots, 'slot')} busy`, event.clientX, event.clientY);
+			});
+			canvas.addEventListener('pointerleave', hideTip);
+			none.remove();
+			host.append(make('h4', {}, row.name, ' ', mean), canvas);
+			return chart;
+		});
+	}
+	const none = make('p', { class: 'empty' }, 'Nothing ran on a backend.');
+	host.append(none);
 	host.hidden = false;
 
 	let width = 0;
@@ -84,15 +104,7 @@ const usage = (() => {
 		}
 	}
 
-	for (const { row, canvas } of charts) {
-		canvas.addEventListener('pointermove', (event) => {
-			const bin = (view.to - view.from) / width;
-			const time = view.from + bin * (event.clientX - canvas.getBoundingClientRect().left);
-			const busy = (until(row, time + bin) - until(row, time)) / bin;
-			showTip(`${moment(time)}\n${+busy.toFixed(1)} of ${plural(row.slots, 'slot')} busy`, event.clientX, event.clientY);
-		});
-		canvas.addEventListener('pointerleave', hideTip);
-	}
+	build();
 	view.listeners.push(draw);
-	return { draw };
+	return { draw, build };
 })();
