@@ -247,6 +247,16 @@ def test_a_dumb_terminal_gets_another_way(
     assert "this terminal (TERM=dumb) cannot show a full screen" in terminal(TERM="dumb")
 
 
+def test_a_journal_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("radical.asyncflow.cli.watch._has_terminal", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    done = CliRunner().invoke(command, ["watch", str(tmp_path / "missing")])
+    assert done.exit_code == 2
+    assert f"there is no journal {tmp_path / 'missing'}" in done.output
+
+
 def test_without_textual_it_says_what_to_install(
     terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,7 +38,7 @@ def watch(run: str, journal: str | None, page: bool, port: int | None) -> None:
     else:
         _check_terminal()
 
-    if journal is None and run != LAST and Path(run).is_file():
+    if journal is None and run != LAST and (os.sep in run or Path(run).is_file()):
         journal, run = run, LAST
     path = find_journal(journal)
     uid = None if run == LAST else find_run(run, path)[1].uid
