@@ -14,6 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.backend import WaitKind
 from radical.asyncflow.errors import DeathReason
 from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.worker import slurm_facts
@@ -75,6 +76,11 @@ async def test_tasks_wait_for_the_queue_and_run_when_the_job_does(
             (ours,) = cluster.jobs("PD")
             await asyncio.sleep(0)
             assert {future.state for future in futures} == {"PENDING"}
+            says = "slurm says: PENDING ("
+            await until(lambda: says in str(flow.why(first)))
+            (reason,) = flow.why(first).reasons
+            assert reason.kind is WaitKind.QUEUE
+            assert [cause.count for cause in flow.why(futures[-1]).causes] == [1]
             cluster.cancel(other)
             results = await asyncio.gather(*futures)
         assert results == [f"{ours}\n", "0 of 2\n1 of 2\n", 84, f"{ours}\n"]
@@ -163,6 +169,7 @@ _PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.backend import WaitKind
 
 async def main():
     work_dir = Path(sys.argv[1])
