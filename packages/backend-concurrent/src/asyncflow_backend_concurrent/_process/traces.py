@@ -46,8 +46,13 @@ def pack_usage(usage: TaskUsage) -> bytes:
 
 def usage_behind(body: bytearray) -> TaskUsage:
     """Return what `pack_usage` put behind a pickle."""
-    cpu, *rest = _USAGE.unpack_from(body, len(body) - _USAGE.size)
+    cpu, peak, read, written = _USAGE.unpack_from(body, len(body) - _USAGE.size)
     return _new(
         TaskUsage,
-        (None if cpu < 0 else cpu, *(None if item < 0 else item for item in rest)),
+        (
+            None if cpu < 0 else cpu,
+            None if peak < 0 else peak,
+            None if read < 0 else read,
+            None if written < 0 else written,
+        ),
     )
