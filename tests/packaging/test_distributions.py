@@ -101,7 +101,7 @@ def test_a_release_requires_the_local_backends(release):
 def test_a_release_has_every_extra(release):
     assert set(metadata(release[".whl"]).get_all("Provides-Extra", [])) == {
         *("all", "local", "noop", "concurrent", "dask", "radicalpilot", "radical-pilot", "otel"),
-        *("files", "inference", "mpi", "nvidia", "testing", "watch"),
+        *("files", "inference", "mpi", "nvidia", "page", "testing", "watch"),
     }
 
 
