@@ -7,6 +7,7 @@ seed on.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import random
@@ -19,11 +20,13 @@ from typing import Any
 import psutil
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
+from asyncflow_backend_dask._messages.events import CANCELLED, DONE_INLINE, DONE_REMOTE, FAILED
+from asyncflow_backend_dask._worker import call_file
 from asyncflow_backend_dask._worker.call_file import (
     CallFile,
     call_files_below,
+    close_call_file,
     read_begun_calls,
-    read_call_file,
 )
 from loss_campaign import LONG_S, Round, rounds
 from radical.asyncflow import BackendLostError, WorkflowEngine, factory
@@ -102,34 +105,66 @@ async def go_on(go: asyncio.Event) -> int:
     return 4
 
 
-def test_a_call_file_tells_what_began_and_what_was_last(tmp_path: Path) -> None:
+def test_a_call_file_tells_what_began_and_how_it_ended(tmp_path: Path) -> None:
     folder = str(tmp_path / "worker-1")
     file = CallFile(folder)
-    for number in range(10):
+    failure = ("ValueError", "no \udcff", "Traceback", None)
+    ends = [(DONE_INLINE, b"x" * 5_000), (FAILED, failure), (CANCELLED, None), (DONE_REMOTE, None)]
+    for number, (kind, data) in enumerate(ends):
         assert file.begin("a-long-topic", number, 1)
+        file.end(kind, 0.5, data, 7.25)
+    assert file.begin("a-long-topic", 9, 2)
     assert file.begin("another-thing", 10, 1)
+    assert not file.is_closed
     (path,) = call_files_below(str(tmp_path))
     begun = read_begun_calls(path, "a-long-topic")
-    assert begun.all == {(number, 1) for number in range(10)}
-    assert (begun.last, begun.oldest) == (set(), set())
-    assert read_call_file(folder, "another-thing") == {(10, 1)}
+    assert begun.all == {*((number, 1) for number in range(4)), (9, 2)}
+    assert (begun.oldest, begun.is_complete) == (set(), True)
+    assert begun.ended == {
+        (number, 1): (kind, 0.5, data, 7.25) for number, (kind, data) in enumerate(ends[:3])
+    }
+    other = close_call_file(folder, "another-thing")
+    assert other is not None
+    assert other.all == {(10, 1)}
+    assert file.is_closed
+    assert close_call_file(f"{folder}0", "another-thing") is None
 
 
-def test_a_call_file_that_was_overwritten_says_so(
+def test_a_call_file_keeps_the_last_lines_and_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from asyncflow_backend_dask._worker import call_file
-
-    monkeypatch.setattr(call_file, "_LINES", 128)
-    monkeypatch.setattr(call_file, "_RING_BYTES", 128 * 32)
+    monkeypatch.setattr(call_file, "_LINES", 256)  # so that a thread's part ends with a page
+    monkeypatch.setattr(call_file, "_ANSWERS_BYTES", 4096)
     file = CallFile(str(tmp_path / "worker-1"))
-    for number in range(130):
+    for number in range(1_000):
         file.begin("some-topic", number, 1)
+        file.end(DONE_INLINE, 0.0, bytes([number % 251]) * (number % 700), 1.0)
+    file.begin("some-topic", 1_000, 1)
+    file.end(DONE_INLINE, 0.0, bytes(5_000), 1.0)
     (path,) = call_files_below(str(tmp_path))
     begun = read_begun_calls(path, "some-topic")
-    assert begun.all == {(number, 1) for number in range(2, 130)}
-    assert begun.oldest == {(2, 1)}
-    assert begun.last == {(129, 1)}
+    assert begun.all == {(number, 1) for number in range(745, 1_001)}
+    assert begun.oldest == {(745, 1)}
+    assert (999, 1) in begun.ended  # the last that there was room for
+    assert 5 < len(begun.ended) < 200
+    for (number, _), (_, _, data, _) in begun.ended.items():
+        assert data == bytes([number % 251]) * (number % 700)
+
+
+def test_a_call_file_says_what_had_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    file = CallFile(str(tmp_path / "worker-1"))
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    assert not file.begin("some-topic", 1, 1)
+    file.end(DONE_INLINE, 0.0, b"1", 1.0)
+    (path,) = call_files_below(str(tmp_path))
+    begun = read_begun_calls(path, "some-topic")
+    assert (begun.all, begun.ended, begun.is_complete) == (set(), {}, False)
+    with pytest.raises(OSError, match="no space"):
+        CallFile(str(tmp_path / "worker-2"))
+    assert call_files_below(str(tmp_path)) == [path]
 
 
 async def test_without_another_backend_the_tasks_of_a_lost_cluster_fail(

@@ -92,7 +92,7 @@ def die(number: int) -> None:
     """End this process by signal *number*; with exit code 7 if that is 0."""
     if not number:
         os._exit(7)
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
 
 
 @pytest.mark.parametrize(

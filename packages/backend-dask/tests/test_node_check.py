@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from radical.asyncflow.backend import Route
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.testing import LeakGuard, RecordingSink
 from radical.asyncflow.worker import machine_addresses
-from slurm_cluster import Node, Slurm, cut_off_node, demand_slurm, serve_slurm
+from slurm_cluster import Node, Slurm, demand_slurm, serve_slurm
 
 _LIMIT_S = 120.0  # for a step, on a busy machine
 _SLURM = "dask_jobqueue.SLURMCluster"
@@ -118,17 +118,6 @@ async def test_a_worker_that_the_scheduler_does_not_reach_is_told() -> None:
 
 
 # ----------------------------------------------------------- a real batch system
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node | None]:
-    """Make a node that is cut off; None where that is not allowed, as in most containers."""
-    with ExitStack() as stack:
-        try:
-            node = stack.enter_context(cut_off_node())
-        except RuntimeError:
-            node = None
-        yield node
 
 
 @pytest.fixture(scope="module")

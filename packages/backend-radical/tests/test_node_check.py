@@ -8,11 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from slurm_cluster import Node, Slurm, cut_off_node, demand_slurm, serve_slurm
+from slurm_cluster import Node, Slurm, demand_slurm, serve_slurm
 
 from .slurm import CONFIG, use_slurm
 from .support import HANG_S, until
@@ -24,17 +23,6 @@ _COMMAND = [
     *(sys.executable, "-m", "radical.asyncflow", "doctor", "radical_pilot", "--from-node"),
     *("--timeout", "250", *_SETTINGS),
 ]
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[Node | None]:
-    """Make a node that is cut off; None where that is not allowed, as in most containers."""
-    with ExitStack() as stack:
-        try:
-            node = stack.enter_context(cut_off_node())
-        except RuntimeError:
-            node = None
-        yield node
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from distributed.scheduler import KilledWorker
@@ -20,6 +20,7 @@ from radical.asyncflow.errors import (
 )
 from radical.asyncflow.worker import Clocks, Code, Failure, take_log
 
+from ._messages.begins import CallTakenBackError
 from ._messages.events import (
     CANCELLED,
     DONE_INLINE,
@@ -121,6 +122,9 @@ class JobListener(SchedulerListener):
         self._table.report(reports)
 
     def on_error(self, key: str, error: BaseException) -> None:
+        if isinstance(error, CallTakenBackError):
+            self._send_again([*self._table.jobs_of(key)])
+            return
         for job in self._table.jobs_of(key):
             if isinstance(error, KilledWorker):
                 self._table.fail(job, _worker_lost(job, str(error.last_worker.address)))
@@ -139,12 +143,15 @@ class JobListener(SchedulerListener):
         self._on_lost(reason)
 
     def _on_events(
-        self, worker: str, events: Iterable[Sequence[Any]], clock: tuple[str, float] | None
+        self,
+        worker: str,
+        events: Mapping[str, Iterable[Sequence[Any]]],
+        clock: tuple[str, float] | None,
     ) -> None:
         reports: list[Report] = []
         given_back: list[Job] = []
         offset = 0.0 if clock is None else self._clocks.offset(*clock)
-        for kind, task_id, attempt, seconds, data, *rest in events:
+        for key, (kind, task_id, attempt, seconds, data, *rest) in _each(events):
             if kind == LOG:
                 take_log(pickle.loads(data))
                 continue
@@ -155,7 +162,7 @@ class JobListener(SchedulerListener):
                 self._table.tell_trace(job, *data)
                 continue
             if kind == GIVEN_BACK:
-                if job.key == data:
+                if job.key == key:
                     given_back.append(job)
                 continue
             moment = rest[0] + offset
@@ -268,6 +275,11 @@ class JobListener(SchedulerListener):
         ]
         for job in left:
             self._table.cancel(job)
+
+
+def _each(events: Mapping[str, Iterable[Sequence[Any]]]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield each event with the key of its Dask task."""
+    return ((key, event) for key, of_key in events.items() for event in of_key)
 
 
 def _worker_lost(

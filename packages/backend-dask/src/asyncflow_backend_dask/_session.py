@@ -332,7 +332,7 @@ class Session:
         jobs = self._table.jobs.values()
         sent = {(job.task_id, job.attempt) for job in jobs if job.key}
         # A worker that is so far ahead may have overwritten the notes of others.
-        is_complete = not begun.oldest & sent
+        is_complete = begun.is_complete and not begun.oldest & sent
         known = begun.all | self._listener.begun_before
         return [
             job.task_id

@@ -114,14 +114,17 @@ class LocalClusterHost:
 
     def _kill(self, topic: str) -> BegunCalls | None:
         kill_tree(self._process.pid, self._environment)
-        begun = BegunCalls(set(), set(), set())
+        all_begun, oldest = set(), set()
+        is_complete = True
         try:
             for file in call_files_below(self._folder):
-                for known, more in zip(begun, read_begun_calls(file, topic), strict=True):
-                    known |= more
+                begun = read_begun_calls(file, topic)
+                all_begun |= begun.all
+                oldest |= begun.oldest
+                is_complete &= begun.is_complete
         except OSError:
             return None
-        return begun
+        return BegunCalls(all_begun, oldest, {}, is_complete)
 
     async def end(self) -> None:
         """End the cluster, by force if it does not end by itself."""

@@ -2,8 +2,9 @@
 
 Each run has a topic, which is an event stream of the scheduler.  A message on it is one of
 
-- ``{"worker": address, "events": [event, ...], "clock": reading}``: from a worker, about its
-  calls, with what `read_clock` returned there when the message was sent;
+- ``{"worker": address, "events": {key: [event, ...]}, "clock": reading}``: from a worker, about
+  the calls in the Dask tasks with these keys, with what `read_clock` returned there when the
+  message was sent;
 - ``{WORKER_DIED: address, "expected": bool, "charged": [(task id, attempt, deaths, final),
   ...], "keys": [key, ...], "reason": reason, "signal": number or None, "evidence": text}``:
   from the scheduler's plugin, about a worker that is gone, and why;
@@ -44,8 +45,8 @@ The data:
 - DONE_INLINE: the pickled value; DONE_REMOTE: None, because the value stays on its worker;
 - FAILED: the fields of a `Failure`; UNSENDABLE: the arguments of a `SerializationError`;
 - SKIPPED: the ids of the dependencies that failed;
-- GIVEN_BACK: the key of the Dask task.  The call has not begun.  It was packed with another
-  call that takes long, or that waits for more;
+- GIVEN_BACK: None.  The call has not begun, and will not begin in this Dask task.  It was
+  packed with another call that takes long, or that waits for more;
 - SERVING: the fields of a `Serving`, about a service that has begun or is up;
 - LOG: a pickled log record of the call;
 - TRACE: the fields of a `TaskUsage`, or None, and a pickled `TaskTrace`, or None.

@@ -96,6 +96,9 @@ class WorkOrder(NamedTuple):
         gpus: how many GPUs of its worker each call sees, or the part of one.
         struck_out: indices of calls that must not run.
         given_back: indices of calls that run in another Dask task instead.
+        ended: calls that ended before, of which the results are needed once more: the index of
+            each, and its pickled value, or None if it has none.
+        resends: how often it was sent to another worker because an input was lost.
         command_options: ``capture_stdio``, ``grace`` and ``folder`` of a command, and the
             ``readiness`` of a service, else None; None for a function.
         path: the ``sys.path`` with which functions are imported; None for the worker's own.
@@ -115,6 +118,8 @@ class WorkOrder(NamedTuple):
     gpus: float = 0
     struck_out: tuple[int, ...] = ()
     given_back: tuple[int, ...] = ()
+    ended: tuple[tuple[int, bytes | None], ...] = ()
+    resends: int = 0
     command_options: dict[str, Any] | None = None
     path: tuple[str, ...] | None = None
     reloaded: tuple[str, tuple[str, ...]] | None = None

@@ -32,6 +32,11 @@ class CallResult:
         self._error: str | None = None
         self.failed = failed
 
+    @classmethod
+    def of_ended(cls, pickled: bytes | None) -> CallResult:
+        """Return the result of a call that ended before, with its *pickled* value or None."""
+        return cls(failed=True) if pickled is None else _rebuild(pickled, (), None, False)
+
     def get(self) -> Any:
         """Return the value.
 

@@ -1,8 +1,10 @@
 """Decide on the scheduler, when a worker dies, which calls are charged and which run again.
 
-Dask runs every task of a dead worker once more, at once.  A client hears of the death too
-late to object, so this plugin decides in the moment of the death: a call that ran there and
-may not die again is struck out of its order before Dask sends the order to another worker.
+Dask runs every task of a dead worker once more, at once: also those that had ended, if it
+has not heard of that or their values are lost.  A client hears of the death too late to
+object, so this plugin decides in the moment of the death, before Dask sends an order to another
+worker.  A call that began there and may not begin again is struck out of the order; of a call
+that has ended, the order has the value.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from dask._task_spec import Task
 from dask.utils import format_bytes
 from distributed import SchedulerPlugin
 from radical.asyncflow.errors import DeathReason
-from radical.asyncflow.worker import Death, explain_death
+from radical.asyncflow.worker import Death, explain_death, read_clock
 
 from .._messages.events import (
+    DONE_INLINE,
+    DONE_REMOTE,
     FINAL_KINDS,
     GIVE_BACK,
     GIVEN_BACK,
@@ -27,9 +31,9 @@ from .._messages.events import (
     RUNNING,
     WORKER_DIED,
 )
-from .._messages.orders import WorkOrder
+from .._messages.orders import PackedCall, WorkOrder
 from .._messages.worker_ends import WORKER_ENDS
-from .._worker.call_file import read_call_file, remove_call_file
+from .._worker.call_file import BegunCalls, close_call_file, remove_call_file, take_back
 from .._worker.run import run
 
 __all__ = ["LostWorkers"]
@@ -44,6 +48,12 @@ _log = logging.getLogger("radical.asyncflow.dask")
 
 _Attempt = tuple[int, int]
 """Task id and attempt."""
+
+_Charge = tuple[int, int, int, bool]
+"""Task id, attempt, the number of deaths, and whether they are too many."""
+
+_End = tuple[int, int, bytes | None]
+"""Task id and attempt of a call that has ended, and its pickled value, or None if it has none."""
 
 
 class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
@@ -61,7 +71,7 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
         self._workers: dict[str, Any] = {}
         self._memory: dict[str, int] = {}
         self._running: dict[str, set[_Attempt]] = {}
-        self._given_back: dict[_Attempt, set[str]] = {}
+        self._ends: dict[str, list[_End]] = {}  # by the keys of Dask tasks
         self._run_again: set[str] = set()
         self._killed: set[_Attempt] = set()
         self._restarting: set[str] = set()
@@ -94,37 +104,62 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
                 self._memory[address] = msg["rss"]
         elif topic == "all" and msg.get("action") == "remove-worker":
             # At this moment the scheduler has not moved the worker's tasks yet.
-            self._decide(msg["worker"], msg["processing-tasks"], msg["expected"])
+            expected = msg["expected"] or msg["worker"] in self._restarting
+            moved = self._take_back(msg["worker"], msg["lost-computed-tasks"])
+            self._decide(msg["worker"], msg["processing-tasks"], expected, moved)
 
-    def _note_events(self, worker: str, events: Iterable[Any]) -> None:
-        for kind, task_id, attempt, _, data, *_ in events:
-            one = task_id, attempt
-            if kind == RUNNING:
-                self._running.setdefault(worker, set()).add(one)
-            elif kind == GIVEN_BACK:
-                self._given_back.setdefault(one, set()).add(data)
-            elif kind in FINAL_KINDS:
-                self._given_back.pop(one, None)
-                if worker in self._running:
-                    self._running[worker].discard(one)
+    def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
+        if finish == "forgotten":
+            self._ends.pop(key, None)
+            self._run_again.discard(key)
+        elif start == "memory" and finish == "released":
+            self._prepare_recomputation(key)
+
+    def _note_events(self, worker: str, events: Mapping[str, Iterable[Any]]) -> None:
+        running = self._running.setdefault(worker, set())
+        for key, of_key in events.items():
+            given_back = []
+            for kind, task_id, attempt, _, data, *_ in of_key:
+                if kind == RUNNING:
+                    running.add((task_id, attempt))
+                elif kind == GIVEN_BACK:
+                    given_back.append((task_id, attempt))
+                elif kind in FINAL_KINDS:
+                    running.discard((task_id, attempt))
+                    # What stays on its worker is lost with it, and then has to be computed again.
+                    if kind != DONE_REMOTE and key in self._scheduler.tasks:
+                        value = data if kind == DONE_INLINE else None
+                        self._ends.setdefault(key, []).append((task_id, attempt, value))
+            if given_back:
+                self._leave_out(key, given_back)
+
+    def _leave_out(self, key: str, attempts: Iterable[_Attempt]) -> None:
+        """Note in the order of a Dask task that these calls run in others."""
+        state = self._scheduler.tasks.get(key)
+        if (order := self._order_of(state)) is not None:
+            asked = set(attempts)
+            places = [at for at, call in enumerate(order.calls) if _attempt_of(call) in asked]
+            given_back = tuple(sorted({*order.given_back, *places}))
+            _replace_order(state, order._replace(given_back=given_back))
 
     def _give_back(self, wanted: Mapping[str, Iterable[_Attempt]]) -> None:
         """Give back these calls, by key, of Dask tasks that still wait for a dependency."""
-        events = []
+        events: dict[str, list[Any]] = {}
         for key, attempts in wanted.items():
             state = self._scheduler.tasks.get(key)
             order = self._order_of(state)
             if order is None or state.state != "waiting" or key in self._run_again:
                 continue
             asked = {tuple(one) for one in attempts}
-            given_back = set(order.given_back)
-            for place, call in enumerate(order.calls):
-                if (call.task_id, call.attempt) in asked:
-                    given_back.add(place)
-                    events.append((GIVEN_BACK, call.task_id, call.attempt, 0.0, key))
-            _replace_order(state, order._replace(given_back=tuple(sorted(given_back))))
+            if there := [one for call in order.calls if (one := _attempt_of(call)) in asked]:
+                events[key] = [(GIVEN_BACK, *one, 0.0, None) for one in there]
         if events:
-            self._scheduler.log_event(self._topic, {"worker": "", "events": events})
+            self._publish("", events)
+
+    def _publish(self, worker: str, events: Mapping[str, Iterable[Any]]) -> None:
+        """Tell the program, and this plugin, of events as if *worker* told of them."""
+        message = {"worker": worker, "events": events, "clock": read_clock()}
+        self._scheduler.log_event(self._topic, message)
 
     def _restart(self, worker: str) -> None:
         """Have the nanny of *worker* end it and start another in its place."""
@@ -143,55 +178,110 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
             _log.error("worker %s could not be restarted, and is given up: %s", worker, exc)
             await self._scheduler.remove_worker(worker, stimulus_id=reason)
 
-    def _decide(self, worker: str, keys: Iterable[str], expected: bool) -> None:
-        """Decide for each Dask task of a worker that is gone which of its calls run again."""
-        known = self._running.pop(worker, set())
+    def _decide(
+        self, worker: str, keys: Iterable[str], expected: bool, moved: dict[str, list[_Charge]]
+    ) -> None:
+        """Decide for each Dask task of a worker that is gone which of its calls run again.
+
+        *moved* are the keys of others that run again, and the calls that are charged with that.
+        """
         written = None
         memory = ""
         death, code = Death(DeathReason.UNKNOWN), None
         if (state := self._workers.pop(worker, None)) is not None:
             memory = _memory_in_words(state, self._memory.pop(worker, None))
-            if not expected and worker not in self._restarting:
+            if not expected:
                 death, code = self._explain(state)
             if memory:
                 death = Death(DeathReason.MEMORY, memory)
             folder = state.local_directory
-            written = read_call_file(folder, self._topic)
+            written = close_call_file(folder, self._topic)
             loop = asyncio.get_running_loop()
             loop.call_later(_CALL_FILE_KEPT_S, remove_call_file, folder)
-        expected = expected or worker in self._restarting
         self._restarting.discard(worker)
-        # An expected end is the fault of no call.
-        ran = set() if expected else known if written is None else written
-        charged: list[tuple[int, int, int, bool]] = []
-        ours: list[str] = []
-        for key in keys:
-            state = self._scheduler.tasks.get(key)
-            order = self._order_of(state)
-            if order is None:
-                continue
-            ours.append(key)
+        orders = {
+            key: order
+            for key in keys
+            if (order := self._order_of(self._scheduler.tasks.get(key))) is not None
+        }
+        if written is not None:
+            self._tell_ends(worker, orders.values(), written)
+        begun = _all_begun(self._running.pop(worker, set()), written)
+        charged = [one for of_this in moved.values() for one in of_this]
+        for key, order in orders.items():
+            state = self._scheduler.tasks[key]
             state.suspicious = 0  # Dask also counts the tasks that only waited there
             self._run_again.add(key)
-            changed, of_this = self._judge(state, order, ran)
+            changed, of_this = self._judge(state, order, begun, expected)
             charged += of_this
             if written is None and not expected:
                 # Nobody knows which calls ran, so each is confirmed before it begins again.
                 changed = changed._replace(confirm_begin=True)
             if changed != order:
                 _replace_order(state, changed)
+        evidence = death.evidence or ("" if code is None else f"exit code {code}")
+        if expected and not evidence:
+            evidence = "the cluster ended it, or a cancelled task did"
         self._scheduler.log_event(
             self._topic,
             {
                 WORKER_DIED: worker,
                 "expected": expected,
                 "charged": charged,
-                "keys": ours,
+                "keys": [*orders, *moved],
                 "reason": str(death.reason),
                 "signal": -code if code is not None and code < 0 else None,
-                "evidence": death.evidence or ("" if code is None else f"exit code {code}"),
+                "evidence": evidence,
             },
         )
+
+    def _tell_ends(self, worker: str, orders: Iterable[WorkOrder], written: BegunCalls) -> None:
+        """Tell of the ends of calls of which a dead worker could not tell any more."""
+        events: dict[str, list[Any]] = {}
+        for order in orders:
+            told = {(task_id, attempt) for task_id, attempt, _ in self._ends.get(order.key, ())}
+            for call in order.calls:
+                one = _attempt_of(call)
+                if one in written.ended and one not in told:
+                    kind, *rest = written.ended[one]
+                    events.setdefault(order.key, []).append((kind, *one, *rest))
+        if events:
+            self._publish(worker, events)
+
+    def _take_back(self, worker: str, lost: Iterable[str]) -> dict[str, list[_Charge]]:
+        """Take Dask tasks back from workers that live, because a dead one had their inputs.
+
+        Dask sends them again when it has computed these once more, even if one has begun,
+        which it may not have heard.
+
+        Returns:
+            Their keys, and which of their calls are charged, because they have begun.
+        """
+        orders: dict[Any, dict[str, WorkOrder]] = {}
+        for key in lost:
+            for state in self._scheduler.tasks[key].waiters or ():
+                where = state.processing_on
+                if where is None or where.address == worker:
+                    continue
+                if (order := self._order_of(state)) is not None:
+                    orders.setdefault(where, {})[state.key] = order
+        moved: dict[str, list[_Charge]] = {}
+        for where, of_this in orders.items():
+            calls = [
+                (*_attempt_of(call), order.resends)
+                for order in of_this.values()
+                for call in order.calls
+            ]
+            written = take_back(where.local_directory, self._topic, calls)
+            if written is not None:
+                self._tell_ends(where.address, of_this.values(), written)
+            begun = _all_begun(self._running.get(where.address, set()), written)
+            for key, order in of_this.items():
+                state = self._scheduler.tasks[key]
+                self._run_again.add(key)
+                again, moved[key] = self._judge(state, order, begun, expected=True)
+                _replace_order(state, again._replace(resends=order.resends + 1))
+        return moved
 
     def _explain(self, state: Any) -> tuple[Death, int | None]:
         """Say why a worker died, and with which exit code if an own cluster's nanny knows it."""
@@ -200,33 +290,62 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
         return explain_death(state.pid, code), code
 
     def _judge(
-        self, state: Any, order: WorkOrder, ran: set[_Attempt]
-    ) -> tuple[WorkOrder, list[tuple[int, int, int, bool]]]:
+        self, state: Any, order: WorkOrder, begun: set[_Attempt], expected: bool
+    ) -> tuple[WorkOrder, list[_Charge]]:
         """Return the order that runs again, and its calls that are charged with the death.
 
-        *ran* are the calls that ran on the worker.  A charge has the number of deaths so
-        far, and whether they are too many.
+        *begun* are the calls that began on the worker.  A charge has the number of deaths so
+        far, and whether they are too many.  An end that was *expected* is the fault of no call,
+        but a call that may not begin again cannot survive it either.
         """
-        charged = []
-        struck_out, given_back = set(order.struck_out), set(order.given_back)
+        order = self._with_ends(order)
+        charged: list[_Charge] = []
+        struck_out = set(order.struck_out)
+        done = {*order.given_back, *(place for place, _ in order.ended)}
         for place, call in enumerate(order.calls):
-            one = call.task_id, call.attempt
-            if order.key in self._given_back.get(one, ()):
-                given_back.add(place)
-            elif one in self._killed:
+            one = _attempt_of(call)
+            if place in done or place in struck_out:
+                continue
+            if one in self._killed:
                 struck_out.add(place)
-            elif one in ran:
-                deaths = self._deaths[one] = self._deaths.get(one, 0) + 1
+            elif one in begun:
                 allowed = call.allowed_deaths
                 if state.nbytes >= 0:  # its value was there
                     allowed = max(allowed, _DEATHS_IN_RECOMPUTATION)
+                if expected and allowed:
+                    continue
+                deaths = self._deaths[one] = self._deaths.get(one, 0) + 1
                 charged.append((*one, deaths, deaths > allowed))
                 if deaths > allowed:
                     struck_out.add(place)
-        again = order._replace(
-            struck_out=tuple(sorted(struck_out)), given_back=tuple(sorted(given_back))
-        )
-        return again, charged
+        return order._replace(struck_out=tuple(sorted(struck_out))), charged
+
+    def _with_ends(self, order: WorkOrder) -> WorkOrder:
+        """Return *order* with the values of those of its calls that are known to have ended."""
+        ends = {(task, attempt): value for task, attempt, value in self._ends.get(order.key, ())}
+        if not ends:
+            return order
+        ended = dict(order.ended)
+        for place, call in enumerate(order.calls):
+            if (one := _attempt_of(call)) in ends:
+                ended[place] = ends[one]
+        return order._replace(ended=tuple(sorted(ended.items())))
+
+    def _prepare_recomputation(self, key: str) -> None:
+        """See to it that no more is computed again than what was lost of a Dask task."""
+        state = self._scheduler.tasks[key]
+        if not (state.who_wants or state.waiters):
+            return
+        order = self._order_of(state)
+        if order is None:
+            return
+        self._run_again.add(key)
+        again = self._with_ends(order)
+        if order.command_options is not None and not again.ended:
+            # The program is told that the output is lost, which is the end of a command.
+            again = again._replace(struck_out=(0,))
+        if again != order:
+            _replace_order(state, again)
 
     def _order_of(self, state: Any) -> WorkOrder | None:
         """Return the order of a Dask task, as the scheduler has it; None if it is not ours."""
@@ -235,6 +354,13 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
             return None
         order: WorkOrder = pickle.loads(spec.args[0])
         return order if order.topic == self._topic else None
+
+
+def _all_begun(told: set[_Attempt], written: BegunCalls | None) -> set[_Attempt]:
+    """Return the calls that began on a worker, by what it has told and by its call file."""
+    if written is None:
+        return told
+    return written.all if written.is_complete else told | written.all
 
 
 def _memory_in_words(worker: Any, at_its_end: int | None) -> str:
@@ -254,6 +380,10 @@ def _memory_in_words(worker: Any, at_its_end: int | None) -> str:
             f"{format_bytes(limit)}"
         )
     return ""
+
+
+def _attempt_of(call: PackedCall) -> _Attempt:
+    return call.task_id, call.attempt
 
 
 def _replace_order(state: Any, order: WorkOrder) -> None:

@@ -36,12 +36,14 @@ def run_command(worker_calls: WorkerCalls, work: WorkOrder) -> CallResult:
     (one,) = work.calls
     if work.struck_out:
         return CallResult(failed=True)
+    if work.ended:
+        return CallResult.of_ended(work.ended[0][1])
     try:
         ranks = 1 if work.ranks is None else work.ranks.resources.ranks
         with worker_calls.gpus.take_shares(work.gpus, ranks) as gpus:
             return _run_with(gpus, worker_calls, work, one)
     except (RuntimeError, ConfigurationError) as exc:  # no such GPUs, or no launcher
-        _tell(worker_calls, work, one, FAILED, 0.0, fields_of(exc))
+        worker_calls.tell(work, one, FAILED, 0.0, fields_of(exc))
         return CallResult(failed=True)
 
 
@@ -55,7 +57,7 @@ def _run_with(
     gpus: GpuShares, worker_calls: WorkerCalls, work: WorkOrder, one: PackedCall
 ) -> CallResult:
     if (work.topic, one.task_id, one.attempt) in worker_calls.cancelled:
-        _tell(worker_calls, work, one, CANCELLED)
+        worker_calls.tell(work, one, CANCELLED)
         return CallResult(failed=True)
     worker_calls.keep_guard()
     execution = _execution(worker_calls, work, one, gpus)
@@ -68,20 +70,20 @@ def _run_with(
         result: ExecutableResult = execution.run()
     except BaseException as exc:
         ended = time.monotonic()
-        _tell(worker_calls, work, one, FAILED, ended - begun, fields_of(exc), ended)
+        worker_calls.tell_end(work, one, FAILED, ended - begun, fields_of(exc), ended)
         return CallResult(failed=True)
     finally:
         worker_calls.end(key)
     ended = time.monotonic()
     seconds = ended - begun
     if execution.usage is not None:
-        _tell(worker_calls, work, one, TRACE, 0.0, (tuple(execution.usage), None))
+        worker_calls.tell(work, one, TRACE, 0.0, (tuple(execution.usage), None))
     if execution.cancelled:
-        _tell(worker_calls, work, one, CANCELLED, seconds, None, ended)
+        worker_calls.tell_end(work, one, CANCELLED, seconds, None, ended)
         return CallResult(failed=True)
     inline = dump_if_small(result, _MAX_INLINE_BYTES)
     kind = DONE_REMOTE if inline is None else DONE_INLINE
-    _tell(worker_calls, work, one, kind, seconds, inline, ended)
+    worker_calls.tell_end(work, one, kind, seconds, inline, ended)
     return CallResult(result)
 
 
@@ -118,7 +120,7 @@ def _execution(
         return Execution(command, measure=_measures(work), **of_both)
 
     def tell(*serving: Any) -> None:
-        _tell(worker_calls, work, one, SERVING, 0.0, serving)
+        worker_calls.tell(work, one, SERVING, 0.0, serving)
         worker_calls.worker.loop.add_callback(worker_calls.outbox.send)
 
     address = worker_calls.worker.address
@@ -129,16 +131,3 @@ def _execution(
 
 def _measures(work: WorkOrder) -> bool:
     return work.traces is not None and work.traces.usage
-
-
-def _tell(
-    worker_calls: WorkerCalls,
-    work: WorkOrder,
-    one: PackedCall,
-    kind: int,
-    seconds: float = 0.0,
-    data: Any = None,
-    moment: float | None = None,
-) -> None:
-    outbox = worker_calls.outbox
-    outbox.put(work.topic, kind, one.task_id, one.attempt, seconds, data, moment)

@@ -28,12 +28,13 @@ class EventOutbox:
     def __init__(self, worker: Any) -> None:
         self._worker = worker
         self._address: str = worker.address
-        self._events: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self._events: deque[tuple[str, str, tuple[Any, ...]]] = deque()
         self._is_flushing = False
 
     def put(
         self,
         topic: str,
+        key: str,
         kind: int,
         task_id: int,
         attempt: int,
@@ -41,13 +42,15 @@ class EventOutbox:
         data: Any = None,
         moment: float | None = None,
     ) -> None:
-        """Add an event, which `flush` or `send` sends; callable in any thread.
+        """Add an event about a call in the Dask task *key*, which `flush` or `send` sends.
+
+        Callable in any thread.
 
         Args:
             moment: when it happened; by default now.
         """
         moment = monotonic() if moment is None else moment
-        self._events.append((topic, (kind, task_id, attempt, seconds, data, moment)))
+        self._events.append((topic, key, (kind, task_id, attempt, seconds, data, moment)))
 
     def flush(self) -> None:
         """Send the events along with Dask's own message about the same calls.
@@ -63,14 +66,14 @@ class EventOutbox:
         for message in self._messages():
             self._worker.batched_send(message)
 
-    def confirm_running(self, topic: str, task_id: int, attempt: int) -> None:
+    def confirm_running(self, topic: str, key: str, task_id: int, attempt: int) -> None:
         """Tell the scheduler that a call begins, and wait until it knows.
 
         Never call this in the worker's loop.
         """
         clock = read_clock()
         event = RUNNING, task_id, attempt, 0.0, None, clock[1]
-        message = {"worker": self._address, "events": [event], "clock": clock}
+        message = {"worker": self._address, "events": {key: [event]}, "clock": clock}
 
         async def tell() -> None:
             await self._worker.scheduler.log_event(topic=topic, msg=message)
@@ -99,10 +102,10 @@ class EventOutbox:
             stream.waker.set()
 
     def _messages(self) -> Iterator[dict[str, Any]]:
-        by_topic: dict[str, list[tuple[Any, ...]]] = {}
+        by_topic: dict[str, dict[str, list[tuple[Any, ...]]]] = {}
         while self._events:
-            topic, event = self._events.popleft()
-            by_topic.setdefault(topic, []).append(event)
+            topic, key, event = self._events.popleft()
+            by_topic.setdefault(topic, {}).setdefault(key, []).append(event)
         for topic, events in by_topic.items():
             message = {"worker": self._address, "events": events, "clock": read_clock()}
             yield {"op": "log-event", "topic": topic, "msg": message}

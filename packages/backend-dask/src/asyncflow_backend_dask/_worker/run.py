@@ -92,7 +92,7 @@ class _CallRunner:
         self._dependencies = dependencies
         self._results: dict[int, CallResult] = {}
         self._pickled = b""  # the function
-        left_out = {*work.struck_out, *work.given_back}
+        left_out = {*work.struck_out, *work.given_back, *(place for place, _ in work.ended)}
         self._queue = CallQueue(one for at, one in enumerate(work.calls) if at not in left_out)
 
     def run(self) -> dict[int, CallResult]:
@@ -111,6 +111,8 @@ class _CallRunner:
             broken = safe_str(exc)
         for place in work.struck_out:
             results[work.calls[place].task_id] = CallResult(failed=True)
+        for place, pickled in work.ended:
+            results[work.calls[place].task_id] = CallResult.of_ended(pickled)
         while (one := self._queue.take()) is not None:
             if broken is not None:
                 results[one.task_id] = self._fail(UNSENDABLE, one, ("function", broken))
@@ -118,7 +120,7 @@ class _CallRunner:
             try:
                 results[one.task_id] = self._run_call(one, function)
             except _GivenBackError:
-                self._tell(GIVEN_BACK, one, data=work.key)
+                self._worker_calls.tell(work, one, GIVEN_BACK)
         return results
 
     def _run_call(self, one: PackedCall, function: Any) -> CallResult:
@@ -140,7 +142,7 @@ class _CallRunner:
 
     def _execute(self, one: PackedCall, function: Any, args: Any, kwargs: Any) -> CallResult:
         worker_calls, work = self._worker_calls, self._work
-        context = CallContext(work.topic, one.name, one.task_id, one.attempt)
+        context = CallContext(work.topic, work.key, one.name, one.task_id, one.attempt)
         key = worker_calls.begin(work, one, context.cancel, self._queue, confirm=work.confirm_begin)
         if key in worker_calls.cancelled:
             context.cancel()
@@ -162,8 +164,8 @@ class _CallRunner:
             worker_calls.traces.tell(context, meter)
             worker_calls.end(key)
             if context.cancelled:
-                return self._fail(CANCELLED, one, None, ended - begun, ended)
-            return self._fail(FAILED, one, fields_of(exc), ended - begun, ended)
+                return self._end_failed(CANCELLED, one, ended - begun, ended)
+            return self._end_failed(FAILED, one, ended - begun, ended, fields_of(exc))
         finally:
             if worker_calls.worker.nanny is None:
                 close_loop()  # the thread is the program's, and may end without notice
@@ -175,8 +177,10 @@ class _CallRunner:
         try:
             inline = dump_if_small(value, _MAX_INLINE_BYTES)
         except BaseException as exc:  # whatever the value's own methods raise
-            return self._fail(UNSENDABLE, one, ("result", safe_str(exc)), seconds, ended)
-        self._tell(DONE_REMOTE if inline is None else DONE_INLINE, one, seconds, inline, ended)
+            error = "result", safe_str(exc)
+            return self._end_failed(UNSENDABLE, one, seconds, ended, error)
+        kind = DONE_REMOTE if inline is None else DONE_INLINE
+        worker_calls.tell_end(work, one, kind, seconds, inline, ended)
         return CallResult(value)
 
     def _call_ranks(
@@ -242,25 +246,14 @@ class _CallRunner:
             result = result[placeholder.call_index]
         return result.get()
 
-    def _fail(
-        self,
-        kind: int,
-        one: PackedCall,
-        data: Any = None,
-        seconds: float = 0.0,
-        moment: float | None = None,
-    ) -> CallResult:
-        """Tell that *one* has no value, and why; return the result that says so."""
-        self._tell(kind, one, seconds, data, moment)
+    def _fail(self, kind: int, one: PackedCall, data: Any = None) -> CallResult:
+        """Tell why *one* has not begun; return the result that says that it has no value."""
+        self._worker_calls.tell(self._work, one, kind, 0.0, data)
         return CallResult(failed=True)
 
-    def _tell(
-        self,
-        kind: int,
-        one: PackedCall,
-        seconds: float = 0.0,
-        data: Any = None,
-        moment: float | None = None,
-    ) -> None:
-        topic = self._work.topic
-        self._worker_calls.outbox.put(topic, kind, one.task_id, one.attempt, seconds, data, moment)
+    def _end_failed(
+        self, kind: int, one: PackedCall, seconds: float, ended: float, data: Any = None
+    ) -> CallResult:
+        """Tell why *one* has ended without a value; return the result that says so."""
+        self._worker_calls.tell_end(self._work, one, kind, seconds, data, ended)
+        return CallResult(failed=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -13,8 +14,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from distributed.comm import get_address_host
+from distributed.core import Status
 from radical.asyncflow.worker import RankGroups, guard
 
+from .._messages.begins import CallTakenBackError, WorkerIsGoneError
 from .._messages.events import GIVEN_BACK, RUNNING
 from .._messages.orders import PackedCall, RankOrder, WorkOrder
 from .call_file import CallFile
@@ -30,6 +33,10 @@ _LONG_CALL_S = 0.025  # after which a call is reported as running, and may be fo
 _MAX_FUNCTIONS = 256  # that a worker remembers
 _IDLE_RANKS_S = 60.0  # until ranks end that no call uses
 _MAX_CANCELLED = 10_000  # cancelled calls that it remembers
+
+_ENDED_STATES = frozenset({Status.closing, Status.closed, Status.failed})
+
+_log = logging.getLogger("radical.asyncflow.dask")
 
 _CallId = tuple[str, int, int]
 """Topic, task id and attempt."""
@@ -118,7 +125,7 @@ class WorkerCalls:
         self.proven: set[tuple[str, int]] = set()
         self.cancelled: OrderedDict[_CallId, None] = OrderedDict()
         here = get_address_host(worker.address) == get_address_host(worker.scheduler.address)
-        self._file = CallFile(worker.local_directory) if self._can_die and here else None
+        self._file = self._new_file() if self._can_die and here else None
         self._functions: OrderedDict[tuple[str, int], Any] = OrderedDict()
         self._running: dict[_CallId, RunningCall] = {}
         self._rank_groups: dict[tuple[str | None, float], RankGroups] = {}
@@ -128,6 +135,13 @@ class WorkerCalls:
             hide_broken_connections()
             # Dask spawned this process, which is no reason for tasks to spawn theirs.
             multiprocessing.set_start_method(None, force=True)
+
+    def _new_file(self) -> CallFile | None:
+        try:
+            return CallFile(self.worker.local_directory)
+        except OSError as exc:
+            _log.warning("worker %s cannot note which tasks begin: %s", self.worker.address, exc)
+            return None
 
     def load_function(self, topic: str, code: int, pickled: bytes) -> Any:
         """Return the function that the program calls *code*, unpickled once.
@@ -190,6 +204,9 @@ class WorkerCalls:
         When this returns, the call is in the call file or the scheduler knows of it.  Only
         where there is no call file and the function has returned here before, the call is
         reported a little later.
+
+        Raises:
+            WorkerIsGoneError, CallTakenBackError: the call may not begin here.
         """
         topic = order.topic
         key = topic, call.task_id, call.attempt
@@ -199,18 +216,57 @@ class WorkerCalls:
             self._is_watching = True
             self.worker.loop.add_callback(self._watch_later)
         if confirm:
-            self.outbox.confirm_running(*key)
+            self.outbox.confirm_running(topic, order.key, *key[1:])
         # The last of all: what is in the file has begun.
         is_written = self._file is not None and self._file.begin(*key)
         is_known = is_written or confirm or (topic, order.code) in self.proven
         if self._can_die and not is_known:
             running.is_reported = True
-            self.outbox.confirm_running(*key)
+            self.outbox.confirm_running(topic, order.key, *key[1:])
+        if self._can_die:
+            try:
+                self._check_may_begin(key, order.resends)
+            except BaseException:
+                del self._running[key]
+                raise
         return key
 
+    def _check_may_begin(self, key: _CallId, resends: int) -> None:
+        """Make sure that the scheduler does not give the call to another worker, or soon will.
+
+        Raises:
+            WorkerIsGoneError, CallTakenBackError: it does.
+        """
+        file = self._file
+        is_gone = self.worker.status in _ENDED_STATES if file is None else file.is_closed
+        if is_gone:
+            raise WorkerIsGoneError(f"the scheduler counts {self.worker.address} as dead")
+        if file is not None and file.is_taken_back(*key, resends):
+            raise CallTakenBackError(f"task {key[1]} begins elsewhere")
+
     def end(self, key: _CallId) -> None:
-        """Note that a call has ended."""
+        """Note that a call no longer runs."""
         self._running.pop(key, None)
+
+    def tell(
+        self, work: WorkOrder, one: PackedCall, kind: int, seconds: float = 0.0, data: Any = None
+    ) -> None:
+        """Tell the program of *one*, which has not begun, or is not over."""
+        self.outbox.put(work.topic, work.key, kind, one.task_id, one.attempt, seconds, data)
+
+    def tell_end(
+        self,
+        work: WorkOrder,
+        one: PackedCall,
+        kind: int,
+        seconds: float,
+        data: Any,
+        moment: float,
+    ) -> None:
+        """Tell the program how *one* ended at *moment*, which this thread began last."""
+        if self._file is not None:
+            self._file.end(kind, seconds, data, moment)
+        self.outbox.put(work.topic, work.key, kind, *_attempt_of(one), seconds, data, moment)
 
     def cancel(self, topic: str, attempts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         """Cancel these calls, also those that have not arrived yet; return those that run."""
@@ -245,18 +301,23 @@ class WorkerCalls:
                 continue
             if not running.is_reported:
                 running.is_reported = True
-                self.outbox.put(topic, RUNNING, task_id, attempt, moment=running.begun)
+                key = running.key
+                self.outbox.put(topic, key, RUNNING, task_id, attempt, moment=running.begun)
             if not running.is_too_long(now):
                 watches = watches or len(running.queue) > 0
                 continue
             for call in running.queue.take_rest():
-                self.outbox.put(topic, GIVEN_BACK, call.task_id, call.attempt, 0.0, running.key)
+                self.outbox.put(topic, running.key, GIVEN_BACK, call.task_id, call.attempt)
         self.outbox.send()
         # In this order: a call that begins just now is seen here, or it starts the next watch.
         self._is_watching = False
         if watches or any(not item.is_reported for item in list(self._running.values())):
             self._is_watching = True
             self._watch_later()
+
+
+def _attempt_of(call: PackedCall) -> tuple[int, int]:
+    return call.task_id, call.attempt
 
 
 _by_worker: WeakKeyDictionary[Any, WorkerCalls] = WeakKeyDictionary()

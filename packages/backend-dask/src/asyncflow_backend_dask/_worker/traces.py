@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from typing import Any
 
 from radical.asyncflow.worker import (
     Meter,
@@ -25,13 +26,15 @@ class CallContext(TaskContext):
 
     Attributes:
         topic: the topic of the run.
+        key: the key of its Dask task.
     """
 
-    __slots__ = ("topic",)
+    __slots__ = ("key", "topic")
 
-    def __init__(self, topic: str, name: str, task_id: int, attempt: int) -> None:
+    def __init__(self, topic: str, key: str, name: str, task_id: int, attempt: int) -> None:
         super().__init__(name, task_id, attempt)
         self.topic = topic
+        self.key = key
 
 
 class Traces:
@@ -80,12 +83,15 @@ class Traces:
         kept = None if context.kept is None else pickle.dumps(context.kept.trace(), 5)
         if usage is not None or kept is not None:
             data = usage, kept
-            self._outbox.put(context.topic, TRACE, context.task_id, context.attempt, 0.0, data)
+            self._put(context, TRACE, data)
 
     def _send_log(self, record: bytes) -> bool:
         context = current_task()
         if not isinstance(context, CallContext):
             return False
-        self._outbox.put(context.topic, LOG, context.task_id, context.attempt, 0.0, record)
+        self._put(context, LOG, record)
         self._outbox.flush()
         return True
+
+    def _put(self, of: CallContext, kind: int, data: Any) -> None:
+        self._outbox.put(of.topic, of.key, kind, of.task_id, of.attempt, 0.0, data)
