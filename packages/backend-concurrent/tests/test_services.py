@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,24 @@ from radical.asyncflow.events import ServiceEvent
 pytestmark = pytest.mark.usefixtures("leak_guard", "empty_folder")
 
 UNTIL_GATE = "until test -e {0}/gate; do sleep 0.02; done"
+
+STUBBORN_CHILD = """
+import os, signal, socket, sys, time
+port, folder, code = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+if os.fork() == 0:
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with socket.create_server(("localhost", port)) as server:
+        with open(folder + "/child.new", "w") as file:
+            file.write(str(os.getpid()))
+        os.replace(folder + "/child.new", folder + "/child")
+        while True:
+            server.accept()[0].close()
+is_second = os.path.exists(folder + "/gate")
+while is_second or not os.path.exists(folder + "/gate"):
+    time.sleep(0.02)
+sys.exit(code)
+"""
 
 
 def command(line: Any) -> Any:
@@ -103,6 +122,30 @@ async def test_a_killed_service_is_lost_by_that_signal(tmp_path: Path) -> None:
             await server
         assert server.state == "FAILED"
         assert isinstance(server.exception(), ServiceLostError)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+async def test_no_child_of_a_service_that_ended_holds_the_port_of_the_next(
+    tmp_path: Path, code: int
+) -> None:
+    script = tmp_path / "serve.py"
+    script.write_text(STUBBORN_CHILD)
+    with socket.create_server(("localhost", 0)) as unused:
+        port = unused.getsockname()[1]
+    async with engine(grace=0.3) as flow:
+        watch = Watch(flow)
+        serve = flow.executable_task(service=True, restarts=1, ready_port=port)(command)
+        server = serve([sys.executable, str(script), str(port), str(tmp_path), str(code)])
+        await server
+        first = (tmp_path / "child").read_text()
+        (tmp_path / "gate").touch()
+        await watch.until("restarted")
+        await flow.executable_task(lambda _: "true")(server)  # it waits until it is up again
+        assert (tmp_path / "child").read_text() != first
+        await server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("localhost", port))
+    assert "lost" not in watch.states
 
 
 async def test_a_service_that_does_not_come_up_again_is_lost(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ class Execution:
             if self._fault is not None:
                 raise self._fault
             exchange.run(lambda: self.cancelled, _SILENCE_LIMIT_S, _OUTPUT_LIMIT_S)
-            if self.cancelled:
+            if self.cancelled or self._begin_end():
                 self._end_group(process.pid, self._mark, exchange)
         except BaseException:
             # Above all KeyboardInterrupt, or a full disk under a stream's file.
@@ -236,6 +236,10 @@ class Execution:
             self._release()
             raise
         return self.collect()
+
+    def _begin_end(self) -> bool:
+        """Return whether whoever the process left behind ends, too, and ask the group to."""
+        return False
 
     def collect(self) -> ExecutableResult:
         """Return the result of a command that has ended; call it instead of `finish`.

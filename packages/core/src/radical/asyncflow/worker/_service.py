@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..model._command import DeathResult
 from ._command import Execution
 from ._outlets import FileOutlets, Outlets
 from ._output import read_end
+from ._processes import signal_group
 from ._readiness import find_info, find_other
 
 __all__ = ["ServiceExecution"]
@@ -28,8 +30,10 @@ OnServing = Callable[[str, str, "str | None"], object]
 class ServiceExecution(Execution):
     """The execution of a service, which tells when it is up; its output goes to files.
 
-    `run` returns, in the calling thread, when the service has ended.  The result has the last
-    64 KiB of each stream, or with *capture_stdio* the paths; the files stay in either case.
+    `run` returns, in the calling thread, when the service has ended.  When its process ends by
+    itself, whoever it left behind is ended first, as by `cancel`, so that nobody holds the port
+    that the next start needs.  The result has the last 64 KiB of each stream, or with
+    *capture_stdio* the paths; the files stay in either case.
     """
 
     def __init__(
@@ -87,6 +91,12 @@ class ServiceExecution(Execution):
         finally:
             self._over.set()
             watcher.join(_LEAVE_S)
+
+    def _begin_end(self) -> bool:
+        self._over.set()  # what answers from now on is a child that is about to end
+        if self.exchange is not None:
+            signal_group(self.exchange.process.pid, signal.SIGTERM)
+        return True
 
     def _open_outlets(self) -> Outlets:
         def new_path(kind: str) -> Path:
