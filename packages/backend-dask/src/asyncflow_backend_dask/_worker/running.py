@@ -25,10 +25,12 @@ from .gpus import LOCAL_CLUSTER_VARIABLE, WorkerGpus
 from .imports import reload
 from .log_filter import hide_broken_connections
 from .outbox import EventOutbox
+from .stuck import leave_if_replaced, replace
 from .traces import Traces
 
 __all__ = ["CallQueue", "RunningCall", "WorkerCalls", "calls_on"]
 
+_STUCK_S = 0.5  # that a cancelled function may run on, until another thread takes its place
 _LONG_CALL_S = 0.025  # after which a call is reported as running, and may be found too long
 _MAX_FUNCTIONS = 256  # that a worker remembers
 _IDLE_RANKS_S = 60.0  # until ranks end that no call uses
@@ -74,9 +76,10 @@ class RunningCall:
         key: the key of its Dask task.
         queue: the calls that wait behind it.
         is_reported: whether the program was told that it runs.
+        thread: the one that runs it, if nothing but the function's own return can free that.
     """
 
-    __slots__ = ("begun", "cancel", "expected", "is_reported", "key", "queue")
+    __slots__ = ("begun", "cancel", "expected", "is_reported", "key", "queue", "thread")
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class RunningCall:
         queue: CallQueue,
         is_reported: bool,
         expected: float,
+        thread: threading.Thread | None = None,
     ) -> None:
         self.begun = time.monotonic()
         self.expected = expected
@@ -92,6 +96,7 @@ class RunningCall:
         self.cancel = cancel
         self.queue = queue
         self.is_reported = is_reported
+        self.thread = thread
 
     def is_too_long(self, now: float) -> bool:
         """Return whether what waits behind the call should run elsewhere.
@@ -210,7 +215,9 @@ class WorkerCalls:
         """
         topic = order.topic
         key = topic, call.task_id, call.attempt
-        running = RunningCall(order.key, cancel, queue, confirm, order.seconds)
+        can_stick = order.command_options is None and order.ranks is None
+        thread = threading.current_thread() if can_stick else None
+        running = RunningCall(order.key, cancel, queue, confirm, order.seconds, thread)
         self._running[key] = running
         if not self._is_watching and (not confirm or len(queue)):
             self._is_watching = True
@@ -246,7 +253,8 @@ class WorkerCalls:
 
     def end(self, key: _CallId) -> None:
         """Note that a call no longer runs."""
-        self._running.pop(key, None)
+        if self._running.pop(key, None) is None:  # `_relieve` was before
+            leave_if_replaced()
 
     def tell(
         self, work: WorkOrder, one: PackedCall, kind: int, seconds: float = 0.0, data: Any = None
@@ -277,9 +285,29 @@ class WorkerCalls:
             if (call := self._running.get(key)) is not None:
                 call.cancel()
                 running.append((task_id, attempt))
+                if call.thread is not None:
+                    self.worker.loop.call_later(_STUCK_S, self._relieve, key, call)
         while len(self.cancelled) > _MAX_CANCELLED:
             self.cancelled.popitem(last=False)
         return running
+
+    def _relieve(self, key: _CallId, call: RunningCall) -> None:
+        """Have another thread take the place of one whose function runs on though cancelled."""
+
+        def take() -> bool:
+            return self._running.get(key) is call and self._running.pop(key, None) is call
+
+        if not replace(self.worker, call.thread, call.key, take):
+            return
+        self.traces.share()
+        for waiting in call.queue.take_rest():
+            self.outbox.put(key[0], call.key, GIVEN_BACK, waiting.task_id, waiting.attempt)
+        self.outbox.send()
+        _log.warning(
+            "task #%d runs on though it was cancelled, because a thread cannot be stopped; "
+            "another thread takes its place",
+            key[1],
+        )
 
     def keep_guard(self) -> None:
         """Keep the guard process from the first command on, because a start costs 30 ms."""

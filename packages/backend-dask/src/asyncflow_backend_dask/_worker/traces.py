@@ -70,6 +70,10 @@ class Traces:
                     self._keeps_output = True
                     keep_output()
 
+    def share(self) -> None:
+        """Note that the process runs several calls at a time from now on."""
+        self._alone = False
+
     def meter(self) -> Meter:
         """Return the meter of this thread."""
         meter: Meter | None = getattr(self._by_thread, "meter", None)
