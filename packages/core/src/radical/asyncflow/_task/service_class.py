@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, NoReturn, Unpack
 
 from .._public import public
-from ..errors import ConfigurationError, ServiceStoppedError
+from ..errors import ConfigurationError, ServiceStoppedError, UnsupportedOptionError
 from ..model import DEFAULT_RESOURCES, TaskKind, TaskSpec
 from .function import TaskFunction
 from .future import TaskFuture
@@ -172,7 +172,7 @@ class MethodTask(TaskFunction[..., Any]):
         return MethodTask(self._owner, change_spec(self._spec, options), self._lane, self._service)
 
     def _check(self) -> None:
-        """Raise ConfigurationError if the options have one that belongs to the whole service."""
+        """Raise UnsupportedOptionError if an option belongs to the whole service."""
         spec = self._spec
         why = None
         if spec.backend != self._lane.name:
@@ -185,7 +185,7 @@ class MethodTask(TaskFunction[..., Any]):
                 "flow.service(resources=...)"
             )
         if why is not None:
-            raise ConfigurationError(f"task {self.name!r}: a method {why}")
+            raise UnsupportedOptionError(f"task {self.name!r}: a method {why}")
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> TaskFuture[Any]:
         """Call the method.

@@ -215,7 +215,7 @@ class Instances(Suite):
     ) -> None:
         tally = flow.service(functions.Tally)()
         try:
-            with pytest.raises(UnsupportedOptionError, match="does not honour resources cores"):
+            with pytest.raises(UnsupportedOptionError, match="give them to the class"):
                 tally.add.options(resources={"cores": 2})(1)
         finally:
             await tally.stop()
