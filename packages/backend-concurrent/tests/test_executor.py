@@ -15,8 +15,14 @@ from radical.asyncflow.errors import SerializationError, WorkerLostError
 
 @pytest.fixture(scope="session", autouse=True)
 def loky_tracker() -> None:
-    """A helper process that loky keeps until the interpreter ends; started before the guard."""
+    """A helper process that loky keeps until the interpreter ends; started before the guard.
+
+    joblib has a copy of loky, which takes part once something has imported it.
+    """
+    from joblib.externals.loky.backend import resource_tracker as copy
+
     resource_tracker.ensure_running()
+    copy.ensure_running()
 
 
 def make_processes() -> Executor:

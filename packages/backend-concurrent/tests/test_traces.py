@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -133,29 +134,33 @@ async def test_the_logging_functions_of_a_worker_set_up_no_handler_of_their_own(
     ]
 
 
-async def test_what_a_command_uses_is_known_with_the_processes_that_it_waited_for(
+COMMANDS = """
+import asyncio, sys
+from radical.asyncflow import WorkflowEngine
+
+async def main():
+    async with WorkflowEngine.create("concurrent", journal=sys.argv[1]) as flow:
+        await flow.executable_task(lambda: sys.argv[2], name="large")()
+        await flow.executable_task(lambda: "true", name="small")()
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_command_uses_is_known_with_the_processes_that_it_waited_for(
     tmp_path: Path,
 ) -> None:
+    """The program is one of its own, because only what is above its own peak is known."""
     work = "import time\nwhile time.process_time() < 0.1: pass\nmemory = bytearray(400_000_000)"
-    path = tmp_path / "zeros"
     lines = [
         f"{shlex.quote(sys.executable)} -c {shlex.quote(work)}",
-        f"head -c 3000000 /dev/zero > {shlex.quote(str(path))}",
+        f"head -c 3000000 /dev/zero > {shlex.quote(str(tmp_path / 'zeros'))}",
         "true",
     ]
-    async with WorkflowEngine.create(backend="concurrent", journal=tmp_path / "journal") as flow:
-
-        @flow.executable_task
-        def large() -> str:
-            return "\n".join(lines)
-
-        @flow.executable_task
-        def small() -> str:
-            return "true"
-
-        await large()
-        await small()
-    first, second = read(tmp_path / "journal")[0].tasks.values()
+    journal = tmp_path / "journal"
+    command = [sys.executable, "-c", COMMANDS, str(journal), "\n".join(lines)]
+    subprocess.run(command, check=True, timeout=300)
+    first, second = read(journal)[0].tasks.values()
     assert first.usage is not None
     assert first.usage.cpu_seconds is not None
     assert first.usage.cpu_seconds >= 0.1

@@ -34,10 +34,10 @@ asyncio.run(run())
 """
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     """Give the journal and the process of a run, one of whose tasks runs for ever."""
-    journal = tmp_path_factory.mktemp("run") / "journal"
+    journal = tmp_path / "journal"
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(journal)], stdout=subprocess.PIPE, text=True
     ) as process:

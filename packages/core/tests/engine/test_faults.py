@@ -109,7 +109,7 @@ def test_the_journal_says_what_ran_at_a_segmentation_fault(tmp_path: Path) -> No
         timeout=60,
         check=True,
     )
-    about, _, unfinished = shown.stdout.partition("Not finished")
+    about, _, unfinished = shown.stdout.partition("Was not finished when the program died")
     assert "1 done, 1 running, 1 pending" in about
     assert "task.000002" in unfinished
     assert "broken_simulation" in unfinished

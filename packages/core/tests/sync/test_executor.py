@@ -6,6 +6,9 @@ import asyncio
 import concurrent.futures
 import functools
 import operator
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from typing import Any
 import pytest
 from radical.asyncflow import WorkflowEngine, errors
 from radical.asyncflow.sync import Flow, TaskExecutor
+from scaled import Scaled
 
 
 @pytest.fixture(params=["thread", "process"])
@@ -27,22 +31,8 @@ def executor(flow: Flow) -> TaskExecutor:
     return flow.executor()
 
 
-threads = pytest.mark.parametrize("flow", ["thread"], indirect=True)
-processes = pytest.mark.parametrize("flow", ["process"], indirect=True)
-
-
 def square(number: float) -> float:
     return number * number
-
-
-class Scaled:
-    """An object that can be called."""
-
-    def __init__(self, factor: int) -> None:
-        self.factor = factor
-
-    def __call__(self, number: int, *, plus: int = 0) -> int:
-        return self.factor * number + plus
 
 
 def test_it_is_an_executor(executor: TaskExecutor) -> None:
@@ -184,63 +174,101 @@ class TestInTheLoop:
                 future.result(60)
 
 
+PROGRAM = """
+import asyncio, operator
+from radical.asyncflow import WorkflowEngine
+from radical.asyncflow.sync import Flow
+
+def square(number):
+    return number * number
+
+with Flow("concurrent", {{"max_workers": 2, "executor_type": {kind!r}}}) as flow:
+    executor = flow.executor()
+{code}
+"""
+
+
+def run(code: str, kind: str = "process") -> None:
+    """Run *code* with an executor in a program of its own: what it imports stays there."""
+    program = PROGRAM.format(kind=kind, code=textwrap.indent(textwrap.dedent(code), "    "))
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 class TestLibraries:
-    @processes
-    def test_joblib(self, executor: TaskExecutor) -> None:
-        joblib = pytest.importorskip("joblib")
-        executor.register_joblib()
-        call = joblib.delayed
-        with joblib.parallel_config(backend="asyncflow", n_jobs=-1):
-            parallel = joblib.Parallel()
-            assert parallel(call(square)(number) for number in range(500))[-1] == 499**2
-            assert joblib.effective_n_jobs(-1) == 2
-            with pytest.raises(ZeroDivisionError):
-                parallel(call(operator.truediv)(1, number) for number in range(-5, 30))
-            nested = joblib.Parallel()(call(_nested)(number) for number in range(3))
-        assert nested == [[0, 1], [1, 2], [2, 3]]
+    def test_joblib(self) -> None:
+        run("""
+            import joblib
+            def nested(number):
+                import joblib
+                call = joblib.delayed(abs)
+                return joblib.Parallel(n_jobs=2)(call(number + step) for step in range(2))
+            executor.register_joblib()
+            call = joblib.delayed
+            with joblib.parallel_config(backend="asyncflow", n_jobs=-1):
+                results = joblib.Parallel()(call(square)(number) for number in range(500))
+                assert results[-1] == 499**2
+                assert joblib.effective_n_jobs(-1) == 2
+                try:
+                    joblib.Parallel()(call(operator.truediv)(1, number) for number in range(-5, 9))
+                except ZeroDivisionError:
+                    pass
+                else:
+                    raise AssertionError("the failure was not raised")
+                results = joblib.Parallel()(call(nested)(number) for number in range(3))
+                assert results == [[0, 1], [1, 2], [2, 3]]
+        """)
 
-    async def test_joblib_in_the_thread_of_the_loop_is_refused(self) -> None:
-        joblib = pytest.importorskip("joblib")
-        async with WorkflowEngine.create("concurrent") as flow:
-            flow.executor().register_joblib("here")
-            with (
-                joblib.parallel_config(backend="here", n_jobs=2),
-                pytest.raises(RuntimeError, match=r"asyncio\.to_thread"),
-            ):
-                joblib.Parallel()(joblib.delayed(square)(number) for number in range(3))
+    def test_joblib_in_the_thread_of_the_loop_is_refused(self) -> None:
+        run("""
+            import joblib
+            async def main():
+                async with WorkflowEngine.create("concurrent") as flow:
+                    flow.executor().register_joblib("here")
+                    with joblib.parallel_config(backend="here", n_jobs=2):
+                        joblib.Parallel()(joblib.delayed(square)(number) for number in range(3))
+            try:
+                asyncio.run(main())
+            except RuntimeError as error:
+                assert "asyncio.to_thread" in str(error), error
+            else:
+                raise AssertionError("it was not refused")
+        """)
 
-    @threads
-    def test_scikit_learn(self, executor: TaskExecutor) -> None:
-        joblib = pytest.importorskip("joblib")
-        datasets = pytest.importorskip("sklearn.datasets")
-        linear = pytest.importorskip("sklearn.linear_model")
-        selection = pytest.importorskip("sklearn.model_selection")
-        executor.register_joblib()
-        x, y = datasets.load_iris(return_X_y=True)
-        model = linear.LogisticRegression(max_iter=1000)
-        alone = selection.cross_val_score(model, x, y)
-        with joblib.parallel_config(backend="asyncflow"):
-            ours = selection.cross_val_score(model, x, y, n_jobs=-1)
-        assert ours.tolist() == alone.tolist()
-
-    @processes
-    def test_dask(self, executor: TaskExecutor) -> None:
-        array = pytest.importorskip("dask.array")
-        total = array.ones((100, 100), chunks=(10, 10)).sum()
-        assert total.compute(scheduler=executor) == 10_000
-
-    @processes
-    def test_adaptive(self, executor: TaskExecutor) -> None:
-        adaptive = pytest.importorskip("adaptive")
-        learner = adaptive.Learner1D(square, bounds=(-1, 1))
-        adaptive.BlockingRunner(
-            learner, npoints_goal=20, executor=executor, ntasks=executor.max_workers
+    def test_scikit_learn(self) -> None:
+        run(
+            """
+            import joblib
+            from sklearn.datasets import load_iris
+            from sklearn.linear_model import LogisticRegression
+            from sklearn.model_selection import cross_val_score
+            executor.register_joblib()
+            x, y = load_iris(return_X_y=True)
+            model = LogisticRegression(max_iter=1000)
+            alone = cross_val_score(model, x, y)
+            with joblib.parallel_config(backend="asyncflow"):
+                ours = cross_val_score(model, x, y, n_jobs=-1)
+            assert ours.tolist() == alone.tolist()
+            """,
+            kind="thread",
         )
-        assert learner.npoints >= 20
-        assert all(value == point * point for point, value in learner.data.items())
 
+    def test_dask(self) -> None:
+        run("""
+            import dask.array
+            total = dask.array.ones((100, 100), chunks=(10, 10)).sum()
+            assert total.compute(scheduler=executor) == 10_000
+        """)
 
-def _nested(number: int) -> list[float]:
-    import joblib
-
-    return list(joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(number + k) for k in range(2)))
+    def test_adaptive(self) -> None:
+        run("""
+            import adaptive
+            learner = adaptive.Learner1D(square, bounds=(-1, 1))
+            adaptive.BlockingRunner(
+                learner, npoints_goal=20, executor=executor, ntasks=executor.max_workers
+            )
+            assert learner.npoints >= 20
+            assert all(value == point * point for point, value in learner.data.items())
+        """)

@@ -45,7 +45,7 @@ def explain(
     former_run: str | None,
     as_json: bool,
 ) -> None:
-    """Say why a task ran, was reused, or still waits.
+    """Say why a task ran, was reused or waits.
 
     RUN is the uid of a run or its beginning, "last" (the default), or a journal.  TASK is a
     number (12, task.000012) or a name, which stands for all tasks of that name.

@@ -25,7 +25,7 @@ __all__ = ["watch"]
 @click.option("--port", type=click.IntRange(0, 65535), help="The port of the page; 0 for any.")
 @debug_option
 def watch(run: str, journal: str | None, page: bool, port: int | None) -> None:
-    """Watch a run in full screen or as a page, while it goes on or afterwards.
+    """Watch a run on the whole screen, or as a page.
 
     RUN is the uid of a run or its beginning, "last" (the default), or a journal.  It is read from
     the journal, so the run may go on in another terminal or on another machine that sees the
