@@ -328,26 +328,16 @@ class TaskFuture(Node, asyncio.Future[T]):
             CancelledError: the task was cancelled.
             Exception: what the task raised.
         """
-        if self._state == "PENDING":
-            raise self._not_done()
-        return _result(self)
-
-    def exception(self) -> BaseException | None:
-        """Return what a task that is done raised; None if it succeeded.
-
-        Raises:
-            InvalidStateError: the task is not done: await the future.
-            CancelledError: the task was cancelled.
-        """
-        if self._state == "PENDING":
-            raise self._not_done()
-        return _exception(self)
-
-    def _not_done(self) -> asyncio.InvalidStateError:
-        return asyncio.InvalidStateError(
-            f"task {self.name!r} ({self.id}) is not done, so it has no result yet: await its "
-            "future; a program without asyncio uses radical.asyncflow.sync"
-        )
+        # Not asked first whether it is done: `asyncio.gather` calls this for each task.
+        try:
+            return _result(self)
+        except asyncio.InvalidStateError:
+            if self.done():
+                raise  # it is the task's own
+            raise asyncio.InvalidStateError(
+                f"task {self.name!r} ({self.id}) is not done, so it has no result yet: await its "
+                "future; a program without asyncio uses radical.asyncflow.sync"
+            ) from None
 
     def set_result(self, result: T, /) -> NoReturn:  # noqa: ARG002
         """Raise RuntimeError, as an `asyncio.Task` does: only the engine ends a task."""
