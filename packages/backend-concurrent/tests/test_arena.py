@@ -139,10 +139,11 @@ async def test_arrays_pass_where_memory_cannot_be_shared(
 async def test_many_large_results_take_no_descriptor(start: Any) -> None:
     driver = await start(executor_type="process")
     await driver.run(*(driver.function(abs, -1) for _ in range(2)))
+    gc.collect()  # of earlier tests
     before = len(list(Path("/proc/self/fd").iterdir()))  # noqa: ASYNC240
     reports = await driver.run(*(driver.function(np.zeros, SIZE) for _ in range(40)))
     assert [len(report.value) for report in reports] == [SIZE] * 40
-    assert len(list(Path("/proc/self/fd").iterdir())) == before  # noqa: ASYNC240
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before  # noqa: ASYNC240
 
 
 async def test_an_array_outlives_its_backend(start: Any) -> None:

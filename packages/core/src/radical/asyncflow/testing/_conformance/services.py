@@ -43,7 +43,7 @@ class Services(Suite):
     async def test_a_service_is_done_when_it_is_up_and_runs_on(
         self, flow: WorkflowEngine, folder: str
     ) -> None:
-        lines = "echo starting; echo address here:1 now; touch up"
+        lines = "echo starting; touch up; echo address here:1 now"
         serve = flow.executable_task(service=True, info_pattern=r"stdout:address (\S+)")(
             functions.identity
         )
