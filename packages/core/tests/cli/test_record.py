@@ -179,6 +179,17 @@ def test_show_as_json_has_the_tasks_when_they_are_asked_for(invoke: Invoke, jour
     assert "tasks" not in json.loads(invoke("show", "--json").stdout)
 
 
+def test_json_escapes_what_utf8_cannot_write(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ErrorRecord("ValueError", "no file ü\udc80", "Traceback ...\n")
+    tasks = {43: LAST.tasks[43]._replace(state="FAILED", error=error)}
+    path = write_journal(tmp_path / "journal", LAST._replace(tasks=tasks))
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
+    (failure,) = json.loads(run("show", str(path), "--json").stdout)["failures"]
+    assert failure["error"]["text"] == "no file ü\udc80"
+
+
 @pytest.mark.parametrize("word", ["43", "task.000043", "task.43", LAST.tasks[43].name])
 def test_logs_shows_output_and_error_of_the_task_that_failed(
     invoke: Invoke, journal: Path, word: str

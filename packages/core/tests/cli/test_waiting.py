@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from radical.asyncflow.cli._command import command
+from radical.asyncflow.cli.explain import MAX_EXPLAINED
 from radical.asyncflow.journal import read
 from radical.asyncflow.journal._waits import RunWaits, TaskGroup, write_waits
+
+from ..report.synthetic import synthetic, write_journal
 
 PROGRAM = """
 import asyncio, sys, threading
@@ -75,6 +78,15 @@ def test_the_journal_tells_dependencies_and_the_program_what_only_it_knows(
     (answer,) = json.loads(explain(journal, "merge", "--json"))
     assert answer["run"] == uid
     assert [cause["count"] for cause in answer["causes"]] == [1, 2]
+
+
+def test_of_a_name_those_that_have_ended_come_last(tmp_path: Path) -> None:
+    run = synthetic(200, seed=1, uid="run.aaaa0001", killed=0.6)
+    states = [task.state for task in run.tasks.values() if task.name == "analyse"]
+    assert states[:MAX_EXPLAINED].count("RUNNING") < states.count("RUNNING") == 6
+    told = explain(write_journal(tmp_path / "journal", run), "analyse").splitlines()[1:-1]
+    assert [" runs for " in line for line in told] == [True] * 6 + [False] * (MAX_EXPLAINED - 6)
+    assert all(line.endswith(" is DONE") for line in told[6:])
 
 
 def test_a_killed_run_tells_what_it_waited_for(run: tuple[Path, int]) -> None:

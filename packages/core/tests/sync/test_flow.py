@@ -247,11 +247,26 @@ def test_a_failure_that_nobody_looks_at_is_logged(
     flow: Flow, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "radical.asyncflow"):
-        future = flow.function_task(fail)("unseen")
+        future = flow.function_task(fail)("unseen\x1b[2J")
         while not future.done():
             flow.run(asyncio.sleep(0))
         del future
-    assert "task 'fail' failed, and nobody asked for its result: ValueError: unseen" in caplog.text
+    assert (
+        "task 'fail' failed, and nobody asked for its result: ValueError: unseen\\x1b[2J"
+        in caplog.text
+    )
+
+
+def test_a_flow_says_what_a_task_waits_for(flow: Flow) -> None:
+    gate = threading.Event()
+    held = flow.function_task(gate.wait, name="held")()
+    merged = flow.function_task(len, name="merge")([held])
+    try:
+        waiting = flow.why(merged)
+    finally:
+        gate.set()
+    assert str(waiting).startswith("task.000002 'merge' waits for task.000001 'held'")
+    assert merged.result() == 1
 
 
 def test_a_limit_of_unfinished_tasks_holds() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from .._public import public
-from .._text import safe_str
+from .._text import printable_lines, safe_str
 
 if TYPE_CHECKING:
     from .._task.future import TaskFuture as EngineFuture
@@ -187,7 +187,7 @@ class TaskFuture(_Base, Generic[T]):  # type: ignore[type-arg]
             log.error(
                 "task %r failed, and nobody asked for its result: %s",
                 self._name,
-                safe_str(self._unseen),
+                printable_lines(safe_str(self._unseen)),
             )
 
 

@@ -98,7 +98,13 @@ def print_json(value: Any) -> None:
     """Write *value* to stdout."""
     import json
 
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, as it occurs in odd file names, or letters that stdout lacks.
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> None:

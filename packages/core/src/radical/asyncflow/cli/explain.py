@@ -16,6 +16,7 @@ from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, r
 from ._output import debug_option, print_json, warn_former
 
 if TYPE_CHECKING:
+    from ..journal import TaskRecord
     from ..report import Explanation
 
 __all__ = ["explain"]
@@ -95,7 +96,11 @@ def _explain_waiting(run: str, task: str | None, journal: str | None, as_json: b
         journal, run = run, LAST
     journal = find_journal(journal)
     _, chosen = find_run(run, journal)
-    numbers = [None] if task is None else [one.number for one in find_tasks(chosen, task)]
+    numbers: list[int | None] = [None]
+    if task is not None:
+        # Of many tasks of a name, those that wait still come first, and then those that run.
+        found = sorted(find_tasks(chosen, task), key=_progress)
+        numbers = [one.number for one in found]
     answers = [waiting_in(chosen, number, journal=journal) for number in numbers[:MAX_EXPLAINED]]
     if as_json:
         print_json([{"run": chosen.uid, **answer.as_dict()} for answer in answers])
@@ -108,6 +113,11 @@ def _explain_waiting(run: str, task: str | None, journal: str | None, as_json: b
             click.echo(printable(line))
     if len(numbers) > MAX_EXPLAINED:
         click.echo(f"and {len(numbers) - MAX_EXPLAINED:,} more tasks of that name; name one by id")
+
+
+def _progress(task: TaskRecord) -> int:
+    """Return how far *task* is: 0 waits, 1 runs, 2 has ended."""
+    return {"PENDING": 0, "SUBMITTED": 0, "RUNNING": 1}.get(task.state, 2)
 
 
 def _print_one(explanation: Explanation, run: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .._public import public
 from .._task.map import check_limit
+from .._threads.futures import TaskFuture
 from ..engine import WorkflowEngine
 from ._host import Host
 from ._map import map_tasks
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from .._display.progress import Progress
     from .._graph.plan import Plan
     from .._threads.executor import TaskExecutor
-    from .._threads.futures import TaskFuture
     from ..backend import ExecutionBackend
     from ..events import Event
+    from ..model import Waiting
 
 __all__ = ["Flow"]
 
@@ -94,6 +95,20 @@ class Flow(Decorators):
     def plan(self) -> Plan:
         """Return the graph so far, as `WorkflowEngine.plan` does."""
         return self._calls.run(self._engine.plan)
+
+    def why(self, task: TaskFuture[Any] | int | str | None = None) -> Waiting:
+        """Say what *task* waits for, as `WorkflowEngine.why` does: ``print(flow.why(future))``.
+
+        Args:
+            task: the future of a call, an id (``"task.000012"``) or a number.  None: all
+                unfinished tasks, in groups that wait for the same.
+
+        Raises:
+            ConfigurationError: there is no such task.
+        """
+        return self._calls.run(
+            lambda: self._engine.why(task._registered() if isinstance(task, TaskFuture) else task)
+        )
 
     def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
         """Call *callback*, in the thread of the engine, with batches of events as they happen.
