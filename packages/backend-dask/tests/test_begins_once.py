@@ -269,9 +269,10 @@ async def test_what_has_begun_does_not_begin_elsewhere_because_its_input_is_lost
         while len(found) < 3:
             found.update(await asyncio.gather(*[where(folder) for _ in range(6)]))
         first, second, third = found
-        made = task(make, task_description={"workers": first, "allow_other_workers": True})(folder)
         others = [task(block, task_description={"workers": third})(folder)]
         await appears(tmp_path / "blocked")
+        # First there, because the third is busy; and never on the second, which falls silent.
+        made = task(make, task_description={"workers": [first, third]})(folder)
         others.append(task(block, task_description={"workers": third})(folder))
         others.append(task(hold, task_description={"workers": second})(folder))
         await appears(tmp_path / "silent")
