@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,23 +16,10 @@ import pytest
 from radical.asyncflow._live import Follower
 from radical.asyncflow._live._serving import hub_of, listen, serve
 
-from ..report.browser import Page, browse, find_browser
+from ..report.browser import page as page
 
 TOKEN = "0123456789abcdefghij"
 PATIENCE_S = 60.0
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """Start a browser; without one skip the test, but fail in CI, which must have one."""
-    browser = find_browser()
-    if browser is None:
-        text = "no Chromium: install the package chromium, or put a Chromium on the PATH"
-        if os.environ.get("CI"):
-            pytest.fail(text)
-        pytest.skip(text)
-    with browse(browser) as opened:
-        yield opened
 
 
 @contextmanager

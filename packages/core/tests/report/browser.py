@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["BrowserError", "Page", "browse", "find_browser"]
+import pytest
+
+__all__ = ["BrowserError", "Page", "browse", "find_browser", "page"]
 
 PATIENCE = 60.0
 """Seconds that an answer may take before it counts as a hang."""
@@ -222,3 +224,16 @@ def browse(browser: str) -> Iterator[Page]:
                 process.wait()
             os.close(our_orders)
             os.close(our_answers)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """Start a browser; without one skip the test, but fail in CI, which must have one."""
+    browser = find_browser()
+    if browser is None:
+        text = "no Chromium: install the package chromium, or put a Chromium on the PATH"
+        if os.environ.get("CI"):
+            pytest.fail(text)
+        pytest.skip(text)
+    with browse(browser) as opened:
+        yield opened
