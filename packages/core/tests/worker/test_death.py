@@ -34,7 +34,7 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin each test with an empty kernel log, counters that stand still, and a small program."""
     monkeypatch.setattr(_death, "_kernel_log", lambda: "")
     monkeypatch.setattr(_death, "_kills", None)
-    monkeypatch.setattr(_death, "_own_peak", lambda: 0)
+    monkeypatch.setattr(_death, "is_of_child", lambda _: True)
     monkeypatch.setattr(_death, "usable_memory", lambda *_: 10**9)
 
 
@@ -129,7 +129,7 @@ def test_whoever_had_nearly_all_the_memory_was_killed_for_it() -> None:
 def test_the_peak_of_a_large_program_says_nothing_about_its_child(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_death, "_own_peak", lambda: 980_000_000)
+    monkeypatch.setattr(_death, "is_of_child", lambda peak: peak > 980_000_000)
     assert explain_death(72, -signal.SIGKILL, peak=980_000_000).reason is DeathReason.KILLED
 
 

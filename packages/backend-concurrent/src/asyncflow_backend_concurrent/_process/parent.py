@@ -32,6 +32,7 @@ from radical.asyncflow.worker import (
     guard,
     import_path,
     kill_tree,
+    peak_of,
     program_arguments,
     reloads,
     signal_group,
@@ -380,7 +381,7 @@ class WorkerProcess:
         except ChildProcessError:
             self._code = None
         else:
-            self._peak = usage.ru_maxrss * 1024
+            self._peak = peak_of(usage)
             self._code = os.waitstatus_to_exitcode(status)
         self._process.returncode = self._code or 0
 

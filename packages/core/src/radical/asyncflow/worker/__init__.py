@@ -19,6 +19,7 @@ run a function
 know what it did
 `keep_output`             keeps what the tasks of this process print and log
 `Meter`                   measures what one attempt at a task uses
+`peak_of`                 the peak memory that the system tells of a process
 `trace_of`                what it printed, logged and used, for `ReportSink.traced`
 `forward_logs`            sends the log records of this process to the program
 `log_setup`, `take_log`   what that needs of the program, and what takes them there
@@ -140,7 +141,7 @@ if TYPE_CHECKING:
     from ._last_answer import LastAnswer
     from ._limits import CoreCount, count_cores, usable_cores, usable_memory
     from ._loop import close_loop
-    from ._meter import Meter
+    from ._meter import Meter, peak_of
     from ._mpi_launcher import MpiLauncher
     from ._node_check import Knock, NodeCheck, NodeSign, knock, machine_addresses
     from ._output import Output, read_end
@@ -244,6 +245,7 @@ __all__ = [
     "marked_processes",
     "missing_gpus",
     "open_answer",
+    "peak_of",
     "program_arguments",
     "read_clock",
     "read_end",
@@ -353,6 +355,7 @@ _HOMES = {
     "usable_memory": "_limits",
     "visible_gpus": "_gpus",
     "Meter": "_meter",
+    "peak_of": "_meter",
     "keep_output": "_taps",
     "forward_logs": "_forwarding",
     "LogSetup": "_forwarding",

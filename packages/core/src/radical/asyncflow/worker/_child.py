@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from ..model import TaskUsage
-from ._meter import bytes_passed, usage_of
+from ._meter import bytes_passed, peak_of, usage_of
 
 __all__ = ["Child", "candidates", "needs_helper", "start"]
 
@@ -94,7 +94,7 @@ class Child:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:
             raise _exit_code_lost() from None
-        self.peak = usage.ru_maxrss * 1024
+        self.peak = peak_of(usage)
         if self.is_measured:
             self.usage = usage_of(usage, passed)
         return os.waitstatus_to_exitcode(status)

@@ -8,7 +8,6 @@ that.  All of this is looked up after a death; while nothing dies, it costs noth
 from __future__ import annotations
 
 import ctypes
-import resource
 import signal
 import threading
 import time
@@ -19,6 +18,7 @@ from .._public import public
 from .._text import size_text
 from ..errors import DeathReason
 from ._limits import memory_groups, usable_memory
+from ._meter import is_of_child
 
 __all__ = ["Death", "expect_deaths", "explain_death"]
 
@@ -145,7 +145,7 @@ def _killed_by(pid: int | None, peak: int) -> str:
     """Return who may have sent SIGKILL, in words; *pid* is None on another machine."""
     if pid is None:
         return "sent by a process, or by the kernel if memory was short on its machine"
-    had = f"; it had at most {size_text(peak)}" if peak > _own_peak() else ""
+    had = f"; it had at most {size_text(peak)}" if is_of_child(peak) else ""
     return f"sent by another process or by its own code; nothing shows a lack of memory{had}"
 
 
@@ -157,17 +157,9 @@ def _killed_for_memory(pid: int, peak: int) -> str:
     if counted:
         return counted
     limit = usable_memory()
-    if peak > _own_peak() and peak >= _NEAR * limit:
+    if peak >= _NEAR * limit and is_of_child(peak):
         return f"it had {size_text(peak)} of the {size_text(limit)} of memory that there are"
     return ""
-
-
-def _own_peak() -> int:
-    """Return the most memory that this process had, in bytes.
-
-    A child's ``ru_maxrss`` is at least as much, because it begins as a copy of this process.
-    """
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _log_line(pid: int | None, words: str) -> str:

@@ -16,7 +16,7 @@ from time import perf_counter, process_time, thread_time
 from .._public import public
 from ..model import TaskUsage
 
-__all__ = ["Meter", "bytes_passed", "usage_of"]
+__all__ = ["Meter", "bytes_passed", "is_of_child", "peak_of", "usage_of"]
 
 LONG_S = 0.002
 """The seconds that a function takes from which on memory and bytes are measured."""
@@ -29,6 +29,8 @@ _PEAK = re.compile(rb"^VmHWM:\s+(\d+) kB", re.MULTILINE)
 _BYTES = re.compile(rb"rchar: (\d+)\nwchar: (\d+)\n")
 
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+_most = 0  # bytes that this process was seen to have: asking costs some 10 µs
 
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
 
@@ -105,9 +107,32 @@ def usage_of(ended: resource.struct_rusage, passed: tuple[int, int] | None) -> T
     The kernel counts the memory of the program, from which the child was started, to that of the
     child.  So its own is known only if it had more than this program ever had.
     """
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak = ended.ru_maxrss * _MAXRSS_UNIT if ended.ru_maxrss > own else None
-    return TaskUsage(ended.ru_utime + ended.ru_stime, peak, *(passed or (None, None)))
+    peak = peak_of(ended)
+    known = peak if is_of_child(peak) else None
+    return TaskUsage(ended.ru_utime + ended.ru_stime, known, *(passed or (None, None)))
+
+
+@public("radical.asyncflow.worker")
+def peak_of(usage: resource.struct_rusage) -> int:
+    """Return the peak memory in *usage*, in bytes: each system has a unit of its own."""
+    return usage.ru_maxrss * _MAXRSS_UNIT
+
+
+def is_of_child(peak: int) -> bool:
+    """Tell whether a child had the *peak* of memory, in bytes, that the kernel counts to it.
+
+    A child begins with the memory of the program that starts it, and so do the counts of the
+    kernel.  A program's own ``ru_maxrss`` has begun in the same way, with the memory of whoever
+    started it, so it is no measure: it may be far above what this program ever had.
+    """
+    global _most
+    if peak <= _most:
+        return False
+    own = _peak()
+    if own is None:
+        own = peak_of(resource.getrusage(resource.RUSAGE_SELF))
+    _most = max(_most, own)
+    return peak > own
 
 
 def _children_seconds() -> float:

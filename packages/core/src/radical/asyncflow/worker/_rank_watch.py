@@ -28,6 +28,7 @@ END = "end"
 """The suffix of the file that tells how a rank of a command has ended."""
 
 _NO_RANK = 125  # the exit code of a rank that does not know its number
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 _SHELL_BASE = 128  # added to a signal that ended the rank, but does not end this process
 _PASSED_ON = tuple(
     getattr(signal, name)
@@ -91,7 +92,7 @@ def watched(tell: Callable[[bytes], object]) -> None:
     code = os.waitstatus_to_exitcode(status)
     # If nobody listens any more, or the disk is full, there is still the exit code.
     with suppress(OSError):
-        tell(b"%d %d %d %d" % (now, pid, code, usage.ru_maxrss * 1024))
+        tell(b"%d %d %d %d" % (now, pid, code, usage.ru_maxrss * _MAXRSS_UNIT))
     if code < 0:
         _die_of(-code)
     os._exit(code if code >= 0 else _SHELL_BASE - code)
