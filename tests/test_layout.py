@@ -23,7 +23,7 @@ ROOMS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "version aside lazy _public _text _html _reference _hookmarkers errors deprecation",
-        "model",
+        "_quality model",
         "journal events config worker",
         "_graph",
         "_files",
