@@ -6,7 +6,15 @@ import re
 from concurrent.futures import Executor
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from radical.asyncflow.model import parse_size
 from radical.asyncflow.worker import MpiLauncher, can_bind
 
@@ -16,6 +24,13 @@ __all__ = ["ConcurrentConfig"]
 def _bytes(value: Any) -> Any:
     return parse_size(value) if isinstance(value, str) else value
 
+
+_Size = Annotated[
+    int,
+    BeforeValidator(_bytes),
+    Field(ge=1),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}),
+]
 
 _GPU_NAME = re.compile(r"(?:GPU|MIG)-[^\s,]+|[0-9]+(?:\.[0-9]+)+")
 
@@ -55,12 +70,13 @@ class ConcurrentConfig(BaseModel):
 
     executor: Executor | None = Field(
         default=None,
-        description="A concurrent.futures executor to run functions on, as it is.",
+        description="Any `concurrent.futures.Executor` to run functions on, as it is.",
     )
     max_workers: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None,
-        description="How many tasks run at once; by default the cores that this process may use, "
-        "and for 'async' 1000 async functions.",
+        description="How many tasks run at once, functions and commands together. By default as "
+        "many as the program may use cores, by its affinity and the CPU quota of its container or "
+        "job; with `'async'` also 1000 async functions.",
     )
     executor_type: Literal["thread", "process", "async"] = Field(
         default="thread",
@@ -72,22 +88,27 @@ class ConcurrentConfig(BaseModel):
         BeforeValidator(_gpus),
     ] = Field(
         default=None,
-        description="GPUs: how many, or which; by default those that are found.",
+        description="The GPUs to assign to tasks: how many, or a list of numbers and names such "
+        "as `'GPU-5f3a...'` or `'MIG-9b0c...'`. By default those that are found.",
     )
     gpu_idle_timeout: float = Field(
         default=60.0,
         ge=0,
-        description="Seconds after which an idle worker process that has used a GPU ends.",
+        description="How long an idle worker process that has used a GPU stays.",
+        json_schema_extra={"unit": "seconds"},
     )
-    memory: Annotated[int, BeforeValidator(_bytes), Field(ge=1)] | None = Field(
+    memory: _Size | None = Field(
         default=None,
-        description="Bytes, or a size such as '16GB'; the machine's memory by default.",
+        description="The memory to share among tasks: a number, or a size such as `'16GB'`. By "
+        "default that of the machine, or the limit of its container or job.",
+        json_schema_extra={"unit": "bytes"},
     )
     grace: float = Field(
         default=5.0,
         ge=0,
         le=20,
-        description="Seconds between SIGTERM and SIGKILL when work is cancelled.",
+        description="The time from SIGTERM to SIGKILL when work is cancelled.",
+        json_schema_extra={"unit": "seconds"},
     )
     bind: bool = Field(
         default=False,
@@ -96,15 +117,16 @@ class ConcurrentConfig(BaseModel):
     mpi_launcher: Annotated[str, AfterValidator(_mpi_launcher)] | None = Field(
         default=None,
         description="What starts the ranks of MPI: a program with its options, or a command such "
-        "as 'srun -n {ranks} -c {cores}'; mpiexec or mpirun by default.",
+        "as `srun -n {ranks} -c {cores}`; `mpiexec` or `mpirun` by default.",
     )
     forward_logs: bool = Field(
         default=True,
-        description="Whether log records of worker processes come to the program's own logging.",
+        description="Whether log records of worker processes come to the program's own logging, "
+        "with their level and logger.",
     )
     shutdown_executor: bool = Field(
         default=True,
-        description="Whether the backend's shutdown shuts the given executor down too.",
+        description="Whether the backend's shutdown shuts the given `executor` down too.",
     )
 
     @model_validator(mode="after")

@@ -55,62 +55,70 @@ class DaskConfig(BaseModel):
 
     client: Any = Field(
         default=None,
-        description="A distributed.Client whose scheduler is used; never closed.",
+        description="A `distributed.Client` whose scheduler is used. It is never closed.",
     )
     cluster: Any = Field(
         default=None,
-        description="A running Dask cluster object; never closed.",
+        description="A running cluster, such as `LocalCluster(...)`. It is never closed.",
     )
     address: str | None = Field(
         default=None,
         min_length=1,
-        description="The address of a scheduler, such as 'tcp://host:8786'.",
+        description="The address of a scheduler, such as `'tcp://host:8786'` or "
+        "`'tls://host:8786'`.",
     )
     scheduler_file: str | None = Field(
         default=None,
         min_length=1,
-        description="The file into which a scheduler writes its address.",
+        description="The file into which a scheduler writes its address; the backend waits for it.",
     )
     cluster_class: Annotated[Any, BeforeValidator(_class_or_name)] = Field(
         default=None,
-        description="The class of a cluster to make and close, or its name as 'module.Class'.",
+        description="The class of a cluster to make and close, or its name: "
+        "`'dask_jobqueue.SLURMCluster'`, `'dask_kubernetes.operator.KubeCluster'`.",
     )
     cluster_kwargs: dict[str, Any] = Field(
         default_factory=dict,
-        description="The keyword arguments for that class.",
+        description="The keyword arguments for `cluster_class`.",
     )
     n_workers: Annotated[int, Field(ge=0, le=10_000)] | None = Field(
         default=None,
-        description="Workers of a local cluster; by default one for each core of the machine.",
+        description="Worker processes; by default one for each core of the machine.",
     )
     threads_per_worker: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=1,
-        description="Tasks that each worker of a local cluster runs at once.",
+        description="Tasks that a worker runs at once.",
     )
     processes: bool = Field(
         default=True,
-        description="Whether the workers of a local cluster are processes; else threads here.",
+        description="Whether the workers are processes. If not, there is one worker in threads of "
+        "your program, which starts at once.",
     )
     memory_limit: Annotated[int | str, BeforeValidator(_size_in_bytes)] | None = Field(
         default=None,
-        description="Bytes for each worker, or a size such as '4GB', or 'auto'; 0 for no limit.",
+        description="The memory of each worker: a number, a size such as `'4GB'`, or `'auto'`; 0 "
+        "for no limit. By default what Dask chooses.",
+        json_schema_extra={"unit": "bytes"},
     )
     resources: dict[str, float] | None = Field(
         default=None,
-        description="Dask resources of each local worker, instead of its share of the machine.",
+        description="Dask resources of each worker, instead of its share of the machine: "
+        "`{'CPU': 4, 'GPU': 0.5, 'MEMORY': 8e9}`, or some of these.",
     )
     dashboard_address: str | None = Field(
         default="127.0.0.1:0",
-        description="Where a local cluster shows its dashboard; None for no dashboard.",
+        description="Where the cluster shows its dashboard; `None` for no dashboard.",
     )
     adapt: Adapt | None = Field(
         default=None,
-        description="The bounds between which the number of workers follows the load, and what "
-        "else the method adapt of the cluster's class takes, such as 'maximum_jobs'.",
+        description="The bounds between which the number of workers follows the load, instead of "
+        "`n_workers`, and what else the method `adapt` of the cluster's class takes, such as "
+        "`maximum_jobs`. Also with `cluster_class`.",
     )
     security: Any = Field(
         default=None,
-        description="A distributed.Security, its settings as a mapping, or True for own TLS.",
+        description="A `distributed.Security`, its settings as a mapping, or `True` for TLS of its "
+        "own.",
     )
     require_tls: bool = Field(
         default=False,
@@ -118,7 +126,7 @@ class DaskConfig(BaseModel):
     )
     kill_running: bool = Field(
         default=False,
-        description="Whether cancelling a running function restarts its worker process.",
+        description="Whether the cancellation of a running function restarts its worker process.",
     )
     allowed_failures: int = Field(
         default=3,
@@ -132,32 +140,37 @@ class DaskConfig(BaseModel):
     startup_timeout: float = Field(
         default=60.0,
         gt=0,
-        description="Seconds in which the scheduler and a first worker must be there.",
+        description="The time in which a scheduler and a first worker must be there.",
+        json_schema_extra={"unit": "seconds"},
     )
     silence: float = Field(
         default=7.0,
         gt=0,
-        description="Seconds without an answer after which the scheduler counts as lost.",
+        description="The time without an answer after which the scheduler counts as lost.",
+        json_schema_extra={"unit": "seconds"},
     )
     resource_patience: float = Field(
         default=30.0,
         ge=0,
-        description="Seconds that a task waits for a worker with the resources it asks for.",
+        description="How long a task waits for a worker with the resources that it asks for.",
+        json_schema_extra={"unit": "seconds"},
     )
     mpi_launcher: Annotated[str, AfterValidator(_mpi_launcher)] | None = Field(
         default=None,
         description="What starts the ranks of MPI on a worker: a program with its options, or a "
-        "command such as 'srun -n {ranks} -c {cores}'; mpiexec or mpirun by default.",
+        "command such as `srun -n {ranks} -c {cores}`; `mpiexec` or `mpirun` by default.",
     )
     forward_logs: bool = Field(
         default=True,
-        description="Whether log records of functions come to the program's own logging.",
+        description="Whether log records of functions come to the program's own logging, with "
+        "their level and logger.",
     )
     grace: float = Field(
         default=5.0,
         ge=0,
         le=20,
-        description="Seconds from SIGTERM to SIGKILL when a running command is cancelled.",
+        description="The time from SIGTERM to SIGKILL when a running command is cancelled.",
+        json_schema_extra={"unit": "seconds"},
     )
 
     @property

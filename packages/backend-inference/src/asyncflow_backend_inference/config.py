@@ -50,10 +50,12 @@ class RequestSettings(BaseModel):
 
     model: _Name | None = Field(
         default=None,
-        description="The model; by default $OPENAI_MODEL, or the only one that the server has.",
+        description="The name of the model; by default `$OPENAI_MODEL`, or the only one that the "
+        "server has.",
     )
     temperature: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="How random the answer is; 0 for the likeliest words."
+        default=None,
+        description="How random the answer is; 0 for the likeliest words.",
     )
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None, description="Choose among the likeliest words with this sum of chances."
@@ -70,7 +72,8 @@ class RequestSettings(BaseModel):
     )
     extra: dict[str, Any] = Field(
         default_factory=dict,
-        description="More fields of the request's JSON, as the server knows them.",
+        description="More fields of the request's JSON, as the server knows them; `None` leaves "
+        "one out.",
     )
 
     def given(self) -> dict[str, Any]:
@@ -96,11 +99,12 @@ class InferenceConfig(RequestSettings):
 
     base_url: BaseUrl | None = Field(
         default=None,
-        description="The server, such as 'http://localhost:8000/v1'; by default $OPENAI_BASE_URL.",
+        description="The address of the server, with its path, such as "
+        "`'http://localhost:8000/v1'`; by default `$OPENAI_BASE_URL`.",
     )
     api_key_env: _Name | None = Field(
         default="OPENAI_API_KEY",
-        description="The environment variable that has the key; None to send no key.",
+        description="The environment variable that has the key; `None` to send no key.",
     )
     allow_plain_key: bool = Field(
         default=False,
@@ -110,11 +114,12 @@ class InferenceConfig(RequestSettings):
         default=16, description="Requests at once."
     )
     requests_per_minute: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="The most requests in any 60 seconds; None for no limit."
+        default=None, description="The most requests in any 60 seconds; `None` for no limit."
     )
     tokens_per_minute: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
-        description="The most tokens, of prompts and answers, in any 60 seconds; needs max_tokens.",
+        description="The most tokens, of prompts and answers, in any 60 seconds; needs "
+        "`max_tokens`.",
     )
     max_retries: Annotated[int, Field(ge=0, le=100)] = Field(
         default=4,
@@ -122,13 +127,18 @@ class InferenceConfig(RequestSettings):
     )
     max_retry_wait: Annotated[float, Field(ge=0)] = Field(
         default=120.0,
-        description="Seconds; a server that asks for a longer wait makes the prompt fail.",
+        description="A server that asks for a longer wait makes the prompt fail.",
+        json_schema_extra={"unit": "seconds"},
     )
     timeout: Annotated[float, Field(gt=0)] = Field(
-        default=600.0, description="Seconds that the server may be silent."
+        default=600.0,
+        description="How long the server may be silent.",
+        json_schema_extra={"unit": "seconds"},
     )
     connect_timeout: Annotated[float, Field(gt=0)] = Field(
-        default=10.0, description="Seconds in which a connection must be there."
+        default=10.0,
+        description="The time in which a connection must be there.",
+        json_schema_extra={"unit": "seconds"},
     )
 
     @model_validator(mode="after")

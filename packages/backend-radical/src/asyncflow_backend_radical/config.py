@@ -81,11 +81,17 @@ class RadicalConfig(BaseModel):
 
     resource: str = Field(
         default="local.localhost",
-        description="Where the pilot runs, by RADICAL-Pilot's name for it ('ornl.summit').",
+        description="Where the pilot runs, by RADICAL-Pilot's name for it (`'ornl.summit'`).",
     )
-    queue: str | None = Field(default=None, description="Queue of the batch system.")
-    project: str | None = Field(default=None, description="Allocation to charge.")
-    nodes: _AtLeastOne | None = Field(default=None, description="Whole nodes to ask for.")
+    queue: str | None = Field(
+        default=None, description="The queue of the batch system; by default that of the resource."
+    )
+    project: str | None = Field(
+        default=None, description="The allocation to charge, as the computing centre calls it."
+    )
+    nodes: _AtLeastOne | None = Field(
+        default=None, description="Whole nodes to ask for; one by default, on a local resource."
+    )
     cores_per_node: _AtLeastOne | None = Field(
         default=None,
         description="Cores that you expect a node to have; an error if it has another number.",
@@ -95,23 +101,25 @@ class RadicalConfig(BaseModel):
         description="GPUs that you expect a node to have; an error if it has another number.",
     )
     cores: _AtLeastOne | None = Field(
-        default=None, description="Cores to ask for, instead of nodes."
+        default=None, description="Cores to ask for, instead of `nodes`."
     )
-    gpus: _AtLeastZero | None = Field(default=None, description="GPUs to ask for, beside cores.")
+    gpus: _AtLeastZero | None = Field(default=None, description="GPUs to ask for, beside `cores`.")
     walltime: _Walltime = Field(
         default=60,
-        description="How long the pilot may run: minutes as a number, 'HH:MM:SS' or a timedelta; "
-        "rounded up to whole minutes.",
+        description="How long the pilot may run: a number, `'HH:MM:SS'` or a `timedelta`; rounded "
+        "up to whole minutes.",
+        json_schema_extra={"unit": "minutes"},
     )
     access_schema: str | None = Field(
         default=None, description="How to reach the resource; by default as it says itself."
     )
     sandbox: str | None = Field(
         default=None,
-        description="Folder for the pilot's files, on a file system that its nodes share.",
+        description="A folder for the pilot's files, on a file system that its nodes share; by "
+        "default in the folder of the run, or that of the resource.",
     )
     raptor: RaptorConfig = Field(
-        default_factory=RaptorConfig, description="Size of the workers that run functions."
+        default_factory=RaptorConfig, description="The size of the workers that run functions."
     )
     restart_pilot: _AtLeastZero = Field(
         default=0,
@@ -120,25 +128,27 @@ class RadicalConfig(BaseModel):
     )
     startup_timeout: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=300.0,
-        description="Seconds until the pilot must be in the queue; without a queue, until it must "
+        description="The time until the pilot must be in the queue; without a queue, until it must "
         "be active.",
+        json_schema_extra={"unit": "seconds"},
     )
     agent_timeout: Annotated[float, Field(gt=0, le=86400)] = Field(
         default=600.0,
-        description="Seconds that the agent of a queued pilot may take to answer once the pilot's "
-        "job has started it, and that the job may take to start it (there, startup_timeout if that "
-        "is more). Then the job is cancelled.",
+        description="How long the agent of a queued pilot may take to answer once the pilot's job "
+        "has started it, and how long the job may take to start it (there, `startup_timeout` if "
+        "that is more). Then the job is cancelled.",
+        json_schema_extra={"unit": "seconds"},
     )
     forward_logs: bool = Field(
         default=True,
-        description="Whether log records of functions come to the program's own logging, when "
-        "the function has ended.",
+        description="Whether log records of functions come to the program's own logging, with "
+        "their level and logger, when the function has ended.",
     )
     keep_sandbox: bool = Field(
-        default=False, description="Keep RADICAL-Pilot's files after a success, too."
+        default=False, description="Whether RADICAL-Pilot's files stay after a success, too."
     )
     pilot: dict[str, Any] = Field(
-        default_factory=dict, description="More attributes of PilotDescription."
+        default_factory=dict, description="More attributes of RADICAL-Pilot's `PilotDescription`."
     )
 
     @model_validator(mode="after")

@@ -67,7 +67,7 @@ def test_show_names_type_default_and_description_of_each_setting(
         "url": ["str", "(required)", "Where [red]it[/red] is."],
         "mode": ["'a' | 'b'", "'a'"],
         "sizes": ["list[int] | None", "None"],
-        "count": ["int >= 1 <= 9", "1"],
+        "count": ["1 <= int <= 9", "1"],
         "inner": ["dict", "{'depth': 0.5}"],
         "inner.depth": ["float > 0", "0.5", "How deep."],
     }

@@ -145,6 +145,13 @@ def schema(cls: type[BaseModel]) -> dict[str, Any]:
         ) -> dict[str, Any]:
             return {"description": f"a Python object ({error_info})"}
 
+        def default_schema(self, schema: Any) -> dict[str, Any]:
+            # Of factories pydantic shows nothing, because they are code; these are safe to call.
+            factory = schema.get("default_factory")
+            if factory in (dict, list, set, tuple, frozenset):
+                schema = {**schema, "default": factory()}
+            return super().default_schema(schema)
+
     return cls.model_json_schema(schema_generator=Schema)
 
 

@@ -1,44 +1,22 @@
-"""``asyncflow backends``: the list of backends, and the settings and capabilities of one."""
+"""``asyncflow backends``: the list of backends, and what one can do and takes, also as a page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
+from .._catalog.abilities import abilities_of, limits_of
+from .._catalog.settings import settings_of
 from .._text import printable
+from ..errors import ConfigurationError
 from ._environment import completer
 from ._help import Group, examples
-from ._output import debug_option, print_json, print_table, show_log
+from ._output import FAILED, debug_option, print_json, print_table, show_log
 
 __all__ = ["backends"]
-
-_PYTHON_TYPES = {
-    "integer": "int",
-    "number": "float",
-    "string": "str",
-    "boolean": "bool",
-    "null": "None",
-    "object": "dict",
-    "array": "list",
-}
-_CAPABILITY_TITLES = {
-    "kinds": "runs",
-    "resources": "honours",
-    "kills_running": "stops running tasks",
-    "native_dependencies": "orders tasks itself",
-    "chains": "runs chains of tasks",
-    "remote_results": "keeps results remote",
-    "pickles": "pickles functions",
-    "isolates": "survives a dead worker",
-    "contexts": "passes context variables",
-    "service": "runs services",
-    "instances": "runs classes as services",
-    "prompts": "honours of prompts",
-    "priorities": "begins tasks by priority",
-    "executes": "executes tasks",
-}
 
 
 @click.group(cls=Group, epilog=examples("backends list", "backends show concurrent"))
@@ -104,11 +82,67 @@ def show(name: str, as_json: bool) -> None:
             print_table(("", ""), list(_tasks(facts["tasks"])), indent=2)
     if "config_schema" in facts:
         click.secho("\nSettings", bold=True)
-        rows = list(_settings(facts["config_schema"] or {}))
+        rows = list(_settings(facts["config_schema"]))
         if rows:
             print_table(("KEY", "TYPE", "DEFAULT", "DESCRIPTION"), rows, indent=2)
         else:
             click.echo("  This backend has no settings.")
+
+
+@backends.command(
+    epilog=examples("backends docs dask", "backends docs dask README.md docs/settings.md --check")
+)
+@click.argument("name", shell_complete=completer("backends"))
+@click.argument("pages", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing, and fail if a table is not up to date.")
+@debug_option
+def docs(name: str, pages: tuple[Path, ...], check: bool) -> None:
+    """Write settings and capabilities of NAME as Markdown.
+
+    With PAGES their tables are written anew: what stands between <!-- asyncflow: settings of NAME
+    --> (or capabilities of NAME, or settings of NAME: KEY, KEY) and <!-- asyncflow: end -->.
+    """
+    from .._catalog.markdown import page_of
+    from .._discovery.registry import registry
+
+    show_log()
+    if check and not pages:
+        raise click.UsageError("--check is about the tables of pages: name the pages")
+    facts = registry.describe(name)
+    if "capabilities" not in facts:
+        raise ConfigurationError(
+            f"backend {name!r} cannot say what it takes: it is {facts['status']}. "
+            + " ".join(filter(None, (facts["failure_reason"], facts["installation_hint"])))
+        )
+    if not pages:
+        click.echo(page_of(facts), nl=False)
+        return
+    changed = [page for page in pages if _update(page, facts, check)]
+    for page in changed:
+        click.echo(f"{page}: {'not up to date' if check else 'written'}")
+    if check and changed:
+        click.echo(f"Write them anew by: asyncflow backends docs {name} PAGES", err=True)
+        click.get_current_context().exit(FAILED)
+
+
+def _update(page: Path, facts: Mapping[str, Any], check: bool) -> bool:
+    """Write the tables of a page anew, unless it is only a *check*; return whether they differ."""
+    from .._catalog.markdown import blocks_of, update_tables
+
+    name = facts["name"]
+    before = page.read_text(encoding="utf-8")
+    try:
+        if all(block.name != name for block in blocks_of(before)):
+            raise ConfigurationError(
+                f"no table of {name!r}; write <!-- asyncflow: settings of {name} --> and "
+                "<!-- asyncflow: end -->, each in a line of its own"
+            )
+        after = update_tables(before, facts)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{page}: {error}") from error
+    if after != before and not check:
+        page.write_text(after, encoding="utf-8")
+    return after != before
 
 
 def _cores_here() -> dict[str, Any]:
@@ -147,13 +181,9 @@ def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _capabilities(capabilities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, title in _CAPABILITY_TITLES.items():
-        value = capabilities[key]
-        if isinstance(value, bool):
-            yield title, "yes" if value else "no"
-        else:
-            yield title, ", ".join(value) or "none"
-    for place, limit in enumerate(capabilities["limits"]):
+    for ability, answer in abilities_of(capabilities):
+        yield ability.title, answer
+    for place, limit in enumerate(limits_of(capabilities)):
         yield "" if place else "limits", limit
 
 
@@ -163,48 +193,7 @@ def _tasks(lacking: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield title.replace("`", ""), f"no, because {reason}" if reason else "yes"
 
 
-def _settings(schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    yield from _fields(schema, schema.get("$defs", {}), "", ())
-
-
-def _fields(
-    schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str, above: tuple[str, ...]
-) -> Iterator[tuple[str, str, str, str]]:
-    """Yield key, type, default and description of each setting; keys in a section as ``a.b``."""
-    required = schema.get("required", ())
-    for key, field in schema.get("properties", {}).items():
-        default = "(required)" if key in required else _literal(field.get("default"))
-        yield prefix + key, _type(field, definitions), default, field.get("description", "")
-        target = field.get("$ref", "").rpartition("/")[2]
-        if target in definitions and target not in above:
-            inner = definitions[target]
-            yield from _fields(inner, definitions, f"{prefix}{key}.", (*above, target))
-
-
-def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """Return a type as Python writes it, with its bounds: ``int >= 1 | None``."""
-    choices = field.get("anyOf") or field.get("oneOf")
-    if choices:
-        return " | ".join(dict.fromkeys(_type(choice, definitions) for choice in choices))
-    if "$ref" in field:
-        target = field["$ref"].rpartition("/")[2]
-        return _type(definitions.get(target, {}), definitions)
-    if "const" in field:
-        return _literal(field["const"])
-    if "enum" in field:
-        return " | ".join(map(_literal, field["enum"]))
-    kind = field.get("type")
-    name = _PYTHON_TYPES.get(str(kind), str(kind or "object"))
-    if kind == "array" and field.get("items"):
-        name = f"list[{_type(field['items'], definitions)}]"
-    for key, sign in (("minimum", ">="), ("exclusiveMinimum", ">")):
-        if key in field:
-            name += f" {sign} {field[key]}"
-    for key, sign in (("maximum", "<="), ("exclusiveMaximum", "<")):
-        if key in field:
-            name += f" {sign} {field[key]}"
-    return name
-
-
-def _literal(value: Any) -> str:
-    return repr(value)
+def _settings(schema: object) -> Iterator[tuple[str, str, str, str]]:
+    for one in settings_of(schema):
+        kind = f"{one.type}, {one.unit}" if one.unit else one.type
+        yield one.key, kind, one.default, one.description.replace("`", "")
