@@ -32,7 +32,7 @@ ROOMS: tuple[frozenset[str], ...] = tuple(
         "hookspecs",
         "_task",
         "_discovery _threads",
-        "factory registry",
+        "factory registry _catalog",
         "_watch",
         "_dispatch",
         "_resume",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 from fake_gpus import Tools, gpu_tools
 from radical.asyncflow import registry
@@ -134,3 +135,48 @@ def test_show_says_which_gpus_are_here_if_the_backend_honours_them(
 
 def _show(invoke: Invoke, name: str) -> str:
     return invoke("backends", "show", name).stdout
+
+
+def test_docs_prints_a_page_from_the_model(invoke: Invoke, install: Install) -> None:
+    install(BACKENDS, "mine", PLUGIN)
+    page = invoke("backends", "docs", "mine").stdout
+    assert "| `inner.depth` | `float > 0` | `0.5` | How deep. |" in page
+    assert "| `url` | `str` | required | Where \\[red\\]it\\[/red\\] is. |" in page
+    assert "- One at a time." in page
+
+
+def test_docs_writes_the_tables_of_pages_and_checks_them(
+    invoke: Invoke, install: Install, tmp_path: Path
+) -> None:
+    install(BACKENDS, "mine", PLUGIN)
+    page = tmp_path / "README.md"
+    page.write_text("<!-- asyncflow: settings of mine: count -->\n<!-- asyncflow: end -->\n")
+    words = "backends", "docs", "mine", str(page)
+    assert invoke(*words, "--check").exit_code == 1
+    assert "count" not in page.read_text().partition("-->")[2]
+    assert invoke(*words).exit_code == 0
+    assert "| `count` | `1 <= int <= 9` | `1` | |" in page.read_text()
+    checked = invoke(*words, "--check")
+    assert (checked.exit_code, checked.output) == (0, "")
+
+
+def test_docs_names_the_page_that_has_no_table_of_the_backend(
+    invoke: Invoke, install: Install, tmp_path: Path
+) -> None:
+    install(BACKENDS, "mine", PLUGIN)
+    page = tmp_path / "README.md"
+    page.write_text("nothing\n")
+    result = invoke("backends", "docs", "mine", str(page))
+    assert result.exit_code == 2
+    assert f"{page}: no table of 'mine'; write <!-- asyncflow: settings of mine" in result.output
+
+
+def test_docs_of_a_backend_that_does_not_load_says_why(invoke: Invoke, install: Install) -> None:
+    install(BACKENDS, "mine", "raise OSError('no disk')")
+    result = invoke("backends", "docs", "mine")
+    assert result.exit_code == 2
+    assert "OSError: no disk" in result.output
+    missing = invoke("backends", "docs", "dask")
+    assert missing.exit_code == 2
+    assert "radical.asyncflow[dask]" in missing.output
+    assert "name the pages" in invoke("backends", "docs", "noop", "--check").output

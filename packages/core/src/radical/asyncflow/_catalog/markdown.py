@@ -1,8 +1,8 @@
 """A backend in Markdown, and the tables that pages take from there, between two comments.
 
-In a page, what stands between ``<!-- asyncflow: settings of dask -->`` (or ``capabilities of``,
-or some settings only: ``settings of dask: address, client``) and ``<!-- asyncflow: end -->`` is
-written by `update_tables`.
+In a page, what stands between ``<!-- asyncflow: settings of dask -->`` (or ``capabilities of``, or
+some settings only: ``settings of dask: address, client``) and ``<!-- asyncflow: end -->`` is
+written by `update_tables`.  Each comment begins a line.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
 END = "<!-- asyncflow: end -->"
 """The comment behind a table that `update_tables` writes."""
 
+_COMMENT = re.compile(r"^<!-- asyncflow: ", re.MULTILINE)
 _BLOCK = re.compile(
     r"<!-- asyncflow: (?P<what>settings|capabilities) of (?P<name>[^\s:]+)"
     r"(?:: (?P<keys>[^>]+?))?\s*-->\n"
@@ -61,17 +62,19 @@ def blocks_of(page: str) -> Iterator[Block]:
         ConfigurationError: one has no end, or its comment asks for something else.
     """
     position = 0
-    while (place := page.find("<!-- asyncflow: ", position)) >= 0:
+    while comment := _COMMENT.search(page, position):
+        place = comment.start()
         line = f"line {page.count(chr(10), 0, place) + 1}"
         found = _BLOCK.match(page, place)
         if found is None:
-            comment = printable(page[place:].partition("\n")[0])
+            text = printable(page[place:].partition("\n")[0])
             raise ConfigurationError(
-                f"{line}: {comment} asks for no table; write settings of NAME, settings of NAME: "
+                f"{line}: {text} asks for no table; write settings of NAME, settings of NAME: "
                 "KEY, KEY or capabilities of NAME"
             )
-        end = page.find(END, found.end())
-        if end < 0 or "<!-- asyncflow: " in page[found.end() : end]:
+        after = _COMMENT.search(page, found.end())
+        end = after.start() if after else -1
+        if not page.startswith(END, end):
             raise ConfigurationError(f"{line}: the table has no end; write {END} behind it")
         keys = tuple(key.strip() for key in (found["keys"] or "").split(",") if key.strip())
         yield Block(found["what"], found["name"], keys, found.end(), end)
@@ -131,10 +134,7 @@ def settings_table(schema: object, keys: Sequence[str] = ()) -> str:
         return "There are no settings.\n"
     return _table(
         ("setting", "type", "default", "meaning"),
-        (
-            (_code(one.key), _type(one), _default(one), _text(one.description) or " ")
-            for one in found
-        ),
+        ((_code(one.key), _type(one), _default(one), _text(one.description)) for one in found),
     )
 
 
@@ -175,12 +175,14 @@ def _type(one: Setting) -> str:
 def _default(one: Setting) -> str:
     if one.default == REQUIRED:
         return "required"
-    return " " if one.is_section else _code(one.default)
+    return "" if one.is_section or not one.default else _code(one.default)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
+    return "".join(
+        f"{''.join(f'| {cell} ' if cell else '| ' for cell in line)}|\n" for line in lines
+    )
 
 
 def _code(text: str) -> str:
