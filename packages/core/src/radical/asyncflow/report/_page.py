@@ -6,8 +6,6 @@ draws the timeline, the graph and the table of tasks from the columns that the p
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.resources
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +13,7 @@ from string import Template
 from typing import Any, Protocol
 
 from .._html import Markup, cell, number, table, tag
+from .._html.style import hash_source, shared_style
 from .._public import public
 from .._text import count, cut_middle, printable, printable_lines
 from ..journal import ErrorRecord, RunRecord, TaskRecord
@@ -155,10 +154,10 @@ def fill(
         footer: the words in which ``$version`` stands for the version of this release.
         policy: further rules.
     """
-    style = _asset("style.css")
+    style = shared_style() + _asset("style.css")
     script = "(() => {\n'use strict';\n" + "\n".join(map(_asset, scripts)) + "})();\n"
     rules = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+        f"default-src 'none'; script-src {hash_source(script)}; style-src {hash_source(style)}; "
         f"img-src data:; base-uri 'none'; form-action 'none'{policy}"
     )
     page = Template(_asset("template.html")).substitute(
@@ -175,12 +174,6 @@ def fill(
 
 def _asset(name: str) -> str:
     return (importlib.resources.files(__package__) / "assets" / name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    """Return the hash by which a content security policy allows an inline element."""
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _head(facts: Facts) -> Markup:

@@ -1,6 +1,7 @@
 """HTML with every text escaped: markup has a type of its own.
 
-Pages and notebooks show what it makes; it brings no style along.
+Pages and notebooks show what it makes.  It brings no style along; `style` has the one that all
+pages share.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from ._text import printable_lines
+from .._text import printable_lines
 
 __all__ = ["LEFT", "Markup", "cell", "number", "summary", "table", "tag"]
 
