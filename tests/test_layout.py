@@ -22,7 +22,7 @@ CORE = ROOT / "packages/core/src/radical/asyncflow"
 ROOMS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "version aside lazy _public _text _html _reference _hookmarkers errors deprecation",
+        "version aside lazy _public _text _html _reference _groups _hookmarkers errors deprecation",
         "_quality model",
         "journal events config worker",
         "_graph",

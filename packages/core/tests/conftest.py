@@ -6,19 +6,24 @@ import asyncio
 import inspect
 import itertools
 import os
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+import textwrap
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import chdir
 from pathlib import Path
 
 import hypothesis
 import pytest
+from radical.asyncflow._discovery.registry import registry
 from radical.asyncflow._resume import opening as _journaling
 from radical.asyncflow.engine import _engine as engine
 from radical.asyncflow.journal import Journal
 from radical.asyncflow.testing import LeakGuard
 
 from .simulation.world import VirtualLoop
+
+Distribution = Callable[..., Path]
 
 # The machine of a test run may be slow, so no example has a time limit; what failed
 # elsewhere must fail here, so the examples follow from the test, not from chance.
@@ -60,6 +65,47 @@ def journals(leak_guard: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return _journaling.journal_of(given or tmp_path / f"journal-{next(numbers)}")
 
     monkeypatch.setattr(engine, "journal_of", journal_of)
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distribution]:
+    """Return a function that installs a distribution, with its entry points and its modules.
+
+    Its modules are forgotten afterwards, and the registry of this process with them.
+    """
+    site = tmp_path / "plugins"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    path = filter(None, (str(site), os.environ.get("PYTHONPATH")))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+    def write(
+        name: str,
+        entries: Mapping[str, Mapping[str, str]],
+        modules: Mapping[str, str],
+        *,
+        version: str = "1.0",
+        headers: str = "",
+    ) -> Path:
+        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        fields = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{headers}"
+        (info / "METADATA").write_text(fields)
+        text = ""
+        for group, lines in entries.items():
+            text += f"[radical.asyncflow.{group}]\n"
+            text += "".join(f"{key} = {value}\n" for key, value in lines.items())
+        (info / "entry_points.txt").write_text(text)
+        for module, code in modules.items():
+            (site / f"{module}.py").write_text(textwrap.dedent(code))
+        registry.refresh()
+        return site
+
+    yield write
+    for module in [*sys.modules.values()]:
+        if str(getattr(module, "__file__", None)).startswith(str(site)):
+            del sys.modules[module.__name__]
+    registry.refresh()
 
 
 @pytest.fixture

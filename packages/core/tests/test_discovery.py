@@ -49,6 +49,7 @@ def declared(name: str = "mine", value: str = "mine", **facts: object) -> Declar
         "summary": "",
         "requires_python": "",
         "requires": (),
+        "group": GROUP,
     }
     return Declaration(name, value, **{**defaults, **facts})  # type: ignore[arg-type]
 
@@ -64,7 +65,7 @@ def test_an_entry_point_comes_with_the_facts_of_its_distribution(install):
         "Summary: Runs on anvils\nRequires-Python: >=3.9\nRequires-Dist: numpy\n",
     )
     assert found()["acme"] == Declaration(
-        "acme", "acme_plugin", "acme", "1.0", "Runs on anvils", ">=3.9", ("numpy",)
+        "acme", "acme_plugin", "acme", "1.0", "Runs on anvils", ">=3.9", ("numpy",), GROUP
     )
 
 

@@ -29,6 +29,8 @@ VARIABLES = (
     "JOURNAL",
     "WALLTIME",
     "PROGRESS",
+    "OBSERVERS",
+    "CARRIERS",
 )
 
 Invoke = Callable[..., Result]

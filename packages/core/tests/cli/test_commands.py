@@ -86,7 +86,7 @@ class TestNearest:
             (["showw"], "Did you mean 'show'?"),
             (["backends", "lst"], "Did you mean 'list'?"),
             (["runs", "clena"], "Did you mean 'clean'?"),
-            (["report", "--opne"], "Did you mean '--open'?"),
+            (["report", "--opeen"], "Did you mean '--open'?"),
             (["doctor", "concurrent", "-s", "max_worker=2"], "did you mean 'max_workers'?"),
             (["doctor", "concurrent", "-s", "cpus=2"], "did you mean 'max_workers'?"),
         ],

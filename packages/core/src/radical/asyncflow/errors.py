@@ -15,6 +15,10 @@ The tree::
     │   ├── BackendIncompatibleError          built for another version of the contract
     │   ├── BackendStartError                 it did not come up
     │   └── BackendLostError                  it went away with tasks outstanding
+    ├── PluginError (RuntimeError)            of a plugin that is asked for by name
+    │   ├── PluginNotFoundError (LookupError)    no such plugin, or it is not installed
+    │   ├── PluginBrokenError                 installed, but it does not load or work
+    │   └── PluginIncompatibleError           built for another core or Python
     ├── JournalError (RuntimeError)           the journal cannot be written or read
     │   ├── JournalInUseError                 another run writes it
     │   ├── JournalCorruptError               something in its middle is damaged
@@ -64,6 +68,10 @@ __all__ = [
     "JournalFormatError",
     "JournalInUseError",
     "PendingLimitError",
+    "PluginBrokenError",
+    "PluginError",
+    "PluginIncompatibleError",
+    "PluginNotFoundError",
     "PreemptedError",
     "RemoteError",
     "RemoteTraceback",
@@ -166,6 +174,22 @@ class BackendStartError(BackendError):
 
 class BackendLostError(BackendError):
     """The backend went away; every task it held ends with this."""
+
+
+class PluginError(AsyncFlowError, RuntimeError):
+    """Something is wrong with a plugin that was asked for by name, and is no backend."""
+
+
+class PluginNotFoundError(PluginError, LookupError):
+    """No plugin of this name, or its distribution or a requirement is not installed."""
+
+
+class PluginBrokenError(PluginError):
+    """The plugin is installed, but it does not load or does not work; see ``__cause__``."""
+
+
+class PluginIncompatibleError(PluginError):
+    """The plugin was built for another version of the core, or of Python."""
 
 
 class JournalError(AsyncFlowError, RuntimeError):

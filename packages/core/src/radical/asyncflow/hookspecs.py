@@ -1,15 +1,30 @@
-"""The hooks that a plugin may implement; pluggy rejects any other name.
+"""The groups of entry points, the hooks, and the values that plugins give.
 
-There are two groups of entry points: ``radical.asyncflow.backends`` for execution backends,
-where the name of the entry point is that of the backend, and ``radical.asyncflow.plugins`` for
-everything else.  A plugin is a module or a class whose functions carry ``@hookimpl``.
+The name of an entry point is the name by which users ask for it, and nothing is imported before
+they do.  `GROUPS` lists the groups.  In two of them, an entry point is a module (or a class) whose
+functions carry ``@hookimpl``: in ``radical.asyncflow.backends`` it declares a backend, and in
+``radical.asyncflow.plugins`` it acts on every run.  pluggy rejects any other name of a hook.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._groups import (
+    BACKEND_GROUP,
+    CARRIER_GROUP,
+    CHECK_GROUP,
+    COMMAND_GROUP,
+    GROUPS,
+    OBSERVER_GROUP,
+    PLUGIN_GROUP,
+    PROFILE_GROUP,
+    SECTION_GROUP,
+    STORE_GROUP,
+    PluginGroup,
+)
 from ._hookmarkers import hookimpl, hookspec
 
 if TYPE_CHECKING:
@@ -19,10 +34,52 @@ if TYPE_CHECKING:
     from .events import Event
     from .model import TaskSpec
 
-__all__ = ["BACKEND_GROUP", "PLUGIN_GROUP", "Carrier", "hookimpl", "hookspec"]
+__all__ = [
+    "BACKEND_GROUP",
+    "CARRIER_GROUP",
+    "CHECK_GROUP",
+    "COMMAND_GROUP",
+    "GROUPS",
+    "OBSERVER_GROUP",
+    "PLUGIN_GROUP",
+    "PROFILE_GROUP",
+    "SECTION_GROUP",
+    "STORE_GROUP",
+    "ArtifactStore",
+    "Carrier",
+    "CheckResult",
+    "PluginGroup",
+    "hookimpl",
+    "hookspec",
+]
 
-BACKEND_GROUP = "radical.asyncflow.backends"
-PLUGIN_GROUP = "radical.asyncflow.plugins"
+
+class CheckResult(NamedTuple):
+    """One line of ``asyncflow doctor``.
+
+    Attributes:
+        title: what was checked.
+        passed: None for a fact that is neither good nor bad.
+        detail: what was found; if the check failed, why it did.
+        fix: how to fix it.
+    """
+
+    title: str
+    passed: bool | None
+    detail: str = ""
+    fix: str = ""
+
+
+class ArtifactStore:
+    """A place outside of this machine, or on it, where files of a run are kept."""
+
+    def put(self, run: str, path: Path) -> str:
+        """Copy the file *path*, which belongs to the run with the uid *run*.
+
+        Return where the copy is, in words that help a user to find it: a path or an address.  The
+        file is gone soon after.
+        """
+        raise NotImplementedError
 
 
 class Carrier:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypedDict
 
 from .._public import public
-from .._text import close_matches, safe_str
+from .._text import safe_str
 from ..errors import (
     BackendBrokenError,
     BackendError,
@@ -14,6 +14,7 @@ from ..errors import (
     BackendNotFoundError,
 )
 from .declared import Registration
+from .lookup import explain_missing
 from .metadata import OFFICIAL, Availability, Declaration, Status, is_local
 
 __all__ = ["BackendInfo", "BackendListing", "ListedBackend", "broken", "unavailable"]
@@ -128,18 +129,15 @@ def broken(
 
 def unavailable(wanted: ListedBackend, known: Iterable[ListedBackend]) -> BackendError:
     """Return the error for using *wanted*; *known* is the whole list."""
-    status, reason, hint, cause = wanted.availability
     known = list(known)
-    usable = ", ".join(one.name for one in known if one.is_available)
-    lines = [f"Backend {wanted.name!r} is not available."]
-    if reason:
-        lines.append(f"Reason: {reason}")
-    lines.append(f"Available backends: {usable or 'none'}")
-    if hint:
-        lines.append(f"Installation hint: {hint}")
-    elif not wanted.is_known:
-        near = close_matches(wanted.name, [one.name for one in known])
-        lines.append(f"Closest known names: {', '.join(near) or 'none'}")
-    error = _ERRORS[status]("\n".join(lines))
-    error.__cause__ = cause
+    error = _ERRORS[wanted.availability.status](
+        explain_missing(
+            "backend",
+            wanted.name,
+            wanted.availability,
+            usable=[one.name for one in known if one.is_available],
+            known=None if wanted.is_known else [one.name for one in known],
+        )
+    )
+    error.__cause__ = wanted.availability.cause
     return error

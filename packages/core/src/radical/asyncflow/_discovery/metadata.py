@@ -135,6 +135,7 @@ class Declaration:
     summary: str
     requires_python: str
     requires: tuple[str, ...]
+    group: str
 
     @property
     def is_official(self) -> bool:
@@ -147,14 +148,19 @@ class Declaration:
         """The distribution and its version, for messages."""
         return f"{self.distribution} {self.version}".rstrip()
 
+    @property
+    def title(self) -> str:
+        """The name and where it comes from, for messages."""
+        return f"{self.name} of {self.label}"
+
 
 def canonical(distribution: str) -> str:
     """Return the name of a distribution as PEP 503 normalizes it."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def scan(group: str) -> list[Declaration]:
-    """Return every entry point of *group*, also those that are disabled or invalid.
+def scan(*groups: str) -> list[Declaration]:
+    """Return every entry point of *groups*, also those that are disabled or invalid.
 
     Of two distributions with the same name the first on ``sys.path`` counts, and of two in one
     folder the newer one, because an update may leave the metadata of the old version behind.
@@ -173,15 +179,15 @@ def scan(group: str) -> list[Declaration]:
         except (OSError, UnicodeError) as error:
             _log.debug("entry points of %r cannot be read: %s", distribution, error)
             continue
-        if not text or group not in text:
+        if not text or not any(group in text for group in groups):
             continue
-        lines = list(_section(text, group))
+        lines = [(*line, group) for group in groups for line in _section(text, group)]
         if lines:
             facts = _facts(distribution)
             distribution_name = canonical(facts[0])
             if distribution_name not in seen and not _is_left_over(distribution, everything):
                 seen.add(distribution_name)
-                found += (Declaration(name, value, *facts) for name, value in lines)
+                found += (Declaration(name, value, *facts, group) for name, value, group in lines)
     return found
 
 

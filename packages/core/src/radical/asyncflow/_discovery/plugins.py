@@ -9,10 +9,11 @@ from typing import Any
 import pluggy
 
 from .. import hookspecs
+from .._groups import PLUGIN_GROUP
 from .._hookmarkers import PROJECT
-from .._reference import load_reference
-from .._text import safe_str
-from .metadata import Declaration, Status, check_distribution, is_disabled, scan
+from .listing import broken
+from .lookup import load_declared
+from .metadata import Availability, Declaration, Status, check_distribution, is_disabled, scan
 
 __all__ = ["Plugins"]
 
@@ -24,12 +25,16 @@ class Plugins:
 
     pluggy's own ``load_setuptools_entrypoints`` imports all plugins, and the first that
     raises keeps the rest from being loaded.
+
+    Attributes:
+        failures: the plugins that could not be loaded.
     """
 
     def __init__(self) -> None:
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._loaded = False
+        self.failures: dict[Declaration, Availability] = {}
 
     def load(self) -> pluggy.PluginManager:
         """Load the group ``radical.asyncflow.plugins`` on the first call.
@@ -38,7 +43,7 @@ class Plugins:
         """
         if not self._loaded:
             self._loaded = True
-            for declaration in scan(hookspecs.PLUGIN_GROUP):
+            for declaration in scan(PLUGIN_GROUP):
                 if not is_disabled(declaration):
                     self._load(declaration)
         return self._manager
@@ -47,6 +52,10 @@ class Plugins:
         """Return the implementations of *hook*, each with the name of its plugin."""
         caller: pluggy.HookCaller = getattr(self.load().hook, hook)
         return [(impl.plugin_name, impl.function) for impl in caller.get_hookimpls()]
+
+    def has(self, declaration: Declaration) -> bool:
+        """Tell whether the plugin of *declaration* was loaded."""
+        return bool(self._manager.has_plugin(declaration.title))
 
     def backend(self, title: str, plugin: Any) -> Any:
         """Return what ``asyncflow_backend`` of *plugin* returns; None if it has no such hook.
@@ -77,17 +86,19 @@ class Plugins:
             raise
 
     def _load(self, declaration: Declaration) -> None:
-        title = f"{declaration.name} of {declaration.label}"
+        title = declaration.title
         availability = check_distribution(declaration)
         if availability.status is not Status.AVAILABLE:
+            self.failures[declaration] = availability
             _log.warning("plugin %s is left out: %s", title, availability.reason)
             return
         try:
-            self._register(title, load_reference(declaration.value))
+            self._register(title, load_declared(declaration))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             # SystemExit at import is a failure of the plugin too; only Ctrl-C is not.
             # Users get one line; the author of the plugin gets the traceback.
-            _log.warning("plugin %s is left out: %s", title, safe_str(error))
+            self.failures[declaration] = broken(declaration, error)
+            _log.warning("plugin %s is left out: %s", title, self.failures[declaration].reason)
             _log.debug("plugin %s was left out because of this error", title, exc_info=error)

@@ -2,7 +2,9 @@
 
 Profiles are read from the nearest ``asyncflow.toml``, in the current folder or above it
 (or from the file that ``ASYNCFLOW_CONFIG`` names), then from the user's own
-``$XDG_CONFIG_HOME/asyncflow/asyncflow.toml``, then from plugins (profiles of a site).
+``$XDG_CONFIG_HOME/asyncflow/asyncflow.toml``, then from plugins (profiles of a site): those of
+the entry points in ``radical.asyncflow.profiles``, each of which has the name of its profile, then
+those of the hook ``asyncflow_profiles``.
 A file that was found, and not named, is passed over if others could have written it.
 Of two profiles with one name the first counts::
 
@@ -32,14 +34,16 @@ import logging
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._text import closest
-from ..errors import ConfigurationError
+from .._groups import PROFILE_GROUP
+from .._text import closest, safe_str
+from ..errors import AsyncFlowError, ConfigurationError, PluginBrokenError
 from .registry import registry
 from .settings import BACKEND, CONFIG, PROFILE, inherited, overlay, parse_settings
 from .trust import reason_for_distrust
@@ -101,27 +105,63 @@ class Profiles:
 
     def add_site(self) -> None:
         """Add the profiles of plugins; those that are wrong are left out, with a warning."""
+        for declaration, given in registry.named.load_all(PROFILE_GROUP):
+            self._add_plugin(declaration.title, partial(_table, declaration.name, given))
+        self.add_hooks()
+
+    def add_hooks(self) -> None:
+        """Add the profiles that plugins give through their hook."""
         for plugin, hook in registry.hooks("asyncflow_profiles"):
-            source = f"plugin {plugin}"
-            try:
-                self.add(None, _read({"profiles": hook()}, source)[1])
-            except Exception as error:
-                _log.warning("profiles of %s are left out: %s", source, error, exc_info=error)
+            self._add_plugin(plugin, hook)
+
+    def _add_plugin(self, plugin: str, make: Callable[[], Any]) -> None:
+        source = f"plugin {plugin}"
+        try:
+            self.add(None, _read({"profiles": make()}, source)[1])
+        except Exception as error:
+            _log.warning("profiles of %s are left out: %s", source, error, exc_info=error)
 
     def __getitem__(self, name: str) -> Profile:
-        """Return the profile *name*.
+        """Return the profile *name*; of those that plugins declare by name, import only this one.
 
         Raises:
-            ConfigurationError: there is no such profile.
+            ConfigurationError: there is no such profile, or it is wrong.
+            PluginError: the plugin that declares it cannot be used.
         """
+        if name in self.profiles:
+            return self.profiles[name]
+        declared = registry.named.found(PROFILE_GROUP)
+        if name in declared:
+            made = _call(name, registry.named.load(PROFILE_GROUP, name))
+            source = declared[name].source
+            assert source is not None
+            self.add(None, _read({"profiles": {name: made}}, f"plugin {source.title}")[1])
+        else:
+            self.add_hooks()
         if name not in self.profiles:
-            self.add_site()
-        if name not in self.profiles:
-            known = ", ".join(self.profiles) or f"none; write them into {FILE}"
-            raise ConfigurationError(
-                f"no profile {name!r}{closest(name, self.profiles)} (known: {known})"
-            )
+            names = [*self.profiles, *declared]
+            known = ", ".join(names) or f"none; write them into {FILE}"
+            raise ConfigurationError(f"no profile {name!r}{closest(name, names)} (known: {known})")
         return self.profiles[name]
+
+
+def _table(name: str, given: Any) -> dict[str, Any]:
+    return {name: _made(given)}
+
+
+def _made(given: Any) -> Any:
+    """Return the table of a profile, which a plugin gave as a table or as a function."""
+    return given if isinstance(given, Mapping) else given()
+
+
+def _call(name: str, given: Any) -> Any:
+    """Do the same for the profile *name*, and raise what the plugin raises as an error of it."""
+    try:
+        return _made(given)
+    except AsyncFlowError:
+        raise
+    except Exception as error:
+        raise PluginBrokenError(f"the profile {name} does not work: {safe_str(error)}") from error
 
 
 def load() -> Profiles:

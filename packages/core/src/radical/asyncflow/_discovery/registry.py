@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pluggy
 
+from .._groups import BACKEND_GROUP, PLUGIN_GROUP
 from .._reference import load_reference
 from .._text import safe_str
 from ..backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
@@ -23,8 +24,8 @@ from ..errors import (
     BackendStartError,
     ConfigurationError,
 )
-from ..hookspecs import BACKEND_GROUP
 from ..version import __version__
+from .catalogue import ListedPlugin, list_plugins
 from .declared import (
     ContractError,
     Registration,
@@ -34,18 +35,18 @@ from .declared import (
     make_backend,
 )
 from .listing import BackendInfo, BackendListing, ListedBackend, broken, unavailable
+from .lookup import load_declared, select
 from .metadata import (
     AVAILABLE,
-    DISABLE,
     OFFICIAL,
     Availability,
     Declaration,
     Status,
     check_distribution,
     check_requirements,
-    is_disabled,
     scan,
 )
+from .named import NamedPlugins
 from .plugins import Plugins
 
 __all__ = ["Registry", "registry"]
@@ -57,6 +58,9 @@ class Registry:
     Any thread may call any method.  Listing reads metadata only.  A plugin is imported when
     somebody asks for its backend; if that fails, the failure is remembered until `refresh`, or
     until another version of its distribution is installed.
+
+    Attributes:
+        named: the plugins that are no backends, and that users ask for by name.
     """
 
     def __init__(self) -> None:
@@ -69,6 +73,7 @@ class Registry:
         with self._lock:
             importlib.invalidate_caches()
             self._plugins = Plugins()
+            self.named = NamedPlugins()
             self._specs: dict[Declaration | Registration, BackendSpec] = {}
             self._failures: dict[Declaration | Registration, Availability] = {}
 
@@ -202,6 +207,40 @@ class Registry:
         with self._lock:
             return self._plugins.hooks(hook)
 
+    def list_plugins(self, *, load: bool = False) -> list[ListedPlugin]:
+        """Return all installed plugins and backends, in every group.
+
+        Args:
+            load: import each of them, so that those that fail are seen.
+        """
+        with self._lock:
+            return list_plugins(self._load_and_check if load else self._check, self._is_loaded)
+
+    def _check(self, source: Declaration) -> Availability:
+        """Return what is known to be wrong with *source*, without loading it."""
+        if source.group == BACKEND_GROUP:
+            return self._availability(source)
+        if source.group == PLUGIN_GROUP:
+            return self._plugins.failures.get(source) or check_distribution(source)
+        return self.named.availability(source)
+
+    def _load_and_check(self, source: Declaration) -> Availability:
+        if source.group == PLUGIN_GROUP:
+            self._plugins.load()
+        elif source.group != BACKEND_GROUP:
+            return self.named.availability(source, load=True)
+        elif self._availability(source) == AVAILABLE:
+            with suppress(BackendError):  # which is remembered
+                self.load_factory(source.name)
+        return self._check(source)
+
+    def _is_loaded(self, source: Declaration) -> bool:
+        if source.group == BACKEND_GROUP:
+            return source in self._specs
+        if source.group == PLUGIN_GROUP:
+            return self._plugins.has(source)
+        return self.named.is_loaded(source)
+
     def _all_listed(self) -> list[ListedBackend]:
         with self._lock:
             found = _declarations()
@@ -218,20 +257,12 @@ class Registry:
         registered = self._registered.get(name)
         if registered is not None:
             return ListedBackend(name, registered, self._availability(registered))
-        enabled = [one for one in found if not is_disabled(one)]
-        enabled = [one for one in enabled if one.is_official] or enabled
-        if len(enabled) == 1:
-            return ListedBackend(name, enabled[0], self._availability(enabled[0]))
-        if enabled:
-            labels = " and ".join(one.label for one in enabled)
-            reason = f"{labels} both declare a backend {name!r}"
-            hint = f"Uninstall one of them, or name it in {DISABLE}"
-            return ListedBackend(name, enabled[0], Availability(Status.BROKEN, reason, hint))
-        reason, hint = "", OFFICIAL[name].hint if name in OFFICIAL else ""
-        if found:
-            reason = f"{found[0].label} is disabled"
-            hint = f"Take it out of {DISABLE}"
-        return ListedBackend(name, None, Availability(Status.NOT_INSTALLED, reason, hint))
+        source, availability = select("backend", name, found)
+        if source is not None and availability == AVAILABLE:
+            availability = self._availability(source)
+        elif not found and name in OFFICIAL:
+            availability = availability._replace(hint=OFFICIAL[name].hint)
+        return ListedBackend(name, source, availability)
 
     def _availability(self, source: Declaration | Registration) -> Availability:
         if source in self._failures:
@@ -257,9 +288,8 @@ class Registry:
     def _declared(self, source: Declaration | Registration) -> BackendSpec:
         if isinstance(source, Registration):
             return source.spec()
-        plugin = load_reference(source.value)
-        title = f"backend {source.name} of {source.label}"
-        return check_declared(self._plugins.backend(title, plugin), source)
+        plugin = load_declared(source)
+        return check_declared(self._plugins.backend(f"backend {source.title}", plugin), source)
 
     def _load(self, source: Declaration | Registration, reference: Any) -> Any:
         """Load the object behind ``"module:Class"``; return any other *reference* as it is."""

@@ -3,14 +3,17 @@
 ``asyncflow run`` sets these variables for the script; users may also set them by hand, and
 `profiles.resolve` reads them:
 
-=====================  ==========================================================
-``ASYNCFLOW_BACKEND``  name of the backend
-``ASYNCFLOW_PROFILE``  name of the profile
-``ASYNCFLOW_CONFIG``   a file of profiles, read instead of the nearest asyncflow.toml
-``ASYNCFLOW_SET``      JSON object: settings that override those of the backend
-``ASYNCFLOW_JOURNAL``  file of the journal, for an engine that names none
-``ASYNCFLOW_WALLTIME`` seconds or ``HH:MM:SS``, for an engine that names no end
-=====================  ==========================================================
+=======================  ========================================================
+``ASYNCFLOW_BACKEND``    name of the backend
+``ASYNCFLOW_PROFILE``    name of the profile
+``ASYNCFLOW_CONFIG``     a file of profiles, read instead of the nearest asyncflow.toml
+``ASYNCFLOW_SET``        JSON object: settings that override those of the backend
+``ASYNCFLOW_JOURNAL``    file of the journal, for an engine that names none
+``ASYNCFLOW_WALLTIME``   seconds or ``HH:MM:SS``, for an engine that names no end
+``ASYNCFLOW_OBSERVERS``  observers for every engine: ``NAME`` or ``NAME:TEXT``, with commas
+                         between them, or a JSON list
+``ASYNCFLOW_CARRIERS``   carriers for every engine, in the same form
+=======================  ========================================================
 """
 
 from __future__ import annotations
@@ -26,8 +29,10 @@ from ..errors import ConfigurationError
 
 __all__ = [
     "BACKEND",
+    "CARRIERS",
     "CONFIG",
     "JOURNAL",
+    "OBSERVERS",
     "PROFILE",
     "SET",
     "WALLTIME",
@@ -44,6 +49,8 @@ CONFIG = "ASYNCFLOW_CONFIG"
 SET = "ASYNCFLOW_SET"
 JOURNAL = "ASYNCFLOW_JOURNAL"
 WALLTIME = "ASYNCFLOW_WALLTIME"
+OBSERVERS = "ASYNCFLOW_OBSERVERS"
+CARRIERS = "ASYNCFLOW_CARRIERS"
 
 
 def parse_setting(text: str) -> dict[str, Any]:
@@ -114,6 +121,8 @@ def environment(
     settings: Iterable[str] = (),
     journal: str | os.PathLike[str] | None = None,
     walltime: str | None = None,
+    observers: Iterable[str] = (),
+    carriers: Iterable[str] = (),
 ) -> dict[str, str]:
     """Return the variables that pass the options of ``asyncflow run`` on to the script.
 
@@ -128,6 +137,8 @@ def environment(
         SET: json.dumps(values) if values else None,
         JOURNAL: str(Path(journal).absolute()) if journal is not None else None,
         WALLTIME: walltime,
+        OBSERVERS: json.dumps([*observers]) if observers else None,
+        CARRIERS: json.dumps([*carriers]) if carriers else None,
     }
     return {name: value for name, value in variables.items() if value is not None}
 

@@ -237,6 +237,7 @@ class Hub:
             "program that serves it, and to nobody else.",
             live=live,
             connection=tag("p", "", id="connection", role="status"),
+            plugins=Markup(),
             **empty,
         )
 

@@ -12,7 +12,7 @@ import click
 
 from .._public import public
 from .._text import safe_str
-from ..errors import AsyncFlowError
+from ..errors import AsyncFlowError, PluginError
 from ..version import __version__
 from ._help import COMPLETE, GROUPS, PLUGINS, Group
 from ._output import INTERRUPTED, WRONG, debug_option, debugging, show_log, warn
@@ -22,12 +22,33 @@ from .doctor import doctor
 from .explain import explain
 from .init import init
 from .logs import logs
+from .plugins import plugins
 from .report import report
 from .run import run
 from .runs import runs, show
 from .watch import watch
 
 __all__ = ["command", "main"]
+
+
+class NamedCommand(click.Command):
+    """The place of a plugin's command, which is imported when it is called."""
+
+    def __init__(self, name: str, summary: str) -> None:
+        super().__init__(name, short_help=summary)
+        self._plugin = name
+
+    def load(self) -> click.Command:
+        """Import the command.
+
+        Raises:
+            PluginError: it does not load.
+        """
+        from .._discovery.registry import registry
+        from .._groups import COMMAND_GROUP
+
+        loaded: click.Command = registry.named.load(COMMAND_GROUP, self._plugin)
+        return loaded
 
 
 class Commands(Group):
@@ -44,7 +65,7 @@ class Commands(Group):
         known = {
             name: found
             for name in self.list_commands(ctx)
-            if (found := self.get_command(ctx, name)) is not None and not found.hidden
+            if not (found := self.commands[name]).hidden
         }
         ours = {name for _, names in GROUPS for name in names}
         groups = [*GROUPS, (PLUGINS, tuple(name for name in known if name not in ours))]
@@ -61,8 +82,38 @@ class Commands(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.commands:
+            self._add_named()
+        if cmd_name not in self.commands:
             self._add_plugins()
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called, and import it if it is a plugin's."""
+        name, found, rest = super().resolve_command(ctx, args)
+        if isinstance(found, NamedCommand):
+            try:
+                found = found.load()
+            except PluginError:
+                if not ctx.resilient_parsing:  # a shell that asks shows no errors
+                    raise
+        return name, found, rest
+
+    def _add_named(self) -> None:
+        """Add the commands that have names in the metadata of their distributions."""
+        from .._discovery.registry import registry
+        from .._groups import COMMAND_GROUP
+
+        show_log()
+        for name, plugin in registry.named.found(COMMAND_GROUP).items():
+            if plugin.source is None:
+                continue  # disabled
+            if name not in self.commands:
+                self.add_command(NamedCommand(name, plugin.source.summary))
+            elif not isinstance(self.commands[name], NamedCommand):
+                title = plugin.source.title
+                warn(f"the command {title} is left out: the name is taken")
 
     def _add_plugins(self) -> None:
         if self._plugins_added:
@@ -70,7 +121,7 @@ class Commands(Group):
         self._plugins_added = True
         from .._discovery.registry import registry
 
-        show_log()
+        self._add_named()
         for plugin, hook in registry.hooks("asyncflow_cli"):
             # Each has a group of its own: a plugin that fails half-way must add nothing.
             group = click.Group(plugin)
@@ -116,6 +167,7 @@ def command() -> None:
 
 command.add_command(backends)
 command.add_command(completion)
+command.add_command(plugins)
 command.add_command(doctor)
 command.add_command(init)
 command.add_command(run)

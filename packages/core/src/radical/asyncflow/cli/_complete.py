@@ -15,16 +15,21 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class
 
+from .._groups import CARRIER_GROUP, OBSERVER_GROUP, PROFILE_GROUP, STORE_GROUP
+
 if TYPE_CHECKING:
     from ..journal import RunRecord
 
 __all__ = [
     "backends",
+    "carriers",
+    "observers",
     "profiles",
     "register",
     "runs",
     "runs_and_tasks",
     "settings",
+    "stores",
     "tasks",
 ]
 
@@ -68,18 +73,41 @@ def backends(_: click.Context, incomplete: str) -> Iterator[tuple[str, str]]:
             yield before + comma + name, info["summary"] or ""
 
 
+def _named(group: str) -> Completer:
+    """Return the completer for the plugins of *group*, with the text that some take behind it."""
+
+    @_completer
+    def complete(_: click.Context, __: str) -> Iterator[tuple[str, str]]:
+        from .._discovery.registry import registry
+
+        for name, plugin in registry.named.found(group).items():
+            if plugin.is_available and plugin.source is not None:
+                yield name, plugin.source.summary
+
+    return complete
+
+
+observers = _named(OBSERVER_GROUP)
+carriers = _named(CARRIER_GROUP)
+stores = _named(STORE_GROUP)
+
+
 @_completer
 def profiles(ctx: click.Context, _: str) -> Iterator[tuple[str, str]]:
     """Offer the names of profiles."""
     from .._discovery import profiles as known
+    from .._discovery.registry import registry
     from .._discovery.settings import CONFIG
 
     if ctx.params.get("config"):
         os.environ[CONFIG] = str(ctx.params["config"])
     found = known.load()
-    found.add_site()
+    found.add_hooks()
     for name, profile in found.profiles.items():
         yield name, ", ".join(choice.name for choice in profile.choices)
+    for name, plugin in registry.named.found(PROFILE_GROUP).items():
+        if name not in found.profiles and plugin.source is not None:
+            yield name, plugin.source.summary
 
 
 @_completer

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["choice_options", "completer", "set_environment", "set_option"]
+__all__ = ["check_named", "choice_options", "completer", "set_environment", "set_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,6 +57,22 @@ def choice_options(function: F) -> F:
     return function
 
 
+def check_named(observers: Sequence[str], carriers: Sequence[str]) -> None:
+    """Import the observers and carriers, because an error is better now than in the program.
+
+    Raises:
+        PluginError: one is unknown, or does not load.
+    """
+    if not observers and not carriers:
+        return
+    from .._discovery.registry import registry
+    from .._groups import CARRIER_GROUP, OBSERVER_GROUP
+
+    for group, words in ((OBSERVER_GROUP, observers), (CARRIER_GROUP, carriers)):
+        for word in words:
+            registry.named.load(group, word.partition(":")[0].strip())
+
+
 def set_environment(
     *,
     backend: str | None,
@@ -65,6 +81,8 @@ def set_environment(
     settings: Sequence[str],
     journal: str | None = None,
     walltime: str | None = None,
+    observers: Sequence[str] = (),
+    carriers: Sequence[str] = (),
 ) -> None:
     """Have every engine of this process that names no backend follow these options.
 
@@ -85,6 +103,8 @@ def set_environment(
         settings=settings,
         journal=journal,
         walltime=walltime,
+        observers=observers,
+        carriers=carriers,
     )
     if SET in variables:
         variables[SET] = json.dumps(overlay(inherited(), json.loads(variables[SET])))

@@ -88,7 +88,7 @@ def doctor(
         return
     checks = Checks()
     if name is None:
-        _check_environment(checks)
+        _check_environment(checks, timeout)
     elif from_node:
         _check_from_node(checks, _DEFAULT_WAIT_S if wait is None else wait, timeout)
     else:
@@ -198,7 +198,7 @@ def _default_profile() -> str | None:
     return None
 
 
-def _check_environment(checks: Checks) -> None:
+def _check_environment(checks: Checks, timeout: float) -> None:
     import sys
 
     from .._discovery.registry import registry
@@ -214,6 +214,7 @@ def _check_environment(checks: Checks) -> None:
         _check_loads(name, checks)
     click.echo("\nProfiles")
     _check_profiles(checks)
+    _check_site(checks, timeout)
 
 
 def _show_cores(checks: Checks) -> None:
@@ -232,23 +233,32 @@ def _show_gpus(checks: Checks) -> None:
 
 
 def _check_plugins(checks: Checks) -> None:
-    from .._discovery.metadata import is_disabled, scan
+    """Check that each plugin can be loaded, but the backends, which have a list of their own."""
     from .._discovery.registry import registry
-    from ..hookspecs import PLUGIN_GROUP
+    from .._groups import BACKEND_GROUP, GROUPS
 
-    manager = registry.load_plugins()
-    for declaration in scan(PLUGIN_GROUP):
-        title = f"{declaration.name} of {declaration.label}"
-        if is_disabled(declaration):
-            checks.note(f"plugin {title}", "disabled")
-        elif manager.has_plugin(title):
-            checks.ok(f"plugin {title}")
+    for each in registry.list_plugins(load=True):
+        if each.group == BACKEND_GROUP:
+            continue
+        title = f"{GROUPS[each.group].noun} {each.name} of {each.distribution} {each.version}"
+        if each.reason:
+            checks.fail(title.rstrip(), each.reason, each.hint)
+        elif each.status == "disabled":
+            checks.note(title.rstrip(), "disabled")
         else:
-            checks.fail(
-                f"plugin {title}",
-                "it could not be loaded; the warning above says why",
-                f"Try: pip install --upgrade '{declaration.distribution}'",
-            )
+            checks.ok(title.rstrip())
+
+
+def _check_site(checks: Checks, timeout: float) -> None:
+    """Run the checks of plugins."""
+    from .._discovery.registry import registry
+    from .._groups import CHECK_GROUP
+    from ._site_checks import run_checks
+
+    found = registry.named.load_all(CHECK_GROUP)
+    if found:
+        click.echo("\nThis site")
+        run_checks(found, checks, timeout)
 
 
 def _check_loads(name: str, checks: Checks) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from ._environment import completer
 from ._help import examples
 from ._lookup import LAST, find_run, journal_option
 from ._output import debug_option, warn
+from ._sections import plugin_sections
+from ._store import open_store
 
 if TYPE_CHECKING:
     from ..journal import RunRecord
@@ -40,38 +41,63 @@ SUFFIXES = {"html": ".html", "csv": ".csv", "trace": ".trace.json"}
     type=click.Choice([*SUFFIXES]),
     help="A page, a table, or a trace for Perfetto; by default as FILE's suffix says, or a page.",
 )
+@click.option(
+    "--store",
+    metavar="NAME[:TEXT]",
+    help="Hand the file to the artifact store of a plugin; TEXT is for the store.",
+    shell_complete=completer("stores"),
+)
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 @debug_option
-def report(run: str, journal: str | None, output: str | None, kind: str | None, show: bool) -> None:
+def report(
+    run: str,
+    journal: str | None,
+    output: str | None,
+    kind: str | None,
+    store: str | None,
+    show: bool,
+) -> None:
     """Write a run as a page, a table or a trace.
 
     RUN is the uid of a run or its beginning, "last" (the default), or a journal.  The page is
     one file that needs no others.  Without -o the report gets the name of the run, in the
-    current folder.
+    current folder, or goes into the artifact store.
     """
-    from .. import report as reports
 
     if kind is None:
         kind = _format_of(output)
     if show and (kind != "html" or output == "-"):
         raise click.UsageError("--open is for a page in a file: leave --format and -o - out")
+    if store is not None and (show or output == "-"):
+        raise click.UsageError("--store takes a file: leave --open and -o - out")
+    put = None if store is None else open_store(store)
     _, chosen = find_run(run, journal)
-    render: Callable[[RunRecord], str] = {
-        "html": reports.render_html,
-        "csv": reports.render_csv,
-        "trace": reports.render_trace,
-    }[kind]
     # Half of a surrogate pair, as it occurs in odd file names, cannot be written as UTF-8.
-    data = render(chosen).encode("utf-8", "backslashreplace")
+    data = _render(chosen, kind).encode("utf-8", "backslashreplace")
     if output == "-":
         sys.stdout.buffer.write(data)
         return
-    if output is None:
-        output = re.sub(r"[^\w.-]+", "_", chosen.uid).lstrip(".") + SUFFIXES[kind]
-    _write(Path(output), data)
-    click.echo(output)
+    name = output or re.sub(r"[^\w.-]+", "_", chosen.uid).lstrip(".") + SUFFIXES[kind]
+    if put is not None and output is None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, name)
+            _write(path, data)
+            click.echo(put(chosen.uid, path))
+        return
+    _write(Path(name), data)
+    click.echo(name)
+    if put is not None:
+        click.echo(put(chosen.uid, Path(name).absolute()))
     if show:
-        _open(Path(output).absolute())
+        _open(Path(name).absolute())
+
+
+def _render(run: RunRecord, kind: str) -> str:
+    from .. import report as reports
+
+    if kind == "html":
+        return reports.render_html(run, plugin_sections(run))
+    return reports.render_csv(run) if kind == "csv" else reports.render_trace(run)
 
 
 def _open(path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._environment import choice_options, completer, set_environment
+from ._environment import check_named, choice_options, completer, set_environment
 from ._help import examples
 from ._output import debug_option, debugging, warn, warn_former
 
@@ -92,6 +92,22 @@ class _Run(click.Command):
     metavar="TIME",
     help="Seconds or HH:MM:SS; the run stops in time before that, with the exit code 75.",
 )
+@click.option(
+    "--observer",
+    "observers",
+    multiple=True,
+    metavar="NAME[:TEXT]",
+    help="A plugin that observes each run; TEXT is for the plugin.  May be repeated.",
+    shell_complete=completer("observers"),
+)
+@click.option(
+    "--carrier",
+    "carriers",
+    multiple=True,
+    metavar="NAME[:TEXT]",
+    help="A plugin that sends something along with tasks.  May be repeated.",
+    shell_complete=completer("carriers"),
+)
 @click.option("--page", is_flag=True, help="Serve a live page of each run on this machine.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port of the page; 0 for any.")
 @click.option("-q", "--quiet", is_flag=True, help="Show neither the table of tasks nor lines.")
@@ -106,6 +122,8 @@ def run(
     settings: tuple[str, ...],
     journal: str | None,
     walltime: str | None,
+    observers: tuple[str, ...],
+    carriers: tuple[str, ...],
     page: bool,
     port: int | None,
     quiet: bool,
@@ -126,6 +144,7 @@ def run(
         warn_former("--no-progress", "run --quiet")
     if walltime is not None:
         Preemption(walltime=walltime)  # a wrong one is refused before the script begins
+    check_named(observers, carriers)
     set_environment(
         backend=backend,
         profile=profile,
@@ -133,6 +152,8 @@ def run(
         settings=settings,
         journal=journal,
         walltime=walltime,
+        observers=observers,
+        carriers=carriers,
     )
     wanted = _backends_to_use() if backend or profile or config or settings else []
     engines: list[list[str]] = []

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,12 @@ import click
 
 from .._files.copying import remove
 from .._files.work_dir import RUNS, is_in_use
-from .._text import count, printable, shorten, task_id_text
+from .._text import count, printable, safe_str, shorten, task_id_text
 from ._environment import completer
 from ._help import Group, examples
 from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, load
 from ._output import debug_option, print_json, print_table, warn_former
+from ._sections import plugin_sections, print_sections
 
 if TYPE_CHECKING:
     from ..backend import LogLine, TaskUsage
@@ -191,6 +193,14 @@ def show(
     listing = each or task is not None or state is not None
     if as_json:
         data = {**_summary(facts), **_details(facts)}
+        data["sections"] = [
+            {
+                "plugin": each.plugin,
+                "error": None if each.error is None else safe_str(each.error),
+                **({} if each.section is None else asdict(each.section)),
+            }
+            for each in plugin_sections(chosen)
+        ]
         if listing:
             data["tasks"] = [_task(one) for one in listed]
         print_json(data)
@@ -209,6 +219,7 @@ def _print_run(facts: Facts) -> None:
         _print_backends(facts)
     _print_failures(facts)
     _print_unfinished(facts)
+    print_sections(plugin_sections(facts.run))
 
 
 def _print_functions(facts: Facts) -> None:

@@ -39,6 +39,7 @@ from ..errors import ConfigurationError
 from ..events import Event
 from ..model import TaskKind, TaskState
 from . import _launch
+from ._asked import Wanted, ask
 from ._candidates import Candidates, Launcher
 from ._faults import report_faults
 from ._shutdown import Shutdown
@@ -120,6 +121,8 @@ class WorkflowEngine(TaskDecorators):
         walltime: float | str | timedelta | None = None,
         preemption: Preemption | None = None,
         failover: bool = False,
+        observers: Wanted = (),
+        carriers: Wanted = (),
     ) -> _Creation:
         """Create an engine and start its backends: await this, or use it with ``async with``.
 
@@ -152,6 +155,10 @@ class WorkflowEngine(TaskDecorators):
                 begun there needs ``retries``; a value that was only there is computed again
                 when it is needed.
             preemption: the long form of *walltime*, with a deadline, a grace and SIGTERM.
+            observers: the names of plugins that observe the run, beside those that
+                ``ASYNCFLOW_OBSERVERS`` names.  In ``"NAME:TEXT"`` the text is for the plugin.
+            carriers: the names of plugins that send something along with tasks, beside those
+                that ``ASYNCFLOW_CARRIERS`` names.
 
         Raises:
             BackendNotFoundError: a backend is unknown or not installed.
@@ -160,6 +167,7 @@ class WorkflowEngine(TaskDecorators):
             ConfigurationError: the settings are wrong.
             JournalError: the journal cannot be used.
             JournalInUseError: another run uses the journal.
+            PluginError: an observer or a carrier is unknown, or does not work.
         """
         if max_pending is not None and (not isinstance(max_pending, int) or max_pending < 1):
             raise ConfigurationError(f"max_pending must be at least 1 or None, not {max_pending!r}")
@@ -181,6 +189,7 @@ class WorkflowEngine(TaskDecorators):
                 journal_of(journal),
                 make_stop,
                 failover=failover and not dry_run,
+                wanted=(observers, carriers),
             )
         )
 
@@ -198,6 +207,7 @@ class WorkflowEngine(TaskDecorators):
         make_stop: Callable[[Dispatcher], OrderlyStop] | None,
         *,
         failover: bool,
+        wanted: tuple[Wanted, Wanted],
     ) -> Self:
         from ._watchers import announce, attach_watchers
 
@@ -212,6 +222,7 @@ class WorkflowEngine(TaskDecorators):
             planned += [place.make() for place in places]
             places = [Candidates([_launch.stand_in(instance)]) for instance in planned]
         uid = uid or f"run.{os.urandom(4).hex()}"
+        asked = ask(*wanted, uid)
         run_folder = WorkDir(uid, work_dir)
         dispatcher = Dispatcher(
             uid, run_folder, max_pending=max_pending, plan_recorder=plan_recorder
@@ -246,7 +257,7 @@ class WorkflowEngine(TaskDecorators):
         engine._lifeline = _lifeline(engine)
         _LIFELINES.add(engine._lifeline)
         await anext(engine._lifeline)
-        attach_watchers(engine, dispatcher)
+        attach_watchers(engine, dispatcher, asked)
         return engine
 
     # ------------------------------------------------------------- the present

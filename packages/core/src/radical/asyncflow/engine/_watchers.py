@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .._dispatch.dispatcher import Dispatcher
     from .._display.watched import Watched
     from ..events import Event
+    from ._asked import Asked
 
 __all__ = ["announce", "attach_watchers", "early_watchers", "watchers"]
 
@@ -35,14 +36,19 @@ def announce(engine: Watched) -> None:
         _call_watcher(watch, engine)
 
 
-def attach_watchers(engine: Watched, dispatcher: Dispatcher) -> None:
-    """Attach plugins and watchers to *engine*; one that raises is logged and left out."""
+def attach_watchers(engine: Watched, dispatcher: Dispatcher, asked: Asked) -> None:
+    """Attach plugins and watchers to *engine*; one that raises is logged and left out.
+
+    Args:
+        asked: the plugins that the engine was given by name.
+    """
     follow_cells(dispatcher)
-    carriers = list(_carriers(dispatcher.run.uid))
+    carriers = [*_carriers(dispatcher.run.uid), *asked.carriers]
     listeners = [
         Listener(plugin, partial(_call, hook))
         for plugin, hook in registry.hooks("asyncflow_events")
     ]
+    listeners += [Listener(plugin, observer) for plugin, observer in asked.observers]
     for plugin, carrier in carriers:
         if type(carrier).events is not Carrier.events:
             listeners.append(Listener(plugin, carrier.events))

@@ -11,6 +11,7 @@ from ._facts import BackendFacts, Facts, Failure, FunctionFacts
 from ._lanes import busy_seconds, waited_seconds
 from ._page import render_html
 from ._reuse import Explanation, Reuse
+from ._sections import MadeSection, Section, make_sections
 from ._trace import render_trace
 from ._waiting import waiting_in
 
@@ -20,8 +21,11 @@ __all__ = [
     "Facts",
     "Failure",
     "FunctionFacts",
+    "MadeSection",
     "Reuse",
+    "Section",
     "busy_seconds",
+    "make_sections",
     "render_csv",
     "render_html",
     "render_trace",

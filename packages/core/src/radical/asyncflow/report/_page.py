@@ -21,6 +21,7 @@ from ..version import __version__
 from ._columns import columns, embedded
 from ._distributions import distribution_table, environment_list
 from ._facts import STATES, Facts, FunctionFacts
+from ._sections import MadeSection, sections_html, sections_nav
 from .words import brief, moment, outcome, seconds, share
 
 __all__ = ["LIVE_SCRIPTS", "SCRIPTS", "render_html"]
@@ -114,8 +115,12 @@ class Shown(Protocol):
 
 
 @public("radical.asyncflow.report")
-def render_html(run: RunRecord) -> str:
-    """Return *run* as one page, which grows by some 60 bytes with each task."""
+def render_html(run: RunRecord, sections: Sequence[MadeSection] = ()) -> str:
+    """Return *run* as one page, which grows by some 60 bytes with each task.
+
+    Args:
+        sections: those of plugins, which stand before the table of tasks.
+    """
     facts = Facts(run)
     data = columns(facts)
     return fill(
@@ -127,7 +132,8 @@ def render_html(run: RunRecord) -> str:
         footer="Written by AsyncFlow $version from the journal of the run. "
         "This page loads nothing and sends nothing.",
         head=_head(facts),
-        nav=nav(facts),
+        nav=nav(facts, more=sections_nav(sections)),
+        plugins=sections_html(sections),
         figures=_figures(facts),
         states=states(facts),
         functions=Markup.concat(_functions(facts.functions), distribution_table(run)),
@@ -210,8 +216,12 @@ def css_name(text: str) -> str:
     return text if text.isalpha() and text.isascii() else "other"
 
 
-def nav(facts: Shown, *, live: bool = False) -> Markup:
-    """Return the links to the sections, with their figures."""
+def nav(facts: Shown, *, live: bool = False, more: Markup | None = None) -> Markup:
+    """Return the links to the sections, with their figures.
+
+    Args:
+        more: the links to the sections of plugins.
+    """
     entries: list[tuple[str, str, int | None]] = [
         ("summary", "Summary", None),
         *([("now", "Now", None)] if live else []),
@@ -226,6 +236,8 @@ def nav(facts: Shown, *, live: bool = False) -> Markup:
     ]
     items = []
     for anchor, title, many in entries:
+        if anchor == "tasks" and more is not None:
+            items.append(more)
         parts = [Markup.escape(title)]
         if many:
             css = "many bad" if anchor == "failures" else "many"
