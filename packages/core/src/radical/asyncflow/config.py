@@ -243,3 +243,15 @@ def _secrets(value: Any, hidden: bool = False) -> Iterator[str]:
             yield from _secrets(item, hidden)
     elif hidden and isinstance(value, (str, bytes)) and len(value) > 3:
         yield value if isinstance(value, str) else repr(value)[2:-1]
+
+
+def shown(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return the settings as text, ``{"section.key": value}``, with what may be secret hidden."""
+    found: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= shown(value, f"{prefix}{key}.")
+        else:
+            is_secret = _SECRET.search(f"{prefix}{key}") or _IN_URL.search(str(value))
+            found[f"{prefix}{key}"] = _HIDDEN if is_secret else truncate(str(value), 200)
+    return found

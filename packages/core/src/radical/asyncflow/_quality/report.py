@@ -165,6 +165,7 @@ class Report(_File):
         date: when the run began, in UTC, as ISO 8601 has it.
         given: the settings that were not the defaults, as text; none that is a secret.
         load: how many tasks the biggest bag had.
+        conditions: how the kit was run: the attributes of its test class.
         capabilities: the declared `Capabilities` in types of JSON.
         settings: the JSON schema of the config model; None if there is no model.
         portability: for each row of the page "Portability" ``""``, or what is lacking.
@@ -178,6 +179,7 @@ class Report(_File):
     date: _Date
     given: dict[str, str] = {}
     load: int = Field(default=0, ge=0)
+    conditions: dict[str, Any] = {}
     checks: tuple[Check, ...]
     benchmarks: tuple[Benchmark, ...] = ()
     capabilities: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from ...engine import WorkflowEngine
 from ...errors import ExecutableError, TaskTimeoutError
 from ...model import Command
 from .. import _functions as functions
-from .needs import needs
+from .needs import needs, slow
 from .suite import Suite
 from .waiting import appears, marked, open_gate, until
 
@@ -191,6 +191,7 @@ class Executables(Suite):
             await asyncio.wait_for(future, self.patience)
         await until(lambda: not marked(mark), f"nothing runs on: {marked(mark)}", self.patience)
 
+    @slow
     @needs("executable", "executes", "kills executables")
     async def test_a_tree_that_ignores_polite_requests_is_ended_all_the_same(
         self, flow: WorkflowEngine, folder: str

@@ -67,6 +67,17 @@ def needs_of(check: object) -> frozenset[str]:
     return getattr(check, "_needs", frozenset())
 
 
+def slow(check: _Check) -> _Check:
+    """Mark a check that takes seconds even on a quick backend; a fast run leaves it out."""
+    check._slow = True  # type: ignore[attr-defined]
+    return check
+
+
+def is_slow(check: object) -> bool:
+    """Tell whether *check* was marked as slow."""
+    return bool(getattr(check, "_slow", False))
+
+
 class Deselection:
     """A pytest plugin that deselects the checks whose needs `unmet_needs` names.
 

@@ -10,11 +10,12 @@ import pytest
 from ...backend._portability import ROWS, Row, refusal
 from ...errors import ConfigurationError, ResourceError
 from .._programs import PROGRAMS, Trial
-from .needs import needs
+from .needs import needs, slow
 from .suite import Suite
 
 
 class Portability(Suite):
+    @slow
     @needs("executes", "workers")
     @pytest.mark.usefixtures("guard")
     async def test_each_kind_and_option_has_its_one_meaning_or_is_refused(

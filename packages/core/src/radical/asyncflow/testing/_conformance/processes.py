@@ -16,7 +16,7 @@ from ...errors import WorkerLostError
 from ...model import TaskState
 from .. import _functions as functions
 from .bare import Bare
-from .needs import needs
+from .needs import needs, slow
 from .protocol import ends, quiet
 from .suite import Suite
 from .waiting import appears, lives, marked, open_gate, until
@@ -27,6 +27,7 @@ _STUBBORN = "trap '' TERM; "
 class Processes(Suite):
     """These are about functions that run in other processes, as ``pickles`` says."""
 
+    @slow
     @needs("function", "executes", "pickles", "kills functions")
     @pytest.mark.parametrize("first", ["", _STUBBORN], ids=["polite", "stubborn"])
     @pytest.mark.parametrize("obeys", [False, True], ids=["", "of one that obeys"])

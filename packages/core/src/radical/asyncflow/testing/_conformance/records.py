@@ -17,7 +17,7 @@ from ...model import TaskKind
 from ...report import Facts, waited_seconds
 from ...worker import read_clock
 from .. import _functions as functions
-from .needs import needs
+from .needs import needs, slow
 from .suite import Suite
 
 SECONDS = 0.03
@@ -39,6 +39,7 @@ class _Truth(NamedTuple):
 
 
 class Records(Suite):
+    @slow
     @needs("function", "executes", "slots", "workers")
     @pytest.mark.usefixtures("guard")
     async def test_the_record_of_a_run_says_what_was_true_of_it(self, folder: str) -> None:

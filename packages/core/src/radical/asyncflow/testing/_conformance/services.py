@@ -20,7 +20,7 @@ from ...errors import (
 from ...events import Event, ServiceEvent
 from ...model import Command
 from .. import _functions as functions
-from .needs import needs
+from .needs import needs, slow
 from .suite import Suite
 from .waiting import appears, marked, open_gate, until
 
@@ -103,6 +103,7 @@ class Services(Suite):
         with pytest.raises(ServiceLostError, match=r"exit code 0\) before it was up\n.*: bye"):
             await serve("echo bye")
 
+    @slow
     @needs("service", "executes")
     async def test_a_service_that_is_not_up_in_time_ends_and_shows_its_output(
         self, flow: WorkflowEngine, folder: str

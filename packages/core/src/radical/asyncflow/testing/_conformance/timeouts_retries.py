@@ -10,7 +10,7 @@ from ...engine import WorkflowEngine
 from ...errors import TaskTimeoutError
 from ...model import RetryPolicy
 from .. import _functions as functions
-from .needs import needs
+from .needs import needs, slow
 from .suite import Suite
 from .waiting import appears, falls_still, open_gate
 
@@ -40,6 +40,7 @@ class TimeoutsRetries(Suite):
     async def test_a_run_within_its_timeout_succeeds(self, flow: WorkflowEngine) -> None:
         assert await flow.function_task(timeout=self.patience)(functions.identity)("fast") == "fast"
 
+    @slow
     @needs("function", "executes", "slots", "workers")
     async def test_waiting_in_the_queue_does_not_count(
         self, flow: WorkflowEngine, folder: str
@@ -62,6 +63,7 @@ class TimeoutsRetries(Suite):
             await asyncio.wait_for(asyncio.shield(future), self.patience)
         await falls_still(folder, self.patience)
 
+    @slow
     @needs("function", "executes")
     async def test_a_task_that_timed_out_may_be_retried(
         self, flow: WorkflowEngine, folder: str

@@ -1,0 +1,119 @@
+"""Measure what the kit has to know of a backend, by running tasks on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..._discovery.declared import as_plain_dict
+from ..._discovery.registry import registry
+from ...backend import ExecutionBackend
+from ...backend._portability import ROWS, refusal
+from ...engine import WorkflowEngine
+from ...model import TaskKind
+from .. import _functions as functions
+from .subject import Subject
+
+__all__ = ["Probed", "probe"]
+
+_SLOW_START = 1.0
+"""Seconds for start and end together above which the checks share one started backend."""
+
+_REMOTE = 1.0
+"""Seconds that news may travel where a backend is slow to start: it is elsewhere."""
+
+_MOST_SLOTS = 64
+"""More functions at once than this count as unbounded."""
+
+_QUIET = 0.5
+"""Seconds in which no further function begins, after which no more will."""
+
+
+class Probed(NamedTuple):
+    """The facts that were measured or that an instance declares, in types of JSON."""
+
+    capabilities: dict[str, Any]
+    portability: dict[str, str]
+    inline: bool
+    slots: int | None
+    travel: float
+    backend_scope: str
+
+
+async def probe(subject: Subject) -> Probed:
+    """Start the backend, run a few tasks on it, and end it.
+
+    Raises:
+        AsyncFlowError: it cannot be made, or it cannot be started.
+    """
+    began = time.monotonic()
+    backend = registry.create(subject.name, subject.settings)
+    flow = await WorkflowEngine.create(backend)
+    took = time.monotonic() - began
+    try:
+        inline = await _is_inline(flow, subject)
+        slots = subject.slots
+        if slots is None and not inline and _runs_functions(backend):
+            slots = await _count_slots(flow, subject)
+    finally:
+        began = time.monotonic()
+        await flow.shutdown()
+        took += time.monotonic() - began
+    slow = took > _SLOW_START
+    travel = subject.travel
+    return Probed(
+        capabilities=as_plain_dict(backend.capabilities),
+        portability={row.title: refusal(row, backend) for row in ROWS},
+        inline=inline,
+        slots=slots,
+        travel=(_REMOTE if slow else 0.0) if travel is None else travel,
+        backend_scope="class" if slow else "test",
+    )
+
+
+def _runs_functions(backend: ExecutionBackend) -> bool:
+    return TaskKind.FUNCTION in backend.capabilities.kinds and backend.capabilities.executes
+
+
+async def _is_inline(flow: WorkflowEngine, subject: Subject) -> bool:
+    """Tell whether functions run in the loop's own thread; True if it runs none really."""
+    if not flow.backend.capabilities.executes:
+        return True
+    if not _runs_functions(flow.backend):
+        return False
+
+    def place() -> tuple[int, int]:
+        return os.getpid(), threading.get_ident()
+
+    future = flow.function_task(place)()
+    there = await asyncio.wait_for(future, _deadline(subject))
+    return bool(there == (os.getpid(), threading.get_ident()))
+
+
+async def _count_slots(flow: WorkflowEngine, subject: Subject) -> int | None:
+    """Return how many functions run at once; None if that seems unbounded."""
+    hold = flow.function_task(functions.hold_blocking)
+    with tempfile.TemporaryDirectory() as folder:
+        capacity = flow.backend.capacity() or 0
+        futures = [hold(folder, number) for number in range(max(_MOST_SLOTS, capacity + 1))]
+        begun, since = 0, time.monotonic()
+        while begun < len(futures):
+            now = len([*Path(folder).glob("began-*")])
+            if now != begun:
+                begun, since = now, time.monotonic()
+            quiet = time.monotonic() - since
+            if quiet > (_QUIET if begun else _deadline(subject)):
+                break
+            await asyncio.sleep(0.01)
+        (Path(folder) / "gate").touch()
+        await asyncio.wait_for(asyncio.gather(*futures), _deadline(subject))
+    return begun if 0 < begun < len(futures) else None
+
+
+def _deadline(subject: Subject) -> float:
+    return 4 * subject.patience
