@@ -15,6 +15,7 @@ from ..errors import ConfigurationError
 from ._environment import completer
 from ._help import Group, examples
 from ._output import FAILED, debug_option, print_json, print_table, show_log
+from .check import badge, check
 
 __all__ = ["backends"]
 
@@ -22,6 +23,10 @@ __all__ = ["backends"]
 @click.group(cls=Group, epilog=examples("backends list", "backends show concurrent"))
 def backends() -> None:
     """List the backends, or show the settings of one."""
+
+
+backends.add_command(check)
+backends.add_command(badge)
 
 
 @backends.command("list", epilog=examples("backends list", "backends list --json"))

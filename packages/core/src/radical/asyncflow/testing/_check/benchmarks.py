@@ -52,7 +52,7 @@ BENCHMARKS: dict[str, tuple[Callable[[WorkflowEngine, int], Awaitable[None]], in
     "chain": (_chain, 10),
     "round trip": (_round_trip, 100),
 }
-"""The work of each benchmark, and what part of the load it has: a tenth of it has 10."""
+"""The work of each benchmark, and by what the load is divided for it."""
 
 
 async def measure(subject: Subject, name: str) -> dict[str, Any]:

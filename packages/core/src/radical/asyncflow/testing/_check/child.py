@@ -12,9 +12,10 @@ from typing import TextIO
 import pytest
 
 from ..._text import safe_message
+from .. import BackendConformance
 from .benchmarks import BENCHMARKS, measure
 from .outcomes import Outcomes
-from .probe import Probed, probe
+from .probe import probe
 from .subject import Subject
 from .suite import suite_of
 
@@ -32,7 +33,7 @@ _OPTIONS = (
     *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
 
-suite: type | None = None
+suite: type[BackendConformance] | None = None
 """The test class, which the module of the tests takes from here."""
 
 
@@ -49,15 +50,14 @@ def main(path: str) -> None:
             told.write(broken=safe_message(error))
             return
         told.write(probed=probed._asdict())
-        _run_kit(subject, suite, probed, lines)
+        _run_kit(subject, suite, lines)
         if not subject.fast:
             _run_benchmarks(subject, told)
         told.write(end=True)
 
 
-def _run_kit(subject: Subject, checks: type, probed: Probed, lines: TextIO) -> None:
-    unmet = frozenset(checks.unmet_needs)  # type: ignore[attr-defined]
-    told = Outcomes(lines, unmet, fast=subject.fast)
+def _run_kit(subject: Subject, checks: type[BackendConformance], lines: TextIO) -> None:
+    told = Outcomes(lines, frozenset(checks.unmet_needs or ()), fast=subject.fast)
     with tempfile.TemporaryDirectory() as folder:
         module = Path(folder) / "test_installed.py"
         module.write_text(_MODULE)

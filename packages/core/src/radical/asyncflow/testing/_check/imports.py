@@ -1,4 +1,4 @@
-"""What the import of a plugin costs, and what it brings along."""
+"""The import of a plugin in fresh interpreters, where its cost is measured."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ print(json.dumps([took, new]))
 
 
 class Imported(NamedTuple):
-    """What a fresh interpreter imported for a plugin, beside the core.
+    """The modules that a fresh interpreter imported for a plugin beside the core, and their cost.
 
     Attributes:
         milliseconds: of CPU time, the median of several interpreters.

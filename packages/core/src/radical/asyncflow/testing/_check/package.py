@@ -90,10 +90,10 @@ def _entry_point(declaration: Declaration) -> str:
     try:
         registry.get_backend_spec(declaration.name)
         registry.load_factory(declaration.name)
-        registry.describe(declaration.name)
     except BackendError as error:
         return str(error)
-    return ""
+    facts = registry.describe(declaration.name)
+    return "" if "capabilities" in facts else str(facts["failure_reason"])
 
 
 def _imports(declaration: Declaration) -> Iterator[Result]:
@@ -157,29 +157,29 @@ def _needs_of_core(declaration: Declaration) -> Iterator[Requirement]:
             need = Requirement(text)
         except InvalidRequirement:
             continue  # the list of backends takes it as absent, too
-        if canonical(need.name) == canonical(CORE):
-            if need.marker is None or need.marker.evaluate({"extra": ""}):
-                yield need
+        applies = need.marker is None or need.marker.evaluate({"extra": ""})
+        if applies and canonical(need.name) == canonical(CORE):
+            yield need
 
 
 def _typed(declaration: Declaration) -> str:
     parts = declaration.value.split(":")[0].split(".")
-    for length in range(1, len(parts) + 1):
-        name = ".".join(parts[:length])
+    for name in (".".join(parts[:length]) for length in range(1, len(parts) + 1)):
         try:
             spec = find_spec(name)
         except (ImportError, ValueError):
-            return f"{name} cannot be found"
+            spec = None
         if spec is None:
-            return f"{name} cannot be found"
-        if spec.origin is not None:  # a namespace package has none
-            break
-    places = spec.submodule_search_locations
-    if not places:
-        return f"{name} is a module; put it into a package with a file py.typed"
-    if not any((Path(place) / "py.typed").is_file() for place in places):
-        return f"there is no file py.typed in {next(iter(places))}"
-    return ""
+            return f"the package {name} cannot be found"
+        if spec.origin is None:  # of a namespace package, which belongs to nobody
+            continue
+        places = [*(spec.submodule_search_locations or ())]
+        if not places:
+            return f"{name} is a module; put it into a package with a file py.typed"
+        if not any((Path(place) / "py.typed").is_file() for place in places):
+            return f"there is no file py.typed in {places[0]}"
+        return ""
+    return f"{declaration.value} is a namespace package"
 
 
 def _summary(of: Distribution) -> str:

@@ -17,6 +17,7 @@ from ...backend._portability import ROWS, refusal
 from ...engine import WorkflowEngine
 from ...model import TaskKind
 from .. import _functions as functions
+from .._conformance.waiting import open_gate
 from .subject import Subject
 
 __all__ = ["Probed", "probe"]
@@ -25,7 +26,7 @@ _SLOW_START = 1.0
 """Seconds for start and end together above which the checks share one started backend."""
 
 _REMOTE = 1.0
-"""Seconds that news may travel where a backend is slow to start: it is elsewhere."""
+"""Seconds that news may travel where a backend is slow to start, as one elsewhere is."""
 
 _MOST_SLOTS = 64
 """More functions at once than this count as unbounded."""
@@ -103,16 +104,21 @@ async def _count_slots(flow: WorkflowEngine, subject: Subject) -> int | None:
         futures = [hold(folder, number) for number in range(max(_MOST_SLOTS, capacity + 1))]
         begun, since = 0, time.monotonic()
         while begun < len(futures):
-            now = len([*Path(folder).glob("began-*")])
+            now = _begun(folder)
             if now != begun:
                 begun, since = now, time.monotonic()
             quiet = time.monotonic() - since
             if quiet > (_QUIET if begun else _deadline(subject)):
                 break
             await asyncio.sleep(0.01)
-        (Path(folder) / "gate").touch()
+        open_gate(folder)
         await asyncio.wait_for(asyncio.gather(*futures), _deadline(subject))
     return begun if 0 < begun < len(futures) else None
+
+
+def _begun(folder: str) -> int:
+    """Count the functions that have begun: each makes a file."""
+    return sum(path.name.startswith("began-") for path in Path(folder).iterdir())
 
 
 def _deadline(subject: Subject) -> float:

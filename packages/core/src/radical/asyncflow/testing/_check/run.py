@@ -20,7 +20,7 @@ from ..._discovery.settings import BACKEND, CONFIG, JOURNAL, PROFILE, SET, WALLT
 from ..._quality.promises import LEAKS, PROMISES, promise_of
 from ..._quality.report import Benchmark, Check, Outcome, Report
 from ...config import shown, validate
-from ...errors import ConfigurationError
+from ...errors import BackendError, ConfigurationError
 from ...version import __version__
 from ...worker import child_environment, guard, kill_tree, start_guarded
 from . import package
@@ -145,17 +145,12 @@ def check_backend(subject: Subject, tell: Callable[[Found, Check | None], None])
     require_kit()
     began = datetime.now(UTC)
     declarations = package.declarations(subject.name)
+    _check_settings(subject)
     found = Found(tell)
     for name, outcome, message in package.check(declarations):
         found.add(name, outcome, message)
-    why = ""
-    if found.checks["entry point"].outcome == "failed":
-        why = "the plugin cannot be loaded"
-    else:
-        spec = registry.get_backend_spec(subject.name)
-        settings = {key: value for key, value in subject.settings.items() if key != "name"}
-        validate(spec.config_model, settings, backend=subject.name)
-        why = _run_child(subject, found)
+    loads = found.checks["entry point"].outcome == "passed"
+    why = _run_child(subject, found) if loads else "the plugin cannot be loaded"
     found.conclude(why or ("a fast run leaves it out" if subject.fast else ""))
     order = {name: place for place, name in enumerate(_names())}
     described = registry.describe(subject.name)
@@ -177,6 +172,17 @@ def check_backend(subject: Subject, tell: Callable[[Found, Check | None], None])
         settings=described.get("config_schema"),
         portability=found.probed.get("portability") or described.get("tasks", {}),
     )
+
+
+def _check_settings(subject: Subject) -> None:
+    """Raise ConfigurationError if the settings are wrong, as far as the plugin can be loaded."""
+    try:
+        model = registry.get_backend_spec(subject.name).config_model
+        registry.load_factory(subject.name)
+    except BackendError:
+        return  # a failed check will say so
+    settings = {key: value for key, value in subject.settings.items() if key != "name"}
+    validate(model, settings, backend=subject.name)
 
 
 _CONDITIONS = ("slots", "inline", "travel", "backend_scope")
@@ -222,9 +228,7 @@ def _hear_child(subject: Subject, found: Found, folder: Path) -> str:
     return f"{how}\n{output.read_text(encoding='utf-8', errors='replace')[-_TAIL:]}".rstrip()
 
 
-def _follow(
-    process: subprocess.Popen[bytes], lines: Path, found: Found, silence: float
-) -> str:
+def _follow(process: subprocess.Popen[bytes], lines: Path, found: Found, silence: float) -> str:
     """Hear the lines of the child until it has ended, and return how it ended."""
     with lines.open(encoding="utf-8") as file:
         rest, last = "", time.monotonic()
