@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow._resume import running_output
 from radical.asyncflow.journal import read
+from radical.asyncflow.journal._output import read_output, tails
+
+PATIENCE_S = 60.0
 
 
 def speak(number: int) -> int:
@@ -70,3 +76,52 @@ async def test_records_stay_on_the_workers_if_they_are_not_wanted(
     async with WorkflowEngine.create(backend="dask", config=settings) as flow:
         assert await flow.function_task(speak)(1) == 1
     assert not [record for record in caplog.records if record.name == "lab"]
+
+
+@pytest.mark.parametrize("processes", [True, False])
+async def test_what_a_command_has_written_is_seen_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, processes: bool
+) -> None:
+    monkeypatch.setattr(running_output, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(running_output, "LEAST_S", 0.0)
+    settings = {"n_workers": 2, "processes": processes, "dashboard_address": None}
+    path, gate = tmp_path / "journal", tmp_path / "gate"
+    async with WorkflowEngine.create(backend="dask", config=settings, journal=path) as flow:
+
+        def script() -> str:
+            return f"echo words; echo aside >&2; while test ! -e '{gate}'; do sleep 0.02; done"
+
+        plain = flow.executable_task(script, name="plain")
+        captured = flow.executable_task(script, name="captured", capture_stdio=True)
+        futures = [plain(), captured()]
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            run = read(path)[-1]
+            seen = [tails(task, run.uid, str(path)) for task in run.tasks.values()]
+            if len(seen) == 2 and all(len(each) == 2 for each in seen):
+                break
+            assert time.monotonic() < deadline, seen
+            await asyncio.sleep(0.05)
+        for each in seen:
+            assert [tail.text for tail in each] == ["words\n", "aside\n"]
+        futures[1].cancel()
+        gate.touch()
+        assert await futures[0] == "words\n"
+    assert read_output(str(path), read(path)[-1].uid) is None
+
+
+async def test_what_a_cancelled_command_wrote_is_kept(tmp_path: Path) -> None:
+    settings = {"n_workers": 1, "dashboard_address": None}
+    path, begun = tmp_path / "journal", tmp_path / "begun"
+    async with WorkflowEngine.create(backend="dask", config=settings, journal=path) as flow:
+        future = flow.executable_task(lambda: f"echo words; touch '{begun}'; sleep 600")()
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            if begun.exists():
+                break
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        future.cancel()
+        await asyncio.wait([future])
+    (task,) = read(path)[0].tasks.values()
+    assert (task.state, task.stdout) == ("CANCELLED", "words\n")

@@ -46,7 +46,7 @@ from ._slots.warm import WarmWorkers
 from .capabilities import executor_capabilities, local_capabilities
 
 if TYPE_CHECKING:
-    from radical.asyncflow.backend import Wait
+    from radical.asyncflow.backend import Wait, Written
 
     from .config import ConcurrentConfig
 
@@ -211,6 +211,9 @@ class ConcurrentExecutionBackend(ExecutionBackend):
             if part is not None:
                 found.update(part.waits(task_ids))
         return found
+
+    async def written(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Written]:
+        return {} if self._slots is None else self._slots.written(task_ids)
 
     def check(self, spec: TaskSpec) -> None:
         super().check(spec)

@@ -41,7 +41,7 @@ from ._worker.requests import greet
 from .config import DaskConfig
 
 if TYPE_CHECKING:
-    from radical.asyncflow.backend import Wait
+    from radical.asyncflow.backend import Wait, Written
 
 __all__ = ["Session"]
 
@@ -216,6 +216,11 @@ class Session:
         return waits_of(
             task_ids, self._table.jobs, self._workers, missing=self._no_worker(), name=self._name
         )
+
+    async def written(self, task_ids: Collection[TaskId]) -> dict[TaskId, Written]:
+        """Return what those of the tasks have written so far that are commands and run."""
+        jobs = [job for task_id in task_ids if (job := self._table.jobs.get(task_id)) is not None]
+        return await self._calls.written(jobs)
 
     def _no_worker(self) -> Wait:
         """Return what all tasks wait for if there is no worker."""

@@ -30,7 +30,7 @@ from .capabilities import dask_capabilities
 from .config import DaskConfig
 
 if TYPE_CHECKING:
-    from radical.asyncflow.backend import Wait
+    from radical.asyncflow.backend import Wait, Written
 
 __all__ = ["DaskExecutionBackend"]
 
@@ -192,6 +192,9 @@ class DaskExecutionBackend(ExecutionBackend):
 
     def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
         return {} if self._session is None else self._session.waits(task_ids)
+
+    async def written(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Written]:
+        return {} if self._session is None else await self._session.written(task_ids)
 
     def cancel(self, task_ids: Collection[TaskId]) -> None:
         if self._session is not None:

@@ -31,7 +31,7 @@ from ._tasks.traces import Traces
 from .capabilities import CAPABILITIES
 
 if TYPE_CHECKING:
-    from radical.asyncflow.backend import Wait
+    from radical.asyncflow.backend import Wait, Written
 
     from .config import RadicalConfig
 
@@ -206,6 +206,9 @@ class RadicalExecutionBackend(ExecutionBackend):
         if holdup is None:
             return self._tasks.waits(frozenset(task_ids), self.name)
         return dict.fromkeys(self._tasks.unbegun(frozenset(task_ids)), holdup)
+
+    async def written(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Written]:
+        return {} if self._tasks is None else self._tasks.written(task_ids)
 
     def check(self, spec: TaskSpec) -> None:
         if spec.description:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from radical.asyncflow.backend import Written
 from radical.asyncflow.journal import RunRecord, read
+from radical.asyncflow.journal._output import RunOutput, write_output
 
 from .conftest import Invoke
 
@@ -80,7 +82,7 @@ def test_what_runs_and_what_waits_is_shown_while_it_does(
     }
     logs = invoke("logs", "--journal", "journal", "1").stdout
     assert "running, on concurrent concurrent-1, for" in logs
-    assert "The journal gets its output when it has ended." in logs
+    assert "It has written nothing yet that is known here." in logs
     assert "It has not begun." in invoke("logs", "--journal", "journal", "after").stdout
     found = rows(invoke("show", "--journal", "journal", "--state", "pending").stdout)
     assert list(found) == ["after"]
@@ -103,4 +105,16 @@ def test_what_ran_when_the_program_was_killed_is_marked_so(
     logs = invoke("logs", "--journal", "journal", "work").stdout
     assert "was running when the program died" in logs
     assert "because the program died before it ended" in logs
+    (uid,) = [run.uid for run in read("journal")]
+    written = Written("what it wrote\n", ("/gone/err",), (1234, 0))
+    write_output("journal", RunOutput(uid, time.time(), {1: (1, written)}))
+    logs = invoke("logs", "--journal", "journal", "work").stdout
+    assert "stdout (so far; 1,234 bytes before it)\nwhat it wrote\n" in logs
+    assert "stderr (so far, in /gone/err, which cannot be read here: No such file" in logs
+    assert "was not kept" not in logs
+    assert invoke("logs", "--journal", "journal", "1", "--stdout").stdout == "what it wrote\n"
+    # Those of another attempt, or of another run, are not its own.
+    for of_run, attempt in ((uid, 2), ("run.other", 1)):
+        write_output("journal", RunOutput(of_run, time.time(), {1: (attempt, written)}))
+        assert "what it wrote" not in invoke("logs", "--journal", "journal", "work").stdout
     assert "killed" in invoke("runs", "--journal", "journal").stdout

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow._resume import running_output
 from radical.asyncflow.errors import ConfigurationError, EngineClosedError
 from radical.asyncflow.journal import read
+from radical.asyncflow.sync import Flow
 
 from ..journal.journals import begin, done, make, writing
 from ..report.browser import Page
@@ -130,6 +132,33 @@ def test_a_killed_program_shows_what_ran_and_that_it_was_killed(
         assert "endless" in page.text("#now")
         assert page.errors == []
         assert all(request.startswith(("http://127.0.0.1", "data:")) for request in page.requests)
+
+
+def test_the_output_of_a_command_is_shown_while_it_runs(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_output, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(running_output, "LEAST_S", 0.0)
+    path, gates = tmp_path / "journal", [tmp_path / "1", tmp_path / "2"]
+    steps = [
+        f"echo '<b>step {number}</b>'; while test ! -e '{gate}'; do sleep 0.02; done"
+        for number, gate in enumerate(gates)
+    ]
+    with Flow("concurrent", journal=path) as flow, served(path) as port:
+        talk = flow.executable_task(lambda: "; ".join(steps), name="talk")
+        future = talk()
+        show(page, f"{address(port)}#task-1")
+        shown = "document.querySelector('#panel pre[aria-label=stdout]')?.textContent"
+        page.until(f"{shown} === '<b>step 0</b>\\n'")
+        assert "so far" in page.text("#panel")
+        gates[0].touch()
+        page.until(f"{shown} === '<b>step 0</b>\\n<b>step 1</b>\\n'")
+        gates[1].touch()
+        future.result(60)
+        page.until("document.querySelector('#panel .state').textContent === 'done'")
+        page.until(f"{shown} === '<b>step 0</b>\\n<b>step 1</b>\\n'")
+        page.until("!document.querySelector('#panel').textContent.includes('so far')")
+        assert page.errors == []
 
 
 @pytest.mark.parametrize("journal", ["journal", "-"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,7 @@ pytest.importorskip("textual", reason="the extra watch is not installed")
 from click.testing import CliRunner
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow._live import Follower
+from radical.asyncflow._resume import running_output
 from radical.asyncflow._screen._app import WatchApp
 from radical.asyncflow._screen._list import RowList, widths_of
 from radical.asyncflow._screen._tables import Column
@@ -120,6 +122,31 @@ async def test_a_run_that_goes_on_in_another_process_is_followed_to_its_end(
         finally:
             gate.touch()
             process.wait(30)
+
+
+async def test_the_output_of_a_command_is_seen_while_it_runs(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_output, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(running_output, "LEAST_S", 0.0)
+    gates = [tmp_path / "1", tmp_path / "2"]
+    steps = [
+        f"echo step {number}; while test ! -e {shlex.quote(str(gate))}; do sleep 0.02; done"
+        for number, gate in enumerate(gates)
+    ]
+    async with (
+        WorkflowEngine.create("concurrent", journal=journal) as flow,
+        watching(journal) as pilot,
+    ):
+        future = flow.executable_task(lambda: "; ".join(steps), name="talk")()
+        await shows(pilot, "talk", "1 run")
+        await pilot.press("r", "enter")
+        await shows(pilot, "RUNNING", "Output (so far)", "step 0")
+        gates[0].touch()
+        await shows(pilot, "step 1")
+        gates[1].touch()
+        await future
+        assert "so far" not in await shows(pilot, "DONE", "Output", "step 1")
 
 
 async def test_keys_lead_through_all_views_and_back(journal: Path) -> None:

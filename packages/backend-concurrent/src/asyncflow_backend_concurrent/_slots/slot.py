@@ -17,7 +17,7 @@ from radical.asyncflow.backend import (
     TaskId,
     TaskKind,
     TaskRequest,
-    TaskTrace,
+    Written,
 )
 from radical.asyncflow.worker import (
     Execution,
@@ -75,9 +75,11 @@ class Slot:
         self._abandoned = False
         self._looking = False
         self._executing = False
+        self._execution_now: Execution | None = None
         self._errand: Callable[[], None] | None = None
         sink = slots.sink
         self._meter = Meter(whole_process=False) if sink.keeps_usage else None
+        self._keeps_output = sink.keeps_output
         self._is_traced = sink.keeps_usage or sink.keeps_output
         self._relieved = False  # another slot has taken its place
 
@@ -99,6 +101,15 @@ class Slot:
         """Return the task that it runs, if it runs one."""
         job = self._job
         return () if job is None else (job.task_id,)
+
+    def written(self) -> tuple[TaskId, Written] | None:
+        """Return the command that it runs with its output so far; None if it runs none."""
+        # In this order: the next command then finds another job here.
+        execution, job = self._execution_now, self._job
+        if execution is None or job is None or job.on_cancel != execution.cancel:
+            return None
+        written = execution.written()
+        return None if written is None else (job.task_id, written)
 
     def stuck_on(self, task_ids: Collection[TaskId]) -> TaskContext | None:
         """Return the cancelled one of the tasks, if its function runs on here."""
@@ -366,8 +377,7 @@ class Slot:
         except BaseException as exc:
             error = exc
         if job is not None:  # else it was abandoned
-            if execution.usage is not None:
-                trace = TaskTrace(usage=execution.usage)
+            if self._is_traced and (trace := execution.trace(output=self._keeps_output)):
                 self.slots.sink.traced(job.task_id, job.attempt, trace)
             if execution.cancelled or self._abandoned:
                 self._cancelled(job)
@@ -375,7 +385,7 @@ class Slot:
                 self._failed(job, error)
             else:
                 self.slots.sink.done(job.task_id, job.attempt, result)
-        self._job = None
+        self._job = self._execution_now = None
         self._executing = False
 
     def go_on(self, execution: Execution, step: Callable[[], ExecutableResult]) -> None:
@@ -417,6 +427,7 @@ class Slot:
 
     def _begin(self, execution: Execution, job: TaskContext) -> None:
         """Let a cancel find *execution*, and report its task as RUNNING."""
+        self._execution_now = execution
         job.on_cancel = execution.cancel
         if job.cancelled:
             execution.cancel()

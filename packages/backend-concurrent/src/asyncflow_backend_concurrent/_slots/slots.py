@@ -55,7 +55,7 @@ from .seats import Admission, Sleeper
 from .slot import Slot
 
 if TYPE_CHECKING:
-    from radical.asyncflow.backend import Wait
+    from radical.asyncflow.backend import Wait, Written
 
 __all__ = ["Slots"]
 
@@ -220,6 +220,11 @@ class Slots:
                 self.waiting,
             )
             return waits_in(scene, self._resources, task_ids)
+
+    def written(self, task_ids: Collection[TaskId]) -> dict[TaskId, Written]:
+        """Return what those of the tasks have written so far that are commands and run."""
+        found = dict(filter(None, [slot.written() for slot in tuple(self._slots)]))
+        return {task_id: found[task_id] for task_id in task_ids if task_id in found}
 
     def relieve(self, task_ids: Collection[TaskId]) -> None:
         """Start another slot for each one whose function runs on though it was cancelled.

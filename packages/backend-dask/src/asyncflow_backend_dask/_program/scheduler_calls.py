@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from radical.asyncflow.backend import TaskId
+from radical.asyncflow.backend import TaskId, Written
 
 from .._messages.events import GIVE_BACK, KILL
 from .._scheduler.event_log import forget_events
-from .._worker.requests import cancel, end_ranks
+from .._worker.requests import cancel, end_ranks, written
 from .client import GraphClient
 from .jobs import Job
 from .workers import KnownWorkers
@@ -78,6 +78,21 @@ class SchedulerCalls:
         """
         self._workers.update(await self._client.scheduler.identity(n_workers=-1))
 
+    async def written(self, jobs: Iterable[Job]) -> dict[TaskId, Written]:
+        """Ask the workers what those of *jobs* have written so far that are commands and run."""
+        attempts = [(job.task_id, job.attempt) for job in jobs if job.worker is not None]
+        workers = {job.worker for job in jobs if job.worker is not None}
+        found: dict[TaskId, Written] = {}
+        if attempts and self._client.is_running:
+            with suppress(OSError):  # on a worker that is gone nothing runs
+                answers = await self._client._run(
+                    written, self._topic, attempts, workers=sorted(workers), on_error="ignore"
+                )
+                for answer in answers.values():
+                    for task_id, stdout, stderr, before in answer:
+                        found[task_id] = Written(_stream(stdout), _stream(stderr), tuple(before))
+        return found
+
     async def end_ranks(self) -> None:
         """Have the workers end the ranks that wait for a call; some seconds at the most."""
         if self._client.is_running:
@@ -134,3 +149,7 @@ class SchedulerCalls:
     async def _update_workers_if_possible(self) -> None:
         with suppress(OSError):
             await self.update_workers()
+
+
+def _stream(given: str | Sequence[str]) -> str | tuple[str, ...]:
+    return given if isinstance(given, str) else tuple(given)

@@ -65,6 +65,7 @@ def _run_with(
     key = worker_calls.begin(work, one, execution.cancel, CallQueue(), confirm=True)
     if key in worker_calls.cancelled:
         execution.cancel()
+    worker_calls.commands[key] = execution
     begun = time.monotonic()
     try:
         result: ExecutableResult = execution.run()
@@ -73,11 +74,14 @@ def _run_with(
         worker_calls.tell_end(work, one, FAILED, ended - begun, fields_of(exc), ended)
         return CallResult(failed=True)
     finally:
+        del worker_calls.commands[key]
         worker_calls.end(key)
     ended = time.monotonic()
     seconds = ended - begun
-    if execution.usage is not None:
-        worker_calls.tell(work, one, TRACE, 0.0, (tuple(execution.usage), None))
+    if work.traces is not None and (trace := execution.trace(output=work.traces.output)):
+        usage = None if trace.usage is None else tuple(trace.usage)
+        printed = pickle.dumps(trace, 5) if trace.stdout or trace.stderr else None
+        worker_calls.tell(work, one, TRACE, 0.0, (usage, printed))
     if execution.cancelled:
         worker_calls.tell_end(work, one, CANCELLED, seconds, None, ended)
         return CallResult(failed=True)

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from distributed.comm import get_address_host
 from distributed.core import Status
-from radical.asyncflow.worker import RankGroups, guard
+from radical.asyncflow.worker import Execution, RankGroups, guard
 
 from .._messages.begins import CallTakenBackError, WorkerIsGoneError
 from .._messages.events import GIVEN_BACK, RUNNING
@@ -116,6 +116,7 @@ class WorkerCalls:
         traces: what calls leave behind beside their results.
         proven: functions, as (topic, code), of which a call has returned here.
         cancelled: calls that were cancelled, also some that have not arrived.
+        commands: the commands that run.
     """
 
     def __init__(self, worker: Any) -> None:
@@ -129,6 +130,7 @@ class WorkerCalls:
         )
         self.proven: set[tuple[str, int]] = set()
         self.cancelled: OrderedDict[_CallId, None] = OrderedDict()
+        self.commands: dict[_CallId, Execution] = {}
         here = get_address_host(worker.address) == get_address_host(worker.scheduler.address)
         self._file = self._new_file() if self._can_die and here else None
         self._functions: OrderedDict[tuple[str, int], Any] = OrderedDict()

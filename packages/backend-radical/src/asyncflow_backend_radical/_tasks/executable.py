@@ -15,6 +15,7 @@ from radical.asyncflow.backend import (
     Serving,
     TaskRequest,
     TaskState,
+    Written,
 )
 from radical.asyncflow.errors import ConfigurationError, TaskError, WorkerLostError
 from radical.asyncflow.worker import OutputSearch, read_end
@@ -116,6 +117,13 @@ class Executable:
             str(rank_files(stream, self.ranks)[0]) for stream in (self.stdout, self.stderr)
         )
         return Serving(stdout, stderr, info)
+
+    def written(self) -> Written:
+        """Return the files to which its ranks write."""
+        stdout, stderr = (
+            tuple(map(str, rank_files(stream, self.ranks))) for stream in (self.stdout, self.stderr)
+        )
+        return Written(stdout, stderr)
 
     def report(self, state: TaskState, value: object = None) -> Report:
         """Return a report about this attempt."""

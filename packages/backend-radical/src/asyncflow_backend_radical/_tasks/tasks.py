@@ -36,7 +36,7 @@ from .script import has_begun, has_succeeded, signed_exit_code, withdraw
 from .traces import Traces
 
 if TYPE_CHECKING:
-    from radical.asyncflow.backend import Wait
+    from radical.asyncflow.backend import Wait, Written
 
 __all__ = ["Tasks"]
 
@@ -180,6 +180,16 @@ class Tasks:
                         asked, running, self._functions.cores, self._plan, backend
                     )
             return found
+
+    def written(self, task_ids: Collection[int]) -> dict[int, Written]:
+        """Return the files that have what those of the tasks wrote that are commands and run."""
+        with self._lock:
+            found = {
+                task_id: self._executables[uid]
+                for task_id in task_ids
+                if (uid := self._uid_of.get(task_id)) is not None
+            }
+            return {task_id: task.written() for task_id, task in found.items() if task.is_running}
 
     def unbegun(self, task_ids: Collection[int]) -> list[int]:
         """Return those of the tasks that have not begun."""

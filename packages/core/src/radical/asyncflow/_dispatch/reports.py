@@ -84,7 +84,10 @@ class Reports:
                     self._services.lose(lane)
         elif number == SERVING:
             self._services.take_serving(report)
-        elif report[2] is OUTPUT or report[2] is TRACE or not self._services.take_end(report):
+        elif report[2] is TRACE:
+            if not self._services.take_trace(report):
+                self.drop(report)
+        elif report[2] is OUTPUT or not self._services.take_end(report):
             self.drop(report)
 
 

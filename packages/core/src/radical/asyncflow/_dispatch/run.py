@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .._files.targets import Targets
 from .._graph.scheduler import Scheduler
 from .._task.future import RemoteTaskFuture, TaskFuture
-from ..backend import AnyReport, TaskId, TaskRequest
+from ..backend import AnyReport, Serving, TaskId, TaskRequest
 from ..backend._inbox import Inbox, Sink
 from ..backend._lane import Lane
-from ..model import Command, TaskState
+from ..model import Command, ExecutableResult, TaskState
 
 if TYPE_CHECKING:
     from .._watch.carriage import Carriage
@@ -69,6 +69,15 @@ class Journaling(Protocol):
         when: float | None,
     ) -> None:
         """Note that *node* failed for good or was cancelled."""
+
+    def service_ended(
+        self,
+        node: TaskFuture[Any],
+        serving: Serving,
+        result: ExecutableResult | None,
+        when: float | None,
+    ) -> None:
+        """Note that the service ended which *node* had brought up, and the *result* if known."""
 
     def backend_lost(self, name: str, error: BaseException, moved: int) -> None:
         """Note that the backend *name* was lost, and how many of its tasks go on elsewhere."""

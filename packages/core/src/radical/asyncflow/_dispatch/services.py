@@ -108,13 +108,23 @@ class Services:
 
     # --------------------------------------------------------------------- end
 
+    def take_trace(self, report: AnyReport) -> bool:
+        """Take in what a running service did; return False if *report* is about none."""
+        number, attempt, _, trace, _ = report
+        service = self._running.get(number)
+        if service is None or service.host._attempt != attempt:
+            return False
+        if self._run.journal is not None:
+            service.host._entry.trace = trace
+        return True
+
     def take_end(self, report: AnyReport) -> bool:
         """Take in the end of a running service; return False if *report* is about no such end."""
-        number, attempt, state, value, _ = report
+        number, attempt, state, value, when = report
         service = self._running.get(number)
         if service is None or state < DONE or service.host._attempt != attempt:
             return False
-        del self._running[number]
+        self._remove(service, value, when)
         if isinstance(value, ExecutableResult):
             error = self._error_of(service, value)
         elif isinstance(value, BaseException):
@@ -124,14 +134,21 @@ class Services:
         self._ended(service, error)
         return True
 
+    def _remove(self, service: Service, value: object = None, when: float | None = None) -> None:
+        """Count *service*, whose task reported *value*, as running no more."""
+        del self._running[service.host._number]
+        if self._run.journal is not None:
+            result = value if isinstance(value, ExecutableResult) else None
+            self._run.journal.service_ended(service.host, service.serving, result, when)
+
     def lose(self, lane: Lane) -> None:
         """End the services that ran on *lane*, because its backend is gone.
 
         With failover one that may be started again is, on another backend.
         """
-        for number, service in list(self._running.items()):
+        for service in list(self._running.values()):
             if service.host._lane is lane:
-                del self._running[number]
+                self._remove(service)
                 if self._outcomes.failover is None:
                     service.restarts_left = 0
                 self._ended(service, lane.lost)
@@ -254,13 +271,15 @@ class Services:
     def lose_one(self, service: Service, why: str) -> None:
         """End *service*, which is gone although its backend did not say so."""
         node = service.host
-        if self._running.pop(node._number, None) is not None:
+        if node._number in self._running:
+            self._remove(service)
             self._outcomes.ask_to_cancel(node._lane, [node._number])
             self._ended(service, BackendError(why))
 
     def _give_up(self, service: Service) -> None:
         """Call *service* ended, although its backend did not say so."""
-        if self._running.pop(service.host._number, None) is not None:
+        if service.host._number in self._running:
+            self._remove(service)
             log.warning(
                 "backend %r did not end service %r within %g s",
                 *(service.host.backend, service.name, CANCEL_PATIENCE_S),

@@ -7,7 +7,7 @@ from math import isnan
 from typing import Any
 
 from .._resume.lines import error_record
-from ..events import BackendEvent, Event, RunEvent, TaskEvent
+from ..events import BackendEvent, Event, RunEvent, ServiceEvent, TaskEvent
 from ..journal import AttemptRecord, ErrorRecord, FunctionRecord
 from ..model import TaskState
 from ._run import LiveRun
@@ -42,6 +42,8 @@ def items_of(events: Iterable[Event]) -> list[Item]:
         elif type(event) is BackendEvent:
             text = "" if event.error is None else error_record(event.error, arguments=True).text
             found.append((event.state, event.time, event.backend, text, event.moved))
+        elif type(event) is ServiceEvent:
+            found.append(("service", event.time, event.task_id, event.state))
         elif type(event) is RunEvent and event.state == "ended":
             found.append(("ended", event.time, event.outcome))
     return found
@@ -76,6 +78,7 @@ class EventFeed:
             "up": self._backend_up,
             "down": self._backend_down,
             "ended": self._run_ended,
+            "service": self._service,
             "PENDING": self._called,
             "READY": self._ready,
             "SUBMITTED": self._sent,
@@ -105,6 +108,12 @@ class EventFeed:
 
     def _run_ended(self, time: float, outcome: str) -> None:
         self.run.end(time, outcome)
+
+    def _service(self, time: float, number: int, state: str) -> None:
+        if state == "up":
+            self.run.service_up(number)
+        else:
+            self.run.service_ended(number, time)
 
     def _called(self, time: float, number: int, name: str, kind: str, *rest: Any) -> None:
         workflow, after = rest[4:]

@@ -69,6 +69,7 @@ class Follower:
         self._offset = 0
         self._begin: Mapping[str, Any] = {}
         self._functions: list[Line] = []
+        self._service_ends: dict[int, Line] = {}
         self._begin_at = 0
         self._remembered = b"", b""
         self._others = False
@@ -150,7 +151,9 @@ class Follower:
         line = self._line_at(offset)
         if not intact(line):
             return known
-        found = record_of(self._begin, [*self._functions, parse(line)], number)
+        end = self._service_ends.get(number)
+        lines = [*self._functions, parse(line), *([] if end is None else [end])]
+        found = record_of(self._begin, lines, number)
         return known if found is None else found._replace(failed=run.attempts_of(number))
 
     # ------------------------------------------------------------------- the file
@@ -270,6 +273,7 @@ class Follower:
             return
         self._others = False
         self._begin, self._begin_at, self._functions = fields, offset, []
+        self._service_ends = {}
         self._looked = -inf
         self.life = self.life_reason = ""
         self._seen = None
@@ -315,6 +319,9 @@ class Follower:
                     _error(fields["error"]),
                 )
                 run.attempt_failed(fields["task"], fields["f"], attempt)
+            case "V":
+                self._service_ends[fields["task"]] = line
+                run.service_ended(fields["task"], fields["t"])
             case "F":
                 self._functions.append(line)
                 run.function(
@@ -360,6 +367,8 @@ def _task_ended(run: LiveRun, line: Line, offset: int) -> None:
         offset=offset,
         **_whereabouts(fields),
     )
+    if fields.get("serves") and state == "DONE":
+        run.service_up(number)
     if state == "FAILED":
         run.describe_failure(
             number,

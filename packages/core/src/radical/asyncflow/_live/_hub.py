@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from .._html import Markup, tag
 from .._text import task_id_text
 from ..journal import RunRecord, TaskRecord
+from ..journal._output import Tail
 from ..journal._records import UNFINISHED
 from ..journal._waits import RunWaits
 from ..report import Facts, _page
@@ -41,6 +42,11 @@ def _nothing(_: str) -> None:
     """Say that nothing is known."""
 
 
+def _no_tails(_: str, __: TaskRecord) -> list[Tail]:
+    """Say that nothing is known beside the journal."""
+    return []
+
+
 class Source(Protocol):
     """A source of the model, which is a `Follower` or gets the events of a program."""
 
@@ -66,6 +72,7 @@ class Hub:
 
     Args:
         waits: returns what the tasks of a run, whose uid it gets, wait for.
+        tails: returns the ends of what a task of that run has written, beside its record.
 
     Attributes:
         viewers: the number of those who get messages now.
@@ -73,13 +80,19 @@ class Hub:
         closed: True once the server ends.
     """
 
-    def __init__(self, source: Source, waits: Callable[[str], RunWaits | None] = _nothing) -> None:
+    def __init__(
+        self,
+        source: Source,
+        waits: Callable[[str], RunWaits | None] = _nothing,
+        tails: Callable[[str, TaskRecord], list[Tail]] = _no_tails,
+    ) -> None:
         self.source = source
         self.viewers = 0
         self._empty = asyncio.Event()
         self.over = False
         self.closed = False
         self._waits = waits
+        self._tails = tails
         self._tick = asyncio.Event()
         self._run: LiveRun | None = None
         self._epoch = ""
@@ -144,6 +157,10 @@ class Hub:
         told = self._waits(run.uid)
         group = None if told is None else told.of(task.number, task.backend)
         return "" if group is None else group.text
+
+    def tails_of(self, task: TaskRecord) -> list[Tail]:
+        """Return the ends of what *task* has written so far, or has written to files."""
+        return [] if self._run is None else self._tails(self._run.uid, task)
 
     def enter(self) -> None:
         """Count a viewer in."""

@@ -142,6 +142,7 @@ class RunState:
         functions: in the order in which they were heard of.
         backends: by name, in the order in which they came up.
         running: the numbers of the tasks that are known to run, in the order of their starts.
+        services: the services that are up, by number, and since when: they are done, and run on.
         failures: the causes that no other task is, in order.
         causes: errors in one line, to which the column `cause` refers; the first few hundred.
         undescribed: the number of failed tasks for which `failures` had no room.
@@ -178,6 +179,7 @@ class RunState:
         self.workers: list[str] = []
         self.workflows: list[str] = []
         self.running: dict[int, None] = {}
+        self.services: dict[int, float] = {}
         self.failures: list[LiveFailure] = []
         self.undescribed = 0
         self.causes: list[str] = []
@@ -305,7 +307,8 @@ class LiveRun(RunState):
             added=_time(columns.added[number]),
             ready=_time(columns.ready[number]),
             started=_time(columns.started[number]),
-            ended=_time(columns.ended[number]),
+            ended=self.services.get(number, _time(columns.ended[number])),
+            serves=number in self.services,
             failed=self.attempts_of(number),
         )
 
@@ -473,6 +476,28 @@ class LiveRun(RunState):
         if row.kind != "block":
             self._ended_without_blocks += 1
             self.rate.add(self.latest, self._ended_without_blocks)
+
+    def service_up(self, number: int) -> None:
+        """Note that the task *number*, which is done, is a service that runs on."""
+        if self.state_of(number) != "DONE" or number in self.services:
+            return
+        columns = self.columns
+        up = self.services[number] = columns.ended[number]
+        self._occupy(number, self.function_of(number), up)
+        columns.ended[number] = nan
+        self._changes.add(number)
+
+    def service_ended(self, number: int, time: float) -> None:
+        """Note that a service ended that was up."""
+        up = self.services.pop(number, None)
+        if up is None:
+            return
+        columns = self.columns
+        columns.ended[number] = time
+        self._count_seconds(number, self.function_of(number), max(time - up, 0.0))
+        self._release(number, time)
+        self._changes.add(number)
+        self._at(time)
 
     def describe_failure(self, number: int, error: ErrorRecord | None, **details: object) -> None:
         """Note why the task *number* failed, after its end.

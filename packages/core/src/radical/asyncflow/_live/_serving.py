@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 
 from ..errors import ConfigurationError
+from ..journal import TaskRecord
+from ..journal._output import Tail, tails
 from ..journal._waits import read_waits
 from ._follower import Follower
 from ._hub import Hub
@@ -129,7 +131,11 @@ def serve_journal(
 
 def hub_of(follower: Follower) -> Hub:
     """Return the hub of a page of the run that *follower* follows."""
-    return Hub(follower, partial(read_waits, os.path.realpath(follower.path)))
+    return Hub(follower, partial(read_waits, follower.path), partial(_tails, follower.path))
+
+
+def _tails(journal: str, run: str, task: TaskRecord) -> list[Tail]:
+    return tails(task, run, journal)
 
 
 async def serve(

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, S
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .._text import printable_lines, task_id_text
+from .._text import printable, printable_lines, task_id_text
 from ..journal import ErrorRecord, TaskRecord
 from ..report.words import log_line, usage_figures
 from ._hub import Hub
@@ -101,7 +101,8 @@ def site(hub: Hub, token: str) -> ASGIApp:
         found = hub.source.task(request.path_params["number"])
         if found is None:
             return JSONResponse({}, 404, HEADERS)
-        return JSONResponse(_details(found) | _waits(hub, found), headers=HEADERS)
+        details = _details(found) | _waits(hub, found) | _tails(hub, found)
+        return JSONResponse(details, headers=HEADERS)
 
     routes = [
         Route(f"/{token}/", page),
@@ -158,6 +159,18 @@ def _details(task: TaskRecord) -> dict[str, Any]:
 def _waits(hub: Hub, task: TaskRecord) -> dict[str, str]:
     words = hub.waits_of(task)
     return {"waits": printable_lines(words)} if words else {}
+
+
+def _tails(hub: Hub, task: TaskRecord) -> dict[str, Any]:
+    """Return the output that is not in the record, and whether there may soon be more of it."""
+    found: dict[str, Any] = {}
+    if shown := hub.tails_of(task):
+        found["tails"] = [
+            [tail.stream, printable(tail.about), printable_lines(tail.text)] for tail in shown
+        ]
+    if task.state == "RUNNING" or task.is_serving:
+        found["runs"] = True
+    return found
 
 
 def _error(error: ErrorRecord) -> str:

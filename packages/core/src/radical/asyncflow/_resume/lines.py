@@ -9,9 +9,10 @@ from typing import Any
 
 from .._task.future import TaskFuture
 from .._text import cut_middle, safe_message
+from ..backend import Serving
 from ..errors import ExecutableError
 from ..journal import ErrorRecord, _format
-from ..model import TaskState, TaskTrace
+from ..model import ExecutableResult, TaskState, TaskTrace
 from .entry import Entry
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ended_line",
     "error_record",
     "reused_line",
+    "service_line",
     "started_line",
 ]
 
@@ -147,8 +149,10 @@ def ended_line(
     Any thread may call this.
     """
     entry: Entry = node._entry
+    spec = node._spec
     executed = None if node._extras is None else node._extras.result
-    printed = executed is not None and not node._spec.capture_stdio
+    printed = executed is not None and not spec.capture_stdio
+    serves = spec.service and state is TaskState.DONE
     return _format.task_ended(
         node._number,
         entry.body.number,
@@ -169,9 +173,34 @@ def ended_line(
         error=error,
         exit_code=None if executed is None else executed.exit_code,
         stdout=executed.stdout[-TAIL_CHARS:] if executed is not None and printed else None,
-        stderr=executed.stderr[-TAIL_CHARS:] if executed is not None else None,
+        stderr=executed.stderr[-TAIL_CHARS:] if executed is not None and printed else None,
+        paths=None if executed is None or printed else (executed.stdout, executed.stderr),
+        serves=serves,
         files=files,
         facts=facts,
+        trace=entry.trace,
+    )
+
+
+def service_line(
+    node: TaskFuture[Any], time: float, serving: Serving, result: ExecutableResult | None
+) -> bytes:
+    """Return the line of a service that *node* brought up, and that ended; any thread may call it.
+
+    Args:
+        serving: the files that have its output.
+        result: that of its command; None if that is not known, or if it is a function.
+    """
+    entry: Entry = node._entry
+    printed = result is not None and not node._spec.capture_stdio
+    files = serving.stdout, serving.stderr
+    return _format.service_ended(
+        node._number,
+        time,
+        exit_code=None if result is None else result.exit_code,
+        stdout=result.stdout[-TAIL_CHARS:] if result is not None and printed else None,
+        stderr=result.stderr[-TAIL_CHARS:] if result is not None and printed else None,
+        paths=files if any(files) and not printed else None,
         trace=entry.trace,
     )
 

@@ -29,7 +29,7 @@ from .._task.future import Activity, RemoteTaskFuture, TaskFuture, extras_of
 from .._task.scope import SCOPE
 from .._text import error_line, mask_secrets, safe_repr, safe_str
 from ..aside import in_thread
-from ..backend import RemoteValue
+from ..backend import RemoteValue, Serving
 from ..errors import JournalError
 from ..journal import Journal, _format
 from ..journal._process import Process
@@ -47,6 +47,7 @@ from .lines import (
     ended_line,
     error_record,
     reused_line,
+    service_line,
     started_line,
 )
 from .outside import (
@@ -62,6 +63,7 @@ from .outside import (
     with_outputs,
 )
 from .recall import Recall
+from .running_output import RunningOutput
 from .standstill import Standstill
 from .words import named_by
 
@@ -123,6 +125,9 @@ class Recorder:
         self._running_timer: asyncio.TimerHandle | None = None
         self._says_running = False
         self._standstill = Standstill(run, background, writer.path)
+        self._output = RunningOutput(
+            run, background, writer.path, self._running, self.seconds_running
+        )
         self._surroundings = Surroundings(run.loop, self._note_environment)
         writer.on_written = self._on_written
         writer.on_failed = self._on_failed
@@ -261,6 +266,8 @@ class Recorder:
             if number not in self._running_written:
                 self._running_written.add(number)
                 self._buffer.append(started_line(node))
+                if node._spec.kind is TaskKind.EXECUTABLE:
+                    self._output.begin()
 
     # -------------------------------------------------------------------- ends
 
@@ -278,6 +285,8 @@ class Recorder:
         lane = node._call.lane
         ended = self._seconds_of_run(when)
         self._remove_running(node)
+        if node._spec.service and node._spec.kind is TaskKind.EXECUTABLE:
+            self._output.add_service(node)
         if entry.key is not None and not self._held(entry):
             entry.key = None
         if entry.key is None or (lane is not None and not lane.executes):
@@ -454,6 +463,18 @@ class Recorder:
 
         self._append(line)
 
+    def service_ended(
+        self,
+        node: TaskFuture[Any],
+        serving: Serving,
+        result: ExecutableResult | None,
+        when: float | None,
+    ) -> None:
+        """Note that the service ended which *node* had brought up."""
+        time = self._seconds_of_run(when)
+        self._output.remove_service(node)
+        self._append(partial(service_line, node, time, serving, result))
+
     def _reuse(self, node: TaskFuture[Any], task: str, value: Any, stderr: str) -> None:
         """Give *node* the *value* of *task*, ``"RUN/NUMBER"``."""
         entry: Entry = node._entry
@@ -571,6 +592,7 @@ class Recorder:
         if self._running_timer is not None:
             self._running_timer.cancel()
         await self._standstill.end()
+        await self._output.end()
         await self._surroundings.end()
         now = monotonic() - self._began
         with suppress(JournalError):  # the journal could not be opened, or is closed

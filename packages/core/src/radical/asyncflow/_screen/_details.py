@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from time import perf_counter
 
 from .._live import Follower
 from .._text import duration, printable
 from ..journal import TaskRecord
+from ..journal._output import tails
 from ..journal._waits import RunWaits
 from ._tables import MOST_SHARE, STYLES, Cell, LineTable, waiting_of
 
 __all__ = ["TaskLines", "task_lines"]
-
-MOST_OUTPUT = 256 * 1024
-"""The bytes of an output file that are read, the last ones."""
 
 TITLE = "bold"
 
@@ -70,19 +66,32 @@ def _lines(follower: Follower, task: TaskRecord, told: RunWaits | None) -> Itera
         yield from _text(f"{task.error.type}: {task.error.text}", "red")
     if task.exit_code:
         yield Cell(f"exit code {task.exit_code}", "red")
-    for title, written in (("Output", task.stdout), ("Error output", task.stderr)):
-        if written:
-            place, text = _written(written)
-            yield Cell("")
-            yield Cell(f"{title}{f' ({printable(place)})' if place else ''}", TITLE)
-            yield from _text(text)
     if task.error is not None and task.error.traceback:
         yield Cell("")
         yield Cell("Traceback", TITLE)
         yield from _text(task.error.traceback)
-    if task.stdout is None and task.stderr is None and task.state == "RUNNING":
+    yield from _output(follower, task)
+
+
+def _output(follower: Follower, task: TaskRecord) -> Iterator[Cell]:
+    """Yield the end of what *task* has written, which is last, because it grows."""
+    shown = [("Output", task.stdout or ""), ("Error output", task.stderr or "")]
+    if follower.run is not None:
+        titles = {"stdout": "Output", "stderr": "Error output"}
+        shown += [
+            (f"{titles[tail.stream]} ({printable(tail.about)})", tail.text or " ")
+            for tail in tails(task, follower.run.uid, follower.path)
+        ]
+    shown = [(title, text) for title, text in shown if text]
+    for title, text in shown:
         yield Cell("")
-        yield Cell("its output is here when it has ended", "dim")
+        yield Cell(title, TITLE)
+        yield from _text(text)
+    if not shown and task.state == "RUNNING":
+        yield Cell("")
+        command = task.kind == "executable"
+        words = "it has written nothing yet" if command else "its output is here when it has ended"
+        yield Cell(words, "dim")
 
 
 def _time(task: TaskRecord, now: float) -> str:
@@ -92,16 +101,6 @@ def _time(task: TaskRecord, now: float) -> str:
     if task.ended is None:
         return f" for {duration(max(now - task.started, 0.0))}"
     return f" after {duration(max(task.ended - task.started, 0.0))}"
-
-
-def _written(text: str) -> tuple[str, str]:
-    """Return the file that *text* names, and its end; "" and *text* if it names none."""
-    if "\n" in text or not os.path.isabs(text) or not Path(text).is_file():  # noqa: PTH117
-        return "", text
-    with Path(text).open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - MOST_OUTPUT))
-        return text, stream.read().decode(errors="replace")
 
 
 def _text(text: str, style: str = "") -> Iterator[Cell]:
@@ -129,7 +128,8 @@ class TaskLines(LineTable):
             return
         run = self._follower.run
         state = "" if run is None else run.state_of(self.number)
-        self._ended = state in ("DONE", "FAILED", "CANCELLED")
+        serves = run is not None and self.number in run.services
+        self._ended = state in ("DONE", "FAILED", "CANCELLED") and not serves
         self._lines = task_lines(self._follower, self.number, self.told)
         self._made = perf_counter()
         self._took = self._made - begun

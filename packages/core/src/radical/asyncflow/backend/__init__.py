@@ -57,6 +57,7 @@ from ._contract import (
     TaskTrace,
     TaskUsage,
     Usage,
+    Written,
     closed_error,
 )
 
@@ -92,6 +93,7 @@ __all__ = [
     "Usage",
     "Wait",
     "WaitKind",
+    "Written",
     "closed_error",
     "hookimpl",
 ]

@@ -27,6 +27,7 @@ from ..model import (
     TaskTrace,
     TaskUsage,
     Usage,
+    Written,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ __all__ = [
     "TaskTrace",
     "TaskUsage",
     "Usage",
+    "Written",
     "closed_error",
 ]
 
@@ -545,6 +547,15 @@ class ExecutionBackend(ABC):
         The engine calls it in its loop when somebody asks why a task waits, and every some
         seconds while a run with a journal stands still.  It answers at once with what it knows,
         and leaves out tasks that it does not know, that run, or of which it can tell nothing.
+        """
+        return {}
+
+    async def written(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Written]:  # noqa: ARG002
+        """Return what those of these tasks have written so far that are commands and run here.
+
+        A run with a journal asks for it once in a second, and only for commands that have run
+        for longer than that.  So others can see it meanwhile.  It leaves out tasks of which it
+        can tell nothing; texts have some 4,000 characters at most.
         """
         return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ from .._text import count, printable, printable_lines
 from ..errors import ConfigurationError
 from ._environment import completer
 from ._help import examples
-from ._lookup import LAST, find_run, journal_option, one_task, run_and_task
+from ._lookup import LAST, find_journal, find_run, journal_option, one_task, run_and_task
 from ._output import debug_option
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..backend import LogLine
     from ..journal import ErrorRecord, RunRecord, TaskRecord
+    from ..journal._output import Tail
 
 __all__ = ["logs"]
 
@@ -51,10 +53,13 @@ def logs(words: tuple[str, ...], journal: str | None, failed: bool, stream: str 
         raise click.UsageError("Missing argument 'TASK': give a task, or --failed for all failures")
     run = find_run(given, journal)[1]
     task = one_task(run, word)
+    tails = _tails(task, run, given, journal)
     if stream is None:
-        _print_all(task, run)
+        _print_all(task, run, tails)
         return
     text = task.stdout if stream == "stdout" else task.stderr
+    if text is None and tails:
+        text = "".join(tail.text for tail in tails if tail.stream == stream)
     if text is None:
         raise ConfigurationError(
             f"the journal has no {stream} of {task.id} ({task.name})"
@@ -66,6 +71,15 @@ def logs(words: tuple[str, ...], journal: str | None, failed: bool, stream: str 
     sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
 
 
+def _tails(task: TaskRecord, run: RunRecord, given: str, journal: str | None) -> list[Tail]:
+    """Return the ends of what *task* has written to files, or so far."""
+    from ..journal._output import tails
+
+    if journal is None and given != LAST and Path(given).is_file():
+        journal = given
+    return tails(task, run.uid, find_journal(journal))
+
+
 def _print_failed(words: tuple[str, ...], journal: str | None, stream: str | None) -> None:
     """Print the first task of each kind of failure in the run, and name the others."""
     from ..report import Facts
@@ -74,12 +88,13 @@ def _print_failed(words: tuple[str, ...], journal: str | None, stream: str | Non
         raise ConfigurationError("--failed shows all failed tasks of a run: give one RUN, no TASK")
     if stream is not None:
         raise ConfigurationError(f"--{stream} is for one TASK: leave --failed out")
-    facts = Facts(find_run(words[0] if words else LAST, journal)[1])
+    given = words[0] if words else LAST
+    facts = Facts(find_run(given, journal)[1])
     for place, failure in enumerate(facts.failures):
         if place:
             click.echo()
         first, *others = failure.tasks
-        _print_all(first, facts.run)
+        _print_all(first, facts.run, _tails(first, facts.run, given, journal))
         if others:
             ids = ", ".join(task.id for task in others[:MAX_ALIKE])
             more = ", ..." if len(others) > MAX_ALIKE else ""
@@ -91,23 +106,10 @@ def _print_failed(words: tuple[str, ...], journal: str | None, stream: str | Non
         click.echo(f"No task of {facts.run.uid} failed.")
 
 
-def _print_all(task: TaskRecord, run: RunRecord) -> None:
-    from ..report.words import at, seconds, state, usage_figures
+def _print_all(task: TaskRecord, run: RunRecord, tails: list[Tail]) -> None:
+    from ..report.words import usage_figures
 
-    about = [
-        printable(task.name),
-        f"reused from {task.reused}" if task.reused else state(task, run),
-    ]
-    if task.backend:
-        about.append("on " + printable(" ".join(filter(None, (task.backend, task.worker)))))
-    if task.started is not None and task.ended is not None:
-        about.append(seconds(task.ended - task.started))
-    elif task.is_unfinished:
-        least = "" if run.life == "running" else " at least"
-        about.append(f"for {seconds(task.age(run.length))}{least}")
-    if task.started is not None:
-        about.append(f"begun at {at(task.started)} of the run")
-    click.secho(f"{task.id}: {', '.join(about)}", bold=True)
+    click.secho(f"{task.id}: {', '.join(_about(task, run))}", bold=True)
     if task.arguments is not None:
         click.echo(f"arguments: {printable(task.arguments)}")
     for failed in task.failed:
@@ -121,14 +123,43 @@ def _print_all(task: TaskRecord, run: RunRecord) -> None:
     if task.exit_code is not None:
         _print_title(f"exit code {task.exit_code}")
     _print_output(task.stdout, task.stderr, task.logs, task.cut)
+    for tail in tails:
+        _print_title(f"{tail.stream} ({printable(tail.about)})")
+        if tail.text:
+            click.echo(printable_lines(tail.text).rstrip("\n"))
     if task.usage is not None:
         _print_title("used")
         for what, figure in usage_figures(task.usage):
             click.echo(f"{what}: {figure}")
-    if task.is_unfinished and not (task.stdout or task.logs):
-        click.echo(_not_ended(task, run))
-    elif not (task.failed or task.error or task.stdout or task.stderr or task.logs):
-        click.echo("The journal has neither output nor an error of this task.")
+    if not (task.stdout or task.stderr or task.logs or tails):
+        if task.is_unfinished or task.is_serving:
+            click.echo(_not_ended(task, run))
+        elif not (task.failed or task.error):
+            click.echo("The journal has neither output nor an error of this task.")
+
+
+def _about(task: TaskRecord, run: RunRecord) -> list[str]:
+    """Return the state, the place and the times of *task*, in words."""
+    from ..report.words import at, seconds, state
+
+    about = [
+        printable(task.name),
+        f"reused from {task.reused}" if task.reused else state(task, run),
+    ]
+    if task.backend:
+        about.append("on " + printable(" ".join(filter(None, (task.backend, task.worker)))))
+    if task.serves and task.ended is not None:
+        ended = "until the run ended" if run.ended is not None else "and runs"
+        gone = ended if task.served is None else f"until {at(task.served)}"
+        about.append(f"a service, up from {at(task.ended)} {gone}")
+    elif task.started is not None and task.ended is not None:
+        about.append(seconds(task.ended - task.started))
+    elif task.is_unfinished:
+        least = "" if run.life == "running" else " at least"
+        about.append(f"for {seconds(task.age(run.length))}{least}")
+    if task.started is not None:
+        about.append(f"begun at {at(task.started)} of the run")
+    return about
 
 
 def _print_output(
@@ -154,7 +185,9 @@ def _print_output(
 def _not_ended(task: TaskRecord, run: RunRecord) -> str:
     if run.life == "killed":
         return "Its output was not kept, because the program died before it ended."
-    if task.state == "RUNNING":
+    if task.kind == "executable" and (task.state == "RUNNING" or task.is_serving):
+        return "It has written nothing yet that is known here."
+    if task.state == "RUNNING" or task.is_serving:
         return "The journal gets its output when it has ended."
     return "It has not begun."
 

@@ -14,6 +14,7 @@ everything behind it and its space, as eight lowercase hexadecimal digits.  The 
     R  an attempt failed, and another follows
     D  a task is done, and its result can be recalled by KEY
     E  a task ended in any other way; KEY is ``-`` if the task has no identity
+    V  a service ended, which was done when it was up
     X  the run ended
     K  the run was killed: the next run of the journal writes this before its own lines
 
@@ -58,6 +59,7 @@ __all__ = [
     "run_killed",
     "scalar",
     "seal",
+    "service_ended",
     "task_done",
     "task_ended",
     "task_reused",
@@ -290,6 +292,8 @@ def task_ended(
     exit_code: int | None = None,
     stdout: str | None = None,
     stderr: str | None = None,
+    paths: tuple[str, str] | None = None,
+    serves: bool = False,
     files: Sequence[Any] = (),
     facts: Sequence[Any] = (),
     trace: TaskTrace | None = None,
@@ -306,6 +310,8 @@ def task_ended(
         arguments: the arguments of the call, as text.
         reused: ``"RUN/NUMBER"`` of the task whose result it was given.
         why: why it was not given an earlier result.
+        paths: the files that have its stdout and stderr.
+        serves: it is a service that is up.
         files: any JSON values to recall together with the result.
         trace: what it printed, logged and used, beside *stdout* and *stderr* of a command.
         facts: the same, for the things outside of the program that it depends on.
@@ -330,6 +336,10 @@ def task_ended(
         stderr = trace.stderr or None if stderr is None else stderr
         text += _trace(trace)
     text += _printed(stdout, stderr)
+    if paths is not None:
+        text = f'{text},"paths":{_dumps(paths)}'
+    if serves:
+        text = f'{text},"serves":true'
     if files:
         text = f'{text},"files":{_dumps(list(files))}'
     if facts:
@@ -365,6 +375,30 @@ def task_done(
     )
     data = text.encode("ascii")
     return b"%08x %b\n" % (crc32(data), data)
+
+
+def service_ended(
+    number: int,
+    ended: float,
+    *,
+    exit_code: int | None = None,
+    stdout: str | None = None,
+    stderr: str | None = None,
+    paths: tuple[str, str] | None = None,
+    trace: TaskTrace | None = None,
+) -> bytes:
+    """Make the line of a service that ended, some time after the line that it was up."""
+    text = f'V {{"task":{number},"t":{ended:.6f}'
+    if exit_code is not None:
+        text = f'{text},"exit":{exit_code}'
+    if trace is not None:
+        stdout = trace.stdout or None if stdout is None else stdout
+        stderr = trace.stderr or None if stderr is None else stderr
+        text += _trace(trace)
+    text += _printed(stdout, stderr)
+    if paths is not None:
+        text = f'{text},"paths":{_dumps(paths)}'
+    return seal(f"{text}}}")
 
 
 def task_reused(

@@ -282,6 +282,8 @@ class _Run:
                 self._task_started(fields)
             case "R":
                 self._attempt_failed(fields)
+            case "V":
+                self._service_ended(fields)
             case "F":
                 function = _function(fields)
                 self._functions[function.number] = function
@@ -356,7 +358,24 @@ class _Run:
             logs=_logs(fields),
             cut=_cut(fields),
             usage=_usage(fields),
+            paths=_paths(fields),
+            serves=fields.get("serves") is True,
         )
+
+    def _service_ended(self, fields: Mapping[str, Any]) -> None:
+        number = fields["task"]
+        task = self._tasks.get(number)
+        if task is not None:  # else its line is damaged
+            self._tasks[number] = task._replace(
+                served=float(fields["t"]),
+                exit_code=fields.get("exit"),
+                stdout=fields.get("out"),
+                stderr=fields.get("err"),
+                logs=_logs(fields),
+                cut=_cut(fields),
+                usage=_usage(fields),
+                paths=_paths(fields),
+            )
 
     def _task_started(self, fields: Mapping[str, Any]) -> None:
         number = fields["task"]
@@ -436,6 +455,11 @@ def _logs(fields: Mapping[str, Any]) -> tuple[LogLine, ...]:
 def _cut(fields: Mapping[str, Any]) -> tuple[int, int, int]:
     stdout, stderr, logs = fields.get("cut", (0, 0, 0))
     return stdout, stderr, logs
+
+
+def _paths(fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    paths = fields.get("paths")
+    return None if paths is None else (str(paths[0]), str(paths[1]))
 
 
 def _usage(fields: Mapping[str, Any]) -> TaskUsage | None:

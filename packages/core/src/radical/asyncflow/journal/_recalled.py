@@ -76,7 +76,9 @@ class Recalled:
 
     @property
     def stderr(self) -> str:
-        """The error output of an executable, as far as it was recorded."""
+        """The error output of an executable, as far as it was recorded, or the path of its file."""
+        if '"paths":' in self._body and (paths := self._fields().get("paths")):
+            return str(paths[1])
         return str(self._fields().get("err") or "") if '"err":' in self._body else ""
 
     def _fields(self) -> Mapping[str, Any]:

@@ -110,6 +110,10 @@ class TaskRecord(NamedTuple):
         cut: how many characters of stdout, characters of stderr and records of *logs* are
             missing at their beginning, as far as that is known.
         usage: what its last attempt used; None if that is not known.
+        paths: with ``capture_stdio`` the files that have its stdout and its stderr.
+        serves: True for a service, which is DONE when it is up, and runs on.
+        served: when a service that was up ended; None for one that was up until the run ended, or
+            is up.  Its output and *usage* are those until then.
     """
 
     number: int
@@ -139,6 +143,9 @@ class TaskRecord(NamedTuple):
     cut: tuple[int, int, int] = (0, 0, 0)
     usage: TaskUsage | None = None
     block: int | None = None
+    paths: tuple[str, str] | None = None
+    serves: bool = False
+    served: float | None = None
 
     def __repr__(self) -> str:
         return f"<TaskRecord {self.id} {self.name!r} {self.state}>"
@@ -166,6 +173,11 @@ class TaskRecord(NamedTuple):
     def is_unfinished(self) -> bool:
         """True while it is RUNNING, SUBMITTED or PENDING."""
         return self.state in UNFINISHED
+
+    @property
+    def is_serving(self) -> bool:
+        """True for a service that came up, as long as its end is not known."""
+        return self.serves and self.state == "DONE" and self.served is None
 
     @property
     def kind(self) -> str:

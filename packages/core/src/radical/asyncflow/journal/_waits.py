@@ -142,4 +142,4 @@ def _group(fields: Mapping[str, Any]) -> TaskGroup:
 
 
 def _place(journal: str) -> Path:
-    return Path(f"{journal}.waits")
+    return Path(f"{os.path.realpath(journal)}.waits")

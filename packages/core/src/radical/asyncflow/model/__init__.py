@@ -26,7 +26,7 @@ from ._retry import RetryPolicy
 from ._service import Readiness
 from ._spec import TaskKind, TaskSpec
 from ._states import TaskState
-from ._trace import LogLine, TaskTrace, TaskUsage
+from ._trace import LogLine, TaskTrace, TaskUsage, Written
 from ._uses import Env
 
 TYPE_CHECKING = False
@@ -58,6 +58,7 @@ __all__ = [
     "WaitKind",
     "WaitReason",
     "Waiting",
+    "Written",
     "parse_duration",
     "parse_size",
 ]

@@ -1,4 +1,4 @@
-"""The traces of an attempt at a task: what it printed and logged, and what it used."""
+"""The traces of an attempt at a task: what it printed and logged, and what it used or uses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .._public import public
 
-__all__ = ["LogLine", "TaskTrace", "TaskUsage"]
+__all__ = ["LogLine", "TaskTrace", "TaskUsage", "Written"]
 
 
 @public("radical.asyncflow.backend")
@@ -60,3 +60,18 @@ class TaskTrace(NamedTuple):
     logs: tuple[LogLine, ...] = ()
     cut: tuple[int, int, int] = (0, 0, 0)
     usage: TaskUsage | None = None
+
+
+@public("radical.asyncflow.backend")
+class Written(NamedTuple):
+    """The output so far of a command that runs.
+
+    Attributes:
+        stdout, stderr: the end of each as text; or the paths of the files that have it, as the
+            program sees them: one, or one for each rank.
+        before: the number of bytes of stdout and of stderr before these texts.
+    """
+
+    stdout: str | tuple[str, ...] = ""
+    stderr: str | tuple[str, ...] = ""
+    before: tuple[int, int] = (0, 0)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..journal import TaskRecord
 from ._lanes import busy_seconds
 
-__all__ = ["longest_chain"]
+__all__ = ["chain_seconds", "longest_chain"]
 
 
 class _Moment(NamedTuple):
@@ -111,4 +111,9 @@ class _Graph:
         task = self._tasks[moment.number]
         if not moment.is_end or task.kind == "block":
             return 0.0
-        return busy_seconds(task, until)
+        return chain_seconds(task, until)
+
+
+def chain_seconds(task: TaskRecord, until: float) -> float:
+    """Return the seconds for which others waited for *task*: for a service, until it was up."""
+    return busy_seconds(task._replace(serves=False) if task.serves else task, until)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from .._text import cut_middle, printable, printable_lines
 from ..journal import ErrorRecord, TaskRecord
 from ._facts import STATES, Facts
-from ._lanes import cores_of, start_of
+from ._lanes import cores_of, end_of, start_of
 from .words import log_line, usage_figures
 
 __all__ = ["MAX_OUTPUT", "columns", "embedded"]
@@ -77,6 +77,10 @@ def _tasks(tasks: Sequence[TaskRecord], names: _NameLists) -> dict[str, Any]:
             (task.number, task.arguments and printable(task.arguments)) for task in tasks
         ),
         "used": _used(tasks),
+        "files": _known(
+            (task.number, " and ".join(map(printable, filter(None, task.paths or ()))))
+            for task in tasks
+        ),
         "exit": _known((task.number, task.exit_code) for task in tasks),
     }
 
@@ -274,7 +278,7 @@ def _times(tasks: Sequence[TaskRecord], unit: float) -> dict[str, Any]:
     for task in tasks:
         before = last
         for name, time in zip(
-            names, (task.added, task.ready, start_of(task), task.ended), strict=True
+            names, (task.added, task.ready, start_of(task), end_of(task)), strict=True
         ):
             if time is None:
                 found[name].append(None)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .._html import Markup, table, tag
 from .._text import count, size_text
 from ..journal import RunRecord, TaskRecord
-from ._lanes import start_of
+from ._lanes import end_of, start_of
 from .words import environment_words, seconds
 
 __all__ = ["Distribution", "distribution_of", "distribution_table", "environment_list"]
@@ -96,8 +96,8 @@ def environment_list(run: RunRecord) -> Markup:
 
 
 def _duration(task: TaskRecord) -> float | None:
-    began = start_of(task)
-    return None if began is None or task.ended is None else max(task.ended - began, 0.0)
+    began, ended = start_of(task), end_of(task)
+    return None if began is None or ended is None else max(ended - began, 0.0)
 
 
 def _cpu(task: TaskRecord) -> float | None:

@@ -13,7 +13,7 @@ from .._html import cell, summary, table
 from .._html import number as figure
 from .._public import public
 from ..journal import ErrorRecord, RunRecord, TaskRecord
-from ._chain import longest_chain
+from ._chain import chain_seconds, longest_chain
 from ._lanes import (
     BLOCKS,
     TimelineLane,
@@ -21,6 +21,7 @@ from ._lanes import (
     bars,
     busy_seconds,
     cores_of,
+    end_of,
     most_at_once,
     start_of,
 )
@@ -170,7 +171,7 @@ class Facts:
     def critical_seconds(self) -> float:
         """The time of the tasks on the critical path together."""
         path = (task for task in self.critical_path if task.kind != "block")
-        return sum(busy_seconds(task, self._length) for task in path)
+        return sum(chain_seconds(task, self._length) for task in path)
 
     @cached_property
     def _length(self) -> float:
@@ -240,7 +241,7 @@ class Facts:
                 continue
             took = busy_seconds(task)
             facts.running_seconds += busy_seconds(task, self._length) - took
-            ended = start_of(task) is not None and task.ended is not None
+            ended = start_of(task) is not None and end_of(task) is not None
             if ended or task.failed:
                 facts.ran += 1
                 facts.seconds += took
@@ -283,8 +284,12 @@ class Facts:
         return summary(title, facts, table("tasks by name", heads, rows))
 
     def slowest(self, limit: int = 20) -> list[tuple[TaskRecord, float]]:
-        """Return the tasks whose attempts took longest, with their seconds; blocks left out."""
-        took = ((busy_seconds(task), -task.number, task) for task in self._working())
+        """Return the tasks whose attempts took longest, with their seconds.
+
+        Blocks and services are left out: they take as long as others need them.
+        """
+        working = (task for task in self._working() if not task.serves)
+        took = ((busy_seconds(task), -task.number, task) for task in working)
         longest = heapq.nlargest(limit, (entry for entry in took if entry[0] > 0))
         return [(task, seconds) for seconds, _, task in longest]
 

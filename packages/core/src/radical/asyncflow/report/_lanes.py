@@ -18,6 +18,7 @@ __all__ = [
     "bars",
     "busy_seconds",
     "cores_of",
+    "end_of",
     "most_at_once",
     "start_of",
     "waited_seconds",
@@ -88,7 +89,8 @@ def bars(run: RunRecord) -> list[Bar]:
                 )
         start = start_of(task)
         if start is not None:
-            ended = end if task.ended is None else task.ended
+            known = end_of(task)
+            ended = end if known is None else known
             found.append(Bar(min(start, ended), ended, task, task.attempt, task.worker))
     return found
 
@@ -123,6 +125,8 @@ def arrange(found: Sequence[Bar]) -> list[TimelineLane]:
 def busy_seconds(task: TaskRecord, until: float | None = None) -> float:
     """Return the seconds of all attempts of *task*; 0 if it was reused or never ran.
 
+    Those of a service go on when it is up, until it ends.
+
     Args:
         until: the moment up to which an attempt counts that has not ended, as
             `RunRecord.length` gives it; without it such an attempt counts as nothing.
@@ -133,7 +137,8 @@ def busy_seconds(task: TaskRecord, until: float | None = None) -> float:
         if failed.started is not None
     )
     begun = start_of(task)
-    ended = until if task.ended is None else task.ended
+    ended = end_of(task)
+    ended = until if ended is None else ended
     if begun is not None and ended is not None:
         total += max(ended - begun, 0.0)
     return total
@@ -165,6 +170,14 @@ def start_of(task: TaskRecord) -> float | None:
     if task.started is None and task.backend and task.state == "DONE":
         return task.ready
     return task.started
+
+
+def end_of(task: TaskRecord) -> float | None:
+    """Return when *task* left its place; None if it has not, or if that is not known.
+
+    A service is done when it is up, and leaves its place at its end.
+    """
+    return task.served if task.serves and task.state == "DONE" else task.ended
 
 
 def cores_of(task: TaskRecord) -> int:

@@ -139,7 +139,10 @@ def _arrows(run: RunRecord, lanes: tuple[TimelineLane, ...]) -> Iterator[TraceEv
                 arrow += 1
                 head = {"name": "dependency", "cat": "dependency", "id": arrow}
                 pid, tid, bar = last[source]
-                yield {"ph": "s", **head, "ts": _micro(bar.ended), "pid": pid, "tid": tid}
+                # Who needs a service begins when it is up.
+                done = bar.task.ended if bar.task.serves else None
+                ended = bar.ended if done is None else done
+                yield {"ph": "s", **head, "ts": _micro(ended), "pid": pid, "tid": tid}
                 pid, tid, bar = first[task.number]
                 yield {
                     "ph": "f",

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .._public import public
 from .._text import file_stem
-from ..model import Command, ExecutableResult, TaskUsage
+from ..model import Command, ExecutableResult, TaskTrace, TaskUsage, Written
 from ..model._command import DeathResult
 from ._child import Child, candidates
 from ._death import explain_death
@@ -44,6 +44,9 @@ public("radical.asyncflow.worker")(file_stem)
 _SILENCE_LIMIT_S = 1.0  # if it writes nothing
 _OUTPUT_LIMIT_S = 10.0  # even if it does
 _MEMORY_LIMIT_BYTES = 16 * 1024 * 1024  # of a stream
+MOST_WRITTEN = 4000
+"""The bytes of each stream that `Execution.written` returns."""
+
 _FIRST_LINE_BYTES = 256  # of a script, which the system reads
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
@@ -236,6 +239,26 @@ class Execution:
             self._release()
             raise
         return self.collect()
+
+    def written(self, most: int = MOST_WRITTEN) -> Written | None:
+        """Return what it has written so far, at most *most* bytes of each stream, from any thread.
+
+        That is the paths of its files where its output goes to files.  None if it has not begun.
+        """
+        outlets = self._outlets
+        return None if outlets is None else outlets.written(most)
+
+    def trace(self, *, output: bool) -> TaskTrace | None:
+        """Return, once it has ended, what it left behind beside its result; None for nothing.
+
+        That is what it used; and with *output*, if it was cancelled, the end of what it wrote,
+        because nobody gets its result then.
+        """
+        written = self.written() if output and self.cancelled else None
+        if written is None:
+            return None if self.usage is None else TaskTrace(usage=self.usage)
+        stdout, stderr = (text if isinstance(text, str) else "" for text in written[:2])
+        return TaskTrace(stdout, stderr, (), (*written.before, 0), self.usage)
 
     def _begin_end(self) -> bool:
         """Return whether whoever the process left behind ends, too, and ask the group to."""

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-from ..model import ExecutableResult
+from ..model import ExecutableResult, Written
 from ._output import Output, Stream
 
 __all__ = ["FileOutlets", "MemoryOutlets", "Outlets"]
@@ -30,6 +30,9 @@ class Outlets(Protocol):
     @property
     def descriptors(self) -> tuple[int | None, int | None]:
         """The descriptors that the command gets as stdout and stderr; None for a pipe."""
+
+    def written(self, most: int) -> Written:
+        """Return what came so far, at most *most* bytes of each stream; from any thread."""
 
     def close(self) -> None:
         """Close what is open; any number of times."""
@@ -53,6 +56,10 @@ class MemoryOutlets:
         ]
         self._name = name
         self._limit = limit
+
+    def written(self, most: int) -> Written:
+        (stdout, before), (stderr, before_stderr) = (stream.end(most) for stream in self.streams)
+        return Written(stdout, stderr, (before, before_stderr))
 
     def close(self) -> None:
         for stream in self.streams:
@@ -88,6 +95,10 @@ class FileOutlets:
         self._stderr = stderr
         self.descriptors: tuple[int | None, int | None] = (stdout.fileno(), stderr.fileno())
         self.streams: list[Stream] = []
+
+    def written(self, most: int) -> Written:  # noqa: ARG002 - it names the files
+        stdout, stderr = self._paths
+        return Written((str(stdout),), (str(stderr),))
 
     def close(self) -> None:
         self._files.close()

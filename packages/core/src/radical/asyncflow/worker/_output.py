@@ -67,6 +67,7 @@ class Stream:
         self.size += len(chunk)
         if self._file is not None:
             self._file.write(chunk)
+            self._file.flush()  # others may be reading it
         elif self.size <= self._limit:
             self._hold(chunk)
         else:
@@ -91,6 +92,21 @@ class Stream:
         """Close the file, if there is one; the file stays."""
         if self._file is not None:
             self._file.close()
+
+    def end(self, most: int) -> tuple[str | tuple[str, ...], int]:
+        """Return the last *most* bytes so far as text, and how many came before them.
+
+        Any thread may call this.  Of an output that is in a file it is the path of the file.
+        """
+        path, held = self._path, self._held
+        if path is not None:
+            return (str(path),), 0
+        part = bytes(held[-most:])
+        before = max(len(held) - most, 0)
+        if before:
+            part = part[_continuation_bytes(part) :]
+        # A character of which the rest has not come yet is left out.
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(part), before
 
     def text(self) -> str:
         """Return what came, decoded; an `Output` if it did not fit.  Call `close` before."""
@@ -133,6 +149,11 @@ def read_end(path: Path, most: int) -> Output:
     except OSError:
         return Output("", path)
     return Output(text, path, size, truncated=size > most)
+
+
+def _continuation_bytes(part: bytes) -> int:
+    """Return how many bytes at the beginning of *part* belong to a character that is cut off."""
+    return next((at for at, byte in enumerate(part[:4]) if byte & 0xC0 != 0x80), 0)
 
 
 def _width(text: str) -> int:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from .._public import public
-from ..model import Command, ExecutableResult, Resources
+from ..model import Command, ExecutableResult, Resources, Written
 from ..model._command import DeathResult
-from ._command import Execution
+from ._command import MOST_WRITTEN, Execution
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, gpu_list
 from ._mpi_launcher import RANK_VARIABLES, MpiLauncher, own_environment
@@ -84,9 +84,19 @@ class RankedExecution(Execution):
             args = (*words, sys.executable, "-I", "-S", watch, str(folder))
             self.command = replace(self.command, args=args, stdin=None)
             said = super().run()
-            return said if self.cancelled else self._result(said, folder)
+            return said if self.cancelled else self._result(said)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def written(self, most: int = MOST_WRITTEN) -> Written | None:  # noqa: ARG002 - names files
+        if self._outlets is None:
+            return None
+        stdout, stderr = (tuple(map(str, self._files(kind))) for kind in ("stdout", "stderr"))
+        return Written(stdout, stderr)
+
+    def _files(self, kind: str) -> list[Path]:
+        """Return the files that have a stream of each rank."""
+        return [self._folder / f"{rank}.{kind}" for rank in range(self._resources.ranks)]
 
     def collect(self) -> ExecutableResult:
         """Return what the launcher says, when no rank is left that it was to end and did not."""
@@ -127,12 +137,12 @@ class RankedExecution(Execution):
             ends.append(RankEnd.read(text))
         return ends
 
-    def _result(self, said: ExecutableResult, folder: Path) -> ExecutableResult:
+    def _result(self, said: ExecutableResult) -> ExecutableResult:
         """Return the result of the ranks, whose launcher ended as *said*."""
         own = f"{said.stdout}{said.stderr}"
         outputs = [
-            self._output(folder, "stdout", ""),
-            self._output(folder, "stderr", own if own.strip() else ""),
+            self._output("stdout", ""),
+            self._output("stderr", own if own.strip() else ""),
         ]
         failed = [(end, rank) for rank, end in enumerate(self._ends()) if end and end.code]
         if failed and said.exit_code:
@@ -149,9 +159,9 @@ class RankedExecution(Execution):
             return DeathResult.of(result, said.reason, said.evidence)
         return result
 
-    def _output(self, folder: Path, kind: str, more: str) -> str:
+    def _output(self, kind: str, more: str) -> str:
         """Return a stream of all ranks, and *more*: the text, or the path of its file."""
-        files = [folder / f"{rank}.{kind}" for rank in range(self._resources.ranks)]
+        files = self._files(kind)
         if self._keeps_files:
             path = self._new_path(kind)
             with path.open("xb") as output:

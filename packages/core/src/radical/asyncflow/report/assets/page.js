@@ -13,27 +13,53 @@ const panel = (() => {
 		return shown;
 	}
 
-	function texts(title, words) {
+	function texts(title, words, label = title) {
 		if (!words) return [];
-		return [make('h4', {}, title), make('pre', { tabindex: '0', role: 'region', 'aria-label': title }, words)];
+		return [make('h4', {}, title), make('pre', { tabindex: '0', role: 'region', 'aria-label': label }, words)];
 	}
 
 	function failure([type, line, traceback]) {
 		return text(traceback) || [type, text(line)].filter(Boolean).join(': ');
 	}
 
+	const ASK_AGAIN_MS = 1000;
 	let shown = null; // the place of the task that is open
 	let asked = 0;
+	let filled = ''; // what the server told of it last
 
 	// What only the server of a page that goes on knows of a task: its error, output, attempts.
 	async function ask(number) {
 		const mine = ++asked;
 		const answer = await fetch(`task/${number}`).catch(() => null);
 		if (!answer?.ok) return;
-		const known = await answer.json();
+		const told = await answer.text();
 		if (mine !== asked || shown === null || numberOf(shown) !== number) return;
+		const more = JSON.parse(told);
+		const key = `${stateOf(shown)} ${told}`;
+		if (key !== filled) {
+			filled = key;
+			refill(more);
+		}
+		// What it writes next comes with no change of its row.
+		if (more.runs) setTimeout(() => mine === asked && shown !== null && ask(number), ASK_AGAIN_MS);
+	}
+
+	// Fill the panel again, and keep what the reader sees; an output that was at its end stays there.
+	function refill(more) {
 		const at = host.scrollTop;
-		fill(shown, known);
+		const focused = document.activeElement?.getAttribute('aria-label');
+		const scrolled = new Map();
+		for (const each of host.querySelectorAll('pre')) {
+			const atEnd = each.scrollTop + each.clientHeight >= each.scrollHeight - 4;
+			scrolled.set(each.getAttribute('aria-label'), atEnd ? Infinity : each.scrollTop);
+		}
+		fill(shown, more);
+		for (const each of host.querySelectorAll('pre')) {
+			const label = each.getAttribute('aria-label');
+			const top = scrolled.get(label) ?? (more.runs ? Infinity : 0);
+			each.scrollTop = top === Infinity ? each.scrollHeight : top;
+			if (label === focused) each.focus({ preventScroll: true });
+		}
 		host.scrollTop = at;
 	}
 
@@ -56,6 +82,7 @@ const panel = (() => {
 			['Not reused', more.why ?? data.why[number]],
 			['Exit code', number in data.exit ? String(data.exit[number]) : more.exit],
 			['Used', more.used ?? data.used[number]],
+			['Output', data.files?.[number]],
 			['Result', (more.bytes ?? at(data.bytes, place) ?? null) !== null && `${grouped(more.bytes ?? at(data.bytes, place))} B stored`],
 			['Waits for', more.waits],
 		];
@@ -77,6 +104,8 @@ const panel = (() => {
 			...(more.attempts ?? []).flatMap(([attempt, words]) => texts(`Attempt ${attempt} failed`, words)),
 			...texts('stdout', more.stdout ?? text(data.out[number])),
 			...texts('stderr', more.stderr ?? text(data.err[number])),
+			...(more.tails ?? []).flatMap(([stream, about, words], index) =>
+				texts(`${stream} (${about})`, words || ' ', `${stream}${index > 1 ? ` ${index}` : ''}`)),
 			...texts('log records', more.log ?? text(data.log[number])),
 		);
 	}
@@ -85,6 +114,7 @@ const panel = (() => {
 		if (host.hidden) opener = document.activeElement;
 		hideTip();
 		shown = place;
+		filled = '';
 		fill(place);
 		if (isLive) ask(numberOf(place));
 		host.hidden = false;
