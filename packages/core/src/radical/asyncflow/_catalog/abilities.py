@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from .._text import shorten
+
 __all__ = ["ABILITIES", "Ability", "abilities_of", "limits_of"]
 
 
@@ -113,18 +115,21 @@ def abilities_of(capabilities: Mapping[str, Any]) -> Iterator[tuple[Ability, str
             yield ability, _answer(capabilities[ability.field])
     for field, value in capabilities.items():
         if field not in known and field != "limits":
-            yield Ability(field, field, ""), _answer(value)
+            name = shorten(field, 100)
+            yield Ability(name, name, ""), _answer(value)
 
 
 def limits_of(capabilities: Mapping[str, Any]) -> list[str]:
     """Return the sentences that say what the backend cannot promise."""
     limits = capabilities.get("limits")
-    return [limit for limit in limits if isinstance(limit, str)] if isinstance(limits, list) else []
+    if not isinstance(limits, list):
+        return []
+    return [shorten(limit, 1000) for limit in limits[:50] if isinstance(limit, str)]
 
 
 def _answer(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)
+        return shorten(", ".join(map(str, value[:50])), 500) or "none"
+    return shorten(str(value), 500)

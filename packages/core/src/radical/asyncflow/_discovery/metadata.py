@@ -36,6 +36,7 @@ __all__ = [
     "canonical",
     "check_distribution",
     "check_requirements",
+    "find_distribution",
     "is_disabled",
     "is_local",
     "scan",
@@ -300,7 +301,7 @@ def is_local(distribution: str) -> bool:
     from importlib.metadata import PackageNotFoundError
 
     try:
-        text = _find(distribution).read_text("direct_url.json") or ""
+        text = find_distribution(distribution).read_text("direct_url.json") or ""
     except (PackageNotFoundError, OSError, UnicodeError) as error:
         _log.debug("the origin of %r cannot be read: %s", distribution, error)
         return False
@@ -382,10 +383,10 @@ def _installed(name: str) -> str:
     Raises:
         PackageNotFoundError: it is not installed.
     """
-    return str(_find(name).metadata["Version"] or "")
+    return str(find_distribution(name).metadata["Version"] or "")
 
 
-def _find(name: str) -> Distribution:
+def find_distribution(name: str) -> Distribution:
     """Return the installed distribution *name*; of several in one folder the newest.
 
     Raises:

@@ -17,6 +17,7 @@ from ..version import __version__
 from ._help import COMPLETE, GROUPS, PLUGINS, Group
 from ._output import INTERRUPTED, WRONG, debug_option, debugging, show_log, warn
 from .backends import backends
+from .catalog import catalog
 from .completion import completion
 from .doctor import doctor
 from .explain import explain
@@ -166,6 +167,7 @@ def command() -> None:
 
 
 command.add_command(backends)
+command.add_command(catalog)
 command.add_command(completion)
 command.add_command(plugins)
 command.add_command(doctor)

@@ -11,7 +11,7 @@ __all__ = ["COMPLETE", "GROUPS", "PLUGINS", "Group", "examples"]
 GROUPS = (
     ("Run", ("run", "init")),
     ("Look", ("runs", "watch", "show", "logs", "explain", "report")),
-    ("Diagnose", ("doctor", "backends", "plugins", "completion")),
+    ("Diagnose", ("doctor", "backends", "plugins", "catalog", "completion")),
 )
 """The titles in the list of commands, and the commands below each."""
 
