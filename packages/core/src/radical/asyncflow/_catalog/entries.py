@@ -91,7 +91,7 @@ class Plugin:
 
     @property
     def kind(self) -> str:
-        """The kind of plugin, in a word: ``"backend"``."""
+        """The kind of plugin in a word, such as ``"backend"``."""
         if self.group in GROUPS:
             return GROUPS[self.group].noun
         return self.group.removeprefix(OURS).replace("_", " ")  # one of a newer core
@@ -103,7 +103,7 @@ class Plugin:
 
     @property
     def judged(self) -> Sequence[Manifest | Report]:
-        """What its level is computed from."""
+        """The reports, or else the manifest, from which its level is computed."""
         if self.reports:
             return self.reports
         return (self.manifest,) if self.manifest and self.manifest.checks else ()
@@ -121,7 +121,7 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What a distribution says of itself.
+    """A distribution, as it describes itself.
 
     Attributes:
         name: normalized, so that it can be the name of a page.

@@ -37,7 +37,7 @@ NO_MANIFEST = (
 
 
 class Catalog(NamedTuple):
-    """What the pages show.
+    """The content of all pages.
 
     Attributes:
         distributions: by name.

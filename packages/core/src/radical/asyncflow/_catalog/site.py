@@ -32,7 +32,7 @@ _OURS = re.compile(r"(plugins/[a-z0-9-]+\.html|reports/[a-z0-9-]+\.\d+\.json)")
 
 
 class Found(NamedTuple):
-    """What was read for a catalog, and what could not be."""
+    """The distributions that were read, and the problems with those that were not."""
 
     distributions: list[Distribution]
     problems: list[Problem]

@@ -24,7 +24,7 @@ from ..errors import ConfigurationError
 __all__ = ["WheelFiles"]
 
 LARGEST_DIRECTORY = 10_000_000
-"""The bytes that the directory of an archive may have: some 100,000 files."""
+"""The bytes that the directory of an archive may have, which is enough for 100,000 files."""
 
 LARGEST_FILE = 5_000_000
 """The bytes that one of the files that a catalog reads may have when it is unpacked."""
