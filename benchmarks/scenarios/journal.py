@@ -20,7 +20,7 @@ from radical.asyncflow.journal._format import run_begun, task_done
 from radical.asyncflow.journal._writer import JournalWriter
 
 from .. import _executor, _ours
-from .._measure import COST, CPU, WARM_UP_TASKS, Run, Side, contest, interleave, rows
+from .._measure import COST, WARM_UP_TASKS, Run, Side, add_differences, contest, interleave, rows
 from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
@@ -31,9 +31,6 @@ MOST_ADDED_US = 10.0
 
 MOST_PRESENT_US = 2.0
 """Microseconds of these that may be for the lines about tasks that have not ended."""
-
-ADDED_FIGURES = {COST: "µs that it adds", CPU: "µs of CPU that it adds"}
-"""The names of the figures; on a busy machine the processor time is the more reliable one."""
 
 RESUME_RATIO = 0.2
 RESULTS = 1_000_000
@@ -80,11 +77,7 @@ def _cost(backend: str, settings: Settings) -> Sequence[Row]:
     size = settings.size(TASKS)
     sides = {OURS: _side(backend, journal=True), "no journal": _side(backend, journal=False)}
     series = contest(sides, size, settings.repeat, processor=True)
-    for figure, adds in ADDED_FIGURES.items():
-        both = series[figure]
-        pairs = zip(both[OURS], both["no journal"], strict=True)
-        series[adds] = {OURS: [on - off for on, off in pairs]}
-    goals = {adds: Goal(MOST_ADDED_US, None) for adds in ADDED_FIGURES.values()}
+    goals = dict.fromkeys(add_differences(series, "no journal"), Goal(MOST_ADDED_US, None))
     return rows(f"journal-{backend}", size, series, goals)
 
 
@@ -121,11 +114,8 @@ def _present(backend: str, settings: Settings) -> Sequence[Row]:
 
     sides = {OURS: whole, "only what has ended": past_only}
     series = contest(sides, size, settings.repeat, processor=True)
-    for figure, adds in ADDED_FIGURES.items():
-        both = series[figure]
-        pairs = zip(both[OURS], both["only what has ended"], strict=True)
-        series[adds] = {OURS: [on - off for on, off in pairs]}
-    goals = {adds: Goal(MOST_PRESENT_US, None) for adds in ADDED_FIGURES.values()}
+    added = add_differences(series, "only what has ended")
+    goals = dict.fromkeys(added, Goal(MOST_PRESENT_US, None))
     return rows(f"journal-present-{backend}", size, series, goals)
 
 

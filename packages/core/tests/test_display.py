@@ -16,30 +16,29 @@ from typing import Any
 import pytest
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow._display import lines as lines_module
+from radical.asyncflow._display.census import MAX_NAMES, Census
 from radical.asyncflow._display.choice import choose
 from radical.asyncflow._display.lines import Lines
 from radical.asyncflow._display.pace import MAX_SAMPLES, Pace, rate_text
 from radical.asyncflow._display.region import Region
 from radical.asyncflow._display.table import ASCII_SIGNS, render
-from radical.asyncflow._display.tally import Present, Row, Tally
+from radical.asyncflow._display.tally import Row, Tally
 from radical.asyncflow._text import shorten_middle
 from radical.asyncflow.errors import ConfigurationError, ExecutableError
 from radical.asyncflow.events import TaskEvent
-from radical.asyncflow.model import Resources, TaskKind, TaskState
+from radical.asyncflow.model import TaskKind, TaskState
 from radical.asyncflow.testing import ScriptedBackend
 from rich.console import Console
 from rich.text import Text
 
 
-def _event(number: int, state: TaskState, name: str = "t", **fields: Any) -> TaskEvent:
-    return TaskEvent(
-        0.0, number, name, fields.pop("kind", TaskKind.FUNCTION), state, backend="b", **fields
-    )
+def _census() -> Census:
+    return Census(lambda: None)
 
 
-def _ended(tally: Tally, present: Present, numbers: range, name: str = "t") -> None:
-    states = (TaskState.PENDING, TaskState.SUBMITTED, TaskState.RUNNING, TaskState.DONE)
-    tally.take([_event(n, state, name) for n in numbers for state in states], present, 0.0)
+def _failed(number: int, error: Exception, name: str = "t", **fields: Any) -> TaskEvent:
+    kind = fields.pop("kind", TaskKind.FUNCTION)
+    return TaskEvent(0.0, number, name, kind, TaskState.FAILED, error=error, **fields)
 
 
 class TestChoice:
@@ -111,67 +110,112 @@ class TestPace:
 
 
 class TestCounts:
-    def test_a_task_that_was_never_sent_is_reused(self) -> None:
-        tally, present = Tally(), Present()
-        tally.take([_event(1, TaskState.PENDING), _event(1, TaskState.DONE)], present, 0.0)
-        _ended(tally, present, range(2, 4))
-        assert (tally.rows["t"].done, tally.rows["t"].reused) == (3, 1)
-        assert not present
-
     def test_running_tasks_occupy_their_cores(self) -> None:
-        tally, present = Tally(), Present()
-        wide = Resources(cores=3)
-        tally.take(
-            [
-                _event(1, TaskState.RUNNING, resources=wide),
-                _event(2, TaskState.RUNNING, resources=Resources()),
-            ],
-            present,
-            0.0,
-        )
+        census, tally = _census(), Tally()
+        tally.join(census)
+        wide, narrow = census.find("t", False, "b", 3), census.find("t", False, "b", 1)
+        wide.total = narrow.total = wide.running = narrow.running = 1
+        tally.look(0.0)
         assert tally.busy["b"] == 4
-        tally.take([_event(1, TaskState.DONE)], present, 0.0)
+        assert (tally.rows["t"].total, tally.rows["t"].running) == (2, 2)
+        wide.running = 0
+        tally.look(0.0)
         assert tally.busy["b"] == 1
 
     def test_blocks_are_not_in_the_total(self) -> None:
-        tally, present = Tally(), Present()
-        states = (TaskState.PENDING, TaskState.RUNNING)
-        tally.take([_event(1, s, "outer", kind=TaskKind.BLOCK) for s in states], present, 0.0)
-        _ended(tally, present, range(2, 6))
+        census, tally = _census(), Tally()
+        tally.join(census)
+        outer, inner = census.find("outer", True, "", 1), census.find("inner", False, "b", 1)
+        outer.total = outer.running = 1
+        inner.total = inner.done = 4
+        tally.look(0.0)
         total, blocks = tally.total(0.0), tally.blocks()
         assert (total.total, total.unfinished) == (4, 0)
         assert blocks is not None
         assert blocks.running == 1
+
+    def test_a_display_shows_what_is_unfinished_when_it_comes_and_later(self) -> None:
+        census, tally = _census(), Tally()
+        old, new = census.find("old", False, "b", 1), census.find("new", False, "b", 1)
+        old.total, old.done, old.failed = 9, 4, 2
+        census.skipped = 1
+        tally.join(census)
+        old.done, new.total = 6, 1
+        tally.look(0.0)
+        assert (tally.rows["old"].total, tally.rows["old"].done) == (3, 2)
+        assert (tally.rows["old"].failed, tally.skipped) == (0, 0)
+        assert tally.rows["new"].total == 1
+
+    def test_a_display_that_has_gone_keeps_its_sums(self) -> None:
+        census, tally = _census(), Tally()
+        share = tally.join(census)
+        counts = census.find("t", False, "b", 1)
+        counts.total = counts.done = 3
+        share.freeze()
+        census.clear()
+        counts.total = 7
+        tally.look(0.0)
+        assert (tally.rows["t"].total, tally.rows["t"].done) == (3, 3)
+
+    def test_engines_share_the_row_of_a_name(self) -> None:
+        tally = Tally()
+        for _ in range(2):
+            census = _census()
+            tally.join(census)
+            census.find("t", False, "b", 1).total = 2
+        tally.look(0.0)
+        assert tally.rows["t"].total == 4
+
+    def test_names_beyond_the_bound_share_a_row(self) -> None:
+        census, tally = _census(), Tally()
+        tally.join(census)
+        for number in range(MAX_NAMES + 5):
+            census.find(f"t{number}", False, "b", 1).total += 1
+        tally.look(0.0)
+        assert len(tally.rows) == MAX_NAMES
+        assert tally.others is not None
+        assert tally.others.total == 5
+
+    def test_the_time_of_a_run_that_is_idle_ends_with_its_last_task(self) -> None:
+        census, tally = _census(), Tally()
+        tally.join(census)
+        counts = census.find("t", False, "b", 1)
+        counts.total = counts.done = 1
+        census.idle_at = counts.began + 2
+        tally.look(counts.began + 60)
+        assert tally.rows["t"].elapsed(counts.began + 70) == pytest.approx(2)
+
+    def test_what_is_left_is_unknown_while_a_name_runs_of_which_nothing_has_ended(self) -> None:
+        tally = Tally()
+        quick = tally.rows["quick"] = Row(0.0)
+        quick.total, quick.done = 100, 90
+        assert tally.total(10.0).left(10.0) == pytest.approx(10 / 9)
+        slow = tally.rows["slow"] = Row(0.0)
+        slow.total = slow.running = 1
+        assert tally.total(10.0).left(10.0) is None
+        slow.done, slow.running, slow.total = 1, 1, 2
+        assert tally.total(10.0).left(10.0) is not None
 
     def test_the_error_of_a_task_is_not_told_again_of_its_block(self) -> None:
         tally = Tally()
         error = ValueError("bad")
         told = tally.take(
             [
-                _event(2, TaskState.FAILED, "inner", error=error),
-                _event(1, TaskState.FAILED, "outer", kind=TaskKind.BLOCK, error=error),
-            ],
-            Present(),
-            0.0,
+                _failed(2, error, "inner"),
+                _failed(1, error, "outer", kind=TaskKind.BLOCK),
+            ]
         )
         assert [line.name for line in told] == ["inner"]
 
     def test_ten_thousand_equal_failures_are_few_lines(self) -> None:
         tally = Tally()
-        told = tally.take(
-            [
-                _event(n, TaskState.FAILED, error=ValueError(f"point {n} is bad"))
-                for n in range(10_000)
-            ],
-            Present(),
-            0.0,
-        )
+        told = tally.take([_failed(n, ValueError(f"point {n} is bad")) for n in range(10_000)])
         assert len(told) == 5
         assert tally.failures.largest() == [("t", "ValueError: point # is bad", 10_000)]
 
     def test_a_failed_command_is_told_without_its_secrets(self) -> None:
         error = ExecutableError("train --token abcdef --steps 3", 3)
-        (line,) = Tally().take([_event(1, TaskState.FAILED, error=error)], Present(), 0.0)
+        (line,) = Tally().take([_failed(1, error)])
         assert line.text == "ExecutableError: command ended with exit code 3"
         assert line.detail == "command: train --token *** --steps 3"
 
@@ -278,16 +322,19 @@ class TestLines:
     async def test_a_line_comes_each_half_minute_or_with_a_tenth(self, clock: list[float]) -> None:
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             lines, stream = self._lines(flow)
-            present = Present()
-            lines.take([_event(n, TaskState.PENDING) for n in range(100)], present)
+            census = _census()
+            lines.join(census)
+            counts = census.find("t", False, "b", 1)
+            counts.total = 100
+            lines.draw()
             assert stream.getvalue() == ""
-            clock[0] += 29
-            assert lines.draw() == pytest.approx(1)
-            clock[0] += 1
+            clock[0] += 29.8
+            assert lines.draw() == pytest.approx(0.2)
+            clock[0] += 0.2
             lines.draw()
             assert stream.getvalue().count("  0 % of 100 tasks: ") == 1
-            states = (TaskState.SUBMITTED, TaskState.DONE)
-            lines.take([_event(n, s) for n in range(10) for s in states], present)
+            counts.done = 10
+            lines.draw()
             assert stream.getvalue().count("\n") == 1  # too soon after the last one
             clock[0] += 2
             lines.draw()
@@ -296,7 +343,10 @@ class TestLines:
     async def test_the_lines_of_a_long_run_are_few(self, clock: list[float]) -> None:
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             lines, stream = self._lines(flow)
-            wait = lines.take([_event(1, TaskState.PENDING)], Present())
+            census = _census()
+            lines.join(census)
+            census.find("t", False, "b", 1).total = 1
+            wait = lines.draw()
             while clock[0] < 1000 + 7 * 86400:
                 assert wait is not None
                 clock[0] += wait

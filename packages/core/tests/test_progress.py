@@ -8,7 +8,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,16 @@ import pytest
 from radical.asyncflow import TaskEvent, WorkflowEngine
 from radical.asyncflow._discovery.registry import registry
 from radical.asyncflow._display.board import Board
-from radical.asyncflow._display.failures import MAX_ALIKE
-from radical.asyncflow._display.tally import MAX_NAMES, Present, Tally
+from radical.asyncflow._display.tally import Row, Tally
 from radical.asyncflow._text import duration, error_line, printable, shorten
 from radical.asyncflow.engine._watchers import watchers
-from radical.asyncflow.errors import ConfigurationError, DependencyFailureError
-from radical.asyncflow.events import BackendEvent, RunEvent
-from radical.asyncflow.model import TaskKind, TaskState
+from radical.asyncflow.errors import ConfigurationError
+from radical.asyncflow.events import Event
+from radical.asyncflow.model import TaskState
 from radical.asyncflow.testing import ScriptedBackend
 from rich.console import Console
 
 Installer = Callable[[str], None]
-
-
-def _event(
-    task_id: int, state: TaskState, name: str = "t", error: BaseException | None = None
-) -> TaskEvent:
-    return TaskEvent(0.0, task_id, name, TaskKind.FUNCTION, state, error=error)
 
 
 def _console(width: int = 100, *, terminal: bool = False) -> Console:
@@ -55,57 +48,180 @@ def _row(console: Console, name: str) -> dict[str, str]:
     return dict(zip(heads, cells[-len(heads) :], strict=True))
 
 
-class TestTally:
-    def test_a_task_is_counted_in_one_state_at_a_time(self) -> None:
-        tally, running = Tally(), Present()
-        states = [
-            (TaskState.PENDING, (1, 0, 0)),
-            (TaskState.SUBMITTED, (1, 0, 0)),
-            (TaskState.RUNNING, (0, 1, 0)),
-            (TaskState.READY, (1, 0, 0)),
-            (TaskState.RUNNING, (0, 1, 0)),
-            (TaskState.DONE, (0, 0, 1)),
-        ]
-        for state, counts in states:
-            error = ValueError() if state is TaskState.READY else None
-            tally.take([_event(1, state, error=error)], running, 0.0)
-            row = tally.rows["t"]
-            assert (row.pending, row.running, row.done) == counts
-        assert row.retried == 1
+class _Shown:
+    """What a display of *flow* shows that is there from now on."""
 
-    def test_a_task_that_is_taken_to_be_sent_is_no_retry(self) -> None:
-        tally, running = Tally(), Present()
-        tally.take([_event(1, TaskState.PENDING), _event(1, TaskState.READY)], running, 0.0)
-        assert (tally.rows["t"].pending, tally.rows["t"].retried) == (1, 0)
+    def __init__(self, flow: WorkflowEngine) -> None:
+        self.census, self.stop = flow._count(lambda _: None, lambda: None)
+        self.tally = Tally()
+        self.tally.join(self.census)
 
-    def test_what_is_not_about_a_task_is_not_counted(self) -> None:
-        tally = Tally()
-        tally.take([BackendEvent(0.0, "b", "down"), RunEvent(0.0, "ended")], Present(), 0.0)
-        assert tally.rows == {}
+    def row(self) -> Row:
+        self.census.take_reports()
+        self.tally.look(0.0)
+        return self.tally.rows.get("t") or Row(0.0)
 
-    def test_finished_tasks_leave_nothing_behind(self) -> None:
-        tally, running = Tally(), Present()
-        for task_id in range(1000):
-            for state in (TaskState.PENDING, TaskState.RUNNING, TaskState.FAILED):
-                tally.take([_event(task_id, state, error=ValueError("x" * 9))], running, 0.0)
-        assert not running
-        assert len(tally.rows) == 1
-        assert tally.failures.unlisted == 1000 - MAX_ALIKE
 
-    def test_names_beyond_the_bound_share_a_row(self) -> None:
-        tally = Tally()
-        events = [_event(i, TaskState.PENDING, name=f"t{i}") for i in range(MAX_NAMES + 5)]
-        tally.take(events, Present(), 0.0)
-        assert len(tally.rows) == MAX_NAMES
-        assert tally.others is not None
-        assert tally.others.total == 5
+class TestCensus:
+    """The counts that an engine keeps while a display is there."""
 
-    def test_a_failed_dependency_is_counted_and_not_listed(self) -> None:
-        tally = Tally()
-        error = DependencyFailureError("t", ["a"], "a", ValueError())
-        events = [_event(1, TaskState.PENDING), _event(1, TaskState.FAILED, error=error)]
-        assert tally.take(events, Present(), 0.0) == []
-        assert tally.skipped == 1
+    @pytest.fixture
+    def backend(self) -> ScriptedBackend:
+        return ScriptedBackend()
+
+    @pytest.fixture
+    async def flow(self, backend: ScriptedBackend) -> AsyncIterator[WorkflowEngine]:
+        flow = await WorkflowEngine.create(backend)
+        yield flow
+        await flow.shutdown()
+
+    @pytest.fixture
+    async def shown(self, flow: WorkflowEngine) -> _Shown:
+        return _Shown(flow)
+
+    async def test_a_task_is_counted_in_one_state_at_a_time(
+        self, backend: ScriptedBackend, flow: WorkflowEngine, shown: _Shown
+    ) -> None:
+        backend.hold("t")
+
+        @flow.function_task(name="t", retries=1)
+        async def work() -> None:
+            pass
+
+        def counts() -> tuple[int, ...]:
+            row = shown.row()
+            return row.pending, row.running, row.done, row.retried
+
+        assert counts() == (0, 0, 0, 0)
+        future = work()
+        assert counts() == (1, 0, 0, 0)
+        await asyncio.sleep(0)
+        backend.start_task("t")
+        assert counts() == (0, 1, 0, 0)
+        backend.fail("t", ValueError("bad"))
+        assert counts() == (1, 0, 0, 1)
+        backend.start_task("t")
+        assert counts() == (0, 1, 0, 1)
+        backend.finish("t")
+        await future
+        assert counts() == (0, 0, 1, 1)
+
+    async def test_what_is_cancelled_while_it_runs_does_not_run(
+        self, backend: ScriptedBackend, flow: WorkflowEngine, shown: _Shown
+    ) -> None:
+        backend.hold("t")
+
+        @flow.function_task(name="t")
+        async def work() -> None:
+            pass
+
+        futures = [work() for _ in range(3)]
+        await asyncio.sleep(0)
+        for number in (1, 2, 3):
+            backend.start_task(number)
+        assert shown.row().running == 3
+        assert shown.tally.busy["scripted"] == 3
+        for future in futures:
+            future.cancel()
+        await asyncio.gather(*futures, return_exceptions=True)
+        row = shown.row()
+        assert (row.running, row.cancelled, row.unfinished) == (0, 3, 0)
+        assert shown.tally.busy["scripted"] == 0
+
+    async def test_a_failed_dependency_is_counted_and_not_told(
+        self, flow: WorkflowEngine, shown: _Shown
+    ) -> None:
+        @flow.function_task(name="bad")
+        async def bad() -> None:
+            raise ValueError
+
+        @flow.function_task(name="t")
+        async def work(_: None) -> None:
+            pass
+
+        news: list[Event] = []
+        _, stop = flow._count(news.extend, lambda: None)
+        await asyncio.gather(work(bad()), return_exceptions=True)
+        stop()
+        assert shown.row().failed == 1
+        assert shown.tally.skipped == 1
+        assert [event.name for event in news if isinstance(event, TaskEvent)] == ["bad"]
+
+    async def test_tasks_that_go_well_are_no_events(
+        self, flow: WorkflowEngine, shown: _Shown
+    ) -> None:
+        @flow.function_task(name="t")
+        async def work() -> None:
+            pass
+
+        observers = flow._dispatcher.run.observers
+        news: list[Event] = []
+        flow._count(news.extend, lambda: None)
+        await asyncio.gather(*(work() for _ in range(100)))
+        assert observers.events is None
+        assert news == []
+        assert shown.row().done == 100
+
+    async def test_who_observes_gets_every_event_beside_a_display(
+        self, flow: WorkflowEngine, shown: _Shown
+    ) -> None:
+        @flow.function_task(name="t")
+        async def work() -> None:
+            pass
+
+        events: list[Event] = []
+        stop = flow.observe(events.extend)
+        await work()
+        stop()
+        assert len([event for event in events if isinstance(event, TaskEvent)]) == 5
+        assert shown.row().done == 1
+
+    async def test_a_later_display_counts_from_its_own_begin(self, flow: WorkflowEngine) -> None:
+        @flow.function_task(name="t")
+        async def work() -> None:
+            pass
+
+        first, second = _console(), _console()
+        with flow.progress(console=first):
+            await asyncio.gather(work(), work())
+        await work()  # while nobody counts
+        with flow.progress(console=second):
+            await work()
+        assert "2 done in " in _text(first)
+        assert "\n1 done in " in _text(second)
+
+    async def test_a_reader_hears_of_the_first_change_until_it_looks(
+        self, flow: WorkflowEngine
+    ) -> None:
+        @flow.function_task(name="t")
+        async def work() -> None:
+            pass
+
+        heard: list[int] = []
+        census, stop = flow._count(lambda _: None, lambda: heard.append(1))
+        await asyncio.gather(*(work() for _ in range(10)))
+        assert len(heard) == 1
+        census.changed = False
+        await work()
+        stop()
+        await work()
+        assert len(heard) == 2
+
+    async def test_a_display_that_raises_is_left_out(
+        self, flow: WorkflowEngine, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        @flow.function_task(name="t")
+        async def bad() -> None:
+            raise ValueError
+
+        def take(events: object) -> None:
+            raise OSError("no disk")
+
+        flow._count(take, lambda: None)
+        for _ in range(4):
+            await asyncio.gather(bad(), return_exceptions=True)
+        assert "no disk" in caplog.text
+        assert flow._dispatcher.run.observers.census is None
 
 
 class TestText:
@@ -214,7 +330,7 @@ class TestProgress:
         monkeypatch.setenv("ASYNCFLOW_PROGRESS", "off")
         async with WorkflowEngine.create(ScriptedBackend()) as flow:
             with flow.progress():
-                assert flow._dispatcher.run.observers.events is None
+                assert not flow._dispatcher.run.observers.watched
 
     async def test_force_shows_it_without_a_terminal(
         self, capsys: pytest.CaptureFixture[str]
@@ -245,7 +361,7 @@ class TestProgress:
 
             with pytest.raises(KeyError, match="mine"):
                 await body()
-            assert flow._dispatcher.run.observers.events is None
+            assert not flow._dispatcher.run.observers.watched
         assert sys.stdout is stdout
         assert "\x1b[?25l" not in _text(console)  # nobody would show the cursor of a killed program
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
 from pathlib import Path
 from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from .._graph.arguments import ATOMS, FLAT, NESTED, PLAIN
@@ -41,6 +42,7 @@ from .sending import sender
 from .services import Services
 
 if TYPE_CHECKING:
+    from .._display.census import Census
     from ..model import Waiting
     from .instances import Instances
 
@@ -232,8 +234,8 @@ class Dispatcher:
             self.plan_recorder.add(call.spec, number, dependencies)
         if run.journal is not None:
             run.journal.added(future, dependencies)
-        if self._observers.events is not None:
-            self._observers.add_task(future, dependencies, scope)
+        if self._observers.watched:
+            self._observers.called(future, dependencies, scope)
         if run.carriage is not None:
             run.carriage.collect_headers(future)
         if dependencies is None and not holds:  # as `Scheduler.add` does, without a call
@@ -352,10 +354,13 @@ class Dispatcher:
                 self._loop.call_soon(self.pump)
         if journal is not None:
             journal.flush()
-        if self._observers.events:
-            self._observers.deliver()
+        observers = self._observers
+        if observers.events or observers.news:
+            observers.deliver()
         if self._scheduler.idle:
             COLLECTOR_PACE.set_live(id(run), 0)
+            if observers.census is not None:
+                observers.census.idle_at = monotonic()
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
 
@@ -446,6 +451,14 @@ class Dispatcher:
         """
         self.want_running()
         return self._observers.add(observer)
+
+    def count(
+        self, display: Observer, changed: Callable[[], None]
+    ) -> tuple[Census, Callable[[], None]]:
+        """Count the tasks for a display, as `Observers.count` says."""
+        self.take_reports()
+        unfinished = cast("list[TaskFuture[Any]]", self._scheduler.unfinished())
+        return self._observers.count(display, changed, unfinished)
 
     def want_running(self) -> None:
         """Let RUNNING reports wake the loop from now on, because somebody needs their times."""

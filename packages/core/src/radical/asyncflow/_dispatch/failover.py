@@ -104,10 +104,10 @@ class Failover:
             is_waiting = node._number in unbegun and node._stage is SUBMITTED and not ending
             (waiting if is_waiting else begun).append(node)
         self._begin_next(lane)  # before anything fails because it has no place
-        self._run.scheduler.withdraw(waiting)
+        self._withdraw(waiting)
         while behind := [node for node in begun if node._blockers > 0]:
             # What a task waits for has not begun, so that it has not begun either.
-            self._run.scheduler.withdraw(behind)
+            self._withdraw(behind)
             waiting += behind
             begun = [node for node in begun if not node._blockers]
         if self._starting is None:
@@ -126,6 +126,11 @@ class Failover:
             self._losses.pop(lane).set()
         self._run.wake()
         return moved + again
+
+    def _withdraw(self, nodes: Sequence[TaskFuture[Any]]) -> None:
+        for node in nodes:
+            self._run.observers.withdrawn(node)
+        self._run.scheduler.withdraw(nodes)
 
     def _tell(self, lane: Lane, error: BaseException, moved: int, again: int, ended: int) -> None:
         log.warning(

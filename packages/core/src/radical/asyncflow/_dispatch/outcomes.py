@@ -56,6 +56,7 @@ from .run import Run, TakingOver
 
 if TYPE_CHECKING:
     from .._files.declared import FileSet
+    from .._task.call import Call
 
 __all__ = ["Outcomes"]
 
@@ -238,8 +239,9 @@ class Outcomes:
         )
         extras = extras_of(node)
         extras.work = None
+        call = node._call
         if again and extras.ending is None and not self._run.closed and self._move(node):
-            self._retry(node, error, 0.0, when)
+            self._retry(node, call, error, 0.0, when)
         else:
             self.attempt_failed(node, error, when)
 
@@ -250,6 +252,7 @@ class Outcomes:
 
     def settle(self, node: TaskFuture[Any], value: Any, when: float | None = None) -> None:
         """Let *node* succeed with *value*, and resolve its future."""
+        was = node._stage
         self._scheduler.succeed(node)
         failover = self.failover
         if failover is not None and isinstance(node, RemoteTaskFuture):
@@ -263,8 +266,8 @@ class Outcomes:
                 self.fetch(node)
         else:
             set_result(node, value)
-        if self._observers.events is not None:
-            self._observers.tell(node, DONE, None, when)
+        if self._observers.watched:
+            self._observers.succeeded(node, was, when)
 
     def fetch(self, future: RemoteTaskFuture[Any]) -> None:
         """Fetch the value of *future*, which stayed on the backend that made it."""
@@ -322,6 +325,7 @@ class Outcomes:
         self, node: TaskFuture[Any], error: BaseException, when: float | None
     ) -> None:
         delay = None
+        call = node._call
         if not self._run.closed:
             try:
                 delay = retry_delay(node._spec.retries, node._attempt, error, random.random())
@@ -340,26 +344,36 @@ class Outcomes:
                 )
                 broken.__cause__ = error
                 delay, error = None, broken
+                node._call = call
         if delay is None:
             self.resolve(self._scheduler.fail(node, error), when)
             return
-        self._retry(node, error, delay, when)
+        self._retry(node, call, error, delay, when)
 
     def _retry(
-        self, node: TaskFuture[Any], error: BaseException, delay: float, when: float | None
+        self,
+        node: TaskFuture[Any],
+        call: Call,
+        error: BaseException,
+        delay: float,
+        when: float | None,
     ) -> None:
-        """Start another attempt of *node* after *delay* seconds; *error* ended the last one."""
+        """Start another attempt of *node* after *delay* seconds.
+
+        *error* ended the last one, which was a *call*.
+        """
         if node._extras is not None:
             node._extras.work = None  # a timeout may have ended it
         if self._run.journal is not None:
             self._run.journal.attempt_failed(node, error, when)
+        was = node._stage
         self._scheduler.retry(node, now=not delay)
         self._run.wake()
         if delay:
             timer = self._later(delay, node, self._start_retry)
             extras_of(node).timer = timer._replace(failure=error_line(error))
-        if self._observers.events is not None:
-            self._observers.tell(node, READY, error, when)
+        if self._observers.watched:
+            self._observers.retried(node, call, was, error, when)
 
     def _start_retry(self, node: TaskFuture[Any]) -> None:
         extras_of(node).timer = None
@@ -391,7 +405,7 @@ class Outcomes:
         moved = 0
         if self.failover is not None:
             moved = self.failover.lose(lane, error, unbegun, when)
-        if self._observers.events is not None:
+        if self._observers.watched:
             self._observers.tell_backend_down(lane, error, when, moved)
         if self._run.journal is not None:
             self._run.journal.backend_lost(lane.name, error, moved)
@@ -551,6 +565,11 @@ class Outcomes:
             future._attempt -= 1  # this attempt was never made
         if self._run.journal is not None:
             self._run.journal.ended(future, state, error, when)
+        if self._observers.watched:
+            arguments = None
+            if error is not None and self._run.journal is not None:
+                arguments = future._entry.arguments
+            self._observers.ended(future, was, state, error, when, arguments)
         if future.done():
             return
         if error is not None:
@@ -560,11 +579,6 @@ class Outcomes:
                 future._log_traceback = False
         else:
             set_cancelled(future, message)
-        if self._observers.events is not None:
-            arguments = None
-            if error is not None and self._run.journal is not None:
-                arguments = future._entry.arguments
-            self._observers.tell(future, state, error, when, arguments=arguments)
 
     def cancel_members(self, node: TaskFuture[Any]) -> None:
         """Cancel the unfinished tasks that the block *node* called."""

@@ -375,8 +375,8 @@ class Preparation:
         run = self._run
         run.scheduler.submitted(node)
         run.scheduler.running(node)
-        if run.observers.events is not None:
-            run.observers.tell(node, RUNNING)
+        if run.observers.watched:
+            run.observers.began(node, None)
         if node._spec.timeout is not None or run.journal is not None:
             self._outcomes.work_started(node, None)
 

@@ -126,7 +126,7 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                     state is RUNNING
                     and quiet
                     and extras is None
-                    and observers.events is None
+                    and not observers.watched
                     and stage is SUBMITTED
                 ):
                     node._stage = RUNNING
@@ -153,8 +153,8 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                         node._kwargs = NO_KWARGS
                         node._context = None
                         _set_result(node, value)
-                        if observers.events is not None:
-                            observers.tell(node, DONE, None, when)
+                        if observers.watched:
+                            observers.succeeded(node, stage, when)
                     else:
                         outcomes.work_done(node, value, when)
                 elif state is RUNNING:
@@ -166,8 +166,8 @@ def _receiver(run: Run, outcomes: Outcomes, inbox: Inbox, to: Reports) -> Callab
                             extras is not None or observers.events is not None
                         ):
                             extras_of(node).worker = value
-                        if observers.events is not None:
-                            observers.tell(node, RUNNING, None, when)
+                        if observers.watched:
+                            observers.began(node, when)
                     elif when is not None and run.journal is not None:
                         run.journal.correct_start(node, when)
                 elif state is FAILED:

@@ -1,6 +1,6 @@
 """The live table of a run on a terminal: one table, however many engines there are.
 
-It is drawn when events come, at most eight times a second, and once a second while tasks
+It is drawn when something has changed, at most eight times a second, and once a second while tasks
 are unfinished, so that the clock goes on.  While nothing is unfinished it is not drawn.
 """
 
@@ -16,12 +16,13 @@ from weakref import WeakSet, ref
 from .._text import error_line, printable, shorten_middle
 from ..events import BackendEvent, Event, RunEvent, ServiceEvent
 from ..worker._taps import follow_output
+from .census import Census, Share
 from .closing import counts, logs_command, next_steps, took
 from .failures import FailureLine
 from .feed import Feed
 from .region import Region
-from .tally import Present, Tally
-from .watched import UnfinishedTask, Watched, capacity_of
+from .tally import Tally
+from .watched import Watched, capacity_of
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -123,35 +124,42 @@ class Board:
 
         return stop
 
-    def begin(self, task: UnfinishedTask, present: Present) -> None:
-        """Count a task that was called before the display was there."""
+    def join(self, census: Census) -> Share:
+        """Show what *census* counts from now on, and return what that is."""
         with self._lock:
-            self._tally.begin(task, present, time.monotonic())
+            return self._tally.join(census)
 
-    def take(self, events: Sequence[Event], present: Present) -> float | None:
-        """Count *events*, and draw if it is time.
+    def take(self, events: Sequence[Event]) -> float | None:
+        """Show *events*, and draw if it is time.
 
         Returns:
             In how many seconds to call `draw`; None if that is not needed.
         """
         with self._lock:
             now = time.monotonic()
-            failures = self._tally.take(events, present, now)
+            self._tally.look(now)
+            failures = self._tally.take(events)
             news = [news for event in events if (news := self._news(event))]
             if not self._users or not self._tally.rows:
                 return None
             self._started = True
             for text in (*news, *map(self._failure_text, failures)):
                 self._print(text)
-            wait = self._drawn + MIN_INTERVAL_S - now
-            return wait if wait > 0 else self.draw()
+            return self.wait() or self.draw()
+
+    def wait(self) -> float:
+        """Return in how many seconds to draw, because something has changed."""
+        return max(self._drawn + MIN_INTERVAL_S - time.monotonic(), 0.0)
 
     def draw(self) -> float | None:
         """Draw the counts, and return the same as `take`."""
         with self._lock:
-            if not self._started:
+            now = time.monotonic()
+            self._tally.look(now)
+            if not self._users or not self._tally.rows:
                 return None
-            self._drawn = time.monotonic()
+            self._started = True
+            self._drawn = now
             if self._is_terminal():
                 self._region.draw(self._table())
             return CLOCK_INTERVAL_S if any(row.unfinished for row in self._tally.all()) else None

@@ -1,4 +1,4 @@
-"""The events of one engine on their way to what shows them, and the timer of the next drawing."""
+"""The way from one engine to what shows its tasks, and the timer of the next drawing."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..events import Event
-from .tally import Present
-from .watched import UnfinishedTask, Watched
+from .census import Census, Share
+from .watched import Watched
 
 __all__ = ["Feed", "Screen"]
 
 
 class Screen(Protocol):
-    """Whatever shows the events of engines."""
+    """Whatever shows the tasks of engines."""
 
-    def begin(self, task: UnfinishedTask, present: Present) -> None:
-        """Count a task that was called before the display was there."""
+    def join(self, census: Census) -> Share:
+        """Show what *census* counts from now on, and return what that is."""
 
-    def take(self, events: Sequence[Event], present: Present) -> float | None:
-        """Count *events*, and draw if it is time.
+    def take(self, events: Sequence[Event]) -> float | None:
+        """Show *events*, which are rare.
 
         Returns:
             In how many seconds to call `draw`; None if that is not needed.
@@ -30,24 +30,27 @@ class Screen(Protocol):
     def draw(self) -> float | None:
         """Draw the counts, and return the same as `take`."""
 
+    def wait(self) -> float:
+        """Return in how many seconds to call `draw`, because something has changed."""
+
 
 class Feed:
-    """The events of *engine* for *screen*, from now to `stop`."""
+    """The tasks of *engine* for *screen*, from now to `stop`."""
 
     def __init__(self, screen: Screen, engine: Watched) -> None:
         self._screen = screen
         self._loop = engine._loop
         self._timer: asyncio.TimerHandle | None = None
-        self._present: Present = {}
-        # The states below already include events that observers have not been told yet.
-        engine._deliver_events()
-        for task in engine._unfinished_tasks():
-            screen.begin(task, self._present)
-        self._unobserve = engine.observe(self._take)
+        self._census, self._end = engine._count(self._take, self._changed)
+        self._share = screen.join(self._census)
+        if any(counts.total for counts in self._census.all()):
+            self._changed()
 
     def stop(self) -> None:
-        """Count the last events, and stop drawing."""
-        self._unobserve()
+        """Count the last tasks, and stop drawing."""
+        self._census.take_reports()
+        self._end()
+        self._share.freeze()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -58,11 +61,15 @@ class Feed:
         with contextlib.suppress(RuntimeError):  # the loop was closed
             self._loop.call_soon_threadsafe(self._schedule, wait)
 
+    def _changed(self) -> None:
+        self._schedule(self._screen.wait())
+
     def _take(self, events: Sequence[Event]) -> None:
-        self._schedule(self._screen.take(events, self._present))
+        self._schedule(self._screen.take(events))
 
     def _tick(self) -> None:
         self._timer = None
+        self._census.take_reports()
         self._schedule(self._screen.draw())
 
     def _schedule(self, wait: float | None) -> None:

@@ -16,12 +16,13 @@ from weakref import WeakSet
 
 from .._text import count, duration, error_line, printable
 from ..events import BackendEvent, Event, RunEvent, ServiceEvent
+from .census import Census, Share
 from .closing import counts, logs_command, next_steps, took
 from .failures import FailureLine
 from .feed import Feed
 from .pace import busy_text, percent, rate_text
-from .tally import Present, Tally
-from .watched import UnfinishedTask, Watched, capacity_of
+from .tally import Tally
+from .watched import Watched, capacity_of
 
 __all__ = ["Lines"]
 
@@ -30,6 +31,12 @@ INTERVAL_S = 30.0
 
 MIN_INTERVAL_S = 2.0
 """The least seconds between two lines that say how far the run is."""
+
+LOOK_S = 0.5
+"""Seconds from a first change to the look at it, and between two looks of a short run."""
+
+SHARE_OF_LOOKS = 1 / 500
+"""The share of the time so far that passes between two looks of a long run."""
 
 SHORTEST_WAIT_S = 0.1
 """The least seconds to wait, because a timer may come a little early."""
@@ -94,14 +101,14 @@ class Lines:
 
         return stop
 
-    def begin(self, task: UnfinishedTask, present: Present) -> None:
-        """Count a task that was called before the lines began."""
-        self._tally.begin(task, present, time.monotonic())
+    def join(self, census: Census) -> Share:
+        """Tell what *census* counts from now on, and return what that is."""
+        return self._tally.join(census)
 
-    def take(self, events: Sequence[Event], present: Present) -> float | None:
-        """Count *events*, write what they are worth, and return when to call `draw`."""
+    def take(self, events: Sequence[Event]) -> float | None:
+        """Write what *events* are worth, and return when to call `draw`."""
         now = time.monotonic()
-        for failure in self._tally.take(events, present, now):
+        for failure in self._tally.take(events):
             self._write(*self._failure(failure))
         for event in events:
             if type(event) is BackendEvent or type(event) is ServiceEvent:
@@ -110,14 +117,22 @@ class Lines:
                 self._end(event.outcome)
         return self._look(now)
 
+    def wait(self) -> float:
+        """Return in how many seconds to look, because something has changed."""
+        return LOOK_S
+
     def draw(self) -> float | None:
         """Write how far the run is, if it is time, and return when to call this again."""
         return self._look(time.monotonic())
 
     def _look(self, now: float) -> float | None:
-        total = self._tally.total(now)
-        if self._ended or not total.unfinished:
+        if self._ended:
             return None
+        self._tally.look(now)
+        total = self._tally.total(now)
+        if not total.unfinished:
+            return None
+        next_look = max(LOOK_S, (now - self._began) * SHARE_OF_LOOKS)
         since = now - self._last
         interval = max(INTERVAL_S, (self._last - self._began) * SHARE_OF_TIME)
         step = STEPS * total.ended // total.total
@@ -125,9 +140,9 @@ class Lines:
             self._steps = max(step, self._steps)
             self._last = now
             self._write(self._progress(now))
-            return max(INTERVAL_S, (now - self._began) * SHARE_OF_TIME)
+            return next_look
         wait = min(interval, MIN_INTERVAL_S) if step > self._steps else interval
-        return max(wait - since, SHORTEST_WAIT_S)
+        return max(min(wait - since, next_look), SHORTEST_WAIT_S)
 
     def _progress(self, now: float) -> str:
         total = self._tally.total(now)
@@ -185,6 +200,7 @@ class Lines:
             return
         self._ended = True
         tally, now = self._tally, time.monotonic()
+        tally.look(now)
         self._engine = None
         how = f"run {self._uid} so far"
         if outcome:

@@ -1,31 +1,19 @@
-"""Counts of tasks by name and state; memory grows with the names, not with the tasks."""
+"""The contents of a display: sums of tasks by name, and their failures.
+
+Memory grows with the names, not with the tasks.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from ..errors import DependencyFailureError
 from ..events import Event, TaskEvent
-from ..model import TaskKind, TaskState
+from .census import COLUMNS, MAX_NAMES, Census, Counts, Share
 from .failures import FailureLine, Failures
 from .pace import FIRST_INTERVAL_S, Pace
-from .watched import UnfinishedTask
 
-__all__ = ["Present", "Row", "Tally"]
-
-PENDING, READY, SUBMITTED = TaskState.PENDING, TaskState.READY, TaskState.SUBMITTED
-RUNNING, DONE, FAILED = TaskState.RUNNING, TaskState.DONE, TaskState.FAILED
-BLOCK = TaskKind.BLOCK
-
-MAX_NAMES = 500
-"""The most names that have a row of their own; further names share one."""
-
-_SENT = ("", 0)
-"""What is known of a task that its backend has, and that does not run."""
-
-Present = dict[int, tuple[str, int]]
-"""The tasks of one engine that were sent, with the backend and the cores of those that run."""
+__all__ = ["Row", "Tally"]
 
 
 class Row:
@@ -34,8 +22,9 @@ class Row:
     Attributes:
         is_block: they are blocks, which only wait for the tasks that they call.
         done: tasks that are done, with those that *reused* an earlier result.
-        began, latest: the times of the first and of the latest event.
+        began, latest: the times of the first call and of the latest change.
         pace: how fast they end; reused ones do not count.
+        is_open: of some tasks nobody knows how long they take, as none like them has ended.
     """
 
     __slots__ = (
@@ -44,6 +33,7 @@ class Row:
         "done",
         "failed",
         "is_block",
+        "is_open",
         "latest",
         "pace",
         "retried",
@@ -56,6 +46,7 @@ class Row:
         self.total = self.running = self.done = self.reused = 0
         self.failed = self.cancelled = self.retried = 0
         self.is_block = is_block
+        self.is_open = False
         self.began = self.latest = now
         self.pace = Pace(now)
 
@@ -72,7 +63,7 @@ class Row:
         return self.unfinished - self.running
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds from the first event to the last, or to *now* if tasks are left."""
+        """Return the seconds from the first call to the last change; to *now* if tasks are left."""
         return (now if self.unfinished else self.latest) - self.began
 
     def rate(self, now: float) -> float | None:
@@ -82,7 +73,7 @@ class Row:
 
     def left(self, now: float) -> float | None:
         """Return the seconds that the unfinished tasks will take at this rate, if it is known."""
-        rate = self.rate(now)
+        rate = None if self.is_open else self.rate(now)
         return self.unfinished / rate if rate and self.unfinished else None
 
     @classmethod
@@ -91,7 +82,7 @@ class Row:
         result = cls(min(row.began for row in rows))
         result.latest = max(row.latest for row in rows)
         for row in rows:
-            for name in ("total", "running", "done", "reused", "failed", "cancelled", "retried"):
+            for name in COLUMNS:
                 setattr(result, name, getattr(result, name) + getattr(row, name))
         return result
 
@@ -102,7 +93,6 @@ class Tally:
     Attributes:
         rows: by name, in the order in which the names appeared.
         others: the row of all further names, if there are too many.
-        skipped: the number of tasks that failed only because a dependency did.
         busy: the cores that running tasks occupy, by backend.
         failures: those that no other task caused, equal ones together.
     """
@@ -110,7 +100,8 @@ class Tally:
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.others: Row | None = None
-        self.skipped = 0
+        self._shares: list[Share] = []
+        self._shown: dict[Row, list[int]] = {}
         self.busy: Counter[str] = Counter()
         self.failures = Failures()
         self._pace: Pace | None = None
@@ -130,6 +121,7 @@ class Tally:
         if not working:
             return Row(now)
         total = Row.sum(working)
+        total.is_open = any(row.unfinished and row.rate(now) is None for row in working)
         if self._pace is not None:
             total.pace = self._pace
         return total
@@ -140,64 +132,46 @@ class Tally:
         blocks = [row for row in rows if row.is_block]
         return Row.sum(blocks) if blocks and len(blocks) < len(rows) else None
 
-    def begin(self, task: UnfinishedTask, present: Present, now: float) -> None:
-        """Count *task*, whose call was not observed."""
-        row = self._row(task.name, now, task.is_block)
-        row.total += 1
-        if task.running:
-            row.running += 1
-            self._occupy(present, task.number, task.backend, task.cores)
-        elif task.sent:
-            present[task.number] = _SENT
+    @property
+    def skipped(self) -> int:
+        """The number of tasks that failed only because a dependency did."""
+        return sum(share.skipped for share in self._shares)
 
-    def take(self, events: Iterable[Event], present: Present, now: float) -> list[FailureLine]:
-        """Count *events* of one engine, whose tasks *present* holds.
+    def join(self, census: Census) -> Share:
+        """Show what *census* counts from now on, and return what that is."""
+        share = Share(census)
+        self._shares.append(share)
+        return share
 
-        Returns:
-            The failures to describe.  A task that failed because of a dependency is not
-            among them, but the dependency is.
-        """
-        rows = self.rows
-        failures: list[FailureLine] = []
-        for event in events:
-            if type(event) is not TaskEvent:
-                continue
-            state, task_id = event.state, event.task_id
-            if state is SUBMITTED:
-                present[task_id] = _SENT
-                continue
-            if state is READY and event.error is None:
-                continue
-            row = rows.get(event.name) or self._row(event.name, now, event.kind is BLOCK)
-            row.latest = now
-            if state is PENDING:
-                row.total += 1
-                continue
-            known = present.pop(task_id, None)
-            if known is not None and known[1]:
-                row.running -= 1
-                self.busy[known[0]] -= known[1]
-            if state is RUNNING:
-                row.running += 1
-                cores = 1 if event.resources is None else event.resources.total_cores
-                self._occupy(present, task_id, event.backend, cores)
-            elif state is DONE:
-                row.done += 1
-                if known is None and not row.is_block:
-                    row.reused += 1  # it was never sent
-            elif state is READY:
-                row.retried += 1
-            elif state is FAILED:
-                row.failed += 1
-                self._fail(event, failures)
-            else:
-                row.cancelled += 1
+    def take(self, events: Iterable[Event]) -> list[FailureLine]:
+        """Take in the failures among *events*, and return those to describe."""
+        failed = (event for event in events if type(event) is TaskEvent)
+        return [line for event in failed if (line := self.failures.take(event)) is not None]
+
+    def look(self, now: float) -> None:
+        """Read what was counted."""
+        sums: dict[Row, list[int]] = {}
+        busy: Counter[str] = Counter()
+        unfinished = False
+        for share in self._shares:
+            share.census.changed = False  # what comes from now on may be missed here
+            for counts, values in share.all():
+                row = self._row(counts, share)
+                found = sums.setdefault(row, [0] * len(values))
+                for place, value in enumerate(values):
+                    found[place] += value
+                busy[counts.backend] += values[-1] * counts.cores
+        for row, found in sums.items():
+            for name, value in zip(COLUMNS, found, strict=True):
+                setattr(row, name, value)
+            unfinished = unfinished or row.unfinished > 0
+        idle_at = max((share.census.idle_at for share in self._shares), default=now)
+        for row, found in sums.items():
+            if found != self._shown.get(row):
+                row.latest = max(row.began, now if unfinished else min(now, idle_at))
+        self._shown = sums
+        self.busy = busy
         self._note_pace(now)
-        return failures
-
-    def _occupy(self, present: Present, task_id: int, backend: str, cores: int) -> None:
-        present[task_id] = (backend, cores)
-        self.busy[backend] += cores
 
     def _note_pace(self, now: float) -> None:
         if now < self._next_note:
@@ -212,16 +186,13 @@ class Tally:
             self._pace = Pace(now)
         self._pace.note(now, ended)
 
-    def _row(self, name: str, now: float, is_block: bool) -> Row:
-        row = self.rows.get(name)
-        if row is None and len(self.rows) < MAX_NAMES:
-            row = self.rows[name] = Row(now, is_block=is_block)
-        elif row is None:
-            row = self.others = self.others or Row(now)
+    def _row(self, counts: Counts, share: Share) -> Row:
+        name = counts.name
+        row = self.others if name is None else self.rows.get(name)
+        if row is None:
+            began = max(counts.began, share.joined, share.census.since)
+            if name is not None and len(self.rows) < MAX_NAMES:
+                row = self.rows[name] = Row(began, is_block=counts.is_block)
+            else:
+                row = self.others = self.others or Row(began)
         return row
-
-    def _fail(self, event: TaskEvent, failures: list[FailureLine]) -> None:
-        if isinstance(event.error, DependencyFailureError):
-            self.skipped += 1
-        elif (line := self.failures.take(event)) is not None:
-            failures.append(line)

@@ -5,30 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ..events import Event
+from .census import Census
 
-__all__ = ["UnfinishedTask", "Watched", "capacity_of"]
+__all__ = ["Watched", "capacity_of"]
 
 log = logging.getLogger("radical.asyncflow")
-
-
-class UnfinishedTask(NamedTuple):
-    """A task that was called before its engine was watched, and has not ended.
-
-    Attributes:
-        sent: its backend has it.
-        cores: the cores that it occupies while it runs.
-    """
-
-    number: int
-    name: str
-    running: bool
-    sent: bool = False
-    is_block: bool = False
-    backend: str = ""
-    cores: int = 1
 
 
 class Watched(Protocol):
@@ -50,14 +34,19 @@ class Watched(Protocol):
     def _journal_path(self) -> str | None:
         """The file of its journal; None if it has none."""
 
-    def observe(self, callback: Callable[[Sequence[Event]], object]) -> Callable[[], None]:
-        """Have *callback* called with events from now on; return the function that ends it."""
+    def _count(
+        self, display: Callable[[Sequence[Event]], object], changed: Callable[[], None]
+    ) -> tuple[Census, Callable[[], None]]:
+        """Count the tasks from now on; return the counts, and the function that ends this.
+
+        Args:
+            display: is called with failures, and with what is about backends, services and
+                the run.
+            changed: is called when something was counted, once until somebody looks.
+        """
 
     def _deliver_events(self) -> None:
-        """Tell the observers now what they have not been told yet."""
-
-    def _unfinished_tasks(self) -> list[UnfinishedTask]:
-        """Return the tasks that have not ended, in the order of their calls."""
+        """Tell the displays now what they have not been told yet."""
 
 
 def capacity_of(backend: Any) -> int | None:

@@ -264,6 +264,9 @@ class LiveRun(RunState):
 
     def eta(self, now: float) -> float | None:
         """Return the seconds that the unfinished tasks will take; None if nobody can say."""
+        for each in self.functions:
+            if each.kind != "block" and each.unfinished and each.ended == each.reused:
+                return None  # no task like these has run to its end
         rate = self.rate.at(now)
         unfinished = self.unfinished
         return unfinished / rate if rate and unfinished else None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from ..backend._lane import Lane
 from ..model import DEFAULT_RESOURCES, Resources, RetryPolicy, TaskKind, TaskSpec
 from .owner import Owner
+
+if TYPE_CHECKING:
+    from .._display.census import Counts
 
 __all__ = ["Call"]
 
@@ -32,12 +36,14 @@ class Call:
         others: the same task with the resources that other attempts ask for, by resources;
             None until there are any.
         may_chain: True if, moreover, others may follow it, because it has only one attempt.
+        counts: counts its calls for displays; None until one does.
 
     Args:
         recorded: True if the run has a journal.
     """
 
     __slots__ = (
+        "counts",
         "in_context",
         "lane",
         "may_chain",
@@ -57,6 +63,7 @@ class Call:
         self.owner = owner
         self.spec = spec
         self.others: dict[Resources, Call] | None = None
+        self.counts: Counts | None = None
         self.lane = lane
         self.plain = spec.kind is TaskKind.FUNCTION
         self.urgent = spec.priority > 0

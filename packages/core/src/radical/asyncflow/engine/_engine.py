@@ -37,7 +37,6 @@ from .._task.scope import SCOPE, Scope
 from ..backend import ExecutionBackend
 from ..errors import ConfigurationError
 from ..events import Event
-from ..model import TaskKind, TaskState
 from . import _launch
 from ._asked import Wanted, ask
 from ._candidates import Candidates, Launcher
@@ -47,8 +46,8 @@ from ._shutdown import Shutdown
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from .._display.census import Census
     from .._display.progress import Progress
-    from .._display.watched import UnfinishedTask
     from .._live._page_process import PageProcess
     from .._resume.recorder import Recorder
     from .._task.future import TaskFuture
@@ -369,21 +368,10 @@ class WorkflowEngine(TaskDecorators):
     def _deliver_events(self) -> None:
         self._dispatcher.run.observers.deliver()
 
-    def _unfinished_tasks(self) -> list[UnfinishedTask]:
-        from .._display.watched import UnfinishedTask
-
-        return [
-            UnfinishedTask(
-                node._number,
-                node._spec.name,
-                node._stage is TaskState.RUNNING,
-                node._stage in (TaskState.SUBMITTED, TaskState.RUNNING),
-                node._spec.kind is TaskKind.BLOCK,
-                "" if node._lane is None else node._lane.name,
-                node._spec.resources.total_cores,
-            )
-            for node in self._dispatcher.run.scheduler.unfinished()
-        ]
+    def _count(
+        self, display: Callable[[Sequence[Event]], object], changed: Callable[[], None]
+    ) -> tuple[Census, Callable[[], None]]:
+        return self._dispatcher.count(display, changed)
 
     # ------------------------------------------------------------------- tasks
 

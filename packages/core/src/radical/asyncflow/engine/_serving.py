@@ -15,6 +15,7 @@ from .._live._page_process import PageProcess
 from .._watch.listener import Listener
 from ..aside import in_thread
 from ..errors import EngineClosedError
+from ..model import TaskState
 
 __all__ = ["Served", "Serving", "close_all", "serve_page"]
 
@@ -75,12 +76,11 @@ def serve_page(engine: Served, port: int = 0, token: str | None = None) -> PageP
     if journal is None:
         dispatcher = engine._dispatcher
         dispatcher.want_running()
-        page.send_items(
-            begun_items(
-                [(task.number, task.name, task.running) for task in engine._unfinished_tasks()],
-                monotonic(),
-            )
-        )
+        unfinished = [
+            (node._number, node._spec.name, node._stage is TaskState.RUNNING)
+            for node in dispatcher.run.scheduler.unfinished()
+        ]
+        page.send_items(begun_items(unfinished, monotonic()))
         listener = Listener("page", page.send)
         dispatcher.run.observers.listen([listener], dispatcher.run.lanes.values())
     engine._pages.add(page)
