@@ -18,6 +18,7 @@ from radical.asyncflow._discovery.metadata import (
     check_distribution,
     check_requirements,
     is_disabled,
+    may_have,
     scan,
 )
 from radical.asyncflow._reference import load_reference
@@ -312,3 +313,27 @@ def test_a_reference_is_imported():
 def test_a_reference_to_nothing_raises(reference, error):
     with pytest.raises(error):
         load_reference(reference)
+
+
+def test_whether_a_group_has_anything_is_known_without_reading_the_metadata(install, tmp_path):
+    group = "radical.asyncflow.sections"
+    assert may_have(GROUP)  # our own backends
+    assert not may_have(group)
+    install("acme", f"[{group}]\nacme = acme_plugin\n")
+    assert may_have(group)
+
+
+@pytest.mark.parametrize("name", ["plugins.egg", "plugins.zip"])
+def test_what_only_the_metadata_can_tell_may_have_anything(tmp_path, monkeypatch, name):
+    place = tmp_path / name
+    place.write_bytes(b"")
+    monkeypatch.syspath_prepend(place if name.endswith("zip") else tmp_path)
+    assert may_have("no.such.group")
+
+
+def test_a_finder_of_distributions_may_have_anything(monkeypatch):
+    class Finder:
+        find_distributions = find_spec = classmethod(lambda *_: ())
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    assert may_have("no.such.group")

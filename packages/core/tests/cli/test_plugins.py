@@ -291,6 +291,19 @@ class TestSections:
         assert [each["error"] for each in sections] == ["KeyError: '<no figures>'", None]
         assert sections[1]["rows"] == [["<img src=x onerror=alert(1)>", "30"]]
 
+    def test_without_one_no_metadata_are_read(self, journal: str) -> None:
+        code = (
+            "import sys\n"
+            "from radical.asyncflow.cli import main\n"
+            "try: main(['show', sys.argv[1]])\n"
+            "except SystemExit: pass\n"
+            "print('importlib.metadata' in sys.modules)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, journal], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "False"
+
     def test_other_formats_and_lists_of_tasks_import_none(
         self, invoke: Invoke, distribution: Distribution, journal: str
     ) -> None:

@@ -14,6 +14,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._reference import import_path, is_reference
@@ -39,6 +41,7 @@ __all__ = [
     "find_distribution",
     "is_disabled",
     "is_local",
+    "may_have",
     "scan",
 ]
 
@@ -190,6 +193,38 @@ def scan(*groups: str) -> list[Declaration]:
                 seen.add(distribution_name)
                 found += (Declaration(name, value, *facts, group) for name, value, group in lines)
     return found
+
+
+def may_have(group: str) -> bool:
+    """Tell whether some distribution may have entry points of *group*.
+
+    The answer False is certain, and costs a tenth of `scan`: it needs no `importlib.metadata`.
+    """
+    others = [finder for finder in sys.meta_path if finder is not PathFinder]
+    if any(hasattr(finder, "find_distributions") for finder in others):
+        return True
+    for entry in import_path():
+        try:
+            with os.scandir(entry or os.curdir) as found:
+                names = [each.name for each in found]
+        except NotADirectoryError:
+            return True  # an archive
+        except OSError as error:
+            _log.debug("%s holds no distributions: %s", entry, error)
+            continue
+        if any(name.endswith(".egg") for name in names):
+            return True
+        folders = [name for name in names if name.endswith((".dist-info", ".egg-info"))]
+        if any(_mentions(Path(entry, name, "entry_points.txt"), group) for name in folders):
+            return True
+    return False
+
+
+def _mentions(path: Path, group: str) -> bool:
+    try:
+        return group.encode() in path.read_bytes()
+    except OSError:
+        return False  # most distributions have no such file
 
 
 def _folder_name(distribution: Distribution) -> str:

@@ -19,9 +19,9 @@ __all__ = ["plugin_sections", "print_sections"]
 
 def plugin_sections(run: RunRecord) -> list[MadeSection]:
     """Return what the plugins say of *run*; nothing is imported if there are none."""
-    from .._discovery.metadata import scan
+    from .._discovery.metadata import may_have
 
-    if not scan(SECTION_GROUP):
+    if not may_have(SECTION_GROUP):
         return []
     from .._discovery.registry import registry
     from ..report import make_sections

@@ -17,8 +17,6 @@ from ._environment import completer
 from ._help import examples
 from ._lookup import LAST, find_run, journal_option
 from ._output import debug_option, warn
-from ._sections import plugin_sections
-from ._store import open_store
 
 if TYPE_CHECKING:
     from ..journal import RunRecord
@@ -70,7 +68,11 @@ def report(
         raise click.UsageError("--open is for a page in a file: leave --format and -o - out")
     if store is not None and (show or output == "-"):
         raise click.UsageError("--store takes a file: leave --open and -o - out")
-    put = None if store is None else open_store(store)
+    put = None
+    if store is not None:
+        from ._store import open_store
+
+        put = open_store(store)
     _, chosen = find_run(run, journal)
     # Half of a surrogate pair, as it occurs in odd file names, cannot be written as UTF-8.
     data = _render(chosen, kind).encode("utf-8", "backslashreplace")
@@ -94,6 +96,7 @@ def report(
 
 def _render(run: RunRecord, kind: str) -> str:
     from .. import report as reports
+    from ._sections import plugin_sections
 
     if kind == "html":
         return reports.render_html(run, plugin_sections(run))

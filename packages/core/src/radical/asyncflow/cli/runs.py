@@ -20,7 +20,6 @@ from ._environment import completer
 from ._help import Group, examples
 from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, load
 from ._output import debug_option, print_json, print_table, warn_former
-from ._sections import plugin_sections, print_sections
 
 if TYPE_CHECKING:
     from ..backend import LogLine, TaskUsage
@@ -181,6 +180,7 @@ def show(
     a number (12, task.000012) or a name, it lists only that task, or those of that name.
     """
     from ..report import Facts
+    from ._sections import plugin_sections, print_sections
 
     if former_task is not None:
         warn_former("--task", "show RUN TASK")
@@ -208,6 +208,7 @@ def show(
         _print_tasks(listed, chosen)
     else:
         _print_run(facts)
+        print_sections(plugin_sections(chosen))
 
 
 def _print_run(facts: Facts) -> None:
@@ -219,7 +220,6 @@ def _print_run(facts: Facts) -> None:
         _print_backends(facts)
     _print_failures(facts)
     _print_unfinished(facts)
-    print_sections(plugin_sections(facts.run))
 
 
 def _print_functions(facts: Facts) -> None:
