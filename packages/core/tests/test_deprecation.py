@@ -10,8 +10,13 @@ import warnings
 from pathlib import Path
 
 import pytest
-from radical.asyncflow import AsyncFlowDeprecationWarning
+from radical.asyncflow import AsyncFlowDeprecationWarning, WorkflowEngine, deprecation
+from radical.asyncflow._discovery.registry import registry
 from radical.asyncflow.deprecation import deprecated, deprecated_parameter, warn_deprecated
+from radical.asyncflow.hookspecs import OBSERVER_GROUP, STORE_GROUP
+from radical.asyncflow.testing import ScriptedBackend
+
+from .conftest import Distribution
 
 
 @deprecated(since="1.2", removal="2.0", instead="use fresh()")
@@ -117,3 +122,100 @@ def test_a_warning_of_a_program_made_of_ours_alone_has_a_line_too() -> None:
     with pytest.warns(AsyncFlowDeprecationWarning) as caught:
         exec(code, frames)
     assert caught[0].filename == __file__
+
+
+PLUGIN = """
+    from radical.asyncflow import RetryPolicy
+    from radical.asyncflow.deprecation import deprecated, warn_deprecated
+
+    def observer(run, text):
+        for _ in range(3):
+            RetryPolicy(retry=ValueError)
+        return list
+
+    def calls(function):
+        return function()
+
+    @deprecated(since="0.1", removal="1.0", instead="use fresh()")
+    def of_its_own():
+        return inner()
+
+    def inner():
+        warn_deprecated("the setting 'x'", since="0.1", removal="1.0", instead="leave it out")
+        return "done"
+"""
+
+
+@pytest.fixture
+def plugin(distribution: Distribution, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a plugin that uses deprecated things, and forget what others were told."""
+    monkeypatch.setattr(deprecation, "_plugins", {})
+    monkeypatch.setattr(deprecation, "_told", set())
+    entries = {
+        "observers": {"watch": "acme_old:observer"},
+        "stores": {"calls": "acme_old:calls", "own": "acme_old:of_its_own"},
+    }
+    distribution("acme-old", entries, {"acme_old": PLUGIN}, version="0.7")
+
+
+@pytest.mark.usefixtures("plugin")
+async def test_a_plugin_that_uses_something_deprecated_is_named_once() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            async with WorkflowEngine.create(ScriptedBackend(), observers="watch"):
+                pass
+    (one,) = [each for each in caught if each.category is AsyncFlowDeprecationWarning]
+    assert str(one.message) == (
+        "acme-old 0.7 uses RetryPolicy(retry=...), which is deprecated since version 1.0 and "
+        "will be removed in 2.0: use on="
+    )
+    assert Path(one.filename).name == "acme_old.py"
+    assert pickle.loads(pickle.dumps(one.message)).plugin == "acme-old 0.7"
+
+
+@pytest.mark.usefixtures("plugin")
+def test_each_thing_that_a_plugin_uses_is_named_once() -> None:
+    calls = registry.named.load(STORE_GROUP, "calls")
+    with pytest.warns(AsyncFlowDeprecationWarning) as caught:
+        assert [calls(each) for each in 3 * [move_old, old_zero]] == 6 * [None]
+    assert [str(one.message).partition(",")[0] for one in caught] == [
+        "acme-old 0.7 uses move_old()",
+        "acme-old 0.7 uses old_zero()",
+    ]
+
+
+@deprecated(since="1.2", removal="2.0", instead="use fresh()")
+def move_old() -> None: ...
+
+
+@deprecated(since="1.2", removal="2.0", instead="use fresh()")
+def old_zero() -> None: ...
+
+
+@pytest.mark.usefixtures("plugin")
+def test_what_a_plugin_announces_of_its_own_is_told_to_who_uses_it() -> None:
+    own = registry.named.load(STORE_GROUP, "own")
+    with pytest.warns(AsyncFlowDeprecationWarning) as caught:
+        assert own() == "done"
+    assert [one.filename for one in caught] == [__file__, __file__]
+    assert [str(one.message).partition(" is ")[0] for one in caught] == [
+        "of_its_own()",
+        "the setting 'x'",
+    ]
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_warning_that_is_an_error_stays_one() -> None:
+    observer = registry.named.load(OBSERVER_GROUP, "watch")
+    for _ in range(2):
+        with pytest.raises(AsyncFlowDeprecationWarning, match=r"acme-old 0\.7 uses"):
+            observer("run", "")
+
+
+@pytest.mark.usefixtures("plugin")
+def test_the_program_is_still_told_at_each_of_its_lines() -> None:
+    registry.named.load(OBSERVER_GROUP, "watch")
+    with pytest.warns(AsyncFlowDeprecationWarning) as caught:
+        assert [old(1), old(2)] == [2, 3]
+    assert [one.message.plugin for one in caught] == ["", ""]  # type: ignore[union-attr]

@@ -1,5 +1,8 @@
 """Warnings for what a later version removes, in the core and in the backends.
 
+The line that is named is that of the program, or that of a plugin, which is then named with its
+version, once for each thing that it uses.
+
 The policy is in the documentation's page on deprecations; a test of the repository fails
 when a version comes that should have removed something.
 """
@@ -34,20 +37,22 @@ class AsyncFlowDeprecationWarning(FutureWarning):
         since: the version that began to warn.
         removal: the version in which it no longer works.
         instead: what to write.
+        plugin: the distribution and version of the plugin that uses it; "" for the program.
     """
 
-    def __init__(self, what: str, since: str, removal: str, instead: str) -> None:
-        super().__init__(what, since, removal, instead)
+    def __init__(self, what: str, since: str, removal: str, instead: str, plugin: str = "") -> None:
+        super().__init__(what, since, removal, instead, *filter(None, [plugin]))
         self.what = what
         self.since = since
         self.removal = removal
         self.instead = instead
+        self.plugin = plugin
 
     def __str__(self) -> str:
-        return (
-            f"{self.what} is deprecated since version {self.since} and will be removed in "
-            f"{self.removal}: {self.instead}"
-        )
+        when = f"deprecated since version {self.since} and will be removed in {self.removal}"
+        if self.plugin:
+            return f"{self.plugin} uses {self.what}, which is {when}: {self.instead}"
+        return f"{self.what} is {when}: {self.instead}"
 
 
 def warn_deprecated(what: str, *, since: str, removal: str, instead: str) -> None:
@@ -56,8 +61,7 @@ def warn_deprecated(what: str, *, since: str, removal: str, instead: str) -> Non
     For what `deprecated` and `deprecated_parameter` do not cover, such as a setting or a
     module attribute.  The attributes of `AsyncFlowDeprecationWarning` are the arguments.
     """
-    warning = AsyncFlowDeprecationWarning(what, since, removal, instead)
-    warnings.warn(warning, stacklevel=_level_of_program())
+    _warn(what, since, removal, instead, sys._getframe(1).f_globals.get("__name__", ""))
 
 
 def deprecated(
@@ -74,8 +78,7 @@ def deprecated(
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def warn_and_call(*args: P.args, **kwargs: P.kwargs) -> R:
-            name = f"{function.__qualname__}()"
-            warn_deprecated(name, since=since, removal=removal, instead=instead)
+            _warn(f"{function.__qualname__}()", since, removal, instead, function.__module__)
             return function(*args, **kwargs)
 
         return warn_and_call
@@ -106,7 +109,7 @@ def deprecated_parameter(
         def warn_and_call(*args: object, **kwargs: object) -> R:
             if old in kwargs:
                 what = f"{function.__qualname__.removesuffix('.__init__')}({old}=...)"
-                warn_deprecated(what, since=since, removal=removal, instead=advice)
+                _warn(what, since, removal, advice, function.__module__)
                 if new is not None:
                     if new in kwargs:
                         raise TypeError(
@@ -120,14 +123,60 @@ def deprecated_parameter(
     return decorate
 
 
-def _level_of_program() -> int:
-    """Return the ``stacklevel`` of the first caller that is not AsyncFlow itself."""
-    level = 2  # 1 is `warn_deprecated`, the caller of this function
+def name_plugin(package: str, plugin: str) -> None:
+    """Have warnings about code in *package* name *plugin*, a distribution and its version."""
+    _plugins[package] = plugin
+
+
+_plugins: dict[str, str] = {}
+"""The packages of the plugins that were loaded, and their distributions."""
+
+_told: set[tuple[str, str]] = set()
+"""The plugins and the things of which a warning was given."""
+
+
+def _warn(what: str, since: str, removal: str, instead: str, announcer: str) -> None:
+    """Warn whoever uses *what*.
+
+    Args:
+        announcer: the module that deprecates it.
+    """
+    level, plugin = _find_user(_package_of(announcer))
+    if (plugin, what) in _told:
+        return
+    warning = AsyncFlowDeprecationWarning(what, since, removal, instead, plugin)
+    warnings.warn(warning, stacklevel=level)
+    if plugin:  # of the program, Python counts the lines itself
+        _told.add((plugin, what))
+
+
+def _find_user(announcing: str) -> tuple[int, str]:
+    """Return the ``stacklevel`` of the first caller that is no machinery, and its plugin or "".
+
+    Args:
+        announcing: the package of the plugin that deprecates something of its own, or "".
+    """
+    level = 2  # 1 is `_warn`, the caller of this function
     frame = sys._getframe(2)
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+    while True:
+        module = frame.f_globals.get("__name__", "")
+        package = _package_of(module)
+        if package and package != announcing:
+            return level, _plugins[package]
+        if not package and not _is_ours(module):
+            return level, ""
+        if frame.f_back is None:
+            return level, ""
         frame = frame.f_back
         level += 1
-    return level
+
+
+def _package_of(module: str) -> str:
+    """Return the package of a loaded plugin to which *module* belongs; "" for none."""
+    name = module
+    while name and name not in _plugins:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _is_ours(module: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from .._reference import load_reference
 from .._text import close_matches
+from ..deprecation import name_plugin
 from .metadata import AVAILABLE, DISABLE, Availability, Declaration, Status, is_disabled
 
 __all__ = ["article", "explain_missing", "load_declared", "select"]
@@ -71,4 +72,6 @@ def explain_missing(
 
 def load_declared(declaration: Declaration) -> Any:
     """Import and return what *declaration* names; this raises what the plugin raises."""
+    module = declaration.value.partition(":")[0].strip()
+    name_plugin(module.rpartition(".")[0] or module, declaration.label)
     return load_reference(declaration.value)
