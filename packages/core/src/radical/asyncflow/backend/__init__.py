@@ -63,6 +63,7 @@ from ._contract import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._outside.backend import OutOfProcessBackend
     from ._waits import Wait, WaitKind
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "ExecutableResult",
     "ExecutionBackend",
     "LogLine",
+    "OutOfProcessBackend",
     "Prompt",
     "RemoteValue",
     "Report",
@@ -98,5 +100,8 @@ __all__ = [
     "hookimpl",
 ]
 
-# Only somebody who asks why a task waits needs them.
-__getattr__, __dir__ = lazy_names(__name__, {"Wait": "_waits", "WaitKind": "_waits"})
+# Only somebody who asks why a task waits needs the last two, and few backends the first.
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {"OutOfProcessBackend": "_outside.backend", "Wait": "_waits", "WaitKind": "_waits"},
+)

@@ -58,6 +58,9 @@ start the ranks of MPI
 start and end processes
 `start_guarded`           a process that ends with the program
 `guard`, `Guard`          ends what the program leaves behind when it is killed
+`SupervisedProcess`       one that exchanges messages with the program
+`Greeting`                what it says of its interpreter at the start
+`ProgramLink`             its end of the connection
 `child_environment`       marks a child as the program's, and as one of its own
 `signal_group`            a signal to a process group
 `kill_tree`               ends a process group, and those who left it
@@ -155,11 +158,13 @@ if TYPE_CHECKING:
         unsendable,
     )
     from ._processes import end_all, kill_tree, marked_processes, signal_group
+    from ._program_link import ProgramLink
     from ._rank_command import RankedExecution
     from ._rank_groups import RankCall, RankGroups
     from ._readiness import OutputSearch, find_info, find_other
     from ._reducers import Pickler
     from ._service import ServiceExecution
+    from ._supervised import Greeting, SupervisedProcess
     from ._taps import keep_output, trace_of
 
 __all__ = [
@@ -184,6 +189,7 @@ __all__ = [
     "FreeGpus",
     "Gpu",
     "GpuShares",
+    "Greeting",
     "Guard",
     "Knock",
     "LastAnswer",
@@ -198,12 +204,14 @@ __all__ = [
     "Pickler",
     "PlainPickler",
     "PluginContexts",
+    "ProgramLink",
     "Raised",
     "RankCall",
     "RankContext",
     "RankGroups",
     "RankedExecution",
     "ServiceExecution",
+    "SupervisedProcess",
     "TaskContext",
     "answer",
     "answer_pickled",
@@ -283,6 +291,7 @@ _HOMES = {
     "GPU_VARIABLE": "_gpus",
     "Gpu": "_gpus",
     "GpuShares": "_gpus",
+    "Greeting": "_supervised",
     "Guard": "_guard",
     "JOB_ID_VARIABLES": "_knock",
     "Knock": "_node_check",
@@ -296,8 +305,10 @@ _HOMES = {
     "Pickler": "_reducers",
     "PlainPickler": "_buffers",
     "PluginContexts": "_carried",
+    "ProgramLink": "_program_link",
     "Raised": "_answer",
     "ServiceExecution": "_service",
+    "SupervisedProcess": "_supervised",
     "SLURM_END_STATES": "_batch_jobs",
     "RankedExecution": "_rank_command",
     "RankCall": "_rank_groups",

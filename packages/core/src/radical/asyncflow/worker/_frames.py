@@ -47,12 +47,25 @@ class FrameParser:
 
 
 def frame(parts: Sequence[Buffer]) -> list[Buffer]:
-    """Return what to send for a message of these *parts*, in as few pieces as are worth it."""
-    sizes = [memoryview(part).nbytes for part in parts]
+    """Return what to send for a message of these *parts*, in as few pieces as are worth it.
+
+    Small parts are copied together; a large one stays a piece of its own.
+    """
+    sizes = [part.nbytes if isinstance(part, memoryview) else len(part) for part in parts]
     head = struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)
     if sum(sizes) <= _SMALL_BYTES:
         return [b"".join((head, *parts))]
-    return [head, *(memoryview(part).cast("B") for part in parts)]
+    pieces: list[Buffer] = []
+    together: list[Buffer] = [head]
+    for part, size in zip(parts, sizes, strict=True):
+        if size <= _SMALL_BYTES:
+            together.append(part)
+            continue
+        pieces += (b"".join(together), memoryview(part).cast("B"))
+        together = []
+    if together:
+        pieces.append(b"".join(together))
+    return pieces
 
 
 def send_frame(send_all: object, parts: Sequence[Buffer]) -> None:
