@@ -6,9 +6,24 @@ import asyncio
 import time
 from typing import Any
 
-__all__ = ["held", "hold", "ignore", "nap", "one_more", "pause", "shifted", "top", "total"]
+__all__ = [
+    "held",
+    "hold",
+    "ignore",
+    "nap",
+    "nothing",
+    "one_more",
+    "pause",
+    "shifted",
+    "top",
+    "total",
+]
 
 _held: list[Any] = []
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 def one_more(number: int) -> int:

@@ -30,7 +30,6 @@ class TestOutsideCrew(BackendConformance):
             "priorities",
             "prompt",
             "remote results",
-            "service",
             "shares memory",
         }
     )

@@ -32,7 +32,7 @@ class ProgramLink:
         Args:
             descriptor, token: the first two arguments of the entry.
         """
-        os.set_inheritable(descriptor, False)  # noqa: FBT003 - it takes it by place alone
+        os.set_inheritable(descriptor, False)
         self._socket = socket.socket(fileno=descriptor)
         self._parser = FrameParser()
         self._lock = threading.Lock()

@@ -274,11 +274,8 @@ class SupervisedProcess:
     def _read(self) -> None:
         try:
             for data in self._pieces():
-                if self._greeted.is_set():
-                    messages = self._parser.feed(data)
-                else:
-                    messages = self._greet(data)
-                if messages:
+                take = self._parser.feed if self._greeted.is_set() else self._greet
+                if messages := take(data):
                     self._on_messages(messages)
         finally:
             code = self._exit_code()

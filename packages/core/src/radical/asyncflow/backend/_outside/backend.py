@@ -12,6 +12,7 @@ from ..._reference import is_reference
 from ...aside import in_thread
 from ...errors import BackendStartError
 from .._contract import ExecutionBackend, ReportSink, TaskId, TaskRequest
+from .guest import Started
 from .outside import Outside
 
 if TYPE_CHECKING:
@@ -56,10 +57,8 @@ class OutOfProcessBackend(ExecutionBackend):
     end_limit_s: ClassVar[float] = 10.0
     keeps_log: ClassVar[bool] = False
 
-    def __init__(
-        self, settings: Any = None, *, name: str, python: str | None = None
-    ) -> None:
-        if not is_reference(self.guest) or ":" not in self.guest:
+    def __init__(self, settings: Any = None, *, name: str, python: str | None = None) -> None:
+        if not (isinstance(self.guest, str) and is_reference(self.guest) and ":" in self.guest):
             raise TypeError(
                 f"{type(self).__qualname__}.guest must name a class as 'module:Class', "
                 f"not {self.guest!r}"
@@ -103,10 +102,8 @@ class OutOfProcessBackend(ExecutionBackend):
             started = await asyncio.shield(beginning)
         except BaseException as error:
             words = outside.last_words()
-            await in_thread(outside.abandon)
-            await asyncio.wait([beginning])
-            self._outside = None
-            self._has_tried.set()
+            # A task of its own, so that a second cancellation does not interrupt it.
+            await asyncio.shield(asyncio.ensure_future(self._undo(outside, beginning)))
             if isinstance(error, BackendStartError) and words and words not in str(error):
                 raise BackendStartError(f"{error}{words}") from error.__cause__
             raise
@@ -115,6 +112,17 @@ class OutOfProcessBackend(ExecutionBackend):
             self.shared_dir = started.shared_dir
         self._is_up = True
         self._has_tried.set()
+
+    async def _undo(self, outside: Outside, beginning: asyncio.Future[Started]) -> None:
+        """Undo a start that failed or was cancelled."""
+        try:
+            await in_thread(outside.stop_start)
+            await asyncio.wait([beginning])
+            beginning.exception()  # a start that is cancelled raises something else
+            await in_thread(outside.abandon)
+        finally:
+            self._outside = None
+            self._has_tried.set()
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         _ = self.sink  # raises before the start and after the end
@@ -143,7 +151,7 @@ class OutOfProcessBackend(ExecutionBackend):
         if outside is None:
             return
         if not self._is_up:  # its start goes on, and ends with this
-            await in_thread(outside.abandon)
+            await in_thread(outside.stop_start)
             await self._has_tried.wait()
             return
         if cancel:

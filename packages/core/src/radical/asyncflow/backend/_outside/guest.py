@@ -27,7 +27,7 @@ __all__ = ["Beginning", "Started", "main"]
 
 
 class Beginning(NamedTuple):
-    """What the process is to begin with.
+    """The order with which the process begins.
 
     Attributes:
         guest: the class of the backend, as ``"module:Class"``.
@@ -50,7 +50,7 @@ class Beginning(NamedTuple):
 
 
 class Started(NamedTuple):
-    """What the program has to know of the backend in the process when that is up."""
+    """The facts about the backend in the process, when that is up."""
 
     capabilities: Any
     shared_dir: Path | None

@@ -1,4 +1,4 @@
-"""What has begun in a process, in memory that outlives it."""
+"""Marks of the tasks that have begun in a process, in memory that outlives it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -90,12 +90,11 @@ class Outside:
         self._questions = count(1)
         self._answers: dict[int, Future[Any]] = {}
         self._asks_capacity = False
+        self._is_late = False  # the last answer did not come in time, so nobody waits for the next
 
     # ------------------------------------------------------------------------- the start
 
-    def start(
-        self, guest: str, settings: Any, *, python: str | None, limit_s: float
-    ) -> Started:
+    def start(self, guest: str, settings: Any, *, python: str | None, limit_s: float) -> Started:
         """Start the process and the backend in it; return what that says of itself.
 
         Raises:
@@ -104,9 +103,13 @@ class Outside:
         where = python or sys.executable
         name = f"backend {self._name!r}"
         package = guest.partition(":")[0].partition(".")[0]
+        try:
+            sent = b"" if settings is None else dump(settings)
+        except Exception as error:  # whatever a value's own methods raise
+            raise BackendStartError(f"{name}: its settings cannot be sent: {error}") from error
         beginning = Beginning(
             guest,
-            b"" if settings is None else dump(settings),
+            sent,
             self._name,
             package,
             str(getattr(sys.modules.get(package), "__version__", "")),
@@ -134,15 +137,16 @@ class Outside:
         return started
 
     def _start_process(self, python: str | None, folder: Path) -> SupervisedProcess:
-        guard().acquire()
         token = secrets.token_hex(16)
+        log = folder / f"{self._name}.{token[:6]}.log"
         descriptor = make_file()
         try:
             self._marks = Marks(descriptor)
+            guard().acquire()
             self._process = SupervisedProcess(
                 _ENTRY,
                 [descriptor],
-                log=folder / f"{self._name}.{token[:6]}.log",
+                log=log,
                 token=token,
                 on_messages=self._take_messages,
                 on_end=self._end,
@@ -150,6 +154,7 @@ class Outside:
                 inherited=[descriptor],
             )
         except OSError as error:
+            log.unlink(missing_ok=True)
             raise BackendStartError(
                 f"backend {self._name!r}: no process of {python or sys.executable} can be "
                 f"started: {error}"
@@ -230,12 +235,13 @@ class Outside:
                 return None
             number, answer = self._new_question()
         self._process.send([what, dump_numbers([number, *task_ids])])
+        if self._is_late and not answer.done():
+            return None
         try:
             return answer.result(_ANSWER_S)
-        except Exception:  # too late, or lost; it is cancelled then
+        except (TimeoutError, CancelledError):  # late, or lost
+            self._is_late = True
             return None
-        finally:
-            self._answers.pop(number, None)
 
     def _new_question(self) -> tuple[int, Future[Any]]:
         number = next(self._questions)
@@ -289,9 +295,10 @@ class Outside:
     def _take_other(self, task_id: TaskId, attempt: int, kind: int, value: Any) -> None:
         """Take what is no report."""
         if kind == Kind.ANSWERED:
-            if answer := self._answers.pop(task_id, None):
-                with suppress(InvalidStateError):  # it came too late
-                    answer.set_result(value)
+            answer = self._answers.pop(task_id, None)
+            if answer is not None:
+                self._is_late = False
+                answer.set_result(value)
         elif kind == Kind.SERVING:
             self._begun.add(task_id)
             if value.info is not None:
@@ -310,11 +317,12 @@ class Outside:
         with self._changed:
             self._has_ended = True
             answers = list(self._answers.values())
+            self._answers.clear()
         for answer in answers:
             answer.cancel()
         process = self._process
-        if not self._has_said_end and not self._is_cancelled and process is not None:
-            death = explain_death(process.pid, code)
+        if not self._has_said_end and not self._is_cancelled:
+            death = explain_death(None if process is None else process.pid, code)
             how = "" if code is None else f" with exit code {code}"
             if code is not None and code < 0:
                 how = f" by signal {-code}"
@@ -323,8 +331,9 @@ class Outside:
             text += self.last_words()
             with suppress(InvalidStateError):
                 self._started.set_exception(BackendStartError(text))
-            assert self._marks is not None
-            may_have = self._begun | self._marks.since(self._covered)
+            may_have = self._begun | (
+                set() if self._marks is None else self._marks.since(self._covered)
+            )
             unbegun = [task_id for task_id in list(self._held) if task_id not in may_have]
             self._lose(BackendLostError(text), self._unbegun(unbegun))
         with self._changed:
@@ -379,13 +388,17 @@ class Outside:
         if rest:
             self._sink.report([(*key, TaskState.CANCELLED, None, None) for key in rest])
 
-    def abandon(self) -> None:
-        """Undo a start that failed."""
+    def stop_start(self) -> None:
+        """Have a start that goes on fail, soon."""
         self._is_cancelled = True
         with suppress(InvalidStateError):
             self._started.set_exception(BackendStartError("it was shut down before it was up"))
         if self._process is not None:
             self._process.kill()
+
+    def abandon(self) -> None:
+        """Undo a start that has failed."""
+        self.stop_start()  # nobody else may have done so
         self._close(keeps_log=False)
 
     def _has_nothing_to_finish(self) -> bool:
@@ -393,8 +406,7 @@ class Outside:
         return self._is_cancelled or self._has_ended or len(self._held) <= len(self._serving)
 
     def _close(self, *, keeps_log: bool) -> None:
-        with self._changed:
-            marks, self._marks = self._marks, None
+        marks, self._marks = self._marks, None
         if marks is not None:
             marks.close()
             guard().release()

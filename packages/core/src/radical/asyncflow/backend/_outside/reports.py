@@ -37,7 +37,7 @@ class Kind:
 
     RUNNING, DONE, FAILED, CANCELLED, UNSENT = range(5)
     REJECTED = 5
-    """`submit` raised: what of its batch has no terminal report fails with this."""
+    """An error of `submit`, for what of its batch has no terminal report."""
     SERVING, OUTPUT, TRACED, LOST, ANSWERED = range(6, 11)
 
 
@@ -80,7 +80,9 @@ def kind_of(state: TaskState) -> int:
     return kind
 
 
-def dump_news(covered: int, news: Iterable[tuple[int, int, int, Any, float | None]]) -> list[Buffer]:
+def dump_news(
+    covered: int, news: Iterable[tuple[int, int, int, Any, float | None]]
+) -> list[Buffer]:
     """Return the message for *news*, which cover the first *covered* marks."""
     numbers = array("q", (covered,))
     parts: list[Buffer] = []

@@ -1,8 +1,8 @@
 """Tasks on their way to the process: flat frames of numbers, and beside them what is pickled.
 
 A spec travels once, with its function, and has a number from then on.  A request is five numbers:
-its task, attempt, depth and spec, and how many parts of the message are its own.  A request
-without arguments has none.
+its task, attempt, depth and spec, and how many parts of the message are its own.  That is 0 for a
+function without arguments, and negative if the first part is about more than arguments.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 
 from ...errors import SerializationError
 from ...model import TaskKind, TaskSpec
-from ...worker import Buffer, Code, Codes, dump, dump_arguments, unsendable
-from .._contract import TaskRequest
+from ...worker import ATOMS, Buffer, Code, Codes, dump, dump_arguments, unsendable
+from .._contract import TaskId, TaskRequest
 
 __all__ = [
     "ASK_CAPACITY",
@@ -35,7 +35,6 @@ __all__ = [
     "WATCH",
     "RequestReader",
     "RequestWriter",
-    "Refused",
     "dump_numbers",
     "load_numbers",
 ]
@@ -46,7 +45,6 @@ START, PATH, DEFINE, FORGET, SUBMIT, CANCEL, ASK_WAITS, ASK_CAPACITY, WATCH, SHU
 """The first part of each message to the process."""
 
 _FIELDS = 5
-_ARGUMENTS, _REST = 1, 2  # the first part of a request: what there is beside
 
 
 def dump_numbers(numbers: Sequence[int]) -> bytes:
@@ -61,7 +59,7 @@ def load_numbers(data: Buffer) -> array[int]:
     return numbers
 
 
-def body_of_the_program(*args: Any, **kwargs: Any) -> Any:
+def body_of_the_program(*_args: Any, **_kwargs: Any) -> Any:
     """Stand for the body of a command or a prompt, which the engine runs."""
     raise RuntimeError("the body of this task runs in the program, not in the process")
 
@@ -87,18 +85,22 @@ class RequestWriter:
         for request in batch:
             spec = request.spec
             number = current.get(id(spec))
-            size = len(parts)
+            begun = len(parts)
             try:
                 if number is None:
                     number = current[id(spec)] = self._number_of(spec, messages)
-                if request.args or request.kwargs or request.command or request.dependencies:
-                    self._add_parts(request, parts)
+                has_more = request.command is not None or bool(request.dependencies)
+                if has_more:
+                    _add_more(request, parts)
+                if request.args or request.kwargs:
+                    _add_arguments(request, parts)
             except SerializationError as error:
                 failed.append((request, error))
-                del parts[size:]
+                del parts[begun:]
                 continue
+            size = len(parts) - begun
             numbers.extend(
-                (request.task_id, request.attempt, request.depth, number, len(parts) - size)
+                (request[0], request[1], request.depth, number, -size if has_more else size)
             )
         if numbers:
             messages.append([SUBMIT, numbers.tobytes(), *parts])
@@ -148,33 +150,32 @@ class RequestWriter:
             del self._known[key]
         self._forgotten.append(number)
 
-    def _add_parts(self, request: TaskRequest, parts: list[Buffer]) -> None:
-        """Append what *request* has beside its numbers.
 
-        Raises:
-            SerializationError: it cannot be pickled.
-        """
-        first = len(parts)
-        content = 0
-        parts.append(b"")
-        if request.command is not None or request.dependencies:
-            content |= _REST
-            try:
-                parts.append(dump((request.command, request.dependencies)))
-            except BaseException as error:  # whatever a value's own methods raise
-                raise unsendable("arguments", error) from error
-        if request.args or request.kwargs:
-            content |= _ARGUMENTS
-            buffers: list[Buffer] = []
-            parts.append(
-                dump_arguments(request.spec.function, request.args, request.kwargs, buffers)
-            )
-            parts += buffers
-        parts[first] = bytes([content])
+def _add_more(request: TaskRequest, parts: list[Buffer]) -> None:
+    """Append what *request* has beside arguments.
+
+    Raises:
+        SerializationError: it cannot be pickled.
+    """
+    try:
+        parts.append(dump((request.command, request.dependencies)))
+    except BaseException as error:  # whatever a value's own methods raise
+        raise unsendable("arguments", error) from error
 
 
-class Refused(Exception):
-    """The place of a spec that cannot be used in the process; its argument is the reason."""
+def _add_arguments(request: TaskRequest, parts: list[Buffer]) -> None:
+    """Append the arguments of *request*, with their large buffers behind them.
+
+    Raises:
+        SerializationError: they cannot be pickled.
+    """
+    args, kwargs = request.args, request.kwargs
+    if not kwargs and ATOMS.issuperset(map(type, args)):
+        parts.append(pickle.dumps((args, {}), 5))
+        return
+    buffers: list[Buffer] = []
+    parts.append(dump_arguments(request.spec.function, args, kwargs, buffers))
+    parts += buffers
 
 
 class RequestReader:
@@ -189,20 +190,20 @@ class RequestReader:
         """Take a spec."""
         number = load_numbers(message[1])[0]
         what = "arguments"
-        spec: TaskSpec | BaseException
         try:
-            spec = pickle.loads(message[2])
+            spec: TaskSpec = pickle.loads(message[2])
             if message[3]:
                 what = "function"
                 spec = dataclasses.replace(spec, function=pickle.loads(message[3]))
         except BaseException as error:  # unpickling runs foreign code, which may even exit
-            spec = unsendable(what, error)
+            self._specs[number] = unsendable(what, error)
+            return
+        try:
+            self._check(spec)
+        except Exception as error:
+            self._specs[number] = error
         else:
-            try:
-                self._check(spec)
-            except Exception as error:
-                spec = error
-        self._specs[number] = spec
+            self._specs[number] = spec
 
     def forget(self, message: Sequence[Buffer]) -> None:
         """Drop specs that come no more."""
@@ -222,31 +223,31 @@ class RequestReader:
             spec = specs[number]
             if isinstance(spec, BaseException):
                 failed.append((task_id, attempt, spec))
-            elif not size:
-                requests.append(TaskRequest(task_id, attempt, spec, depth=depth))
+                at += abs(size)
             else:
+                end = at + abs(size)
                 try:
-                    args, kwargs, command, dependencies = _load_parts(message[at : at + size])
+                    more = _load(message, at, end, has_more=size < 0)
                 except BaseException as error:  # unpickling runs foreign code
                     failed.append((task_id, attempt, unsendable("arguments", error)))
                 else:
-                    requests.append(
-                        TaskRequest(
-                            task_id, attempt, spec, args, kwargs, command, dependencies, depth=depth
-                        )
-                    )
-            at += size
+                    requests.append(TaskRequest(task_id, attempt, spec, *more, None, depth))
+                at = end
         return requests, failed
 
 
-def _load_parts(parts: Sequence[Buffer]) -> tuple[Any, Any, Any, Any]:
-    """Return arguments, keywords, command and dependencies."""
-    content = parts[0][0]
-    args, kwargs, command, dependencies = (), {}, None, ()
-    at = 1
-    if content & _REST:
-        command, dependencies = pickle.loads(parts[at])
+def _load(
+    message: Sequence[Buffer], at: int, end: int, *, has_more: bool
+) -> tuple[tuple[Any, ...], dict[str, Any], Any, tuple[TaskId, ...]]:
+    """Return arguments, keywords, command and dependencies from some parts of *message*."""
+    command, dependencies = None, ()
+    if has_more:
+        command, dependencies = pickle.loads(message[at])
         at += 1
-    if content & _ARGUMENTS:
-        args, kwargs = pickle.loads(parts[at], buffers=parts[at + 1 :])
+    if at == end:
+        return (), {}, command, dependencies
+    if end - at == 1:
+        args, kwargs = pickle.loads(message[at])
+    else:
+        args, kwargs = pickle.loads(message[at], buffers=message[at + 1 : end])
     return args, kwargs, command, dependencies
