@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 from radical.asyncflow import WorkflowEngine
@@ -271,6 +273,29 @@ async def test_serve_is_awaited_or_entered_and_refuses_what_cannot_be(tmp_path: 
         await asyncio.sleep(0)
     with pytest.raises(EngineClosedError):
         await flow.serve()
+
+
+def test_a_flow_serves_its_page_to_its_end_or_that_of_a_block(tmp_path: Path) -> None:
+    with Flow("concurrent", {"max_workers": 1}, journal=tmp_path / "journal") as flow:
+        with flow.serve() as url:
+            assert b"<html" in urlopen(url).read()
+        assert not flow.engine._pages
+        with pytest.raises(ConfigurationError, match="port must be"):
+            flow.serve(-1)
+        url = flow.serve(token=TOKEN)
+        assert url.endswith(f"/{TOKEN}/")
+        assert b"<html" in urlopen(url).read()
+
+        @flow.block
+        async def inside() -> None:
+            flow.serve()
+
+        with pytest.raises(RuntimeError, match=r"await flow\.engine\.serve\(\)"):
+            inside().result()
+    with pytest.raises(URLError):
+        urlopen(url)
+    with pytest.raises(EngineClosedError):
+        flow.serve()
 
 
 async def test_without_its_libraries_the_page_says_what_to_install(

@@ -59,6 +59,25 @@ def test_whatever_can_be_called_runs(
     assert (future.result(60), future.name) == (result, name)
 
 
+def test_a_task_of_the_flow_runs_once_and_gives_its_result(
+    flow: Flow, executor: TaskExecutor
+) -> None:
+    task = flow.function_task(name="mine")(Scaled(2).__call__)
+    future = executor.submit(task, 3, plus=1)
+    assert (future.result(60), future.name) == (7, "mine")
+    assert executor.submit(functools.partial(task, plus=2), 3).result(60) == 8
+    assert executor.submit(flow.engine.function_task(square), 3).result(60) == 9
+    assert list(executor.map(task, [1, 2])) == [2, 4]
+    assert len(flow.plan()) == 5
+
+
+def test_a_task_of_another_engine_is_refused(executor: TaskExecutor) -> None:
+    with Flow("concurrent", {"max_workers": 1}) as other:
+        task = other.function_task(square)
+        with pytest.raises(TypeError, match=r"function task 'square'> belongs to another engine"):
+            executor.submit(task, 3)
+
+
 def test_keywords_arrive(executor: TaskExecutor) -> None:
     assert executor.submit(Scaled(2), 3, plus=1).result(60) == 7
 

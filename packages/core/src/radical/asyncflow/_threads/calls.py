@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from ..errors import EngineClosedError
 from .futures import TaskFuture, fail, follow
 
-__all__ = ["Calls"]
+__all__ = ["Call", "Calls"]
 
 T = TypeVar("T")
 
@@ -25,8 +25,13 @@ CONTAINERS = (list, tuple, dict, set)
 CLOSED = "the engine was shut down"
 
 
-class _Call(NamedTuple):
-    """A call of a task that is on its way into the loop."""
+class Call(NamedTuple):
+    """A call of a task on its way into the loop.
+
+    Attributes:
+        context: that of the caller.
+        future: waits for it.
+    """
 
     task: Callable[..., Any]
     args: tuple[Any, ...]
@@ -79,7 +84,7 @@ class Calls:
     def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         self._loop = loop
         self._thread = thread
-        self._queue: deque[_Call | _Question[Any]] = deque()
+        self._queue: deque[Call | _Question[Any]] = deque()
         self._is_awake = False
         self.closed = False
 
@@ -87,37 +92,26 @@ class Calls:
         """Tell whether the caller runs in the thread of the loop."""
         return get_ident() == self._thread
 
-    def call(
-        self,
-        task: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        context: Context,
-        future: TaskFuture[Any],
-    ) -> None:
-        """Have the loop call *task* in *context*, the caller's, for which *future* waits.
+    def put(self, call: Call) -> None:
+        """Have the loop make *call*.
 
         Raises:
             EngineClosedError: the engine was shut down.
         """
-        self._put(_Call(task, args, kwargs, context, future))
+        self._put(call)
 
-    def call_here(
-        self,
-        task: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        context: Context,
-        future: TaskFuture[Any],
-    ) -> None:
-        """Call *task* at once, as `call` does; in the thread of the loop only.
+    def make(self, call: Call) -> None:
+        """Make *call* at once if the caller is in the thread of the loop; else as `put`.
 
         Raises:
             EngineClosedError: the engine was shut down.
         """
-        if self.closed:
+        if not self.is_own_thread():
+            self._put(call)
+        elif self.closed:
             raise EngineClosedError(CLOSED)
-        _Call(task, args, kwargs, context, future).make(self)
+        else:
+            call.make(self)
 
     def run(self, function: Callable[[], T]) -> T:
         """Return ``function()``, which runs in the loop after all calls so far.
@@ -169,7 +163,7 @@ class Calls:
             return {name: self.in_loop(item) for name, item in value.items()}
         return kind(map(self.in_loop, value))
 
-    def _put(self, item: _Call | _Question[Any]) -> None:
+    def _put(self, item: Call | _Question[Any]) -> None:
         if self.closed:
             raise EngineClosedError(CLOSED)
         self._queue.append(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import os
 import threading
 import weakref
@@ -13,14 +14,14 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._public import public
+from .._task.function import TaskFunction
 from .._text import count
 from ..errors import ConfigurationError
-from .calls import Calls
+from .calls import Call, Calls
 from .futures import TaskFuture, cancel_all
 
 if TYPE_CHECKING:
     from .._task.decorators import TaskDecorators
-    from .._task.function import TaskFunction
 
 __all__ = ["TaskExecutor"]
 
@@ -74,7 +75,8 @@ class TaskExecutor(concurrent.futures.Executor):
         self._tasks: OrderedDict[Any, TaskFunction[..., Any]] = OrderedDict()
         self._unfinished: weakref.WeakSet[TaskFuture[Any]] = weakref.WeakSet()
         self._is_shut_down = False
-        self._make(_apply, None)  # what is wrong with the options is an error here
+        # What is wrong with the options is an error here.
+        self._owner = self._make(_apply, None)._owner
 
     @property
     def max_workers(self) -> int:
@@ -86,16 +88,17 @@ class TaskExecutor(concurrent.futures.Executor):
 
         Args:
             fn: a function, a method or any other object that can be called; also an
-                ``async def`` function.
+                ``async def`` function.  A task of the same engine runs with its own options.
             args, kwargs: its arguments; futures of the same engine among them are dependencies.
 
         Raises:
             RuntimeError: the executor was shut down.
             EngineClosedError: the engine was shut down.
             ConfigurationError: no backend can run it with the options of the executor.
-            TypeError: *fn* cannot be called, or does not take these arguments.
+            TypeError: *fn* cannot be called, does not take these arguments, or is a task of
+                another engine.
         """
-        task, args = self._task(fn, args)
+        task, args, kwargs = self._task(fn, args, kwargs)
         task._check_arguments(args, kwargs)
         if task._call is None:
             self._calls.run(task._bind)
@@ -104,8 +107,7 @@ class TaskExecutor(concurrent.futures.Executor):
             if self._is_shut_down:
                 raise RuntimeError("cannot submit a task: the executor was shut down")
             self._unfinished.add(future)
-        call = self._calls.call_here if self._calls.is_own_thread() else self._calls.call
-        call(task, args, kwargs, copy_context(), future)
+        self._calls.make(Call(task, args, kwargs, copy_context(), future))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -161,16 +163,26 @@ class TaskExecutor(concurrent.futures.Executor):
         register(name, self)
 
     def _task(
-        self, fn: Callable[..., Any], args: tuple[Any, ...]
-    ) -> tuple[TaskFunction[..., Any], tuple[Any, ...]]:
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[TaskFunction[..., Any], tuple[Any, ...], dict[str, Any]]:
         """Return the task that calls *fn*, and the arguments for it."""
+        if isinstance(fn, functools.partial) and _engine_task(fn.func) is not None:
+            args, kwargs = (*fn.args, *args), {**fn.keywords, **kwargs}
+            fn = fn.func
+        if (own := _engine_task(fn)) is not None:
+            if own._owner is not self._owner:
+                raise TypeError(
+                    f"{own!r} belongs to another engine than this executor: submit its function, "
+                    "which is its __wrapped__"
+                )
+            return own, args, kwargs
         if isinstance(fn, PLAIN):
             with self._lock:
                 if (task := self._tasks.get(fn)) is None:
                     task = self._tasks[fn] = self._make(fn, None)
                     if len(self._tasks) > MOST_FUNCTIONS:
                         self._tasks.popitem(last=False)
-                return task, args
+                return task, args, kwargs
         if not callable(fn):
             raise TypeError(f"an executor calls functions, and {fn!r} cannot be called")
         # A partial function or a callable object travels as an argument.
@@ -181,7 +193,7 @@ class TaskExecutor(concurrent.futures.Executor):
                 task = self._tasks[name] = self._make(_apply, name)
                 if len(self._tasks) > MOST_FUNCTIONS:
                     self._tasks.popitem(last=False)
-            return task, (fn, *args)
+            return task, (fn, *args), kwargs
 
     def _make(self, function: Callable[..., Any], name: str | None) -> TaskFunction[..., Any]:
         options = self._options
@@ -195,6 +207,12 @@ class TaskExecutor(concurrent.futures.Executor):
             unfinished = sum(not future.done() for future in self._unfinished)
         state = "shut down" if self._is_shut_down else f"{unfinished} unfinished"
         return f"<{type(self).__name__} of {self._decorators!r}: {state}>"
+
+
+def _engine_task(fn: object) -> TaskFunction[..., Any] | None:
+    """Return the engine's task that *fn* is, or that the task *fn* of a flow stands for."""
+    task = fn if isinstance(fn, TaskFunction) else getattr(fn, "_task", None)
+    return task if isinstance(task, TaskFunction) else None
 
 
 def _apply(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

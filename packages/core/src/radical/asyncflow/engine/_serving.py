@@ -17,7 +17,7 @@ from ..aside import in_thread
 from ..errors import EngineClosedError
 from ..model import TaskState
 
-__all__ = ["Served", "Serving", "close_all", "serve_page"]
+__all__ = ["Served", "Serving", "close_all", "serve_page", "stop_page"]
 
 
 class Served(Watched, Protocol):
@@ -58,9 +58,7 @@ class Serving:
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._page is not None
-        if self._page in self._engine._pages:
-            self._engine._pages.discard(self._page)
-            await in_thread(self._page.close)
+        await stop_page(self._engine, self._page)
 
 
 def serve_page(engine: Served, port: int = 0, token: str | None = None) -> PageProcess:
@@ -88,6 +86,13 @@ def serve_page(engine: Served, port: int = 0, token: str | None = None) -> PageP
         sys.stderr.write(f"{page.announcement}\n")
         sys.stderr.flush()
     return page
+
+
+async def stop_page(engine: Served, page: PageProcess) -> None:
+    """End *page*, unless *engine* has ended it already."""
+    if page in engine._pages:
+        engine._pages.discard(page)
+        await in_thread(page.close)
 
 
 async def close_all(pages: set[PageProcess]) -> None:

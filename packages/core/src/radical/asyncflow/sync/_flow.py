@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..backend import ExecutionBackend
     from ..events import Event
     from ..model import Waiting
+    from ._page import PageAddress
 
 __all__ = ["Flow"]
 
@@ -132,6 +133,25 @@ class Flow(Decorators):
             yield shown
         finally:
             self._calls.run(lambda: shown.__exit__(None, None, None))
+
+    def serve(self, port: int = 0, *, token: str | None = None) -> PageAddress:
+        """Serve a live page of this run, for browsers on this machine; return its address.
+
+        The page is there until the flow is shut down or, with ``with flow.serve() as url:``,
+        until that block ends.  `WorkflowEngine.serve` says what it costs.
+
+        Args:
+            port, token: as for `WorkflowEngine.serve`.
+
+        Raises:
+            ConfigurationError: the port or the token cannot be used, or
+                ``radical.asyncflow[page]`` is not installed.
+            EngineClosedError: the flow was shut down.
+            RuntimeError: it was called in the loop of the engine, as by a block.
+        """
+        from ._page import serve
+
+        return serve(self._engine, self._calls, port, token)
 
     # ------------------------------------------------------------------- tasks
 

@@ -8,7 +8,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
 from .._public import public
-from .._threads.calls import Calls
+from .._threads.calls import Call, Calls
 from .._threads.futures import TaskFuture
 from ..engine import WorkflowEngine
 
@@ -80,7 +80,7 @@ class TaskFunction(Generic[P, R]):
             calls.run(self._task._bind)
             self._is_bound = True
         future: TaskFuture[R] = TaskFuture(calls, self._task.name)
-        calls.call(self._task, args, kwargs, copy_context(), future)
+        calls.put(Call(self._task, args, kwargs, copy_context(), future))
         return future
 
     def __reduce__(self) -> NoReturn:
