@@ -213,6 +213,13 @@ class TestCounts:
         assert len(told) == 5
         assert tally.failures.largest() == [("t", "ValueError: point # is bad", 10_000)]
 
+    def test_colours_and_escapes_are_no_numbers_of_a_failure(self) -> None:
+        tally = Tally()
+        errors = [ValueError(f"\x1b[31mpoint {n} is\x1b[0m bad\x07") for n in range(6)]
+        told = tally.take([_failed(n, error) for n, error in enumerate(errors)])
+        assert told[0].text == "ValueError: point 0 is bad\\x07"
+        assert tally.failures.largest() == [("t", "ValueError: point # is bad\\x07", 6)]
+
     def test_a_failed_command_is_told_without_its_secrets(self) -> None:
         error = ExecutableError("train --token abcdef --steps 3", 3)
         (line,) = Tally().take([_failed(1, error)])

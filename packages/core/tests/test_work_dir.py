@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from radical.asyncflow._files.work_dir import WorkDir, is_in_use
+from radical.asyncflow.journal._process import Process
 
 
 @pytest.fixture
@@ -36,6 +38,29 @@ def test_it_is_made_on_first_use_where_the_program_was_started(here: Path) -> No
     folder.close()
     assert [one.name for one in path.iterdir()] == ["file"]
     assert not is_in_use(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "in_use"),
+    [
+        ({}, True),
+        ({"born": "1"}, False),  # another process has the number by now
+        ({"host": "elsewhere", "boot": "another", "machine": "another"}, True),
+        ({"pid": 0}, False),
+    ],
+)
+def test_a_folder_is_in_use_while_its_own_process_runs(
+    tmp_path: Path, changed: dict[str, object], in_use: bool
+) -> None:
+    user = {**Process.own()._asdict(), **changed}
+    (tmp_path / ".in-use").write_text(json.dumps(user))
+    assert is_in_use(tmp_path) is in_use
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "[]", '{"pid": "x"}'])
+def test_a_mark_that_says_nothing_keeps_no_folder(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".in-use").write_text(content)
+    assert not is_in_use(tmp_path)
 
 
 def test_it_goes_if_it_is_empty_at_the_end(here: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from radical.asyncflow._discovery.registry import registry
 from radical.asyncflow.cli import main
 from radical.asyncflow.cli._command import command
+from radical.asyncflow.journal import FunctionRecord
 
 from ..report.synthetic import synthetic, write_journal
 from .conftest import Install, Invoke
@@ -104,6 +105,22 @@ def test_runs_tasks_and_functions_are_offered(
     ask: Ask, journal: Path, line: str, offered: set[str]
 ) -> None:
     assert set(ask(line)) == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_names_that_no_shell_can_type_are_not_offered(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    run = synthetic(8, seed=1, uid="run.aaaa0001")
+    odd = FunctionRecord(9, "simulate\udc80\n\x1b[31m", "function", "")
+    tasks = {number: task._replace(function=odd) for number, task in list(run.tasks.items())[:3]}
+    failed = {number: task._replace(state="FAILED") for number, task in tasks.items()}
+    path = write_journal(tmp_path / "odd", run._replace(tasks={**run.tasks, **failed}))
+    monkeypatch.setenv("ASYNCFLOW_JOURNAL", str(path))
+    offered = ask("asyncflow show last ", shell)
+    assert "prepare" in offered
+    assert str(min(failed)) in offered  # the name stands in its explanation only
+    assert not [word for word in offered if word.startswith("simulate\udc80")]
 
 
 def test_profiles_are_offered(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

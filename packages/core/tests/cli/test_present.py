@@ -99,7 +99,10 @@ def test_what_ran_when_the_program_was_killed_is_marked_so(
     program.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
     shown = invoke("show", "--journal", "journal").stdout
-    assert f"killed before it could write its end (process {program.pid} is gone)" in shown
+    assert (
+        f"killed, or its end could not be written, as on a full disk (process {program.pid} is gone)"
+        in shown
+    )
     assert "Was not finished when the program died" in shown
     assert rows(shown)["work"][2:4] == ["was", "running"]
     logs = invoke("logs", "--journal", "journal", "work").stdout

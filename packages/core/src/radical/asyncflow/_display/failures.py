@@ -26,7 +26,11 @@ MAX_KINDS = 200
 MAX_DETAIL = 160
 """The most characters of a command, or of the place of an error."""
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"(\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|\\U[0-9a-f]{8})|\d+")
+"""A number, or an escape in a printable text, which is none."""
+
+_COLOUR = re.compile(r"\\x1b\[[\d;]*m")
+"""A colour in a printable text."""
 
 
 class FailureLine(NamedTuple):
@@ -70,7 +74,8 @@ class Failures:
         text = "failed" if error is None else error_line(error)
         if isinstance(error, ExecutableError):
             text = f"{type(error).__name__}: {error.summary}"
-        alike = _NUMBER.sub("#", text)
+        text = _COLOUR.sub("", text)
+        alike = _NUMBER.sub(lambda found: found[1] or "#", text)
         if event.kind is TaskKind.BLOCK and alike in self._texts:
             return None  # it is the error of a task that the block called
         self._texts.add(alike)

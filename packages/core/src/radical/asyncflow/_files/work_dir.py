@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ConfigurationError
+from ..journal._process import Process
 
 __all__ = ["RUNS", "WorkDir", "is_in_use"]
 
@@ -102,7 +102,7 @@ def _new_folder(runs: Path, uid: str) -> Path:
 
 def _mark(folder: Path) -> bool:
     """Note in *folder* that this program uses it; return False if somebody has noted that."""
-    user = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+    user = json.dumps(Process.own()._asdict())
     try:
         with (folder / _IN_USE).open("x") as file:
             file.write(user)
@@ -114,12 +114,9 @@ def _mark(folder: Path) -> bool:
 def is_in_use(folder: Path) -> bool:
     """Tell whether the run that has *folder* goes on, or may go on, on another machine."""
     try:
-        user = json.loads((folder / _IN_USE).read_text())
-        if user["host"] != socket.gethostname():
-            return True
-        os.kill(user["pid"], 0)
+        user = Process.parse(json.loads((folder / _IN_USE).read_text()))
     except PermissionError:
         return True
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return False
-    return True
+    return bool(user.pid) and user.runs()[0] is not False

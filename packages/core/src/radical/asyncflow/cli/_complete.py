@@ -16,6 +16,7 @@ import click
 from click.shell_completion import BashComplete, CompletionItem, ZshComplete, add_completion_class
 
 from .._groups import CARRIER_GROUP, OBSERVER_GROUP, PROFILE_GROUP, STORE_GROUP
+from .._text import printable
 
 if TYPE_CHECKING:
     from ..journal import RunRecord
@@ -50,9 +51,9 @@ def _completer(find: Finder) -> Completer:
         logging.disable(logging.CRITICAL)  # a warning would stand in the middle of the line
         try:
             return [
-                CompletionItem(word, help=meaning or None)
+                CompletionItem(word, help=printable(meaning) or None)
                 for word, meaning in find(ctx, incomplete)
-                if word.startswith(incomplete)
+                if word.startswith(incomplete) and printable(word) == word  # a shell can type it
             ]
         except Exception:  # a wrong file, or no journal: the command itself will say so
             return []

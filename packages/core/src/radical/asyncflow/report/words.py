@@ -70,7 +70,7 @@ def outcome(run: RunRecord) -> str:
         return run.outcome
     words = {
         "running": "running",
-        "killed": "killed before it could write its end",
+        "killed": "killed, or its end could not be written, as on a full disk",
     }.get(run.life, "not known: it goes on, or was killed")
     return f"{words} ({run.life_reason})" if run.life_reason else words
 
