@@ -351,6 +351,24 @@ def test_no_window_is_too_narrow(page: Page, ten_thousand: Path, width: int) -> 
     assert page.run("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_names_do_not_make_the_page_scroll_sideways(
+    page: Page, save: Save, width: int
+) -> None:
+    run = synthetic(200, seed=1)
+    longest = "a_name_of_many_letters" * 14
+    tasks = {
+        number: task._replace(function=task.function._replace(name=task.name + longest))
+        for number, task in run.tasks.items()
+    }
+    whole = run._replace(tasks=tasks, program=("python", "x" * 300), uid="u" * 150)
+    page.open(save(whole), width=width)
+    assert page.run("document.documentElement.scrollWidth") <= width
+    page.run("document.querySelector('#tasks tbody tr').click()")
+    page.until("document.querySelector('#panel h2') !== null")
+    assert page.run("document.documentElement.scrollWidth") <= width
+
+
 def test_everything_that_can_be_clicked_can_be_reached_by_the_keyboard(
     page: Page, save: Save
 ) -> None:
