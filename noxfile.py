@@ -32,7 +32,10 @@ OWN_SESSIONS = tuple(
 If Dask were installed, tests of the list of backends would see it.
 """
 
-PAGES = ("tests/test_documents.py", "tests/test_portability.py", "tests/test_tables.py")
+PAGES = (
+    *("tests/test_documents.py", "tests/test_portability.py"),
+    *("tests/test_tables.py", "tests/test_manifests.py"),
+)
 """What holds pages against a backend that another session installs."""
 
 VALUES = "packages/backend-*/tests/test_values.py"

@@ -108,7 +108,7 @@ def test_what_is_wrong_with_reports_is_said_and_the_rest_is_built(
     (reports / "bad.json").write_text("[]")
     made = build(reports=reports)
     assert [one.origin for one in made.problems] == ["bad.json", "other.json"]
-    assert "is not a report" in made.problems[0].reason
+    assert made.problems[0].reason.startswith("it is not a report of asyncflow backends check: ")
     assert "about asyncflow-other, which is not in the catalog" in made.problems[1].reason
     with pytest.raises(ConfigurationError, match="no folder of reports"):
         build(reports=reports / "none")
@@ -181,6 +181,16 @@ def test_the_same_wheels_give_the_same_pages(shelf: Path, site: Path, build: Bui
     build()
     assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
     assert "as of 2026-05-28" in text_of(site / "index.html")
+
+
+@pytest.mark.parametrize("epoch", ["today", "1" * 30])
+def test_a_day_that_is_none_is_an_error(
+    shelf: Path, build: Build, monkeypatch: pytest.MonkeyPatch, epoch: str
+) -> None:
+    make_wheel(shelf, "crew")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with pytest.raises(ConfigurationError, match="SOURCE_DATE_EPOCH is"):
+        build()
 
 
 def test_files_of_somebody_else_are_never_replaced(shelf: Path, site: Path, build: Build) -> None:

@@ -146,8 +146,8 @@ def rewritten(path: Path, change: Callable[[bytes], bytes]) -> Path:
 
 
 def bomb(shelf: Path) -> Path:
-    """Make a wheel of some 100 KB with metadata of 100 MB."""
-    return make_wheel(shelf, "bomb", readme="0" * 100_000_000)
+    """Make a wheel of some 20 KB with metadata of 20 MB."""
+    return make_wheel(shelf, "bomb", readme="0" * 20_000_000)
 
 
 def crowd(shelf: Path) -> Path:

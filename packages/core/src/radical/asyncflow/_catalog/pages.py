@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -336,7 +337,7 @@ def _settings(found: Sequence[Setting]) -> Markup:
             tag("code", setting.key, css="key"),
             tag("code", f"{setting.type}, {setting.unit}" if setting.unit else setting.type),
             tag("code", setting.default) if setting.default else Markup(),
-            shorten(setting.description, 1000),
+            _prose(setting.description, 1000),
         )
         for setting in found
     ]
@@ -350,7 +351,15 @@ def _capabilities(capabilities: Mapping[str, object]) -> Iterator[Markup]:
     yield table("Capabilities", ("What it does", "", "Meaning"), rows, empty="It declares none.")
     if limits := limits_of(capabilities):
         yield tag("p", "Its limits:")
-        yield _bullets(limits)
+        yield _bullets(_prose(limit, 1000) for limit in limits)
+
+
+def _prose(text: str, limit: int) -> Markup:
+    """Return a text in which words between backquotes are code."""
+    parts = re.split(r"`([^`]+)`", shorten(text, limit))
+    return Markup.concat(
+        *(tag("code", part) if place % 2 else part for place, part in enumerate(parts))
+    )
 
 
 def _bullets(lines: Iterable[str]) -> Markup:
@@ -360,7 +369,7 @@ def _bullets(lines: Iterable[str]) -> Markup:
 def _portability(cells: Mapping[str, str]) -> Markup:
     rows = [
         (
-            shorten(title.replace("`", ""), 200),
+            _prose(title, 200),
             f"no, because {shorten(lacking, 500)}" if lacking else tag("span", "yes", css="yes"),
         )
         for title, lacking in list(cells.items())[:MOST_ROWS]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .._discovery.metadata import find_distribution, scan
 from .._groups import GROUPS
 from .._quality.report import Report
-from .._text import printable
+from .._text import printable, shorten
 from ..errors import ConfigurationError
 from .entries import Distribution, Plugin, Problem, newest, read_distribution, with_reports
 from .installed import InstalledFiles
@@ -71,9 +71,15 @@ def build_catalog(
 
 def _today() -> date:
     """Return the day to write into pages: that of ``SOURCE_DATE_EPOCH``, if it is set."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    now = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdecimal() else datetime.now(UTC)
-    return now.date()
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return datetime.now(UTC).date()
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC).date()
+    except (ValueError, OverflowError, OSError):
+        raise ConfigurationError(
+            f"SOURCE_DATE_EPOCH is {shorten(epoch, 50)!r}, and not a number of seconds since 1970"
+        ) from None
 
 
 def _read_sources(sources: Sequence[str]) -> Found:
@@ -129,7 +135,8 @@ def _read_reports(folder: Path | None, names: set[str]) -> tuple[list[Report], l
         try:
             report = Report.read(path)
         except ConfigurationError as error:
-            problems.append(Problem(origin, printable(str(error).removeprefix(f"{path}: "))))
+            # The page is read elsewhere, where the path of this machine says nothing.
+            problems.append(Problem(origin, printable(str(error).replace(str(path), "it", 1))))
             continue
         if re.sub(r"[-_.]+", "-", report.distribution).lower() in names:
             found.append(report)
