@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -13,20 +16,31 @@ from typing import Any
 
 from pydantic import BaseModel
 from radical.asyncflow import registry
-from radical.asyncflow.backend import Capabilities, Report, ReportSink, TaskId, TaskRequest
+from radical.asyncflow.backend import (
+    Capabilities,
+    RemoteValue,
+    Report,
+    ReportSink,
+    TaskId,
+    TaskRequest,
+)
 from radical.asyncflow.model import TaskKind, TaskState
 from radical.asyncflow.testing import BackendConformance, ScriptedBackend
 
 # Found beside this file, whatever the import mode is.
 sys.path.insert(0, str(Path(__file__).parent))
 from process_backend import ProcessBackend
+from thread_backend import CAUGHT_BY, ThreadBackend
+
+PATIENCE = 1.0
+"""Seconds after which a fault that makes a backend hang is caught."""
 
 
 class _Suite(BackendConformance):
     slots = None
     inline = True
     load = 200
-    patience = 2.0
+    patience = PATIENCE
     unmet_needs = frozenset({"nothing"})
     backend: type[ScriptedBackend] = ScriptedBackend
 
@@ -138,7 +152,7 @@ class TestMissesEarlyCancels(_Suite):
 class TestBlocksInShutdown(_Suite):
     class backend(ScriptedBackend):  # noqa: N801
         async def shutdown(self, *, cancel: bool = True) -> None:
-            time.sleep(0.7)  # noqa: ASYNC251
+            time.sleep(1.5)  # noqa: ASYNC251
             await super().shutdown(cancel=cancel)
 
 
@@ -161,7 +175,7 @@ class TestLeavesAThread(_Suite):
     class backend(ScriptedBackend):  # noqa: N801
         async def start(self, sink: ReportSink) -> None:
             await super().start(sink)
-            threading.Thread(target=time.sleep, args=(4,), daemon=True).start()
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
 
 
 class TestLeavesAFile(_Suite):
@@ -217,6 +231,114 @@ class TestBeginsTasksAsTheyCome(_Suite):
             self._line = None
 
 
+class TestBeginsTheLastFirst(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def __init__(self) -> None:
+            super().__init__(priorities=True)
+
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            super().submit(batch)
+            assert self._line is not None
+            self._line[:] = [(*order, -abs(number), one) for *order, number, one in self._line]
+            heapq.heapify(self._line)
+
+
+class TestForgetsDepths(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        def __init__(self) -> None:
+            super().__init__(priorities=True)
+
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            super().submit([request._replace(depth=0) for request in batch])
+
+
+class _Graph(ScriptedBackend):
+    def __init__(self) -> None:
+        super().__init__(native_dependencies=True, remote_results=True)
+
+
+class TestRunsBehindFailures(_Suite):
+    class backend(_Graph):  # noqa: N801
+        def _ended(self, request: TaskRequest, error: BaseException | None) -> None:
+            if error is not None:
+                self._values[request.task_id] = None
+            super()._ended(request, None)
+
+
+class TestRunsChainsBehindFailures(_Suite):
+    class backend(TestRunsBehindFailures.backend):  # noqa: N801
+        def __init__(self) -> None:
+            ScriptedBackend.__init__(self, chains=True)
+
+
+class TestOrdersNothing(_Suite):
+    class backend(_Graph):  # noqa: N801
+        def submit(self, batch: Sequence[TaskRequest]) -> None:
+            super().submit([request._replace(dependencies=()) for request in batch])
+
+
+class _Once(RemoteValue):
+    """A value that is gone when it was fetched, or cannot be released twice."""
+
+    def __init__(self, value: RemoteValue, fault: str) -> None:
+        self._value = value
+        self._fault = fault
+        self._is_used = False
+
+    def _use(self, how: str) -> None:
+        if how == self._fault and self._is_used:
+            raise RuntimeError("it is gone")
+        self._is_used = True
+
+    async def fetch(self) -> Any:
+        self._use("fetch")
+        return await self._value.fetch()
+
+    def release(self) -> None:
+        self._use("release")
+        self._value.release()
+
+
+class _OnceFilter(_Filter):
+    fault = "fetch"
+
+    def done(self, task_id: TaskId, attempt: int, value: Any) -> None:
+        self._sink.done(task_id, attempt, _Once(value, self.fault))
+
+
+class TestFetchesOnce(_Suite):
+    class backend(_Filtered, _Graph):  # noqa: N801
+        sink_type = _OnceFilter
+
+
+class TestReleasesOnce(_Suite):
+    class backend(_Filtered, _Graph):  # noqa: N801
+        sink_type = type("_ReleaseFilter", (_OnceFilter,), {"fault": "release"})
+
+
+class TestFailsWithText(_Suite):
+    class Text(_Filter):
+        def failed(self, task_id: TaskId, attempt: int, error: BaseException) -> None:
+            self._sink.failed(task_id, attempt, str(error))
+
+    backend = type("FailsWithText", (_Filtered,), {"sink_type": Text})
+
+
+class TestLeavesADescriptor(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        async def start(self, sink: ReportSink) -> None:
+            await super().start(sink)
+            os.open(os.devnull, os.O_RDONLY)
+
+
+class TestLeavesAProcess(_Suite):
+    class backend(ScriptedBackend):  # noqa: N801
+        async def start(self, sink: ReportSink) -> None:
+            await super().start(sink)
+            # It ends with this process, whose end of the pipe is then closed.
+            self.process = subprocess.Popen("/bin/cat", stdin=subprocess.PIPE)  # noqa: ASYNC220
+
+
 class TestSkipsMoreThanItSays(_Suite):
     pass
 
@@ -224,7 +346,7 @@ class TestSkipsMoreThanItSays(_Suite):
 class _Processes(BackendConformance):
     slots = 1
     load = 200
-    patience = 2.0
+    patience = PATIENCE
     backend: type[ProcessBackend] = ProcessBackend
 
     def make_backend(self) -> ProcessBackend:
@@ -232,7 +354,7 @@ class _Processes(BackendConformance):
 
 
 class TestProcessesAsTheyShouldBe(_Processes):
-    pass
+    patience = 60.0
 
 
 def _with(fault: str) -> type[ProcessBackend]:
@@ -287,3 +409,27 @@ class TestHasAPluginThatBoasts(_Processes):
 
 class TestHasSettingsThatItDoesNotTake(_Processes):
     backend_name = "unset"
+
+
+class _Threads(BackendConformance):
+    slots = 2
+    load = 200
+    patience = PATIENCE
+    backend: type[ThreadBackend] = ThreadBackend
+
+    def make_backend(self) -> ThreadBackend:
+        return self.backend()
+
+
+class TestThreadsAsTheyShouldBe(_Threads):
+    patience = 60.0
+
+
+def _with_threads(fault: str) -> type[_Threads]:
+    """Return the test class of threads with a fault; it is named after that."""
+    backend = type(fault, (ThreadBackend,), {"faults": (fault,), "others": []})
+    name = "Test" + "".join(fault.title().split())
+    return type(name, (_Threads,), {"backend": backend})
+
+
+globals().update((suite.__name__, suite) for suite in map(_with_threads, CAUGHT_BY))

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import radical.asyncflow.testing as testing
 from radical.asyncflow.testing import BackendConformance
 from radical.asyncflow.testing._conformance.needs import needs
 from radical.asyncflow.testing._conformance.processes import Processes
+
+from .thread_backend import CAUGHT_BY
 
 BROKEN = Path(__file__).with_name("broken_backends.py")
 
@@ -49,11 +52,28 @@ CAUGHT = {
     "TestRunsInNoContext": "test_a_function_sees_the_context_variables_of_its_call",
     "TestRunsAllInOneContext": "test_a_context_variable_that_a_function_sets_is_its_own",
     "TestBeginsTasksAsTheyCome": "test_what_has_a_higher_priority_begins_first",
+    "TestBeginsTheLastFirst": "test_what_has_the_same_priority_begins_as_it_came",
+    "TestForgetsDepths": "test_a_dependent_begins_before_what_has_not_begun",
+    "TestRunsBehindFailures": "test_a_failed_dependency_ends_what_was_handed_over_behind_it",
+    "TestRunsChainsBehindFailures": "test_nothing_of_a_chain_runs_behind_a_failure",
+    "TestOrdersNothing": "test_it_orders_a_subgraph_handed_over_as_a_whole",
+    "TestFetchesOnce": "test_a_remote_value_can_be_fetched_again_and_again",
+    "TestReleasesOnce": "test_a_released_value_can_be_released_once_more",
+    "TestFailsWithText": "test_a_failure_is_reported_with_its_exception",
+    "TestLeavesADescriptor": "test_shutdown_right_after_the_start",
+    "TestLeavesAProcess": "test_starting_twice_is_refused",
     "TestSkipsMoreThanItSays": "test_unmet_needs_names_the_needs_that_are_not_met",
 }
-SOUND = "TestProcessesAsTheyShouldBe"
-"""What the broken backends with processes are made from, each by one fault."""
-PROCESSES = [name for name in vars(Processes) if name.startswith("test_")]
+CAUGHT |= {f"Test{''.join(fault.title().split())}": check for fault, check in CAUGHT_BY.items()}
+
+SOUND = {
+    "TestProcessesAsTheyShouldBe": [name for name in vars(Processes) if name.startswith("test_")],
+    "TestThreadsAsTheyShouldBe": list(CAUGHT_BY.values()),
+}
+"""The backends that the broken ones are made from, each with checks that it passes."""
+
+SHARES = 4
+"""The processes that run the checks side by side, because most of the time they wait."""
 
 
 THIRD_PARTY = """
@@ -98,9 +118,12 @@ def _pytest(folder: Path, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def outcomes() -> dict[tuple[str, str], set[str]]:
     """Run all the broken backends, and return how each check ended; ERROR is a leak after it."""
-    nodes = [f"{BROKEN.name}::{name}::{check}" for name, check in CAUGHT.items()]
-    nodes += [f"{BROKEN.name}::{SOUND}::{check}" for check in PROCESSES]
-    output = _pytest(BROKEN.parent, "-q", "-rpfE", *nodes)
+    wanted = [*CAUGHT.items(), *((name, check) for name in SOUND for check in SOUND[name])]
+    nodes = [f"{BROKEN.name}::{name}::{check}" for name, check in wanted]
+    shares = [nodes[first::SHARES] for first in range(SHARES)]
+    with ThreadPoolExecutor(SHARES) as pool:
+        outputs = pool.map(lambda share: _pytest(BROKEN.parent, "-q", "-rpfE", *share), shares)
+        output = "\n".join(outputs)
     found: dict[tuple[str, str], set[str]] = defaultdict(set)
     line = re.compile(r"^(PASSED|FAILED|ERROR) \S+::(\w+)::(\w+)", re.MULTILINE)
     for outcome, name, check in line.findall(output):
@@ -139,11 +162,16 @@ def test_a_broken_backend_is_caught(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", SOUND)
 def test_the_sound_backend_behind_the_broken_ones_passes(
-    outcomes: dict[tuple[str, str], set[str]],
+    outcomes: dict[tuple[str, str], set[str]], name: str
 ) -> None:
-    found = {check: outcomes[SOUND, check] for check in PROCESSES}
-    assert found == {check: {"PASSED"} for check in PROCESSES}
+    found = {check: outcomes[name, check] for check in SOUND[name]}
+    assert found == {check: {"PASSED"} for check in SOUND[name]}
+
+
+def test_there_are_at_least_sixty_faults() -> None:
+    assert len(CAUGHT) >= 60
 
 
 def test_there_are_at_least_sixty_checks_and_fifteen_of_misuse() -> None:

@@ -305,6 +305,7 @@ def hold_with_tree(folder: str, mark: str, first: str = "", obeys: bool = False)
 def die_leaving_a_child(folder: str) -> object:
     """Die, and leave a child that holds everything that was open."""
     if _fork() == 0:
+        _mark(folder, f"child-{os.getpid()}")
         _wait_for_gate(folder)
         os._exit(0)
     return die()

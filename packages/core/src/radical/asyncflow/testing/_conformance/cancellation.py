@@ -103,7 +103,7 @@ class Cancellation(Suite):
         future.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(future, self.patience)
-        await appears(folder, "cancelled-True")
+        await appears(folder, "cancelled-True", self.patience)
 
     @needs("function", "executes", "spares functions")
     async def test_the_future_of_a_function_that_runs_on_ends_at_once(

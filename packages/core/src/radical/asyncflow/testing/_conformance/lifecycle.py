@@ -193,10 +193,16 @@ class Lifecycle(Suite):
                 assert report.state is TaskState.DONE
                 assert bare.sink.violations == []
 
-    async def test_the_environment_and_the_folder_are_left_alone(self, fresh: Bare) -> None:
+    @pytest.mark.usefixtures("guard")
+    async def test_the_environment_and_the_folder_are_left_alone(
+        self, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
         environment, folder = dict(os.environ), Path.cwd()
-        await fresh.run(fresh.plain(), deadline=self.patience)
-        await self._ends(fresh.backend)
+        bare = await Bare.started(await self.new_backend(), tmp_path_factory.mktemp("run"))
+        try:
+            await bare.run(bare.plain(), deadline=self.patience)
+        finally:
+            await bare.close()
         assert dict(os.environ) == environment
         assert Path.cwd() == folder
 

@@ -27,12 +27,14 @@ class Order(Suite):
         hold = flow.function_task(functions.hold_blocking)
         futures: list[TaskFuture[Any]] = []
         with tempfile.TemporaryDirectory() as gate:
-            busy = [hold(gate, label) for label in range(self.slots or 0)]
-            for label in range(len(busy)):
-                await appears(gate, f"began-{label}")
-            yield futures
-            await until(lambda: all(future.attempts for future in futures), "all are submitted")
-            open_gate(gate)
+            try:
+                busy = [hold(gate, label) for label in range(self.slots or 0)]
+                for label in range(len(busy)):
+                    await appears(gate, f"began-{label}")
+                yield futures
+                await until(lambda: all(future.attempts for future in futures), "all are submitted")
+            finally:
+                open_gate(gate)
             await asyncio.gather(*busy, *futures)
 
     @property

@@ -75,6 +75,8 @@ class Processes(Suite):
                 )
         finally:
             open_gate(folder)
+        children = _children(folder)
+        await until(lambda: not any(map(lives, children)), "the child ends", self.patience)
         assert await flow.function_task(functions.identity)("alive") == "alive"
 
     @needs("function", "executes", "pickles", "isolates")
@@ -115,3 +117,8 @@ class Processes(Suite):
                 assert await asyncio.wait_for(future, self.patience) == 42
         finally:
             del sys.modules[name]
+
+
+def _children(folder: str) -> list[int]:
+    """Return the ids of processes that noted themselves in *folder*."""
+    return [int(path.name.partition("-")[2]) for path in Path(folder).glob("child-*")]
