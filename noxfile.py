@@ -6,8 +6,13 @@ dev.py, after the name) are passed on, such as in ``nox -s tests -- -k cancel``.
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nox
@@ -49,6 +54,24 @@ DEBIAN_MPI = {
 """The launcher, the library and the package of each MPI library of Debian."""
 
 LIBRARIES = Path("/usr/lib")
+
+FROZEN = ROOT / "tests/frozen"
+
+MATRIX: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
+    "frozen": ((), ()),
+    "noop": (("./packages/backend-noop",), (("noop",),)),
+    "concurrent": (
+        ("./packages/backend-concurrent",),
+        (("concurrent",), ("concurrent", "-s", "executor_type=process")),
+    ),
+    "dask": (("./packages/backend-dask",), (("dask", "-s", "n_workers=2", "--load", "200"),)),
+    "radical": (("./packages/backend-radical",), (("radical_pilot", "--load", "50"),)),
+    "inference": (
+        ("./packages/backend-inference", "gguf", "xllamacpp"),
+        (("inference", "--load", "50"),),
+    ),
+}
+"""What `matrix` installs for each backend, and the arguments with which it is checked."""
 
 WITHOUT_JOURNAL = (
     "--ignore=packages/core/tests/engine/test_chains.py",
@@ -204,6 +227,36 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("backend", MATRIX, ids=[*MATRIX])
+def matrix(session: nox.Session, backend: str) -> None:
+    """Check each backend as it is here with this core, and with the oldest that is supported."""
+    session.install("build", "hatchling>=1.27")
+    here = build_wheel(session, ROOT / "packages/core")
+    oldest = tomllib.loads((FROZEN / "oldest.toml").read_text(encoding="utf-8"))
+    if commit := oldest.get("commit"):
+        source = Path(session.create_tmp()) / "oldest"
+        shutil.rmtree(source, ignore_errors=True)
+        source.mkdir()
+        archive = str(source / "core.tar")
+        session.run("git", "archive", "-o", archive, commit, "packages/core", external=True)
+        shutil.unpack_archive(archive, source)
+        there = str(build_wheel(session, source / "packages/core"))
+    else:
+        there = f"radical.asyncflow=={oldest['version']}"
+    needed, runs = MATRIX[backend]
+    session.install(f"radical.asyncflow[testing] @ {here.as_uri()}", "pytest-timeout")
+    session.install("--no-build-isolation", "--find-links", str(here.parent), *needed)
+    for core in (str(here), there):
+        session.install("--force-reinstall", "--no-deps", core)
+        session.log(f"{backend} with {core}")
+        if backend == "frozen":
+            session.run("pytest", str(FROZEN), *session.posargs)
+        for settings in runs:
+            with model_server(session, backend) as env:
+                check_contract(session, *settings, *session.posargs, env=env)
+
+
+@nox.session
 def simulation(session: nox.Session) -> None:
     """Run the engine in virtual time with a million seeds; pass ``-- 20000`` for fewer."""
     install(session, "test")
@@ -286,6 +339,53 @@ def fuzz(session: nox.Session) -> None:
         ),
         env={"HYPOTHESIS_PROFILE": "long"},
     )
+
+
+def build_wheel(session: nox.Session, project: Path) -> Path:
+    """Build the wheel of *project*, and return its path."""
+    out = Path(session.create_tmp()) / f"wheel-of-{project.parents[1].name}"
+    shutil.rmtree(out, ignore_errors=True)
+    session.run(
+        *("python", "-m", "build", "--no-isolation", "--wheel", "--outdir", str(out)),
+        str(project),
+        silent=True,
+    )
+    (wheel,) = out.absolute().glob("*.whl")
+    return wheel
+
+
+def check_contract(session: nox.Session, *arguments: str, env: dict[str, str]) -> None:
+    """Check an installed backend; what its package needs is no matter of the core."""
+    file = Path(session.create_tmp()).absolute() / "report.json"
+    file.unlink(missing_ok=True)
+    session.run(
+        *("asyncflow", "backends", "check", "--fast", "--json", str(file), *arguments),
+        env=env,
+        success_codes=[0, 1],
+    )
+    checks = json.loads(file.read_text(encoding="utf-8"))["checks"]
+    failed = [
+        check["name"]
+        for check in checks
+        if check["outcome"] == "failed" and check["group"] != "package"
+    ]
+    if failed:
+        session.error(f"{' '.join(arguments)}: {', '.join(failed)} failed")
+
+
+@contextmanager
+def model_server(session: nox.Session, backend: str) -> Iterator[dict[str, str]]:
+    """Start a server for prompts if *backend* needs one; yield the variables that name it."""
+    if backend != "inference":
+        yield {}
+        return
+    command = [f"{session.bin}/python", str(ROOT / "examples/tiny_model/serve.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield {"OPENAI_BASE_URL": process.stdout.readline().split()[-1]}
+        finally:
+            process.terminate()
 
 
 def install(session: nox.Session, requirements: str) -> None:
