@@ -227,7 +227,7 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("backend", MATRIX, ids=[*MATRIX])
+@nox.parametrize("backend", [*MATRIX], ids=[*MATRIX])
 def matrix(session: nox.Session, backend: str) -> None:
     """Check each backend as it is here with this core, and with the oldest that is supported."""
     session.install("build", "hatchling>=1.27")
