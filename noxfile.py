@@ -62,10 +62,19 @@ MATRIX: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "noop": (("./packages/backend-noop",), (("noop",),)),
     "concurrent": (
         ("./packages/backend-concurrent",),
-        (("concurrent",), ("concurrent", "-s", "executor_type=process")),
+        (
+            ("concurrent", "-s", "max_workers=2", "--slots", "2"),
+            ("concurrent", "-s", "executor_type=process", "-s", "max_workers=2", "--slots", "2"),
+        ),
     ),
-    "dask": (("./packages/backend-dask",), (("dask", "-s", "n_workers=2", "--load", "200"),)),
-    "radical": (("./packages/backend-radical",), (("radical_pilot", "--load", "50"),)),
+    "dask": (
+        ("./packages/backend-dask",),
+        (("dask", "-s", "n_workers=2", "-s", "grace=1", "--slots", "2", "--load", "200"),),
+    ),
+    "radical": (
+        ("./packages/backend-radical",),
+        (("radical_pilot", "-s", "cores=8", "-s", "walltime=20", "--slots", "8", "--load", "50"),),
+    ),
     "inference": (
         ("./packages/backend-inference", "gguf", "xllamacpp"),
         (("inference", "--load", "50"),),
@@ -245,7 +254,8 @@ def matrix(session: nox.Session, backend: str) -> None:
         there = f"radical.asyncflow=={oldest['version']}"
     needed, runs = MATRIX[backend]
     session.install(f"radical.asyncflow[testing] @ {here.as_uri()}", "pytest-timeout")
-    session.install("--no-build-isolation", "--find-links", str(here.parent), *needed)
+    if needed:
+        session.install("--no-build-isolation", "--find-links", str(here.parent), *needed)
     for core in (str(here), there):
         session.install("--force-reinstall", "--no-deps", core)
         session.log(f"{backend} with {core}")

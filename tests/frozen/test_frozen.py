@@ -192,7 +192,8 @@ def test_it_passes_the_kit(run: Run, name: str, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     done = run(
         *("-m", "radical.asyncflow", "backends", "check", name),
-        *("--fast", "--load", "200", "--json", str(report)),
+        *("--fast", "--load", "200", "--slots", "2", "-s", "max_workers=2"),
+        *("--json", str(report)),
     )
     found = json.loads(report.read_text(encoding="utf-8"))
     # The needs of a package may grow, and the time of its import is that of this machine.
