@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import psutil
-from radical.asyncflow import current_task
+from radical.asyncflow import Command, WorkflowEngine, current_task
+from radical.asyncflow.backend import TaskUsage
+from radical.asyncflow.journal import read as read_journal
 
 __all__ = [
+    "BURNT_S",
+    "HELD_BYTES",
     "comm",
     "die_at_last",
     "fail_at_last",
@@ -20,6 +25,7 @@ __all__ = [
     "is_there",
     "meet",
     "read",
+    "use_of_ranks",
     "wait_with",
 ]
 
@@ -29,6 +35,30 @@ def comm() -> Any:
     task = current_task()
     assert task is not None
     return task.comm
+
+
+BURNT_S, HELD_BYTES = 0.1, 50_000_000
+BURN = f"""
+import time
+held = bytearray({HELD_BYTES})
+end = time.process_time() + {BURNT_S}
+while time.process_time() < end: pass
+"""
+
+
+def burn() -> None:
+    """Use some CPU time and some memory."""
+    exec(BURN, {})
+
+
+async def use_of_ranks(backend: str, config: dict[str, Any], journal: Path) -> list[TaskUsage]:
+    """Return what the record says that a command and a function with two ranks used."""
+    two = {"resources": {"ranks": 2}}
+    command = Command(args=(sys.executable, "-c", BURN))
+    async with WorkflowEngine.create(backend, config, journal=journal) as flow:
+        await flow.executable_task(**two)(lambda: command)()
+        await flow.function_task(**two)(burn)()
+    return [task.usage for task in read_journal(journal)[-1].tasks.values()]
 
 
 def fail_at_last() -> None:

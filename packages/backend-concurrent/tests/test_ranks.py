@@ -31,7 +31,16 @@ from radical.asyncflow.errors import (
     WorkerLostError,
 )
 from radical.asyncflow.model import ExecutableResult, Resources
-from rank_functions import comm, is_there, meet, read, wait_with
+from rank_functions import (
+    BURNT_S,
+    HELD_BYTES,
+    comm,
+    is_there,
+    meet,
+    read,
+    use_of_ranks,
+    wait_with,
+)
 
 __all__ = ["gpu_tools"]
 
@@ -598,3 +607,12 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+async def test_the_record_has_what_all_ranks_used_together(tmp_path: Path) -> None:
+    config = {"max_workers": 2}
+    for usage in await use_of_ranks("concurrent", config, tmp_path / "journal"):
+        assert usage.cpu_seconds >= 2 * BURNT_S
+        if sys.platform == "linux":
+            assert HELD_BYTES < usage.peak_memory < 2 * HELD_BYTES + 100_000_000
+            assert usage.read_bytes is not None

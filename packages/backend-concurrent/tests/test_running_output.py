@@ -173,7 +173,8 @@ async def test_a_service_takes_its_slot_until_it_ends_and_its_output_is_seen(
 
         @flow.executable_task(service=True, info_pattern="stdout:at (.*)")
         def serve() -> str:
-            return "echo at home; echo serving; exec sleep 600"
+            busy = "i=0; while test $i -lt 20000; do i=$((i+1)); done"
+            return f"echo at home; {busy}; echo serving; exec sleep 600"
 
         @flow.function_task
         def work(place: str) -> str:
@@ -195,6 +196,8 @@ async def test_a_service_takes_its_slot_until_it_ends_and_its_output_is_seen(
     assert task.started < task.ended < task.served < run.ended
     assert task.paths is not None
     assert content(task.paths[0]) == "at home\nserving\n"
+    assert task.usage is not None
+    assert task.usage.cpu_seconds > 0.0
     facts = Facts(run)
     others = [each for each in run.tasks.values() if each.number != 1]
     seconds = sum(each.ended - each.started for each in others)

@@ -22,6 +22,8 @@ from radical.asyncflow.errors import (
 )
 from radical.asyncflow.testing import LeakGuard
 from rank_functions import (
+    BURNT_S,
+    HELD_BYTES,
     comm,
     die_at_last,
     fail_at_last,
@@ -29,6 +31,7 @@ from rank_functions import (
     is_there,
     meet,
     read,
+    use_of_ranks,
     wait_with,
 )
 
@@ -147,3 +150,12 @@ async def test_what_cannot_work_is_refused_at_the_call(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(UnsupportedOptionError, match="pip install mpich"):
         ranked.function_task(resources=TWO)(pids)()
+
+
+async def test_the_record_has_what_all_ranks_used_together(tmp_path: Path) -> None:
+    config = {"n_workers": 2, "dashboard_address": None}
+    for usage in await use_of_ranks("dask", config, tmp_path / "journal"):
+        assert usage.cpu_seconds >= 2 * BURNT_S
+        if sys.platform == "linux":
+            assert HELD_BYTES < usage.peak_memory < 2 * HELD_BYTES + 100_000_000
+            assert usage.read_bytes is not None

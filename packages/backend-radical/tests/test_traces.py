@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import shlex
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from asyncflow_backend_radical import RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
+from radical.asyncflow._resume import running_output
 from radical.asyncflow.journal import read
+from radical.asyncflow.journal._output import tails
+
+PATIENCE_S = 120.0
+BURN = "import time\nend = time.process_time() + 0.1\nwhile time.process_time() < end: pass"
 
 
 def speak(number: int) -> int:
@@ -49,3 +58,48 @@ async def test_the_record_has_what_a_function_prints_logs_and_uses(
         assert record.usage.peak_memory is not None
     arrived = {one.getMessage() for one in caplog.records if one.name == "lab"}
     assert arrived == {"measured 1", "measured -2"}
+
+
+async def test_the_record_has_what_commands_write_and_use_and_when_they_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running_output, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(running_output, "LEAST_S", 0.0)
+    path, gate, begun = (tmp_path / name for name in ("journal", "gate", "begun"))
+    backend = RadicalExecutionBackend(walltime=20)
+    async with WorkflowEngine.create(backend, journal=path) as flow:
+
+        def clock() -> str:
+            python = f"{shlex.quote(sys.executable)} -c {shlex.quote(BURN)}"
+            return f"date +%s.%N; {python}; head -c 100000 /dev/zero >&2; date +%s.%N"
+
+        first = flow.executable_task(clock, name="clock")()
+        waits = f"while test ! -e '{gate}'; do sleep 0.02; done"
+        second = flow.executable_task(lambda: f"echo words; {waits}", name="waits")()
+        third = flow.executable_task(
+            lambda: f"echo gone; touch '{begun}'; sleep 600", name="cancelled"
+        )()
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            run = read(path)[-1]
+            seen = [tail for task in run.running for tail in tails(task, run.uid, str(path))]
+            if begun.exists() and any(tail.text == "words\n" for tail in seen):
+                break
+            assert time.monotonic() < deadline, seen
+            await asyncio.sleep(0.05)
+        third.cancel()
+        gate.touch()
+        assert await second == "words\n"
+        began, ended = map(float, (await first).split())
+        await asyncio.wait([third])
+    run = read(path)[-1]
+    tasks = {task.name: task for task in run.tasks.values()}
+    # The pilot says it later than this; the clock of the machine is not set meanwhile.
+    assert run.begun + tasks["clock"].started <= began + 0.001
+    assert run.begun + tasks["clock"].ended >= ended - 0.001
+    usage = tasks["clock"].usage
+    assert usage.cpu_seconds >= 0.1
+    assert usage.peak_memory is None
+    if sys.platform == "linux":
+        assert usage.written_bytes >= 100_000
+    assert (tasks["cancelled"].state, tasks["cancelled"].stdout) == ("CANCELLED", "gone\n")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from radical.asyncflow.backend import Command, TaskKind, TaskRequest, TaskSpec
+from radical.asyncflow.backend import Command, TaskKind, TaskRequest, TaskSpec, TaskUsage
 from radical.asyncflow.errors import SerializationError, UnsupportedOptionError
 from radical.asyncflow.worker import (
     Buffer,
@@ -47,7 +47,12 @@ class Ranks:
             MpiLauncher.check(spec.name, function=is_function, setting=self._setting)
 
     def execution(
-        self, request: TaskRequest, gpus: GpuShares, work_dir: Callable[[], Path]
+        self,
+        request: TaskRequest,
+        gpus: GpuShares,
+        work_dir: Callable[[], Path],
+        *,
+        measure: bool,
     ) -> RankedExecution:
         """Return the command of *request* for execution.
 
@@ -66,6 +71,7 @@ class Ranks:
             work_dir=work_dir,
             gpus=tuple(gpus),
             grace=self._grace,
+            measure=measure,
         )
 
     def call(
@@ -77,12 +83,14 @@ class Ranks:
         *,
         worker: str,
         running: Callable[[], object],
+        used: Callable[[TaskUsage], object] | None,
     ) -> Any:
         """Run the function of *request* on its ranks, and return its result or a `Raised`.
 
         Args:
             cores: the numbers of those that it is bound to; empty if it is not.
             running: called when the ranks are there.
+            used: called with what the ranks used; None if nobody wants to know it.
         """
         spec = request.spec
         asked = spec.resources
@@ -107,8 +115,9 @@ class Ranks:
                 for first in range(0, len(cores), asked.cores)
             ),
             root=spec.mpi_result == "root",
+            measure=used is not None,
         )
-        return self._groups.run(call, task, worker, running)
+        return self._groups.run(call, task, worker, running, used)
 
     def close(self) -> None:
         """End the ranks that wait for a call."""

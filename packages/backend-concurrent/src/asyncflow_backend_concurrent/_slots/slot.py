@@ -17,6 +17,8 @@ from radical.asyncflow.backend import (
     TaskId,
     TaskKind,
     TaskRequest,
+    TaskTrace,
+    TaskUsage,
     Written,
 )
 from radical.asyncflow.worker import (
@@ -320,7 +322,10 @@ class Slot:
 
     def _execute_ranks(self, request: TaskRequest, job: TaskContext, gpus: GpuShares) -> None:
         try:
-            execution = self._ranks.execution(request, gpus, self.slots.sink.work_dir)
+            sink = self.slots.sink
+            execution = self._ranks.execution(
+                request, gpus, sink.work_dir, measure=sink.keeps_usage
+            )
         except BaseException as error:
             self._failed(job, error)
             return
@@ -329,12 +334,17 @@ class Slot:
 
     def _call_ranks(self, request: TaskRequest, job: TaskContext, admission: Admission) -> None:
         sink = self.slots.sink
+
+        def tell(usage: TaskUsage) -> None:
+            sink.traced(job.task_id, job.attempt, TaskTrace(usage=usage))
+
         cores = [slot.core for slot in (self, *admission.lent) if slot.core is not None]
         try:
             outcome = self._ranks.call(
                 *(request, job, admission.gpus, cores),
                 worker=self.name,
                 running=partial(sink.running, job.task_id, job.attempt, self.name),
+                used=tell if sink.keeps_usage else None,
             )
         except BaseException as error:  # an error of ours
             outcome = Raised(error)
@@ -418,6 +428,7 @@ class Slot:
                 command,
                 spec.readiness,
                 lambda *serving: sink.serving(job.task_id, job.attempt, Serving(*serving)),
+                measure=sink.keeps_usage,
                 **options,
             )
         else:

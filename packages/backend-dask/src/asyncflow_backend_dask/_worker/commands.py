@@ -110,6 +110,7 @@ def _execution(
         "capture_stdio": options["capture_stdio"],
         "grace": options["grace"],
         "gpus": tuple(gpus),
+        "measure": _measures(work),
     }
     if work.ranks is not None:
         asked = work.ranks.resources
@@ -121,7 +122,7 @@ def _execution(
             **of_both,
         )
     if options["readiness"] is None:
-        return Execution(command, measure=_measures(work), **of_both)
+        return Execution(command, **of_both)
 
     def tell(*serving: Any) -> None:
         worker_calls.tell(work, one, SERVING, 0.0, serving)

@@ -11,6 +11,7 @@ from distributed import get_worker
 from radical.asyncflow.errors import SerializationError
 from radical.asyncflow.worker import (
     Buffer,
+    Meter,
     Raised,
     RankCall,
     TaskContext,
@@ -45,7 +46,7 @@ from .commands import fields_of, run_command
 from .imports import use_path
 from .inline import dump_if_small
 from .running import CallQueue, WorkerCalls, calls_on
-from .traces import CallContext
+from .traces import CallContext, RanksMeter
 
 __all__ = ["run"]
 
@@ -146,16 +147,12 @@ class _CallRunner:
         key = worker_calls.begin(work, one, context.cancel, self._queue, confirm=work.confirm_begin)
         if key in worker_calls.cancelled:
             context.cancel()
-        meter = None
-        if work.traces is not None and work.ranks is None:
-            worker_calls.traces.follow(work.traces)
-            if work.traces.usage:
-                meter = worker_calls.traces.meter()
-                meter.begin(work.code)
+        of_ranks = RanksMeter() if work.ranks is not None else None
+        meter = self._begin_to_measure(of_ranks)
         begun = time.monotonic()
         try:
             if work.ranks is not None:
-                value = self._call_ranks(work.ranks, context, function, args, kwargs)
+                value = self._call_ranks(work.ranks, context, of_ranks, function, args, kwargs)
             else:
                 with worker_calls.gpus.take(work.gpus) as context.gpus, context:
                     value = call(function, args, kwargs)
@@ -183,8 +180,28 @@ class _CallRunner:
         worker_calls.tell_end(work, one, kind, seconds, inline, ended)
         return CallResult(value)
 
+    def _begin_to_measure(self, of_ranks: RanksMeter | None) -> Meter | RanksMeter | None:
+        """Keep what a call leaves behind, as the program wants it, and return its meter if any."""
+        order, traces = self._work.traces, self._worker_calls.traces
+        if order is None:
+            return None
+        if of_ranks is not None:
+            return of_ranks if order.usage else None
+        traces.follow(order)
+        if not order.usage:
+            return None
+        meter = traces.meter()
+        meter.begin(self._work.code)
+        return meter
+
     def _call_ranks(
-        self, order: RankOrder, context: TaskContext, function: Any, args: Any, kwargs: Any
+        self,
+        order: RankOrder,
+        context: TaskContext,
+        meter: RanksMeter | None,
+        function: Any,
+        args: Any,
+        kwargs: Any,
     ) -> Any:
         """Run the function on all ranks, and return its result.
 
@@ -207,9 +224,12 @@ class _CallRunner:
                 cores=asked.cores,
                 gpus=gpus_by_rank(gpus, asked.gpus, asked.ranks),
                 root=order.root,
+                measure=self._work.traces is not None and self._work.traces.usage,
             )
             outcome = worker_calls.rank_groups(order).run(
-                *(ranks, context, worker_calls.worker.address), lambda: None
+                *(ranks, context, worker_calls.worker.address),
+                running=lambda: None,
+                used=None if meter is None else meter.take,
             )
         if type(outcome) is Raised:
             raise outcome.error

@@ -6,6 +6,7 @@ import pickle
 import threading
 from typing import Any
 
+from radical.asyncflow.backend import TaskUsage
 from radical.asyncflow.worker import (
     Meter,
     TaskContext,
@@ -18,7 +19,7 @@ from .._messages.events import LOG, TRACE
 from .._messages.orders import TraceOrder
 from .outbox import EventOutbox
 
-__all__ = ["CallContext", "Traces"]
+__all__ = ["CallContext", "RanksMeter", "Traces"]
 
 
 class CallContext(TaskContext):
@@ -35,6 +36,21 @@ class CallContext(TaskContext):
         super().__init__(name, task_id, attempt)
         self.topic = topic
         self.key = key
+
+
+class RanksMeter:
+    """What the ranks of one call say that they used, in the place of a `Meter`."""
+
+    def __init__(self) -> None:
+        self._usage: TaskUsage | None = None
+
+    def take(self, usage: TaskUsage) -> None:
+        """Take what they used together."""
+        self._usage = usage
+
+    def end(self) -> TaskUsage | None:
+        """Return it; None of a call that failed, of which nothing is known."""
+        return self._usage
 
 
 class Traces:
@@ -81,9 +97,10 @@ class Traces:
             meter = self._by_thread.meter = Meter(whole_process=False, alone=self._alone)
         return meter
 
-    def tell(self, context: CallContext, meter: Meter | None) -> None:
+    def tell(self, context: CallContext, meter: Meter | RanksMeter | None) -> None:
         """Tell what a call left behind; call this before its end is told."""
-        usage = None if meter is None else tuple(meter.end())
+        used = None if meter is None else meter.end()
+        usage = None if used is None else tuple(used)
         kept = None if context.kept is None else pickle.dumps(context.kept.trace(), 5)
         if usage is not None or kept is not None:
             data = usage, kept

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
+    "NOTE_USE",
     "RUN_COMMAND",
     "host_environment",
     "is_plain",
@@ -28,6 +29,16 @@ __all__ = [
 
 RUN_COMMAND = "asyncflow_exec"
 """The function of the shell, defined by the script, that ends it by running its arguments."""
+
+NOTE_USE = "asyncflow_use"
+"""The function of the shell, defined by the script, that prints what its children used so far."""
+
+# The time where the shell knows it; user and system time of the shell and of its children; and
+# bytes, where there is a file with them.  Nothing of it starts a process.
+_NOTE_USE = (
+    'local line; echo "time ${EPOCHREALTIME:--}"; times; if test -r /proc/self/io; then '
+    'while read -r line; do echo "$line"; done < /proc/self/io; fi; echo end'
+)
 
 _PLAIN = re.compile(r"[\w./:,=+@%^~-]*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -108,6 +119,7 @@ def task_environment(*, is_local: bool) -> bytes:
     # `env` sets what a shell cannot.
     odd = [f"{name}={value}" for name, value in os.environ.items() if not is_shell_variable(name)]
     words = ["exec", *(["env", *map(shlex.quote, sorted(odd))] if odd else [])]
+    lines.append(f"{NOTE_USE}() {{ {_NOTE_USE}; }}")
     lines.append(f'{RUN_COMMAND}() {{ {" ".join(words)} "$@"; }}')
     return os.fsencode("\n".join(lines) + "\n")
 

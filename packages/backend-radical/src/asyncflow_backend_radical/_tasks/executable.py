@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from radical.asyncflow.backend import (
     Command,
@@ -29,12 +30,15 @@ from .script import (
     has_succeeded,
     shell_script,
     signed_exit_code,
+    use_files,
 )
 from .submission import describe
+from .use import Use, read_use
 
 __all__ = ["Executable"]
 
 _LAST_BYTES = 64 * 1024  # of what a service wrote, in its result
+_LAST_CHARACTERS = 4000  # of what a cancelled command wrote, in the record
 
 
 @dataclass(slots=True)
@@ -49,6 +53,8 @@ class Executable:
         info_search: how to find the info of a service, until it is up.
         info_file: the file in which the node leaves the info, if somebody looks there.
         before: the command that has somebody look there.
+        measures: its shells note what it uses, and when it ran.
+        submitted: the time of `time.monotonic` before which it cannot have begun.
         is_running: RADICAL-Pilot said so.
         is_up: it is a service whose info was reported, and it runs on.
     """
@@ -64,6 +70,8 @@ class Executable:
     info_search: OutputSearch | None = None
     info_file: Path | None = None
     before: tuple[str, ...] = ()
+    measures: bool = False
+    submitted: float = 0.0
     is_running: bool = False
     is_cancelled: bool = False
     is_up: bool = False
@@ -94,6 +102,7 @@ class Executable:
             stderr=self.stderr,
             mark=self.mark,
             tells_end=self.tells_end,
+            measures=self.measures,
             before=self.before,
         )
         return describe(
@@ -124,6 +133,19 @@ class Executable:
             tuple(map(str, rank_files(stream, self.ranks))) for stream in (self.stdout, self.stderr)
         )
         return Written(stdout, stderr)
+
+    def use(self) -> Use | None:
+        """Return what it used, when it has ended; None if that was not measured."""
+        return read_use(use_files(self.mark, self.ranks)) if self.measures else None
+
+    def last_words(self) -> dict[str, Any]:
+        """Return the ends of the output of its first rank, as fields of a `TaskTrace`."""
+        ends = [
+            read_end(rank_files(stream, self.ranks)[0], _LAST_CHARACTERS)
+            for stream in (self.stdout, self.stderr)
+        ]
+        missing = [max(end.size - len(end.encode()), 0) for end in ends]
+        return {"stdout": str(ends[0]), "stderr": str(ends[1]), "cut": (*missing, 0)}
 
     def report(self, state: TaskState, value: object = None) -> Report:
         """Return a report about this attempt."""
@@ -200,6 +222,8 @@ class Executable:
         """
         streams = (self.stdout, self.stderr)
         files = [bad_folder_mark(self.mark)]
+        if self.measures:
+            files += use_files(self.mark, self.ranks)
         if self.tells_end:
             files += end_marks(self.mark, self.ranks)
         if self.info_file is not None:

@@ -11,6 +11,9 @@ was lost, begins at most once, whatever RADICAL-Pilot does with it.
 
 Where a launcher of the batch system starts the ranks, each also makes its *end mark* when its
 command has succeeded: ``srun`` ends with code 0 when the node of its ranks fails.
+
+If the program wants to know it, the shell of each rank also notes before and after the command
+what the processes used for which it waited, and the time.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pathlib import Path
 
 from radical.asyncflow.backend import Command
 
-from .._host.environment import RUN_COMMAND, is_shell_variable
+from .._host.environment import NOTE_USE, RUN_COMMAND, is_shell_variable
 from .output import rank_files
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "has_succeeded",
     "shell_script",
     "signed_exit_code",
+    "use_files",
     "withdraw",
 ]
 
@@ -49,6 +53,7 @@ def shell_script(
     stderr: Path,
     mark: Path,
     tells_end: bool,
+    measures: bool = False,
     before: Sequence[str] = (),
 ) -> str:
     """Return the script that runs *command*, unless its start mark is there.
@@ -58,6 +63,7 @@ def shell_script(
             own: ``stdout.0``, ``stdout.1``.
         mark: the start mark.
         tells_end: each rank makes its end mark, too.
+        measures: each rank notes what it uses, in the files of `use_files`.
         before: a command that the first rank runs before, and that gets the id of the shell;
             if it fails, so does the task.
     """
@@ -69,6 +75,9 @@ def shell_script(
     source = _quote(stdin) if stdin is not None else "/dev/null"
     rank = "" if ranks == 1 else '."$RP_RANK"'
     script = f"(\n{body}\n) < {source} >> {_quote(stdout)}{rank} 2>> {_quote(stderr)}{rank}"
+    if measures:
+        notes = f"{_quote(_use_file(mark))}{rank}"
+        script = f"{{ {NOTE_USE}; {script}; code=$?; {NOTE_USE}; (exit $code); }} > {notes}"
     if tells_end:
         script += f" && printf '' > {_quote(_end_mark(mark))}{rank}"
     return script
@@ -109,6 +118,15 @@ def _run(command: Command) -> Iterator[str]:
 def bad_folder_mark(mark: Path) -> Path:
     """Return the file that a task makes if it cannot enter its working folder."""
     return mark.with_name(f"{mark.name}.cwd")
+
+
+def _use_file(mark: Path) -> Path:
+    return mark.with_name(f"{mark.name}.use")
+
+
+def use_files(mark: Path, ranks: int) -> list[Path]:
+    """Return the files with what the ranks of a task used, whether they are there or not."""
+    return rank_files(_use_file(mark), ranks)
 
 
 def _end_mark(mark: Path) -> Path:

@@ -21,6 +21,7 @@ from radical.asyncflow.backend import (
     TaskKind,
     TaskRequest,
     TaskState,
+    TaskTrace,
 )
 from radical.asyncflow.errors import BackendError, BackendLostError, SerializationError
 from radical.asyncflow.worker import Codes, OutputSearch, file_stem, import_path
@@ -34,6 +35,7 @@ from .functions import Functions
 from .ranked import RankedFunction, as_command
 from .script import has_begun, has_succeeded, signed_exit_code, withdraw
 from .traces import Traces
+from .use import Use
 
 if TYPE_CHECKING:
     from radical.asyncflow.backend import Wait, Written
@@ -244,17 +246,32 @@ class Tasks:
                 elif not task.is_cancelled:
                     self._mark_running(task)
         # Without the lock, because output may be long.
-        reports += [
-            task.outcome(change, self._capture)
-            for task, change in ended
-            if self._is_unreported(task)
-        ]
+        for task, change in ended:
+            if self._is_unreported(task):
+                reports += self._reports_of_end(task, change)
         with self._lock:
             for task, _ in ended:
                 self._drop(task)
             self._changed.notify_all()
         if reports:
             self._report(reports)
+
+    def _reports_of_end(self, task: Executable, change: TaskChange) -> list[Report]:
+        """Return the reports of the end of *task*, and tell before what it left behind."""
+        use = task.use()
+        trace = TaskTrace(usage=None if use is None else use.usage)
+        spec = task.request.spec
+        keeps_files = spec.capture_stdio or spec.service
+        if task.is_cancelled and self._traces.wanted.output and not keeps_files:
+            trace = trace._replace(**task.last_words())
+        outcome = task.outcome(change, self._capture)
+        self._traces.tell(task.request, trace)
+        ran = None if use is None or not self._plan.is_local else _ran(use, task.submitted)
+        if ran is None or outcome.state is TaskState.CANCELLED:
+            return [outcome]
+        # RADICAL-Pilot says it some tenths of a second later.
+        begun = task.report(TaskState.RUNNING)._replace(time=ran[0])
+        return [begun, outcome._replace(time=ran[1])]
 
     def lose_pilot(self, error: BackendError) -> None:
         """Fail what had begun with *error*, and let the rest wait for the next pilot."""
@@ -367,6 +384,8 @@ class Tasks:
             mark=self._mark_of(uid),
             environment=self._environment,
             tells_end=self._plan.is_queued,
+            measures=self._traces.wanted.usage,
+            submitted=time.monotonic(),
         )
         self._look_for_info(task)
         self._executables[uid] = task
@@ -531,3 +550,16 @@ class Tasks:
 def _has_worker(request: TaskRequest) -> bool:
     """Tell whether a task is a function that a worker runs, and not one with ranks."""
     return request.spec.kind is TaskKind.FUNCTION and request.spec.resources.ranks == 1
+
+
+def _ran(use: Use, submitted: float) -> tuple[float, float] | None:
+    """Return when a command on this machine began and ended, by `time.monotonic`.
+
+    None if it is not known, or if the clock of the machine was set meanwhile.
+    """
+    if use.began is None or use.ended is None:
+        return None
+    now = time.monotonic()
+    shift = now - time.time()
+    began, ended = use.began + shift, use.ended + shift
+    return (began, ended) if submitted <= began <= ended <= now else None

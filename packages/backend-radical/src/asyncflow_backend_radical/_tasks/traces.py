@@ -48,6 +48,11 @@ class Traces:
         if usage is not None or kept is not None:
             self._traced(request.task_id, request.attempt, _trace(usage, kept))
 
+    def tell(self, request: TaskRequest, trace: TaskTrace) -> None:
+        """Tell the *trace* of a command, if there is something in it."""
+        if trace != TaskTrace():
+            self._traced(request.task_id, request.attempt, trace)
+
     def hand_on_records(self) -> None:
         """Hand the log records that came to the logging of the program; hold no lock."""
         records, self._records = self._records, []

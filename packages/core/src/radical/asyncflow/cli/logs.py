@@ -107,7 +107,8 @@ def _print_failed(words: tuple[str, ...], journal: str | None, stream: str | Non
 
 
 def _print_all(task: TaskRecord, run: RunRecord, tails: list[Tail]) -> None:
-    from ..report.words import usage_figures
+    from ..model import TaskUsage
+    from ..report.words import unknown_figures, usage_figures
 
     click.secho(f"{task.id}: {', '.join(_about(task, run))}", bold=True)
     if task.arguments is not None:
@@ -127,10 +128,13 @@ def _print_all(task: TaskRecord, run: RunRecord, tails: list[Tail]) -> None:
         _print_title(f"{tail.stream} ({printable(tail.about)})")
         if tail.text:
             click.echo(printable_lines(tail.text).rstrip("\n"))
-    if task.usage is not None:
+    unknown = unknown_figures(task)
+    if task.usage is not None or unknown:
         _print_title("used")
-        for what, figure in usage_figures(task.usage):
+        for what, figure in usage_figures(task.usage or TaskUsage()):
             click.echo(f"{what}: {figure}")
+        if unknown:
+            click.echo(f"not known: {', '.join(unknown)}")
     if not (task.stdout or task.stderr or task.logs or tails):
         if task.is_unfinished or task.is_serving:
             click.echo(_not_ended(task, run))

@@ -85,10 +85,10 @@ def _tasks(tasks: Sequence[TaskRecord], names: _NameLists) -> dict[str, Any]:
     }
 
 
-def _used(tasks: Sequence[TaskRecord]) -> dict[int, str]:
+def _used(tasks: Sequence[TaskRecord]) -> dict[int, str] | None:
     """Return what tasks used, in words; of many tasks the distributions alone are in the page."""
     if len(tasks) > MOST_USED:
-        return {}
+        return None
     return {
         task.number: ", ".join(f"{what} {figure}" for what, figure in usage_figures(task.usage))
         for task in tasks

@@ -69,19 +69,22 @@ def distribution_table(run: RunRecord) -> Markup:
             distribution_of(figure for task in theirs if (figure := of(task)) is not None)
             for _, of, _ in _MEASURES
         ]
-        found.append((name, known))
+        found.append((name, known, len(theirs)))
     if not found:
         return Markup()
     found.sort(key=lambda each: -_total(each[1][0]))
-    measures = [place for place in range(len(_MEASURES)) if any(known[place] for _, known in found)]
+    measures = [
+        place for place in range(len(_MEASURES)) if any(known[place] for _, known, _ in found)
+    ]
     rows = [
-        (tag("span", name, css="name"), *(_spread(known[place], place) for place in measures))
-        for name, known in found[:MAX_FUNCTIONS]
+        (tag("span", name, css="name"), *(_spread(known[place], place, of) for place in measures))
+        for name, known, of in found[:MAX_FUNCTIONS]
     ]
     heads = ("Function", *(_MEASURES[place][0] for place in measures))
     note = (
         "Of each attempt that ended a task: bars from the least to the most; then the median, what "
-        "95 % stay within, and the most."
+        "95 % stay within, and the most. Where a figure is not known of all tasks, it says of how "
+        "many; – is known of none."
     )
     return Markup.concat(
         table("What tasks took and used", heads, rows), tag("p", note, css="note"), _more(found)
@@ -128,13 +131,14 @@ def _more(found: Sequence[object]) -> Markup:
     )
 
 
-def _spread(known: Distribution | None, place: int) -> Markup:
-    """Return a histogram, and the figures beside it."""
+def _spread(known: Distribution | None, place: int, of: int) -> Markup:
+    """Return a histogram, and the figures beside it; *of* is the number of all tasks."""
     if known is None:
         return Markup.escape("–")
     written = _MEASURES[place][2]
+    some = "" if known.size == of else f" ({known.size:,} of {of:,} tasks)"
     if known.size == 1:
-        return Markup.escape(written(known.median))
+        return Markup.escape(written(known.median) + some)
     high = max(known.bins)
     bars = [
         tag(
@@ -160,7 +164,7 @@ def _spread(known: Distribution | None, place: int) -> Markup:
         role="img",
         aria_label=f"{count(known.size, 'task')} from {written(known.least)} on",
     )
-    return Markup.concat(drawn, Markup.escape(f" {text}"))
+    return Markup.concat(drawn, Markup.escape(f" {text}{some}"))
 
 
 def _height(many: int, high: int) -> float:

@@ -22,8 +22,12 @@ __all__ = [
     "seconds",
     "share",
     "state",
+    "unknown_figures",
     "usage_figures",
 ]
+
+MEASURED_KINDS = ("function", "executable")
+"""The kinds of tasks that use something here."""
 
 
 def seconds(value: float | None) -> str:
@@ -122,6 +126,20 @@ def usage_figures(usage: TaskUsage) -> list[tuple[str, str]]:
         if size is not None
     ]
     return figures
+
+
+def unknown_figures(task: TaskRecord) -> list[str]:
+    """Return what nobody can tell of what the last attempt of *task* used, in words.
+
+    It is empty if there is nothing to know: for a task that has not ended, that did not run or
+    that ran elsewhere, such as on the server that answers prompts.
+    """
+    runs_on = task.is_unfinished or task.is_serving
+    if runs_on or task.started is None or task.reused or task.kind not in MEASURED_KINDS:
+        return []
+    cpu, peak, read, written = task.usage or TaskUsage()
+    figures = (("CPU time", cpu), ("peak memory", peak), ("bytes", written if read is None else 0))
+    return [what for what, figure in figures if figure is None]
 
 
 def environment_words(environment: Mapping[str, Any], *, most: int = 12) -> list[tuple[str, str]]:

@@ -10,13 +10,13 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter, process_time, thread_time
 
 from .._public import public
 from ..model import TaskUsage
 
-__all__ = ["Meter", "bytes_passed", "is_of_child", "peak_of", "usage_of"]
+__all__ = ["Meter", "bytes_passed", "is_of_child", "peak_of", "sum_of_ranks", "usage_of"]
 
 LONG_S = 0.002
 """The seconds that a function takes from which on memory and bytes are measured."""
@@ -110,6 +110,24 @@ def usage_of(ended: resource.struct_rusage, passed: tuple[int, int] | None) -> T
     peak = peak_of(ended)
     known = peak if is_of_child(peak) else None
     return TaskUsage(ended.ru_utime + ended.ru_stime, known, *(passed or (None, None)))
+
+
+def sum_of_ranks(usages: Iterable[TaskUsage], *, peaks: bool = True) -> TaskUsage:
+    """Return what ranks used together: the memory is that of the largest.
+
+    A figure is None if one of the ranks does not tell it.
+
+    Args:
+        peaks: False if a rank that does not tell its memory had less than each that does.
+    """
+    cpu, peak, read, written = zip(*usages, strict=True)
+    known = [size for size in peak if size is not None]
+    return TaskUsage(
+        None if None in cpu else sum(cpu),
+        None if not known or (peaks and None in peak) else max(known),
+        None if None in read else sum(read),
+        None if None in written else sum(written),
+    )
 
 
 @public("radical.asyncflow.worker")

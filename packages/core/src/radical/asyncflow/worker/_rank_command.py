@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from .._public import public
-from ..model import Command, ExecutableResult, Resources, Written
+from ..model import Command, ExecutableResult, Resources, TaskUsage, Written
 from ..model._command import DeathResult
 from ._command import MOST_WRITTEN, Execution
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, gpu_list
+from ._meter import sum_of_ranks
 from ._mpi_launcher import RANK_VARIABLES, MpiLauncher, own_environment
 from ._output import Stream
 from ._processes import kill_tree
@@ -84,6 +85,7 @@ class RankedExecution(Execution):
             args = (*words, sys.executable, "-I", "-S", watch, str(folder))
             self.command = replace(self.command, args=args, stdin=None)
             said = super().run()
+            self.usage = self._usage_of_ranks() if self._measure else None
             return said if self.cancelled else self._result(said)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -134,8 +136,16 @@ class RankedExecution(Execution):
                 text = (self._folder / f"{rank}.{END}").read_bytes()
             except FileNotFoundError:
                 text = b""
-            ends.append(RankEnd.read(text))
+            ends.append(RankEnd.parse(text))
         return ends
+
+    def _usage_of_ranks(self) -> TaskUsage | None:
+        """Return what the ranks used together; None if one of them does not tell."""
+        ends = [end for end in self._ends() if end is not None]
+        if len(ends) < self._resources.ranks:
+            return None
+        # A rank that does not tell its memory had less than what started it, as all others.
+        return sum_of_ranks([end.usage for end in ends], peaks=False)
 
     def _result(self, said: ExecutableResult) -> ExecutableResult:
         """Return the result of the ranks, whose launcher ended as *said*."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..model import TaskUsage
 from ._death import Death, explain_death
 
 __all__ = ["RankEnd"]
@@ -16,18 +17,35 @@ class RankEnd(NamedTuple):
         time: nanoseconds of the machine's clock; of two ends, that of the lesser came first.
         pid: of the rank.
         code: the exit code; ``-N`` if signal *N* ended it.
-        peak: the most memory that it had, in bytes.
+        peak: the most memory that it had, in bytes, as the kernel counts: at least *least*.
+        least: the memory of the process that started it, which counts as its own.
+        cpu: its microseconds of CPU time, with those of the processes that it waited for.
+        read, written: the bytes that it read and wrote; -1 if the system does not tell.
     """
 
     time: int
     pid: int
     code: int
     peak: int
+    least: int
+    cpu: int
+    read: int
+    written: int
 
     @classmethod
-    def read(cls, text: bytes) -> RankEnd | None:
+    def parse(cls, text: bytes) -> RankEnd | None:
         """Return the end that *text* tells of; None if it tells of none."""
         return cls(*map(int, text.split())) if text else None
+
+    @property
+    def usage(self) -> TaskUsage:
+        """What it used; its memory is known only if it had more than who started it."""
+        return TaskUsage(
+            self.cpu / 1e6,
+            self.peak if self.peak > self.least else None,
+            None if self.read < 0 else self.read,
+            None if self.written < 0 else self.written,
+        )
 
     @property
     def death(self) -> Death:

@@ -22,11 +22,13 @@ from time import monotonic
 from typing import IO, Any, NamedTuple
 
 from ..errors import DeathReason, UnsupportedOptionError, WorkerLostError
+from ..model import TaskUsage
 from ._answer import VALUE, Raised, open_answer
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, gpu_list
 from ._guard import child_environment, guard, start_guarded
 from ._importing import import_path, program_arguments, reloads
+from ._meter import sum_of_ranks
 from ._mpi_launcher import MpiLauncher, own_environment
 from ._pickling import Buffer
 from ._processes import kill_tree, signal_group
@@ -37,6 +39,7 @@ from ._rank_program import (
     NO_MPI,
     START,
     START_VARIABLE,
+    USED,
     Hello,
     Order,
     Settings,
@@ -65,6 +68,7 @@ class RankCall(NamedTuple):
         gpus: those of each rank; empty if no rank has any.
         places: the numbers of the cores of each rank; empty where none is bound.
         root: True to return the value of the first rank alone.
+        measure: True to find out what it uses.
     """
 
     name: str
@@ -78,6 +82,7 @@ class RankCall(NamedTuple):
     gpus: tuple[tuple[Gpu, ...], ...] = ()
     places: tuple[tuple[int, ...], ...] = ()
     root: bool = False
+    measure: bool = False
 
 
 class RankGroup:
@@ -85,6 +90,8 @@ class RankGroup:
 
     Attributes:
         is_over: it cannot be used any more.
+        usage: what the latest call used on all ranks together; None if that was not measured, or
+            if a rank did not tell.
         reloads: what `reloads()` was before it started.
     """
 
@@ -96,6 +103,7 @@ class RankGroup:
             grace: seconds between SIGTERM and SIGKILL after a cancel.
         """
         self.is_over = False
+        self.usage: TaskUsage | None = None
         self.reloads = reloads()
         self._launcher = launcher
         self._size = call.ranks
@@ -300,7 +308,7 @@ class RankGroup:
         order = Order(
             *(call.name, call.task_id, call.attempt, key),
             tuple(part.nbytes for part in parts),
-            *(call.root, path, call.places),
+            *(call.root, path, call.places, call.measure),
         )
         body = pickle.dumps(order)
         # The first comes last: the others are there when it has something to broadcast.
@@ -310,6 +318,8 @@ class RankGroup:
 
     def _collect(self, call: RankCall) -> Any:
         values: dict[int, Any] = {}
+        used: dict[int, TaskUsage] = {}
+        self.usage = None
         poll = select.poll()
         ranks = {channel.fileno(): rank for rank, channel in enumerate(self._channels)}
         for descriptor in (*ranks, *self._watched, self._wake.fileno(), self._launcher_end):
@@ -327,7 +337,11 @@ class RankGroup:
                 except EOFError:
                     dead.add(rank)
                     continue
-                if message.code != VALUE:
+                if message.code == USED:
+                    used[rank] = TaskUsage(*pickle.loads(message.body))
+                    if len(used) == self._size:
+                        self.usage = sum_of_ranks(used.values())
+                elif message.code != VALUE:
                     failed[rank] = message
                 else:
                     values[rank] = open_answer(message.code, message.body, message.parts)
@@ -368,7 +382,7 @@ class RankGroup:
         ends = [
             (end, self._watched[descriptor])
             for descriptor in self._told(_SAYS_HOW_S if dead else 0.0)
-            if (end := RankEnd.read(os.read(descriptor, _END_BYTES)))
+            if (end := RankEnd.parse(os.read(descriptor, _END_BYTES)))
         ]
         number = None
         reason = DeathReason.EXIT

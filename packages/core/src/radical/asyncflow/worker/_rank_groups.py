@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from .._public import public
+from ..model import TaskUsage
 from ._answer import Raised
 from ._context import TaskContext
 from ._importing import reloads
@@ -72,12 +73,14 @@ class RankGroups:
         task: TaskContext,
         worker: str,
         running: Callable[[], object],
+        used: Callable[[TaskUsage], object] | None = None,
     ) -> Any:
         """Run *call*, and wait for its end; ``task.cancel`` ends it.
 
         Args:
             worker: the name of whoever runs it, for errors.
             running: called when all ranks are there.
+            used: called with what the ranks used together, if *call* is measured and all told.
 
         Returns:
             The values of the ranks in their order, or that of the first; or a `Raised`.
@@ -95,6 +98,8 @@ class RankGroups:
             _attach(task, group, call)
         running()
         outcome = group.run(call)
+        if used is not None and group.usage is not None:
+            used(group.usage)
         self._leave(call, group)
         return outcome
 

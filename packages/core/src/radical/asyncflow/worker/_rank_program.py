@@ -32,11 +32,22 @@ from ._failure import Failure
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, set_visible_gpus
 from ._loop import close_loop
+from ._meter import Meter
 from ._mpi_launcher import RANK_VARIABLES
 from ._rank_messages import connect, receive, send
 from ._rank_watch import watched
 
-__all__ = ["HELLO", "NO_MPI", "START", "START_VARIABLE", "Hello", "Order", "Settings", "main"]
+__all__ = [
+    "HELLO",
+    "NO_MPI",
+    "START",
+    "START_VARIABLE",
+    "USED",
+    "Hello",
+    "Order",
+    "Settings",
+    "main",
+]
 
 START_VARIABLE = "ASYNCFLOW_RANKS"
 """Environment variable with what a rank has to know before it can connect."""
@@ -55,6 +66,10 @@ HELLO, NO_MPI = 1, 2
 
 Before it comes a descriptor from which to read how the rank has ended (see `RankEnd`).
 """
+
+USED = 3
+"""The code of a message that comes before the answer to a call, with the pickled fields of the
+`TaskUsage` of the rank.  It is none of the codes of an answer."""
 
 MOST_FUNCTIONS = 64
 """The number of functions that a rank keeps, and its program takes for known."""
@@ -93,6 +108,7 @@ class Order(NamedTuple):
         root: True if only the value of the first rank is wanted.
         path: ``sys.path``, if that has changed.
         cores: those of each rank; empty where they are not bound.
+        measure: True to tell what the call uses.
     """
 
     name: str
@@ -103,6 +119,7 @@ class Order(NamedTuple):
     root: bool
     path: list[str] | None
     cores: tuple[tuple[int, ...], ...]
+    measure: bool
 
 
 def main(address: str, gpus: Sequence[Sequence[Gpu]]) -> None:
@@ -183,6 +200,7 @@ class _Rank:
         self._number = world.rank
         self._gpus = tuple(gpus[world.rank]) if gpus else ()
         self._functions: OrderedDict[bytes, Any] = OrderedDict()
+        self._meter = Meter(whole_process=True)
         self._pid = os.getpid()
 
     def serve(self) -> None:
@@ -196,11 +214,16 @@ class _Rank:
                 from ._binding import bind
 
                 bind(order.cores[self._number], os.getpid())
-            code, body, parts = self._run(order, self._share(order, message.parts))
+            shared = self._share(order, message.parts)
+            if order.measure:
+                self._meter.begin(hash(order.function))
+            code, body, parts = self._run(order, shared)
             if os.getpid() != self._pid:
                 os._exit(0)  # the function forked, and this is the child, which must not answer
+            if order.measure:
+                send(self._channel, USED, pickle.dumps(tuple(self._meter.end())))
             send(self._channel, code, body, parts)
-            del message, parts
+            del message, parts, shared
             self._renew()
 
     def _renew(self) -> None:

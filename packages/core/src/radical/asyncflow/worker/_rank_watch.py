@@ -88,14 +88,34 @@ def watched(tell: Callable[[bytes], object]) -> None:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     now = time.monotonic_ns()
     signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    read, written = _bytes_passed(pid)
     _, status, usage = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     # If nobody listens any more, or the disk is full, there is still the exit code.
     with suppress(OSError):
-        tell(b"%d %d %d %d" % (now, pid, code, usage.ru_maxrss * _MAXRSS_UNIT))
+        cpu = 1e6 * (usage.ru_utime + usage.ru_stime)
+        peak = usage.ru_maxrss * _MAXRSS_UNIT
+        tell(b"%d %d %d %d %d %d %d %d" % (now, pid, code, peak, _own_peak(), cpu, read, written))
     if code < 0:
         _die_of(-code)
     os._exit(code if code >= 0 else _SHELL_BASE - code)
+
+
+def _own_peak() -> int:
+    """Return the most memory that this process had, from which the rank began."""
+    import resource  # ranks begin without it
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
+
+
+def _bytes_passed(pid: int) -> tuple[int, int]:
+    """Return the bytes that an ended process read and wrote; -1 if the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/io", "rb") as file:  # noqa: PTH123
+            fields = dict(line.split(b":") for line in file.read().splitlines())
+        return int(fields[b"rchar"]), int(fields[b"wchar"])
+    except (OSError, ValueError, KeyError):
+        return -1, -1
 
 
 def _die_of(number: int) -> None:

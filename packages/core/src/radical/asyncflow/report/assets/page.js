@@ -63,6 +63,18 @@ const panel = (() => {
 		host.scrollTop = at;
 	}
 
+	// What a task used, and what of it nobody can tell; nothing if there is nothing to know.
+	function usedBy(place, more) {
+		const many = !isLive && data.used === null; // too many tasks: only the distributions are here
+		const runs = more.runs || !known(times.ended[place]) || !known(times.started[place]);
+		const told = more.used ?? data.used?.[numberOf(place)] ?? '';
+		if (many || runs || stateOf(place) === 'reused' || !['function', 'executable'].includes(kindOf(place))) return told;
+		if (isLive && more.id === undefined) return told; // the server has not answered yet
+		const figures = [['CPU time', 'CPU time'], ['peak memory', 'peak memory'], ['read ', 'bytes']];
+		const missing = figures.filter(([word]) => !told.includes(word)).map(([, name]) => name);
+		return [told, missing.length ? `not known: ${missing.join(', ')}` : ''].filter(Boolean).join('; ');
+	}
+
 	function fill(place, more = {}) {
 		const number = numberOf(place);
 		const facts = [
@@ -81,7 +93,7 @@ const panel = (() => {
 			['Reused from', more.reused ?? data.reused[number]],
 			['Not reused', more.why ?? data.why[number]],
 			['Exit code', number in data.exit ? String(data.exit[number]) : more.exit],
-			['Used', more.used ?? data.used[number]],
+			['Used', usedBy(place, more)],
 			['Output', data.files?.[number]],
 			['Result', (more.bytes ?? at(data.bytes, place) ?? null) !== null && `${grouped(more.bytes ?? at(data.bytes, place))} B stored`],
 			['Waits for', more.waits],
