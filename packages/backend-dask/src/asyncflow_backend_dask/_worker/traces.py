@@ -39,7 +39,7 @@ class CallContext(TaskContext):
 
 
 class RanksMeter:
-    """What the ranks of one call say that they used, in the place of a `Meter`."""
+    """The sum of what the ranks of one call say that they used, in the place of a `Meter`."""
 
     def __init__(self) -> None:
         self._usage: TaskUsage | None = None

@@ -39,7 +39,7 @@ class RankEnd(NamedTuple):
 
     @property
     def usage(self) -> TaskUsage:
-        """What it used; its memory is known only if it had more than who started it."""
+        """Its use; the memory is known only if it had more than the process that started it."""
         return TaskUsage(
             self.cpu / 1e6,
             self.peak if self.peak > self.least else None,
