@@ -20,7 +20,7 @@ from ..journal import TaskRecord
 from ._events import EventFeed
 from ._follower import Follower
 from ._hub import Hub
-from ._run import LiveRun
+from ._run import LiveRun, RunHeader
 from ._serving import hub_of, serve
 
 __all__ = ["PipedEvents", "main"]
@@ -112,7 +112,7 @@ def main(order: dict[str, Any]) -> None:
     if order["journal"] is not None:
         hub = hub_of(Follower(order["journal"], order["run"]))
     else:
-        run = LiveRun(order["run"], order["begun"], **order["about"])
+        run = LiveRun(RunHeader(order["run"], order["begun"], **order["about"]))
         hub = Hub(PipedEvents(pipe, run, order["clock"]))
     listener = socket.socket(fileno=order["listener"])
     asyncio.run(serve(hub, listener, order["token"], stays=False, gone=pipe.gone))

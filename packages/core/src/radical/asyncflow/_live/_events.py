@@ -37,6 +37,7 @@ def items_of(events: Iterable[Event]) -> list[Item]:
                     error,
                     event.workflow_id,
                     event.depends_on,
+                    1 if event.resources is None else event.resources.total_cores,
                 )
             )
         elif type(event) is BackendEvent:
@@ -56,7 +57,7 @@ def begun_items(tasks: Iterable[tuple[int, str, bool]], time: float) -> list[Ite
     """
     found: list[Item] = []
     for number, name, running in tasks:
-        rest = (number, name, "function", 1, "", None, None, None, ())
+        rest = (number, name, "function", 1, "", None, None, None, (), 1)
         found.append(("PENDING", time, *rest))
         if running:
             found.append(("RUNNING", time, *rest))
@@ -73,7 +74,7 @@ class EventFeed:
     def __init__(self, run: LiveRun, began: float) -> None:
         self.run = run
         self._began = began
-        self._functions: dict[tuple[str, str], int] = {}
+        self._functions: dict[tuple[str, str, int], int] = {}
         self._actions: dict[str, Callable[..., None]] = {
             "up": self._backend_up,
             "down": self._backend_down,
@@ -116,8 +117,8 @@ class EventFeed:
             self.run.service_ended(number, time)
 
     def _called(self, time: float, number: int, name: str, kind: str, *rest: Any) -> None:
-        workflow, after = rest[4:]
-        self.run.called(number, 1, self._function(name, kind), time, after, workflow)
+        workflow, after, cores = rest[4:]
+        self.run.called(number, 1, self._function(name, kind, cores), time, after, workflow)
 
     def _sent(self, time: float, number: int, *rest: Any) -> None:
         self.run.sent(rest[3], (number,), time)
@@ -126,7 +127,7 @@ class EventFeed:
         attempt, backend, worker = rest[:3]
         self.run.started(
             number,
-            self._function(name, kind),
+            self._function(name, kind, rest[-1]),
             (None, None, time),
             attempt=attempt,
             backend=backend,
@@ -141,7 +142,7 @@ class EventFeed:
         started = self.run.columns.started[number] if self.run.state_of(number) else time
         begun = None if isnan(started) else started
         failed = AttemptRecord(attempt - 1, begun, time, worker, ErrorRecord(*error))
-        self.run.attempt_failed(number, self._function(name, kind), failed)
+        self.run.attempt_failed(number, self._function(name, kind, rest[-1]), failed)
 
     def _task_ended(
         self, state: str, time: float, number: int, name: str, kind: str, *rest: Any
@@ -149,7 +150,7 @@ class EventFeed:
         attempt, backend, worker, error = rest[:4]
         self.run.task_ended(
             number,
-            self._function(name, kind),
+            self._function(name, kind, rest[-1]),
             state,
             (None, None, None, time),
             attempt=attempt,
@@ -159,9 +160,9 @@ class EventFeed:
         if state == TaskState.FAILED.name:
             self.run.describe_failure(number, None if error is None else ErrorRecord(*error))
 
-    def _function(self, name: str, kind: str) -> int:
-        number = self._functions.get((name, kind))
+    def _function(self, name: str, kind: str, cores: int) -> int:
+        number = self._functions.get((name, kind, cores))
         if number is None:
-            number = self._functions[name, kind] = len(self._functions) + 1
-            self.run.function(FunctionRecord(number, name, kind, ""))
+            number = self._functions[name, kind, cores] = len(self._functions) + 1
+            self.run.function(FunctionRecord(number, name, kind, "", resources={"cores": cores}))
         return number

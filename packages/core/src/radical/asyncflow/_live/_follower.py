@@ -17,7 +17,7 @@ from ..journal import AttemptRecord, ErrorRecord, FunctionRecord, TaskRecord
 from ..journal._file import system_message
 from ..journal._format import HEADER, Calls, Line, check_header, intact, parse
 from ..journal._reader import life_of, record_of
-from ._run import LiveRun
+from ._run import LiveRun, RunHeader
 
 __all__ = ["Follower"]
 
@@ -277,7 +277,7 @@ class Follower:
         self._looked = -inf
         self.life = self.life_reason = ""
         self._seen = None
-        self.run = LiveRun(
+        header = RunHeader(
             uid,
             float(fields["wall"]),
             host=str(fields.get("host", "")),
@@ -285,6 +285,7 @@ class Follower:
             python=str(fields.get("python", "")),
             program=tuple(map(str, fields.get("program", ()))),
         )
+        self.run = LiveRun(header)
 
     def _take_line(self, run: LiveRun, line: Line, offset: int) -> None:
         """Tell *run* what *line* says; ignore a kind that this release does not know."""
@@ -324,9 +325,10 @@ class Follower:
                 run.service_ended(fields["task"], fields["t"])
             case "F":
                 self._functions.append(line)
-                run.function(
-                    FunctionRecord(int(fields["f"]), str(fields["name"]), str(fields["kind"]), "")
+                record = FunctionRecord(
+                    int(fields["f"]), str(fields["name"]), str(fields["kind"]), ""
                 )
+                run.function(record._replace(resources=dict(fields.get("resources", {}))))
             case "U":
                 run.backend_up(fields["backend"], fields.get("version", ""), fields["t"])
             case "N":

@@ -6,15 +6,17 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
+from typing import NamedTuple
 
 from ..journal import AttemptRecord, ErrorRecord, FunctionRecord, TaskRecord
 from ..report._facts import is_consequence
+from ..report._lanes import cores_of_function
 from ..report.words import brief
 from ._columns import UNKNOWN, Changes, Columns
 from ._lanes import Lanes
 from ._rates import Rate
 
-__all__ = ["STATES", "BackendState", "FunctionState", "LiveFailure", "LiveRun"]
+__all__ = ["STATES", "BackendState", "FunctionState", "LiveFailure", "LiveRun", "RunHeader"]
 
 STATES = ("DONE", "FAILED", "CANCELLED", "RUNNING", "SUBMITTED", "PENDING")
 DONE, FAILED, CANCELLED, RUNNING, SUBMITTED, PENDING = range(6)
@@ -50,6 +52,7 @@ class FunctionState:
     Attributes:
         states: the number of tasks in each state, in the order of `STATES`.
         ran, seconds: the number of tasks that ended after they ran, and how long they took.
+        cores: those that each task takes, as the last of its functions says.
         longest, longest_seconds: the number of the task that took longest; 0 without one.
     """
 
@@ -57,6 +60,7 @@ class FunctionState:
     kind: str
     rate: Rate
     states: list[int] = field(default_factory=lambda: [0] * len(STATES))
+    cores: int = 1
     reused: int = 0
     retries: int = 0
     ran: int = 0
@@ -100,8 +104,9 @@ class BackendState:
     """One backend, and what it does now.
 
     Attributes:
-        slots: the most tasks that each worker was seen to run at once, added up.
-        busy: the number of tasks that it runs now.
+        slots: the most tasks that each worker was seen to run at once, added up, or the most
+            cores that all tasks took at once, if some take several and that is more.
+        busy: the cores that its tasks take now.
         tasks: the number of tasks that it was given and that ended, without reused ones.
         seconds: the time of their attempts.
         up, down: seconds since the run began; None if it is not known, or not yet so.
@@ -131,11 +136,27 @@ class LiveFailure:
     size: int = 0
 
 
-class RunState:
-    """The knowledge of a run now.
+class RunHeader(NamedTuple):
+    """The facts of a run that are known from its beginning.
 
     Attributes:
         begun: seconds since the epoch.
+    """
+
+    uid: str
+    begun: float
+    host: str = ""
+    pid: int = 0
+    python: str = ""
+    program: tuple[str, ...] = ()
+
+
+class RunState:
+    """The knowledge of a run now.
+
+    Its header tells who it is.
+
+    Attributes:
         latest: the latest time in its record, in seconds since it began.
         ended: when it ended, in the same seconds; None while it did not.
         outcome: "done", "failed", "cancelled" or "preempted"; "" without such an end.
@@ -154,22 +175,8 @@ class RunState:
         rate: of the ends of all tasks but blocks.
     """
 
-    def __init__(
-        self,
-        uid: str,
-        begun: float,
-        *,
-        host: str = "",
-        pid: int = 0,
-        python: str = "",
-        program: Sequence[str] = (),
-    ) -> None:
-        self.uid = uid
-        self.begun = begun
-        self.host = host
-        self.pid = pid
-        self.python = python
-        self.program = tuple(program)
+    def __init__(self, header: RunHeader) -> None:
+        self.uid, self.begun, self.host, self.pid, self.python, self.program = header
         self.latest = 0.0
         self.ended: float | None = None
         self.outcome = ""
@@ -195,19 +202,12 @@ class RunState:
 class LiveRun(RunState):
     """The model of a run: whoever feeds it calls the methods below, all in one thread."""
 
-    def __init__(
-        self,
-        uid: str,
-        begun: float,
-        *,
-        host: str = "",
-        pid: int = 0,
-        python: str = "",
-        program: Sequence[str] = (),
-    ) -> None:
-        super().__init__(uid, begun, host=host, pid=pid, python=python, program=program)
+    def __init__(self, header: RunHeader) -> None:
+        super().__init__(header)
         self._changes = Changes(KEPT_CHANGES)
         self._records: dict[int, FunctionRecord] = {}
+        self._cores: dict[int, int] = {}  # of functions that take several
+        self._wide: dict[int, int] = {}  # the cores of unfinished tasks that take several
         self._rows: dict[int, int] = {}
         self._row_places: dict[tuple[str, str], int] = {}
         self._backend_list: list[BackendState] = []
@@ -344,7 +344,10 @@ class LiveRun(RunState):
     def function(self, record: FunctionRecord) -> None:
         """Note a function, before its first task."""
         self._records[record.number] = record
-        self._rows[record.number] = self._row(record.name, record.kind)
+        row = self._rows[record.number] = self._row(record.name, record.kind)
+        cores = self.functions[row].cores = cores_of_function(record)
+        if cores > 1:
+            self._cores[record.number] = cores
 
     def called(
         self,
@@ -486,7 +489,10 @@ class LiveRun(RunState):
             return
         columns = self.columns
         up = self.services[number] = columns.ended[number]
-        self._occupy(number, self.function_of(number), up)
+        row = self.function_of(number)
+        if row.cores > 1:
+            self._wide[number] = row.cores
+        self._occupy(number, row, up)
         columns.ended[number] = nan
         self._changes.add(number)
 
@@ -552,6 +558,8 @@ class LiveRun(RunState):
         if before != UNKNOWN:
             row.states[before % REUSED] -= 1
         row.states[state] += 1
+        if function in self._cores:
+            self._wide[number] = self._cores[function]
         columns.state[number] = state
         self._changes.add(number)
         return row
@@ -633,21 +641,25 @@ class LiveRun(RunState):
         if backend < 0:
             return
         place = self._backend_list[backend]
-        place.busy += 1
+        cores = self._wide.get(number, 1)
+        place.busy += cores
         place.slots += len(self.lanes.listed) - known
+        if cores > 1:
+            place.slots = max(place.slots, place.busy)
         if worker >= 0:
             place.workers.add(worker)
 
     def _release(self, number: int, end: float) -> None:
         """Free the lane of the task *number*, if it has one."""
         self.running.pop(number, None)
+        cores = self._wide.pop(number, 1)
         lane = self.columns.lane[number]
         if lane < 0:
             return
         self.lanes.give(lane, end)
         backend = self.lanes.listed[lane][0]
         if backend >= 0:
-            self._backend_list[backend].busy -= 1
+            self._backend_list[backend].busy -= cores
 
     def _at(self, time: float | None) -> None:
         if time is not None and time > self.latest:

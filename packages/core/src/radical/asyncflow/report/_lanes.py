@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .._public import public
-from ..journal import ErrorRecord, RunRecord, TaskRecord
+from ..journal import ErrorRecord, FunctionRecord, RunRecord, TaskRecord
 
 __all__ = [
     "BLOCKS",
@@ -18,6 +18,7 @@ __all__ = [
     "bars",
     "busy_seconds",
     "cores_of",
+    "cores_of_function",
     "end_of",
     "most_at_once",
     "start_of",
@@ -182,7 +183,12 @@ def end_of(task: TaskRecord) -> float | None:
 
 def cores_of(task: TaskRecord) -> int:
     """Return the cores that *task* takes, on all of its ranks together."""
-    asked = task.function.resources
+    return cores_of_function(task.function)
+
+
+def cores_of_function(function: FunctionRecord) -> int:
+    """Return the cores that a task of *function* takes, on all of its ranks together."""
+    asked = function.resources
     ranks, cores = asked.get("ranks", 1), asked.get("cores", 1)
     known = isinstance(ranks, int) and isinstance(cores, int)
     return max(ranks * cores, 1) if known else 1  # type: ignore[operator]
