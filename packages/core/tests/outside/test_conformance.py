@@ -14,7 +14,7 @@ def leak_guard() -> None:
 
 class TestOutsideCrew(BackendConformance):
     slots = 2
-    load = 2_000
+    load = 500
     backend_scope = "class"
     unmet_needs = frozenset(
         {

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -114,8 +114,9 @@ def process_of(backend: OutOfProcessBackend) -> psutil.Process:
 # ------------------------------------------------------------------------------ the loss
 
 
-@pytest.mark.parametrize("end", ["exit", "kill"])
-@pytest.mark.parametrize("begins", [0, 3, 10_000])
+@pytest.mark.parametrize(
+    ("begins", "end"), [(0, "kill"), (3, "exit"), (3, "kill"), (10_000, "kill")]
+)
 async def test_exactly_the_tasks_that_had_begun_are_blamed_for_a_loss(
     tmp_path: Path, begins: int, end: str
 ) -> None:
@@ -132,6 +133,31 @@ async def test_exactly_the_tasks_that_had_begun_are_blamed_for_a_loss(
             backend.submit([request(identity, 1)])
     # What it printed is kept after a loss.
     assert [file.suffix for file in files(tmp_path)] == [".log"]
+
+
+class Careful(OutsideSudden):
+    """Its guest tells of what has begun too late, but the odd ones certainly have not."""
+
+    def unbegun(self, task_ids: Collection[int]) -> Collection[int]:
+        return [task_id for task_id in task_ids if task_id % 2]
+
+
+class Careless(OutsideSudden):
+    def unbegun(self, task_ids: Collection[int]) -> Collection[int]:
+        raise KeyError(len(task_ids))
+
+
+@pytest.mark.parametrize(("kind", "answers"), [(Careful, True), (Careless, False)])
+async def test_a_backend_may_know_better_what_has_not_begun(
+    tmp_path: Path, kind: type[OutsideSudden], answers: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = kind({"begins": 0, "end": "exit"}, name="sudden")
+    async with started(backend, tmp_path) as sink:
+        batch = submit(backend, sink, map(same, range(10)))
+        await sink.until(lambda: sink.loss is not None)
+        odd = [one.task_id for one in batch if one.task_id % 2]
+        assert sorted(sink.unbegun) == (odd if answers else [])
+    assert ("raised in unbegun()" in caplog.text) is not answers
 
 
 async def test_with_failover_what_had_not_begun_runs_elsewhere(tmp_path: Path) -> None:
@@ -219,7 +245,7 @@ async def test_a_guest_that_blocks_delays_neither_a_cancel_nor_the_end_for_long(
     async with started(backend, tmp_path) as sink:
         batch = submit(backend, sink, [request(identity, at) for at in range(100)])
         await sink.until(lambda: sink.has_begun(batch[0]))
-        for one in batch:  # half a second each would be 50 s
+        for one in batch:  # two seconds each would be 200 s
             backend.cancel([one.task_id])
         assert backend.waits([batch[1].task_id]) == {}
     assert {sink.outcome(one).state for one in batch} == {  # type: ignore[union-attr]
@@ -357,7 +383,7 @@ async def test_a_guest_that_is_not_up_in_time_is_ended(tmp_path: Path) -> None:
     class Hasty(OutsideUnfit):
         start_limit_s = 1.0
 
-    with pytest.raises(BackendStartError, match="was not up within 1 s"):
+    with pytest.raises(BackendStartError, match="within 1 s"):
         await Hasty("never", name="unfit").start(RecordingSink(work_dir=tmp_path))
 
 
@@ -478,12 +504,13 @@ async def test_specs_that_have_ended_are_forgotten(tmp_path: Path) -> None:
         assert len(backend._outside._writer._known) < 5
 
 
+@pytest.mark.parametrize("is_same_python", [True, False])
 async def test_a_module_beside_the_script_that_came_later_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_same_python: bool
 ) -> None:
-    backend = OutsideCrew()
+    backend = OutsideCrew(python=None if is_same_python else sys.executable)
     (tmp_path / "came_later.py").write_text("def answer():\n    return 42\n")
-    async with started(backend, tmp_path / "..") as sink:
+    async with started(backend, tmp_path) as sink:
         monkeypatch.syspath_prepend(tmp_path)
         from came_later import answer  # type: ignore[import-not-found]
 

@@ -26,12 +26,12 @@ from ._importing import import_path
 from ._pickling import Buffer
 from ._processes import STUBBORN_S, end_all, marked_processes, signal_group
 
-__all__ = ["Greeting", "SupervisedProcess"]
+__all__ = ["Greeting", "SupervisedProcess", "sent_path"]
 
 # The other interpreter may be of any version, and may lack this package: so this is plain, and
 # the first line that it writes is JSON.
 _BEGINNING = """
-import importlib, json, os, sys
+import importlib, json, os, sys, traceback
 descriptor, order = int(sys.argv[1]), json.loads(sys.argv[2])
 if order["same"]:
     sys.path[:] = order["path"]
@@ -49,6 +49,8 @@ try:
     if hello["core"] == order["core"]:
         run = getattr(importlib.import_module(order["module"]), order["function"])
 except BaseException as error:
+    if hello["core"] == order["core"]:
+        traceback.print_exc()
     hello["error"] = "%s: %s" % (type(error).__name__, error)
 os.write(descriptor, (json.dumps(hello) + "\\n").encode())
 if run is not None:
@@ -171,7 +173,7 @@ class SupervisedProcess:
         module, _, function = entry.partition(":")
         order = json.dumps(
             {
-                "path": _sent_path(same=python is None),
+                "path": sent_path(same=python is None),
                 "same": python is None,
                 "core": __version__,
                 "module": module,
@@ -394,7 +396,7 @@ def _send_now(connection: socket.socket, pieces: list[Buffer]) -> list[Buffer]:
     return []
 
 
-def _sent_path(*, same: bool) -> list[str]:
+def sent_path(*, same: bool) -> list[str]:
     """Return the import path for the process.
 
     Another interpreter has its own libraries, so it gets only what is the program's own.

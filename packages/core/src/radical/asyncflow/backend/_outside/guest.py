@@ -162,8 +162,11 @@ class _Guest:
             self._backend.check(spec)
 
     def _set_path(self, message: Sequence[Buffer]) -> None:
-        path = pickle.loads(message[1])
-        sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
+        path, is_same_python = pickle.loads(message[1])
+        if is_same_python:
+            sys.path[:] = path
+        else:  # which has libraries of its own
+            sys.path += [entry for entry in path if entry not in sys.path]
 
     def _submit(self, message: Sequence[Buffer]) -> None:
         assert self._backend is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import secrets
@@ -21,9 +22,11 @@ from ...worker import (
     SupervisedProcess,
     dump,
     explain_death,
+    file_stem,
     guard,
     import_path,
 )
+from ...worker._supervised import sent_path
 from .._contract import AnyReport, Capabilities, ReportSink, TaskId, TaskRequest
 from . import requests
 from .guest import Beginning, Started
@@ -33,7 +36,9 @@ from .requests import RequestWriter, dump_numbers
 
 __all__ = ["Outside"]
 
-_ANSWER_S = 0.5  # that the loop waits for an answer of the process; mostly it takes 0.2 ms
+_log = logging.getLogger("radical.asyncflow")
+
+_ANSWER_S = 2.0  # that the loop waits for an answer of the process; mostly it takes 0.2 ms
 
 _ENTRY = "radical.asyncflow.backend._outside.guest:main"
 _STATES = {
@@ -73,6 +78,7 @@ class Outside:
         self._unbegun = unbegun
         self._capabilities = capabilities
         self._writer = RequestWriter()
+        self._python: str | None = None
         self._path = import_path()
         self._watched = sink.watched
         self._process: SupervisedProcess | None = None
@@ -100,6 +106,7 @@ class Outside:
         Raises:
             BackendStartError: it does not come up; or whatever else the backend there raised.
         """
+        self._python = python
         where = python or sys.executable
         name = f"backend {self._name!r}"
         package = guest.partition(":")[0].partition(".")[0]
@@ -138,7 +145,7 @@ class Outside:
 
     def _start_process(self, python: str | None, folder: Path) -> SupervisedProcess:
         token = secrets.token_hex(16)
-        log = folder / f"{self._name}.{token[:6]}.log"
+        log = folder / f"{file_stem(self._name)}.{token[:6]}.log"
         descriptor = make_file()
         try:
             self._marks = Marks(descriptor)
@@ -182,7 +189,8 @@ class Outside:
         path = import_path()
         if path != self._path:
             self._path = path
-            before.append([requests.PATH, pickle.dumps(path)])
+            sent = sent_path(same=self._python is None)
+            before.append([requests.PATH, pickle.dumps((sent, self._python is None))])
         if self._sink.watched != self._watched:
             self._watched = not self._watched
             before.append([requests.WATCH, dump_numbers([self._watched])])
@@ -272,7 +280,8 @@ class Outside:
         held, begun = self._held, self._begun
         for task_id, attempt, kind, value, time in news:
             if kind == Kind.RUNNING:
-                begun.add(task_id)
+                if held.get(task_id) == attempt:
+                    begun.add(task_id)
             elif kind > Kind.REJECTED:
                 if reports:
                     self._sink.report(reports)
@@ -331,13 +340,20 @@ class Outside:
             text += self.last_words()
             with suppress(InvalidStateError):
                 self._started.set_exception(BackendStartError(text))
-            may_have = self._begun | (
-                set() if self._marks is None else self._marks.since(self._covered)
-            )
-            unbegun = [task_id for task_id in list(self._held) if task_id not in may_have]
-            self._lose(BackendLostError(text), self._unbegun(unbegun))
+            self._lose(BackendLostError(text), self._find_unbegun())
         with self._changed:
             self._changed.notify_all()
+
+    def _find_unbegun(self) -> Collection[TaskId]:
+        """Return the ids of the tasks that have not begun in the process, which has ended."""
+        marked = set() if self._marks is None else self._marks.since(self._covered)
+        may_have = self._begun | marked
+        unbegun = [task_id for task_id in list(self._held) if task_id not in may_have]
+        try:
+            return list(self._unbegun(unbegun))
+        except Exception:  # foreign code; without its answer any of them may have begun
+            _log.exception("backend %r raised in unbegun()", self._name)
+            return ()
 
     def _lose(self, error: BaseException, unbegun: Collection[TaskId]) -> None:
         """Report that the backend is gone, unless that is known or wanted."""
