@@ -14,6 +14,7 @@ from .._text import printable
 from ..errors import ConfigurationError
 from ._environment import completer
 from ._help import Group, examples
+from ._new import new_backend
 from ._output import FAILED, debug_option, print_json, print_table, show_log
 from .check import badge, check
 
@@ -22,7 +23,10 @@ __all__ = ["backends"]
 
 @click.group(cls=Group, epilog=examples("backends list", "backends show concurrent"))
 def backends() -> None:
-    """List the backends, or show the settings of one."""
+    """List the backends, show the settings of one, or begin a new one."""
+
+
+backends.add_command(new_backend)
 
 
 backends.add_command(check)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ._help import Group, examples
+from ._new import new_plugin
 from ._output import FAILED, debug_option, print_json, print_table, show_log
 
 __all__ = ["plugins"]
@@ -12,7 +13,10 @@ __all__ = ["plugins"]
 
 @click.group(cls=Group, epilog=examples("plugins list", "plugins list --json"))
 def plugins() -> None:
-    """List what is installed for AsyncFlow: backends and others."""
+    """List what is installed for AsyncFlow, backends and others, or begin a new plugin."""
+
+
+plugins.add_command(new_plugin)
 
 
 @plugins.command("list", epilog=examples("plugins list", "plugins list --load"))

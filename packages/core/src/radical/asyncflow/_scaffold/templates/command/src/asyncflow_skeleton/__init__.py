@@ -1,0 +1,1 @@
+"""The plugin `skeleton` of radical.asyncflow."""

@@ -1,0 +1,1 @@
+"""The backend `skeleton` of radical.asyncflow."""
