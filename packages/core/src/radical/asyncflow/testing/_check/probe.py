@@ -32,7 +32,10 @@ _MOST_SLOTS = 64
 """More functions at once than this count as unbounded."""
 
 _QUIET = 0.5
-"""Seconds in which no further function begins, after which no more will."""
+"""Seconds in which no further function begins, after which no more will on a quick machine."""
+
+_PATIENCE = 5
+"""The wait for a further function is as many times longer than any wait before."""
 
 
 class Probed(NamedTuple):
@@ -97,18 +100,21 @@ async def _is_inline(flow: WorkflowEngine, subject: Subject) -> bool:
 
 
 async def _count_slots(flow: WorkflowEngine, subject: Subject) -> int | None:
-    """Return how many functions run at once; None if that seems unbounded."""
+    """Return how many functions run at once; None if that seems unbounded.
+
+    A busy machine begins functions late.  So this waits for as many as the backend says it has
+    room for, and then for longer than any of them has let itself be waited for.
+    """
     hold = flow.function_task(functions.hold_blocking)
+    capacity = flow.backend.capacity() or 0
     with tempfile.TemporaryDirectory() as folder:
-        capacity = flow.backend.capacity() or 0
         futures = [hold(folder, number) for number in range(max(_MOST_SLOTS, capacity + 1))]
-        begun, since = 0, time.monotonic()
+        begun, longest, last = 0, _QUIET / _PATIENCE, time.monotonic()
         while begun < len(futures):
-            now = _begun(folder)
-            if now != begun:
-                begun, since = now, time.monotonic()
-            quiet = time.monotonic() - since
-            if quiet > (_QUIET if begun else _deadline(subject)):
+            quiet = time.monotonic() - last
+            if (now := _begun(folder)) != begun:
+                begun, longest, last = now, max(longest, quiet), time.monotonic()
+            elif quiet > (_deadline(subject) if begun < max(1, capacity) else _PATIENCE * longest):
                 break
             await asyncio.sleep(0.01)
         open_gate(folder)
