@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from radical.asyncflow._quality.levels import GROUPS
-from radical.asyncflow._quality.report import MANIFEST, Check, Manifest, Report
+from radical.asyncflow._quality.report import MANIFEST, Benchmark, Check, Manifest, Report
 from radical.asyncflow.hookspecs import BACKEND_GROUP
 
 DAY = (2026, 3, 14, 12, 0, 0)
@@ -98,7 +98,9 @@ def make_report(
         "platform": "Linux-6.1-x86_64",
         "date": "2026-03-15T12:00:00+00:00",
         "load": 10_000,
+        "given": {"max_workers": "2"},
         "checks": checks,
+        "benchmarks": [Benchmark(name="bag", tasks=10_000, microseconds=20.5, engine=10)],
         "capabilities": CAPABILITIES,
         "settings": SETTINGS,
         "portability": PORTABILITY,

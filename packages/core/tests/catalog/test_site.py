@@ -56,6 +56,8 @@ def test_a_level_comes_from_the_reports_that_the_catalog_was_given(
     assert "max_workers int >= 1 4 How many threads there are." in page
     assert "gpus no, because it has no GPUs" in page
     assert "it is slow on Mondays" in page
+    assert "3.11.7, Linux-6.1-x86_64 max_workers=2 18 0 0 0 10,000 report" in page
+    assert "bag 10,000 20.5 µs 10.0 µs" in page
     copies = sorted((site / "reports").iterdir())
     assert [json.loads(copy.read_text())["core"] for copy in copies] == ["1.0.0", "1.1.0"]
     for copy in copies:
@@ -98,6 +100,18 @@ def test_reports_count_for_the_version_that_they_are_about(
     plugin = made.distributions[0].plugins[0]
     assert [report.version for report in plugin.reports] == ["2.0.0"]
     assert (plugin.level, made.problems) == ("bronze", [])
+
+
+def test_a_report_counts_once_also_where_a_build_has_copied_it(
+    shelf: Path, site: Path, reports: Path, build: Build
+) -> None:
+    make_wheel(shelf, "crew")
+    make_report().write(reports / "a.json")
+    make_report().write(reports / "same.json")
+    for _ in range(2):
+        made = build(reports=site.parent)
+        assert len(made.distributions[0].plugins[0].reports) == 1
+        assert made.problems == []
 
 
 def test_what_is_wrong_with_reports_is_said_and_the_rest_is_built(

@@ -388,6 +388,7 @@ def _quality(one: Distribution, plugin: Plugin, place: int) -> Markup:
         tag("p", f"{level}, {CHECKED_BY[bool(plugin.reports)]}. A level is computed from checks."),
         _reports(one, plugin, place),
         _groups(plugin),
+        _costs(plugin.reports),
     ]
     if gaps := plugin.gaps:
         parts.append(tag("p", f"What keeps it from {gaps[0].level}:"))
@@ -413,7 +414,7 @@ def _reports(one: Distribution, plugin: Plugin, place: int) -> Markup:
             (
                 each.date[:10],
                 shorten(each.core, 40),
-                shorten(f"{each.python}, {each.platform}", 100) if isinstance(each, Report) else "",
+                *_conditions(each),
                 *(
                     number(f"{ends[outcome]:,}")
                     for outcome in ("passed", "failed", "not run", "not applicable")
@@ -426,12 +427,39 @@ def _reports(one: Distribution, plugin: Plugin, place: int) -> Markup:
         "Checked",
         "Core",
         "Python, platform",
+        "Settings",
         "#Passed",
         "#Failed",
         "#Not run",
         "#Not applicable",
+        "#Biggest bag",
+        "File",
     )
-    return table("Reports", (*heads, "#Biggest bag", "File"), rows)
+    return table("Reports", heads, rows)
+
+
+def _conditions(each: Manifest | Report) -> tuple[str, str]:
+    """Return where a backend was checked, and with which settings."""
+    if isinstance(each, Manifest):
+        return "", ""
+    given = ", ".join(f"{key}={value}" for key, value in each.given.items())
+    return shorten(f"{each.python}, {each.platform}", 100), shorten(given, 200) or "defaults"
+
+
+def _costs(reports: Sequence[Report]) -> Markup:
+    """Return what a task costs, by the newest of *reports* that has measured it."""
+    measured = next((report.benchmarks for report in reports if report.benchmarks), ())
+    rows = [
+        (
+            shorten(one.name, 100),
+            number(f"{one.tasks:,}"),
+            number(f"{one.microseconds:,.1f} µs"),
+            number(f"{one.engine:,.1f} µs"),
+        )
+        for one in measured[:MOST_ROWS]
+    ]
+    heads = ("Work", "#Tasks", "#Time for a task", "#With nothing to run")
+    return table("Costs", heads, rows)
 
 
 def _groups(plugin: Plugin) -> Markup:

@@ -60,7 +60,7 @@ def build_catalog(
     if not chosen:
         reasons = "".join(f"\n  {one.origin}: {one.reason}" for one in found.problems)
         raise ConfigurationError(f"there is no plugin in {', '.join(sources)}{reasons}")
-    given, problems = _read_reports(reports, {one.name for one in chosen})
+    given, problems = _read_reports(reports, out, {one.name for one in chosen})
     chosen = [with_reports(one, given) for one in chosen]
     catalog = Catalog(title, chosen, [*found.problems, *problems, *_manifests(chosen)], _today())
     files = dict(_files(catalog))
@@ -124,13 +124,19 @@ def _read_installed(found: Found) -> None:
             found.distributions.extend([one] if one else ())
 
 
-def _read_reports(folder: Path | None, names: set[str]) -> tuple[list[Report], list[Problem]]:
+def _read_reports(
+    folder: Path | None, out: Path, names: set[str]
+) -> tuple[list[Report], list[Problem]]:
+    """Read the reports below *folder*, each once, but none that a build has copied into *out*."""
     if folder is None:
         return [], []
     if not folder.is_dir():
         raise ConfigurationError(f"{folder} is no folder of reports")
-    found, problems = [], []
+    found: dict[str, Report] = {}
+    problems = []
     for path in sorted(folder.rglob("*.json")):
+        if path.resolve().is_relative_to(out.resolve()):
+            continue
         origin = printable(str(path.relative_to(folder)))
         try:
             report = Report.read(path)
@@ -139,11 +145,11 @@ def _read_reports(folder: Path | None, names: set[str]) -> tuple[list[Report], l
             problems.append(Problem(origin, printable(str(error).replace(str(path), "it", 1))))
             continue
         if re.sub(r"[-_.]+", "-", report.distribution).lower() in names:
-            found.append(report)
+            found.setdefault(report.to_json(), report)
         else:
             text = f"it is about {report.distribution}, which is not in the catalog"
             problems.append(Problem(origin, printable(text)))
-    return found, problems
+    return list(found.values()), problems
 
 
 def _manifests(chosen: Iterable[Distribution]) -> Iterator[Problem]:
