@@ -528,3 +528,52 @@ def test_what_is_said_of_our_backends_before_they_are_installed_holds():
             words = {*map(str, able.kinds), *able.resources}
             said[name] = words | {option for option, takes in options.items() if takes}
     assert {name: {*OFFICIAL[name].able} for name in said} == said
+
+
+# ------------------------------------------------------------- objects of others
+
+ADOPTS = (
+    GOOD
+    + """
+    @hookimpl
+    def asyncflow_adopt_backend(backend):
+        if type(backend).__name__ != "Foreign":
+            return None
+        return backend.becomes
+"""
+)
+
+
+class Foreign:
+    """An object of a library that a plugin knows."""
+
+    def __init__(self, becomes: object) -> None:
+        self.becomes = becomes
+
+
+def test_a_plugin_of_a_backend_makes_one_of_an_object_that_it_knows(
+    registry: Registry, install: Install
+) -> None:
+    install("broken", "raise RuntimeError('no')")
+    install("adopting", ADOPTS)
+    mine = Mine("mine")
+    assert registry.adopt(Foreign(mine)) is mine
+    assert registry.adopt(object()) is None
+
+
+def test_a_plugin_of_the_other_group_may_take_objects_too(
+    registry: Registry, install: Install
+) -> None:
+    hook = ADOPTS.removeprefix(GOOD)
+    imports = "    from radical.asyncflow.hookspecs import hookimpl\n"
+    install("adopting", imports + hook, group=PLUGINS)
+    mine = Mine("mine")
+    assert registry.adopt(Foreign(mine)) is mine
+
+
+def test_what_a_plugin_makes_of_an_object_must_be_a_backend(
+    registry: Registry, install: Install
+) -> None:
+    install("adopting", ADOPTS)
+    with pytest.raises(BackendBrokenError, match=r"took a Foreign, and returned no .* but a str"):
+        registry.adopt(Foreign("text"))

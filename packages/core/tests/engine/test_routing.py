@@ -14,6 +14,7 @@ from radical.asyncflow import (
     UnsupportedOptionError,
     WorkflowEngine,
 )
+from radical.asyncflow._discovery.registry import registry
 from radical.asyncflow.backend import Capabilities, ReportSink, TaskKind, TaskSpec
 from radical.asyncflow.testing import ScriptedBackend
 
@@ -199,6 +200,17 @@ async def test_what_is_no_backend_is_refused(bad: Any) -> None:
 async def test_a_config_for_an_instance_is_refused(backend: ScriptedBackend) -> None:
     with pytest.raises(ConfigurationError, match="config is for a backend that is given by name"):
         WorkflowEngine.create(backend, {"max_workers": 1})
+
+
+async def test_an_object_that_a_plugin_takes_is_a_backend(
+    backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = object()
+    monkeypatch.setattr(registry, "adopt", {theirs: backend}.get)
+    async with WorkflowEngine.create([theirs, "noop"]) as flow:
+        assert next(iter(flow.backends.values())) is backend
+    with pytest.raises(ConfigurationError, match="config is for a backend that is given by name"):
+        await WorkflowEngine.create(theirs, {"max_workers": 1})
 
 
 @pytest.mark.parametrize("bad", [0, -1, "3"])

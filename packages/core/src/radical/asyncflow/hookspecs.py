@@ -30,7 +30,7 @@ from ._hookmarkers import hookimpl, hookspec
 if TYPE_CHECKING:
     import click
 
-    from .backend import BackendSpec
+    from .backend import BackendSpec, ExecutionBackend
     from .events import Event
     from .model import TaskSpec
 
@@ -114,6 +114,15 @@ class Carrier:
 @hookspec(firstresult=True)
 def asyncflow_backend() -> BackendSpec | None:
     """Return the spec of the backend that this module declares, and import nothing heavy."""
+
+
+@hookspec(firstresult=True)
+def asyncflow_adopt_backend(backend: Any) -> ExecutionBackend | None:
+    """Return what runs tasks on *backend*, an object of a library that is not this one.
+
+    `WorkflowEngine.create` calls this when it is given such an object as its backend, for the
+    plugins of both groups.  Return None at once, and import nothing, if it is none of yours.
+    """
 
 
 @hookspec

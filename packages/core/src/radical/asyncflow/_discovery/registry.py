@@ -166,6 +166,30 @@ class Registry:
             )
         return backend
 
+    def adopt(self, foreign: object) -> ExecutionBackend | None:
+        """Return the backend that a plugin makes of *foreign*; None if no plugin knows it.
+
+        All backends' plugins are loaded, and none of the backends; those that do not load are
+        left out.
+
+        Raises:
+            BackendBrokenError: a plugin that knows it returned something else.
+            Exception: whatever a plugin raises.
+        """
+        with self._lock:
+            for listed in self._all_listed():
+                if listed.is_available:
+                    with suppress(BackendError):  # which is remembered
+                        self._find(listed.name)
+            adopt = self._plugins.load().hook.asyncflow_adopt_backend
+        backend = adopt(backend=foreign)
+        if backend is not None and not isinstance(backend, ExecutionBackend):
+            raise BackendBrokenError(
+                f"a plugin took a {type(foreign).__name__}, and returned no ExecutionBackend but "
+                f"a {type(backend).__name__}"
+            )
+        return backend
+
     def describe(self, name: str) -> dict[str, Any]:
         """Do what `radical.asyncflow.registry.describe` says."""
         details: dict[str, Any] = {}

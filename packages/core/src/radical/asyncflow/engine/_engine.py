@@ -127,10 +127,11 @@ class WorkflowEngine(TaskDecorators):
 
         Args:
             backend: a name, an instance, or several of either; the first is the default for
-                tasks that name no backend.  A name may be several with commas between them,
-                such as ``"dask, concurrent"``: the first that is installed and starts is used.
-                None: the one that ``ASYNCFLOW_BACKEND`` or a profile of ``asyncflow.toml``
-                names, else ``"concurrent"``.
+                tasks that name no backend.  An object of another library counts as an instance
+                if a plugin knows it, such as that for RHAPSODY.  A name may be several with
+                commas between them, such as ``"dask, concurrent"``: the first that is installed
+                and starts is used.  None: the one that ``ASYNCFLOW_BACKEND`` or a
+                profile of ``asyncflow.toml`` names, else ``"concurrent"``.
             config: the settings of a backend that is given by name; for several names with
                 commas, the settings of each by its name.
             dry_run: walk the graph without running a task; ``noop`` takes the place of the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .._text import safe_repr, safe_str, truncate
 from ..backend import ExecutionBackend, ReportSink
@@ -48,22 +48,31 @@ def choose(
             config = None
         choices = profiles.resolve(backend=name, config=config, profile=profile)
         return [choice.candidates for choice in choices]
-    given: list[Any] = [backend]
-    if isinstance(backend, Iterable) and not isinstance(backend, type | ExecutionBackend):
-        given = list(backend)
-        if config is not None:
-            raise ConfigurationError(
-                "config is for one backend; create several backends with the factory"
-            )
+    several = isinstance(backend, Iterable) and not isinstance(backend, type | ExecutionBackend)
+    if config is not None:
+        raise ConfigurationError(
+            "config is for one backend; create several backends with the factory"
+            if several
+            else "config is for a backend that is given by name; give it to the instance itself"
+        )
+    items: list[Any] = [*cast(Iterable[Any], backend)] if several else [backend]
+    given = [item if isinstance(item, str | ExecutionBackend) else _adopted(item) for item in items]
     wrong = [item for item in given if not isinstance(item, str | ExecutionBackend)]
     if wrong or not given:
         raise ConfigurationError(
-            "backend must be a name, an ExecutionBackend or several of either, not "
-            + (repr(wrong[0]) if wrong else "an empty list")
+            "backend must be a name, an ExecutionBackend or an object that a plugin makes one of, "
+            "or several of these, not " + (repr(wrong[0]) if wrong else "an empty list")
         )
     return [
         profiles.preferred(item).candidates if isinstance(item, str) else (item,) for item in given
     ]
+
+
+def _adopted(item: Any) -> Any:
+    """Return the backend that a plugin makes of *item*, or *item* itself if none knows it."""
+    from .._discovery.registry import registry
+
+    return registry.adopt(item) or item
 
 
 def check_uid(uid: object) -> None:
