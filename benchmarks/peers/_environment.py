@@ -21,7 +21,8 @@ class Peer:
         environment: the name of its environment, which several peers may share; None for ours.
         requirements: the requirements for pip.
         script: the file in ``scripts`` that runs the work on it.
-        kind: the argument of the script: ``"thread"`` or ``"process"``.
+        kind: the argument of the script: ``"thread"`` or ``"process"``, after the name of our
+            backend if that is not ``concurrent``.
     """
 
     name: str
@@ -35,9 +36,23 @@ def _peer(name: str, environment: str, requirements: str, script: str, kind: str
     return Peer(name, environment, (*requirements.split(), "numpy"), script, kind)
 
 
+PACKAGES = Path(__file__).parents[2] / "packages"
+OURS_ON_RHAPSODY = " ".join(
+    str(PACKAGES / name)
+    for name in ("core", "backend-noop", "backend-concurrent", "backend-rhapsody")
+)
+
 PEERS = (
     Peer("ours, threads", None, (), "with_ours.py", "thread"),
     Peer("ours, processes", None, (), "with_ours.py", "process"),
+    _peer(
+        *("ours on RHAPSODY, threads", "ours-on-rhapsody"),
+        *(OURS_ON_RHAPSODY, "with_ours.py", "rhapsody-thread"),
+    ),
+    _peer(
+        *("ours on RHAPSODY, processes", "ours-on-rhapsody"),
+        *(OURS_ON_RHAPSODY, "with_ours.py", "rhapsody-process"),
+    ),
     _peer("Parsl, threads", "parsl", "parsl", "with_parsl.py", "thread"),
     _peer("Parsl, HTEX", "parsl", "parsl", "with_parsl.py", "process"),
     _peer("executorlib", "executorlib", "executorlib", "with_executorlib.py", "process"),

@@ -10,10 +10,12 @@ from radical.asyncflow import WorkflowEngine
 
 def main() -> None:
     with asyncio.Runner() as runner:
-        config = {"executor_type": kind(), "max_workers": WORKERS}
+        # Such as "thread", or "rhapsody-thread".
+        backend, _, executor_type = kind().rpartition("-")
+        config = {"executor_type": executor_type, "max_workers": WORKERS}
 
         async def create() -> WorkflowEngine:
-            return await WorkflowEngine.create(backend="concurrent", config=config)
+            return await WorkflowEngine.create(backend=backend or "concurrent", config=config)
 
         flow = runner.run(create())
         tasks: dict[Callable[..., Any], Callable[..., Any]]
