@@ -30,7 +30,7 @@ SOURCES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/s
 DIST = ROOT / "dist"
 
 OWN_SESSIONS = tuple(
-    f"--ignore=packages/backend-{name}" for name in ("dask", "radical", "inference")
+    f"--ignore=packages/backend-{name}" for name in ("dask", "radical", "inference", "rhapsody")
 )
 """Packages with a session and an environment of their own.
 
@@ -143,6 +143,15 @@ def inference(session: nox.Session) -> None:
 
 
 @nox.session
+def rhapsody(session: nox.Session) -> None:
+    """Run the tests of the backend for RHAPSODY on what RHAPSODY starts on this machine."""
+    install(session, "test")
+    session.install("--no-build-isolation", "-r", "requirements/rhapsody.txt")
+    session.run("pytest", "packages/backend-rhapsody", *session.posargs)
+    session.run("pytest", *PAGES, "-k", "backend-rhapsody")
+
+
+@nox.session
 def values(session: nox.Session) -> None:
     """Run the tests of large values with PyTorch too, which the other sessions do not install."""
     install(session, "test")
@@ -194,7 +203,8 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/; a warning is an error."""
     install(session, "docs")
-    others = [f"packages/backend-{name}" for name in ("dask", "radical", "inference")]
+    names = ("dask", "radical", "inference", "rhapsody")
+    others = [f"packages/backend-{name}" for name in names]
     session.install("--no-build-isolation", "--no-deps", *(f"-e{path}" for path in others))
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "docs", "site")
     session.log("open site/index.html")

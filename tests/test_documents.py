@@ -20,6 +20,7 @@ NEEDS = {
     "backend-dask": "distributed",
     "backend-radical": "radical.pilot",
     "backend-inference": "xllamacpp",
+    "backend-rhapsody": "rhapsody",
 }
 PAGES = sorted(
     path

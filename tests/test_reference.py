@@ -22,7 +22,7 @@ PUBLIC = [
         if not module.name.startswith("_") and module.name not in ("cli", "version")
     ),
 ]
-BACKENDS = ("concurrent", "dask", "inference", "noop", "radical")
+BACKENDS = ("concurrent", "dask", "inference", "noop", "radical", "rhapsody")
 # Modules, which have pages of their own, and the union of the events, each of which is shown.
 NO_ENTRY = {"__version__", "errors", "factory", "registry", "Event"}
 

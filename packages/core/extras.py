@@ -21,6 +21,7 @@ FOLDERS = {
     "radicalpilot": "backend-radical",
     "radical-pilot": "backend-radical",
     "inference": "backend-inference",
+    "rhapsody": "backend-rhapsody",
     "otel": "plugin-otel",
 }
 LOCAL = ("noop", "concurrent")

@@ -19,7 +19,9 @@ from radical.asyncflow import BackendNotFoundError, WorkflowEngine, factory, reg
 
 BLOCKS = Path(__file__).parent / "blocks"
 SPECIFICATION = Path(__file__).parents[3] / "shared/spec"
-ELSEWHERE = frozenset(f"asyncflow-backend-{name}" for name in ("dask", "radical", "inference"))
+ELSEWHERE = frozenset(
+    f"asyncflow-backend-{name}" for name in ("dask", "radical", "inference", "rhapsody")
+)
 
 LISTING = """\
 Backend 'noop': ✅
@@ -30,6 +32,8 @@ Backend 'radical_pilot': ❌
   Installation hint: Try: pip install 'radical.asyncflow[radicalpilot]'
 Backend 'inference': ❌
   Installation hint: Try: pip install 'radical.asyncflow[inference]'
+Backend 'rhapsody': ❌
+  Installation hint: Try: pip install 'radical.asyncflow[rhapsody]'
 """
 
 

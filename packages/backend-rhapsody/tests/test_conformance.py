@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from asyncflow_backend_rhapsody import RhapsodyExecutionBackend
 from radical.asyncflow.testing import BackendConformance
 
@@ -29,6 +30,7 @@ class TestThreads(BackendConformance):
         return RhapsodyExecutionBackend(max_workers=2, grace=1.0)
 
 
+@pytest.mark.slow
 class TestProcesses(BackendConformance):
     slots = 2
     load = 2_000
@@ -55,6 +57,7 @@ class TestNoop(BackendConformance):
         return RhapsodyExecutionBackend(backend="noop")
 
 
+@pytest.mark.slow
 class TestDask(BackendConformance):
     slots = 2
     load = 500

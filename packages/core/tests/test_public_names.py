@@ -31,7 +31,11 @@ PACKAGES = [
     ),
 ]
 TASKS_PAGE = Path(__file__).parents[3] / "docs/reference/tasks.md"
-NEEDS = {"asyncflow_backend_dask": "distributed", "asyncflow_backend_inference": "httpx"}
+NEEDS = {
+    "asyncflow_backend_dask": "distributed",
+    "asyncflow_backend_inference": "httpx",
+    "asyncflow_backend_rhapsody": "rhapsody",
+}
 
 
 def public_modules(name: str) -> Iterator[ModuleType]:

@@ -107,7 +107,7 @@ def test_ours_are_listed_first_and_others_in_alphabetical_order(install, registr
     install("alpha")
     registry.register_backend("mine", Mine)
     assert list(registry.list_available_backends()) == [
-        *("noop", "concurrent", "dask", "radical_pilot", "inference"),
+        *("noop", "concurrent", "dask", "radical_pilot", "inference", "rhapsody"),
         *("alpha", "mine", "zeta"),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from radical.asyncflow.backend import Capabilities, TaskKind
 
-__all__ = ["ELSEWHERE", "HERE", "MARKERS", "PROGRAMS"]
+__all__ = ["CAPABILITIES", "ELSEWHERE", "HERE", "MARKERS", "PROGRAMS"]
 
 _KINDS = (TaskKind.FUNCTION, TaskKind.EXECUTABLE)
 
@@ -64,3 +64,6 @@ MARKERS = Capabilities(
     limits=("nothing runs: every task is done at once, its result a marker",),
 )
 """Nothing runs."""
+
+CAPABILITIES = HERE
+"""Those with the default settings."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from radical.asyncflow.backend import BackendSpec, ExecutionBackend, hookimpl
 
-from .capabilities import HERE
+from .capabilities import CAPABILITIES
 
 __all__ = ["asyncflow_adopt_backend", "asyncflow_backend"]
 
@@ -19,7 +19,7 @@ def asyncflow_backend() -> BackendSpec:
         summary="Runs tasks on the backends of RHAPSODY, such as its dask and radical_pilot",
         factory="asyncflow_backend_rhapsody.backend:RhapsodyExecutionBackend",
         config_model="asyncflow_backend_rhapsody.config:RhapsodyConfig",
-        capabilities=HERE,
+        capabilities=CAPABILITIES,
     )
 
 

@@ -103,6 +103,12 @@ OFFICIAL = {
         "Prompts, answered by a server for models",
         ("prompt", "priority"),
     ),
+    "rhapsody": Official(
+        "asyncflow-backend-rhapsody",
+        "rhapsody",
+        "The backends of RHAPSODY, such as its dask and radical_pilot",
+        ("function", "executable", "priority"),
+    ),
 }
 
 
