@@ -13,8 +13,7 @@ from radical.asyncflow.version import __version__
 
 PACKAGES = Path(__file__).parents[2] / "packages"
 BACKENDS = tuple(
-    f"backend-{name}"
-    for name in ("noop", "concurrent", "dask", "radical", "inference", "rhapsody")
+    f"backend-{name}" for name in ("noop", "concurrent", "dask", "radical", "inference", "rhapsody")
 )
 OURS = ("core", *BACKENDS, "plugin-otel")
 LOCAL = {f"asyncflow-backend-{name}=={__version__}" for name in ("noop", "concurrent")}

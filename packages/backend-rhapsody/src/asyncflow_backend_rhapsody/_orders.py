@@ -30,7 +30,7 @@ __all__ = ["Marker", "Markers", "Orders", "Programs"]
 
 
 LARGE_BYTES = 1 << 20
-"""From this size on, arguments travel as files: RHAPSODY's backends are not made for it."""
+"""The size from which on arguments travel as files, because Dask warns of large ones."""
 
 _DEATHS = frozenset({"BrokenExecutor", "BrokenProcessPool", "KilledWorker"})
 """The names of errors that tell of the death of a worker."""
