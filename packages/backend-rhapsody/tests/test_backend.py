@@ -226,14 +226,6 @@ async def test_a_backend_that_takes_no_tasks_is_lost() -> None:
 # ---------------------------------------------------------------------------- Dask
 
 
-@pytest.fixture(scope="module", autouse=True)
-def offloading() -> None:
-    """Have the thread there that Dask keeps until the end of the program."""
-    from distributed.utils import offload
-
-    asyncio.run(offload(int))
-
-
 DASK = {
     "backend": "dask",
     "options": {"resources": {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}},

@@ -47,7 +47,6 @@ class Orders:
 
     Args:
         hand_over: gives RHAPSODY tasks in its own form.
-        cancel: has RHAPSODY cancel the task with a uid.
         claims: whether RHAPSODY may run a task twice, which must be kept from it.
     """
 
@@ -56,7 +55,6 @@ class Orders:
         desk: Desk,
         sink: ReportSink,
         hand_over: Callable[[list[dict[str, Any]]], None],
-        cancel: Callable[[str], None],
         *,
         title: str,
         token: str,
@@ -66,7 +64,6 @@ class Orders:
         self._desk = desk
         self._sink = sink
         self._hand_over = hand_over
-        self._cancel = cancel
         self._title = title
         self._token = token
         self._grace = grace
@@ -219,7 +216,7 @@ class Orders:
 class Programs(Orders):
     """Has RHAPSODY run a program for each task, which reads its order from a file.
 
-    This is for backends that run commands only, and end those that are cancelled.
+    This is for backends that run commands only.
     """
 
     def describe(self, uid: str, held: Held) -> dict[str, Any]:
@@ -229,12 +226,6 @@ class Programs(Orders):
         Path(given).write_bytes(pickle.dumps(self.order(uid, held)))
         arguments = ["-m", f"{__package__}._program", given, back]
         return {"executable": sys.executable, "arguments": arguments, "function": None}
-
-    def stop(self, running: list[Held]) -> None:
-        super().stop(running)
-        for held in running:
-            if held.flag is None:
-                self._cancel(self._uid(held.key))
 
     def open(self, uid: str, held: Held, task: Any) -> None:
         try:

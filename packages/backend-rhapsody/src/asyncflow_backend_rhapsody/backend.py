@@ -137,7 +137,7 @@ class RhapsodyExecutionBackend(ExecutionBackend):
             return Runners(desk, sink, self._hand_over, token=token, grace=grace)
         kind = {"programs": Programs, "nowhere": Markers}.get(way.place, Orders)
         return kind(
-            *(desk, sink, self._hand_over, self._cancel_soon),
+            *(desk, sink, self._hand_over),
             title=self._foreign.title,
             token=token,
             grace=grace,
@@ -217,19 +217,6 @@ class RhapsodyExecutionBackend(ExecutionBackend):
         """Give *tasks* to RHAPSODY's backend; from any thread."""
         assert self._home is not None
         self._home.soon(partial(self._submit_there, tasks))
-
-    def _cancel_soon(self, uid: str) -> None:
-        assert self._home is not None
-        self._home.soon(partial(self._cancel_there, uid))
-
-    async def _cancel_there(self, uid: str) -> None:
-        try:
-            await self._object.cancel_task(uid)
-        except Exception as error:
-            _log.warning(
-                "RHAPSODY's backend %r did not cancel a task: %s",
-                *(self._foreign.title, safe_str(error)),
-            )
 
     async def _submit_there(self, tasks: list[dict[str, Any]]) -> None:
         try:

@@ -43,10 +43,12 @@ ELSEWHERE = Capabilities(
 
 PROGRAMS = Capabilities(
     kinds=_KINDS,
-    kills_running=_KINDS,
+    kills_running=(TaskKind.EXECUTABLE,),
     pickles=True,
     priorities=True,
     limits=(
+        "a function that runs is not ended: its future ends at once, its place is free when it "
+        "returns",
         "each task starts a Python interpreter on its node, which takes a second or more; the "
         "backend 'radical_pilot' of this project needs milliseconds",
         "the nodes must see the folder of the run, and have the program's Python with "
