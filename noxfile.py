@@ -79,6 +79,10 @@ MATRIX: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
         ("./packages/backend-inference", "gguf", "xllamacpp"),
         (("inference", "--load", "50"),),
     ),
+    "rhapsody": (
+        ("./packages/backend-rhapsody",),
+        (("rhapsody", "-s", "max_workers=2", "--slots", "2"),),
+    ),
 }
 """What `matrix` installs for each backend, and the arguments with which it is checked."""
 

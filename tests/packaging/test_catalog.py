@@ -22,7 +22,9 @@ def test_our_wheels_bring_all_that_a_catalog_shows(
         entry["name"]: entry for entry in json.loads((site / "catalog.json").read_text())["plugins"]
     }
     backends = {name: entry for name, entry in entries.items() if entry["kind"] == "backend"}
-    assert sorted(backends) == ["concurrent", "dask", "inference", "noop", "radical_pilot"]
+    assert sorted(backends) == [
+        *("concurrent", "dask", "inference", "noop", "radical_pilot", "rhapsody"),
+    ]
     for name, entry in backends.items():
         assert (entry["licence"], entry["core"]) == ("MIT", "<2,>=1.0"), name
         assert entry["capabilities"]["kinds"], name
