@@ -17,6 +17,7 @@ from radical.asyncflow.backend import TaskId, Written
 from radical.asyncflow.journal import RunRecord, read
 from radical.asyncflow.journal._output import Tail, read_output, tails
 from radical.asyncflow.report import Facts, render_csv
+from service_figures import check_service_figures
 
 PATIENCE_S = 60.0
 UNTIL_THERE = 'while test ! -e "$1"; do sleep 0.02; done'
@@ -192,19 +193,11 @@ async def test_a_service_takes_its_slot_until_it_ends_and_its_output_is_seen(
         await work("again")
     run = last(path)
     task = run.tasks[1]
-    assert (task.state, task.serves, task.is_serving) == ("DONE", True, False)
-    assert task.started < task.ended < task.served < run.ended
     assert task.paths is not None
     assert content(task.paths[0]) == "at home\nserving\n"
     assert task.usage is not None
     assert task.usage.cpu_seconds > 0.0
-    facts = Facts(run)
-    others = [each for each in run.tasks.values() if each.number != 1]
-    seconds = sum(each.ended - each.started for each in others)
-    assert facts.backends[0].busy == pytest.approx(task.served - task.started + seconds)
-    assert facts.task_seconds == pytest.approx(facts.backends[0].busy)
-    assert facts.critical_seconds < task.served - task.started
-    assert all(one.number != 1 for one, _ in facts.slowest())
+    check_service_figures(run)
     (row,) = [row for row in render_csv(run).splitlines() if ",serve," in row]
     assert float(row.split(",")[-1]) == pytest.approx(task.served)
 

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import ServiceLostError, WorkerLostError
 from radical.asyncflow.events import ServiceEvent
+from radical.asyncflow.journal import read
+from service_figures import check_service_figures
 
 SETTINGS = {"n_workers": 2, "dashboard_address": None, "grace": 1.0, "allowed_failures": 3}
 
@@ -73,3 +76,18 @@ async def test_a_service_whose_worker_dies_is_started_again_and_then_lost() -> N
         with pytest.raises(ServiceLostError, match=r"signal 9 \(SIGKILL\)") as caught:
             await server
         assert isinstance(caught.value.__cause__, WorkerLostError)
+
+
+async def test_a_service_takes_its_thread_in_the_figures_until_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    async with WorkflowEngine.create("dask", SETTINGS, journal=path) as flow:
+
+        @flow.executable_task(service=True, info_pattern="stdout:at (.*)")
+        def serve() -> str:
+            return "echo at home; exec sleep 600"
+
+        service = serve()
+        work = flow.function_task(lambda place: place.upper(), name="work")
+        assert await work(service) == "HOME"
+        await service.stop()
+    check_service_figures(read(path)[-1])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,10 @@ from radical.asyncflow import (
     Usage,
     WorkflowEngine,
 )
+from radical.asyncflow.journal import read
+from radical.asyncflow.journal._format import parse
+from radical.asyncflow.report import Facts
+from radical.asyncflow.report.words import unknown_figures
 
 from .scripted_server import (
     Reply,
@@ -215,6 +221,43 @@ async def test_no_more_requests_are_open_than_there_are_workers(
     answers = await asyncio.gather(*[asking(flow)(str(number)) for number in range(20)])
     assert answers == [str(number) for number in range(20)]
     assert server.most_open == 3
+
+
+async def test_the_figures_of_prompts_are_those_of_their_requests(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    gate = asyncio.Event()
+    truth: dict[str, tuple[float, float]] = {}
+
+    async def held(request: Request) -> Reply:
+        began = time.monotonic()
+        if server.open == 2:
+            gate.set()
+        await gate.wait()
+        truth[request.text] = began, time.monotonic()
+        return completion(request.text)
+
+    server.script = held
+    path = tmp_path / "journal"
+    config = {"base_url": server.url, "model": "scripted", "max_workers": 2}
+    async with WorkflowEngine.create("inference", config, journal=path) as flow:
+        await asyncio.gather(*[asking(flow)(str(number)) for number in range(6)])
+    run = read(path)[-1]
+    lines = map(parse, path.read_bytes().splitlines())
+    clock = next(float(line.fields["clock"]) for line in lines if line.kind == "B")
+    tasks = list(run.tasks.values())
+    for task, (began, ended) in zip(
+        tasks, (truth[str(number)] for number in range(6)), strict=True
+    ):
+        assert task.started <= began - clock + 1e-5
+        assert task.ended >= ended - clock - 1e-5
+        assert task.usage is None
+        assert unknown_figures(task) == []  # it used nothing here
+    facts = Facts(run)
+    (used,) = facts.backends
+    assert (used.tasks, used.slots) == (6, 2)
+    assert used.busy == pytest.approx(sum(task.ended - task.started for task in tasks))
+    assert facts.utilisation == pytest.approx(used.busy / (2 * (used.down - used.up)))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from radical.asyncflow._resume import running_output
 from radical.asyncflow.journal import read
 from radical.asyncflow.journal._format import parse
 from radical.asyncflow.journal._output import tails
+from service_figures import check_service_figures
 
 PATIENCE_S = 120.0
 BURN = """
@@ -76,6 +77,13 @@ async def test_the_record_has_what_commands_write_and_use_and_when_they_ran(
     backend = RadicalExecutionBackend(walltime=20)
     async with WorkflowEngine.create(backend, journal=path) as flow:
 
+        @flow.executable_task(service=True, info_pattern="stdout:at (.*)")
+        def serve() -> str:
+            return "echo at home; exec sleep 600"
+
+        service = serve()
+        assert await flow.executable_task(lambda place: f"echo {place}")(service) == "home\n"
+
         def clock() -> str:
             python = f"{shlex.quote(sys.executable)} -c {shlex.quote(BURN)}"
             return f"{python}; head -c 100000 /dev/zero >&2"
@@ -99,7 +107,9 @@ async def test_the_record_has_what_commands_write_and_use_and_when_they_ran(
         assert await second == "words\n"
         began, ended = map(float, (await first).split())
         await asyncio.wait([third])
+        await service.stop()
     run = read(path)[-1]
+    check_service_figures(run)
     tasks = {task.name: task for task in run.tasks.values()}
     # The pilot says it some tenths of a second later.
     lines = map(parse, path.read_bytes().splitlines())
