@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from radical.asyncflow.journal import AttemptRecord, ErrorRecord, FunctionRecord, RunRecord
-from radical.asyncflow.report import render_html
+from radical.asyncflow.report import Section, make_sections, render_html
 
 from .browser import Page
 from .conftest import Save
@@ -396,3 +396,25 @@ def test_prints_without_what_only_a_screen_can_use(page: Page, save: Save) -> No
     assert page.run("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert page.run("getComputedStyle(document.querySelector('#tasks .bar')).display") == "none"
     assert page.run("document.querySelector('#summary').offsetHeight") > 100
+
+
+def test_the_section_of_a_plugin_is_read_and_runs_nothing(page: Page, tmp_path: Path) -> None:
+    def nasty(run: RunRecord) -> Section:
+        return Section(f"Energy {NASTY}", f"{NASTY}\n\nsecond", (NASTY, "#Tasks"), [(NASTY, "30")])
+
+    def broken(run: RunRecord) -> Section:
+        raise ValueError(NASTY)
+
+    run = synthetic(30, seed=2)
+    made = make_sections(run, [("acme 1.0", nasty), (NASTY, broken)])
+    path = tmp_path / "report.html"
+    path.write_text(render_html(run, made), encoding="utf-8")
+    page.open(path)
+    for words in (page.text("#plugin-0"), page.text("#plugin-1"), page.text("nav")):
+        assert NASTY in words
+    assert "second" in page.text("#plugin-0")
+    assert page.text("#plugin-0 td .number") == "30"
+    page.run("document.querySelector('a[href=\"#plugin-0\"]').click()")
+    assert page.run("location.hash") == "#plugin-0"
+    assert page.run("document.querySelectorAll('#plugin-0 img, #plugin-0 script').length") == 0
+    assert (page.dialogs, page.errors) == ([], [])
