@@ -206,7 +206,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a setting has no description": (
         "described settings",
         {"config": CONFIG.replace(', description="levels"', "")},
-        "Section.depth",
+        "no description: section.depth",
     ),
     "it has no summary": (
         "summary",
@@ -247,6 +247,14 @@ def test_a_fault_of_a_package_is_caught(judge: Write, fault: str) -> None:
     assert words in found[name].message
     others = {one.name for one in found.values() if one.outcome == "failed"} - {name}
     assert others <= SIDE_EFFECTS.get(fault, set())
+
+
+def test_a_section_may_be_described_by_the_words_of_its_model(judge: Write) -> None:
+    config = CONFIG.replace(
+        "(BaseModel):\n    depth", '(BaseModel):\n    """the rest"""\n\n    depth'
+    )
+    found = judge(config=config, imported=LIGHT)["described settings"]
+    assert (found.outcome, found.message) == ("passed", "")
 
 
 def test_settings_that_are_not_there_need_no_description(judge: Write) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import Distribution, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from ..._catalog.settings import settings_of
 from ..._discovery.metadata import CORE, Declaration, canonical, is_disabled, scan
 from ..._discovery.registry import registry
 from ..._quality.report import Outcome
@@ -121,17 +122,8 @@ def _settings(name: str) -> Result:
     schema = registry.describe(name)["config_schema"]
     if schema is None:
         return Result("described settings", "not applicable", "the backend has no settings")
-    bare = [*_without_description(schema, "")]
+    bare = [one.key for one in settings_of(schema) if not one.description]
     return _judge("described settings", f"no description: {', '.join(bare)}" if bare else "")
-
-
-def _without_description(part: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    for key, field in part.get("properties", {}).items():
-        if not field.get("description"):
-            yield prefix + key
-    for title, inner in part.get("$defs", {}).items():
-        if "properties" in inner:
-            yield from _without_description(inner, f"{title}.")
 
 
 def _requirement(declaration: Declaration) -> str:
