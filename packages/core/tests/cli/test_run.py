@@ -49,7 +49,7 @@ def test_a_dash_is_the_program_on_stdin(run: Run) -> None:
         (["--backend=noop", "a", "--backend", "x"], ["a", "--backend", "x"]),
         (["--", "--backend", "x"], ["--backend", "x"]),
         (["--help"], ["--help"]),
-        (["--set", "a=1", "-x", "--set", "b=2"], ["-x", "--set", "b=2"]),
+        (["--set", "bind=true", "-x", "--set", "b=2"], ["-x", "--set", "b=2"]),
     ],
     ids=" ".join,
 )
@@ -130,11 +130,10 @@ def test_error_of_the_script_is_shown_as_python_shows_it(
     [
         (["--backend", "nopo"], "Closest known names: noop"),
         (["--backend", "dask"], "Installation hint: Try: pip install 'radical.asyncflow[dask]'"),
-        (["--backend", "noop", "--set", "a=1"], "it takes no settings"),
     ],
     ids=" ".join,
 )
-def test_wrong_setting_is_one_message_that_names_the_line(
+def test_wrong_backend_is_one_message_that_names_the_line(
     run: Run, script: Script, options: list[str], text: str
 ) -> None:
     result = run("run", script(ANY), *options)
@@ -142,6 +141,31 @@ def test_wrong_setting_is_one_message_that_names_the_line(
     assert text in result.stderr
     assert "program.py, line 6)" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--backend", "noop", "--set", "a=1"], "it takes no settings"),
+        (["-s", "max_worker=1"], "did you mean 'max_workers'"),
+        (["-s", "max_worker=1"], "an engine that names its own backend gets none of it"),
+    ],
+)
+def test_wrong_setting_is_refused_before_the_script_begins(
+    run: Run, script: Script, options: list[str], text: str
+) -> None:
+    program = "print('begun')" + ENGINE.replace("GIVEN", "'noop'")
+    result = run("run", script(program), *options)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert text in result.stderr
+
+
+def test_a_setting_of_a_backend_that_is_not_there_is_left_to_the_engine(
+    run: Run, script: Script
+) -> None:
+    result = run("run", script(ANY), "--backend", "dask", "--set", "n_workers=1")
+    assert result.returncode == 2
+    assert "Installation hint" in result.stderr
 
 
 def test_unknown_profile_is_told_before_the_script_begins(run: Run, script: Script) -> None:

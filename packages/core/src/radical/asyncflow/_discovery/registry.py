@@ -125,6 +125,17 @@ class Registry:
         factory: Callable[..., ExecutionBackend] = self._load(source, spec.factory)
         return factory
 
+    def check_settings(self, name: str, config: Mapping[str, Any]) -> None:
+        """Check *config* as `create` does, and make nothing.
+
+        Raises:
+            BackendError: see `get_backend_spec`.
+            ConfigurationError: the settings are wrong; the error lists every problem.
+        """
+        source, spec = self._find(name)
+        settings = {key: value for key, value in config.items() if key != "name"}
+        validate(self._model(source, spec), settings, backend=name)
+
     def create(
         self, name: str, /, config: Mapping[str, Any] | None = None, **more: Any
     ) -> ExecutionBackend:

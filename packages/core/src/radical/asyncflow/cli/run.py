@@ -156,6 +156,8 @@ def run(
         carriers=carriers,
     )
     wanted = _backends_to_use() if backend or profile or config or settings else []
+    if settings:
+        _check_settings(is_chosen=bool(backend or profile))
     engines: list[list[str]] = []
     close = _watch(engines, progress=not (quiet or no_progress))
     if page or port is not None:
@@ -186,6 +188,34 @@ def _backends_to_use() -> list[list[str]]:
     from .._discovery import profiles
 
     return [[one.instance for one in choice.candidates] for choice in profiles.resolve()]
+
+
+def _check_settings(*, is_chosen: bool) -> None:
+    """Check the settings of the backends that are chosen, as far as these can be used.
+
+    Args:
+        is_chosen: whether the options choose the backend.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+    from .._discovery import profiles
+    from .._discovery.registry import registry
+    from ..errors import BackendError, ConfigurationError
+
+    for choice in profiles.resolve():
+        for one in choice.candidates:
+            try:
+                registry.check_settings(one.name, one.config)
+            except ConfigurationError as error:
+                if is_chosen:
+                    raise
+                raise ConfigurationError(
+                    f"{error}\n--set is for the backend that --backend, a profile or the "
+                    "environment chooses; an engine that names its own backend gets none of it"
+                ) from error
+            except BackendError:
+                continue  # another one may take its place, or the engine will say so
 
 
 def _are_among(names: Sequence[str], wanted: Sequence[Sequence[str]]) -> bool:
