@@ -82,6 +82,14 @@ def shell(line: str, **options: Any) -> TaskRequest:
 NUMBERS: Iterator[int] = iter(range(1_000_000, 2_000_000))
 
 
+def launcher_of(folder: Path, script: str) -> Path:
+    """Write *script* as a program that launches ranks."""
+    path = folder / "launcher"
+    path.write_text(script)
+    path.chmod(0o700)
+    return path
+
+
 class TestCommands:
     async def test_the_output_is_that_of_the_ranks_in_their_order(
         self, driver: Any, tmp_path: Path
@@ -221,9 +229,7 @@ class TestLaunchers:
             ConcurrentExecutionBackend(mpi_launcher=setting)
 
     async def test_a_template_is_the_whole_command(self, start: Any, tmp_path: Path) -> None:
-        launcher = tmp_path / "launcher"
-        launcher.write_text('#!/bin/sh\nPMI_RANK=0 "$@"; PMI_RANK=1 exec "$@"\n')
-        launcher.chmod(0o700)
+        launcher = launcher_of(tmp_path, '#!/bin/sh\nPMI_RANK=0 "$@"; PMI_RANK=1 exec "$@"\n')
         driver = await start(mpi_launcher=f"{launcher} env N={{ranks}} C={{cores}}")
         (report,) = await driver.run(shell("echo $N $C"))
         assert value_of(report).stdout == "2 1\n2 1\n"
@@ -238,22 +244,19 @@ class TestLaunchers:
         self, start: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        launcher = tmp_path / "launcher"
-        launcher.write_text(
+        launcher = launcher_of(
+            tmp_path,
             '#!/bin/sh\nif [ "$1" = --version ]; then echo "mpirun (Open MPI) 4.1.4"; exit; fi; '
             'mkdir "$3" || exit 9; while [ "$1" != -n ]; do shift; done; shift 2; '
-            'PMI_RANK=0 "$@"; PMI_RANK=1 exec "$@"\n'
+            'PMI_RANK=0 "$@"; PMI_RANK=1 exec "$@"\n',
         )
-        launcher.chmod(0o700)
         driver = await start(mpi_launcher=str(launcher))
         reports = await driver.run(shell("echo"), shell("echo"))
         assert [value_of(report).exit_code for report in reports] == [0, 0]
         assert len(list(tmp_path.glob("ompi.*"))) == 2  # noqa: ASYNC240
 
     async def test_a_launcher_of_another_library_is_named(self, start: Any, tmp_path: Path) -> None:
-        launcher = tmp_path / "launcher"
-        launcher.write_text('#!/bin/sh\nshift; "$@" & "$@"; wait\n')
-        launcher.chmod(0o700)
+        launcher = launcher_of(tmp_path, '#!/bin/sh\nshift; "$@" & "$@"; wait\n')
         driver = await start(mpi_launcher=f"{launcher} {{ranks}}")
         (report,) = await driver.run(driver.function(pids, resources=TWO))
         assert isinstance(report.value, UnsupportedOptionError)
@@ -262,12 +265,11 @@ class TestLaunchers:
     async def test_how_a_rank_ended_is_known_without_the_launcher(
         self, start: Any, tmp_path: Path
     ) -> None:
-        launcher = tmp_path / "launcher"
-        launcher.write_text(
+        launcher = launcher_of(
+            tmp_path,
             '#!/bin/sh\nPMI_RANK=0 "$@" & PMI_RANK=1 "$@" & wait; '
-            "echo process manager error waiting for completion; exit 255\n"
+            "echo process manager error waiting for completion; exit 255\n",
         )
-        launcher.chmod(0o700)
         driver = await start(mpi_launcher=f"{launcher} env N={{ranks}}")
         other = tmp_path / "1"
         line = (
@@ -286,12 +288,11 @@ class TestLaunchers:
     async def test_what_a_launcher_ends_of_a_rank_is_ended_whole(
         self, start: Any, tmp_path: Path
     ) -> None:
-        launcher = tmp_path / "launcher"
-        launcher.write_text(
+        launcher = launcher_of(
+            tmp_path,
             f'#!/bin/sh\nPMI_RANK=0 "$@" & while [ ! -s {tmp_path}/pids ]; do sleep 0.01; done; '
-            "kill -KILL $!; exit 7\n"
+            "kill -KILL $!; exit 7\n",
         )
-        launcher.chmod(0o700)
         driver = await start(mpi_launcher=f"{launcher} env N={{ranks}}")
         (report,) = await driver.run(shell(f"echo $$ >>{tmp_path}/pids; exec sleep 600"))
         assert value_of(report).exit_code == 7
@@ -300,21 +301,18 @@ class TestLaunchers:
     async def test_a_signal_of_the_launcher_reaches_the_rank(
         self, start: Any, tmp_path: Path
     ) -> None:
-        launcher = tmp_path / "launcher"
-        launcher.write_text(
+        launcher = launcher_of(
+            tmp_path,
             f'#!/bin/sh\nPMI_RANK=0 "$@" & while [ ! -e {tmp_path}/here ]; do sleep 0.01; done; '
-            "kill -TERM $!; wait $!\n"
+            "kill -TERM $!; wait $!\n",
         )
-        launcher.chmod(0o700)
         driver = await start(mpi_launcher=f"{launcher} env N={{ranks}}")
         wait = f"touch {tmp_path}/here; while :; do sleep 0.01; done"
         (report,) = await driver.run(shell(f"trap 'echo heard; exit 5' TERM; {wait}"))
         assert value_of(report)[:2] == (5, "heard\n")
 
     async def test_a_launcher_that_fails_is_quoted(self, start: Any, tmp_path: Path) -> None:
-        launcher = tmp_path / "launcher"
-        launcher.write_text("#!/bin/sh\necho no room for $1; exit 1\n")
-        launcher.chmod(0o700)
+        launcher = launcher_of(tmp_path, "#!/bin/sh\necho no room for $1; exit 1\n")
         driver = await start(mpi_launcher=f"{launcher} {{ranks}}")
         (report,) = await driver.run(driver.function(pids, resources=TWO))
         assert isinstance(report.value, WorkerLostError)
