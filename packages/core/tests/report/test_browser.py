@@ -6,8 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from radical.asyncflow.journal import AttemptRecord, ErrorRecord, FunctionRecord, RunRecord
-from radical.asyncflow.report import Section, make_sections, render_html
+from radical.asyncflow.journal import (
+    AttemptRecord,
+    ErrorRecord,
+    FunctionRecord,
+    RunRecord,
+    TaskRecord,
+)
+from radical.asyncflow.report import Facts, Section, make_sections, render_html
 
 from .browser import Page
 from .conftest import Save
@@ -418,3 +424,31 @@ def test_the_section_of_a_plugin_is_read_and_runs_nothing(page: Page, tmp_path: 
     assert page.run("location.hash") == "#plugin-0"
     assert page.run("document.querySelectorAll('#plugin-0 img, #plugin-0 script').length") == 0
     assert (page.dialogs, page.errors) == ([], [])
+
+
+def test_a_slot_is_busy_with_each_core_of_a_task_and_with_a_service_until_its_end(
+    page: Page, save: Save
+) -> None:
+    wide = FunctionRecord(1, "wide", "executable", "", resources={"ranks": 3})
+    serve = FunctionRecord(2, "serve", "executable", "")
+    times = {"backend": "b", "worker": "w-1", "added": 0.0, "ready": 0.0, "started": 0.0}
+    done = {"exit_code": 0, **times}
+    tasks = [
+        TaskRecord(1, wide, "DONE", ended=10.0, **done),
+        TaskRecord(
+            2, serve, "DONE", ended=1.0, serves=True, served=5.0, **done | {"worker": "w-2"}
+        ),
+    ]
+    run = RunRecord(
+        *("run.1", 0.0, 10.0, "done"),
+        backends={"b": {"version": "", "up": 0.0, "down": 10.0}},
+        tasks={task.number: task for task in tasks},
+    )
+    facts = Facts(run)
+    assert facts.backends[0].slots == 4
+    assert facts.utilisation == pytest.approx(35 / 40)
+    page.open(save(run))
+    page.until("document.querySelector('#utilisation .note').textContent.startsWith('88 % of 4')")
+    page.run("location.hash = '#task-2'")
+    page.until("document.querySelector('#panel dl')?.textContent.includes('0:00:05.000')")
+    assert "not known: CPU time, peak memory, bytes" in page.text("#panel")

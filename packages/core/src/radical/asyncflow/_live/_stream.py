@@ -106,7 +106,7 @@ def changes(run: LiveRun, cursor: Cursor) -> tuple[dict[str, Any], Cursor]:
 
 
 _SHOWN: dict[str, Any] = {
-    "functions": lambda each: [printable(each.name), each.kind],
+    "functions": lambda each: [printable(each.name), each.kind, each.cores],
     "backends": printable,
     "workers": printable,
     "workflows": printable,

@@ -76,6 +76,8 @@ const nameOf = (place) => data.functions[functionOf(place)][0];
 const kindOf = (place) => data.functions[functionOf(place)][1];
 const stateOf = (place) =>
 	numberOf(place) in data.reused ? 'reused' : data.states[at(data.state, place)].toLowerCase();
+// The slots that a task takes: its cores, on all of its ranks together.
+const coresOf = (place) => data.cores[numberOf(place)] ?? data.functions[functionOf(place)][2] ?? 1;
 const causeOf = (place) => (isLive ? data.causes[data.cause[place]] : undefined);
 const idOf = (place) => 'task.' + String(numberOf(place)).padStart(6, '0');
 const listed = (names, place) => (place === null || place === undefined ? '' : names[place]);

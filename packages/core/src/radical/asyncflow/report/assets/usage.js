@@ -10,8 +10,9 @@ const usage = (() => {
 			data.lanes.forEach(([owner], lane) => {
 				if (owner !== backend) return;
 				for (const bar of bars[lane]) {
-					edgesOfTime.push([bar.start, 1]);
-					if (!runningBars.has(bar) || !isLive) edgesOfTime.push([bar.end, -1]);
+					const cores = coresOf(bar.place);
+					edgesOfTime.push([bar.start, cores]);
+					if (!runningBars.has(bar) || !isLive) edgesOfTime.push([bar.end, -cores]);
 				}
 			});
 			edgesOfTime.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
