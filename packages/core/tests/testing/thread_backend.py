@@ -101,6 +101,7 @@ class ThreadBackend(ExecutionBackend):
             threading.Thread(target=self._work, daemon=True)
             for _ in range(SLOTS + self._has("oversubscribes"))
         ]
+        self._left = len(self._threads)
         if self._has("speaks a later contract"):
             self.api_version = (99, 0)
 
@@ -213,7 +214,8 @@ class ThreadBackend(ExecutionBackend):
         finally:
             close_loop()
             with self._news:
-                is_last = len(self._threads) == 1
+                self._left -= 1
+                is_last = not self._left
             if is_last:
                 guard().release()
             self._threads.remove(threading.current_thread())

@@ -22,20 +22,22 @@ from .waiting import appears, open_gate, until
 
 class Order(Suite):
     @asynccontextmanager
-    async def _all_wait(self, flow: WorkflowEngine) -> AsyncIterator[list[TaskFuture[Any]]]:
+    async def _all_wait(
+        self, flow: WorkflowEngine, folder: str
+    ) -> AsyncIterator[list[TaskFuture[Any]]]:
         """Keep every slot busy until all futures in the list are submitted; then await them."""
         hold = flow.function_task(functions.hold_blocking)
         futures: list[TaskFuture[Any]] = []
-        with tempfile.TemporaryDirectory() as gate:
-            try:
-                busy = [hold(gate, label) for label in range(self.slots or 0)]
-                for label in range(len(busy)):
-                    await appears(gate, f"began-{label}")
-                yield futures
-                await until(lambda: all(future.attempts for future in futures), "all are submitted")
-            finally:
-                open_gate(gate)
-            await asyncio.gather(*busy, *futures)
+        gate = tempfile.mkdtemp(dir=folder)
+        try:
+            busy = [hold(gate, label) for label in range(self.slots or 0)]
+            for label in range(len(busy)):
+                await appears(gate, f"began-{label}")
+            yield futures
+            await until(lambda: all(future.attempts for future in futures), "all are submitted")
+        finally:
+            open_gate(gate)
+        await asyncio.gather(*busy, *futures)
 
     @property
     def _room(self) -> int:
@@ -47,7 +49,7 @@ class Order(Suite):
         self, flow: WorkflowEngine, folder: str
     ) -> None:
         note = flow.function_task(functions.append)
-        async with self._all_wait(flow) as futures:
+        async with self._all_wait(flow, folder) as futures:
             futures += [note.options(priority=-1)(folder, "low") for _ in range(2)]
             futures += [note(folder, "plain") for _ in range(3 * self._room + 10)]
             futures += [note.options(priority=0.5)(folder, "high") for _ in range(2)]
@@ -64,7 +66,7 @@ class Order(Suite):
     ) -> None:
         note = flow.function_task(functions.append).options(priority=1)
         half = self._room + 5
-        async with self._all_wait(flow) as futures:
+        async with self._all_wait(flow, folder) as futures:
             futures += [note(folder, str(number)) for number in range(2 * half)]
         numbers = list(map(int, functions.begun(folder)))
         if self.slots is None:
