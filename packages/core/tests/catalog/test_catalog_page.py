@@ -134,9 +134,10 @@ def test_a_hostile_wheel_gets_no_further_than_text(
     page: Page, shelf: Path, site: Path, build: Build
 ) -> None:
     fields = ("Summary", "License", "Author", "Requires-Python", "Requires-Dist")
-    metadata = "".join(f"{field}: {NASTY}\n" for field in fields)
+    metadata = "".join(f"{field}: {NASTY}{'x' * 300}\n" for field in fields)
     trap = f"Project-URL: {NASTY}, javascript:alert(3)\nProject-URL: b, data:text/html,{NASTY}\n"
-    schema = {"properties": {NASTY: {"description": NASTY, "default": NASTY, "unit": NASTY}}}
+    long = NASTY + "y" * 300
+    schema = {"properties": {NASTY: {"description": long, "default": long, "unit": NASTY}}}
     manifest = make_manifest(
         "evil",
         summary=NASTY,
@@ -156,6 +157,8 @@ def test_a_hostile_wheel_gets_no_further_than_text(
     addresses = page.run("[...document.querySelectorAll('a')].map((a) => a.protocol)")
     assert set(addresses) == {"file:"}
     assert page.run("document.querySelectorAll('img, script').length") == 0
+    page.resize(360, 900)
+    assert page.run("document.documentElement.scrollWidth") <= 360
     assert (page.errors, page.dialogs) == ([], [])
     # A script that got into a page all the same would not run.
     path = site / "plugins/asyncflow-evil.html"

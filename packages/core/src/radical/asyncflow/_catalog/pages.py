@@ -236,7 +236,7 @@ def _words(plugin: Plugin, field: str) -> list[str]:
 def _left_out(problems: Sequence[Problem]) -> Markup:
     if not problems:
         return Markup()
-    rows = [(cell(shorten(one.origin, 200)), shorten(one.reason, 2000)) for one in problems]
+    rows = [(cell(shorten(one.origin, 200)), _cell(shorten(one.reason, 2000))) for one in problems]
     return tag(
         "section",
         Markup.concat(
@@ -337,18 +337,21 @@ def _settings(found: Sequence[Setting]) -> Markup:
             tag("code", setting.key, css="key"),
             tag("code", f"{setting.type}, {setting.unit}" if setting.unit else setting.type),
             tag("code", setting.default) if setting.default else Markup(),
-            _prose(setting.description, 1000),
+            _cell(_prose(setting.description, 1000)),
         )
         for setting in found
     ]
     heads = ("Setting", "Type", "Default", "Meaning")
-    return table("Settings", heads, rows, empty="It takes no settings.")
+    listing = table("Settings", heads, rows, empty="It takes no settings.")
+    return tag("div", listing, css="stack settings")
 
 
 def _capabilities(capabilities: Mapping[str, object]) -> Iterator[Markup]:
     answers = list(abilities_of(capabilities))[:MOST_ROWS]
-    rows = [(ability.title, answer, ability.meaning) for ability, answer in answers]
-    yield table("Capabilities", ("What it does", "", "Meaning"), rows, empty="It declares none.")
+    rows = [(ability.title, answer, _cell(ability.meaning)) for ability, answer in answers]
+    heads = ("What it does", "", "Meaning")
+    listing = table("Capabilities", heads, rows, empty="It declares none.")
+    yield tag("div", listing, css="stack")
     if limits := limits_of(capabilities):
         yield tag("p", "Its limits:")
         yield _bullets(_prose(limit, 1000) for limit in limits)
@@ -362,6 +365,11 @@ def _prose(text: str, limit: int) -> Markup:
     )
 
 
+def _cell(content: Markup | str) -> Markup:
+    """Return sentences for a table: they keep a width in which they can be read."""
+    return tag("span", content, css="what")
+
+
 def _bullets(lines: Iterable[str]) -> Markup:
     return tag("ul", Markup.concat(*(tag("li", line) for line in lines)), css="plain")
 
@@ -370,7 +378,9 @@ def _portability(cells: Mapping[str, str]) -> Markup:
     rows = [
         (
             _prose(title, 200),
-            f"no, because {shorten(lacking, 500)}" if lacking else tag("span", "yes", css="yes"),
+            _cell(f"no, because {shorten(lacking, 500)}")
+            if lacking
+            else tag("span", "yes", css="yes"),
         )
         for title, lacking in list(cells.items())[:MOST_ROWS]
     ]
