@@ -34,6 +34,9 @@ _MOST_SLOTS = 64
 _QUIET = 0.5
 """Seconds in which no further function begins, after which no more will on a quick machine."""
 
+_MUCH = 12_000_000
+"""The bytes of a large value; Dask sets the limit at 10 MiB."""
+
 _PATIENCE = 5
 """The wait for a further function is as many times longer than any wait before."""
 
@@ -61,6 +64,7 @@ async def probe(subject: Subject) -> Probed:
     took = time.monotonic() - began
     try:
         inline = await _is_inline(flow, subject)
+        await _send_much(flow, subject)
         slots = subject.slots
         if slots is None and not inline and _runs_functions(backend):
             slots = await _count_slots(flow, subject)
@@ -97,6 +101,17 @@ async def _is_inline(flow: WorkflowEngine, subject: Subject) -> bool:
     future = flow.function_task(place)()
     there = await asyncio.wait_for(future, _deadline(subject))
     return bool(there == (os.getpid(), threading.get_ident()))
+
+
+async def _send_much(flow: WorkflowEngine, subject: Subject) -> None:
+    """Send a value that a runtime may treat as a large one.
+
+    Some start a thread for such values, which they keep until the interpreter ends.  It has to be
+    there before the checks look at what is left behind.
+    """
+    if _runs_functions(flow.backend):
+        future = flow.function_task(functions.identity)(bytes(_MUCH))
+        await asyncio.wait_for(future, _deadline(subject))
 
 
 async def _count_slots(flow: WorkflowEngine, subject: Subject) -> int | None:
