@@ -128,6 +128,29 @@ class TestCensus:
         assert (row.running, row.cancelled, row.unfinished) == (0, 3, 0)
         assert shown.tally.busy["scripted"] == 0
 
+    async def test_an_attempt_with_more_cores_takes_these_instead_of_the_first_ones(self) -> None:
+        backend = ScriptedBackend(resources={"cores"})
+        flow = await WorkflowEngine.create(backend)
+        shown = _Shown(flow)
+        backend.hold("t")
+
+        @flow.function_task(name="t", retries=1, resources=lambda attempt: {"cores": 2 * attempt})
+        async def work() -> None:
+            pass
+
+        future = work()
+        await asyncio.sleep(0)
+        backend.start_task("t")
+        assert (shown.row().running, shown.tally.busy["scripted"]) == (1, 2)
+        backend.fail("t", ValueError("bad"))
+        assert (shown.row().running, shown.tally.busy["scripted"]) == (0, 0)
+        backend.start_task("t")
+        assert (shown.row().running, shown.tally.busy["scripted"]) == (1, 4)
+        backend.finish("t")
+        await future
+        assert (shown.row().total, shown.row().done, shown.tally.busy["scripted"]) == (1, 1, 0)
+        await flow.shutdown()
+
     async def test_a_failed_dependency_is_counted_and_not_told(
         self, flow: WorkflowEngine, shown: _Shown
     ) -> None:
