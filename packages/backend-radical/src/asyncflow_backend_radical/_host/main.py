@@ -1,4 +1,4 @@
-"""The process that holds RADICAL-Pilot: it obeys orders and sends events, over a socket.
+"""The process that holds RADICAL-Pilot: it obeys orders and sends events, by a `ProgramLink`.
 
 It leads a session of its own, where the kernel's signals to the program do not reach it.
 What it starts inherits a token in its environment; when this process is gone, however it
@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pickle
 import queue
 import signal
 import threading
 import time
 import traceback
-from multiprocessing.connection import Connection
 
-from radical.asyncflow.worker import end_all, guard
+from radical.asyncflow.worker import ProgramLink, end_all, guard
 
 from .messages import CancelTasks, ClosePilot, Event, Order, StartPilot, SubmitTasks
 from .processes import descendants
@@ -39,22 +39,17 @@ def main(descriptor: int, token: str) -> None:
     """Serve until the other end closes; then end everything that was started."""
     # RADICAL-Pilot has to learn how its processes end, even if the program ignores that.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # RADICAL-Pilot forks helpers that show the environment of this process: the guard has
-    # to look for the token in it.
-    guard().token = token
-    guard().acquire()
-    guard().start()
+    link = ProgramLink(descriptor, token)
     _adopt_orphans()
     program = os.getppid()
-    connection = Connection(descriptor)
     events: _Events = queue.SimpleQueue()
-    writer = threading.Thread(target=_send_events, args=(connection, events), daemon=True)
+    writer = threading.Thread(target=_send_events, args=(link, events), daemon=True)
     writer.start()
     session = PilotSession(events.put)
     threading.Thread(target=_end_after_program, args=(program,), daemon=True).start()
     try:
-        _serve(connection, session, program)
-    except (EOFError, OSError):  # the program is gone
+        _serve(link, session, program)
+    except EOFError:  # the program is gone
         session.end()
     except BaseException:
         traceback.print_exc()  # into host.log, whose end errors quote
@@ -80,34 +75,35 @@ def _end_after_program(program: int) -> None:
     _end()
 
 
-def _serve(connection: Connection, session: PilotSession, program: int) -> None:
+def _serve(link: ProgramLink, session: PilotSession, program: int) -> None:
     """Obey orders, up to the one to close.
 
     Raises:
-        EOFError, OSError: the program is gone.
+        EOFError: the program is gone.
     """
     while True:
-        while not connection.poll(_PROGRAM_CHECK_S):
+        messages = link.receive(_PROGRAM_CHECK_S)
+        if not messages:
             # A fork of the program may hold the other end open.
             if os.getppid() != program:
                 raise EOFError
             _reap_tasks()
-            session.look()
         session.look()
-        order: Order = connection.recv()
-        match order:
-            case StartPilot():
-                session.start_pilot(order)
-            case SubmitTasks(descriptions):
-                session.submit(descriptions)
-            case CancelTasks(uids):
-                session.cancel(uids)
-            case ClosePilot():
-                session.end()
-                return
+        for (pickled,) in messages:
+            order: Order = pickle.loads(pickled)
+            match order:
+                case StartPilot():
+                    session.start_pilot(order)
+                case SubmitTasks(descriptions):
+                    session.submit(descriptions)
+                case CancelTasks(uids):
+                    session.cancel(uids)
+                case ClosePilot():
+                    session.end()
+                    return
 
 
-def _send_events(connection: Connection, events: _Events) -> None:
+def _send_events(link: ProgramLink, events: _Events) -> None:
     """Send what comes, in batches, until None comes or the program is gone."""
     while (event := events.get()) is not None:
         batch = [event]
@@ -120,7 +116,7 @@ def _send_events(connection: Connection, events: _Events) -> None:
                 break
             batch.append(event)
         try:
-            connection.send(batch)
+            link.send([pickle.dumps(batch)])
         except OSError:  # the reading side sees it as well, and ends
             return
         if is_last:
