@@ -23,7 +23,7 @@ __all__ = ["backends"]
 
 @click.group(cls=Group, epilog=examples("backends list", "backends show concurrent"))
 def backends() -> None:
-    """List the backends, show the settings of one, or begin a new one."""
+    """List the backends, look at one, or begin one."""
 
 
 backends.add_command(new_backend)

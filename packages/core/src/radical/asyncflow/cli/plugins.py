@@ -13,7 +13,7 @@ __all__ = ["plugins"]
 
 @click.group(cls=Group, epilog=examples("plugins list", "plugins list --json"))
 def plugins() -> None:
-    """List what is installed for AsyncFlow, backends and others, or begin a new plugin."""
+    """List what is installed for AsyncFlow, or begin a plugin."""
 
 
 plugins.add_command(new_plugin)
