@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, chdir
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytest
+from polling import until
 from radical.asyncflow.backend import (
     Command,
     ExecutionBackend,
@@ -46,9 +46,7 @@ def appears() -> Callable[[Path], Awaitable[None]]:
     """Waits until a file is there."""
 
     async def wait(path: Path) -> None:
-        async with asyncio.timeout(100):
-            while not path.exists():  # noqa: ASYNC110, ASYNC240 - another process makes it
-                await asyncio.sleep(0.005)
+        await until(path.exists)
 
     return wait
 

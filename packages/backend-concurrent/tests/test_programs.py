@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from polling import wait_until
 
 pytestmark = pytest.mark.usefixtures("leak_guard")
 
@@ -195,13 +195,6 @@ def test_whatever_ends_the_program_ends_its_children(number: int, tmp_path: Path
     finally:
         program.kill()
         program.wait()
-
-
-def wait_until(condition: object) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 _MPI = """

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from asyncflow_backend_concurrent import ConcurrentExecutionBackend
+from polling import until
 from radical.asyncflow import Command, WorkflowEngine
 from radical.asyncflow._resume import running_output
 from radical.asyncflow.backend import TaskId, Written
@@ -19,7 +18,6 @@ from radical.asyncflow.journal._output import Tail, read_output, tails
 from radical.asyncflow.report import Facts, render_csv
 from service_figures import check_service_figures
 
-PATIENCE_S = 60.0
 UNTIL_THERE = 'while test ! -e "$1"; do sleep 0.02; done'
 
 
@@ -32,16 +30,6 @@ def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shell(script: str, *words: object) -> Command:
     return Command(args=("/bin/sh", "-c", script, "sh", *map(str, words)))
-
-
-async def until(condition: Callable[[], Any]) -> Any:
-    """Wait until *condition* returns something true, and return that."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.02)
 
 
 def tails_of(path: Path, number: int) -> list[Tail]:

@@ -14,6 +14,7 @@ import pytest
 from asyncflow_backend_concurrent import ConcurrentExecutionBackend
 from asyncflow_backend_concurrent._slots.queue import place_of
 from asyncflow_backend_concurrent._slots.waits import queue_places
+from polling import until
 from radical.asyncflow import TaskFuture, WorkflowEngine
 from radical.asyncflow.backend import TaskKind, TaskRequest, TaskSpec, WaitKind
 from radical.asyncflow.model import WaitReason
@@ -42,12 +43,6 @@ async def flow_with(gate: Path, **settings: Any) -> AsyncIterator[WorkflowEngine
     async with WorkflowEngine.create("concurrent", settings) as flow:
         yield flow
         gate.touch()  # noqa: ASYNC240
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 def running(*futures: TaskFuture[Any]) -> Callable[[], bool]:

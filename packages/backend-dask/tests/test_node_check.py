@@ -6,7 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import dask
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
 from distributed import LocalCluster
+from polling import until
 from radical.asyncflow.backend import Route
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.testing import LeakGuard, RecordingSink
@@ -142,12 +143,6 @@ def settings(slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
         "scheduler_options": {"dashboard_address": "127.0.0.1:0"},
     }
     return {"cluster_class": _SLURM, "cluster_kwargs": kwargs}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(_LIMIT_S):
-        while not condition():  # noqa: ASYNC110 - what other processes do
-            await asyncio.sleep(0.05)
 
 
 async def emptied(slurm: Slurm, *, but: str = "") -> None:

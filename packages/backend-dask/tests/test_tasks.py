@@ -1,7 +1,5 @@
 """Values that stay on workers, calls that share a Dask task, and where tasks run."""
 
-# ruff: noqa: ASYNC110 - what other processes do is polled
-
 from __future__ import annotations
 
 import asyncio
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
 from backend_driver import Start
+from polling import until
 from radical.asyncflow import WorkflowEngine, cancelled
 from radical.asyncflow.backend import TaskRequest
 from radical.asyncflow.errors import (
@@ -32,12 +31,6 @@ from radical.asyncflow.worker import current_task
 def scheduler(flow: WorkflowEngine) -> Any:
     backend: Any = flow.backend
     return backend._session._client.scheduler
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(200):
-        while not await condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_chain_over_a_big_array_brings_no_array_here() -> None:

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from distributed import LocalCluster
+from polling import until
 from radical.asyncflow import TaskFuture, WorkflowEngine
 from radical.asyncflow.backend import WaitKind
 from radical.asyncflow.model import WaitReason
 from radical.asyncflow.testing import LeakGuard
 
-PATIENCE_S = 200
-
 
 def hold(gate: str, *_: Any) -> None:
     while not Path(gate).exists():
         time.sleep(0.005)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def only(flow: WorkflowEngine, future: TaskFuture[Any]) -> WaitReason:

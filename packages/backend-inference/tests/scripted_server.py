@@ -173,9 +173,3 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
             task.cancel()
         await asyncio.gather(*tasks)
         await server.wait_closed()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)

@@ -12,10 +12,11 @@ from asyncflow_backend_inference._limits import MARGIN_S, SPAN_S, Limits, Window
 from asyncflow_backend_inference._question import question_of
 from hypothesis import given
 from hypothesis import strategies as st
+from polling import until
 from radical.asyncflow import ConfigurationError, Prompt
 from radical.asyncflow.backend import TaskKind, TaskSpec
 
-from .scripted_server import ScriptedServer, error, until
+from .scripted_server import ScriptedServer, error
 
 PERIOD = SPAN_S + MARGIN_S
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from polling import until
 from pydantic import BaseModel, Field
 from radical.asyncflow import Answer, OutputEvent, Prompt, WorkflowEngine, factory
 from radical.asyncflow.testing import LeakGuard
@@ -112,19 +113,17 @@ async def test_a_cancelled_prompt_ends_on_the_server(
         with urllib.request.urlopen(slots) as reply:
             return any(slot["is_processing"] for slot in json.load(reply))
 
-    async def until(wanted: bool) -> None:
-        async with asyncio.timeout(30):
-            while await asyncio.to_thread(busy) is not wanted:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+    def idle() -> bool:
+        return not busy()
 
     # It would go on for long, and the server notices at the next word that nobody listens.
     options = {"max_tokens": 1_000_000, "stream": True, "extra": {"ignore_eos": True}}
     future = flow.prompt_task(lambda: Prompt("Why?", options=options))()
-    await until(True)
+    await until(lambda: asyncio.to_thread(busy))
     future.cancel()
     with pytest.raises(asyncio.CancelledError):
         await future
-    await until(False)
+    await until(lambda: asyncio.to_thread(idle))
 
 
 async def test_answers_go_on_to_other_backends(real_server: str) -> None:

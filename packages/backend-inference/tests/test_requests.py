@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from asyncflow_backend_inference import AnswerError, PromptError
 from asyncflow_backend_inference._reply import retry_after
+from polling import until
 from pydantic import BaseModel, Field
 from radical.asyncflow import (
     Answer,
@@ -37,7 +38,6 @@ from .scripted_server import (
     error,
     scripted_server,
     stream,
-    until,
 )
 
 Start = Callable[..., Awaitable[WorkflowEngine]]

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from polling import until
 from radical.asyncflow import TaskFuture, WorkflowEngine
 from radical.asyncflow.backend import WaitKind
 from radical.asyncflow.model import WaitReason
 
-from .scripted_server import ScriptedServer, completion, error, until
+from .scripted_server import ScriptedServer, completion, error
 
 Start = Callable[..., Any]
 

@@ -1,26 +1,12 @@
-"""Ways to wait for other processes, and to find those of a run."""
+"""The processes of a run."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-__all__ = ["HANG_S", "below", "until"]
-
-HANG_S = 300.0
-"""Seconds after which something hangs, even on a busy machine."""
-
-
-async def until(condition: Callable[[], bool], seconds: float = HANG_S) -> None:
-    """Wait until *condition* holds; fail after *seconds*, long enough for a busy machine."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+__all__ = ["below"]
 
 
 def below(folder: Path) -> list[psutil.Process]:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from asyncflow_backend_radical import RadicalExecutionBackend, __version__
+from polling import until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import BackendStartError, ConfigurationError
 from radical.asyncflow.testing import LeakGuard, RecordingSink
 
-from .support import below, until
+from .support import below
 
 pytestmark = pytest.mark.slow
 

@@ -14,11 +14,10 @@ import pytest
 from asyncflow_backend_radical._host.psij_plugin import write_plugin
 from asyncflow_backend_radical._pilot.job_end import explain_end, find_end
 from control_groups import MEMORY_V1, may_make_groups
+from polling import until
 from radical.asyncflow.errors import DeathReason
 from radical.asyncflow.worker import ask_batch_system, slurm_facts
 from slurm_cluster import Slurm, demand_slurm, serve_slurm
-
-from .support import until
 
 pytestmark = pytest.mark.slow
 

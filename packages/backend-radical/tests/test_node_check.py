@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from polling import HANG_S, until
 from slurm_cluster import Node, Slurm, demand_slurm, serve_slurm
 
 from .slurm import CONFIG, use_slurm
-from .support import HANG_S, until
 
 pytestmark = pytest.mark.slow
 

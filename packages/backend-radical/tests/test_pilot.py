@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asyncflow_backend_radical._tasks import worker_group
+from polling import HANG_S, until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import Command
 from radical.asyncflow.errors import (
@@ -20,8 +21,6 @@ from radical.asyncflow.errors import (
     WorkerLostError,
 )
 from radical.asyncflow.worker import Output
-
-from .support import HANG_S, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
+from polling import HANG_S, until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import WaitKind
 from radical.asyncflow.errors import DeathReason
@@ -21,7 +22,6 @@ from radical.asyncflow.worker import slurm_facts
 from slurm_cluster import CORES, Slurm, demand_slurm, serve_slurm
 
 from .slurm import CONFIG, use_slurm
-from .support import HANG_S, until
 
 pytestmark = pytest.mark.slow
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import HANG_S
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import (
     RemoteTraceback,
@@ -19,8 +20,6 @@ from radical.asyncflow.errors import (
     WorkerLostError,
 )
 from rank_functions import comm, die_at_last, fail_at_last, gone, meet, read, wait_with
-
-from .support import HANG_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

@@ -12,10 +12,11 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 from asyncflow_backend_radical import PilotLostError, RadicalExecutionBackend
+from polling import HANG_S, until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
 
-from .support import HANG_S, below, until
+from .support import below
 
 pytestmark = pytest.mark.slow
 

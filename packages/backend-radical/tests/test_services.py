@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import HANG_S
 from radical.asyncflow import InputFile, OutputFile, WorkflowEngine
 from radical.asyncflow.errors import ExecutableError, UnsupportedOptionError
-
-from .support import HANG_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 

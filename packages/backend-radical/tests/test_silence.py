@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from asyncflow_backend_radical import RadicalExecutionBackend
+from polling import HANG_S, until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import BackendStartError
 from radical.asyncflow.testing import LeakGuard
 from slurm_cluster import Node, Slurm, cut_off_node, demand_slurm, serve_slurm
 
 from .slurm import CONFIG, use_slurm
-from .support import HANG_S, until
 
 pytestmark = pytest.mark.slow
 

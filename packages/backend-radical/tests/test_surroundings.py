@@ -26,12 +26,11 @@ from asyncflow_backend_radical._pilot import places
 from asyncflow_backend_radical._pilot.catalogue import known_resources
 from asyncflow_backend_radical._pilot.plan import check_plan, plan_pilot
 from asyncflow_backend_radical.config import RadicalConfig
+from polling import HANG_S, until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import BackendStartError, ConfigurationError
 from radical.asyncflow.testing import LeakGuard, RecordingSink
 from radical.asyncflow.worker import guard
-
-from .support import HANG_S, until
 
 _TRACE = "ODD_TRACE_OF_A_SHELL"
 _ODD = {

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from asyncflow_backend_radical import RadicalExecutionBackend
+from polling import until
 from radical.asyncflow import TaskFuture, WorkflowEngine
 from radical.asyncflow.backend import WaitKind
 from radical.asyncflow.model import WaitReason
 from radical.asyncflow.testing import LeakGuard
-
-from .support import until
 
 pytestmark = pytest.mark.slow
 

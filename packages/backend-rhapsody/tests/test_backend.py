@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncflow_backend_rhapsody import RhapsodyExecutionBackend
+from polling import until
 from radical.asyncflow import (
     BackendLostError,
     BackendNotFoundError,
@@ -40,14 +39,6 @@ def fail() -> None:
 
 def end_worker() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until *condition* holds."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)
 
 
 def thread_name() -> str:

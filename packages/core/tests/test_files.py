@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polling import until
 from radical.asyncflow._files.declared import FileSet, InputFile, OutputFile
 from radical.asyncflow._files.delivery import replace_paths
 from radical.asyncflow._files.staging import deliver_outputs, stage
@@ -528,17 +529,11 @@ async def stalled(pipe: Path) -> AsyncIterator[Awaitable[int]]:
         os.close(await opened)
 
 
-async def until_gone(folder: Path) -> None:
-    async with asyncio.timeout(30):
-        while below(folder):
-            await asyncio.sleep(0.01)
-
-
 async def test_a_source_that_stalls_in_the_middle_leaves_no_part(pipe: Path, folder: Path) -> None:
     async with stalled(pipe):
         with pytest.raises(FileError, match="took longer"):
             await staged(folder, in_pipe(pipe, 0.3))
-        await until_gone(folder)
+        await until(lambda: not below(folder))
 
 
 async def test_the_loop_runs_on_while_a_source_hangs(pipe: Path, data: Path, folder: Path) -> None:
@@ -560,7 +555,7 @@ async def test_cancelling_leaves_nothing_of_a_copy(pipe: Path, folder: Path) -> 
         staging.cancel()
         with pytest.raises(asyncio.CancelledError):
             await staging
-        await until_gone(folder)
+        await until(lambda: not below(folder))
 
 
 async def test_a_cancelled_copy_ends_with_its_next_block(pipe: Path, folder: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import wait_until
 from radical.asyncflow.backend import Written
 from radical.asyncflow.journal import RunRecord, read
 from radical.asyncflow.journal._output import RunOutput, write_output
@@ -56,13 +57,14 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproc
 
 def wait_for(condition: Any) -> RunRecord:
     """Wait until the last run of the journal is as *condition* wants it."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def last() -> RunRecord | None:
         runs = read("journal") if Path("journal").exists() else ()
-        if runs and condition(runs[-1]):
-            return runs[-1]
-        assert time.monotonic() < deadline, runs
-        time.sleep(0.01)
+        return runs[-1] if runs and condition(runs[-1]) else None
+
+    found = wait_until(last)
+    assert found is not None
+    return found
 
 
 def rows(text: str) -> dict[str, list[str]]:

@@ -10,11 +10,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import wait_until
 from radical.asyncflow import ConfigurationError, PreemptedError, Preemption, WorkflowEngine
 from radical.asyncflow.engine._launch import BACKEND_GRACE_S
 from radical.asyncflow.journal import read
@@ -366,13 +366,12 @@ def wait_until_underway(program: subprocess.Popen[str], path: Path) -> None:
     """Return when the long command runs and the short one has ended."""
     assert program.stdout is not None
     assert [program.stdout.readline() for _ in range(2)][1] == "waiting\n"
-    limit = time.monotonic() + 60
-    while True:
+
+    def states() -> list[str]:
         tasks = read(path)[0].tasks.values()
-        if sorted(task.state for task in tasks if task.name == "run") == ["DONE", "RUNNING"]:
-            return
-        assert time.monotonic() < limit, tasks
-        time.sleep(0.01)
+        return sorted(task.state for task in tasks if task.name == "run")
+
+    wait_until(lambda: states() == ["DONE", "RUNNING"])
 
 
 def outcomes(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow._resume import standstill
 from radical.asyncflow.journal import read
@@ -74,12 +75,6 @@ def test_a_task_that_is_not_listed_waits_for_what_all_others_of_its_backend_do()
     assert alone.of(5, "") is None
     two = RunWaits("run", 0.0, (part, group((9, 9), complete=False)))
     assert two.of(5, "concurrent") is None
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.asyncio

@@ -9,12 +9,12 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from polling import wait_until
 from radical.asyncflow._live import EventFeed, Follower, LiveRun
 from radical.asyncflow._live._run import RunHeader
 from radical.asyncflow.errors import JournalFormatError
@@ -29,13 +29,6 @@ from ..journal.journals import begin, done, make, writing
 from ..report.synthetic import synthetic, write_journal
 
 PATIENCE_S = 30.0
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 _opened: list[Follower] = []
@@ -414,7 +407,7 @@ def test_a_killed_program_is_told_from_one_that_runs(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PROGRAM, path]) as process:
         try:
             follower = opened(path)
-            until(
+            wait_until(
                 lambda: (
                     follower.poll() and follower.run is not None and follower.run.states[0] == 20
                 )
@@ -422,12 +415,12 @@ def test_a_killed_program_is_told_from_one_that_runs(tmp_path: Path) -> None:
             assert follower.state == "running"
             assert follower.run is not None
             assert follower.run.pid == process.pid
-            until(lambda: bool(follower.poll() or True) and len(follower.run.running) == 1)
+            wait_until(lambda: bool(follower.poll() or True) and len(follower.run.running) == 1)
             assert follower.now >= follower.run.latest
         finally:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-    until(lambda: bool(follower.poll() or True) and follower.state == "killed")
+    wait_until(lambda: bool(follower.poll() or True) and follower.state == "killed")
     assert follower.run.outcome == ""
     assert follower.now == follower.run.latest
 
