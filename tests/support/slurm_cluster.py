@@ -1,9 +1,10 @@
-"""A private Slurm, whose only node is this machine, or a part of it with a network of its own."""
+"""A private Slurm, whose node is this machine, or whose nodes have networks of their own."""
 
 from __future__ import annotations
 
 import getpass
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -23,7 +24,9 @@ __all__ = [
     "cut_off_node",
     "cut_off_node_if_allowed",
     "demand_slurm",
+    "separate_nodes",
     "serve_slurm",
+    "three_nodes",
 ]
 
 CORES = 4
@@ -41,9 +44,9 @@ SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SelectType=select/cons_tres
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
@@ -51,9 +54,14 @@ AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=5
-NodeName={node} NodeHostname={host} NodeAddr={address} CPUs={cores} RealMemory=1000 State=UNKNOWN
-PartitionName=debug Nodes={node} Default=YES MaxTime=60 State=UP OverSubscribe=NO
+SlurmdTimeout={node_timeout_s}
+{nodes}
+PartitionName=debug Nodes={names} Default=YES MaxTime=60 State=UP OverSubscribe=NO
 """
+_NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr={address} CPUs={cores} RealMemory=1000 "
+    "State=UNKNOWN"
+)
 _NO_LIMITS = """
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -88,8 +96,9 @@ class Slurm:
         environment: what its programs need to find it.
     """
 
-    def __init__(self, configuration: Path) -> None:
+    def __init__(self, configuration: Path, nodes: int = 1) -> None:
         self.environment = {"SLURM_CONF": str(configuration)}
+        self._nodes = nodes
 
     def fill(self) -> str:
         """Submit a job that takes the whole node until it is cancelled; return its id."""
@@ -102,8 +111,8 @@ class Slurm:
         words += [f"--mem={memory_mb}", f"--chdir={folder}", "--wrap", line]
         return self._call("sbatch", *words).strip()
 
-    def cancel(self, job: str) -> None:
-        self._call("scancel", job)
+    def cancel(self, *jobs: str) -> None:
+        self._call("scancel", *jobs)
 
     def end_walltime(self, job: str) -> None:
         """Let the walltime of *job* be over; the daemon sees that within 30 seconds."""
@@ -113,9 +122,9 @@ class Slurm:
         """Let the node be down for a moment."""
         self.set_node("down")
 
-    def set_node(self, state: str) -> None:
-        """Have the node enter *state*, such as ``"drain"`` or ``"resume"``."""
-        name = self._call("sinfo", "-h", "-o", "%n").strip()
+    def set_node(self, state: str, name: str = "") -> None:
+        """Have a node, or the only one, enter *state*: ``"drain"``, ``"resume"``."""
+        name = name or self._call("sinfo", "-h", "-o", "%n").strip()
         self._call("scontrol", "update", f"nodename={name}", f"state={state}", "reason=test")
 
     def jobs(self, *states: str) -> set[str]:
@@ -123,7 +132,8 @@ class Slurm:
         return set(self._call("squeue", "-h", "-o", "%i", "-t", ",".join(states)).split())
 
     def up(self) -> bool:
-        return "idle" in self._call("sinfo", "-h", "-o", "%T")
+        """Tell whether all nodes are there and have no job."""
+        return self._call("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * self._nodes
 
     def _call(self, *words: str) -> str:
         done = subprocess.run(
@@ -140,19 +150,50 @@ class Slurm:
 
 
 class Node(NamedTuple):
-    """The node of the cluster.
+    """A node of the cluster.
 
     Attributes:
         name: the name of the node.
         address: the address of the node.
         controller: the address of this machine that the node can reach.
         prefix: the words before the command of the node's daemon.
+        host: its host name; "" for that of this machine.
+        link: the end of its cable on this machine; "" if it has none.
     """
 
     name: str
     address: str = "127.0.0.1"
     controller: str = "127.0.0.1"
     prefix: tuple[str, ...] = ()
+    host: str = ""
+    link: str = ""
+
+    def cut(self) -> None:
+        """Pull the cable of the node."""
+        _network("link", "set", self.link, "down")
+
+    def mend(self) -> None:
+        """Put the cable back."""
+        _network("link", "set", self.link, "up")
+
+
+@contextmanager
+def _own_net() -> Iterator[str]:
+    """Yield the first three numbers of addresses that no other cluster of this machine has."""
+    taken = _network("-o", "address", "show")
+    for number in random.sample(range(254), 254):
+        net = f"10.77.{number}"
+        if f" {net}.254/" in taken:
+            continue
+        # The kernel knows such a name once for each network, and forgets it with this process.
+        with closing(socket.socket(socket.AF_UNIX)) as claim:
+            try:
+                claim.bind(f"\0asyncflow-{net}")
+            except OSError:
+                continue
+            yield net
+            return
+    raise RuntimeError("this machine has no network left for a cluster")
 
 
 @contextmanager
@@ -162,9 +203,9 @@ def cut_off_node() -> Iterator[Node]:
     Raises:
         RuntimeError: this process may not make networks; the text says why.
     """
-    name = f"asf{secrets.token_hex(2)}"
-    net = f"10.77.{secrets.randbelow(254)}"
+    name = f"asf{secrets.token_hex(4)}"
     with ExitStack() as stack:
+        net = stack.enter_context(_own_net())
         _network("netns", "add", name)
         stack.callback(_network, "netns", "delete", name)
         _network("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -178,6 +219,41 @@ def cut_off_node() -> Iterator[Node]:
         yield Node(name, f"{net}.1", f"{net}.254", prefix)
 
 
+@contextmanager
+def separate_nodes(count: int) -> Iterator[list[Node]]:
+    """Make nodes with networks and host names of their own, that share the files of this machine.
+
+    Raises:
+        RuntimeError: this process may not make networks; the text says why.
+    """
+    name = f"asf{secrets.token_hex(4)}"
+    with ExitStack() as stack:
+        net = stack.enter_context(_own_net())
+        _network("link", "add", name, "type", "bridge")
+        stack.callback(_network, "link", "delete", name)
+        _network("address", "add", f"{net}.254/24", "dev", name)
+        _network("link", "set", name, "up")
+        nodes = []
+        for number in range(1, count + 1):
+            own, link = f"{name}n{number}", f"{name}v{number}"
+            _network("netns", "add", own)
+            stack.callback(_network, "netns", "delete", own)
+            _network("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", own)
+            _network("link", "set", link, "master", name, "up")
+            _network("-n", own, "address", "add", f"{net}.{number}/24", "dev", "eth0")
+            for device in ("eth0", "lo"):
+                _network("-n", own, "link", "set", device, "up")
+            # The programs of this machine may announce any of its addresses.
+            _network("-n", own, "route", "add", "default", "via", f"{net}.254")
+            prefix = (
+                *("nsenter", f"--net=/var/run/netns/{own}", "unshare", "--uts"),
+                *("sh", "-c", f'hostname {own}; exec "$0" "$@"'),
+            )
+            address, controller = f"{net}.{number}", f"{net}.254"
+            nodes.append(Node(own, address, controller, prefix, own, link))
+        yield nodes
+
+
 @pytest.fixture(scope="module", name="node")
 def cut_off_node_if_allowed() -> Iterator[Node | None]:
     """Make a node that is cut off; None where that is not allowed, as in most containers."""
@@ -189,54 +265,76 @@ def cut_off_node_if_allowed() -> Iterator[Node | None]:
         yield node
 
 
-def _network(*words: str) -> None:
+@pytest.fixture(scope="module", name="nodes")
+def three_nodes() -> Iterator[list[Node]]:
+    """Make three nodes with networks of their own; skip the tests where that is not allowed."""
+    demand_slurm()
+    with ExitStack() as stack:
+        try:
+            nodes = stack.enter_context(separate_nodes(3))
+        except RuntimeError as error:
+            pytest.skip(str(error))
+        yield nodes
+
+
+def _network(*words: str) -> str:
     try:
-        subprocess.run(["ip", *words], check=True, capture_output=True, text=True, timeout=_HANG_S)
+        done = subprocess.run(
+            ["ip", *words], check=True, capture_output=True, text=True, timeout=_HANG_S
+        )
     except FileNotFoundError as error:
         raise RuntimeError("no ip: install the package iproute2") from error
     except subprocess.CalledProcessError as error:
         raise RuntimeError(f"this process may not make networks: {error.stderr}") from error
+    return done.stdout
 
 
 @contextmanager
 def serve_slurm(
-    folder: Path, node: Node | None = None, *, limits_memory: bool = False
+    folder: Path,
+    node: Node | Sequence[Node] | None = None,
+    *,
+    limits_memory: bool = False,
+    node_timeout_s: int = 20,
 ) -> Iterator[Slurm]:
     """Start the daemons, which keep all their files in *folder*, and end them.
 
     Args:
-        node: the only node; None for this machine.
+        node: the only node, or all of them; None for this machine.
         limits_memory: the kernel kills a job that uses more memory than it asked for.
+        node_timeout_s: a node that is silent for so long is down.
     """
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
     for part in ("state", "spool"):
         (folder / part).mkdir()
-    with ExitStack() as sockets:
-        open_ = [sockets.enter_context(closing(socket.socket())) for _ in range(2)]
-        for each in open_:
-            each.bind(("127.0.0.1", 0))
-        ports = [each.getsockname()[1] for each in open_]
     configuration = folder / "slurm.conf"
     host = socket.gethostname().partition(".")[0]
-    node = node or Node(host)
+    nodes = [node or Node(host)] if node is None or isinstance(node, Node) else list(node)
+    for each in nodes:
+        (folder / "spool" / each.name).mkdir()
     if limits_memory:
         (folder / "cgroup.conf").write_text(_CGROUPS)
     configuration.write_text(
         (_MEMORY_LIMITS if limits_memory else _NO_LIMITS)
         + _CONFIGURATION.format(
             host=host,
-            ports=ports,
+            ports=_free_ports(2),
             user=getpass.getuser(),
             folder=folder,
-            cores=CORES,
-            node=node.name,
-            address=node.address,
-            controller=node.controller,
+            node_timeout_s=node_timeout_s,
+            nodes="\n".join(
+                _NODE.format(
+                    name=each.name, host=each.host or host, address=each.address, cores=CORES
+                )
+                for each in nodes
+            ),
+            names=",".join(each.name for each in nodes),
+            controller=nodes[0].controller,
         )
     )
-    slurm = Slurm(configuration)
+    slurm = Slurm(configuration, len(nodes))
     munge_files = [
         f"--{what}={folder}/munge.{suffix}"
         for what, suffix in (
@@ -251,11 +349,27 @@ def serve_slurm(
         stack.enter_context(_daemon(folder, slurm, ["munged", "-F", "--force", *munge_files]))
         _wait((folder / "munge.socket").exists, folder)
         stack.enter_context(_daemon(folder, slurm, ["slurmctld", "-D", "-i"]))
-        stack.enter_context(
-            _daemon(folder, slurm, ["slurmd", "-D", "-N", node.name], prefix=node.prefix)
-        )
+        for each in nodes:
+            stack.enter_context(
+                _daemon(folder, slurm, ["slurmd", "-D", "-N", each.name], prefix=each.prefix)
+            )
         _wait(slurm.up, folder)
         yield slurm
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that are free, of those that no connection is given by the kernel."""
+    ports: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with closing(socket.socket()) as own:
+            try:
+                own.bind(("", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            break
+    return ports
 
 
 @contextmanager
