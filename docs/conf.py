@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "page_pictures",
     "public_sources",
     "state_diagram",
 ]
@@ -36,6 +38,8 @@ napoleon_use_ivar = True
 
 # An attribute of one class has the name of another's: no reader is misled by that.
 suppress_warnings = ["ref.python"]
+if not os.environ.get("CI"):
+    suppress_warnings.append("page_pictures")  # on a machine that cannot draw them
 
 html_theme = "furo"
 html_title = f"AsyncFlow {version}"

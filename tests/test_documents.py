@@ -21,6 +21,7 @@ NEEDS = {
     "backend-radical": "radical.pilot",
     "backend-inference": "xllamacpp",
     "backend-rhapsody": "rhapsody",
+    "tutorials/parameter-sweep": "matplotlib",
 }
 PAGES = sorted(
     path
@@ -67,7 +68,9 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_python_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     done = run_page(page, tmp_path)
-    blocks = [block for block in read_blocks(page.read_text()) if block.language == "python"]
+    blocks = [
+        block for block in read_blocks(page.read_text()) if block.language == "python" or block.run
+    ]
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stdout.splitlines()[-1] == f"{len(blocks)} blocks ran"
     assert "Traceback" not in done.stderr, "an error was logged, which the run survived"
@@ -95,6 +98,10 @@ def test_toml_blocks_are_toml() -> None:
         "import asyncio\nawait asyncio.sleep(0)\nassert False",
         "import asyncio\n\nasync def main():\n    raise OSError\n\nasyncio.run(main())",
         "print('one')\n```\n\n```text\nanother",
+        "a = 1\n```\n\n```console run\n$ echo one\nanother",
+        "a = 1\n```\n\n```console run\n$ false",
+        "a = 1\n```\n\n```console fails\n$ true",
+        "a = 1\n```\n\n<!-- picture: missing.png A file that no block writes -->\n\n```text",
     ],
 )
 def test_a_page_whose_block_is_wrong_fails(block: str, tmp_path: Path) -> None:
