@@ -147,6 +147,7 @@ def run_commands(block: Block, page: str) -> None:
     assert commands, f"{page}, line {block.line}: no line begins with $"
     here = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     env = {**os.environ, "PATH": here, "PYTHONWARNINGS": "error", "COLUMNS": "100"}
+    env["PYTHONUNBUFFERED"] = "1"  # so that lines come as on a terminal
     checker, flags = doctest.OutputChecker(), doctest.ELLIPSIS
     for command in commands:
         done = subprocess.run(
