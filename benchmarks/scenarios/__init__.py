@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._model import Scenario
 from . import (
     blocking,
+    completed,
     coroutines,
     dask,
     executables,
@@ -47,6 +48,7 @@ SCENARIOS: dict[str, Scenario] = {
         many,
         growth,
         windows,
+        completed,
         order,
         outside,
         blocking,

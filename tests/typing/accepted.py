@@ -533,6 +533,12 @@ async def map_and_asyncio(flow: WorkflowEngine) -> None:
     flow.map(repeat, [repeat("a"), repeat("b")])
     flow.map(lambda text: repeat(text, times=3), (text for text in "abc"))
 
+    async for done in flow.as_completed([length("a")]):
+        assert_type(await done, int)
+    async for done, key in flow.as_completed({length("a"): "a"}, timeout=1):
+        assert_type(await done, int)
+        assert_type(key, str)
+
     future: asyncio.Future[int] = length("abc")
     assert_type(await future, int)
     one, two = await asyncio.gather(length("a"), length("b"))

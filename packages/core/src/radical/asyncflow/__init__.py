@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from . import errors, factory, registry
     from ._files.declared import InputFile, OutputFile
     from ._graph.plan import Plan, PlanTask
+    from ._task.completed import AsCompleted
     from ._task.function import TaskFunction
     from ._task.future import TaskFuture
     from ._task.options import TaskOptions
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "AsCompleted",
     "AsyncFlowDeprecationWarning",
     "AsyncFlowError",
     "BackendBrokenError",
@@ -143,6 +145,7 @@ _MODULES = ("errors", "factory", "registry")
 _HOMES = {
     **{name: "errors" for name in __all__ if name.endswith("Error")},
     "Answer": "model",
+    "AsCompleted": "_task.completed",
     "AsyncFlowDeprecationWarning": "deprecation",
     "BackendEvent": "events",
     "BackendSpec": "backend",

@@ -15,7 +15,7 @@ from .._text import printable_lines, safe_str
 if TYPE_CHECKING:
     from .._task.future import TaskFuture as EngineFuture
 
-__all__ = ["TaskFuture", "cancel_all", "follow"]
+__all__ = ["HandOn", "TaskFuture", "cancel_all", "follow"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -225,8 +225,22 @@ class _Deliver:
             future.set_result(task.result())
 
 
+class HandOn:
+    """A callback that hands a future on to *take*, and does not look at its result."""
+
+    __slots__ = ("_take",)
+
+    def __init__(self, take: Callable[[TaskFuture[Any]], object]) -> None:
+        self._take = take
+
+    def __call__(self, future: Any) -> None:
+        self._take(future)
+
+
 def fail(future: TaskFuture[Any], error: BaseException, *, seen: bool = False) -> None:
     """Let *future* end with *error*, which is logged if nobody ever looks at it."""
-    if not (seen or future._done_callbacks or future._waiters):  # type: ignore[attr-defined]
+    callbacks: list[object] = future._done_callbacks  # type: ignore[attr-defined]
+    looked_at = any(type(callback) is not HandOn for callback in callbacks)
+    if not (seen or looked_at or future._waiters):
         future._unseen = error
     future.set_exception(error)

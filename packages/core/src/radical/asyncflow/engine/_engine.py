@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 
 from .._discovery.settings import WALLTIME
 from .._dispatch.dispatcher import Dispatcher
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .._display.progress import Progress
     from .._live._page_process import PageProcess
     from .._resume.recorder import Recorder
+    from .._task.completed import AsCompleted
     from .._task.future import TaskFuture
     from .._threads.calls import Calls
     from .._threads.executor import TaskExecutor
@@ -63,6 +64,7 @@ __all__ = ["WorkflowEngine"]
 log = logging.getLogger("radical.asyncflow")
 
 Item = TypeVar("Item")
+Key = TypeVar("Key")
 T = TypeVar("T")
 
 PLANNED_TASKS = 20_000
@@ -397,6 +399,39 @@ class WorkflowEngine(TaskDecorators):
         """
         check_limit(limit)
         return map_tasks(task, items, limit, ordered)
+
+    @overload
+    def as_completed(  # type: ignore[overload-overlap]
+        self, futures: Mapping[TaskFuture[T], Key], *, timeout: float | None = None
+    ) -> AsCompleted[tuple[TaskFuture[T], Key]]: ...
+    @overload
+    def as_completed(
+        self, futures: Iterable[TaskFuture[T]] = (), *, timeout: float | None = None
+    ) -> AsCompleted[TaskFuture[T]]: ...
+    @overload
+    def as_completed(
+        self, futures: Iterable[TaskFuture[Any]], *, timeout: float | None = None
+    ) -> AsCompleted[TaskFuture[Any]]: ...
+    def as_completed(self, futures: Any = (), *, timeout: float | None = None) -> Any:
+        """Return an asynchronous iterator over *futures*; each comes when its task has ended.
+
+        A future that failed or was cancelled comes, too: await it, or ask for its ``result()``,
+        which raises the error.  Its `AsCompleted.add` takes more futures meanwhile.  An end of
+        the iteration cancels nothing.
+
+        Args:
+            futures: the futures of tasks of this engine, or a dict ``{future: key}``, so that
+                pairs ``(future, key)`` come.
+            timeout: seconds, counted from this call, in which all have to end; as long as it
+                takes by default.  After that, what has ended comes, and then a TimeoutError.
+
+        Raises:
+            TypeError: one of *futures* is no future of a task of this engine.
+            ConfigurationError: *timeout* is no number of seconds.
+        """
+        from .._task.completed import AsCompleted
+
+        return AsCompleted(self._dispatcher, futures, timeout)
 
     def executor(self, *, max_workers: int | None = None, **options: Any) -> TaskExecutor:
         """Return a `concurrent.futures.Executor` whose calls are tasks of this engine.

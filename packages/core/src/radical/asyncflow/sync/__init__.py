@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from .._threads.executor import TaskExecutor
 from .._threads.futures import TaskFuture
+from ._completed import AsCompleted
 from ._flow import Flow
 from ._tasks import TaskFunction
 
-__all__ = ["Flow", "TaskExecutor", "TaskFunction", "TaskFuture"]
+__all__ = ["AsCompleted", "Flow", "TaskExecutor", "TaskFunction", "TaskFuture"]

@@ -7,12 +7,13 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .._public import public
 from .._task.map import check_limit
 from .._threads.futures import TaskFuture
 from ..engine import WorkflowEngine
+from ._completed import AsCompleted
 from ._host import Host
 from ._map import map_tasks
 from ._tasks import Decorators
@@ -30,6 +31,7 @@ __all__ = ["Flow"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 
 @public("radical.asyncflow.sync")
@@ -179,6 +181,36 @@ class Flow(Decorators):
         """
         check_limit(limit)
         return map_tasks(task, items, limit, ordered)
+
+    @overload
+    def as_completed(  # type: ignore[overload-overlap]
+        self, futures: Mapping[TaskFuture[T], Key], *, timeout: float | None = None
+    ) -> AsCompleted[tuple[TaskFuture[T], Key]]: ...
+    @overload
+    def as_completed(
+        self, futures: Iterable[TaskFuture[T]] = (), *, timeout: float | None = None
+    ) -> AsCompleted[TaskFuture[T]]: ...
+    @overload
+    def as_completed(
+        self, futures: Iterable[TaskFuture[Any]], *, timeout: float | None = None
+    ) -> AsCompleted[TaskFuture[Any]]: ...
+    def as_completed(self, futures: Any = (), *, timeout: float | None = None) -> Any:
+        """Return an iterator over *futures*, each of which comes when its task has ended.
+
+        A future that failed or was cancelled comes, too: its ``result()`` raises the error.  Its
+        `AsCompleted.add` takes more futures meanwhile.  An end of the iteration cancels nothing.
+
+        Args:
+            futures: the futures of tasks of this flow, or a dict ``{future: key}``, so that
+                pairs ``(future, key)`` come.
+            timeout: seconds, counted from this call, in which all have to end; as long as it
+                takes by default.  After that, what has ended comes, and then a TimeoutError.
+
+        Raises:
+            TypeError: one of *futures* is no future of a task of this flow.
+            ConfigurationError: *timeout* is no number of seconds.
+        """
+        return AsCompleted(self._calls, futures, timeout)
 
     def executor(self, *, max_workers: int | None = None, **options: Any) -> TaskExecutor:
         """Return a `concurrent.futures.Executor` whose calls are tasks of this flow.
