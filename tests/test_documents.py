@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -79,6 +80,14 @@ def test_the_python_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
 def test_the_pages_that_users_begin_with_have_code() -> None:
     names = {str(page.relative_to(ROOT)) for page in PAGES}
     assert {"README.md", "docs/quickstart.md", "docs/concepts.md", "docs/backends.md"} <= names
+
+
+def test_no_page_fetches_the_other_product_that_an_index_has_by_our_name() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    installs = [line for line in lines if re.search(r"\b(pip|uv) (install|add)\b", line)]
+    assert [line for line in installs if "packages/core" in line]
+    assert not [line for line in installs if re.search(r"radical[.-]asyncflow(?!.*>=1)", line)]
 
 
 def test_toml_blocks_are_toml() -> None:

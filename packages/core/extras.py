@@ -17,7 +17,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 FOLDERS = {
     "noop": "backend-noop",
     "concurrent": "backend-concurrent",
-    "dask": "backend-dask",
+    "dask": "backend-dask[dashboard]",
     "radicalpilot": "backend-radical",
     "radical-pilot": "backend-radical",
     "inference": "backend-inference",
@@ -45,7 +45,7 @@ class Extras(MetadataHookInterface):
         extras: dict[str, list[str]] = {}
         for extra, folder in FOLDERS.items():
             name = f"asyncflow-{folder}"
-            sibling = root.parent / folder
+            sibling = root.parent / folder.partition("[")[0]
             if release:
                 extras[extra] = [f"{name}=={metadata['version']}"]
             elif (sibling / "pyproject.toml").is_file():

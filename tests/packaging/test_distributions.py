@@ -73,6 +73,13 @@ def test_from_a_clone_an_extra_is_the_sibling_folder(dists):
     assert f"asyncflow-backend-noop @ {uri}/src/.. ; extra == 'local'" in requirements
 
 
+def test_the_extra_for_dask_brings_what_its_dashboard_needs(dists):
+    requirements = metadata(dists["core"][".whl"]).get_all("Requires-Dist", [])
+    assert [one for one in requirements if one.startswith("asyncflow-backend-dask[dashboard] @ ")]
+    needed = metadata(dists["backend-dask"][".whl"]).get_all("Requires-Dist", [])
+    assert "bokeh>=3.1; extra == 'dashboard'" in needed
+
+
 def test_pip_does_not_keep_what_it_builds_of_a_sibling_folder(dists):
     # It does where the last part of a URL looks like a name with a version.
     requirements = metadata(dists["core"][".whl"]).get_all("Requires-Dist", [])

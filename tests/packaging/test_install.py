@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from radical.asyncflow import __version__
 
 LIST = """
 import json
@@ -50,6 +51,10 @@ def test_the_core_alone_has_no_backend_and_says_how_to_get_one(scratch):
     listing = made.run(LIST)
     assert available(listing) == []
     assert listing["noop"]["installation_hint"] == "Try: pip install 'radical.asyncflow[noop]'"
+    # It keeps the core that is installed, whatever an index has under this name.
+    made.pip("radical.asyncflow[noop]")
+    assert available(made.run(LIST)) == ["noop"]
+    assert made.run("import radical.asyncflow as a; print(f'\"{a.__version__}\"')") == __version__
 
 
 @pytest.mark.parametrize("order", [("utils", "asyncflow"), ("asyncflow", "utils")])

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin, urlsplit
+from urllib.request import urlopen
 
 import pytest
 from asyncflow_backend_dask import DaskExecutionBackend
@@ -93,6 +95,19 @@ async def test_the_link_to_the_dashboard_is_that_of_the_cluster(
 ) -> None:
     driver = await start(cluster=cluster)
     assert driver.backend.dashboard_link == cluster.dashboard_link
+
+
+async def test_the_dashboard_of_a_cluster_that_we_start_has_pages(start: Any) -> None:
+    driver = await start(n_workers=1, dashboard_address="127.0.0.1:0")
+
+    def page(name: str) -> str:
+        with urlopen(urljoin(driver.backend.dashboard_link, name), timeout=60) as answer:
+            return str(answer.read().decode())
+
+    assert urlsplit(driver.backend.dashboard_link).path == "/status"
+    assert "Dask Diagnostic UI" in await in_thread(page, "/status")
+    # Without Bokeh there is none of the plots.
+    assert "individual-workers" in await in_thread(page, "/individual-plots.json")
 
 
 async def refused(settings: dict[str, Any]) -> str:

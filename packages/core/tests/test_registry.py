@@ -40,6 +40,8 @@ GOOD = """
 
 Install = Callable[..., None]
 
+CLONE = '{"dir_info": {}, "url": "file:///home/me/a%20clone/packages/core"}'
+
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
@@ -196,15 +198,23 @@ def test_another_core_is_refused_without_an_import(install, registry):
 
 
 @pytest.mark.parametrize(
-    ("version", "hint"),
+    ("version", "origin", "hint"),
     [
-        ("(1, 99)", "pip install --upgrade 'radical.asyncflow'"),
-        ("(2, 0)", "pip install --upgrade 'radical.asyncflow'"),
-        ("(0, 9)", "pip install --upgrade 'acme-dist'"),
+        ("(1, 99)", "", "pip install --upgrade 'radical.asyncflow'"),
+        ("(2, 0)", "", "pip install --upgrade 'radical.asyncflow'"),
+        ("(2, 0)", CLONE, "update /home/me/a clone/packages/core, where it was installed from"),
+        ("(2, 0)", "no JSON", "pip install --upgrade 'radical.asyncflow'"),
+        ("(0, 9)", "", "pip install --upgrade 'acme-dist'"),
     ],
 )
-def test_another_contract_is_refused_with_what_to_upgrade(install, registry, version, hint):
+def test_another_contract_is_refused_with_what_to_upgrade(
+    install, registry, tmp_path, version, origin, hint
+):
     install("acme", more=f"api_version={version},")
+    core = tmp_path / "radical_asyncflow-1.0.0.dist-info"
+    core.mkdir()
+    (core / "METADATA").write_text("Metadata-Version: 2.1\nName: radical.asyncflow\nVersion: 1.0\n")
+    (core / "direct_url.json").write_text(origin)
     assert hint in str(refusal(registry, "acme", BackendIncompatibleError))
     assert registry.list_available_backends()["acme"]["status"] == "incompatible"
 

@@ -9,7 +9,7 @@ from typing import Any
 from .._reference import load_reference
 from ..backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
 from ..errors import ConfigurationError
-from .metadata import Declaration
+from .metadata import CORE, Declaration, upgrade_hint
 
 __all__ = [
     "ContractError",
@@ -119,12 +119,12 @@ def _check_api(version: Any, declaration: Declaration) -> None:
     if (major, minor) > API_VERSION:
         raise ContractError(
             f"{text}; this core supports {ours} and is too old for it",
-            "Try: pip install --upgrade 'radical.asyncflow'",
+            upgrade_hint(CORE),
         )
     if major < API_VERSION[0]:
         raise ContractError(
             f"{text}; this core supports {ours} and is too new for it",
-            f"Try: pip install --upgrade '{declaration.distribution}'",
+            upgrade_hint(declaration.distribution),
         )
 
 

@@ -39,10 +39,12 @@ __all__ = [
     "check_distribution",
     "check_requirements",
     "find_distribution",
+    "folder_of",
     "is_disabled",
     "is_local",
     "may_have",
     "scan",
+    "upgrade_hint",
 ]
 
 CORE = "radical.asyncflow"
@@ -339,14 +341,21 @@ def is_disabled(declaration: Declaration) -> bool:
 
 def is_local(distribution: str) -> bool:
     """Tell whether *distribution* was installed from a folder (PEP 610), not from an index."""
+    return folder_of(distribution) is not None
+
+
+def folder_of(distribution: str) -> str | None:
+    """Return the folder that *distribution* was installed from; None if it was from an index."""
+    import json
     from importlib.metadata import PackageNotFoundError
+    from urllib.parse import unquote, urlsplit
 
     try:
-        text = find_distribution(distribution).read_text("direct_url.json") or ""
-    except (PackageNotFoundError, OSError, UnicodeError) as error:
+        origin = json.loads(find_distribution(distribution).read_text("direct_url.json") or "{}")
+        return unquote(urlsplit(origin["url"]).path) if "dir_info" in origin else None
+    except (PackageNotFoundError, OSError, ValueError, TypeError, KeyError) as error:
         _log.debug("the origin of %r cannot be read: %s", distribution, error)
-        return False
-    return '"dir_info"' in text
+        return None
 
 
 def check_distribution(declaration: Declaration) -> Availability:
@@ -356,7 +365,7 @@ def check_distribution(declaration: Declaration) -> Availability:
             Status.BROKEN,
             f"{declaration.label} declares the entry point {declaration.value!r}, "
             "which names no module",
-            _upgrade(declaration.distribution),
+            upgrade_hint(declaration.distribution),
         )
     python = ".".join(map(str, sys.version_info[:3]))
     if not _allows(declaration.requires_python, python):
@@ -370,7 +379,11 @@ def check_distribution(declaration: Declaration) -> Availability:
     return check_requirements(declaration.requires, declaration.label, hint=official)
 
 
-def _upgrade(distribution: str) -> str:
+def upgrade_hint(distribution: str) -> str:
+    """Return what brings a newer *distribution*: an index, or the folder that it came from."""
+    folder = folder_of(distribution)
+    if folder is not None:
+        return f"Try: update {folder}, where it was installed from, and install it again"
     return f"Try: pip install --upgrade '{distribution}'"
 
 
