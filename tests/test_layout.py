@@ -22,7 +22,8 @@ CORE = ROOT / "packages/core/src/radical/asyncflow"
 ROOMS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
-        "version aside lazy _public _text _html _reference _groups _hookmarkers errors deprecation",
+        "version aside lazy _public _text _html _reference _groups _hookmarkers errors deprecation "
+        "_former workflow_manager data backends logging",
         "_quality _scaffold model",
         "journal events config worker",
         "_graph",

@@ -102,3 +102,8 @@ def test_more_gpus_than_this_process_may_use_are_refused(
         ConfigurationError, match=r"gpus is 2, but there are only . to use .*CUDA_VISIBLE"
     ):
         ConcurrentExecutionBackend(gpus=2)
+
+
+def test_settings_may_be_one_mapping() -> None:
+    backend = ConcurrentExecutionBackend({"max_workers": 3}, executor_type="process")
+    assert (backend.max_workers, backend.capabilities.pickles) == (3, True)

@@ -134,3 +134,13 @@ def test_the_plugin_and_the_settings_import_no_dask() -> None:
         "assert not {'dask', 'distributed'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_settings_may_be_one_mapping() -> None:
+    backend = DaskExecutionBackend({"n_workers": 2, "kill_running": False})
+    assert TaskKind.FUNCTION not in backend.capabilities.kills_running
+
+
+def test_a_mapping_and_a_keyword_may_not_give_the_same_setting() -> None:
+    with pytest.raises(ConfigurationError, match="'n_workers' given twice"):
+        DaskExecutionBackend({"n_workers": 2}, n_workers=2)

@@ -83,8 +83,8 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     Args:
         executor: a `concurrent.futures.Executor` for the functions, used as it is and
-            shut down with the backend unless ``shutdown_executor=False``.  Or a
-            ``ConcurrentConfig`` with all settings.
+            shut down with the backend unless ``shutdown_executor=False``.  Or the settings,
+            as a ``ConcurrentConfig`` or a mapping.
         name: how tasks ask for this backend.
         **settings: the other settings of ``ConcurrentConfig``, which describes them; one
             that is None has its default.
@@ -95,7 +95,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
 
     def __init__(
         self,
-        executor: Executor | ConcurrentConfig | None = None,
+        executor: Executor | ConcurrentConfig | Mapping[str, Any] | None = None,
         *,
         name: str = "concurrent",
         **settings: Unpack[_Settings],
@@ -103,7 +103,7 @@ class ConcurrentExecutionBackend(ExecutionBackend):
         # Imported when a backend is made: it needs pydantic.
         from .config import ConcurrentConfig
 
-        complete = executor if isinstance(executor, ConcurrentConfig) else None
+        complete = executor if isinstance(executor, ConcurrentConfig | Mapping) else None
         given = {key: value for key, value in settings.items() if value is not None}
         if complete is None and executor is not None:
             given["executor"] = executor

@@ -42,8 +42,8 @@ class DaskExecutionBackend(ExecutionBackend):
     stay on the workers until somebody here wants them.
 
     Args:
-        client: a `distributed.Client` whose scheduler is used; or all settings as one
-            ``DaskConfig``, as a factory has them.
+        client: a `distributed.Client` whose scheduler is used; or the settings, as a
+            ``DaskConfig`` or a mapping.
         name: how tasks ask for this backend.
         **settings: the other settings of ``DaskConfig``, which describes them.  A setting
             that is None has its default; only ``dashboard_address=None`` means that there
@@ -54,7 +54,7 @@ class DaskExecutionBackend(ExecutionBackend):
     """
 
     def __init__(self, client: Any = None, *, name: str = "dask", **settings: Any) -> None:
-        complete = client if isinstance(client, DaskConfig) else None
+        complete: Any = client if isinstance(client, DaskConfig | Mapping) else None
         given = {
             key: value
             for key, value in settings.items()

@@ -186,6 +186,9 @@ _BACKENDS = {
 }
 """Classes of the official backends, by the name under which the registry finds them."""
 
+_FORMER = {"LocalExecutionBackend": ":ConcurrentExecutionBackend"}
+"""Names of the public AsyncFlow."""
+
 # Everything is imported when it is first asked for: a worker process, which needs one
 # small module, and a listing of backends start without the engine.
 _load, _ = lazy_names(__name__, _HOMES)
@@ -197,6 +200,10 @@ def __getattr__(name: str) -> Any:
     if name in _BACKENDS:
         value = globals()[name] = _backend_class(name)
         return value
+    if name in _FORMER:
+        from ._former import former_name
+
+        return former_name(__name__, name, _FORMER[name])
     if name == "version_detail":
         # The program radical-stack, which lists all radical.* packages, reads it.
         return __version__

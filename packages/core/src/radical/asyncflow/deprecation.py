@@ -13,6 +13,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable
+from types import FrameType
 from typing import ParamSpec, TypeVar
 
 __all__ = [
@@ -159,6 +160,9 @@ def _find_user(announcing: str) -> tuple[int, str]:
     level = 2  # 1 is `_warn`, the caller of this function
     frame = sys._getframe(2)
     while True:
+        if frame.f_back is not None and _is_of_import(frame):
+            frame = frame.f_back
+            continue
         module = frame.f_globals.get("__name__", "")
         package = _package_of(module)
         if package and package != announcing:
@@ -169,6 +173,12 @@ def _find_user(announcing: str) -> tuple[int, str]:
             return level, ""
         frame = frame.f_back
         level += 1
+
+
+def _is_of_import(frame: FrameType) -> bool:
+    """Tell whether *frame* is Python's import, whose frames `warnings.warn` does not count."""
+    file = frame.f_code.co_filename
+    return "importlib" in file and "_bootstrap" in file
 
 
 def _package_of(module: str) -> str:

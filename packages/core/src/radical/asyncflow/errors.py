@@ -4,13 +4,13 @@ The tree::
 
     AsyncFlowError
     ├── ConfigurationError (ValueError)       a setting, an option or an argument is wrong
-    │   ├── UnsupportedOptionError            the chosen backend cannot honour the request
+    │   ├── UnsupportedOptionError (NotImplementedError)   the chosen backend cannot honour it
     │   └── ResourceError                     a request that can never be satisfied
     ├── EngineClosedError (RuntimeError)      the engine was shut down
     ├── PendingLimitError (RuntimeError)      ``max_pending`` tasks wait already
     ├── CycleError (ValueError)               a task would wait for itself
     ├── BackendError (RuntimeError)
-    │   ├── BackendNotFoundError (LookupError)   no such backend, or it is not installed
+    │   ├── BackendNotFoundError (LookupError, ValueError)   no such backend, or not installed
     │   ├── BackendBrokenError                installed, but its code does not load
     │   ├── BackendIncompatibleError          built for another version of the contract
     │   ├── BackendStartError                 it did not come up
@@ -132,7 +132,7 @@ class ConfigurationError(AsyncFlowError, ValueError):
     """A setting, an option or an argument is wrong; the message names every one that is."""
 
 
-class UnsupportedOptionError(ConfigurationError):
+class UnsupportedOptionError(ConfigurationError, NotImplementedError):
     """The chosen backend cannot honour what was asked of it."""
 
 
@@ -156,7 +156,7 @@ class BackendError(AsyncFlowError, RuntimeError):
     """Something is wrong with a backend, not with a task."""
 
 
-class BackendNotFoundError(BackendError, LookupError):
+class BackendNotFoundError(BackendError, LookupError, ValueError):
     """No backend of this name, or its distribution is not installed."""
 
 
@@ -356,6 +356,16 @@ class DependencyFailureError(TaskError):
         via = "" if root in self.failed else f" (it began with {root!r})"
         reason = truncate(safe_str(cause))
         super().__init__(f"task {task!r} was not run: its dependency {names} failed{via}: {reason}")
+
+    @property
+    def failed_dependencies(self) -> list[str]:
+        """The names of *failed*, in a list."""
+        return [*self.failed]
+
+    @property
+    def root_cause(self) -> BaseException | None:
+        """The failure at the root of it all, which is ``__cause__``."""
+        return self.__cause__
 
 
 class WorkerLostError(TaskError):

@@ -14,11 +14,16 @@ from typing import Any
 from ._discovery.listing import BackendInfo
 from ._discovery.registry import registry
 from .backend import BackendSpec, Capabilities, ExecutionBackend
+from .deprecation import deprecated
+from .errors import BackendError
 
 __all__ = [
     "BackendInfo",
     "describe",
+    "get_backend",
     "get_backend_spec",
+    "get_failure_reason",
+    "list_available",
     "list_available_backends",
     "refresh",
     "register_backend",
@@ -95,3 +100,39 @@ def unregister_backend(name: str) -> None:
 def refresh() -> None:
     """Forget every load, good or failed; what this program registered stays."""
     registry.refresh()
+
+
+@deprecated(since="1.0", removal="2.0", instead="use registry.list_available_backends()")
+def list_available() -> dict[str, bool]:
+    """Return for every known backend whether it is installed with all that it requires."""
+    return {name: info["available"] for name, info in list_available_backends().items()}
+
+
+@deprecated(
+    since="1.0",
+    removal="2.0",
+    instead="use factory.create_backend(), or import the class from radical.asyncflow",
+)
+def get_backend(name: str) -> Callable[..., ExecutionBackend] | None:
+    """Return the class of the backend *name*; None if it is not known or cannot be used."""
+    try:
+        return registry.load_factory(name)
+    except BackendError:
+        return None  # `get_failure_reason` says why
+
+
+@deprecated(
+    since="1.0",
+    removal="2.0",
+    instead="read failure_reason in registry.list_available_backends()",
+)
+def get_failure_reason(name: str) -> str | None:
+    """Return why the backend *name* cannot be used; None if it can, or is not known."""
+    info = list_available_backends().get(name)
+    if info is None:
+        return None
+    try:
+        registry.load_factory(name)
+    except BackendError as error:
+        return info["failure_reason"] or str(error)
+    return None

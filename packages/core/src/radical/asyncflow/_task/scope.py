@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .future import TaskFuture
 
-__all__ = ["SCOPE", "Scope"]
+__all__ = ["SCOPE", "Scope", "WorkflowScope"]
 
 
 class Scope:
@@ -37,3 +37,34 @@ class Scope:
 
 
 SCOPE: ContextVar[Scope | None] = ContextVar("asyncflow_scope", default=None)
+
+
+class WorkflowScope:
+    """A scope that gives every call inside it a workflow; enter it by ``with`` or ``async with``.
+
+    Args:
+        run: the run whose calls it is for.
+    """
+
+    def __init__(self, run: object, workflow_id: str) -> None:
+        self._run = run
+        self._workflow_id = workflow_id
+        self._token: Token[Scope | None] | None = None
+
+    def __enter__(self) -> str:
+        if self._token is not None:
+            raise RuntimeError("a workflow scope can be entered once; call workflow_scope() again")
+        outer = SCOPE.get()
+        block = outer.block if outer is not None and outer.run is self._run else None
+        self._token = SCOPE.set(Scope(self._run, self._workflow_id, block))
+        return self._workflow_id
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._token is not None
+        SCOPE.reset(self._token)
+
+    async def __aenter__(self) -> str:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.__exit__(*exc)

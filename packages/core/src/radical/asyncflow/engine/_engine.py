@@ -14,12 +14,11 @@ from collections.abc import (
     Coroutine,
     Generator,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from threading import get_ident
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
@@ -33,7 +32,7 @@ from .._public import public
 from .._resume.opening import journal_of, open_journal
 from .._task.decorators import TaskDecorators
 from .._task.map import check_limit, map_tasks
-from .._task.scope import SCOPE, Scope
+from .._task.scope import SCOPE, WorkflowScope
 from ..backend import ExecutionBackend
 from ..errors import ConfigurationError
 from ..events import Event
@@ -468,16 +467,15 @@ class WorkflowEngine(TaskDecorators):
         slots = getattr(backend, "max_workers", None)
         return TaskExecutor(self, calls, options, slots=slots, max_workers=max_workers)
 
-    @contextmanager
-    def workflow_scope(self, workflow_id: str) -> Iterator[str]:
-        """Let every task that is called inside belong to the workflow *workflow_id*."""
-        outer, run = SCOPE.get(), self._dispatcher.run
-        block = outer.block if outer is not None and outer.run is run else None
-        token = SCOPE.set(Scope(run, workflow_id, block))
-        try:
-            yield workflow_id
-        finally:
-            SCOPE.reset(token)
+    def workflow_scope(self, workflow_id: str | None = None) -> WorkflowScope:
+        """Let every task that is called inside belong to the workflow *workflow_id*.
+
+        Use it by ``with`` or ``async with``; both give the id.
+
+        Args:
+            workflow_id: the name of the workflow; by default a random one.
+        """
+        return WorkflowScope(self._dispatcher.run, workflow_id or f"workflow.{token_hex(4)}")
 
     # ---------------------------------------------------------------- shutdown
 

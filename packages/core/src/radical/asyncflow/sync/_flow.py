@@ -223,7 +223,9 @@ class Flow(Decorators):
         """
         return self._engine._executor(self._calls, max_workers, options)
 
-    def workflow_scope(self, workflow_id: str) -> contextlib.AbstractContextManager[str]:
+    def workflow_scope(
+        self, workflow_id: str | None = None
+    ) -> contextlib.AbstractContextManager[str]:
         """Let every task that is called inside belong to the workflow *workflow_id*."""
         return self._engine.workflow_scope(workflow_id)
 
