@@ -465,6 +465,25 @@ async def workflows(flow: WorkflowEngine) -> None:
     own(workflow_id="one")
 
 
+async def descriptions(flow: WorkflowEngine) -> None:
+    """What a call asks for, whether the body has a parameter for it or not."""
+
+    @flow.function_task
+    def double(number: int) -> int:
+        return 2 * number
+
+    @flow.executable_task
+    async def mpi(size: int, task_description: Mapping[str, Any] = {"ranks": 2}) -> str:
+        return f"mpi {size}"
+
+    first = double(1, task_description={"ranks": 2})
+    assert_type(first, TaskFuture[int])
+    assert_type(double(first, task_description={"mem_per_rank": "4GB"}), TaskFuture[int])
+    double(number=first, workflow_id="one", task_description=None)
+    assert_type(mpi(1), TaskFuture[str])
+    assert_type(mpi(first, task_description={"ranks": 4}), TaskFuture[str])
+
+
 async def tasks_as_arguments(flow: WorkflowEngine) -> None:
     """Functions that take tasks."""
 

@@ -84,6 +84,19 @@ async def test_what_fails_before_the_command_begins_is_no_failure_of_the_command
     assert "no such module" in str(caught.value)
 
 
+async def test_what_a_description_asks_for_is_what_the_task_has(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    mine: Any = {"cpu_threads": 2, "ranks": 1, "pre_exec": ["export FROM_PRE_EXEC=yes"]}
+    run = flow.executable_task(task_description=mine)(command)
+    line = "echo $RP_CORES_PER_RANK $FROM_PRE_EXEC $MINE"
+    assert await run(line) == "2 yes\n"
+    more: Any = {"cores_per_rank": 3, "environment": {"MINE": "$x"}, "cwd": tmp_path}
+    assert await run(f"{line}; pwd", task_description=more) == f"3 yes $x\n{tmp_path}\n"
+    with pytest.raises(ResourceError, match=r"cores=9, and one node has 8"):
+        run("true", task_description={"cores_per_rank": 9})
+
+
 async def test_an_unknown_attribute_of_the_description_names_the_closest(
     flow: WorkflowEngine,
 ) -> None:
@@ -94,9 +107,7 @@ async def test_an_unknown_attribute_of_the_description_names_the_closest(
 @pytest.mark.parametrize(
     ("attribute", "instead"),
     [
-        ("ranks", "use resources={'ranks': ...}"),
-        ("cpu_processes", "use resources={'ranks': ...}"),  # the names of older versions
-        ("gpu_processes", "use resources={'gpus': ...}"),
+        ("stdout", "use capture_stdio=True"),
         ("raptor_id", "functions have workers of the backend's own"),
         ("executable", "the command is what the task's body returns"),
     ],

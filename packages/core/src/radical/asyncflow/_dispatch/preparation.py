@@ -287,6 +287,8 @@ class Preparation:
             node._lane.check_prompt(node.name, prompt)
             return prompt
         command = Command.of(outcome)
+        if node._spec.command is not None:
+            command = node._spec.command.apply(command)
         cwd = self._folder_of_command(node, command.cwd)
         if cwd != command.cwd:
             command = dataclasses.replace(command, cwd=cwd)

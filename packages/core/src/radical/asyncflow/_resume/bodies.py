@@ -116,10 +116,14 @@ class Bodies:
 
 
 def _shape(spec: TaskSpec) -> tuple[object, ...]:
-    """Return what the number of ranks means for the result of a task; mostly nothing."""
+    """Return what its ranks, or its ``task_description``, mean for a result; mostly nothing."""
     ranks = spec.resources.ranks
-    is_list = spec.kind is TaskKind.FUNCTION and spec.mpi_result == "list"
-    return ("ranks", ranks) if ranks > 1 and is_list else ()
+    if spec.kind is TaskKind.FUNCTION and spec.mpi_result == "list" and ranks > 1:
+        return "ranks", ranks
+    if spec.command is not None:
+        env = spec.command.env or {}
+        return "command", spec.command.shell, spec.command.cwd, sorted(env.items())
+    return ()
 
 
 def _cache(spec: TaskSpec) -> str:

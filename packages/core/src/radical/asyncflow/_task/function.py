@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import marshal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, Unpack, overload
 
 from .._public import public
 from ..model import TaskSpec
 from .call import Call
+from .description import PARAMETER, place_of_parameter, whole_description
 from .future import TaskFuture
 from .options import TaskOptions, change_spec
 from .owner import Owner
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["TaskFunction"]
+
+DESCRIBED_AT_MOST = 256
+"""How many different descriptions of calls a task remembers."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,6 +87,12 @@ class TaskFunction(Generic[P, R]):
         self._call: Call | None = None
         self._signature = _signature(spec.function)
         self._least, self._most = _arity(self._signature)
+        # What a call may ask for as `task_description`, by name or, if the body has such a
+        # parameter, by position; what is given so needs a closer look.
+        self._description_key = PARAMETER
+        self._description_place = place_of_parameter(self._signature)
+        self._most = min(self._most, self._description_place)
+        self._described: dict[bytes, TaskFunction[P, R]] | None = None
         # A body with a parameter of that name gets it; any other call may be given one.
         self._takes_workflow = (
             self._signature is not None and "workflow_id" in self._signature.parameters
@@ -105,16 +116,77 @@ class TaskFunction(Generic[P, R]):
         """
         return TaskFunction(self._owner, change_spec(self._spec, options))
 
+    def _settled(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[TaskFunction[P, R], tuple[Any, ...], dict[str, Any]]:
+        """Return the task that a call asks for in its ``task_description``, and its arguments.
+
+        A body with such a parameter gets what the call gives, added to the parameter's default.
+
+        Raises:
+            ConfigurationError: what it asks for is wrong; the message has every problem.
+            TypeError: it is there twice.
+        """
+        place = self._description_place
+        by_name = self._description_key in kwargs
+        if not by_name and len(args) <= place:
+            return self, args, kwargs
+        if by_name and len(args) > place:
+            self._bind_arguments(args, kwargs)
+        kwargs = dict(kwargs)
+        given = kwargs.pop(PARAMETER) if by_name else args[place]
+        task = self._with_description(given)
+        whole = whole_description(self._spec.function, given)
+        if not by_name:
+            args = (*args[:place], whole, *args[place + 1 :])
+        elif whole is not None:
+            kwargs[PARAMETER] = whole
+        return task, args, kwargs
+
+    def _call_settled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TaskFuture[R]:
+        task, args, kwargs = self._settled(args, kwargs)
+        return task(*args, **kwargs)
+
+    def _with_description(self, given: Any) -> TaskFunction[P, R]:
+        """Return this task with *given* added to its ``task_description``; equal ones share it."""
+        try:
+            key = marshal.dumps(given, 2)
+        except ValueError:  # it holds an object of some other class
+            key = b""
+        if self._described is None:
+            self._described = {}
+        task = self._described.get(key)
+        if task is None:
+            task = object.__new__(type(self))
+            task.__dict__.update(self.__dict__)
+            task._spec = change_spec(self._spec, {PARAMETER: given})
+            task._call = task._described = None
+            task._ignore_descriptions()
+            if key:
+                if len(self._described) >= DESCRIBED_AT_MOST:
+                    self._described.clear()
+                self._described[key] = task
+        return task
+
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise TypeError if the body does not take these arguments."""
         if self._signature is not None and (kwargs or not self._least <= len(args) <= self._most):
             given = dict(kwargs)
             if not self._takes_workflow:
                 given.pop("workflow_id", None)
-            try:
-                self._signature.bind(*args, **given)
-            except TypeError as error:
-                raise self._misfit(error) from None
+            self._bind_arguments(args, given)
+
+    def _bind_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise TypeError, with the name of the task, if the signature does not fit."""
+        assert self._signature is not None
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise self._misfit(error) from None
+
+    def _ignore_descriptions(self) -> None:
+        """Let each call pass on a ``task_description`` as an argument like any other."""
+        self._description_key, self._description_place = "", sys.maxsize
 
     def _bind(self) -> Call:
         """Return what all calls share; choose the backend if that was not done yet."""
@@ -285,6 +357,11 @@ class TaskFunction(Generic[P, R]):
     def __call__(
         self: Takes1[list[A], []], a: ListOf[A], /, **futures: Awaitable[Any]
     ) -> TaskFuture[R]: ...
+    # A description: where the body has no such parameter, only the rest is checked where it runs.
+    @overload
+    def __call__(
+        self, /, *rest: Any, task_description: Mapping[str, Any] | None, **keywords: Any
+    ) -> TaskFuture[R]: ...
     # A workflow's id: beside a name of its own, an overload cannot have those of a ParamSpec.
     @overload
     def __call__(self, /, *, workflow_id: str, **keywords: Any) -> TaskFuture[R]: ...
@@ -313,6 +390,8 @@ class TaskFunction(Generic[P, R]):
         Args:
             workflow_id: the workflow that the task belongs to, unless the body has a
                 parameter of that name; that of the enclosing ``workflow_scope`` by default.
+            task_description: what to ask for beside the options of the task, as in
+                `TaskOptions`.
 
         Raises:
             EngineClosedError: the engine was shut down.
@@ -320,16 +399,17 @@ class TaskFunction(Generic[P, R]):
             ConfigurationError: there is no such backend, or it cannot honour an option.
         """
         workflow_id = None
-        try:
-            if kwargs:
-                if not self._takes_workflow:
-                    workflow_id = kwargs.pop("workflow_id", None)
-                if self._signature is not None:
-                    self._signature.bind(*args, **kwargs)
-            elif not self._least <= len(args) <= self._most and self._signature is not None:
-                self._signature.bind(*args)
-        except TypeError as error:
-            raise self._misfit(error) from None
+        if kwargs:
+            if self._description_key in kwargs or len(args) > self._description_place:
+                return self._call_settled(args, kwargs)
+            if not self._takes_workflow:
+                workflow_id = kwargs.pop("workflow_id", None)
+            if self._signature is not None:
+                self._bind_arguments(args, kwargs)
+        elif not self._least <= len(args) <= self._most and self._signature is not None:
+            if len(args) > self._description_place:
+                return self._call_settled(args, kwargs)
+            self._bind_arguments(args, kwargs)
         call = self._call
         if call is None:
             call = self._call = self._owner.bind(self._spec)

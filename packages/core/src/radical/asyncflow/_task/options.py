@@ -13,10 +13,11 @@ from typing import Any, Literal, TypedDict, cast
 from .._public import public
 from .._text import closest
 from ..errors import ConfigurationError
-from ..model import Resources, RetryPolicy, TaskKind, TaskSpec
+from ..model import DEFAULT_RESOURCES, Resources, RetryPolicy, TaskKind, TaskSpec
 from .answer import answer_model
+from .description import PARAMETER, default_description, describe, given_names, read_description
 
-__all__ = ["TaskOptions", "change_spec", "check_options", "make_spec"]
+__all__ = ["TaskOptions", "change_spec", "check_options", "first_spec", "make_spec"]
 
 
 @public("radical.asyncflow")
@@ -56,8 +57,14 @@ class TaskOptions(TypedDict, total=False):
         mpi_result: the result of a function that runs in several ``ranks``: ``"list"``, the
             values of all ranks in their order, or ``"root"``, that of rank 0.  By default
             ``"list"``.
-        task_description: settings that reach the backend as they are, after it has
-            checked them.  By default none.
+        task_description: what else to ask for, by the names that RADICAL-Pilot has for it.
+            ``ranks``, ``cores_per_rank``, ``gpus_per_rank``, ``mem_per_rank`` (megabytes of 1024
+            kilobytes, or a size as text), ``name`` and ``timeout`` (seconds) do on every backend
+            what the options do, and ``shell``, ``cwd`` and ``environment`` are for commands.  Any
+            other key reaches the backend as it is, after it has checked it.  A parameter of the
+            body with this name and a default, and a keyword of the call, are added to it; of two
+            values for one key that of the call counts, then that of the parameter.  By default
+            none.
         version: the version of the body, a string or a number; results of another version
             in the journal are not used.  By default none.
         cache: which result in the journal may stand for a run: True for that of the same
@@ -92,6 +99,8 @@ class TaskOptions(TypedDict, total=False):
     uses: Sequence[Any]
 
 
+NOTHING: Mapping[str, Any] = {}
+
 _KNOWN = tuple(TaskOptions.__annotations__)
 _SIGNS = ("info_pattern", "ready_url", "ready_port")
 
@@ -122,11 +131,25 @@ def make_spec(function: Callable[..., Any], kind: TaskKind, options: Mapping[str
         if not hasattr(body, "__annotations__") or isinstance(body, type):
             body = _call_of(body)
         spec = dataclasses.replace(spec, answer=answer_model(body, spec.name))
-    return change_spec(spec, options)
+    return first_spec(spec, options)
+
+
+def first_spec(spec: TaskSpec, options: Mapping[str, Any]) -> TaskSpec:
+    """Return *spec* with *options*, and with what the signature of its body asks for.
+
+    Raises:
+        ConfigurationError: an option is wrong; the message has every problem.
+    """
+    who = f"task {spec.name!r}"
+    try:
+        default = default_description(spec.function)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{who}: in the signature, {error}") from None
+    return _changed(spec, options, who, default)
 
 
 def change_spec(spec: TaskSpec, options: Mapping[str, Any]) -> TaskSpec:
-    """Return *spec* with *options* in place of its own.
+    """Return *spec* with *options* in place of its own; a ``task_description`` is added to its own.
 
     Raises:
         ConfigurationError: an option is wrong; the message has every problem.
@@ -134,17 +157,21 @@ def change_spec(spec: TaskSpec, options: Mapping[str, Any]) -> TaskSpec:
     return _changed(spec, options, f"task {spec.name!r}")
 
 
-def _changed(spec: TaskSpec, options: Mapping[str, Any], who: str) -> TaskSpec:
+def _changed(
+    spec: TaskSpec, options: Mapping[str, Any], who: str, default: Mapping[str, Any] = NOTHING
+) -> TaskSpec:
     values = _values(options, spec.kind, who)
+    asked = {**spec.asked, **values.pop("asked", NOTHING), **default}
     signs = {name: options[name] for name in _SIGNS if name in options}
-    if not values and not signs:
+    if not options and not default:
         return spec
+    values["given"] = given_names(spec.given, options)
     try:
         if signs:
             values["readiness"] = dataclasses.replace(spec.readiness, **signs)
         if values.get("service"):
             values["cache"] = False  # a service of an earlier run is gone
-        changed = dataclasses.replace(spec, **values)
+        changed = describe(dataclasses.replace(spec, **values), asked)
         _check_service(changed)
     except ConfigurationError as error:
         raise ConfigurationError(f"{who}: {error}") from None
@@ -184,7 +211,7 @@ def _values(options: Mapping[str, Any], kind: TaskKind, who: str) -> dict[str, A
     values: dict[str, Any] = {}
     for key in _KNOWN:
         if key in options and key not in _SIGNS:
-            field = "description" if key == "task_description" else key
+            field = "asked" if key == PARAMETER else key
             try:
                 values[field] = _checked(key, options[key], kind)
                 if key == "resources":
@@ -201,11 +228,17 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
     """Return the *value* of the option *key* as a spec has it, or raise ConfigurationError."""
     if key == "resources":
         resources_of = _resources_of(value)
-        return Resources.of(value) if resources_of is None else resources_of(1)
+        resources = Resources.of(value) if resources_of is None else resources_of(1)
+        if kind is TaskKind.BLOCK and (resources_of or resources != DEFAULT_RESOURCES):
+            raise ConfigurationError(
+                "a block runs in the engine's loop and takes no resources; give them to the tasks "
+                "that it calls"
+            )
+        return resources
     if key == "retries":
         return RetryPolicy.of(value)
-    if key == "task_description":
-        return _checked_description(value)
+    if key == PARAMETER:
+        return read_description(value)
     if key == "priority":
         return _checked_priority(value, kind)
     if key == "timeout":
@@ -282,15 +315,6 @@ def _checked_mpi_result(value: Any, kind: TaskKind) -> Any:
     if kind is not TaskKind.FUNCTION:
         raise ConfigurationError(f"mpi_result is for function tasks with ranks, not for a {kind}")
     return value
-
-
-def _checked_description(value: Any) -> dict[str, Any]:
-    """Return the value of the option ``task_description``."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise ConfigurationError(f"task_description must map names to values, not {value!r}")
-    return dict(value)
 
 
 def _checked_priority(value: Any, kind: TaskKind) -> int | float:

@@ -11,9 +11,10 @@ from typing import Any, NoReturn, Unpack
 from .._public import public
 from ..errors import ConfigurationError, ServiceStoppedError, UnsupportedOptionError
 from ..model import DEFAULT_RESOURCES, TaskKind, TaskSpec
+from .description import PARAMETER, whole_description
 from .function import TaskFunction
 from .future import TaskFuture
-from .options import TaskOptions, change_spec
+from .options import TaskOptions, change_spec, first_spec
 from .owner import Owner
 from .service import Phase, Service, ServiceFuture
 
@@ -40,7 +41,6 @@ class ServiceClass:
         self.__wrapped__ = kind
         self._owner = owner
         self._kind = kind
-        self._options = dict(options)
         check_service_options(options)
         if taken := [name for name in OWN_NAMES if hasattr(kind, name)]:
             raise ConfigurationError(
@@ -48,7 +48,7 @@ class ServiceClass:
                 "of the class another name"
             )
         plain = TaskSpec(kind.__name__, TaskKind.FUNCTION, kind, service=True, cache=False)
-        self._spec = change_spec(plain, options)
+        self._spec = first_spec(plain, options)
 
     def options(self, **options: Any) -> ServiceClass:
         """Return the same class with other options; this one stays as it is.
@@ -56,7 +56,14 @@ class ServiceClass:
         Raises:
             ConfigurationError: an option is wrong; the message has every problem.
         """
-        return ServiceClass(self._owner, self._kind, {**self._options, **options})
+        check_service_options(options)
+        return self._with_spec(change_spec(self._spec, options))
+
+    def _with_spec(self, spec: TaskSpec) -> ServiceClass:
+        made = object.__new__(ServiceClass)
+        made.__dict__.update(self.__dict__)
+        made._spec = spec
+        return made
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> ServiceInstance:
         """Start a service.  Arguments may be futures, or hold futures in containers.
@@ -66,6 +73,14 @@ class ServiceClass:
             TypeError: the class does not take these arguments.
             ConfigurationError: there is no such backend, or it runs no such services.
         """
+        if PARAMETER in kwargs:
+            given = kwargs.pop(PARAMETER)
+            whole = whole_description(self._kind, given)
+            described = self._with_spec(change_spec(self._spec, {PARAMETER: given}))
+            return described._start(args, kwargs if whole is None else {**kwargs, PARAMETER: whole})
+        return self._start(args, kwargs)
+
+    def _start(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ServiceInstance:
         try:
             inspect.signature(self._kind).bind(*args, **kwargs)
         except ValueError:  # a class of C that does not tell
@@ -128,13 +143,14 @@ class ServiceInstance:
         bound = function
         if isinstance(inspect.getattr_static(self._kind, name), types.FunctionType):
             bound = types.MethodType(function, self)
-        spec = TaskSpec(
+        plain = TaskSpec(
             f"{self._future.name}.{name}",
             TaskKind.FUNCTION,
             Method(name, bound),
             backend=self._lane.name,
             cache=False,
         )
+        spec = first_spec(plain, {})
         task = MethodTask(self._owner, spec, self._lane, self._service)
         self.__dict__[name] = task
         return task

@@ -99,6 +99,7 @@ class TaskExecutor(concurrent.futures.Executor):
                 another engine.
         """
         task, args, kwargs = self._task(fn, args, kwargs)
+        task, args, kwargs = task._settled(args, kwargs)
         task._check_arguments(args, kwargs)
         if task._call is None:
             self._calls.run(task._bind)
@@ -200,6 +201,8 @@ class TaskExecutor(concurrent.futures.Executor):
         if name is not None and "name" not in options:
             options = {**options, "name": name}
         made: TaskFunction[..., Any] = self._decorators.function_task(**options)(function)
+        if function is _apply:
+            made._ignore_descriptions()  # each argument is for the function that it calls
         return made
 
     def __repr__(self) -> str:

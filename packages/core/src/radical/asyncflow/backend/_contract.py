@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, ove
 from .._public import public
 from ..errors import BackendError, BackendStartError, EngineClosedError, UnsupportedOptionError
 from ..model import (
+    DESCRIPTION_KEYS,
     PROMPT_PARTS,
     Answer,
     Command,
@@ -522,13 +523,14 @@ class ExecutionBackend(ABC):
         The engine calls it in its loop, once for each decorated task and set of options,
         after it has checked the kind and the resources against `capabilities`.
         Validating ``spec.description`` is the work of this method: a backend that takes
-        one overrides it, and any other refuses.
+        one overrides it, and any other refuses.  What in a ``task_description`` means the same
+        on every backend, such as ``ranks``, is not in there but in the fields of *spec*.
         """
         if spec.description:
             keys = ", ".join(map(repr, spec.description))
             raise UnsupportedOptionError(
                 f"task {spec.name!r}: backend {self.name!r} takes no task_description "
-                f"(given: {keys})"
+                f"(given: {keys}) beside {', '.join(DESCRIPTION_KEYS)}"
             )
 
     def identity(self, spec: TaskSpec) -> Any:  # noqa: ARG002 - for overrides

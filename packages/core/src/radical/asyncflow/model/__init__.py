@@ -17,14 +17,14 @@ This room imports leaves only: it knows no event loop, thread, clock or file.
 from __future__ import annotations
 
 from ..lazy import lazy_names
-from ._command import Command, ExecutableResult
+from ._command import Command, CommandOptions, ExecutableResult
 from ._durations import parse_duration
 from ._preemption import Preemption
 from ._prompt import PROMPT_PARTS, Answer, Prompt, Usage
 from ._resources import DEFAULT_RESOURCES, Resources, parse_size
 from ._retry import RetryPolicy
 from ._service import Readiness
-from ._spec import TaskKind, TaskSpec
+from ._spec import DESCRIPTION_KEYS, TaskKind, TaskSpec
 from ._states import TaskState
 from ._trace import LogLine, TaskTrace, TaskUsage, Written
 from ._uses import Env
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_RESOURCES",
+    "DESCRIPTION_KEYS",
     "PROMPT_PARTS",
     "Answer",
     "Command",
+    "CommandOptions",
     "Env",
     "ExecutableResult",
     "LogLine",

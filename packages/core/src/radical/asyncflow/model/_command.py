@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from .._public import public
 from ..errors import ConfigurationError, DeathReason
 
-__all__ = ["Command", "DeathResult", "ExecutableResult"]
+__all__ = ["Command", "CommandOptions", "DeathResult", "ExecutableResult"]
 
 
 class _Path(Protocol):
@@ -91,6 +91,68 @@ class Command:
         if isinstance(self.args, str):
             return self.args
         return " ".join(map(_quote, self.args))
+
+
+@public("radical.asyncflow.model")
+@dataclass(frozen=True, slots=True)
+class CommandOptions:
+    """What a ``task_description`` says about the command that the body of its task returns.
+
+    Attributes:
+        shell: True for a command line that a shell reads, as it does anyway; False to split it
+            into words as a shell would, and to execute these directly.
+        cwd: the folder to run in, as in `Command`.
+        env: variables to add or to unset, as in `Command`.
+    """
+
+    shell: bool | None = None
+    cwd: str | None = None
+    env: Mapping[str, str | None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.shell is not None and not isinstance(self.shell, bool):
+            raise ConfigurationError(f"'shell' must be True or False, not {self.shell!r}")
+        checked = Command("true", env=self.env, cwd=self.cwd)
+        object.__setattr__(self, "cwd", checked.cwd)
+
+    def apply(self, command: Command) -> Command:
+        """Return *command* with these options.
+
+        Raises:
+            ConfigurationError: the command has one of them itself, or cannot be run so.
+        """
+        args = command.args
+        if self.shell is True and not isinstance(args, str):
+            raise ConfigurationError(
+                "the task_description asks for a shell, and the command is a list of words, which "
+                "no shell reads: return a str, or leave 'shell' out"
+            )
+        if self.shell is False and isinstance(args, str):
+            args = _words(args)
+        if self.cwd is not None and command.cwd is not None:
+            raise ConfigurationError(
+                f"the command has cwd={command.cwd!r}, and the task_description "
+                f"{self.cwd!r}: leave one of them out"
+            )
+        env = dict(self.env or {})
+        if twice := [name for name in command.env or () if name in env]:
+            raise ConfigurationError(
+                f"the command sets {', '.join(twice)}, and so does the task_description: leave "
+                "one of them out"
+            )
+        env |= command.env or {}
+        return replace(command, args=args, cwd=command.cwd or self.cwd, env=env or None)
+
+
+def _words(line: str) -> tuple[str, ...]:
+    from shlex import split  # here, because most programs have no use for it
+
+    try:
+        return tuple(split(line))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"the command line cannot be split into words, as shell=False asks: {error}: {line!r}"
+        ) from None
 
 
 _SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)

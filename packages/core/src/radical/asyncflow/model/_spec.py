@@ -8,11 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .._public import public
+from ._command import CommandOptions
 from ._resources import DEFAULT_RESOURCES, Resources
 from ._retry import RetryPolicy
 from ._service import NO_SIGN, Readiness
 
-__all__ = ["TaskKind", "TaskSpec"]
+__all__ = ["DESCRIPTION_KEYS", "TaskKind", "TaskSpec"]
+
+DESCRIPTION_KEYS = (
+    *("ranks", "cores_per_rank", "gpus_per_rank", "mem_per_rank"),
+    *("shell", "cwd", "environment", "name", "timeout"),
+)
+"""The keys of a ``task_description`` that mean the same on every backend."""
 
 
 @public("radical.asyncflow.model")
@@ -49,7 +56,7 @@ class TaskSpec:
             the workflow ends.
         readiness: how to see that a service is up.
         restarts: how many times a service that died is started again.
-        description: the ``task_description``, which reaches the backend unchanged.
+        description: what of the ``task_description`` is for the backend; it reaches it unchanged.
         version: the version of the body, as its author declares it.
         cache: True if a result in a journal may be used instead of a run: that of the same call
             in an earlier run or, with ``"always"``, that of any equal call.
@@ -60,6 +67,12 @@ class TaskSpec:
         uses: what the task reads beside its arguments: paths, `Env` and plain values.
         answer: the pydantic model of which the result of a prompt task is an instance; None if
             the result is text.
+        command: what the ``task_description`` says about the command of the task; None for
+            nothing.
+        asked: the whole ``task_description``, with what in it means the same on every backend,
+            and is in the fields above.
+        given: the names of those resources and other parts of a ``task_description`` that
+            options of the task give.
     """
 
     name: str
@@ -82,3 +95,6 @@ class TaskSpec:
     restarts: int = 0
     answer: type | None = None
     mpi_result: Literal["list", "root"] = "list"
+    command: CommandOptions | None = None
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()

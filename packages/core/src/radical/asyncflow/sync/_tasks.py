@@ -40,7 +40,6 @@ class TaskFunction(Generic[P, R]):
         functools.update_wrapper(self, task, updated=())
         self._task = task
         self._calls = calls
-        self._is_bound = False
 
     @property
     def name(self) -> str:
@@ -66,6 +65,7 @@ class TaskFunction(Generic[P, R]):
         Args:
             workflow_id: the workflow that the task belongs to, unless the body has a
                 parameter of that name; that of the enclosing ``workflow_scope`` by default.
+            task_description: what to ask for beside the options of the task.
 
         Raises:
             EngineClosedError: the engine was shut down.
@@ -75,12 +75,12 @@ class TaskFunction(Generic[P, R]):
         calls = self._calls
         if calls.is_own_thread():
             return self._task(*args, **kwargs)  # type: ignore[return-value]
-        self._task._check_arguments(args, kwargs)
-        if not self._is_bound:
-            calls.run(self._task._bind)
-            self._is_bound = True
-        future: TaskFuture[R] = TaskFuture(calls, self._task.name)
-        calls.put(Call(self._task, args, kwargs, copy_context(), future))
+        task, args, kwargs = self._task._settled(args, kwargs)
+        task._check_arguments(args, kwargs)
+        if task._call is None:
+            calls.run(task._bind)
+        future: TaskFuture[R] = TaskFuture(calls, task.name)
+        calls.put(Call(task, args, kwargs, copy_context(), future))
         return future
 
     def __reduce__(self) -> NoReturn:
