@@ -1,4 +1,4 @@
-"""What a ``task_description`` asks for, in a decorator, in the body's signature and in a call.
+"""The ``task_description`` of a task: in the decorator, in the body's signature and in a call.
 
 Some of its keys mean the same on every backend: resources, how a command runs, a name, a time
 limit.  They become what the options of the same meaning are.  The rest is for the backend.

@@ -96,7 +96,7 @@ class Command:
 @public("radical.asyncflow.model")
 @dataclass(frozen=True, slots=True)
 class CommandOptions:
-    """What a ``task_description`` says about the command that the body of its task returns.
+    """The part of a ``task_description`` that is about the command which its task runs.
 
     Attributes:
         shell: True for a command line that a shell reads, as it does anyway; False to split it
