@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "page_pictures",
+    "error_entries",
     "public_sources",
     "state_diagram",
 ]

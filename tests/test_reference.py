@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import pkgutil
 import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-import radical.asyncflow
+from public_modules import PUBLIC
 
 PAGES = Path(__file__).parents[1] / "docs/reference"
 DIRECTIVE = re.compile(r"^\.\. (?:auto|py:)(\w+):: (\S+)\n((?:   :.*\n)*)", re.MULTILINE)
 EXCLUDED = re.compile(r":exclude-members: (.*)")
-# Every module of the core but the command line, which has a page of its own.
-PUBLIC = [
-    "",
-    *(
-        module.name
-        for module in pkgutil.iter_modules(radical.asyncflow.__path__)
-        if not module.name.startswith("_") and module.name not in ("cli", "version")
-    ),
-]
 BACKENDS = ("concurrent", "dask", "inference", "noop", "radical", "rhapsody")
 # Modules, which have pages of their own, and the union of the events, each of which is shown.
 NO_ENTRY = {"__version__", "errors", "factory", "registry", "Event"}
@@ -42,7 +32,7 @@ def shown() -> set[str]:
 
 @pytest.mark.parametrize("module", PUBLIC)
 def test_every_public_name_of_the_core_is_in_the_reference(module: str) -> None:
-    public = import_module(f"radical.asyncflow.{module}".rstrip(".")).__all__
+    public = import_module(module).__all__
     assert set(public) - shown() <= NO_ENTRY
 
 

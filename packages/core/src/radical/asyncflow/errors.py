@@ -37,7 +37,8 @@ The tree::
         ├── RemoteError                       stand-in for an exception that cannot be rebuilt
         └── FileError                         an input cannot be staged, an output is missing
 
-All of them can be pickled, with their attributes.
+All of them can be pickled, with their attributes.  The page "Troubleshooting" of the documentation
+has an entry for each: what you see, why, and what to do.
 """
 
 from __future__ import annotations
