@@ -8,9 +8,11 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from radical.asyncflow.backend import Resources, TaskKind, TaskSpec, TaskState
+from asyncflow_backend_concurrent._slots.slots import Slots
+from radical.asyncflow.backend import Resources, TaskKind, TaskRequest, TaskSpec, TaskState
 from radical.asyncflow.errors import ResourceError
 from radical.asyncflow.worker import cancelled, current_task
 
@@ -304,3 +306,25 @@ async def test_a_function_that_does_not_stop_keeps_no_other_waiting(
             await asyncio.sleep(0.01)
     reports = await driver.run(*(driver.function(int, "9") for _ in range(20)))
     assert {report.value for report in reports} == {9}
+
+
+def test_a_slot_looks_again_when_the_task_that_went_before_a_wide_one_was_taken() -> None:
+    slots = Slots(Mock(slots=2), Mock(), Mock())
+    first, second = Mock(), Mock()
+    slots._slots = [first, second]
+    wide = TaskSpec("wide", TaskKind.FUNCTION, len, resources=Resources(cores=2))
+    deep = TaskRequest(2, 1, TaskSpec("deep", TaskKind.FUNCTION, len), depth=1)
+    slots.submit([TaskRequest(1, 1, wide), deep])
+
+    seen = slots.changes
+    assert slots.admit(first) is None, "the deeper task goes first"
+    assert slots.queue.take() is deep, "the second slot takes it, and has done it"
+    assert slots.admit(second) is None, "it stands still for the wide task"
+    assert slots.park(first, seen)
+    assert not first.wake.acquire.called, "it sleeps, and nobody is left who would wake it"
+    admission = slots.admit(first)
+    assert admission is not None
+    assert admission.lent == [second]
+    slots._slots.clear()
+    slots.close(cancel=True)
+    slots.wait(0)

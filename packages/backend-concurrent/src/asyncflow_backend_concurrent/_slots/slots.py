@@ -339,6 +339,7 @@ class Slots:
             self.queue
             or self.closing
             or seen != self.changes
+            or (self.specials and self._turn_has_come())
             or (self.ahead and self.ahead.take_back())
         ):
             # A thread that adds work looks at the idle slots afterwards.  So either it
@@ -440,6 +441,14 @@ class Slots:
         elif self.specials:
             self.wake(1)
         return admission
+
+    def _turn_has_come(self) -> bool:
+        """Return whether a special task could be admitted now.
+
+        An ordinary task that went before it may have been taken since a slot looked.
+        """
+        with self._mutex:
+            return self._next_special() is not None
 
     def _next_special(self) -> TaskRequest | None:
         """Return the first one whose memory and GPUs are free, if its turn has come."""
