@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from radical.asyncflow import ConfigurationError, UnsupportedOptionError, WorkflowEngine
+from radical.asyncflow._dispatch import dispatcher
 from radical.asyncflow.testing import ScriptedBackend
 
 
@@ -94,3 +95,109 @@ async def test_an_urgent_call_goes_before_many_that_were_not_sent_yet() -> None:
         urgent = task.options(priority=1)(0)
         await asyncio.gather(urgent, *plain)
         assert backend.submitted[0].task_id == 3001
+
+
+@pytest.mark.parametrize("kind", ["executable", "prompt"])
+async def test_bodies_run_before_what_was_called_later_is_sent(
+    flow: WorkflowEngine, backend: ScriptedBackend, kind: str
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def body(name: str) -> str:
+        seen.append((name, [request.spec.name for request in backend.submitted]))
+        return name
+
+    ask = getattr(flow, f"{kind}_task")(body)
+    function = flow.function_task(int)
+    calls = [function.options(name="early")(1)]
+    for at in range(3):
+        calls += [ask(f"{at}"), function.options(name=f"late {at}")(1)]
+    await asyncio.gather(*calls)
+    assert seen == [("0", ["early"]), ("1", ["early"]), ("2", ["early"])]
+    assert backend.batches == [1, 6]
+
+
+async def test_a_body_that_waits_holds_nothing_up(flow: WorkflowEngine) -> None:
+    gate = asyncio.Event()
+
+    async def body() -> str:
+        await gate.wait()
+        return "true"
+
+    command = flow.executable_task(body)()
+    assert await flow.function_task(int)("7") == 7
+    assert not command.done()
+    gate.set()
+    await command
+
+
+async def test_many_bodies_hold_up_nothing_of_the_turn_before(
+    flow: WorkflowEngine, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "STEPS_A_TURN", 20)
+    backend_had: list[int] = []
+
+    def body() -> str:
+        backend_had.append(len(backend.submitted))
+        return "true"
+
+    command = flow.executable_task(body)
+    await asyncio.gather(*[command() for _ in range(70)])
+    # What one turn of the loop prepared is sent before the bodies of the next begin.
+    assert backend_had == sorted(backend_had)
+    assert (backend_had[0], backend_had[20], backend_had[40]) == (0, 20, 40)
+
+
+async def test_what_waits_for_a_body_can_be_cancelled(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    ran: list[str] = []
+    later: list[Any] = []
+
+    def body() -> str:
+        later[1].cancel()
+        return "true"
+
+    command = flow.executable_task(body)()
+    function = flow.function_task(ran.append)
+    later += [function(name) for name in ("first", "second", "third")]
+    later.append(function(later[1]))
+    await asyncio.gather(command, *later, return_exceptions=True)
+    assert ran == ["first", "third"]
+    assert [future.cancelled() for future in later] == [False, True, False, True]
+    assert len(backend.submitted) == 3
+
+
+async def test_all_that_waits_for_a_body_can_be_cancelled(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    later: list[Any] = []
+
+    def body() -> str:
+        for future in later:
+            future.cancel()
+        return "true"
+
+    command = flow.executable_task(body)()
+    later.append(flow.function_task(int)("7"))
+    await command
+    assert later[0].cancelled()
+    assert [request.spec.name for request in backend.submitted] == ["body"]
+
+
+async def test_a_service_stops_after_the_calls_before_it_whatever_waits_for_a_body() -> None:
+    class Counter:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def add(self) -> int:
+            self.count += 1
+            return self.count
+
+    async with WorkflowEngine.create("concurrent", {"max_workers": 2}) as flow:
+        counter = await flow.service(Counter)()
+        command = flow.executable_task(lambda: "true")()
+        calls = [counter.add() for _ in range(3)]
+        stopped = counter.stop()
+        assert await asyncio.gather(*calls) == [1, 2, 3]
+        await asyncio.gather(command, stopped)

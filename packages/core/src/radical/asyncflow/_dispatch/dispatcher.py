@@ -99,7 +99,7 @@ class Dispatcher:
         self.services = Services(run, self.outcomes, self.register)
         self.instances: Instances | None = None
         self._receive = Reports(run, self.outcomes, self.services, inbox).receive
-        self._send = sender(run, self.outcomes, self.outbox, self._preparation)
+        self._send, self._submit = sender(run, self.outcomes, self.outbox, self._preparation)
         self._next_lane = 0
         self._pumping = False
         self._quick = False
@@ -324,6 +324,7 @@ class Dispatcher:
         reports = inbox.reports
         inbox.awake = True
         full = run.full
+        unbegun = self._preparation.unbegun
         send = self._send
         receive = self._receive
         steps_left = STEPS_A_TURN
@@ -340,7 +341,7 @@ class Dispatcher:
                     steps_left -= receive(steps_left)
                 if steps_left <= 0:
                     break
-                if not ready and not first and not reports and not full:
+                if not ready and not first and not reports and (not full or unbegun):
                     inbox.awake = False
                     if not reports:
                         finished = True
@@ -434,6 +435,8 @@ class Dispatcher:
                 self.run.journal.look_again()
             try:
                 self._send(len(self._scheduler.ready) + len(self._scheduler.first))
+                if self.run.full:
+                    self._submit()
             finally:
                 self._pumping = False
             self._inbox.wake()

@@ -35,7 +35,7 @@ from .._task.future import (
 )
 from .._task.service import ServiceFuture
 from .._text import error_line, safe_message, safe_repr
-from ..backend import RemoteValue, TaskId
+from ..backend import RemoteValue, Report, TaskId
 from ..backend._lane import Lane
 from ..errors import (
     BackendError,
@@ -64,6 +64,7 @@ log = logging.getLogger("radical.asyncflow")
 
 PENDING, READY = TaskState.PENDING, TaskState.READY
 SUBMITTED, RUNNING, DONE = TaskState.SUBMITTED, TaskState.RUNNING, TaskState.DONE
+CANCELLED = TaskState.CANCELLED
 
 CANCELLATION = Ending(EndReason.CANCEL)
 
@@ -513,6 +514,16 @@ class Outcomes:
 
     def ask_to_cancel(self, lane: Lane, numbers: Sequence[int]) -> None:
         """Have the backend of *lane* end the tasks with these *numbers*."""
+        if lane.batch:
+            # What it has not got yet, it never gets.
+            mine = set(numbers)
+            kept = [request for request in lane.batch if request.task_id not in mine]
+            self._run.report(
+                Report(request.task_id, request.attempt, CANCELLED, None)
+                for request in lane.batch
+                if request.task_id in mine
+            )
+            lane.batch = kept
         try:
             lane.backend.cancel(numbers)
         except Exception:

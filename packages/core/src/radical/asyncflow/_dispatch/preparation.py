@@ -43,6 +43,10 @@ READY, RUNNING, DONE = TaskState.READY, TaskState.RUNNING, TaskState.DONE
 class Preparation:
     """The preparation of one run's tasks, until they can be sent.
 
+    Attributes:
+        unbegun: the asyncio tasks of bodies, and of what comes before them, that begin in the
+            next turn of the loop.
+
     Args:
         owner: the owner of the tasks; a future of another owner is an outside awaitable.
     """
@@ -55,7 +59,7 @@ class Preparation:
         self._background = background
         self._outcomes = outcomes
         self._outbox = outbox
-        self._unbegun: set[asyncio.Task[Any]] = set()
+        self.unbegun: set[asyncio.Task[Any]] = set()
 
     # ------------------------------------------------------------------- calls
 
@@ -212,12 +216,14 @@ class Preparation:
         context = node._context
 
         async def begin() -> None:
-            self._unbegun.discard(task)
+            self.unbegun.discard(task)
+            if not self.unbegun and self._run.full:
+                self._run.wake()  # to submit what was called later than this
             await body
 
         task = self._background.spawn(begin(), None if context is None else context.copy())
         extras.work = Work(activity, task)
-        self._unbegun.add(task)
+        self.unbegun.add(task)
         task.add_done_callback(
             lambda done: self._outcomes.guard(node, self._asyncio_task_ended, node, done, body)
         )
@@ -228,11 +234,11 @@ class Preparation:
         extras = extras_of(node)
         if extras.work is not None and extras.work.task is task:
             extras.work = None
-        if task in self._unbegun:
+        if task in self.unbegun:
             # It was cancelled before its first step.  If the engine did not do that,
             # asyncio.run() is closing the loop before a shutdown: the engine then decides
             # whether tasks are finished, in which case this one is started again.
-            self._unbegun.discard(task)
+            self.unbegun.discard(task)
             body.close()
             self._run.scheduler.requeue(node)
             self._run.wake()

@@ -30,13 +30,15 @@ _new = tuple.__new__  # a named tuple's own constructor costs three times as muc
 
 def sender(
     run: Run, outcomes: Outcomes, outbox: Outbox, preparation: Preparation
-) -> Callable[[int], int]:
-    """Make the function that sends the ready tasks of *run*.
+) -> tuple[Callable[[int], int], Callable[[], None]]:
+    """Make the functions that send the ready tasks of *run*.
 
     Returns:
-        A function of a number: it puts at most that many ready tasks into batches, and at most
-        as many that follow them in a chain; then it submits all batches, and returns the
-        number of tasks that it took.
+        First a function of a number: it puts at most that many ready tasks into batches, and at
+        most as many that follow them in a chain; then it submits all batches, and returns the
+        number of tasks that it took.  Batches stay in ``run.full`` while bodies of tasks that
+        were called before have not begun, as they will in the next turn of the loop.  Then a
+        function that submits all batches at once.
     """
     scheduler = run.scheduler
     ready = scheduler.ready
@@ -47,9 +49,28 @@ def sender(
     submitted = scheduler.submitted
     observers = run.observers
     full = run.full
+    unbegun = preparation.unbegun
+
+    def submit() -> None:
+        if run.journal is not None:
+            run.journal.sending(full)
+        while full:
+            lane = full.pop()
+            batch, lane.batch = lane.batch, []
+            if not batch:  # what was in it was cancelled
+                continue
+            if outcomes.failover is not None and lane.sink.told_loss:
+                outcomes.failover.refuse(lane, batch)
+                continue
+            try:
+                lane.backend.submit(batch)
+            except Exception as error:
+                outbox.fail_batch(lane, batch, error)
 
     def send(limit: int) -> int:
         gate = run.gate
+        if full and not unbegun:
+            submit()
         if first:
             if ready:
                 scheduler.put_first()
@@ -74,6 +95,8 @@ def sender(
                 call = node._call
                 lane = call.lane
                 if not call.plain or binding == NESTED or lane.lost is not None:
+                    if full and not unbegun and not call.plain:
+                        submit()  # what was called before does not wait for its body
                     preparation.send(node)
                     continue
                 spec = call.spec
@@ -147,18 +170,8 @@ def sender(
                     behind += send_behind(run, node, limit - behind)
             except Exception as error:
                 outcomes.engine_failed(node, error)
-        if full and run.journal is not None:
-            run.journal.sending(full)
-        while full:
-            lane = full.pop()
-            batch, lane.batch = lane.batch, []
-            if outcomes.failover is not None and lane.sink.told_loss:
-                outcomes.failover.refuse(lane, batch)
-                continue
-            try:
-                lane.backend.submit(batch)
-            except Exception as error:
-                outbox.fail_batch(lane, batch, error)
+        if full and not unbegun:
+            submit()
         return count + behind
 
-    return send
+    return send, submit
