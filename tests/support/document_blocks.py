@@ -151,7 +151,8 @@ def run_commands(block: Block, page: str) -> None:
     checker, flags = doctest.OutputChecker(), doctest.ELLIPSIS
     for command in commands:
         done = subprocess.run(
-            ["/bin/sh", "-c", command["line"]],
+            # The shell stays, and says "Killed" where it would say so on a terminal.
+            ["/bin/sh", "-c", f"{command['line']}\nexit $?"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
