@@ -124,7 +124,7 @@ def dask(session: nox.Session) -> None:
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/dask.txt")
     session.run("pytest", "packages/backend-dask", *session.posargs)
-    session.run("pytest", *PAGES, "-k", "backend-dask or portability")
+    session.run("pytest", *PAGES, "-k", "backend-dask or portability or clusters")
 
 
 @nox.session
@@ -142,7 +142,7 @@ def inference(session: nox.Session) -> None:
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/inference.txt")
     session.run("pytest", "packages/backend-inference", *session.posargs)
-    session.run("pytest", *PAGES, "-k", "backend-inference or portability")
+    session.run("pytest", *PAGES, "-k", "backend-inference or portability or model-server")
     session.run("pytest", "tests/test_examples.py", "-k", "prompts")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from document_blocks import read_blocks
+from slurm_cluster import Slurm, demand_slurm, serve_slurm
 
 ROOT = Path(__file__).parents[1]
 # Its blocks are the files of a distribution, which a test of the core builds and proves.
@@ -23,6 +24,11 @@ NEEDS = {
     "backend-inference": "xllamacpp",
     "backend-rhapsody": "rhapsody",
     "tutorials/parameter-sweep": "matplotlib",
+    "tutorials/learning-loop": "matplotlib",
+    "tutorials/file-pipeline": "matplotlib",
+    "tutorials/training-sweep": "matplotlib",
+    "tutorials/model-server": "xllamacpp",
+    "tutorials/clusters": "dask_jobqueue",
 }
 PAGES = sorted(
     path
@@ -44,13 +50,24 @@ def model_server() -> Iterator[str]:
         process.terminate()
 
 
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """Start a real Slurm with one node."""
+    demand_slurm()
+    with serve_slurm(tmp_path_factory.mktemp("slurm")) as slurm:
+        yield slurm
+
+
 @pytest.fixture
 def server_of_the_page(
     page: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Start the server that the pages of the inference backend ask."""
-    if "backend-inference" in str(page):
+    """Start what a page finds on the machine that it speaks of: a server for prompts, or Slurm."""
+    if page.stem == "model-server" or "backend-inference" in str(page):
         monkeypatch.setenv("OPENAI_BASE_URL", request.getfixturevalue("model_server"))
+    if page.stem == "clusters":
+        for name, value in request.getfixturevalue("slurm").environment.items():
+            monkeypatch.setenv(name, value)
 
 
 def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:

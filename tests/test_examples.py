@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from example_runs import EXAMPLES, OPTIONS, run_example
 
 SAYS = {
     "01_hello.py": ["HELLO, ASYNCFLOW! has 17 characters", "greet ran on 'concurrent': DONE"],
@@ -18,28 +17,24 @@ SAYS = {
     "05_parameter_sweep.py": ["← peak", "52 tasks", "exact, for an infinite lattice: 2.269"],
     "06_dry_run.py": ["41 tasks, 40 edges, depth 3, width 20"],
     "07_prompts.py": ["4 explanations for ", " tokens; best score "],
+    "08_map_reduce.py": ["a   15 times\nis   8 times\nof   6 times\n"],
+    "09_search.py": ["is at 1.05: -1.000"],
+    "10_retries.py": ["alpha: 1.1176\n", "gamma: 2.5474 by bisection, because of no convergence"],
+    "11_ensemble.py": ["a member says 3.152\n", "the ensemble says 3.1520"],
+    "12_service.py": ["1111 bytes in 4 files"],
+    "13_resume.py": [
+        "measure day 0\nmeasure day 1\nmeasure day 2\nfailed: published is there already\n",
+        "already\npublished [0, 1, 4]\n",
+    ],
+    "14_active_learning.py": ["computed 0.70: +0.00\ncomputed 0.65: -0.91\n"],
+    "15_random_search.py": ["loss 0.100 with rate 0.01074 and 4 layers\n"],
 }
-NEEDS = {"07_prompts.py": "xllamacpp"}
-KEEPS = {"07_prompts.py": ["asyncflow-runs"]}
+KEEPS = {"07_prompts.py": ["asyncflow-runs"], "12_service.py": ["asyncflow-runs"]}
 """What examples leave: the output of a service stays."""
-EXAMPLES = [
-    path
-    for path in sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
-    if find_spec(NEEDS.get(path.name, "sys"))
-]
-OPTIONS = {"05_parameter_sweep.py": ["--size", "16", "--sweeps", "100"]}
 
 
 def run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env={**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "120"},
-    )
+    done = run_example(command, folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
