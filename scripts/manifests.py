@@ -12,10 +12,14 @@ import sys
 from pathlib import Path
 
 from radical.asyncflow._discovery.registry import registry
-from radical.asyncflow._quality.report import MANIFEST, Manifest
+from radical.asyncflow._quality.report import MANIFEST, Manifest, own_manifest
 
 ROOT = Path(__file__).parents[1]
-PATHS = sorted(ROOT.glob(f"packages/backend-*/src/*/{MANIFEST}"))
+PATHS = sorted(
+    path
+    for name in (MANIFEST, own_manifest("*"))
+    for path in ROOT.glob(f"packages/backend-*/src/*/{name}")
+)
 
 
 def declared(manifest: Manifest) -> Manifest | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from radical.asyncflow._catalog.entries import Distribution, Link, read_distribution
+from radical.asyncflow._catalog.entries import Distribution, Link, _plugin, read_distribution
 from radical.asyncflow._catalog.wheels import LARGEST_FILE, WheelFiles
 from radical.asyncflow._quality.report import MANIFEST
 from radical.asyncflow.errors import ConfigurationError
@@ -314,3 +314,18 @@ def test_whatever_is_wrong_with_an_archive_is_one_error(
     path.write_bytes(data[:place] + byte + data[place + len(byte) :])
     with suppress(ConfigurationError):
         read(path)
+
+
+def test_each_backend_of_a_distribution_may_have_a_manifest_of_its_own() -> None:
+    class Shelf:
+        def beside(self, module: str, name: str) -> bytes | None:
+            assert module == "asyncflow_both.plugin"
+            return {
+                "asyncflow-manifest.json": make_manifest("first").encode(),
+                "asyncflow-manifest.second.json": make_manifest("second").encode(),
+            }.get(name)
+
+    for name in ("first", "second"):
+        plugin = _plugin(Shelf(), BACKEND_GROUP, name, "asyncflow_both.plugin")  # type: ignore[arg-type]
+        assert plugin.manifest is not None
+        assert plugin.manifest.backend == name

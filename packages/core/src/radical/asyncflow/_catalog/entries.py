@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from .._groups import BACKEND_GROUP, GROUPS
 from .._quality.levels import Gap, gaps, level_of
-from .._quality.report import MANIFEST, Manifest, Report
+from .._quality.report import MANIFEST, Manifest, Report, own_manifest
 from .._reference import is_reference
 from .._text import first_line, shorten
 from ..errors import ConfigurationError
@@ -364,13 +364,17 @@ def _plugin(files: Files, group: str, name: str, value: str) -> Plugin:
         return Plugin(name, group)
     module = value.partition(":")[0].partition("[")[0].strip()
     try:
-        data = files.beside(module, MANIFEST)
+        file = own_manifest(name)
+        data = files.beside(module, file)
+        if data is None:
+            file = MANIFEST
+            data = files.beside(module, file)
         if data is None:
             return Plugin(name, group)
-        manifest = Manifest.from_json(data, origin=MANIFEST)
+        manifest = Manifest.from_json(data, origin=file)
     except ConfigurationError as error:
         return Plugin(name, group, problem=shorten(str(error), 1000))
     if manifest.backend != name:
         other = shorten(manifest.backend, 100)
-        return Plugin(name, group, problem=f"{MANIFEST} is about the backend {other!r}")
+        return Plugin(name, group, problem=f"{file} is about the backend {other!r}")
     return Plugin(name, group, manifest)

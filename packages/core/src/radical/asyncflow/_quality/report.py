@@ -24,10 +24,25 @@ from pydantic import (
 from ..errors import ConfigurationError
 from .levels import level_of
 
-__all__ = ["MANIFEST", "Benchmark", "Check", "Manifest", "Outcome", "Report", "ShortCheck"]
+__all__ = [
+    "MANIFEST",
+    "Benchmark",
+    "Check",
+    "Manifest",
+    "Outcome",
+    "Report",
+    "ShortCheck",
+    "own_manifest",
+]
 
 MANIFEST = "asyncflow-manifest.json"
 """The name of a manifest; it lies beside the module of the entry point."""
+
+
+def own_manifest(backend: str) -> str:
+    """Return the name of a manifest where one folder has the modules of several backends."""
+    return f"asyncflow-manifest.{backend}.json"
+
 
 _LONGEST_FILE = 10_000_000
 """The bytes that a reader takes; a report has some 100,000."""

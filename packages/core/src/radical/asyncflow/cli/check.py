@@ -203,7 +203,7 @@ def _manifest_place(name: str) -> Path:
     """
     from importlib.util import find_spec
 
-    from .._quality.report import MANIFEST
+    from .._quality.report import MANIFEST, Manifest, own_manifest
     from ..errors import ConfigurationError
     from ..testing._check.package import declarations
 
@@ -217,7 +217,10 @@ def _manifest_place(name: str) -> Path:
             f"--manifest writes into the sources, and {declaration.distribution} is installed in "
             f"{folder}\nTry: pip install --editable . in the folder of its pyproject.toml"
         )
-    return folder / MANIFEST
+    place = folder / MANIFEST
+    if place.exists() and Manifest.read(place).backend != name:
+        return folder / own_manifest(name)
+    return place
 
 
 def _write_manifest(place: Path, report: Report) -> str:
