@@ -32,6 +32,7 @@ __all__ = [
 CORES = 4
 
 _HANG_S = 300.0
+_JOBS_END_S = 20.0
 _DAEMONS = ("munged", "slurmctld", "slurmd")
 _CLIENTS = ("sbatch", "scancel", "sinfo", "squeue", "srun")
 _CONFIGURATION = """
@@ -113,6 +114,14 @@ class Slurm:
 
     def cancel(self, *jobs: str) -> None:
         self._call("scancel", *jobs)
+
+    def end_jobs(self) -> None:
+        """End all jobs, which would outlive the daemons; give those up that do not end soon."""
+        states = ("PD", "R", "S", "CG")
+        deadline = time.monotonic() + _JOBS_END_S
+        while (jobs := self.jobs(*states)) and time.monotonic() < deadline:
+            self.cancel(*jobs)
+            time.sleep(0.2)
 
     def end_walltime(self, job: str) -> None:
         """Let the walltime of *job* be over; the daemon sees that within 30 seconds."""
@@ -354,6 +363,7 @@ def serve_slurm(
                 _daemon(folder, slurm, ["slurmd", "-D", "-N", each.name], prefix=each.prefix)
             )
         _wait(slurm.up, folder)
+        stack.callback(slurm.end_jobs)
         yield slurm
 
 
