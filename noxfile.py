@@ -30,7 +30,8 @@ SOURCES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("packages/*/s
 DIST = ROOT / "dist"
 
 OWN_SESSIONS = tuple(
-    f"--ignore=packages/backend-{name}" for name in ("dask", "radical", "inference", "rhapsody")
+    f"--ignore=packages/backend-{name}"
+    for name in ("dask", "radical", "parsl", "inference", "rhapsody")
 )
 """Packages with a session and an environment of their own.
 
@@ -78,6 +79,10 @@ MATRIX: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]] = {
     "inference": (
         ("./packages/backend-inference", "gguf", "xllamacpp"),
         (("inference", "--load", "50"),),
+    ),
+    "parsl": (
+        ("./packages/backend-parsl",),
+        (("parsl", "-s", "max_workers_per_node=2", "-s", "grace=1", "--slots", "2"),),
     ),
     "rhapsody": (
         ("./packages/backend-rhapsody",),
@@ -134,6 +139,16 @@ def radical(session: nox.Session) -> None:
     session.install("--no-build-isolation", "-r", "requirements/radical.txt")
     session.run("pytest", "packages/backend-radical", *session.posargs)
     session.run("pytest", *PAGES, "-k", "backend-radical or portability")
+
+
+@nox.session
+def parsl(session: nox.Session) -> None:
+    """Run the tests of the backends on Parsl, on this machine and on a Slurm of three nodes."""
+    install(session, "test")
+    session.install("--no-build-isolation", "-r", "requirements/parsl.txt")
+    # Where networks of their own are not allowed, the report says that the tests were left out.
+    session.run("pytest", "-rfEs", "packages/backend-parsl", *session.posargs)
+    session.run("pytest", *PAGES, "-k", "backend-parsl or portability")
 
 
 @nox.session
@@ -207,7 +222,7 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/; a warning is an error."""
     install(session, "docs")
-    names = ("dask", "radical", "inference", "rhapsody")
+    names = ("dask", "radical", "parsl", "inference", "rhapsody")
     others = [f"packages/backend-{name}" for name in names]
     session.install("--no-build-isolation", "--no-deps", *(f"-e{path}" for path in others))
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "docs", "site")

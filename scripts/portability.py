@@ -43,6 +43,7 @@ COLUMNS = (
     ),
     Column("`dask`", "dask", {}),
     Column("`radical_pilot`", "radical_pilot", {"cores": 8, "gpus": 1}),
+    Column("`parsl`", "parsl", {}),
     Column("`inference`", "inference", {"base_url": "http://localhost:8000/v1"}),
 )
 

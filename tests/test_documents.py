@@ -21,6 +21,7 @@ PROVEN_ELSEWHERE = ROOT / "docs/writing-a-backend.md"
 NEEDS = {
     "backend-dask": "distributed",
     "backend-radical": "radical.pilot",
+    "backend-parsl": "parsl",
     "backend-inference": "xllamacpp",
     "backend-rhapsody": "rhapsody",
     "tutorials/parameter-sweep": "matplotlib",

@@ -12,7 +12,7 @@ from public_modules import PUBLIC
 PAGES = Path(__file__).parents[1] / "docs/reference"
 DIRECTIVE = re.compile(r"^\.\. (?:auto|py:)(\w+):: (\S+)\n((?:   :.*\n)*)", re.MULTILINE)
 EXCLUDED = re.compile(r":exclude-members: (.*)")
-BACKENDS = ("concurrent", "dask", "inference", "noop", "radical", "rhapsody")
+BACKENDS = ("concurrent", "dask", "inference", "noop", "parsl", "radical", "rhapsody")
 # Modules, which have pages of their own, and the union of the events, each of which is shown.
 NO_ENTRY = {"__version__", "errors", "factory", "registry", "Event"}
 

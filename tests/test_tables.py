@@ -52,4 +52,14 @@ def test_a_page_has_each_setting_once_and_each_is_described(page: Path, name: st
 
 
 def test_every_backend_with_settings_has_its_tables_in_a_page() -> None:
-    assert sorted(FACTS) == ["concurrent", "dask", "inference", "radical_pilot", "rhapsody"]
+    names = (
+        "concurrent",
+        "dask",
+        "inference",
+        "parsl",
+        "pbs",
+        "radical_pilot",
+        "rhapsody",
+        "slurm",
+    )
+    assert sorted(FACTS) == list(names)

@@ -20,6 +20,7 @@ FOLDERS = {
     "dask": "backend-dask[dashboard]",
     "radicalpilot": "backend-radical",
     "radical-pilot": "backend-radical",
+    "parsl": "backend-parsl",
     "inference": "backend-inference",
     "rhapsody": "backend-rhapsody",
     "otel": "plugin-otel",

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / "packages"
 PLUGINS = Path(__file__).parent / "plugins"
 OURS = ("core", "backend-noop", "backend-concurrent")
-OTHERS = tuple(f"backend-{name}" for name in ("dask", "radical", "inference", "rhapsody"))
+OTHERS = tuple(f"backend-{name}" for name in ("dask", "radical", "parsl", "inference", "rhapsody"))
 BUILT = (*OURS, *OTHERS, "plugin-otel")
 PATIENCE = 600  # seconds for one command; pip waits for an index, and for a busy machine
 

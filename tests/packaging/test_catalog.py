@@ -23,7 +23,8 @@ def test_our_wheels_bring_all_that_a_catalog_shows(
     }
     backends = {name: entry for name, entry in entries.items() if entry["kind"] == "backend"}
     assert sorted(backends) == [
-        *("concurrent", "dask", "inference", "noop", "radical_pilot", "rhapsody"),
+        *("concurrent", "dask", "inference", "noop", "parsl", "pbs", "radical_pilot", "rhapsody"),
+        "slurm",
     ]
     for name, entry in backends.items():
         assert (entry["licence"], entry["core"]) == ("MIT", "<2,>=1.0"), name

@@ -13,7 +13,8 @@ from radical.asyncflow.version import __version__
 
 PACKAGES = Path(__file__).parents[2] / "packages"
 BACKENDS = tuple(
-    f"backend-{name}" for name in ("noop", "concurrent", "dask", "radical", "inference", "rhapsody")
+    f"backend-{name}"
+    for name in ("noop", "concurrent", "dask", "radical", "parsl", "inference", "rhapsody")
 )
 OURS = ("core", *BACKENDS, "plugin-otel")
 LOCAL = {f"asyncflow-backend-{name}=={__version__}" for name in ("noop", "concurrent")}
@@ -108,7 +109,7 @@ def test_a_release_requires_the_local_backends(release):
 def test_a_release_has_every_extra(release):
     assert set(metadata(release[".whl"]).get_all("Provides-Extra", [])) == {
         *("all", "local", "noop", "concurrent", "dask", "radicalpilot", "radical-pilot", "otel"),
-        *("files", "inference", "mpi", "nvidia", "page", "rhapsody", "testing", "watch"),
+        *("files", "inference", "mpi", "nvidia", "page", "parsl", "rhapsody", "testing", "watch"),
     }
 
 

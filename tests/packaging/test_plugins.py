@@ -34,7 +34,8 @@ def listing(plugin_venv):
 
 def test_all_are_listed_ours_first(listing):
     assert list(listing) == [
-        *("noop", "concurrent", "dask", "radical_pilot", "inference", "rhapsody"),
+        *("noop", "concurrent", "dask", "radical_pilot", "parsl", "slurm", "pbs"),
+        *("inference", "rhapsody"),
         *("explosive", "futuristic", "garbage", "inline", "needy", "twin"),
     ]
 
@@ -111,7 +112,8 @@ def test_metadata_that_cannot_be_parsed_breaks_nothing(plugin_venv, listing, tmp
 def test_third_parties_can_be_disabled(plugin_venv):
     code = "result = list(factory.list_available_backends())"
     assert run(plugin_venv, code, ASYNCFLOW_DISABLE_PLUGINS="1") == [
-        *("noop", "concurrent", "dask", "radical_pilot", "inference", "rhapsody")
+        *("noop", "concurrent", "dask", "radical_pilot", "parsl", "slurm", "pbs"),
+        *("inference", "rhapsody"),
     ]
 
 

@@ -34,6 +34,7 @@ TASKS_PAGE = Path(__file__).parents[3] / "docs/reference/tasks.md"
 NEEDS = {
     "asyncflow_backend_dask": "distributed",
     "asyncflow_backend_inference": "httpx",
+    "asyncflow_backend_parsl": "zmq",
     "asyncflow_backend_rhapsody": "rhapsody",
 }
 

@@ -109,7 +109,8 @@ def test_ours_are_listed_first_and_others_in_alphabetical_order(install, registr
     install("alpha")
     registry.register_backend("mine", Mine)
     assert list(registry.list_available_backends()) == [
-        *("noop", "concurrent", "dask", "radical_pilot", "inference", "rhapsody"),
+        *("noop", "concurrent", "dask", "radical_pilot", "parsl", "slurm", "pbs"),
+        *("inference", "rhapsody"),
         *("alpha", "mine", "zeta"),
     ]
 

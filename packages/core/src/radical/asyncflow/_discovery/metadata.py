@@ -73,6 +73,9 @@ class Official(NamedTuple):
         return f"Try: pip install '{CORE}[{self.extra}]'"
 
 
+_PARSL_ROWS = (
+    *("function", "executable", "cores", "gpus", "memory", "ranks", "service", "priority"),
+)
 OFFICIAL = {
     "noop": Official("asyncflow-backend-noop", "noop", "Runs nothing, for dry runs and tests"),
     "concurrent": Official(
@@ -98,6 +101,18 @@ OFFICIAL = {
         "radicalpilot",
         "Nodes of an HPC machine, through RADICAL-Pilot",
         ("function", "executable", "cores", "gpus", "memory", "ranks", "service"),
+    ),
+    "parsl": Official(
+        "asyncflow-backend-parsl",
+        "parsl",
+        "Nodes of a cluster with any batch system, through Parsl",
+        _PARSL_ROWS,
+    ),
+    "slurm": Official(
+        "asyncflow-backend-parsl", "parsl", "Nodes of a Slurm cluster, through Parsl", _PARSL_ROWS
+    ),
+    "pbs": Official(
+        "asyncflow-backend-parsl", "parsl", "Nodes of a PBS cluster, through Parsl", _PARSL_ROWS
     ),
     "inference": Official(
         "asyncflow-backend-inference",

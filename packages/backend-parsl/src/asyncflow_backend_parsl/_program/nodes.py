@@ -1,0 +1,165 @@
+"""A node as the program sees it: what it has, and what it was given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from radical.asyncflow.backend import Resources
+from radical.asyncflow.model import DEFAULT_RESOURCES
+
+from .._wire.messages import NodeFacts
+from .packing import PackedTask
+
+__all__ = ["Node", "NodeSize", "Sent", "slots_of"]
+
+_AHEAD_S = 0.03  # of work that a node has beyond what it runs, so that it never waits for more
+_MOST_AHEAD = 500  # tasks for each slot
+
+
+class NodeSize(NamedTuple):
+    """The size of a node, as far as it matters to tasks."""
+
+    slots: int
+    gpus: int
+    memory: int
+
+    def lacks(self, resources: Resources, cores_each: int) -> str:
+        """Return what a task asks for that such a node never has, in words; "" if nothing."""
+        ranks = resources.ranks
+        lacking = []
+        if slots_of(resources, cores_each) > self.slots:
+            cores, has = resources.cores * ranks, self.slots * cores_each
+            lacking.append(f"{cores} cores, and it has {has}")
+        if (gpus := resources.gpus * ranks) > self.gpus:
+            lacking.append(f"{gpus:g} GPUs, and it has {self.gpus}")
+        if (memory := resources.memory * ranks) > self.memory:
+            lacking.append(f"{memory} bytes of memory, and it has {self.memory}")
+        return "; ".join(lacking)
+
+
+def slots_of(resources: Resources, cores_each: int) -> int:
+    """Return how many slots a task takes."""
+    return math.ceil(resources.cores / cores_each) * resources.ranks
+
+
+@dataclass(eq=False, slots=True)
+class Sent:
+    """A task that a node has.
+
+    Attributes:
+        has_begun: the node has said so.
+        is_cancelled: the node was told to cancel it.
+        began: when it began, by the clock of the node; 0.0 before.
+    """
+
+    task: PackedTask
+    slots: int
+    gpus: float
+    memory: int
+    has_begun: bool = False
+    is_cancelled: bool = False
+    began: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """A node that has connected.
+
+    Attributes:
+        block: the number of its block; None until that is known.
+        is_ready: it takes tasks.
+        is_leaving: it gets no more.
+        is_retired: the program itself has told it to end.
+        known: numbers of specs that it was sent.
+        expected: the number of the next message from it.
+        told: the signal by which something else tells it to end, or "".
+    """
+
+    peer: bytes
+    facts: NodeFacts
+    cores_each: int
+    block: int | None = None
+    is_ready: bool = False
+    is_leaving: bool = False
+    is_retired: bool = False
+    told: str = ""
+    expected: int = 1
+    sent: dict[int, Sent] = field(default_factory=dict)
+    known: set[int] = field(default_factory=set)
+    used_slots: int = 0
+    used_gpus: float = 0.0
+    used_memory: int = 0
+
+    @property
+    def name(self) -> str:
+        """The host, and the process."""
+        return f"{self.facts.host}:{self.facts.pid}"
+
+    @property
+    def takes_tasks(self) -> bool:
+        """True if it may be given tasks."""
+        return self.is_ready and not self.is_leaving
+
+    @property
+    def size(self) -> NodeSize:
+        """The size of it."""
+        return NodeSize(self.facts.slots, self.facts.gpus, self.facts.memory)
+
+    def could_run(self, resources: Resources) -> bool:
+        """Tell whether the node has what a task asks for, if nothing else runs."""
+        return not self.size.lacks(resources, self.cores_each)
+
+    def has_room(self, resources: Resources) -> bool:
+        """Tell whether a task could begin now."""
+        facts = self.facts
+        return (
+            self.used_slots + slots_of(resources, self.cores_each) <= facts.slots
+            and self.used_gpus + resources.gpus * resources.ranks <= facts.gpus
+            and self.used_memory + resources.memory * resources.ranks <= facts.memory
+        )
+
+    def room(self, seconds: float | None) -> int:
+        """Return how many more tasks of one slot, that take some *seconds*, it may be given."""
+        ahead = 0.0 if seconds is None else min(_AHEAD_S / max(seconds, 1e-6), _MOST_AHEAD)
+        return self.facts.slots + math.ceil(self.facts.slots * ahead) - self.used_slots
+
+    def give(self, task: PackedTask) -> None:
+        """Note that it was given *task*."""
+        asked = task.packed.resources
+        if asked == DEFAULT_RESOURCES:
+            # What waits for the value of another one on the same node needs no slot of its own.
+            sent = Sent(task, 0 if task.dependencies else 1, 0.0, 0)
+        else:
+            sent = Sent(
+                task,
+                slots_of(asked, self.cores_each),
+                float(asked.gpus * asked.ranks),
+                asked.memory * asked.ranks,
+            )
+            self.used_gpus += sent.gpus
+            self.used_memory += sent.memory
+        self.used_slots += sent.slots
+        self.sent[task.task_id] = sent
+
+    def take_back(self, task_id: int, attempt: int) -> Sent | None:
+        """Return the task, which the node has no more; None if it never had it."""
+        sent = self.sent.get(task_id)
+        if sent is None or sent.task.attempt != attempt:
+            return None
+        del self.sent[task_id]
+        self.used_slots -= sent.slots
+        if sent.gpus or sent.memory:
+            self.used_gpus -= sent.gpus
+            self.used_memory -= sent.memory
+        return sent
+
+    def take_all(self) -> Iterator[Sent]:
+        """Yield all that it has, and let it have nothing."""
+        held = list(self.sent.values())
+        self.sent.clear()
+        self.used_slots = self.used_memory = 0
+        self.used_gpus = 0.0
+        yield from held

@@ -1,0 +1,489 @@
+"""The router: it gives each task to a node, and takes in what becomes of it."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import pickle
+import platform
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from radical.asyncflow.backend import (
+    AnyReport,
+    ReportSink,
+    Resources,
+    Serving,
+    TaskRequest,
+    TaskState,
+)
+from radical.asyncflow.errors import ResourceError, SerializationError
+from radical.asyncflow.model import DEFAULT_RESOURCES
+from radical.asyncflow.worker import Clocks, Raised, open_answer, take_log, unsendable
+
+from .._wire.messages import Buffer, Event, Kind, Message, NodeFacts, Setup
+from ..version import __version__
+from .nodes import Node, NodeSize, Sent, slots_of
+from .packing import PackedTask, Packer
+from .waiting import Line, Unit, Waiting
+
+__all__ = ["Router", "Send"]
+
+Send = Callable[[bytes, Kind, Any, Sequence[Buffer]], None]
+LoseNode = Callable[[Node, list[Sent], str], None]
+
+_RUNNING, _DONE = TaskState.RUNNING, TaskState.DONE
+_FAILED, _CANCELLED = TaskState.FAILED, TaskState.CANCELLED
+_log = logging.getLogger("radical.asyncflow")
+
+
+class Router:
+    """The tasks that wait and run, and the nodes; any thread may call any method.
+
+    Attributes:
+        nodes: those that have connected and are not lost, by what the channel calls them.
+    """
+
+    def __init__(
+        self,
+        sink: ReportSink,
+        send: Send,
+        *,
+        setup: Setup,
+        cores_each: int,
+        expected: NodeSize | None,
+        lose_node: LoseNode,
+        refuse_node: Callable[[str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """Know no node yet.
+
+        Args:
+            send: sends a message to a node.
+            setup: what each node is told.
+            cores_each: the cores of a slot.
+            expected: what a node will have, if that is known.
+            lose_node: called with a node that is gone, what it had, and why it is gone.
+            refuse_node: called with the reason why a node is of no use.
+            changed: called when there is more or less to do, or a node more or less.
+        """
+        self._sink = sink
+        self._send = send
+        self._setup = setup
+        self._cores_each = cores_each
+        self._lose_node = lose_node
+        self._refuse_node = refuse_node
+        self._changed = changed
+        self._packer = Packer()
+        self._clocks = Clocks()
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        self._waiting = Waiting()
+        self._node_of: dict[int, Node] = {}
+        # The attempts of tasks of a lost node, until the reason for its end is known.
+        self._detached: dict[int, int] = {}
+        self.nodes: dict[bytes, Node] = {}
+        self._sizes: set[NodeSize] = set() if expected is None else {expected}
+
+    def lacks(self, resources: Resources) -> str:
+        """Return what a task asks for that no node has, in words; "" if nothing is lacking."""
+        found = [size.lacks(resources, self._cores_each) for size in self._sizes]
+        return min(found, key=len) if found and all(found) else ""
+
+    # ---------------------------------------------------------- for the backend
+
+    def submit(self, batch: Sequence[TaskRequest]) -> None:
+        """Take tasks."""
+        failed: list[AnyReport] = []
+        units: dict[int, Unit] = {}
+        with self._lock:
+            for request in batch:
+                try:
+                    task = self._packer.pack(request)
+                except SerializationError as error:
+                    failed.append((request.task_id, request.attempt, _FAILED, error, None))
+                    continue
+                self._waiting.add(task, units)
+            self._pump()
+        if failed:
+            self._sink.report(failed)
+        self._changed()
+
+    def cancel(self, task_ids: Collection[int]) -> None:
+        """Report those that wait as CANCELLED, and have nodes end those that they have."""
+        reports: list[AnyReport] = []
+        with self._lock:
+            gone = self._waiting.drop(task_ids)
+            reports += [(task.task_id, task.attempt, _CANCELLED, None, None) for task in gone]
+            by_node: dict[bytes, list[int]] = {}
+            for task_id in task_ids:
+                node = self._node_of.get(task_id)
+                if node is None:
+                    continue
+                by_node.setdefault(node.peer, []).append(task_id)
+                sent = node.sent[task_id]
+                sent.is_cancelled = True
+                if not sent.has_begun:
+                    # It waits on the node, as far as anybody knows, so its end is certain now.
+                    node.take_back(task_id, sent.task.attempt)
+                    del self._node_of[task_id]
+                    reports.append((task_id, sent.task.attempt, _CANCELLED, None, None))
+            for peer, ids in by_node.items():
+                self._send(peer, Kind.CANCEL, ids, ())
+            self._pump()
+            self._idle.notify_all()
+        if reports:
+            self._sink.report(reports)
+            self._changed()
+
+    def cancel_all(self) -> None:
+        """Cancel everything that waits or runs."""
+        with self._lock:
+            self.cancel([*self._waiting, *self._node_of])
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until no task waits or runs, services apart; return whether that is so."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._unfinished(), timeout)
+
+    def _unfinished(self) -> bool:
+        if self._waiting or self._detached:
+            return True
+        return any(
+            not sent.task.packed.spec.service
+            for node in self.nodes.values()
+            for sent in node.sent.values()
+        )
+
+    def unsent(self) -> list[int]:
+        """Return the ids of the tasks that no node has."""
+        with self._lock:
+            return list(self._waiting)
+
+    def running(self) -> list[int]:
+        """Return the ids of the tasks that have begun."""
+        with self._lock:
+            return [
+                task_id
+                for node in self.nodes.values()
+                for task_id, sent in node.sent.items()
+                if sent.has_begun
+            ]
+
+    def demand(self) -> int:
+        """Return how many slots could be used now: those in use, and those that are wanted."""
+        with self._lock:
+            used = sum(node.used_slots for node in self.nodes.values())
+            wanted = sum(
+                line.count * slots_of(line.resources, self._cores_each)
+                for line in self._waiting.lines()
+            )
+            return used + wanted
+
+    def take_waiting(self) -> list[PackedTask]:
+        """Return all tasks that wait, which then wait no more."""
+        with self._lock:
+            waiting = self._waiting.drop(list(self._waiting))
+            self._idle.notify_all()
+            return waiting
+
+    # ----------------------------------------------------------- for the blocks
+
+    def slots(self) -> int:
+        """Return the slots of the nodes that take tasks."""
+        with self._lock:
+            return sum(node.facts.slots for node in self.nodes.values() if node.takes_tasks)
+
+    def retire(self, nodes: Iterable[Node]) -> bool:
+        """Let nodes get no more tasks and end; return False if one of them has a task."""
+        nodes = list(nodes)
+        with self._lock:
+            if any(node.sent for node in nodes):
+                return False
+            for node in nodes:
+                node.is_leaving = node.is_retired = True
+                self._send(node.peer, Kind.LEAVE, False, ())
+            return True
+
+    def dismiss_all(self, *, cancel: bool) -> None:
+        """Tell all nodes to end."""
+        with self._lock:
+            for node in self.nodes.values():
+                node.is_leaving = node.is_retired = True
+                self._send(node.peer, Kind.LEAVE, cancel, ())
+
+    def give_up(self, lost: Iterable[Sent], error: Callable[[Sent], BaseException]) -> None:
+        """Report tasks of a lost node: as CANCELLED where that was asked for, else as FAILED."""
+        reports: list[AnyReport] = []
+        ended: set[int] = set()
+        with self._lock:
+            for sent in lost:
+                task = sent.task
+                if self._detached.get(task.task_id) != task.attempt:
+                    continue
+                del self._detached[task.task_id]
+                if sent.is_cancelled or ended.intersection(task.dependencies):
+                    reports.append((task.task_id, task.attempt, _CANCELLED, None, None))
+                else:
+                    reports.append((task.task_id, task.attempt, _FAILED, error(sent), None))
+                ended.add(task.task_id)
+            self._idle.notify_all()
+        if reports:
+            self._sink.report(reports)
+
+    # ---------------------------------------------- in the thread of the channel
+
+    def receive(self, peer: bytes, message: Message) -> None:
+        """Take a message of a node."""
+        node = self.nodes.get(peer)
+        if node is None:
+            if message.kind is Kind.HELLO:
+                self._welcome(peer, message.content)
+            return  # anything else is of a node that was given up
+        if message.number != node.expected:
+            self.lose(peer, "messages between it and the program were lost")
+            return
+        node.expected += 1
+        match message.kind:
+            case Kind.EVENTS:
+                clock, now, events = message.content
+                self._take_events(node, self._clocks.offset(clock, now), events, message.buffers)
+            case Kind.READY:
+                self._begin_with(node)
+            case Kind.LEAVING:
+                with self._lock:
+                    node.is_leaving = True
+                    node.told = message.content
+                self._changed()
+            case Kind.LEFT:
+                self.lose(peer, "")
+
+    def _welcome(self, peer: bytes, facts: NodeFacts) -> None:
+        ours = (platform.python_version(), __version__)
+        theirs = tuple(facts.versions)
+        if _minor(theirs[0]) != _minor(ours[0]) or theirs[1] != ours[1]:
+            self._send(peer, Kind.LEAVE, True, ())
+            self._refuse_node(
+                f"node {facts.host} has Python {theirs[0]} and asyncflow-backend-parsl "
+                f"{theirs[1]}, but this program has {ours[0]} and {ours[1]}: load the same "
+                "environment there with worker_init"
+            )
+            return
+        with self._lock:
+            self.nodes[peer] = Node(peer, facts, self._cores_each)
+        self._send(peer, Kind.SETUP, self._setup, ())
+        self._changed()
+
+    def _begin_with(self, node: Node) -> None:
+        """Give *node* tasks; fail those for which it, and so every node, is too small."""
+        reports: list[AnyReport] = []
+        with self._lock:
+            node.is_ready = True
+            self._sizes = {each.size for each in self.nodes.values()}
+            for line in self._waiting.lines():
+                lacking = self.lacks(line.resources)
+                for task in self._waiting.drop_line(line) if lacking else ():
+                    error = ResourceError(f"task {task.name!r} asks a node for {lacking}")
+                    reports.append((task.task_id, task.attempt, _FAILED, error, None))
+            self._pump()
+            self._idle.notify_all()
+        if reports:
+            self._sink.report(reports)
+        self._changed()
+
+    def lose(self, peer: bytes, why: str) -> None:
+        """Take note that a node is gone."""
+        with self._lock:
+            node = self.nodes.pop(peer, None)
+            if node is None:
+                return
+            node.is_leaving = True
+            lost = list(node.take_all())
+            for sent in lost:
+                self._node_of.pop(sent.task.task_id, None)
+                self._detached[sent.task.task_id] = sent.task.attempt
+        self._lose_node(node, lost, why)
+        self._changed()
+
+    def _take_events(
+        self,
+        node: Node,
+        offset: float,
+        events: Sequence[tuple[Any, ...]],
+        buffers: Sequence[Buffer],
+    ) -> None:
+        reports: list[AnyReport] = []
+        back: list[PackedTask] = []
+        at = 0
+        for event in events:
+            kind = event[0]
+            if kind == Event.LOG:
+                take_log(pickle.loads(event[1]))
+                continue
+            if kind in _TOLD:
+                self._tell(node, kind, *event[1:])
+                continue
+            _, task_id, attempt, time, *content = event
+            moment = time + offset if time else None
+            if kind == Event.RUNNING:
+                sent = node.sent.get(task_id)
+                if sent is not None and sent.task.attempt == attempt:
+                    sent.has_begun = True
+                    sent.began = time
+                    worker = f"{node.facts.host}/{content[0]}"
+                    reports.append((task_id, attempt, _RUNNING, worker, moment))
+                continue
+            beside: Sequence[Buffer] = ()
+            if kind == Event.ANSWER and content[2]:
+                beside = buffers[at : at + content[2]]
+                at += content[2]
+            with self._lock:
+                sent = node.take_back(task_id, attempt)
+                if sent is None:
+                    continue
+                self._node_of.pop(task_id, None)
+            if kind == Event.REFUSED:
+                back.append(sent.task)
+                continue
+            code = sent.task.packed.code
+            if code is not None and sent.began and time:
+                code.learn(max(time - sent.began, 0.0))
+            state, value = _outcome(kind, content, beside)
+            reports.append((task_id, attempt, state, value, moment))
+        if reports:
+            self._sink.report(reports)
+        with self._lock:
+            self._waiting.add_first(back)
+            self._pump()
+            self._idle.notify_all()
+        self._changed()
+
+    def _tell(self, node: Node, kind: int, task_id: int, attempt: int, *content: Any) -> None:
+        sent = node.sent.get(task_id)
+        if sent is None or sent.task.attempt != attempt:
+            return
+        if kind == Event.TRACE:
+            self._sink.traced(task_id, attempt, pickle.loads(content[0]))
+        elif kind == Event.SERVING:
+            self._sink.serving(task_id, attempt, Serving(*content[0]))
+        else:
+            self._sink.output(task_id, attempt, *content)
+
+    def _pump(self) -> None:
+        """Give nodes what they have room for."""
+        nodes = [node for node in self.nodes.values() if node.takes_tasks]
+        if not nodes or not self._waiting:
+            return
+        chosen: dict[bytes, list[PackedTask]] = {}
+        lines = self._waiting.lines()
+        reserved: Node | None = None  # for the first one that does not fit
+        while lines:
+            line = lines[0]
+            last = lines[1].first() if len(lines) > 1 else None
+            if line.resources == DEFAULT_RESOURCES:
+                is_stuck = self._give_ordinary(line, last, nodes, reserved, chosen)
+            else:
+                able = [node for node in nodes if node is not reserved]
+                able = [node for node in able if node.could_run(line.resources)]
+                is_stuck = self._give_special(line, last, able, chosen)
+                if is_stuck and reserved is None and able:
+                    reserved = min(able, key=_load)
+            if is_stuck or line.first() is None:
+                lines.pop(0)
+            else:
+                lines.sort(key=_head)
+        for peer, tasks in chosen.items():
+            self._send_tasks(self.nodes[peer], tasks)
+
+    def _give_ordinary(
+        self,
+        line: Line,
+        last: Unit | None,
+        nodes: list[Node],
+        reserved: Node | None,
+        chosen: dict[bytes, list[PackedTask]],
+    ) -> bool:
+        """Give tasks of one slot, until it is the turn of *last*; return True if one is left."""
+        heap = [(_load(node), at, node) for at, node in enumerate(nodes) if node is not reserved]
+        heapq.heapify(heap)
+        while (unit := line.first()) is not None and _goes_before(unit, last):
+            code = unit.tasks[0].packed.code
+            while heap and heap[0][2].room(None if code is None else code.seconds) < 1:
+                heapq.heappop(heap)
+            if not heap:
+                return True
+            _, at, node = heap[0]
+            self._give(unit, node, chosen)
+            heapq.heapreplace(heap, (_load(node), at, node))
+        return False
+
+    def _give_special(
+        self, line: Line, last: Unit | None, able: list[Node], chosen: dict[bytes, list[PackedTask]]
+    ) -> bool:
+        """Give tasks that ask for resources to nodes that are able to run them; as above."""
+        while (unit := line.first()) is not None and _goes_before(unit, last):
+            free = [node for node in able if node.has_room(line.resources)]
+            if not free:
+                return True
+            self._give(unit, min(free, key=_load), chosen)
+        return False
+
+    def _give(self, unit: Unit, node: Node, chosen: dict[bytes, list[PackedTask]]) -> None:
+        self._waiting.take(unit)
+        for task in unit.tasks:
+            node.give(task)
+            self._node_of[task.task_id] = node
+        chosen.setdefault(node.peer, []).extend(unit.tasks)
+
+    def _send_tasks(self, node: Node, tasks: list[PackedTask]) -> None:
+        specs = []
+        buffers: list[Buffer] = []
+        for task in tasks:
+            packed = task.packed
+            if packed.number not in node.known:
+                node.known.add(packed.number)
+                specs.append((packed.number, packed.spec, packed.pickled))
+            buffers += task.buffers
+        forgotten = list(node.known & self._packer.gone) if self._packer.gone else []
+        forgotten = [n for n in forgotten if all(task.packed.number != n for task in tasks)]
+        node.known.difference_update(forgotten)
+        rows = [task.row() for task in tasks]
+        self._send(node.peer, Kind.TASKS, (specs, forgotten, rows), buffers)
+
+
+_TOLD = frozenset({Event.TRACE, Event.SERVING, Event.OUTPUT})
+
+
+def _load(node: Node) -> float:
+    return node.used_slots / node.facts.slots
+
+
+def _head(line: Line) -> tuple[tuple[float, int], int]:
+    unit = line.first()
+    assert unit is not None
+    return unit.place, unit.number
+
+
+def _goes_before(unit: Unit, other: Unit | None) -> bool:
+    return other is None or (unit.place, unit.number) < (other.place, other.number)
+
+
+def _outcome(kind: int, content: Sequence[Any], buffers: Sequence[Buffer]) -> tuple[TaskState, Any]:
+    """Return the state and the value that an event stands for."""
+    if kind == Event.ANSWER:
+        value = open_answer(content[0], content[1], buffers)
+        if type(value) is Raised:
+            return _FAILED, value.error
+        return _DONE, value
+    if kind == Event.CANCELLED:
+        return _CANCELLED, None
+    try:
+        found = pickle.loads(content[0])
+    except BaseException as error:  # unpickling runs foreign code
+        return _FAILED, unsendable("result", error)
+    return (_DONE, found) if kind == Event.RESULT else (_FAILED, found.rebuild())
+
+
+def _minor(version: str) -> tuple[str, ...]:
+    return tuple(version.split(".")[:2])

@@ -1,0 +1,112 @@
+"""The objects of Parsl that a site is: a provider, an executor.  This module imports Parsl."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import parsl.launchers
+import parsl.providers
+from parsl.executors import HighThroughputExecutor
+from radical.asyncflow.config import closest
+from radical.asyncflow.errors import ConfigurationError
+
+from .order import SiteOrder
+from .systems import LAUNCHERS, SYSTEMS
+
+__all__ = ["make_executor", "make_provider", "script_of"]
+
+_HEARTBEAT_S = 10
+_COMMAND_S = 30  # for a command of the batch system, if Parsl would not wait longer
+# Parsl's parts need not see each other: nodes outlive an interchange, and there are better signs.
+_HEARTBEAT_THRESHOLD_S = 10 * 365 * 86400
+
+
+def make_provider(site: SiteOrder) -> Any:
+    """Return the provider of *site*.
+
+    Raises:
+        ConfigurationError: Parsl has no such provider here, or it refuses the parameters.
+    """
+    if site.given is not None:
+        return site.given.provider
+    name = SYSTEMS[site.system].provider
+    kind = getattr(parsl.providers, name, None)
+    if kind is None:
+        raise ConfigurationError(f"this version of Parsl has no {name}")
+    parameters = inspect.signature(kind.__init__).parameters
+    words: dict[str, Any] = {
+        **site.words,
+        "nodes_per_block": site.nodes_per_block,
+        "init_blocks": site.init_blocks,
+        "min_blocks": site.min_blocks,
+        "max_blocks": site.max_blocks,
+    }
+    unknown = [f"{word!r}{closest(word, parameters)}" for word in words if word not in parameters]
+    if unknown:
+        raise ConfigurationError(
+            f"Parsl's {name} has no parameter {', '.join(unknown)} "
+            f"(it has: {', '.join(list(parameters)[1:])})"
+        )
+    if "cmd_timeout" in parameters:
+        usual = parameters["cmd_timeout"].default
+        words.setdefault("cmd_timeout", max(usual, _COMMAND_S))
+    if "launcher" in parameters:
+        words["launcher"] = getattr(parsl.launchers, LAUNCHERS[site.launcher])()
+    try:
+        return kind(**words)
+    except Exception as error:
+        raise ConfigurationError(f"Parsl's {name}: {type(error).__name__}: {error}") from error
+
+
+def make_executor(site: SiteOrder, provider: Any, label: str) -> Any:
+    """Return an executor that runs one worker of Parsl on each node."""
+    given: Mapping[str, Any] = {} if site.given is None else site.given.arguments
+    own: dict[str, Any] = {"encrypted": site.encrypted}
+    if site.address is not None:
+        own["address"] = site.address
+    return HighThroughputExecutor(
+        **{
+            **given,
+            **own,
+            "label": label,
+            "provider": provider,
+            "max_workers_per_node": 1,
+            "cores_per_worker": 1e-6,  # however few cores a node has, it has one worker
+            "heartbeat_period": _HEARTBEAT_S,
+            "heartbeat_threshold": _HEARTBEAT_THRESHOLD_S,
+        }
+    )
+
+
+def script_of(site: SiteOrder) -> tuple[str, str]:
+    """Return the batch script of a block of *site*, and the command that would submit it.
+
+    Parsl alone knows how to write it, so its provider submits it to nobody.
+    """
+    provider = make_provider(site)
+    asked: list[str] = []
+
+    def answer(command: str, timeout: float | None = None) -> tuple[int, str, str]:
+        del timeout
+        asked.append(command)
+        return 1, "", "this is a dry run"
+
+    if not hasattr(provider, "execute_wait"):
+        return "", ""
+    with tempfile.TemporaryDirectory(prefix="asyncflow-plan-") as folder:
+        provider.script_dir = folder
+        provider.execute_wait = answer
+        try:
+            provider.submit("process_worker_pool.py", 1, "asyncflow")
+        except Exception as error:
+            if not asked:
+                raise ConfigurationError(
+                    f"Parsl cannot write a batch script: {type(error).__name__}: {error}"
+                ) from error
+        scripts = [path for path in Path(folder).iterdir() if path.is_file()]
+        texts = [path.read_text(errors="replace") for path in sorted(scripts)]
+        return "\n".join(texts).replace(folder, "SCRIPTS"), asked[-1].replace(folder, "SCRIPTS")

@@ -1,0 +1,252 @@
+"""The program's end of the connection: one socket for all nodes, and a thread that serves it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import Any, NamedTuple, Protocol
+
+import zmq
+
+from .lifeline import HELLO_BYTES, keep_alive, peer_of
+from .messages import Buffer, Kind, Message, pack, unpack
+
+__all__ = ["Address", "Channel", "Listener"]
+
+_LARGE_BYTES = 64 * 1024  # a message with less is copied, which is cheaper than to share it
+_MOST_AT_ONCE = 500  # messages that are taken before others are sent
+_CLOSE_S = 1.0  # for the last messages to be sent
+_THREAD_END_S = 5.0
+
+_log = logging.getLogger("radical.asyncflow")
+
+
+class Address(NamedTuple):
+    """The address of the program, with all that a node needs to reach it.
+
+    Attributes:
+        hosts: the addresses of the program's machine, the best first.
+        port, lifeline: where it listens for messages, and for lifelines.
+        secret: what every message begins with.
+        server_key, public_key, secret_key: for the encryption; "" without.
+    """
+
+    hosts: tuple[str, ...]
+    port: int
+    lifeline: int
+    secret: str
+    server_key: str = ""
+    public_key: str = ""
+    secret_key: str = ""
+
+
+class Listener(Protocol):
+    """The receiver of messages; all methods are called in the thread of the channel."""
+
+    def receive(self, peer: bytes, message: Message) -> None:
+        """Take a message of *peer*."""
+
+    def lose(self, peer: bytes, how: str) -> None:
+        """Take note that the lifeline of *peer* broke: *how* is "" where a process ended."""
+
+    def tick(self, now: float) -> float:
+        """Do what is due at *now*; return after how many seconds more will be."""
+
+
+class Channel:
+    """The socket to which the nodes connect; `send`, `wake` and `close` are for any thread."""
+
+    def __init__(self, listener: Listener, *, host: str, encrypted: bool) -> None:
+        """Listen.
+
+        Args:
+            host: the address to listen at; ``"*"`` for all that this machine has.
+
+        Raises:
+            OSError: it is no address of this machine.
+        """
+        self._listener = listener
+        self._secret = secrets.token_bytes(16)
+        self._lifelines: dict[int, tuple[socket.socket, bytes]] = {}
+        self._server = socket.create_server(("0.0.0.0" if host == "*" else host, 0), backlog=1024)
+        self._server.setblocking(False)
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        keys = ("", "", "")
+        try:
+            self._socket.setsockopt(zmq.LINGER, int(_CLOSE_S * 1000))
+            self._socket.set_hwm(0)
+            self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            if encrypted:
+                keys = self._encrypt()
+            port = self._socket.bind_to_random_port(f"tcp://{host}")
+        except BaseException:
+            self._server.close()
+            self._socket.close(0)
+            self._context.term()
+            raise
+        lifeline = self._server.getsockname()[1]
+        self._address = Address((), port, lifeline, self._secret.hex(), *keys)
+        self._outbox: deque[tuple[bytes, list[Any]]] = deque()
+        self._numbers: dict[bytes, Iterator[int]] = {}
+        self._lock = threading.Lock()
+        self._wakes, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(self._wakes, False)
+        self._is_awake = False
+        self._is_closing = False
+        self._poller = zmq.Poller()
+        self._thread = threading.Thread(target=self._run, name="asyncflow-parsl", daemon=True)
+
+    def _encrypt(self) -> tuple[str, str, str]:
+        """Encrypt what the socket sends; return the keys that a node needs."""
+        server_public, server_secret = zmq.curve_keypair()
+        public, secret = zmq.curve_keypair()
+        self._socket.curve_secretkey = server_secret
+        self._socket.curve_publickey = server_public
+        self._socket.curve_server = True
+        return server_public.decode(), public.decode(), secret.decode()
+
+    def address(self, hosts: Sequence[str]) -> Address:
+        """Return what a node needs to connect, if this machine has the addresses *hosts*."""
+        return self._address._replace(hosts=tuple(hosts))
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def send(self, peer: bytes, kind: Kind, content: Any, buffers: Sequence[Buffer] = ()) -> None:
+        """Send a message, after all others to *peer*."""
+        with self._lock:
+            numbers = self._numbers.get(peer)
+            if numbers is None:
+                numbers = self._numbers[peer] = count()
+            frames = pack(self._secret, next(numbers), kind, content, buffers)
+            self._outbox.append((peer, frames))
+        self.wake()
+
+    def forget(self, peer: bytes) -> None:
+        """Forget *peer*, which is gone."""
+        with self._lock:
+            self._numbers.pop(peer, None)
+
+    def wake(self) -> None:
+        """Have the thread look now: for messages to send, and for what is due."""
+        if not self._is_awake:
+            self._is_awake = True
+            with suppress(BlockingIOError):
+                os.write(self._wake, b".")
+
+    def close(self) -> None:
+        """Send what is to be sent, and end; not from the thread of the channel."""
+        self._is_closing = True
+        self._is_awake = False
+        if self._thread.ident is None:
+            self._release()
+            return
+        self.wake()
+        self._thread.join(_THREAD_END_S)
+
+    def _run(self) -> None:
+        poller = self._poller
+        for source in (self._socket, self._server, self._wakes):
+            poller.register(source, zmq.POLLIN)
+        seconds = 0.0
+        try:
+            while not self._is_closing or self._outbox:
+                ready = dict(poller.poll(math.ceil(seconds * 1000)))
+                if ready.pop(self._wakes, 0):
+                    os.read(self._wakes, 4096)
+                    self._is_awake = False
+                self._send_all()
+                if ready.pop(self._socket, 0):
+                    self._receive_all()
+                if ready.pop(self._server.fileno(), 0):
+                    self._accept()
+                for descriptor in ready:
+                    self._look_at(descriptor)
+                seconds = self._listener.tick(time.monotonic())
+                self._send_all()
+        except BaseException:
+            _log.exception("the thread of a parsl backend has failed")
+            raise
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self._socket.close()
+        self._server.close()
+        for connection, _ in self._lifelines.values():
+            connection.close()
+        self._context.term()
+        os.close(self._wake)
+        os.close(self._wakes)
+
+    def _send_all(self) -> None:
+        outbox = self._outbox
+        while outbox:
+            peer, frames = outbox.popleft()
+            size = sum(len(frame) for frame in frames[2:]) if len(frames) > 2 else 0
+            # A node that has no connection any more is seen by its lifeline.
+            with suppress(zmq.ZMQError):
+                self._socket.send_multipart([peer, *frames], copy=size < _LARGE_BYTES)
+
+    def _receive_all(self) -> None:
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            peer = frames[0].bytes
+            try:
+                message = unpack(self._secret, received(frames[1:]))
+            except Exception as error:
+                _log.warning("a node sent what is no message: %s", error)
+                continue
+            if message is not None:
+                self._listener.receive(peer, message)
+
+    def _accept(self) -> None:
+        with suppress(BlockingIOError, ConnectionError):
+            connection, _ = self._server.accept()
+            connection.setblocking(False)
+            keep_alive(connection, is_node=False)
+            self._lifelines[connection.fileno()] = (connection, b"")
+            self._poller.register(connection.fileno(), zmq.POLLIN)
+
+    def _look_at(self, descriptor: int) -> None:
+        """Read from a lifeline: its greeting, or its end."""
+        connection, hello = self._lifelines[descriptor]
+        how = ""
+        data = b""
+        try:
+            data = connection.recv(HELLO_BYTES)
+        except BlockingIOError:
+            return
+        except TimeoutError:
+            how = "cut"
+        except OSError as error:
+            how = "" if isinstance(error, ConnectionError) else str(error)
+        peer = peer_of(self._secret, hello) if len(hello) == HELLO_BYTES else None
+        if data and peer is None and len(hello) + len(data) <= HELLO_BYTES:
+            self._lifelines[descriptor] = (connection, hello + data)
+            return
+        self._poller.unregister(descriptor)
+        del self._lifelines[descriptor]
+        connection.close()
+        if peer is not None:
+            self._listener.lose(peer, how)
+
+
+def received(frames: Sequence[zmq.Frame]) -> list[Buffer]:
+    """Return the content of *frames*: the buffers copied, so that they can be written to."""
+    return [frame.bytes if at < 2 else bytearray(frame.buffer) for at, frame in enumerate(frames)]

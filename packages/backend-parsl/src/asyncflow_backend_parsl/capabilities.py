@@ -1,0 +1,26 @@
+"""The capabilities of the backends of this distribution."""
+
+from __future__ import annotations
+
+from radical.asyncflow.backend import Capabilities, TaskKind
+
+__all__ = ["CAPABILITIES"]
+
+_KINDS = (TaskKind.FUNCTION, TaskKind.EXECUTABLE)
+
+CAPABILITIES = Capabilities(
+    kinds=_KINDS,
+    resources=("cores", "gpus", "memory", "ranks"),
+    kills_running=_KINDS,
+    chains=True,
+    priorities=True,
+    pickles=True,
+    isolates=True,
+    service=True,
+    limits=(
+        "a task with ranks runs on one node, and needs an MPI launcher there; functions with ranks "
+        "also need mpi4py",
+        "files that a command captures lie in the folder of the run, which the nodes must see",
+        "when a node is lost as a whole, a task that it was given a moment before counts as begun",
+    ),
+)

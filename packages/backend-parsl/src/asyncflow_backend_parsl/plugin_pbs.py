@@ -1,0 +1,21 @@
+"""The hook by which radical.asyncflow finds the backend `pbs`."""
+
+from __future__ import annotations
+
+from radical.asyncflow.backend import BackendSpec, hookimpl
+
+from .capabilities import CAPABILITIES
+
+__all__ = ["asyncflow_backend"]
+
+
+@hookimpl
+def asyncflow_backend() -> BackendSpec:
+    return BackendSpec(
+        name="pbs",
+        summary="Runs tasks on the nodes of a PBS cluster, by Parsl",
+        factory="asyncflow_backend_parsl.backend:ParslExecutionBackend",
+        config_model="asyncflow_backend_parsl.config:PbsConfig",
+        capabilities=CAPABILITIES,
+        requirements=("parsl>=2025.1",),
+    )

@@ -1,0 +1,54 @@
+"""Fixtures of the tests of these backends."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import zmq
+from radical.asyncflow import WorkflowEngine
+from slurm_cluster import Node, Slurm, serve_slurm, three_nodes
+
+__all__ = ["three_nodes"]
+
+_TEST_TIMEOUT_S = 120  # on a busy machine Parsl takes half a minute to start
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker(
+            "timeout"
+        ):
+            item.add_marker(pytest.mark.timeout(_TEST_TIMEOUT_S))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def zmq_thread() -> None:
+    """Start the thread that ZeroMQ keeps for the whole process, before any leak guard looks."""
+    zmq.Frame(bytes(zmq.COPY_THRESHOLD), copy=False)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def local_flow() -> AsyncIterator[WorkflowEngine]:
+    """Run an engine with two workers on a block of this machine, for all tests of a module."""
+    config = {"max_workers_per_node": 2, "grace": 1.0}
+    async with WorkflowEngine.create("parsl", config=config) as flow:
+        yield flow
+
+
+@pytest.fixture(scope="module")
+def slurm(nodes: list[Node], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """Run a Slurm on the three nodes, which the programs of this process find."""
+    with (
+        serve_slurm(tmp_path_factory.mktemp("slurm"), nodes) as cluster,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for key, value in cluster.environment.items():
+            patch.setenv(key, value)
+        # A block finds Parsl's programs as it does where the environment is active.
+        patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
+        yield cluster
