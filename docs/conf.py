@@ -19,9 +19,13 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "gallery",
+    "overview",
     "page_pictures",
     "error_entries",
     "public_sources",
+    "screenshots",
+    "sphinx_copybutton",
+    "sphinx_design",
     "state_diagram",
 ]
 exclude_patterns = ["_build"]
@@ -44,6 +48,12 @@ if not os.environ.get("CI"):
     suppress_warnings.append("page_pictures")  # on a machine that cannot draw them
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"AsyncFlow {version}"
 html_copy_source = False
 html_show_copyright = False
+
+# The button copies commands without their prompt.
+copybutton_prompt_text = r"\$ |>>> "
+copybutton_prompt_is_regexp = True

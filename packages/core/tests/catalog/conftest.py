@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import page as page
 from radical.asyncflow._catalog.pages import Catalog
 from radical.asyncflow._catalog.site import build_catalog
-
-from ..report.browser import page as page
 
 Build = Callable[..., Catalog]
 

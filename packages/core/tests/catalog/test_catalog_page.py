@@ -7,9 +7,9 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from browser import Page
 from radical.asyncflow._catalog.site import INSTALLED, build_catalog
 
-from ..report.browser import Page
 from .conftest import Build
 from .shelf import make_manifest, make_report, make_wheel
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import page as page
 from radical.asyncflow._live import Follower
 from radical.asyncflow._live._serving import hub_of, listen, serve
-
-from ..report.browser import page as page
 
 TOKEN = "0123456789abcdefghij"
 PATIENCE_S = 60.0

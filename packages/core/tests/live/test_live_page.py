@@ -15,6 +15,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from browser import Page
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow._resume import running_output
 from radical.asyncflow.errors import ConfigurationError, EngineClosedError
@@ -22,7 +23,6 @@ from radical.asyncflow.journal import read
 from radical.asyncflow.sync import Flow
 
 from ..journal.journals import begin, done, make, writing
-from ..report.browser import Page
 from ..report.synthetic import synthetic, write_journal
 from .conftest import TOKEN, Viewer, served
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browser import page as page
 from radical.asyncflow.journal import RunRecord
 from radical.asyncflow.report import render_html
-
-from .browser import page as page
 
 Save = Callable[[RunRecord], Path]
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from browser import Page
 from radical.asyncflow.journal import (
     AttemptRecord,
     ErrorRecord,
@@ -15,7 +16,6 @@ from radical.asyncflow.journal import (
 )
 from radical.asyncflow.report import Facts, Section, make_sections, render_html
 
-from .browser import Page
 from .conftest import Save
 from .synthetic import synthetic
 

@@ -23,8 +23,10 @@ __all__ = ["BrowserError", "Page", "browse", "find_browser", "page"]
 PATIENCE = 60.0
 """Seconds that an answer may take before it counts as a hang."""
 
-QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update")
-QUIET += ("--disable-sync", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
+QUIET = (
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
+)
 
 
 START = """
@@ -194,7 +196,11 @@ def browse(browser: str) -> Iterator[Page]:
     their_orders, our_orders = os.pipe()
     our_answers, their_answers = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        options = ("--headless=new", "--remote-debugging-pipe", f"--user-data-dir={profile}")
+        options: tuple[str, ...] = (
+            "--headless=new",
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+        )
         if os.geteuid() == 0:
             options += ("--no-sandbox",)  # which root cannot have
         process = subprocess.Popen(
