@@ -220,12 +220,13 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into site/; a warning is an error."""
+    """Build the documentation into site/, and look for what is cut off; a warning is an error."""
     install(session, "docs")
     names = ("dask", "radical", "parsl", "inference", "rhapsody")
     others = [f"packages/backend-{name}" for name in names]
     session.install("--no-build-isolation", "--no-deps", *(f"-e{path}" for path in others))
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "docs", "site")
+    session.run("python", "scripts/check_pages.py", "site")
     session.log("open site/index.html")
 
 

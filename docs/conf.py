@@ -53,6 +53,8 @@ html_css_files = ["site.css"]
 html_title = f"AsyncFlow {version}"
 html_copy_source = False
 html_show_copyright = False
+html_use_index = False
+html_domain_indices = False
 
 # The button copies commands without their prompt.
 copybutton_prompt_text = r"\$ |>>> "
