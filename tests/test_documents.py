@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from charliecloud import why_not
 from document_blocks import read_blocks
 from slurm_cluster import Slurm, demand_slurm, serve_slurm
 
@@ -71,6 +72,13 @@ def server_of_the_page(
             monkeypatch.setenv(name, value)
 
 
+@pytest.fixture
+def runtime_of_the_page(page: Path) -> None:
+    """Skip the page about containers where none can run."""
+    if page.name == "containers.md" and (reason := why_not()) is not None:
+        pytest.skip(reason)
+
+
 def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     runner = ROOT / "tests/support/document_blocks.py"
     return subprocess.run(
@@ -83,7 +91,7 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.usefixtures("server_of_the_page")
+@pytest.mark.usefixtures("server_of_the_page", "runtime_of_the_page")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_python_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     done = run_page(page, tmp_path)

@@ -68,7 +68,7 @@ def test_threads_share_one_iterator_and_each_future_comes_once(flow: Flow) -> No
 def test_a_failure_that_nobody_looks_at_is_still_logged(
     flow: Flow, caplog: pytest.LogCaptureFixture
 ) -> None:
-    task = flow.function_task(inverse)
+    task = flow.function_task(inverse, name="not looked at")
     with caplog.at_level(logging.ERROR, "radical.asyncflow"):
         looked_at, not_looked_at = task(0), task(0)
         came = set(flow.as_completed([looked_at, not_looked_at]))
@@ -77,9 +77,8 @@ def test_a_failure_that_nobody_looks_at_is_still_logged(
             looked_at.result()
         del looked_at, not_looked_at, came
         gc.collect()
-    assert [record.getMessage()[:32] for record in caplog.records] == [
-        "task 'inverse' failed, and nobody"[:32]
-    ]
+    texts = [record.getMessage() for record in caplog.records]
+    assert len([text for text in texts if text.startswith("task 'not looked at' failed")]) == 1
 
 
 def test_a_timeout_ends_the_wait_and_no_task(flow: Flow) -> None:

@@ -67,7 +67,17 @@ if TYPE_CHECKING:
         WorkerLostError,
     )
     from .events import BackendEvent, OutputEvent, RunEvent, ServiceEvent, TaskEvent
-    from .model import Answer, Command, Env, Preemption, Prompt, Resources, RetryPolicy, Usage
+    from .model import (
+        Answer,
+        Command,
+        Container,
+        Env,
+        Preemption,
+        Prompt,
+        Resources,
+        RetryPolicy,
+        Usage,
+    )
     from .worker import cancelled, current_task
 
 __all__ = [
@@ -86,6 +96,7 @@ __all__ = [
     "Capabilities",
     "Command",
     "ConfigurationError",
+    "Container",
     "CycleError",
     "DependencyFailureError",
     "EngineClosedError",
@@ -151,6 +162,7 @@ _HOMES = {
     "BackendSpec": "backend",
     "Capabilities": "backend",
     "Command": "model",
+    "Container": "model",
     "Env": "model",
     "ExecutionBackend": "backend",
     "InputFile": "_files.declared",

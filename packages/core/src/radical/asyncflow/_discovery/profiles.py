@@ -23,9 +23,10 @@ Of two profiles with one name the first counts::
     [profiles.anywhere]
     prefer = ["radical_pilot", { backend = "dask", config = { n_workers = 4 } }, "concurrent"]
 
-The last one has one backend: the first of the list that can be used.  A file with a single
-profile may have ``backend`` and ``config``, or ``prefer``, at its top; that profile is the
-default.
+The last one has one backend: the first of the list that can be used.  Beside a ``backend``
+there may be a ``container``, an image or a table, in which the commands of its tasks run.
+A file with a single profile may have ``backend``, ``config`` and ``container``, or ``prefer``,
+at its top; that profile is the default.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from typing import Any, NamedTuple
 from .._groups import PROFILE_GROUP
 from .._text import closest, safe_str
 from ..errors import AsyncFlowError, ConfigurationError, PluginBrokenError
+from ..model import Container
 from .registry import registry
 from .settings import BACKEND, CONFIG, PROFILE, inherited, overlay, parse_settings
 from .trust import reason_for_distrust
@@ -53,7 +55,7 @@ __all__ = ["Choice", "Profile", "Profiles", "files", "load", "preferred", "resol
 FILE = "asyncflow.toml"
 FALLBACK_BACKEND = "concurrent"
 
-_KEYS = ("backend", "backends", "prefer", "config")
+_KEYS = ("backend", "backends", "prefer", "config", "container")
 """The keys of a profile."""
 
 _log = logging.getLogger("radical.asyncflow")
@@ -64,11 +66,13 @@ class Choice(NamedTuple):
 
     Attributes:
         instead: those to take in its place, in this order, if it cannot be used.
+        container: that in which the commands of its tasks run, unless they have another.
     """
 
     name: str
     config: Mapping[str, Any]
     instead: tuple[Choice, ...] = ()
+    container: Container | None = None
 
     @property
     def instance(self) -> str:
@@ -309,7 +313,13 @@ def _choice(table: Any, where: str, problems: list[str]) -> list[Choice]:
     if "prefer" in table:
         return _preference(table, where, problems)
     before = len(problems)
-    _check_keys(table, ("backend", "name", "config"), where, problems)
+    _check_keys(table, ("backend", "name", "config", "container"), where, problems)
+    container = None
+    if "container" in table:
+        try:
+            container = Container.of(table["container"])
+        except ConfigurationError as error:
+            problems.append(f"{where}: {error}" if where else str(error))
     backend, name, config = table.get("backend"), table.get("name"), table.get("config", {})
     if not isinstance(backend, str) or not backend:
         missing = "backend" not in table
@@ -321,7 +331,8 @@ def _choice(table: Any, where: str, problems: list[str]) -> list[Choice]:
         problems.append(f"{_at(where, 'config')} must be a table, not {type(config).__name__}")
     if len(problems) > before:
         return []
-    return [Choice(str(backend), {**config, "name": name} if name else dict(config))]
+    settings = {**config, "name": name} if name else dict(config)
+    return [Choice(str(backend), settings, container=container)]
 
 
 def _preference(table: Mapping[str, Any], where: str, problems: list[str]) -> list[Choice]:
@@ -407,7 +418,8 @@ def resolve(
         only = choices[0]
         if only.instead:
             return _spread([only], overlay(config or {}, settings))
-        return [Choice(only.name, overlay({**only.config, **(config or {})}, settings))]
+        laid = overlay({**only.config, **(config or {})}, settings)
+        return [only._replace(config=laid)]
     if config:
         raise ConfigurationError(
             f"config= is for one backend, but profile {asked!r} has {len(choices)}: "
@@ -452,10 +464,9 @@ def _spread(choices: Sequence[Choice], settings: Mapping[str, Any]) -> list[Choi
             )
 
     def laid_over(choice: Choice) -> Choice:
-        return Choice(
-            choice.name,
-            overlay(choice.config, settings.get(choice.instance, {})),
-            tuple(map(laid_over, choice.instead)),
+        return choice._replace(
+            config=overlay(choice.config, settings.get(choice.instance, {})),
+            instead=tuple(map(laid_over, choice.instead)),
         )
 
     return [laid_over(choice) for choice in choices]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextvars import Context, copy_context
+from dataclasses import replace
 from pathlib import Path
 from threading import get_ident
 from time import monotonic
@@ -43,7 +44,7 @@ from .services import Services
 
 if TYPE_CHECKING:
     from .._display.census import Census
-    from ..model import Waiting
+    from ..model import Container, Waiting
     from .instances import Instances
 
 __all__ = ["Dispatcher"]
@@ -101,6 +102,7 @@ class Dispatcher:
         self._receive = Reports(run, self.outcomes, self.services, inbox).receive
         self._send, self._submit = sender(run, self.outcomes, self.outbox, self._preparation)
         self._next_lane = 0
+        self._containers: dict[Lane, Container] = {}
         self._pumping = False
         self._quick = False
         self._pump_requested = True
@@ -128,9 +130,15 @@ class Dispatcher:
         lane.sink = Sink(self._inbox, lane.index, run.uid, self._work_dir)
         return lane
 
-    def lane_up(self, lane: Lane) -> None:
-        """Note that the backend of *lane* has started."""
+    def lane_up(self, lane: Lane, container: Container | None = None) -> None:
+        """Note that the backend of *lane* has started.
+
+        Args:
+            container: that in which the commands of its tasks run, unless they have another.
+        """
         lane.note_start()
+        if container is not None:
+            self._containers[lane] = container
         # Where a backend keeps values or orders tasks itself, an argument may be a reference.
         self.run.references |= lane.native or lane.remote
         self._quick |= lane.capabilities.quick
@@ -167,6 +175,8 @@ class Dispatcher:
             lane.check(spec)
         if spec.timeout is not None:
             self.want_running()
+        if spec.kind is TaskKind.EXECUTABLE and spec.container is None and lane in self._containers:
+            spec = replace(spec, container=self._containers[lane])
         return Call(self, spec, lane, recorded=recorded)
 
     # ------------------------------------------------------------------- calls

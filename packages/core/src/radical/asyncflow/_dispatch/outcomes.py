@@ -585,7 +585,9 @@ class Outcomes:
             return
         if error is not None:
             set_exception(future, error)
-            if inherited:
+            if future._spec.fire_and_forget:
+                _log_failure(future, error)
+            elif inherited:
                 # Its dependents fail with the same error: no "never retrieved" for this one.
                 future._log_traceback = False
         else:
@@ -653,6 +655,12 @@ def _warn_unfinished(node: TaskFuture[Any]) -> None:
     work = None if node._extras is None else node._extras.work
     detail = "" if work is None else f": {work.activity.value}"
     log.warning("task %s %r did not end in time%s", node.id, node.name, detail)
+
+
+def _log_failure(node: TaskFuture[Any], error: BaseException) -> None:
+    """Log the failure of *node*, which nobody has to await; no "never retrieved" follows."""
+    log.error("task %s %r failed, and nobody has to await it", node.id, node.name, exc_info=error)
+    node._log_traceback = False
 
 
 def _command_line(node: TaskFuture[Any]) -> str:

@@ -271,8 +271,11 @@ class Preparation:
                 self._outcomes.attempt_failed(node, error)
                 return
             command = extras.command = self._command(node, extras, outcome)
-            if self._run.journal is not None and isinstance(command, Command):
-                await self._run.journal.note_command(node, command)
+            if isinstance(command, Command):
+                if self._run.journal is not None:
+                    await self._run.journal.note_command(node, command)
+                if node._spec.shell or node._spec.container:
+                    command = self._wrapped(node, extras, command)
             args, kwargs = (), {}
         extras.work = None
         self._outbox.enqueue(node, args, kwargs, command, refs)
@@ -308,6 +311,13 @@ class Preparation:
                 )
         carriage = self._run.carriage
         return command if carriage is None else carriage.add_variables(extras, command)
+
+    def _wrapped(self, node: TaskFuture[Any], extras: Extras, command: Command) -> Command:
+        """Return what is sent for *command*, which asks for a shell or a container."""
+        from .wrapping import wrapped  # here, because most programs ask for neither
+
+        folder = None if extras.files is None else self._run.folder(node)
+        return wrapped(command, node._spec, self._run.targets.start, folder)
 
     def _folder_of_command(self, node: TaskFuture[Any], cwd: str | None) -> str | None:
         """Return the folder in which a command of *node* that asks for *cwd* runs.

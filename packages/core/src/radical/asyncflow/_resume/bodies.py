@@ -116,14 +116,21 @@ class Bodies:
 
 
 def _shape(spec: TaskSpec) -> tuple[object, ...]:
-    """Return what its ranks, or its ``task_description``, mean for a result; mostly nothing."""
+    """Return what else of *spec* a result depends on, such as ranks or a container."""
     ranks = spec.resources.ranks
-    if spec.kind is TaskKind.FUNCTION and spec.mpi_result == "list" and ranks > 1:
-        return "ranks", ranks
+    if spec.kind is TaskKind.FUNCTION:
+        return ("ranks", ranks) if spec.mpi_result == "list" and ranks > 1 else ()
+    shape: tuple[object, ...] = ()
     if spec.command is not None:
         env = spec.command.env or {}
-        return "command", spec.command.shell, spec.command.cwd, sorted(env.items())
-    return ()
+        shape += ("command", spec.command.shell, spec.command.cwd, sorted(env.items()))
+    if spec.shell:
+        shape += ("shell", spec.shell)
+    if spec.container:
+        # Not its runtime: the same image gives the same results with another one.
+        container = spec.container
+        shape += ("container", container.image, container.binds, container.options)
+    return shape
 
 
 def _cache(spec: TaskSpec) -> str:

@@ -62,7 +62,8 @@ class Fact(NamedTuple):
     """The state of something outside.
 
     Attributes:
-        kind: ``file`` (also a folder, by content), ``glob`` (the files of a pattern),
+        kind: ``file`` (also a folder, by content), ``glob`` (the files of a pattern), ``image``
+            (of a container, by size and time),
             ``output`` and ``begin`` (a file that gets the output, and one that may grow
             afterwards), ``program`` (on PATH), ``result`` (a file whose path is in the result)
             or ``declared`` (an output of the task).  With ``uses:`` before it, it is something
@@ -140,6 +141,8 @@ def state_of(kind: str, name: str, *, read: bool = True) -> str:
                 return _program_state(name)
             case "glob":
                 return _glob_state(name, read)
+            case "image":
+                return _image_state(name)
             case "env":
                 return _env_state(name)
             case _:
@@ -189,6 +192,14 @@ def _folder_state(top: str, read: bool) -> str:
 
 def _raise(error: OSError) -> None:
     raise error
+
+
+def _image_state(path: str) -> str:
+    """Return the state of the image of a container, which is too large to be read for each task."""
+    facts = os.stat(os.path.expanduser(path))  # noqa: PTH111, PTH116
+    if stat.S_ISDIR(facts.st_mode):
+        return "folder"
+    return f"{facts.st_size}:{facts.st_mtime_ns}"
 
 
 def _glob_state(pattern: str, read: bool) -> str:
@@ -317,6 +328,8 @@ def thing(fact: Fact) -> str:
             return f"value {fact.name} of what it uses"
         case "program":
             return f"the program {fact.name}, which its command names,"
+        case "image":
+            return f"the image {fact.name} of its container"
         case "result":
             return f"its output file {fact.name}"
         case _:

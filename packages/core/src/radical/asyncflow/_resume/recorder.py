@@ -195,6 +195,11 @@ class Recorder:
                 command = dataclasses.replace(command, cwd=None)
         try:
             named = named_by(command, self._run.folder(node) if declares_files else None)
+            if container := node._spec.container:
+                # Its programs are those of the image.
+                named = [(kind, name) for kind, name in named if kind != "program"]
+                if container.is_path:
+                    named.append(("image", container.image))
             try:
                 entry.named = noted(named, read=False)
             except Unread:

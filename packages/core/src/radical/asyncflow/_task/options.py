@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
@@ -13,7 +14,14 @@ from typing import Any, Literal, TypedDict, cast
 from .._public import public
 from .._text import closest
 from ..errors import ConfigurationError
-from ..model import DEFAULT_RESOURCES, Resources, RetryPolicy, TaskKind, TaskSpec
+from ..model import (
+    DEFAULT_RESOURCES,
+    Container,
+    Resources,
+    RetryPolicy,
+    TaskKind,
+    TaskSpec,
+)
 from .answer import answer_model
 from .description import PARAMETER, default_description, describe, given_names, read_description
 
@@ -43,6 +51,16 @@ class TaskOptions(TypedDict, total=False):
             with None, as long as it needs.
         capture_stdio: write the output of an executable to files; the result is the path
             of the file that holds its stdout.  By default False.
+        shell: the shell that runs a command line, with its options, such as ``"bash"`` or
+            ``"bash -euo pipefail"``; it is found on PATH where the task runs.  Lists of strings
+            are executed without any.  By default ``/bin/sh``.
+        container: the image in which the command runs, such as ``"image.sif"``, or a `Container`
+            or a mapping with its attributes.  The command sees the folder that it runs in and
+            that of the task's files, under the same paths.  False: none, although the profile
+            has one.  By default that of the profile, if any.
+        fire_and_forget: nobody has to await the task: if it fails, that is logged when it
+            happens, and counted in the report.  As any other task, it keeps running while nobody
+            holds its future, and the end of ``async with`` waits for it.  By default False.
         service: the command is a service: the task is done when it is up, and the command runs
             on until `TaskFuture.stop` or the end of the workflow.  *timeout* counts until it is
             up.  By default False.
@@ -86,6 +104,9 @@ class TaskOptions(TypedDict, total=False):
     priority: float
     timeout: float | None
     capture_stdio: bool
+    shell: str | None
+    container: str | os.PathLike[str] | Container | Mapping[str, Any] | Literal[False] | None
+    fire_and_forget: bool
     service: bool
     info_pattern: str | None
     ready_url: str | None
@@ -266,7 +287,7 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
         return value
     if (check := _CHECKS.get(key)) is not None:
         return check(value, kind)
-    if key in ("capture_stdio", "service"):
+    if key in ("capture_stdio", "fire_and_forget", "service"):
         if not isinstance(value, bool):
             raise ConfigurationError(f"{key} must be True or False, not {value!r}")
         if value and key == "service" and kind is not TaskKind.EXECUTABLE:
@@ -362,9 +383,45 @@ def _checked_restarts(value: Any, kind: TaskKind) -> int:  # noqa: ARG001 - as t
     return value
 
 
+def _checked_shell(value: Any, kind: TaskKind) -> tuple[str, ...]:
+    """Return the words of the option ``shell``."""
+    if value is None:
+        return ()
+    if isinstance(value, bool):
+        raise ConfigurationError(
+            "shell names a shell, such as 'bash'; a str that the body returns is run by /bin/sh "
+            "without this option, and a list without a shell"
+        )
+    if not isinstance(value, str):
+        raise ConfigurationError(f"shell must be a shell such as 'bash', not {value!r}")
+    try:
+        words = tuple(shlex.split(value))
+    except ValueError as error:
+        raise ConfigurationError(f"shell {value!r} cannot be read: {error}") from None
+    if not words or "\0" in value:
+        raise ConfigurationError(f"shell must be a shell such as 'bash', not {value!r}")
+    if "-c" in words:
+        raise ConfigurationError(f"shell {value!r} has -c, which is added before the command line")
+    if kind is not TaskKind.EXECUTABLE:
+        raise ConfigurationError(f"shell is for executable tasks, not for a {kind}")
+    return words
+
+
+def _checked_container(value: Any, kind: TaskKind) -> Container | Literal[False] | None:
+    """Return the value of the option ``container``."""
+    if value is None or value is False:
+        return value
+    container = Container.of(value)
+    if kind is not TaskKind.EXECUTABLE:
+        raise ConfigurationError(f"container is for executable tasks, not for a {kind}")
+    return container
+
+
 _CHECKS: dict[str, Callable[[Any, TaskKind], Any]] = {
+    "container": _checked_container,
     "mpi_result": _checked_mpi_result,
     "restarts": _checked_restarts,
+    "shell": _checked_shell,
     "uses": _checked_uses,
 }
 """The checks of options, where they are more than a line, by the name of the option."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .._dispatch.dispatcher import Dispatcher
     from .._resume.recorder import Recorder
     from ..backend._lane import Lane
+    from ..model import Container
 
 __all__ = ["Candidates", "Launcher"]
 
@@ -31,6 +32,9 @@ class Candidates:
 
     One that is not installed, does not load or does not start is passed over if another one
     was given in its place.  Wrong settings are an error, whatever follows.
+
+    Attributes:
+        container: what the profile says for the commands of the backend that was made last.
     """
 
     def __init__(self, candidates: Iterable[Choice | ExecutionBackend]) -> None:
@@ -38,6 +42,7 @@ class Candidates:
         self._several = len(self._left) > 1
         self._reasons: dict[str, str] = {}
         self._errors: list[BackendError] = []
+        self.container: Container | None = None
 
     @property
     def left(self) -> bool:
@@ -66,6 +71,7 @@ class Candidates:
             candidate = self._left.popleft()
             if isinstance(candidate, ExecutionBackend):
                 return candidate
+            self.container = candidate.container
             try:
                 return registry.create(candidate.name, candidate.config)
             except BackendError as error:
@@ -151,7 +157,7 @@ class Launcher:
             await _launch.end_all([instance])
             self._backends.remove(instance)
             dispatcher.remove_lane(lane)
-        dispatcher.lane_up(lane)
+        dispatcher.lane_up(lane, candidates.container)
         self._places[lane] = candidates
         candidates.tell_choice(instance.name)
         if self.recorder is not None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from ..lazy import lazy_names
 from ._command import Command, CommandOptions, ExecutableResult
+from ._container import Container
 from ._durations import parse_duration
 from ._preemption import Preemption
 from ._prompt import PROMPT_PARTS, Answer, Prompt, Usage
@@ -40,6 +41,7 @@ __all__ = [
     "Answer",
     "Command",
     "CommandOptions",
+    "Container",
     "Env",
     "ExecutableResult",
     "LogLine",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from .._public import public
 from ._command import CommandOptions
+from ._container import Container
 from ._resources import DEFAULT_RESOURCES, Resources
 from ._retry import RetryPolicy
 from ._service import NO_SIGN, Readiness
@@ -65,6 +66,10 @@ class TaskSpec:
         mpi_result: what the result is of a function with ranks: ``"list"`` for the values of
             all ranks in their order, ``"root"`` for that of rank 0.
         uses: what the task reads beside its arguments: paths, `Env` and plain values.
+        fire_and_forget: True if nobody has to await it: a failure is logged when it happens.
+        shell: the words of the shell that runs a command line; empty for ``/bin/sh``.
+        container: the container of an executable; None for that of the profile, if it has one,
+            and False for none.
         answer: the pydantic model of which the result of a prompt task is an instance; None if
             the result is text.
         command: what the ``task_description`` says about the command of the task; None for
@@ -98,3 +103,6 @@ class TaskSpec:
     command: CommandOptions | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
+    fire_and_forget: bool = False
+    shell: tuple[str, ...] = ()
+    container: Container | Literal[False] | None = None
