@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,24 +29,37 @@ SUPPORT = Path(__file__).parents[1] / "tests/support"
 LIBRARY = "matplotlib"
 """The library that draws; without it, no page is run."""
 
+MARK = "<!-- picture: "
+PICTURES: dict[str, str] = {}
+"""The HTML of each picture by its comment; no two pages have the same comment."""
+
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect this extension to Sphinx, which calls this."""
+    app.connect("builder-inited", draw)
     app.connect("source-read", replace)
     return {"parallel_read_safe": True}
 
 
-def replace(app: Sphinx, page: str, source: list[str]) -> None:
-    """Replace the comments in a page by its pictures."""
-    if "<!-- picture: " not in source[0]:
+def draw(app: Sphinx) -> None:
+    """Run all pages with pictures, two at a time, before the first page is read."""
+    pages = [path for path in Path(app.srcdir).rglob("*.md") if MARK in path.read_text("utf-8")]
+    if not pages:
         return
     if find_spec(LIBRARY) is None:
-        text = f"the pictures of {page} need {LIBRARY}: pip install -r requirements/docs.txt"
+        text = f"the pictures need {LIBRARY}: pip install -r requirements/docs.txt"
         logging.getLogger(__name__).warning(text, type="page_pictures")
         return
-    for mark, picture in run(Path(app.env.doc2path(page))).items():
-        # Markdown ends a piece of HTML at an empty line.
-        source[0] = source[0].replace(mark, re.sub(r"\n\s*\n", "\n", picture))
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        for pictures in threads.map(run, pages):
+            PICTURES.update(pictures)
+
+
+def replace(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Replace the comments in a page by its pictures."""
+    if MARK in source[0]:
+        for comment, picture in PICTURES.items():
+            source[0] = source[0].replace(comment, picture)
 
 
 def run(page: Path) -> dict[str, str]:
@@ -69,4 +83,5 @@ def run(page: Path) -> dict[str, str]:
         if done.returncode:
             raise ExtensionError(f"{page} does not run:\n{done.stdout}{done.stderr}")
         pictures: dict[str, str] = json.loads(drawn.read_text(encoding="utf-8"))
-        return pictures
+    # Markdown ends a piece of HTML at an empty line.
+    return {comment: re.sub(r"\n\s*\n", "\n", html) for comment, html in pictures.items()}
