@@ -201,13 +201,14 @@ class Preparation:
         if spec.kind is TaskKind.BLOCK:
             assert extras is not None
             self._start(node, Activity.BLOCK, self._run_block(node, extras, args, kwargs))
-        elif not node._lane.executes or (
-            spec.kind is TaskKind.FUNCTION and (extras is None or extras.files is None)
+        elif spec.kind is TaskKind.FUNCTION and (
+            extras is None or extras.files is None or not node._lane.executes
         ):
             self._outbox.enqueue(node, args, kwargs, None, refs)
         else:
-            assert extras is not None
-            self._start(node, Activity.PREPARE, self._prepare(node, extras, args, kwargs, refs))
+            extras = extras_of(node)
+            prepare = self._prepare if node._lane.executes else self._rehearse
+            self._start(node, Activity.PREPARE, prepare(node, extras, args, kwargs, refs))
 
     def _start(
         self, node: TaskFuture[Any], activity: Activity, body: Coroutine[Any, Any, None]
@@ -258,17 +259,10 @@ class Preparation:
             args, kwargs = await self._stage(extras.files, self._run.folder(node), args, kwargs)
         command: Command | Prompt[Any] | None = None
         if node._spec.kind is not TaskKind.FUNCTION:
-            if node._spec.kind is TaskKind.EXECUTABLE:
-                # This holds in the context of this asyncio task only.
-                OUTPUT_PATH.set(lambda output: self._name_output(node, extras, output))
             try:
                 outcome = await self._run_body(node, extras, args, kwargs)
             except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
-                current = asyncio.current_task()
-                if current is not None and current.cancelling():
-                    raise
-                # The body itself raised it, so asyncio must not see it.
-                self._outcomes.attempt_failed(node, error)
+                self._body_ended(node, error)
                 return
             command = extras.command = self._command(node, extras, outcome)
             if isinstance(command, Command):
@@ -280,7 +274,61 @@ class Preparation:
         extras.work = None
         self._outbox.enqueue(node, args, kwargs, command, refs)
 
+    async def _rehearse(
+        self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any, refs: tuple[int, ...]
+    ) -> None:
+        """Run the body of *node* in a dry run, which refuses what a real run refuses.
+
+        Results of other tasks are markers here, and no file is there.  What fails because of that
+        says nothing about a real run, so the task is done all the same.
+        """
+        known = not self._has_results(node)
+        if extras.files is not None:
+            extras.files.named.clear()
+            paths = self._paths_in(self._run.folder(node), extras.files)
+            args, kwargs = rewrite_call(args, kwargs, lambda leaf: paths.get(id(leaf), leaf))
+        try:
+            outcome = await self._run_body(node, extras, args, kwargs)
+        except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
+            self._body_ended(node, error)
+            return
+        except Exception:
+            if known and extras.files is None:
+                raise
+        else:
+            if known:
+                self._command(node, extras, outcome)
+        extras.work = None
+        self._outbox.enqueue(node, (), {}, None, refs)
+
+    def _has_results(self, node: TaskFuture[Any]) -> bool:
+        """Tell whether there are results of tasks among the arguments of *node*."""
+        found = []
+
+        def collect(leaf: Any) -> Any:
+            if isinstance(leaf, TaskFuture) and leaf._owner is self._owner:
+                found.append(leaf)
+            return leaf
+
+        rewrite_call(node._args, node._kwargs, collect)
+        return bool(found)
+
+    def _paths_in(self, folder: Path, files: FileSet) -> dict[int, str]:
+        """Return the paths in *folder* that a body would get, by the ids of the files."""
+        inputs = {id(item): str(folder / (item.name or "input")) for item in files.inputs}
+        return inputs | {id(item): str(folder / item.inside) for item in files.outputs}
+
+    def _body_ended(self, node: TaskFuture[Any], error: BaseException) -> None:
+        """Fail *node*, if its body itself raised *error*, which asyncio must not see then."""
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise error
+        self._outcomes.attempt_failed(node, error)
+
     async def _run_body(self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any) -> Any:
+        if node._spec.kind is TaskKind.EXECUTABLE:
+            # This holds in the context of this asyncio task only.
+            OUTPUT_PATH.set(lambda output: self._name_output(node, extras, output))
         with self._plugin_contexts(extras):
             outcome = node._spec.function(*args, **kwargs)
             if inspect.isawaitable(outcome):
@@ -346,7 +394,8 @@ class Preparation:
         folder = self._run.folder(node)
         if output.name not in [item.name for item in files.all_outputs]:
             self._run.targets.claim(node, [output])
-            make_room(output, folder, files.staged)
+            if node._lane.executes:
+                make_room(output, folder, files.staged)
             files.named.append(output)
         return str(folder / output.inside)
 
