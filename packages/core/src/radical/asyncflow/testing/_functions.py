@@ -128,7 +128,10 @@ class OopsError(Exception):
 
 
 class TwoPartError(Exception):
-    """An exception that can be pickled, but not rebuilt: ``args`` lacks what it needs."""
+    """An exception that can be pickled, but not rebuilt: ``args`` lacks what it needs.
+
+    Its own ``__reduce__`` keeps libraries such as tblib from rebuilding it without a call.
+    """
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")

@@ -7,6 +7,7 @@ import logging
 import shutil
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class SkeletonBackend(ExecutionBackend):
         self._settings = settings
         self._system = BatchSystem(settings)
         self._news = threading.Condition()  # guards what follows
-        self._waiting: dict[TaskId, TaskRequest] = {}  # the oldest first
+        # The oldest first, which a plain dict is slow to find once many have left it.
+        self._waiting: OrderedDict[TaskId, TaskRequest] = OrderedDict()
         self._jobs: dict[tuple[TaskId, int], Job] = {}  # by task and attempt
         self._to_cancel: list[Job] = []
         self._lost: BackendLostError | None = None

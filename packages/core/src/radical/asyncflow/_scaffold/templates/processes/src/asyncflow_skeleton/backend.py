@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -31,7 +32,8 @@ class SkeletonBackend(ExecutionBackend):
         self.name = name
         self._grace = settings.grace
         self._news = threading.Condition()
-        self._waiting: dict[TaskId, TaskRequest] = {}  # the oldest first
+        # The oldest first, which a plain dict is slow to find once many have left it.
+        self._waiting: OrderedDict[TaskId, TaskRequest] = OrderedDict()
         self._running: dict[tuple[TaskId, int], Callable[[], None]] = {}  # how to end each
         self._cancelled: set[tuple[TaskId, int]] = set()
         self._threads = [
@@ -89,7 +91,7 @@ class SkeletonBackend(ExecutionBackend):
                 if self.is_shut_down:
                     return None
                 self._news.wait()
-            request = self._waiting.pop(next(iter(self._waiting)))
+            _, request = self._waiting.popitem(last=False)
             key = request.task_id, request.attempt
             if isinstance(request.command, Command):
                 execution = self._execution(request, request.command)
