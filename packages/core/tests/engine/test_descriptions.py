@@ -288,6 +288,12 @@ async def test_what_an_option_gives_too_is_refused(
         flow.function_task(task_description=description, **options)
 
 
+async def test_a_shell_that_the_option_names_is_no_other_one(flow: WorkflowEngine) -> None:
+    task = flow.executable_task(shell="bash")(identity)
+    with pytest.raises(ConfigurationError, match="shell= is given, and 'shell' in task_desc"):
+        task("true", task_description={"shell": False})
+
+
 async def test_what_an_option_no_longer_gives_is_free(
     flow: WorkflowEngine, backend: ScriptedBackend
 ) -> None:

@@ -150,7 +150,7 @@ def given_names(before: Set[str], options: Mapping[str, Any]) -> frozenset[str]:
         before: those that earlier options gave, some of which *options* replace.
     """
     names = {name for name in before if name not in options}
-    names |= {name for name in ("name", "timeout") if options.get(name) is not None}
+    names |= {name for name in ("name", "timeout", "shell") if options.get(name) is not None}
     if "resources" in options:
         names -= set(_RESOURCES.values())
         resources = options["resources"]
