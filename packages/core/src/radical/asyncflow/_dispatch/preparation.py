@@ -113,6 +113,8 @@ class Preparation:
             if outside:
                 extras.arguments = arguments
             if files.inputs or files.outputs:
+                if dependencies:
+                    self._follow_dependencies(node, files, dependencies)
                 files.check()
                 extras.files = files
             if files.outputs:
@@ -134,6 +136,30 @@ class Preparation:
             node._binding = FLAT if dependencies else PLAIN
         self._follow(node, outside.values())
         return dependencies or None, len(outside)
+
+    def _follow_dependencies(
+        self, node: TaskFuture[Any], files: FileSet, dependencies: Iterable[TaskFuture[Any]]
+    ) -> dict[int, InputFile]:
+        """Let the inputs of *node* that name outputs of its *dependencies* be those outputs.
+
+        Returns:
+            The inputs that are now in the place of others, by the ids of those.
+        """
+        if all(item._given is None for item in files.inputs):
+            return {}
+        from .._files.following import find_output  # here, because most programs have no files
+
+        made = [(other, _declared_outputs(other)) for other in dict.fromkeys(dependencies)]
+        found: dict[int, InputFile] = {}
+        for item in files.inputs:
+            if (output := find_output(item, made)) is not None:
+                found[id(item)] = item.from_task(*output)
+        if found:
+            files.inputs[:] = [found.get(id(item), item) for item in files.inputs]
+            node._args, node._kwargs = rewrite_call(
+                node._args, node._kwargs, lambda leaf: found.get(id(leaf), leaf)
+            )
+        return found
 
     def _follow(self, node: TaskFuture[Any], outside: Iterable[asyncio.Future[Any]]) -> None:
         """Let *node* go on, or fail, when what it waits for *outside* of the engine is done."""
@@ -256,6 +282,10 @@ class Preparation:
         """Stage the files of *node*, run the body of an executable or a prompt, and send it."""
         if extras.files is not None:
             extras.files.named.clear()
+            # By now it is known which outputs the bodies of commands have named.
+            found = self._follow_dependencies(node, extras.files, self._tasks_among(node))
+            if found:
+                args, kwargs = rewrite_call(args, kwargs, lambda leaf: found.get(id(leaf), leaf))
             args, kwargs = await self._stage(extras.files, self._run.folder(node), args, kwargs)
         command: Command | Prompt[Any] | None = None
         if node._spec.kind is not TaskKind.FUNCTION:
@@ -282,7 +312,7 @@ class Preparation:
         Results of other tasks are markers here, and no file is there.  What fails because of that
         says nothing about a real run, so the task is done all the same.
         """
-        known = not self._has_results(node)
+        known = not self._tasks_among(node)
         if extras.files is not None:
             extras.files.named.clear()
             paths = self._paths_in(self._run.folder(node), extras.files)
@@ -301,9 +331,9 @@ class Preparation:
         extras.work = None
         self._outbox.enqueue(node, (), {}, None, refs)
 
-    def _has_results(self, node: TaskFuture[Any]) -> bool:
-        """Tell whether there are results of tasks among the arguments of *node*."""
-        found = []
+    def _tasks_among(self, node: TaskFuture[Any]) -> list[TaskFuture[Any]]:
+        """Return the tasks whose futures are anywhere among the arguments of *node*."""
+        found: list[TaskFuture[Any]] = []
 
         def collect(leaf: Any) -> Any:
             if isinstance(leaf, TaskFuture) and leaf._owner is self._owner:
@@ -311,7 +341,7 @@ class Preparation:
             return leaf
 
         rewrite_call(node._args, node._kwargs, collect)
-        return bool(found)
+        return found
 
     def _paths_in(self, folder: Path, files: FileSet) -> dict[int, str]:
         """Return the paths in *folder* that a body would get, by the ids of the files."""
@@ -407,7 +437,7 @@ class Preparation:
     async def _stage(self, files: FileSet, folder: Path, args: Any, kwargs: Any) -> tuple[Any, Any]:
         from .._files.staging import stage  # here, because most programs stage nothing
 
-        paths = await stage(files, folder, result_of, self._folder_of)
+        paths = await stage(files, folder, result_of, self._folder_of, self._run.targets.path)
 
         def path_of(leaf: Any) -> Any:
             return paths.get(id(leaf), leaf)
@@ -459,6 +489,16 @@ def _outside_failure(
     failure = DependencyFailureError(node.name, [name], name, error)
     failure.__cause__ = error
     return failure
+
+
+def _declared_outputs(node: TaskFuture[Any]) -> list[str]:
+    """Return the names of the outputs of *node*, as far as they are known."""
+    extras = node._extras
+    if extras is None or node._spec.kind is TaskKind.BLOCK:  # whose outputs are those of its tasks
+        return []
+    if extras.outputs is not None:
+        return list(extras.outputs)
+    return [] if extras.files is None else [output.name for output in extras.files.all_outputs]
 
 
 def _refuse_outputs_of_service(node: TaskFuture[Any], output: OutputFile) -> None:

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from .._public import public
 from ..errors import ConfigurationError
-from .sources import check_name, check_targets, is_url, locate, name_of, output_name, show
+from .sources import (
+    check_name,
+    check_targets,
+    is_url,
+    locate,
+    name_of,
+    output_name,
+    relative_name,
+    show,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,7 +52,9 @@ class InputFile:
     Args:
         source: a local path, a ``file://`` URL, any other URL that fsspec reads (extra
             ``files``), or the future of a task.  Then it is the output of that task that *name*
-            names, or the path or URL that is its result, or its only output.
+            names, or the path or URL that is its result, or its only output.  A relative path is
+            also the name, or the end of the name, of an `OutputFile` of a task whose future is
+            another argument of the call: then it is that file.
         name: the name of the copy, relative to the task's folder; by default that of the source.
         timeout: seconds that staging may take; by default 300 for a URL, and unlimited for a
             local path.  ``math.inf`` means no limit.
@@ -55,7 +66,7 @@ class InputFile:
             linked, or fsspec is needed and not installed.
     """
 
-    __slots__ = ("link", "name", "source", "timeout")
+    __slots__ = ("_given", "_output", "link", "name", "source", "timeout")
 
     if TYPE_CHECKING:  # lets type checkers accept it wherever a call may take the future of a path
 
@@ -85,6 +96,15 @@ class InputFile:
         self.name = name
         self.timeout = timeout
         self.link = link
+        self._given = None if asyncio.isfuture(source) else relative_name(source)
+        self._output: str | None = None
+
+    def from_task(self, future: asyncio.Future[Any], output: str) -> InputFile:
+        """Return the same input with the output of that name of *future*'s task as its source."""
+        made: InputFile = object.__new__(InputFile)
+        made.source, made._output, made._given = future, output, None
+        made.name, made.timeout, made.link = self.name, self.timeout, self.link
+        return made
 
     def __repr__(self) -> str:
         source = show(self.source) if isinstance(self.source, str) else repr(self.source)
@@ -183,4 +203,8 @@ class FileSet:
         Raises:
             ConfigurationError: two inputs have the same name, or one would lie inside another.
         """
-        check_targets((item.name, item.source) for item in self.inputs if item.name is not None)
+        check_targets(
+            (item.name, (item.source, item._output))
+            for item in self.inputs
+            if item.name is not None
+        )

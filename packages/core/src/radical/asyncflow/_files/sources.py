@@ -22,6 +22,7 @@ __all__ = [
     "locate",
     "name_of",
     "output_name",
+    "relative_name",
     "show",
 ]
 
@@ -61,6 +62,18 @@ def locate(source: object) -> str:
             f"staging {show(text)} needs fsspec: pip install 'radical.asyncflow[files]'"
         )
     return text
+
+
+def relative_name(source: object) -> str | None:
+    """Return *source* in its shortest form if it is a relative path that may also be a name.
+
+    ``./x`` and ``../x`` are paths and nothing else, and so is every absolute one.
+    """
+    text = os.fspath(source)  # type: ignore[call-overload]
+    if is_url(text) or text.startswith(("/", "./", "../")):
+        return None
+    name = os.path.normpath(text)
+    return None if name.startswith("..") or name == "." else name
 
 
 def is_url(source: str) -> bool:

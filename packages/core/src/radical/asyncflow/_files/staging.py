@@ -39,6 +39,7 @@ async def stage(
     folder: Path,
     resolve: Callable[[asyncio.Future[Any]], Any],
     folder_of: Callable[[asyncio.Future[Any]], Path | None],
+    place: Callable[[str], Path] = Path,
 ) -> dict[int, str]:
     """Copy the inputs into *folder*, and make room for the outputs.
 
@@ -50,6 +51,7 @@ async def stage(
         resolve: returns the value of a future that is a source.
         folder_of: returns the folder of the task behind such a future, or None if it is not a
             task of this engine.
+        place: returns the place of an output by its name.
 
     Returns:
         The paths that the body gets: ``{id(InputFile or OutputFile): absolute path}``.
@@ -58,7 +60,7 @@ async def stage(
         FileError: an input is missing, cannot be read or takes too long.
         ConfigurationError: two inputs have the same name.
     """
-    return await Staging(folder).stage(files, resolve, folder_of)
+    return await Staging(folder).stage(files, resolve, folder_of, place)
 
 
 async def deliver_outputs(
@@ -96,6 +98,7 @@ class Staging:
         files: FileSet,
         resolve: Callable[[asyncio.Future[Any]], Any],
         folder_of: Callable[[asyncio.Future[Any]], Path | None],
+        place: Callable[[str], Path],
     ) -> dict[int, str]:
         """Copy the inputs and make room for the outputs, as the function `stage` says."""
         files.check()
@@ -103,7 +106,7 @@ class Staging:
         inputs: dict[str, tuple[str, float | None, bool]] = {}
         found: list[tuple[str, str]] = []
         for item in files.inputs:
-            source = item.source
+            source = item.source if item._output is None else str(place(item._output))
             if not isinstance(source, str):
                 result = _Result(source, resolve(source), folder_of(source), item.name)
                 source = await _in_own_thread(result.locate)

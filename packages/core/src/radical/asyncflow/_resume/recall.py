@@ -364,7 +364,9 @@ class Recall:
                 return self._future_content(value)
             if isinstance(value, InputFile):
                 if isinstance(value.source, TaskFuture):
-                    return b"from" + self._future_content(value.source) + str(value.name).encode()
+                    output = b"" if value._output is None else f"\0{value._output}".encode()
+                    name = str(value.name).encode() + output
+                    return b"from" + self._future_content(value.source) + name
                 return b"file" + files.get(id(value), b"") + str(value.name).encode()
             if isinstance(value, OutputFile):
                 return b"output" + value.name.encode()
@@ -435,6 +437,8 @@ async def _digest_in_time(source: str, timeout: float | None) -> bytes:
 def _path_from(item: InputFile) -> str | None:
     """Return the path or URL that a task gave as its result, if *item* is that; else None."""
     source = item.source
+    if item._output is not None:  # the key of the task stands for it
+        return None
     if not isinstance(source, asyncio.Future) or not source.done() or source.cancelled():
         return None
     if isinstance(source, TaskFuture) and item.name is not None and source._extras is not None:
