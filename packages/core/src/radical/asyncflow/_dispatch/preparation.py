@@ -29,6 +29,7 @@ from ..errors import ConfigurationError, DependencyFailureError
 from ..model import Command, Prompt, TaskKind, TaskState
 from .background import Background
 from .blocks import watch
+from .following import follow_dependencies, tasks_among
 from .foreign import wait_for
 from .outbox import Outbox
 from .outcomes import Outcomes
@@ -113,14 +114,7 @@ class Preparation:
             if outside:
                 extras.arguments = arguments
             if files.inputs or files.outputs:
-                if dependencies:
-                    self._follow_dependencies(node, files, dependencies)
-                files.check()
-                extras.files = files
-            if files.outputs:
-                _refuse_outputs_of_service(node, files.outputs[0])
-            if files.outputs and searched:  # a block hands its files on to other tasks
-                self._run.targets.claim(node, files.outputs)
+                self._declare(node, extras, files, dependencies)
         mutable = any(
             isinstance(value, list | tuple | dict | set | frozenset | deque)
             for value in (*node._args, *node._kwargs.values())
@@ -137,29 +131,21 @@ class Preparation:
         self._follow(node, outside.values())
         return dependencies or None, len(outside)
 
-    def _follow_dependencies(
-        self, node: TaskFuture[Any], files: FileSet, dependencies: Iterable[TaskFuture[Any]]
-    ) -> dict[int, InputFile]:
-        """Let the inputs of *node* that name outputs of its *dependencies* be those outputs.
-
-        Returns:
-            The inputs that are now in the place of others, by the ids of those.
-        """
-        if all(item._given is None for item in files.inputs):
-            return {}
-        from .._files.following import find_output  # here, because most programs have no files
-
-        made = [(other, _declared_outputs(other)) for other in dict.fromkeys(dependencies)]
-        found: dict[int, InputFile] = {}
-        for item in files.inputs:
-            if (output := find_output(item, made)) is not None:
-                found[id(item)] = item.from_task(*output)
-        if found:
-            files.inputs[:] = [found.get(id(item), item) for item in files.inputs]
-            node._args, node._kwargs = rewrite_call(
-                node._args, node._kwargs, lambda leaf: found.get(id(leaf), leaf)
-            )
-        return found
+    def _declare(
+        self,
+        node: TaskFuture[Any],
+        extras: Extras,
+        files: FileSet,
+        dependencies: Iterable[TaskFuture[Any]],
+    ) -> None:
+        """Note the *files* of *node*, whose outputs belong to it from now on."""
+        follow_dependencies(node, files, dependencies)
+        files.check()
+        extras.files = files
+        if files.outputs:
+            _refuse_outputs_of_service(node, files.outputs[0])
+            if node._spec.kind is not TaskKind.BLOCK:  # which hands its files on to other tasks
+                self._run.targets.claim(node, files.outputs)
 
     def _follow(self, node: TaskFuture[Any], outside: Iterable[asyncio.Future[Any]]) -> None:
         """Let *node* go on, or fail, when what it waits for *outside* of the engine is done."""
@@ -283,7 +269,7 @@ class Preparation:
         if extras.files is not None:
             extras.files.named.clear()
             # By now it is known which outputs the bodies of commands have named.
-            found = self._follow_dependencies(node, extras.files, self._tasks_among(node))
+            found = follow_dependencies(node, extras.files, tasks_among(node))
             if found:
                 args, kwargs = rewrite_call(args, kwargs, lambda leaf: found.get(id(leaf), leaf))
             args, kwargs = await self._stage(extras.files, self._run.folder(node), args, kwargs)
@@ -312,10 +298,10 @@ class Preparation:
         Results of other tasks are markers here, and no file is there.  What fails because of that
         says nothing about a real run, so the task is done all the same.
         """
-        known = not self._tasks_among(node)
+        known = not tasks_among(node)
         if extras.files is not None:
             extras.files.named.clear()
-            paths = self._paths_in(self._run.folder(node), extras.files)
+            paths = extras.files.paths_in(self._run.folder(node))
             args, kwargs = rewrite_call(args, kwargs, lambda leaf: paths.get(id(leaf), leaf))
         try:
             outcome = await self._run_body(node, extras, args, kwargs)
@@ -330,23 +316,6 @@ class Preparation:
                 self._command(node, extras, outcome)
         extras.work = None
         self._outbox.enqueue(node, (), {}, None, refs)
-
-    def _tasks_among(self, node: TaskFuture[Any]) -> list[TaskFuture[Any]]:
-        """Return the tasks whose futures are anywhere among the arguments of *node*."""
-        found: list[TaskFuture[Any]] = []
-
-        def collect(leaf: Any) -> Any:
-            if isinstance(leaf, TaskFuture) and leaf._owner is self._owner:
-                found.append(leaf)
-            return leaf
-
-        rewrite_call(node._args, node._kwargs, collect)
-        return found
-
-    def _paths_in(self, folder: Path, files: FileSet) -> dict[int, str]:
-        """Return the paths in *folder* that a body would get, by the ids of the files."""
-        inputs = {id(item): str(folder / (item.name or "input")) for item in files.inputs}
-        return inputs | {id(item): str(folder / item.inside) for item in files.outputs}
 
     def _body_ended(self, node: TaskFuture[Any], error: BaseException) -> None:
         """Fail *node*, if its body itself raised *error*, which asyncio must not see then."""
@@ -489,16 +458,6 @@ def _outside_failure(
     failure = DependencyFailureError(node.name, [name], name, error)
     failure.__cause__ = error
     return failure
-
-
-def _declared_outputs(node: TaskFuture[Any]) -> list[str]:
-    """Return the names of the outputs of *node*, as far as they are known."""
-    extras = node._extras
-    if extras is None or node._spec.kind is TaskKind.BLOCK:  # whose outputs are those of its tasks
-        return []
-    if extras.outputs is not None:
-        return list(extras.outputs)
-    return [] if extras.files is None else [output.name for output in extras.files.all_outputs]
 
 
 def _refuse_outputs_of_service(node: TaskFuture[Any], output: OutputFile) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .._public import public
@@ -196,6 +196,11 @@ class FileSet:
     def all_outputs(self) -> list[OutputFile]:
         """The outputs of the call and those that the body named."""
         return [*self.outputs, *self.named]
+
+    def paths_in(self, folder: Path) -> dict[int, str]:
+        """Return the paths that a body gets where *folder* is that of its task, by file id."""
+        inputs = {id(item): str(folder / (item.name or "input")) for item in self.inputs}
+        return inputs | {id(item): str(folder / item.inside) for item in self.outputs}
 
     def check(self) -> None:
         """Refuse inputs that would be copied to the same place.
