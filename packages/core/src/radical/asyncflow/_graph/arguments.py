@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 
-__all__ = ["ATOMS", "FLAT", "NESTED", "PLAIN", "rewrite", "rewrite_call"]
+__all__ = ["ATOMS", "FLAT", "LEAVES", "NESTED", "PLAIN", "rewrite", "rewrite_call"]
 
 PLAIN, FLAT, NESTED = 0, 1, 2
 """The places of a call's futures (none; as arguments themselves; inside of arguments)."""
@@ -39,6 +39,9 @@ ATOMS: frozenset[type] = frozenset(
     }
 )
 """Types that cannot hold a future; exact types, so that one lookup an argument is enough."""
+
+LEAVES: set[type] = set()
+"""Types of named tuples that are leaves; whoever wants to visit them adds them."""
 
 Visitor = Callable[[Any], Any]
 
@@ -73,7 +76,9 @@ def _rewrite(value: Any, visit: Visitor, seen: dict[int, Any]) -> Any:
         return value
     if kind in _MAPPINGS:
         members = (*value.keys(), *value.values())
-    elif kind in _PLAIN or (isinstance(value, tuple) and hasattr(kind, "_fields")):
+    elif kind in _PLAIN or (
+        isinstance(value, tuple) and hasattr(kind, "_fields") and kind not in LEAVES
+    ):
         members = tuple(value)
     else:
         return visit(value)

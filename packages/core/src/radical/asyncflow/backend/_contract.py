@@ -69,7 +69,11 @@ API_VERSION = (1, 0)
 written for a newer minor one; "Writing a backend" says what a minor version may add."""
 
 TaskId = int
-"""The number of a task, unique within one engine, in the order of the calls."""
+"""The number of a task, unique for one instance of a backend.
+
+Those of one engine are in the order of the calls.  Between them there may be gaps, and they may be
+as large as a signed integer of 64 bits, because several engines may use one instance.
+"""
 
 
 @public("radical.asyncflow")
@@ -417,9 +421,11 @@ class _MissingSink:
 class ExecutionBackend(ABC):
     """A backend: the place where tasks run.
 
-    An instance belongs to one engine, which starts it once and shuts it down.
-    ``await backend`` gives the backend itself.  It is an asynchronous context manager
-    that shuts the backend down at its end, for programs that make their own.
+    The first engine that gets an instance starts it.  Others of the same loop may use it at the
+    same time or later, which the instance does not notice: there is one `start` and one sink.  The
+    last of them shuts it down.  As an asynchronous context manager it belongs to the program:
+    engines leave it running, and it is shut down at the end of ``async with``.  ``await backend``
+    gives the backend itself.
 
     Attributes:
         name: how tasks ask for it by ``backend=``; unique within an engine.
@@ -439,6 +445,7 @@ class ExecutionBackend(ABC):
     api_version: ClassVar[tuple[int, int]] = API_VERSION
 
     __phase = _Phase.NEW
+    _is_held = False  # by the program, in `async with`
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -478,8 +485,8 @@ class ExecutionBackend(ABC):
             raise closed_error(_title(self))
         if self.__phase is _Phase.STARTED:
             raise BackendStartError(
-                f"{_title(self)} was started already; an instance serves one engine: "
-                "make another for the next"
+                f"{_title(self)} was started already; give it to WorkflowEngine.create(), which "
+                "lets several engines use one backend"
             )
         self.__phase = _Phase.STARTED
         self.sink = sink
@@ -611,6 +618,7 @@ class ExecutionBackend(ABC):
         yield
 
     async def __aenter__(self) -> Self:
+        self._is_held = True
         return self
 
     async def __aexit__(
@@ -619,7 +627,11 @@ class ExecutionBackend(ABC):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._is_held = False
+        sharing = getattr(self.__dict__.get("sink"), "sharing", None)
         await self.shutdown(cancel=exc is not None)
+        if sharing is not None:
+            await sharing.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'name', '?')!r}>"

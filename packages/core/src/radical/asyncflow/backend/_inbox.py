@@ -18,7 +18,7 @@ from time import sleep
 from typing import Any
 
 from ..model import TaskState
-from . import AnyReport, Report, Serving, TaskId, TaskTrace
+from ._contract import AnyReport, Report, Serving, TaskId, TaskTrace
 
 __all__ = ["LOST", "OUTPUT", "SERVING", "TRACE", "Inbox", "Sink"]
 
@@ -51,6 +51,7 @@ class Inbox:
     """The reports that the engine has not taken in yet.
 
     Attributes:
+        loop: the loop of the engine.
         reports: those reports, the oldest first.
         awake: True if the engine will look without being woken.
         eager: True if a RUNNING report also wakes the loop, and not only the end of a task.
@@ -60,18 +61,18 @@ class Inbox:
 
     __slots__ = (
         "_look",
-        "_loop",
         "_thread",
         "awake",
         "clock",
         "eager",
         "keeps_output",
         "keeps_usage",
+        "loop",
         "reports",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[], None]) -> None:
-        self._loop = loop
+        self.loop = loop
         self._look = look
         self._thread = get_ident()
         self.reports: deque[AnyReport] = deque()
@@ -100,10 +101,10 @@ class Inbox:
             return
         self.awake = True
         if get_ident() == self._thread:
-            self._loop.call_soon(self._look)
+            self.loop.call_soon(self._look)
             return
         try:
-            self._loop.call_soon_threadsafe(self._look)
+            self.loop.call_soon_threadsafe(self._look)
         except RuntimeError:
             # The loop was closed while a task ran, so nobody waits for the report.
             log.debug("a report came after the event loop was closed")
@@ -115,16 +116,31 @@ class Sink:
     Attributes:
         told_loss: True once the backend has reported its loss, of which the engine may not know
             yet.
+        is_up: True once the backend has started.
+        sharing: the `Sharing` of the backend, once there was more than one engine; it is in the
+            place of the inbox then.
     """
 
-    __slots__ = ("_inbox", "_lane", "_uid", "_work_dir", "told_loss")
+    __slots__ = ("_inbox", "_lane", "_uid", "_work_dir", "is_up", "sharing", "told_loss")
 
     def __init__(self, inbox: Inbox, lane: int, uid: str, work_dir: Callable[[], Path]) -> None:
-        self._inbox = inbox
+        self._inbox: Any = inbox
         self._lane = lane
         self._uid = uid
         self._work_dir = work_dir
         self.told_loss = False
+        self.is_up = False
+        self.sharing: Any = None  # its class knows this one
+
+    def twin(self) -> Sink:
+        """Return another sink that reports to the same engine."""
+        return Sink(self._inbox, self._lane, self._uid, self._work_dir)
+
+    def note_start(self, error: BaseException | None) -> None:
+        """Note that the start of the backend has ended, with *error* or without."""
+        self.is_up = error is None
+        if self.sharing is not None:
+            self.sharing.note_start(error)
 
     @property
     def uid(self) -> str:
@@ -139,11 +155,11 @@ class Sink:
 
     @property
     def keeps_output(self) -> bool:
-        return self._inbox.keeps_output
+        return bool(self._inbox.keeps_output)
 
     @property
     def keeps_usage(self) -> bool:
-        return self._inbox.keeps_usage
+        return bool(self._inbox.keeps_usage)
 
     def report(self, reports: Iterable[AnyReport]) -> None:
         inbox = self._inbox

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .._text import safe_message, shorten
 from ..backend import ExecutionBackend
+from ..backend._sharing import share_of
 from ..errors import BackendError, BackendNotFoundError, BackendStartError, EngineClosedError
 from . import _launch
 
@@ -146,15 +147,15 @@ class Launcher:
             if dispatcher.run.closed:
                 raise EngineClosedError("the engine was shut down")
             instance = candidates.make()
-            lane = dispatcher.add_lane(instance)
+            lane = dispatcher.add_lane(share_of(instance, dispatcher.run.uid))
             self._backends.append(instance)
             try:
-                await _launch.start(instance, lane.sink)
+                await _launch.start(lane)
             except BackendError as error:
                 candidates.pass_over(instance.name, error)
             else:
                 break
-            await _launch.end_all([instance])
+            await _launch.end_all([lane])
             self._backends.remove(instance)
             dispatcher.remove_lane(lane)
         dispatcher.lane_up(lane, candidates.container)
@@ -185,4 +186,4 @@ class Launcher:
 
     async def abandon(self) -> None:
         """Shut down everything, because the engine is not created after all."""
-        await _launch.end_all(self._backends)
+        await _launch.end_all([*self._dispatcher.run.lanes.values()])

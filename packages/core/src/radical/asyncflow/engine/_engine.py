@@ -34,6 +34,8 @@ from .._task.decorators import TaskDecorators
 from .._task.map import check_limit, map_tasks
 from .._task.scope import SCOPE, WorkflowScope
 from ..backend import ExecutionBackend
+from ..backend._sharing import original
+from ..deprecation import deprecated_parameter
 from ..errors import ConfigurationError
 from ..events import Event
 from . import _launch
@@ -271,13 +273,13 @@ class WorkflowEngine(TaskDecorators):
     @property
     def backend(self) -> ExecutionBackend:
         """The default backend, for tasks that name none."""
-        return next(iter(self._dispatcher.lanes_to_choose_from().values())).backend
+        return original(next(iter(self._dispatcher.lanes_to_choose_from().values())).backend)
 
     @property
     def backends(self) -> Mapping[str, ExecutionBackend]:
         """The backends by name, ``{name: backend}``, the default one first."""
         lanes = self._dispatcher.run.lanes
-        return MappingProxyType({name: lane.backend for name, lane in lanes.items()})
+        return MappingProxyType({name: original(lane.backend) for name, lane in lanes.items()})
 
     @property
     def work_dir(self) -> Path:
@@ -479,15 +481,26 @@ class WorkflowEngine(TaskDecorators):
 
     # ---------------------------------------------------------------- shutdown
 
-    async def shutdown(self, *, cancel: bool = True) -> None:
+    @deprecated_parameter(
+        "skip_execution_backend",
+        since="1.0",
+        removal="2.0",
+        instead="put 'async with backend:' around the engines that use it",
+    )
+    async def shutdown(self, *, cancel: bool = True, skip_execution_backend: bool = False) -> None:
         """Shut down the engine and its backends, so that nothing is left.
 
         This cancels unfinished tasks or, with ``cancel=False``, waits for them.  It may be
         called again, also at the same time.  It takes at most 30 s, unless it waits for tasks.
+        A backend goes on if another engine uses it, or if the program holds it by ``async with``.
+
+        Args:
+            skip_execution_backend: leave the backends running for engines that come later.
 
         Raises:
             BackendError: a backend did not shut down cleanly; the others did.
         """
+        self._end.keep |= skip_execution_backend
         if self._closing is None:
             scope = SCOPE.get()
             run = self._dispatcher.run
@@ -532,6 +545,7 @@ class WorkflowEngine(TaskDecorators):
         self._lifeline = None
         log.warning("engine %s was not shut down; use 'async with' or flow.shutdown()", self.uid)
         self._end.failed = self._interrupted
+        self._end.last = True
         await self.shutdown(cancel=self._interrupted)
 
     def _creator_ended(self, owner: asyncio.Task[Any]) -> None:

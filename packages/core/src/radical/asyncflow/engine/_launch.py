@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .._text import safe_repr, safe_str, truncate
-from ..backend import ExecutionBackend, ReportSink
+from ..backend import ExecutionBackend
+from ..backend._sharing import leave
 from ..errors import AsyncFlowError, BackendError, BackendStartError, ConfigurationError
 
 if TYPE_CHECKING:
     from .._discovery.profiles import Choice
+    from ..backend._lane import Lane
 
 __all__ = ["BackendChoice", "check_uid", "choose", "end", "end_all", "stand_in", "start"]
 
@@ -96,37 +98,47 @@ def stand_in(backend: ExecutionBackend) -> ExecutionBackend:
     return registry.create("noop", {"name": backend.name})
 
 
-async def start(backend: ExecutionBackend, sink: ReportSink) -> None:
-    """Start *backend*.
+async def start(lane: Lane) -> None:
+    """Start the backend of *lane*.
 
     Raises:
         BackendStartError: the backend did not start.
     """
+    backend = lane.backend
     try:
-        await backend.start(sink)
-    except AsyncFlowError:
-        raise
-    except Exception as error:
+        await backend.start(lane.sink)
+    except BaseException as error:
+        lane.sink.note_start(error)
+        if isinstance(error, AsyncFlowError) or not isinstance(error, Exception):
+            raise
         raise BackendStartError(
             f"backend {backend.name!r} did not start: {safe_str(error)}"
         ) from error
+    lane.sink.note_start(None)
 
 
-async def end(backend: ExecutionBackend) -> None:
-    """Shut down *backend* within `BACKEND_GRACE_S` seconds, and cancel its tasks.
+async def end(lane: Lane, *, keep: bool = False, last: bool = False) -> None:
+    """Shut down the backend of *lane* within `BACKEND_GRACE_S` seconds, and cancel its tasks.
+
+    It goes on if another engine uses it, or if the program holds it.
+
+    Args:
+        keep: leave it running, because the program will use it again.
+        last: nobody can use it again, because the loop is being closed.
 
     Raises:
         BackendError: the backend did not shut down cleanly, or not in time.
     """
+    backend = lane.backend
     try:
         async with asyncio.timeout(BACKEND_GRACE_S):
-            await backend.shutdown(cancel=True)
+            await leave(backend, lane.sink, keep=keep, last=last)
     except Exception as error:
         log.exception("backend %r did not shut down cleanly", backend.name)
         reason = safe_repr(error)
         raise BackendError(f"backend {backend.name!r} did not shut down: {reason}") from error
 
 
-async def end_all(backends: Iterable[ExecutionBackend]) -> None:
-    """Shut down *backends* all at once; their errors are logged."""
-    await asyncio.gather(*map(end, backends), return_exceptions=True)
+async def end_all(lanes: Iterable[Lane]) -> None:
+    """Shut down the backends of *lanes* all at once; their errors are logged."""
+    await asyncio.gather(*map(end, lanes), return_exceptions=True)

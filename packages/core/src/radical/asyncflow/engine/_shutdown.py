@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import _launch
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .._dispatch.dispatcher import Dispatcher
     from .._files.work_dir import WorkDir
     from .._resume.recorder import Recorder
+    from ..backend._sharing import Sharing
     from ._preemption import OrderlyStop
 
 __all__ = ["Shutdown"]
@@ -31,6 +33,8 @@ class Shutdown:
         failed: True if an exception left the engine's ``async with``, or the task that
             created the engine.
         error: that exception, if it is known.
+        keep: leave the backends running, because the program will use them again.
+        last: nobody can use them again, because the loop is being closed.
     """
 
     def __init__(self, dispatcher: Dispatcher, work_dir: WorkDir) -> None:
@@ -40,6 +44,7 @@ class Shutdown:
         self.stop: OrderlyStop | None = None
         self.failed = False
         self.error: BaseException | None = None
+        self.keep = self.last = False
         self._cancelled = False
 
     @property
@@ -84,7 +89,8 @@ class Shutdown:
             await dispatcher.services.close(CANCEL_GRACE_S)
             lanes = tuple(dispatcher.run.lanes.values())
             ends = await asyncio.gather(
-                *(_launch.end(lane.backend) for lane in lanes), return_exceptions=True
+                *(_launch.end(lane, keep=self.keep, last=self.last) for lane in lanes),
+                return_exceptions=True,
             )
             dispatcher.pump()
             dispatcher.outcomes.abandon()
@@ -97,9 +103,27 @@ class Shutdown:
                 dispatcher.instances.close()
             if self.stop is not None:
                 self.stop.close()
-            self._work_dir.close()
+            self._close_work_dir()
             if self.recorder is not None:
                 await self.recorder.close(self.outcome)
         errors = [error for error in ends if isinstance(error, BaseException)]
         if errors:
             raise errors[0]
+
+    def _close_work_dir(self) -> None:
+        """Close the folder of the run once no backend that got it from this engine uses it."""
+        using = {
+            lane.sink.sharing
+            for lane in self._dispatcher.run.lanes.values()
+            if lane.sink.sharing is not None and not lane.backend.is_shut_down
+        }
+
+        def ended(sharing: Sharing) -> None:
+            using.discard(sharing)
+            if not using:
+                self._work_dir.close()
+
+        for sharing in tuple(using):
+            sharing.at_end(partial(ended, sharing))
+        if not using:
+            self._work_dir.close()
