@@ -230,3 +230,40 @@ async def test_idle_workers_make_room(
     mine: Any = {"metadata": {"workers": "that have not begun"}}
     assert await flow.function_task(task_description=mine)(_double)(1) == 2
     assert await flow.executable_task(resources={"cores": 8})(command)("echo all") == "all\n"
+
+
+async def test_other_engines_use_the_pilot_at_once_and_one_after_the_other(
+    flow: WorkflowEngine,
+) -> None:
+    def add(one: int, other: int) -> int:
+        return one + other
+
+    async def work(number: int) -> tuple[int, str, str]:
+        async with WorkflowEngine.create(flow.backend) as engine:
+            make, run = engine.function_task(add), engine.executable_task(command)
+            words = await run(f"echo {number}")
+            file = await engine.executable_task(command, capture_stdio=True)("pwd")
+            return await make(make(number, 1), 1), words, await run(f"cat {file}")
+
+    results = [*await asyncio.gather(work(1), work(100)), await work(1000)]
+    assert [result[:2] for result in results] == [
+        (3, "1\n"),
+        (102, "100\n"),
+        (1002, "1000\n"),
+    ]
+    assert len({result[2] for result in results}) == 1  # commands run in the program's folder
+    assert await flow.executable_task(command)("echo goes on") == "goes on\n"
+
+
+async def test_an_engine_that_ends_leaves_the_commands_of_others_on_the_pilot_alone(
+    flow: WorkflowEngine, tmp_path: Path
+) -> None:
+    wait = "while [ ! -e {} ]; do sleep 0.05; done; echo came through"
+    mine = flow.executable_task(command)(wait.format(tmp_path / "gate"))
+    other = await WorkflowEngine.create(flow.backend)
+    theirs = other.executable_task(command)(f"touch {tmp_path}/begun; {wait.format('/never')}")
+    await until((tmp_path / "begun").exists)
+    await other.shutdown()
+    assert theirs.cancelled()
+    (tmp_path / "gate").touch()
+    assert await mine == "came through\n"

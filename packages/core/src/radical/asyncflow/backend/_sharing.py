@@ -34,7 +34,7 @@ from ._contract import (
     TaskRequest,
     closed_error,
 )
-from ._inbox import LOST, MOST_UNREAD, SERVING, TRACE, Sink
+from ._inbox import LOST, MOST_UNREAD, SERVING, TRACE, Inbox, Sink
 
 if TYPE_CHECKING:
     from ._waits import Wait
@@ -53,13 +53,17 @@ LEAVES.add(TaskRef)
 
 
 class _Switch:
-    """The reports of a shared backend, each of which goes on to its engine at once."""
+    """The reports of a shared backend, each of which goes on to its engine at once.
 
-    __slots__ = ("_lose", "_sinks")
+    Attributes:
+        inboxes: the inboxes of the engines, by their places.
+    """
 
-    def __init__(self, sinks: dict[int, Sink], lose: Callable[[Any], None]) -> None:
-        self._sinks = sinks
-        self._lose = lose
+    __slots__ = ("_take_other", "inboxes")
+
+    def __init__(self, inboxes: dict[int, Inbox], take_other: Callable[[Any], None]) -> None:
+        self.inboxes = inboxes
+        self._take_other = take_other
 
     def __len__(self) -> int:
         return 0
@@ -70,36 +74,22 @@ class _Switch:
 
     def append(self, report: AnyReport) -> None:
         try:
-            task_id, _, state, value = report[:4]
+            task_id, attempt, state, value, when = report
             engine, number = divmod(task_id, NUMBERS)
+            inbox = self.inboxes.get(engine)
         except Exception:
-            for sink in tuple(self._sinks.values())[:1]:
-                sink._inbox.reports.append(report)  # its engine says what is wrong with it
-                sink._inbox.wake()
+            self._take_other(report)
             return
-        if task_id < 0:
-            if task_id == LOST:
-                self._lose(value)
-                return
-            if task_id == SERVING:
-                self._serve(*value)
+        if inbox is None:
+            if task_id < 0:
+                self._take_other(report)
+            return  # else its engine has ended
+        inbox.reports.append((number, attempt, state, value, when))
+        if inbox.awake or state is TRACE or (state is RUNNING and not inbox.eager):
             return
-        target = self._sinks.get(engine)
-        if target is None:
-            return  # of an engine that has ended
-        inbox = target._inbox
-        inbox.reports.append((number, *report[1:]) if engine else report)
-        if state is TRACE or (state is RUNNING and not inbox.eager):
-            return
-        if not inbox.awake:
-            inbox.wake()
+        inbox.wake()
         if len(inbox.reports) > MOST_UNREAD:
             inbox.give_way()
-
-    def _serve(self, task_id: TaskId, attempt: int, serving: Any) -> None:
-        engine, number = divmod(task_id, NUMBERS)
-        if (sink := self._sinks.get(engine)) is not None:
-            sink.serving(number, attempt, serving)
 
 
 class Sharing:
@@ -118,13 +108,15 @@ class Sharing:
         self.loop = loop
         self._up: asyncio.Future[BaseException | None] = loop.create_future()
         self._engines = 1
-        self._sinks = {0: sink.twin()}
+        self._sinks: dict[int, Sink] = {}
         self._loss: BaseException | None = None
         self._at_end: list[Callable[[], object]] = []
         self._lifeline: AsyncGenerator[None, None] | None = None
-        self.reports = _Switch(self._sinks, self._lose)
+        self.reports = _Switch({}, self._take_other)
         self.awake = True
         self.eager = False
+        self._inboxes: tuple[Inbox, ...] = ()
+        self._set(0, sink.twin())
         if sink.is_up:
             self._up.set_result(None)
         sink.sharing = sink._inbox = self  # from now on; another thread may be about to report
@@ -134,19 +126,18 @@ class Sharing:
     @property
     def clock(self) -> Callable[[], float] | None:
         """The clock of an engine that somebody watches; None if nobody watches any."""
-        for sink in tuple(self._sinks.values()):
-            clock: Callable[[], float] | None = sink._inbox.clock
-            if clock is not None:
+        for inbox in self._inboxes:
+            if (clock := inbox.clock) is not None:
                 return clock
         return None
 
     @property
     def keeps_output(self) -> bool:
-        return any(sink.keeps_output for sink in tuple(self._sinks.values()))
+        return any(inbox.keeps_output for inbox in self._inboxes)
 
     @property
     def keeps_usage(self) -> bool:
-        return any(sink.keeps_usage for sink in tuple(self._sinks.values()))
+        return any(inbox.keeps_usage for inbox in self._inboxes)
 
     def wake(self) -> None:
         """Do nothing: the report has woken its engine."""
@@ -154,11 +145,23 @@ class Sharing:
     def give_way(self) -> None:
         """Do nothing: the report has done so."""
 
-    def _lose(self, told: tuple[BaseException, Collection[TaskId]]) -> None:
-        self._loss, unbegun = told
+    def _take_other(self, report: Any) -> None:
+        """Take in a report about the backend or a service, or one that is malformed."""
+        match report:
+            case (task_id, _, _, (error, unbegun), _) if task_id == LOST:
+                self._lose(error, unbegun)
+            case (task_id, _, _, (of, attempt, serving), _) if task_id == SERVING:
+                engine, number = divmod(of, NUMBERS)
+                if (sink := self._sinks.get(engine)) is not None:
+                    sink.serving(number, attempt, serving)
+            case _:
+                for sink in tuple(self._sinks.values())[:1]:
+                    sink.report([report])  # its engine says what is wrong with it
+
+    def _lose(self, error: BaseException, unbegun: Collection[TaskId]) -> None:
+        self._loss = error
         for engine, sink in tuple(self._sinks.items()):
-            own = [each % NUMBERS for each in unbegun if each // NUMBERS == engine]
-            sink.lost(self._loss, own)
+            sink.lost(error, [each % NUMBERS for each in unbegun if each // NUMBERS == engine])
 
     # ------------------------------------------------------------------ the engines
 
@@ -174,7 +177,7 @@ class Sharing:
         """
         place = self._engines
         self._engines += 1
-        self._sinks[place] = sink
+        self._set(place, sink)
         try:
             error = self._loss or await asyncio.shield(self._up)
             if error is not None:
@@ -184,7 +187,7 @@ class Sharing:
                     f"{error}"
                 ) from error
         except BaseException:
-            del self._sinks[place]
+            self._set(place, None)
             raise
         return place
 
@@ -194,7 +197,7 @@ class Sharing:
         Args:
             keep: do not end it, because the program will use it again.
         """
-        self._sinks.pop(place, None)
+        self._set(place, None)
         if self._sinks:
             return
         if keep and self._loss is None and not self.backend.is_shut_down:
@@ -207,6 +210,16 @@ class Sharing:
             await self.backend.shutdown(cancel=True)
         finally:
             await self.close()
+
+    def _set(self, place: int, sink: Sink | None) -> None:
+        """Let the engine with this *place* report to *sink*; None if it is gone."""
+        if sink is None:
+            self._sinks.pop(place, None)
+            self.reports.inboxes.pop(place, None)
+        else:
+            self._sinks[place] = sink
+            self.reports.inboxes[place] = sink._inbox
+        self._inboxes = tuple(self.reports.inboxes.values())
 
     def at_end(self, call: Callable[[], object]) -> None:
         """Call *call* when the backend has ended."""
@@ -299,16 +312,24 @@ class Share(ExecutionBackend):
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
         _ = self.sink  # raises before the start and after the end
-        self.backend.submit([*map(self._moved, batch)])
+        first = self._first
+        self.backend.submit(
+            [
+                self._moved(request)
+                if request.dependencies
+                else _new(TaskRequest, (first + request[0], *request[1:]))
+                for request in batch
+            ]
+        )
 
     def _moved(self, request: TaskRequest) -> TaskRequest:
-        first = self._first
-        number, attempt, spec, args, kwargs, command, refs = request[:7]
-        if refs:
-            args, kwargs = rewrite_call(args, kwargs, self._moved_ref)
-            refs = tuple([first + ref for ref in refs])
-        fields = (first + number, attempt, spec, args, kwargs, command, refs, *request[7:])
-        return _new(TaskRequest, fields)
+        args, kwargs = rewrite_call(request.args, request.kwargs, self._moved_ref)
+        return request._replace(
+            task_id=self._first + request.task_id,
+            args=args,
+            kwargs=kwargs,
+            dependencies=tuple([self._first + ref for ref in request.dependencies]),
+        )
 
     def _moved_ref(self, leaf: Any) -> Any:
         return TaskRef(self._first + leaf.task_id) if type(leaf) is TaskRef else leaf
