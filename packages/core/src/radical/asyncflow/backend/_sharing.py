@@ -44,7 +44,7 @@ __all__ = ["NUMBERS", "Share", "Sharing", "leave", "original", "share_of"]
 log = logging.getLogger("radical.asyncflow")
 
 NUMBERS = 10**12
-"""The number of ids that each engine has: an id is ``engine * NUMBERS + number of the task``."""
+"""The number of ids that each engine has; an id is ``engine * NUMBERS + number of the task``."""
 
 RUNNING = TaskState.RUNNING
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much

@@ -11,6 +11,9 @@ from ...backend import Command, ExecutionBackend, Prompt, RemoteValue, Report, T
 from ...model import Resources, TaskKind, TaskSpec
 from .._sink import RecordingSink
 
+FIRST_ID = 5 * 10**12 + 1
+"""The first id, as large as that of a task of one of many engines that use a backend."""
+
 _COMMANDS = (TaskKind.EXECUTABLE, TaskKind.PROMPT)
 
 
@@ -25,7 +28,7 @@ class Bare:
     def __init__(self, backend: ExecutionBackend, sink: RecordingSink) -> None:
         self.backend = backend
         self.sink = sink
-        self._ids = itertools.count(1)
+        self._ids = itertools.count(FIRST_ID)
 
     @classmethod
     async def started(cls, backend: ExecutionBackend, work_dir: Path) -> Self:

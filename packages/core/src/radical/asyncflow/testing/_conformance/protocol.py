@@ -13,7 +13,7 @@ from ...backend import API_VERSION, Capabilities, Report
 from ...errors import BackendError, BackendStartError
 from ...model import Resources, TaskKind, TaskState
 from .. import _functions as functions
-from .bare import Bare
+from .bare import FIRST_ID, Bare
 from .needs import needs
 from .stalls import loop_never_stalls
 from .suite import Suite
@@ -297,13 +297,13 @@ class Protocol(Suite):
         self, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         backend = await self.new_backend()
-        backend.cancel([1])
+        backend.cancel([FIRST_ID])
         fresh = await Bare.started(backend, tmp_path_factory.mktemp("run"))
         try:
             (report,) = await fresh.run(fresh.plain(), deadline=self.patience)
         finally:
             await fresh.close()
-        assert (report.task_id, report.state) == (1, TaskState.DONE)
+        assert (report.task_id, report.state) == (FIRST_ID, TaskState.DONE)
 
 
 async def quiet(bare: Bare) -> None:
