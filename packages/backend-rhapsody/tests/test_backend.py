@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rhapsody
 from asyncflow_backend_rhapsody import RhapsodyExecutionBackend
 from polling import until
 from radical.asyncflow import (
@@ -121,6 +122,26 @@ async def test_an_object_of_rhapsody_is_a_backend_and_ends_with_the_engine() -> 
 
 async def test_an_object_that_was_not_awaited_is_started_with_the_engine() -> None:
     async with WorkflowEngine.create(ConcurrentExecutionBackend(ThreadPoolExecutor(1))) as flow:
+        assert await flow.function_task(double)(4) == 8
+
+
+async def test_several_engines_use_one_object_of_rhapsody() -> None:
+    async def work(number: int) -> list[Any]:
+        async with WorkflowEngine.create(theirs) as flow:
+            task = flow.function_task(double)
+            return [await task(task(number)), await flow.executable_task(lambda: ["echo", "a"])()]
+
+    async with LeakGuard():
+        theirs = await ConcurrentExecutionBackend(ThreadPoolExecutor(2))
+        async with WorkflowEngine.create(theirs) as flow:
+            assert await asyncio.gather(work(1), work(2)) == [[4, "a\n"], [8, "a\n"]]
+            assert await flow.function_task(double)(4) == 8
+        assert await theirs.state() == "SHUTDOWN"
+
+
+async def test_what_rhapsody_makes_by_name_is_a_backend_too() -> None:
+    theirs = await rhapsody.get_backend("concurrent")
+    async with LeakGuard(), WorkflowEngine.create([theirs, "noop"]) as flow:
         assert await flow.function_task(double)(4) == 8
 
 

@@ -572,6 +572,19 @@ def test_a_plugin_of_a_backend_makes_one_of_an_object_that_it_knows(
     assert registry.adopt(object()) is None
 
 
+async def test_one_object_gives_one_backend_until_that_is_shut_down(
+    registry: Registry, install: Install
+) -> None:
+    install("adopting", ADOPTS.replace("backend.becomes", "backend.becomes()"))
+    foreign = Foreign(lambda: Mine("mine"))
+    first = registry.adopt(foreign)
+    assert first is not None
+    assert registry.adopt(foreign) is first
+    assert registry.adopt(Foreign(lambda: Mine("mine"))) is not first
+    await first.shutdown()
+    assert registry.adopt(foreign) is not first
+
+
 def test_a_plugin_of_the_other_group_may_take_objects_too(
     registry: Registry, install: Install
 ) -> None:

@@ -69,7 +69,7 @@ class RhapsodyExecutionBackend(ExecutionBackend):
         """Return a backend that runs tasks on *backend*, an object of RHAPSODY.
 
         It is awaited when the engine starts, if it was not before, and shut down with the
-        engine.  Make it in the loop of the engine, and give it to no other.
+        engine.  Make it in the loop of the engine.
         """
         self = cls.__new__(cls)
         self._settings = RhapsodyConfig()

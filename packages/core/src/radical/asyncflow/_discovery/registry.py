@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pluggy
 
@@ -51,6 +52,9 @@ from .plugins import Plugins
 
 __all__ = ["Registry", "registry"]
 
+_MADE_OF = "_asyncflow_made_of"
+"""The attribute of a backend that a plugin made of an object, which has the object."""
+
 
 class Registry:
     """The backends and plugins that this process can see.
@@ -66,6 +70,7 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._registered: dict[str, Registration] = {}
+        self._adopted: WeakValueDictionary[int, ExecutionBackend] = WeakValueDictionary()
         self.refresh()
 
     def refresh(self) -> None:
@@ -180,6 +185,9 @@ class Registry:
     def adopt(self, foreign: object) -> ExecutionBackend | None:
         """Return the backend that a plugin makes of *foreign*; None if no plugin knows it.
 
+        As long as that backend is not shut down, the same object gives it again, so that several
+        engines can use it.
+
         All backends' plugins are loaded, and none of the backends; those that do not load are
         left out.
 
@@ -188,6 +196,9 @@ class Registry:
             Exception: whatever a plugin raises.
         """
         with self._lock:
+            known = self._adopted.get(id(foreign))
+            if known is not None and not known.is_shut_down and vars(known)[_MADE_OF] is foreign:
+                return known
             for listed in self._all_listed():
                 if listed.is_available:
                     with suppress(BackendError):  # which is remembered
@@ -199,6 +210,10 @@ class Registry:
                 f"a plugin took a {type(foreign).__name__}, and returned no ExecutionBackend but "
                 f"a {type(backend).__name__}"
             )
+        if backend is not None:
+            with self._lock:
+                vars(backend)[_MADE_OF] = foreign  # so that no other object gets its id
+                self._adopted[id(foreign)] = backend
         return backend
 
     def describe(self, name: str) -> dict[str, Any]:
