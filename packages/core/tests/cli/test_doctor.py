@@ -91,7 +91,7 @@ class Alone(ScriptedBackend):
 
 class Asking(NoStart):
     def plan(self) -> dict[str, Any]:
-        return {"job": {"nodes": 2}, "queued": True}
+        return {"job": {"nodes": 2}, "script": "#!/bin/sh\n\n  exit \x1b\n", "queued": True}
 
 
 @pytest.fixture
@@ -241,10 +241,14 @@ def test_a_plan_shows_what_a_backend_would_ask_for_and_starts_nothing(
     invoke: Invoke, backend: str
 ) -> None:
     result = invoke("doctor", backend, "--plan")
-    assert [line.split() for line in result.stdout.splitlines()] == [
-        ["Backend", "odd", "would", "ask", "for"],
-        ["job.nodes", "2"],
-        ["queued", "True"],
+    assert result.stdout.splitlines() == [
+        "Backend odd would ask for",
+        "  job.nodes  2",
+        "  queued     True",
+        "  script",
+        "    #!/bin/sh",
+        "",
+        "      exit \\x1b",
     ]
     assert result.exit_code == 0
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
 
+from .._text import printable_lines
 from ..version import __version__
 from ._environment import choice_options, completer, set_environment
 from ._help import examples
@@ -175,7 +177,11 @@ def _show_plans() -> None:
         asked = registry.create(choice.name, choice.config).plan()
         click.echo(_title(choice) + (" would ask for" if asked else " asks for nothing"))
         if asked:
-            print_table(("", ""), [*flatten_settings(asked)], indent=2)
+            rows = [*flatten_settings(asked)]
+            print_table(("", ""), [row for row in rows if "\n" not in row[1]], indent=2)
+            for key, script in (row for row in rows if "\n" in row[1]):
+                click.echo(f"  {key}")
+                click.echo(indent(printable_lines(script).rstrip("\n"), "    "))
 
 
 def _title(choice: Choice) -> str:
