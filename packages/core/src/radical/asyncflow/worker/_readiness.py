@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import socket
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -162,6 +160,10 @@ def answers(url: str) -> bool:
     """Tell whether an http address answers with a status below 400."""
     if not url.startswith(("http://", "https://")):  # the output of a service decides
         return False
+    # Imported here, because each worker loads this module, and few have a service.
+    import http.client
+    import urllib.request
+
     # A proxy of the environment knows nothing of a service that has just begun here.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
