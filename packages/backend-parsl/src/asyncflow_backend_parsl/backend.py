@@ -60,7 +60,8 @@ from ._program.blocks import NOT_EXPLAINED, Blocks
 from ._program.nodes import Node, NodeSize, Sent
 from ._program.router import Router
 from ._program.waits import explain_waits
-from ._site.order import SiteOrder, read_site
+from ._site.order import SiteOrder
+from ._site.reading import read_site
 from ._wire.messages import Setup
 from .capabilities import CAPABILITIES
 
@@ -117,6 +118,7 @@ class ParslExecutionBackend(ExecutionBackend):
         self._blocks: Blocks | None = None
         self._host: HostProcess | None = None
         self._opened: asyncio.Future[None] | None = None
+        self._is_open = False
         self._reported: ReportSink | None = None
         self._hope_lost = ""
         self._is_ending = False
@@ -297,6 +299,7 @@ class ParslExecutionBackend(ExecutionBackend):
             return
         match event:
             case Opened():
+                self._is_open = True
                 self._settle(None)
             case OpenFailed(error, is_configuration):
                 text = f"Parsl did not start: {error}"
@@ -459,9 +462,8 @@ class _Listener:
     def tick(self, now: float) -> float:
         backend = self._backend
         router, blocks = backend._router, backend._blocks
-        opened = backend._opened
-        if router is None or blocks is None or opened is None or not opened.done():
-            return 0.1
+        if router is None or blocks is None or not backend._is_open:
+            return 1.0
         if backend._is_ending or backend._hope_lost:
             return 1.0
         nodes = list(router.nodes.values())
