@@ -17,6 +17,7 @@ __all__ = ["Node", "NodeSize", "Sent", "slots_of"]
 
 _AHEAD_S = 0.03  # of work that a node has beyond what it runs, so that it never waits for more
 _MOST_AHEAD = 500  # tasks for each slot
+_LONG_S = 1.0  # a task that takes longer waits in the program, and is not lost with a node
 
 
 class NodeSize(NamedTuple):
@@ -123,7 +124,9 @@ class Node:
 
     def room(self, seconds: float | None) -> int:
         """Return how many more tasks of one slot, that take some *seconds*, it may be given."""
-        ahead = 0.0 if seconds is None else min(_AHEAD_S / max(seconds, 1e-6), _MOST_AHEAD)
+        ahead = 0.0
+        if seconds is not None and seconds <= _LONG_S:
+            ahead = min(_AHEAD_S / max(seconds, 1e-6), _MOST_AHEAD)
         return self.facts.slots + math.ceil(self.facts.slots * ahead) - self.used_slots
 
     def give(self, task: PackedTask) -> None:
