@@ -146,7 +146,7 @@ def parsl(session: nox.Session) -> None:
     """Run the tests of the backends on Parsl, on this machine and on a Slurm of three nodes."""
     install(session, "test")
     session.install("--no-build-isolation", "-r", "requirements/parsl.txt")
-    # Where networks of their own are not allowed, the report says that the tests were left out.
+    # Where nodes may not have networks of their own, the report says which tests were left out.
     session.run("pytest", "-rfEs", "packages/backend-parsl", *session.posargs)
     session.run("pytest", *PAGES, "-k", "backend-parsl or portability")
 

@@ -103,9 +103,6 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(self._unit_of)
 
-    def __contains__(self, task_id: int) -> bool:
-        return task_id in self._unit_of
-
     def __iter__(self) -> Iterator[int]:
         """Yield the ids of the tasks, in the order in which they came."""
         return iter(self._unit_of)
