@@ -17,7 +17,7 @@ from sphinx.errors import ExtensionError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
 
-from example_runs import EXAMPLES, OPTIONS, run_example
+from example_runs import EXAMPLES, NEEDS, OPTIONS, run_example
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -102,13 +102,16 @@ def output(example: Example) -> str:
 
 def section(example: Example, said: str) -> str:
     """Return the section about *example*, which prints what was *said*."""
-    options = " ".join(OPTIONS.get(example.path.name, []))
+    name = example.path.name
+    line = " ".join(["$ python", f"examples/{name}", *OPTIONS.get(name, [])])
+    if not said:
+        said = f"... (not shown: this page was built without {NEEDS[name]})"
     parts = [
         f"## {example.title}",
         example.summary,
         example.more,
-        f"```{{literalinclude}} ../examples/{example.path.name}\n:language: python\n"
+        f"```{{literalinclude}} ../examples/{name}\n:language: python\n"
         f":lines: {example.line + 1}-\n```",
-        f"```console\n$ python examples/{example.path.name} {options}\n{said.rstrip()}\n```",
+        f"```console\n{line}\n{said.rstrip()}\n```",
     ]
     return "\n\n".join(parts)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["EXAMPLES", "OPTIONS", "run_example"]
+__all__ = ["EXAMPLES", "NEEDS", "OPTIONS", "run_example"]
 
 NEEDS = {
     "05_parameter_sweep.py": "numpy",
