@@ -23,6 +23,7 @@ extensions = [
     "page_pictures",
     "error_entries",
     "public_sources",
+    "reference_texts",
     "screenshots",
     "sphinx_copybutton",
     "sphinx_design",

@@ -1,8 +1,8 @@
 """Open each page of the built documentation on a screen and on a phone, and find what is cut off.
 
 ``python scripts/check_pages.py site`` names code that is wider than its place, pages that must be
-pushed sideways, and pictures that are not there.  It needs a Chromium; without one it says so, and
-in CI that is an error.
+pushed sideways, pictures that are not there, and private names in the reference.  It needs a
+Chromium; without one it says so, and in CI that is an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["faults", "main"]
 WIDTHS = (1280, 390)
 """Those of a small screen and of a phone, in dots."""
 
-FAULTS = """
+FAULTS = r"""
 (async () => {
     const found = [];
     if (document.documentElement.scrollWidth > innerWidth + 1)
@@ -28,6 +28,9 @@ FAULTS = """
     for (const code of document.querySelectorAll('pre, dt.sig, .content, .overview, .sd-card'))
         if (code.scrollWidth > code.clientWidth + 1)
             found.push(`cut off: ${code.innerText.trim().slice(0, 60)}`);
+    for (const head of document.querySelectorAll('dt.sig'))
+        if (/(?<![\w.'"])[~_][A-Za-z]|\._[A-Za-z]|<class|<factory>/.test(head.innerText))
+            found.push(`not public: ${head.innerText.trim().slice(0, 60)}`);
     for (const picture of document.querySelectorAll('article img')) {
         picture.loading = 'eager';
         if (picture.checkVisibility())

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,6 +66,7 @@ def replace(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = MARK.sub(lambda found: _html(up, found[1], found[2], browser), source[0])
 
 
+@cache
 def _find_browser() -> str | None:
     from browser import find_browser
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
-    _Model = TypeVar("_Model", bound=BaseModel)
+    Model = TypeVar("Model", bound=BaseModel)
 
 __all__ = ["check_model", "close_matches", "closest", "merge", "schema", "validate"]
 
@@ -61,12 +61,12 @@ def merge(
 
 @overload
 def validate(
-    model: type[_Model],
+    model: type[Model],
     config: Mapping[str, Any] | BaseModel | None,
     more: Mapping[str, Any] = ...,
     *,
     backend: str,
-) -> _Model: ...
+) -> Model: ...
 @overload
 def validate(
     model: str | type | None,
