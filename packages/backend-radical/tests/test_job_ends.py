@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from asyncflow_backend_radical._host.psij_plugin import write_plugin
-from asyncflow_backend_radical._pilot.job_end import explain_end, find_end
+from asyncflow_backend_radical._pilot.job_end import explain_end
 from control_groups import MEMORY_V1, may_make_groups
 from polling import until
 from radical.asyncflow.errors import DeathReason
-from radical.asyncflow.worker import ask_batch_system, slurm_facts
+from radical.asyncflow.worker import ask_batch_system, explain_slurm_job, slurm_facts
 from slurm_cluster import Slurm, demand_slurm, serve_slurm
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ async def test_each_reason_is_told_with_what_shows_it(cluster: Slurm, tmp_path: 
     jobs["failed"] = cluster.submit(folders["failed"], "exit 3")
     await until(lambda: {jobs["walltime"], jobs["cancelled"]} <= cluster.jobs("R"))
     cluster.end_walltime(jobs["walltime"])
-    assert find_end(jobs["cancelled"]) is None
+    assert explain_slurm_job(jobs["cancelled"]) is None
     cluster.cancel(jobs["cancelled"])
     await until(lambda: cluster.jobs("R", "PD", "CG") == set())
     ends = {name: explain_end(str(folder), _MANAGER) for name, folder in folders.items()}
@@ -89,7 +89,7 @@ async def test_a_job_that_the_kernel_killed_for_memory_is_told(
 ) -> None:
     code = "text = b'1' * 300_000_000; import time; time.sleep(600)"
     job = cluster.submit(tmp_path, f'python3 -c "{code}"', memory_mb=50)
-    await until(lambda: find_end(job) is not None)
+    await until(lambda: explain_slurm_job(job) is not None)
     end = explain_end(str(tmp_path), _MANAGER)
     assert end.reason is DeathReason.MEMORY
     assert f"job {job}: OUT_OF_MEMORY" in end.evidence
@@ -123,7 +123,7 @@ async def test_psij_takes_what_slurm_tells_whatever_the_reason(
     code = "text = b'1' * 300_000_000; import time; time.sleep(600)"
     line = f'python3 -c "{code}"' if _LIMITS_MEMORY else "exit 3"
     ended = cluster.submit(tmp_path, line, memory_mb=50)
-    await until(lambda: find_end(ended) is not None)
+    await until(lambda: explain_slurm_job(ended) is not None)
     cluster.set_node("drain")
     waiting = cluster.submit(tmp_path, "sleep 600")
     try:

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from radical.asyncflow.errors import DeathReason
 from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.worker import (
     JOB_ID_VARIABLES,
@@ -18,6 +19,7 @@ from radical.asyncflow.worker import (
     NodeCheck,
     NodeSign,
     ask_batch_system,
+    explain_slurm_job,
     job_state,
     knock,
     machine_addresses,
@@ -139,6 +141,39 @@ def test_slurm_tells_the_state_of_a_job(programs: Path) -> None:
     assert job_state("7", "slurm") == "FAILED (NonZeroExitCode) on n[1-2], exit code 3:0"
     add(programs, "scontrol", "JobId=7 JobState=PENDING Reason=None NodeList=(null) ExitCode=0:0")
     assert job_state("7", "slurm") == "PENDING"
+
+
+def test_slurm_tells_why_nothing_of_a_job_runs_any_more(programs: Path) -> None:
+    end = "RunTime=00:01:00 TimeLimit=00:10:00 ExitCode=0:15 NodeList=n1"
+    add(programs, "scontrol", f"JobId=7 JobState=CANCELLED Reason=None {end}")
+    assert explain_slurm_job("7") == (
+        DeathReason.JOB_CANCELLED,
+        "Slurm says of job 7: CANCELLED; it ran for 00:01:00 of 00:10:00 on n1, exit code 0:15",
+    )
+    add(programs, "scontrol", f"JobId=7 JobState=NODE_FAIL Reason=NodeDown {end}")
+    death = explain_slurm_job("7")
+    assert death is not None
+    assert (death.reason, "NODE_FAIL, NodeDown" in death.evidence) == (DeathReason.NODE, True)
+
+
+def test_a_slurm_job_in_the_queue_again_has_lost_its_node(programs: Path) -> None:
+    add(programs, "scontrol", "JobId=7 JobState=PENDING Reason=None Restarts=1 NodeList=(null)")
+    death = explain_slurm_job("7")
+    assert death is not None
+    assert (death.reason, "Restarts=1" in death.evidence) == (DeathReason.NODE, True)
+    add(programs, "scontrol", "JobId=7 JobState=PENDING Reason=Resources Restarts=0")
+    assert explain_slurm_job("7") is None
+
+
+def test_a_slurm_job_that_runs_is_explained_by_a_lost_node_alone(programs: Path) -> None:
+    add(programs, "scontrol", "JobId=7 JobState=RUNNING Reason=None Restarts=0 NodeList=n[1-2]")
+    add(programs, "sinfo", "n1 allocated\nn2 allocated*")
+    assert explain_slurm_job("7") == (
+        DeathReason.NODE,
+        "Slurm says of job 7: n2 is allocated* (* is no answer)",
+    )
+    add(programs, "sinfo", "n1 allocated\nn2 mixed")
+    assert explain_slurm_job("7") is None
 
 
 def test_other_batch_systems_are_quoted(programs: Path) -> None:

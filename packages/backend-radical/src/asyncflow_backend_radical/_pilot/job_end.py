@@ -5,36 +5,19 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from radical.asyncflow.errors import DeathReason
-from radical.asyncflow.worker import SLURM_END_STATES, ask_batch_system, slurm_facts
+from radical.asyncflow.worker import Death, ask_batch_system, explain_slurm_job
 
 from .job import read_job
 
-__all__ = ["JobEnd", "batch_system", "explain_end", "find_end", "find_job"]
+__all__ = ["batch_system", "explain_end", "find_job"]
 
-_REASONS = {
-    "BOOT_FAIL": DeathReason.NODE,
-    "CANCELLED": DeathReason.JOB_CANCELLED,
-    "DEADLINE": DeathReason.WALLTIME,
-    "NODE_FAIL": DeathReason.NODE,
-    "OUT_OF_MEMORY": DeathReason.MEMORY,
-    "PREEMPTED": DeathReason.JOB_CANCELLED,
-    "TIMEOUT": DeathReason.WALLTIME,
-}
 _PATIENCE_S = 10.0  # for a job that is being ended
 _POLL_S = 0.5
 
 
-class JobEnd(NamedTuple):
-    """The reason for the end of a job, and what shows it, in words."""
-
-    reason: DeathReason = DeathReason.UNKNOWN
-    evidence: str = ""
-
-
-def explain_end(sandbox: str, job_manager: str) -> JobEnd:
+def explain_end(sandbox: str, job_manager: str) -> Death:
     """Say why the job of the pilot in *sandbox* ended.
 
     Args:
@@ -43,35 +26,19 @@ def explain_end(sandbox: str, job_manager: str) -> JobEnd:
     with suppress(OSError):
         if Path(sandbox, "killme.signal").read_text(encoding="utf-8").strip() == "DONE":
             text = "its agent ended itself, because the runtime that it was given was over"
-            return JobEnd(DeathReason.WALLTIME, text)
+            return Death(DeathReason.WALLTIME, text)
     if batch_system(job_manager) != "slurm":
-        return JobEnd()
+        return Death(DeathReason.UNKNOWN)
     job = find_job(sandbox, job_manager)
     deadline = time.monotonic() + _PATIENCE_S
     while job:
-        end = find_end(job)
+        end = explain_slurm_job(job)
         if end is not None:
             return end
         if time.monotonic() >= deadline:
             break
         time.sleep(_POLL_S)
-    return JobEnd()
-
-
-def find_end(job: str) -> JobEnd | None:
-    """Return how the Slurm job *job* ended; None if it has not, or Slurm does not answer."""
-    facts = slurm_facts(job)
-    state = facts.get("JobState", "")
-    if state not in SLURM_END_STATES:
-        return None
-    told = [state]
-    if facts.get("Reason", "None") != "None":
-        told.append(facts["Reason"])
-    evidence = (
-        f"Slurm says of job {job}: {', '.join(told)}; it ran for {facts.get('RunTime')} of "
-        f"{facts.get('TimeLimit')} on {facts.get('NodeList')}, exit code {facts.get('ExitCode')}"
-    )
-    return JobEnd(_REASONS.get(state, DeathReason.UNKNOWN), evidence)
+    return Death(DeathReason.UNKNOWN)
 
 
 def batch_system(job_manager: str) -> str:

@@ -19,7 +19,7 @@ from radical.asyncflow.errors import (
     ConfigurationError,
     DeathReason,
 )
-from radical.asyncflow.worker import LastAnswer, job_state, safe_str
+from radical.asyncflow.worker import Death, LastAnswer, job_state, safe_str
 
 from .._host.logs import log_tails
 from .._host.messages import (
@@ -39,7 +39,7 @@ from .._host.messages import (
 from .._host.program_end import HostProcess
 from ..errors import PilotLostError
 from .job import describe_silence, read_job
-from .job_end import JobEnd, batch_system, explain_end, find_job
+from .job_end import batch_system, explain_end, find_job
 from .places import path_in_url
 from .plan import PilotPlan
 
@@ -301,7 +301,7 @@ class PilotSeries:
             case PilotEnded(state, sandbox, log):
                 pilot.sandbox = path_in_url(sandbox)
                 start_error = f"the pilot ended in state {state} before it was active"
-                end = JobEnd()
+                end = Death(DeathReason.UNKNOWN)
                 if not self._is_closing:
                     end = explain_end(pilot.sandbox, self._plan.job_manager)
                 detail = "\n".join(filter(None, (end.evidence, log)))

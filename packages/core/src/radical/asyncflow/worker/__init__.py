@@ -90,6 +90,7 @@ know the way back to it
 `job_state`               the state of a job, as its batch system tells it
 `SLURM_END_STATES`        the states of a Slurm job that has ended
 `slurm_facts`             all that Slurm tells of a job
+`explain_slurm_job`       why nothing of a job runs any more, as Slurm tells
 `ask_batch_system`        what one of its programs prints
 `LastAnswer`              the last answer to a slow question, such as to a batch system
 ========================  ==========================================================
@@ -117,7 +118,13 @@ if TYPE_CHECKING:
         unsent,
     )
     from ._attendant import Attendant, Leaving
-    from ._batch_jobs import SLURM_END_STATES, ask_batch_system, job_state, slurm_facts
+    from ._batch_jobs import (
+        SLURM_END_STATES,
+        ask_batch_system,
+        explain_slurm_job,
+        job_state,
+        slurm_facts,
+    )
     from ._binding import bind, can_bind, core_order
     from ._buffers import PlainPickler
     from ._call import call, call_async, is_async
@@ -234,6 +241,7 @@ __all__ = [
     "end_all",
     "expect_deaths",
     "explain_death",
+    "explain_slurm_job",
     "file_stem",
     "find_info",
     "find_other",
@@ -334,6 +342,7 @@ _HOMES = {
     "end_all": "_processes",
     "expect_deaths": "_death",
     "explain_death": "_death",
+    "explain_slurm_job": "_batch_jobs",
     "file_stem": "_command",
     "find_info": "_readiness",
     "find_other": "_readiness",

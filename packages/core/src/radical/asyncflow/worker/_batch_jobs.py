@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 
 from .._public import public
+from ..errors import DeathReason
+from ._death import Death
 
-__all__ = ["SLURM_END_STATES", "ask_batch_system", "job_state", "slurm_facts"]
+__all__ = ["SLURM_END_STATES", "ask_batch_system", "explain_slurm_job", "job_state", "slurm_facts"]
 
 SLURM_END_STATES = frozenset(
     [
@@ -18,6 +21,15 @@ SLURM_END_STATES = frozenset(
 )
 """The states of a Slurm job that has ended."""
 
+_REASONS = {
+    "BOOT_FAIL": DeathReason.NODE,
+    "CANCELLED": DeathReason.JOB_CANCELLED,
+    "DEADLINE": DeathReason.WALLTIME,
+    "NODE_FAIL": DeathReason.NODE,
+    "OUT_OF_MEMORY": DeathReason.MEMORY,
+    "PREEMPTED": DeathReason.JOB_CANCELLED,
+    "TIMEOUT": DeathReason.WALLTIME,
+}
 _CALL_LIMIT_S = 10.0
 _FIELD = re.compile(r"(?:^|\s)(\w+)=(\S*)")
 _NOTHING = ("", "None", "(null)")
@@ -48,7 +60,51 @@ def slurm_facts(job: str) -> dict[str, str]:
     return dict(_FIELD.findall(ask_batch_system("scontrol", "--oneliner", "show", "job", job)))
 
 
-def _slurm_state(facts: dict[str, str]) -> str:
+@public("radical.asyncflow.worker")
+def explain_slurm_job(job: str) -> Death | None:
+    """Say why nothing of the Slurm job *job* runs any more.
+
+    Returns:
+        The reason, and the words of Slurm: the job has ended, waits in the queue once more, or
+        one of its nodes is lost.  None if Slurm knows of nothing wrong, or does not answer.
+    """
+    facts = slurm_facts(job)
+    state = facts.get("JobState", "")
+    if state in SLURM_END_STATES:
+        told = [state]
+        if facts.get("Reason", "None") != "None":
+            told.append(facts["Reason"])
+        evidence = (
+            f"Slurm says of job {job}: {', '.join(told)}; it ran for {facts.get('RunTime')} of "
+            f"{facts.get('TimeLimit')} on {facts.get('NodeList')}, exit code "
+            f"{facts.get('ExitCode')}"
+        )
+        return Death(_REASONS.get(state, DeathReason.UNKNOWN), evidence)
+    if state == "PENDING" and facts.get("Restarts", "0") != "0":
+        text = f"{state}, Restarts={facts['Restarts']}"
+        return Death(
+            DeathReason.NODE,
+            f"Slurm says of job {job}: {text}; it is in the queue again, as after the failure of "
+            "its node",
+        )
+    return _explain_nodes(job, facts) if state == "RUNNING" else None
+
+
+def _explain_nodes(job: str, facts: Mapping[str, str]) -> Death | None:
+    """Return which of the nodes of a job that runs are lost; None if Slurm knows of none."""
+    told = ask_batch_system("sinfo", "-h", "-N", "-o", "%N %T", "-n", facts.get("NodeList", ""))
+    states = dict(line.split()[:2] for line in told.splitlines() if " " in line)
+    lost = [
+        f"{node} is {state}"
+        for node, state in states.items()
+        if state.endswith("*") or state.startswith(("down", "fail"))
+    ]
+    if not lost:
+        return None
+    return Death(DeathReason.NODE, f"Slurm says of job {job}: {', '.join(lost)} (* is no answer)")
+
+
+def _slurm_state(facts: Mapping[str, str]) -> str:
     told = facts.get("JobState", "")
     if facts.get("Reason", "") not in _NOTHING:
         told += f" ({facts['Reason']})"
