@@ -7,12 +7,14 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
@@ -62,6 +64,10 @@ PartitionName=debug Nodes={names} Default=YES MaxTime=60 State=UP OverSubscribe=
 _NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr={address} CPUs={cores} RealMemory=1000 "
     "State=UNKNOWN"
+)
+_BEGIN_NODE = (
+    "hostname {host}; for file in hosts resolv.conf; do mount --bind {folder}/$file /etc/$file; "
+    'done; exec "$0" "$@"'
 )
 _NO_LIMITS = """
 ProctrackType=proctrack/linuxproc
@@ -135,6 +141,21 @@ class Slurm:
         """Have a node, or the only one, enter *state*: ``"drain"``, ``"resume"``."""
         name = name or self._call("sinfo", "-h", "-o", "%n").strip()
         self._call("scontrol", "update", f"nodename={name}", f"state={state}", "reason=test")
+
+    def set_queue(self, state: str) -> None:
+        """Have the queue enter *state*: ``"down"`` starts no job until it is ``"up"`` again."""
+        self._call("scontrol", "update", "partitionname=debug", f"state={state}")
+
+    def hold(self, job: str) -> None:
+        """Let *job*, which waits, not start until it is released."""
+        self._call("scontrol", "hold", job)
+
+    def release(self, job: str) -> None:
+        self._call("scontrol", "release", job)
+
+    def job_on(self, node: str) -> str:
+        """Return the id of the only job that runs on a node."""
+        return self._call("squeue", "-h", "-o", "%i", "-w", node).strip()
 
     def jobs(self, *states: str) -> set[str]:
         """Return the ids of the jobs that are in one of *states*, such as ``"PD"``."""
@@ -232,6 +253,8 @@ def cut_off_node() -> Iterator[Node]:
 def separate_nodes(count: int) -> Iterator[list[Node]]:
     """Make nodes with networks and host names of their own, that share the files of this machine.
 
+    They know each other by name, and ask no name server, which they could not reach.
+
     Raises:
         RuntimeError: this process may not make networks; the text says why.
     """
@@ -242,11 +265,17 @@ def separate_nodes(count: int) -> Iterator[list[Node]]:
         stack.callback(_network, "link", "delete", name)
         _network("address", "add", f"{net}.254/24", "dev", name)
         _network("link", "set", name, "up")
+        names = [f"{name}n{number}" for number in range(1, count + 1)]
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix=name)))
+        hosts = "".join(f"{net}.{number} {own}\n" for number, own in enumerate(names, 1))
+        (folder / "hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
+        (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
         nodes = []
-        for number in range(1, count + 1):
-            own, link = f"{name}n{number}", f"{name}v{number}"
+        for number, own in enumerate(names, 1):
+            link = f"{name}v{number}"
             _network("netns", "add", own)
             stack.callback(_network, "netns", "delete", own)
+            stack.callback(_end_all, own)
             _network("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", own)
             _network("link", "set", link, "master", name, "up")
             _network("-n", own, "address", "add", f"{net}.{number}/24", "dev", "eth0")
@@ -255,12 +284,21 @@ def separate_nodes(count: int) -> Iterator[list[Node]]:
             # The programs of this machine may announce any of its addresses.
             _network("-n", own, "route", "add", "default", "via", f"{net}.254")
             prefix = (
-                *("nsenter", f"--net=/var/run/netns/{own}", "unshare", "--uts"),
-                *("sh", "-c", f'hostname {own}; exec "$0" "$@"'),
+                *("nsenter", f"--net=/var/run/netns/{own}", "unshare", "--uts", "--mount"),
+                *("sh", "-ec", _BEGIN_NODE.format(host=own, folder=folder)),
             )
             address, controller = f"{net}.{number}", f"{net}.254"
             nodes.append(Node(own, address, controller, prefix, own, link))
         yield nodes
+
+
+def _end_all(namespace: str) -> None:
+    """End what still runs in a network namespace, such as the job of a node that was cut off."""
+    while pids := _network("netns", "pids", namespace).split():
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module", name="node")
