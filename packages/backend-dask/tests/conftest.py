@@ -13,9 +13,9 @@ from backend_driver import Start, appears, drivers, empty_folder, leak_guard
 from distributed.utils import offload
 from radical.asyncflow import TaskFuture, WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
-from slurm_cluster import cut_off_node_if_allowed
+from slurm_cluster import cut_off_node_if_allowed, three_nodes
 
-__all__ = ["appears", "cut_off_node_if_allowed", "empty_folder", "leak_guard"]
+__all__ = ["appears", "cut_off_node_if_allowed", "empty_folder", "leak_guard", "three_nodes"]
 
 _TEST_TIMEOUT_S = 300  # on a busy machine a worker may take half a minute to start
 _STATE_TIMEOUT_S = 200

@@ -18,7 +18,7 @@ from radical.asyncflow.errors import (
     SerializationError,
     WorkerLostError,
 )
-from radical.asyncflow.worker import Clocks, Code, Failure, take_log
+from radical.asyncflow.worker import Clocks, Code, Death, Failure, take_log
 
 from ._messages.begins import CallTakenBackError
 from ._messages.events import (
@@ -40,6 +40,7 @@ from ._program.client import SchedulerListener
 from ._program.graphs import GraphSender
 from ._program.job_table import JobTable
 from ._program.jobs import Job
+from ._program.late_failures import AskForDeath, LateFailures
 from ._program.scheduler_calls import SchedulerCalls
 from ._program.values import Fetcher
 from ._program.workers import KnownWorkers
@@ -55,8 +56,8 @@ class JobListener(SchedulerListener):
     """Updates the jobs by what the scheduler says, and the workers through it.
 
     Attributes:
-        begun_before: the calls, by task id and attempt, that began on a worker that died, and
-            run again.
+        begun_before: the calls, by task id and attempt, that began on a worker that died, or may
+            have, and run again.
     """
 
     def __init__(
@@ -68,9 +69,12 @@ class JobListener(SchedulerListener):
         calls: SchedulerCalls,
         fetcher: Fetcher,
         graphs: GraphSender,
+        late: LateFailures,
         *,
         send_again: Callable[[Sequence[Job]], None],
         note_end: Callable[[Code], None],
+        ask_for_death: Callable[[str, str], AskForDeath | None],
+        on_no_worker: Callable[[], None],
         on_lost: Callable[[str], None],
     ) -> None:
         """Listen to *topic*, on which the workers speak.
@@ -78,6 +82,9 @@ class JobListener(SchedulerListener):
         Args:
             send_again: takes jobs that were given back before they began.
             note_end: is called with the function of each call that has ended.
+            ask_for_death: is called with the name of a worker that died and the address of its
+                nanny, and returns what finds out why; None if nobody can be asked.
+            on_no_worker: is called when the last worker is gone.
             on_lost: is called with the reason when the scheduler is lost.
         """
         self._topic = topic
@@ -89,9 +96,13 @@ class JobListener(SchedulerListener):
         self._graphs = graphs
         self._send_again = send_again
         self._note_end = note_end
+        self._late = late
+        self._ask_for_death = ask_for_death
+        self._on_no_worker = on_no_worker
         self._on_lost = on_lost
         self._messages = 0
         self._clocks = Clocks()
+        self._has_command_ended = False
         self.begun_before: set[tuple[TaskId, int]] = set()
 
     def on_event(self, topic: str, message: Any) -> None:
@@ -182,6 +193,8 @@ class JobListener(SchedulerListener):
                 reports = []
                 self._table.tell_serving(job, data)
                 continue
+            if kind == SKIPPED and self._late.follow(job, data, moment):
+                continue
             if kind not in (SKIPPED, CANCELLED):
                 self._learn(job, seconds, is_large=kind == DONE_REMOTE)
             if kind == DONE_REMOTE:
@@ -223,6 +236,8 @@ class JobListener(SchedulerListener):
         if job.code is not None:
             self._packer.learn(job.code, seconds, is_large=is_large, slots=self._workers.slots)
             self._note_end(job.code)
+        else:
+            self._has_command_ended = True
 
     async def _settle(self, job: Job, key: str) -> None:
         """End *job* by what Dask holds under *key*."""
@@ -253,28 +268,62 @@ class JobListener(SchedulerListener):
         address = message[WORKER_DIED]
         charged = {(task_id, attempt): rest for task_id, attempt, *rest in message["charged"]}
         self._workers.remove(address)
+        final: list[Job] = []
         for key in message["keys"]:
             for job in self._table.jobs_of(key):
                 deaths, is_final = charged.get((job.task_id, job.attempt), (0, False))
                 if job.cancelling:
                     self._table.cancel(job)
                 elif is_final:
-                    times = f"the worker under it died {deaths} times" if deaths > 1 else ""
-                    detail = "; ".join(filter(None, (times, message["evidence"])))
-                    reason = DeathReason(message["reason"])
-                    self._table.fail(
-                        job, _worker_lost(job, address, detail, message["signal"], reason)
-                    )
+                    final.append(job)
                 else:
-                    if deaths:
+                    if deaths or self._may_have_begun(job, message):
                         self.begun_before.add((job.task_id, job.attempt))
                     if job.worker == address:
                         job.worker = None
+        self._fail_with(message, final, charged)
         left = [
             job for job in self._table.jobs.values() if job.cancelling and job.worker == address
         ]
         for job in left:
             self._table.cancel(job)
+        if not self._workers.slots:
+            self._on_no_worker()
+
+    def _may_have_begun(self, job: Job, message: Mapping[str, Any]) -> bool:
+        """Tell whether *job* may have begun on a worker that died.
+
+        A function that has not returned before is reported before it begins.
+        """
+        if job.worker == message[WORKER_DIED]:
+            return True
+        is_known = self._has_command_ended if job.code is None else job.code.seconds is not None
+        return is_known and not message["is_exact"]
+
+    def _fail_with(
+        self,
+        message: Mapping[str, Any],
+        jobs: Sequence[Job],
+        charged: Mapping[tuple[TaskId, int], Sequence[Any]],
+    ) -> None:
+        """Report that *jobs* failed with the worker that died, at once if the cause is known."""
+        told = Death(DeathReason(message["reason"]), message["evidence"])
+        address = message[WORKER_DIED]
+
+        def error(job: Job, death: Death) -> WorkerLostError:
+            deaths = charged[job.task_id, job.attempt][0]
+            times = f"the worker under it died {deaths} times" if deaths > 1 else ""
+            detail = "; ".join(filter(None, (times, death.evidence)))
+            return _worker_lost(job, address, detail, message["signal"], death.reason)
+
+        ask = None
+        if told.reason is DeathReason.UNKNOWN and not message["expected"]:
+            ask = self._ask_for_death(message["name"], message["nanny"])
+        if ask is None:
+            for job in jobs:
+                self._table.fail(job, error(job, told))
+        else:
+            self._late.hold(jobs, ask, error)
 
 
 def _each(events: Mapping[str, Iterable[Sequence[Any]]]) -> Iterator[tuple[str, Sequence[Any]]]:

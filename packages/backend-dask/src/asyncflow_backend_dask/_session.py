@@ -13,13 +13,16 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import dask
+from dask.utils import parse_timedelta
 from radical.asyncflow.aside import in_thread
 from radical.asyncflow.backend import ReportSink, TaskId, TaskKind, TaskRequest
 from radical.asyncflow.errors import BackendLostError, BackendStartError
 from radical.asyncflow.model import DEFAULT_RESOURCES
 from radical.asyncflow.worker import LastAnswer, LogSetup, job_state, log_setup, safe_str
 
-from ._cluster.batch_jobs import find_batch_jobs
+from ._cluster.batch_jobs import find_batch_jobs, is_job_queue
+from ._cluster.job_watch import JobWatch
 from ._cluster.lease import Lease
 from ._listener import JobListener
 from ._messages.orders import TraceOrder
@@ -31,6 +34,7 @@ from ._program.dask_tasks import DaskTaskWriter, NoResultError
 from ._program.graphs import GraphSender
 from ._program.job_table import JobTable
 from ._program.jobs import Job, annotations_of
+from ._program.late_failures import AskForDeath, LateFailures
 from ._program.scheduler_calls import SchedulerCalls
 from ._program.values import Fetcher
 from ._program.workers import KnownWorkers
@@ -48,6 +52,10 @@ __all__ = ["Session"]
 _FIRST_WORKER_POLL_S = 0.05  # between two looks for a first worker
 _COMMANDS_TIMEOUT_S = 3.0  # beyond the grace, for running commands to end at the end
 _MOST_JOBS_ASKED = 3  # for why tasks wait
+_FIRST_LOOK_S = 2.0  # for jobs that can still bring a worker, when the last one is gone
+_LAST_LOOK_S = 30.0
+_LOOK_GROWTH = 1.5
+_REPLACEMENT_S = 10.0  # for a cluster that follows the load to submit a job in place of a lost one
 _NO_ANNOTATIONS: dict[str, Any] = {}
 
 
@@ -85,6 +93,9 @@ class Session:
         self._is_ended = False
         self._uses_ranks = False
         self._jobs_told = LastAnswer(self._ask_for_jobs)
+        self._jobs = JobWatch(lease.cluster) if is_job_queue(type(lease.cluster)) else None
+        self._is_looking = False
+        self._is_over = asyncio.Event()
         self._topic = topic = f"asyncflow-{sink.uid}-{secrets.token_hex(4)}"
         uid = re.sub(r"[^\w]", "", topic)[-8:]
         self._client = _client_for(name, config, lease)
@@ -107,6 +118,7 @@ class Session:
         self._table = table = JobTable(sink, self._graphs, self._fetcher)
         self._workers = workers = KnownWorkers(config.resource_patience, table.fail)
         self._calls = SchedulerCalls(self._client, workers, topic)
+        self._late_failures = LateFailures(table, self._calls)
         self._packer = Packer(self._send)
         self._shared_inputs = SharedInputs(table, self._calls.ask_back)
         self._grouper = Grouper(
@@ -120,8 +132,11 @@ class Session:
             self._calls,
             self._fetcher,
             self._graphs,
+            self._late_failures,
             send_again=self._send_again,
             note_end=self._grouper.note_end,
+            ask_for_death=self._ask_for_death,
+            on_no_worker=self._look_for_jobs,
             on_lost=self._on_lost,
         )
 
@@ -155,6 +170,8 @@ class Session:
             )
         await self._greet_workers()
         self._client.watch_scheduler(config.silence)
+        if not self._workers.slots:
+            self._look_for_jobs()
 
     async def _install_plugins(self) -> None:
         """Have the scheduler decide by our rules what runs again, and what idle workers get."""
@@ -244,6 +261,60 @@ class Session:
         more = len(jobs) - len(told)
         return ", ".join(told) + (f" and {more} more jobs" if more > 0 else "")
 
+    def _ask_for_death(self, worker: str, nanny: str) -> AskForDeath | None:
+        return None if self._jobs is None else self._jobs.ask_for_death(worker, nanny)
+
+    def _look_for_jobs(self) -> None:
+        """See to it that the backend is lost if no job can bring a worker any more."""
+        if self._jobs is not None and not self._is_looking:
+            self._is_looking = True
+            self._calls.run(self._wait_for_worker(self._jobs))
+
+    async def _wait_for_worker(self, jobs: JobWatch) -> None:
+        pause = _FIRST_LOOK_S
+        hopeless_since: float | None = None
+        try:
+            while not (self._workers.slots or self._is_ended or self._lost is not None):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._is_over.wait(), pause)
+                    return
+                pause = min(pause * _LOOK_GROWTH, _LAST_LOOK_S)
+                if not self._table.jobs:
+                    hopeless_since = None
+                    continue
+                if not (end := await in_thread(jobs.describe_end)):
+                    hopeless_since = None
+                    continue
+                pause = _FIRST_LOOK_S
+                now = asyncio.get_running_loop().time()
+                hopeless_since = now if hopeless_since is None else hopeless_since
+                if now - hopeless_since < self._hope_s() or not self._late_failures.idle.is_set():
+                    continue
+                await self._calls.update_workers()
+                if not self._workers.slots:
+                    await self._lose_without_workers(end)
+        finally:
+            self._is_looking = False
+
+    def _hope_s(self) -> float:
+        """Return how long all jobs may have ended before the backend is lost."""
+        adapt = self._config.adapt
+        if adapt is None:
+            return 0.0
+        forgets_s = parse_timedelta(dask.config.get("distributed.deploy.lost-worker-timeout"))
+        interval_s = parse_timedelta(adapt.options().get("interval", "1s"))
+        return float(forgets_s + interval_s + _REPLACEMENT_S)
+
+    async def _lose_without_workers(self, end: str) -> None:
+        """Report that no worker is left, and which jobs have not begun on those that were."""
+        jobs = self._table.jobs.values()
+        self._client.release_keys([job.key for job in jobs if job.key])
+        # The scheduler answers in order: nothing of these begins afterwards.
+        await self._calls.update_workers()
+        if not self._workers.slots:
+            nothing: BegunCalls = BegunCalls(set(), set(), {}, True)
+            self._on_lost(end, nothing)
+
     def _annotations(self, job: Job) -> dict[str, Any]:
         request = job.request
         counts_cores = self._counts_cores and self._workers.counts_cores
@@ -270,6 +341,8 @@ class Session:
             self._shared_inputs.watch(task)
         for job, error in unsent:
             if isinstance(error, NoResultError):
+                if self._late_failures.follow(job, [error.task_id]):
+                    continue
                 error = table.dependency_error(job, [error.task_id])
             table.fail(job, error)
 
@@ -311,20 +384,23 @@ class Session:
 
     # --------------------------------------------------------------------- end
 
-    def _on_lost(self, reason: str) -> None:
+    def _on_lost(self, reason: str, begun: BegunCalls | None = None) -> None:
+        """Report the loss; *begun* are the calls that began on workers that are all gone."""
         if self._lost is not None or self._is_ended:
             return
         self._lost = BackendLostError(
             f"backend {self._name!r} at {self._address} was lost: {reason}"
         )
         self._close_queues()
-        self._calls.run(self._report_loss(self._lost))
+        self._calls.run(self._report_loss(self._lost, begun))
 
-    async def _report_loss(self, error: BackendLostError) -> None:
+    async def _report_loss(self, error: BackendLostError, begun: BegunCalls | None) -> None:
         """End what is left of the cluster, and report which jobs had not begun there."""
         unbegun = [job.task_id for job in self._table.jobs.values() if not job.key]
         try:
-            begun = await self._lease.end_at_once(self._topic)
+            self._late_failures.hurry()
+            await self._late_failures.idle.wait()
+            begun = begun or await self._lease.end_at_once(self._topic)
             if begun is not None:
                 unbegun = self._unbegun(begun)
         finally:
@@ -357,6 +433,12 @@ class Session:
         A function that runs on a cluster of somebody else's, and cannot be ended, is told
         and left behind.
         """
+        await self._end_jobs(cancel_now)
+        await _wait_for_any(self._late_failures.idle, cancel_now)
+        self._late_failures.hurry()
+        await self._late_failures.idle.wait()
+
+    async def _end_jobs(self, cancel_now: asyncio.Event) -> None:
         table = self._table
         table.close()
         if not table.jobs:
@@ -375,6 +457,7 @@ class Session:
     async def end(self) -> None:
         """Close the connection, whatever state it is in."""
         self._is_ended = True
+        self._is_over.set()
         self._close_queues()
         self._workers.close()
         await in_thread(self._jobs_told.close)

@@ -20,10 +20,19 @@ _LOG_TAIL_BYTES = 4096
 
 
 class BatchJob(NamedTuple):
-    """A job that runs workers, or waits to do so."""
+    """A job that runs workers, or waits to do so.
+
+    Attributes:
+        worker: the name of its worker, or what the names of its workers begin with.
+    """
 
     id: str
     system: str
+    worker: str = ""
+
+    def runs(self, worker: str) -> bool:
+        """Tell whether the worker of this name runs in the job."""
+        return worker == self.worker or worker.startswith(f"{self.worker}-")
 
 
 def is_job_queue(cluster_class: Any) -> bool:
@@ -35,10 +44,11 @@ def is_job_queue(cluster_class: Any) -> bool:
 def find_batch_jobs(cluster: Any) -> list[BatchJob]:
     """Return the jobs that *cluster* has submitted; none if it submits no jobs."""
     found = []
-    for worker in tuple(getattr(cluster, "workers", {}).values()):
+    for name, worker in tuple(getattr(cluster, "workers", {}).items()):
         job, cancel = getattr(worker, "job_id", None), getattr(worker, "cancel_command", None)
         if job and cancel:
-            found.append(BatchJob(str(job), _SYSTEMS.get(shlex.split(cancel)[0], "")))
+            system = _SYSTEMS.get(shlex.split(cancel)[0], "")
+            found.append(BatchJob(str(job), system, str(name)))
     return found
 
 

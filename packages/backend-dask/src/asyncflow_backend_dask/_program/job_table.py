@@ -38,6 +38,8 @@ class JobTable:
         shared_keys: the keys of Dask tasks with several jobs.
         ended_count: how many jobs had a terminal report.
         idle: set when the last of *jobs* ends; whoever waits for that clears it before.
+
+    A job that was set aside has ended, but its terminal report comes later.
     """
 
     def __init__(self, sink: ReportSink, graphs: GraphSender, fetcher: Fetcher) -> None:
@@ -129,6 +131,11 @@ class JobTable:
 
     def failed_report(self, job: Job, error: BaseException, when: float | None = None) -> Report:
         """Return the report of a failure, which is remembered for the dependents."""
+        self.set_aside(job)
+        return self.late_report(job, error, when)
+
+    def late_report(self, job: Job, error: BaseException, when: float | None = None) -> Report:
+        """Return the report of the failure of a job that was set aside."""
         name = job.name
         root, cause = name, error
         if isinstance(error, DependencyFailureError) and error.__cause__ is not None:
@@ -136,12 +143,17 @@ class JobTable:
         self._failures[job.task_id] = name, root, cause
         if len(self._failures) > _MAX_FAILURES:
             self._failures.popitem(last=False)
-        return self.final_report(job, TaskState.FAILED, error, when)
+        return Report(job.task_id, job.attempt, TaskState.FAILED, error, when)
 
     def final_report(
         self, job: Job, state: TaskState, value: Any = None, when: float | None = None
     ) -> Report:
         """Return the terminal report of *job*, and forget the job."""
+        self.set_aside(job)
+        return Report(job.task_id, job.attempt, state, value, when)
+
+    def set_aside(self, job: Job) -> None:
+        """Forget *job*, which has ended."""
         job.ended = True
         self.ended_count += 1
         del self.jobs[job.task_id]
@@ -153,7 +165,6 @@ class JobTable:
             self.release(job.key)
         if not self.jobs:
             self.idle.set()
-        return Report(job.task_id, job.attempt, state, value, when)
 
     def fail(self, job: Job, error: BaseException) -> None:
         """Report that *job* failed."""

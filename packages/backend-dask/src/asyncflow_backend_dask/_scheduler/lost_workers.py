@@ -186,9 +186,10 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
         *moved* are the keys of others that run again, and the calls that are charged with that.
         """
         written = None
-        memory = ""
+        name = nanny = memory = ""
         death, code = Death(DeathReason.UNKNOWN), None
         if (state := self._workers.pop(worker, None)) is not None:
+            name, nanny = str(state.name), state.nanny or ""
             memory = _memory_in_words(state, self._memory.pop(worker, None))
             if not expected:
                 death, code = self._explain(state)
@@ -226,6 +227,10 @@ class LostWorkers(SchedulerPlugin):  # type: ignore[misc]
             self._topic,
             {
                 WORKER_DIED: worker,
+                "name": name,
+                "nanny": nanny,
+                # Whether all calls that began there are known.
+                "is_exact": written is not None and written.is_complete,
                 "expected": expected,
                 "charged": charged,
                 "keys": [*orders, *moved],
