@@ -130,6 +130,7 @@ def dask(session: nox.Session) -> None:
     session.install("--no-build-isolation", "-r", "requirements/dask.txt")
     session.run("pytest", "packages/backend-dask", *session.posargs)
     session.run("pytest", *PAGES, "-k", "backend-dask or portability or clusters")
+    session.run("pytest", "tests/test_examples.py", "-k", "prints_the_same and dask")
 
 
 @nox.session
@@ -139,6 +140,7 @@ def radical(session: nox.Session) -> None:
     session.install("--no-build-isolation", "-r", "requirements/radical.txt")
     session.run("pytest", "packages/backend-radical", *session.posargs)
     session.run("pytest", *PAGES, "-k", "backend-radical or portability")
+    session.run("pytest", "tests/test_examples.py", "-k", "prints_the_same and pilot")
 
 
 @nox.session
@@ -331,6 +333,18 @@ def losses(session: nox.Session) -> None:
         session.run(
             *("pytest", tests, "-k", "twice", "--timeout", "0", *more),
             env={"ASYNCFLOW_LOSSES": kills},
+        )
+
+
+@nox.session
+def nodes(session: nox.Session) -> None:
+    """Cut nodes off from a Slurm of three nodes, while workers of Dask and pilots run there."""
+    install(session, "test")
+    for name in ("dask", "radical"):
+        session.install("--no-build-isolation", "-r", f"requirements/{name}.txt")
+        session.run(
+            *("pytest", f"packages/backend-{name}/tests/test_nodes.py"),
+            *("-m", "soak or not soak", *session.posargs),
         )
 
 

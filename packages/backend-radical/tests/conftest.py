@@ -11,9 +11,9 @@ import pytest_asyncio
 from asyncflow_backend_radical import RadicalExecutionBackend
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
-from slurm_cluster import cut_off_node_if_allowed
+from slurm_cluster import cut_off_node_if_allowed, three_nodes
 
-__all__ = ["cut_off_node_if_allowed"]
+__all__ = ["cut_off_node_if_allowed", "three_nodes"]
 
 _OWN_PILOT = frozenset(
     {
