@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,17 @@ SAYS = {
     ],
     "14_active_learning.py": ["computed 0.70: +0.00\ncomputed 0.65: -0.91\n"],
     "15_random_search.py": ["loss 0.100 with rate 0.01074 and 4 layers\n"],
+    "16_everywhere.py": ["278 steps from 17673\n275 steps from 13255\n", "208 steps from 2463\n"],
 }
 KEEPS = {"07_prompts.py": ["asyncflow-runs"], "12_service.py": ["asyncflow-runs"]}
 """What examples leave: the output of a service stays."""
 
+PLACES = {"laptop": "asyncio", "dask": "distributed", "pilot": "radical.pilot"}
+"""The profiles of the example that runs everywhere, and the module that each needs."""
 
-def run(command: list[str], folder: Path) -> str:
-    done = run_example(command, folder)
+
+def run(command: list[str], folder: Path, limit_s: float = 100) -> str:
+    done = run_example(command, folder, limit_s)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -52,6 +57,25 @@ def test_an_example_runs_by_the_command_line(example: Path, tmp_path: Path) -> N
     asyncflow = str(Path(sys.executable).with_name("asyncflow"))
     output = run([asyncflow, "run", str(example), *OPTIONS.get(example.name, [])], tmp_path)
     assert [text for text in SAYS[example.name] if text not in output] == []
+
+
+@pytest.mark.parametrize("profile", [name for name in PLACES if find_spec(PLACES[name])])
+def test_the_same_program_prints_the_same_on(profile: str, tmp_path: Path) -> None:
+    example = next(path for path in EXAMPLES if path.name == "16_everywhere.py")
+    asyncflow = str(Path(sys.executable).with_name("asyncflow"))
+    profiles = str(example.with_name("asyncflow.toml"))
+    command = [asyncflow, "run", "--config", profiles, "--profile", profile, str(example)]
+    assert run(command, tmp_path, 300).split("\n") == [
+        "278 steps from 17673",
+        "275 steps from 13255",
+        "270 steps from 15039",
+        "267 steps from 10971",
+        "261 steps from 6171",
+        "259 steps from 9257",
+        "237 steps from 3711",
+        "208 steps from 2463",
+        "",
+    ]
 
 
 def test_the_fan_in_finds_the_physics(tmp_path: Path) -> None:

@@ -28,14 +28,16 @@ OPTIONS = {"05_parameter_sweep.py": ["--size", "16", "--sweeps", "100"]}
 """The words with which an example takes a second at the most."""
 
 
-def run_example(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run_example(
+    command: Sequence[str], folder: Path, limit_s: float = 100
+) -> subprocess.CompletedProcess[str]:
     """Run *command* in *folder* and return how it ended; a warning is an error."""
     return subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=limit_s,
         check=False,
         env={**os.environ, "PYTHONWARNINGS": "error", "COLUMNS": "100"},
     )
