@@ -176,6 +176,18 @@ class TestCounts:
         assert tally.others is not None
         assert tally.others.total == 5
 
+    def test_the_time_of_a_run_counts_up_to_an_orderly_stop(self) -> None:
+        census, tally = _census(), Tally()
+        tally.join(census)
+        counts = census.find("t", False, "b", 1)
+        counts.total = 1
+        census.note_change()
+        tally.look(counts.began + 1)
+        counts.failed = 1
+        census.note_change()
+        tally.look(counts.began + 60)
+        assert tally.total(counts.began + 90).elapsed(counts.began + 90) > 59
+
     def test_the_time_of_a_run_that_is_idle_ends_with_its_last_task(self) -> None:
         census, tally = _census(), Tally()
         tally.join(census)

@@ -166,6 +166,8 @@ class Tally:
                 setattr(row, name, value)
             unfinished = unfinished or row.unfinished > 0
         idle_at = max((share.census.idle_at for share in self._shares), default=now)
+        if any(share.census.since > share.census.idle_at for share in self._shares):
+            idle_at = now  # an orderly stop ended the last tasks, not a turn of the dispatcher
         for row, found in sums.items():
             if found != self._shown.get(row):
                 row.latest = max(row.began, now if unfinished else min(now, idle_at))
