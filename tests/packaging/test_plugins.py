@@ -141,7 +141,8 @@ from radical.asyncflow._discovery.profiles import resolve
 result = [resolve(profile="acme"), lines]
 """
     choices, lines = run(plugin_venv, code)
-    assert choices == [["inline", {"repeat": 2}, []]]  # nothing to take instead
+    # Nothing to take instead, and no container.
+    assert choices == [["inline", {"repeat": 2}, [], None]]
     assert len(lines) == 1
     assert "acme_typo" in lines[0]
     assert "asyncflow_profile" in lines[0]
