@@ -66,6 +66,16 @@ async def test_files_are_where_the_nodes_see_them_and_gone_in_the_end(
             path, text = await read(InputFile(made, "out.txt"))
             assert (Path(path).is_relative_to(shared), text) == (True, "made\n")
             assert await made == f"{tmp_path / 'out.txt'}\n"
+
+            @flow.executable_task
+            async def simulate(seed: int) -> str:
+                return f"echo {seed} > seed.{seed}; echo of {seed} > {OutputFile('of/x')}"
+
+            @flow.executable_task(link_dependencies=True)
+            async def gather(*_: object) -> str:
+                return "cat seed.7 of/x"
+
+            assert await gather(simulate(7)) == "7\nof 7\n"
     left = [*shared.glob("asyncflow*"), *shared.glob("*/rp.session*")]  # noqa: ASYNC240
     assert left == []
 

@@ -1,4 +1,4 @@
-"""Let the inputs of a task that name outputs of its dependencies be those outputs."""
+"""Let files follow dependencies: outputs that inputs name, and all that a dependency wrote."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from .._files.declared import FileSet, InputFile
 from .._graph.arguments import rewrite_call
 from .._task.future import TaskFuture
+from ..errors import ConfigurationError
 from ..model import TaskKind
 
-__all__ = ["follow_dependencies", "tasks_among"]
+__all__ = ["add_outputs_of_dependencies", "follow_dependencies", "tasks_among", "tasks_to_link"]
 
 
 def follow_dependencies(
@@ -39,6 +40,37 @@ def follow_dependencies(
             node._args, node._kwargs, lambda leaf: found.get(id(leaf), leaf)
         )
     return found
+
+
+def tasks_to_link(node: TaskFuture[Any]) -> list[TaskFuture[Any]]:
+    """Return the tasks whose files *node* finds only if they are brought into its folder.
+
+    Raises:
+        ConfigurationError: the files of one of them are in no folder of its own, or *node* runs
+            in none.
+    """
+    shared = node._lane.backend.shared_dir
+    tasks = [*dict.fromkeys(tasks_among(node))]
+    for other in tasks:
+        lane = other._lane
+        if (None if lane is None else lane.backend.shared_dir) != shared:
+            where = "in the engine's loop" if lane is None else f"on backend {lane.name!r}"
+            raise ConfigurationError(
+                f"task {node.name!r} runs on backend {node._lane.name!r}, and {other.name!r}, on "
+                f"which it depends, ran {where}, so link_dependencies=True cannot bring its files "
+                "here: declare them as OutputFile and InputFile"
+            )
+    return [] if shared is None else tasks
+
+
+def add_outputs_of_dependencies(files: FileSet, tasks: Iterable[TaskFuture[Any]]) -> None:
+    """Add to *files* the outputs of *tasks* that have a relative name, under that name."""
+    names = {item.name for item in files.inputs}
+    for other in tasks:
+        outputs = None if other._extras is None else other._extras.outputs
+        for output in outputs or ():
+            if output not in names and not output.startswith(("/", "..")):
+                files.inputs.append(InputFile(other, output).from_task(other, output))
 
 
 def tasks_among(node: TaskFuture[Any]) -> list[TaskFuture[Any]]:

@@ -25,11 +25,16 @@ from .._task.future import Activity, Arguments, Extras, TaskFuture, Work, extras
 from .._task.owner import Owner
 from .._task.scope import SCOPE, Scope
 from .._task.service import ServiceFuture, ServiceInfo
-from ..errors import ConfigurationError, DependencyFailureError
+from ..errors import ConfigurationError, DependencyFailureError, FileError
 from ..model import Command, Prompt, TaskKind, TaskState
 from .background import Background
 from .blocks import watch
-from .following import follow_dependencies, tasks_among
+from .following import (
+    add_outputs_of_dependencies,
+    follow_dependencies,
+    tasks_among,
+    tasks_to_link,
+)
 from .foreign import wait_for
 from .outbox import Outbox
 from .outcomes import Outcomes
@@ -266,6 +271,10 @@ class Preparation:
         self, node: TaskFuture[Any], extras: Extras, args: Any, kwargs: Any, refs: tuple[int, ...]
     ) -> None:
         """Stage the files of *node*, run the body of an executable or a prompt, and send it."""
+        linked = tasks_to_link(node) if node._spec.link_dependencies else []
+        if linked:
+            extras.files = extras.files or FileSet()
+            add_outputs_of_dependencies(extras.files, linked)
         if extras.files is not None:
             extras.files.named.clear()
             # By now it is known which outputs the bodies of commands have named.
@@ -273,6 +282,8 @@ class Preparation:
             if found:
                 args, kwargs = rewrite_call(args, kwargs, lambda leaf: found.get(id(leaf), leaf))
             args, kwargs = await self._stage(extras.files, self._run.folder(node), args, kwargs)
+        if linked and extras.files is not None:
+            await self._link(node, extras.files, linked)
         command: Command | Prompt[Any] | None = None
         if node._spec.kind is not TaskKind.FUNCTION:
             try:
@@ -412,6 +423,25 @@ class Preparation:
             return paths.get(id(leaf), leaf)
 
         return rewrite_call(args, kwargs, path_of)
+
+    async def _link(
+        self, node: TaskFuture[Any], files: FileSet, tasks: Iterable[TaskFuture[Any]]
+    ) -> None:
+        """Link what *tasks* wrote into the folder of *node*, which has *files*."""
+        from .._files.linking import Source  # here, because most programs need it not
+        from .._files.staging import link_dependencies
+
+        sources = []
+        for one in tasks:
+            if self._run.journal is not None and one._entry.reused and not one._call.plain:
+                raise FileError(
+                    f"the result of {one.id} {one.name!r} is that of an earlier run, so the files "
+                    "that its command wrote are not here; declare them as OutputFile, or give the "
+                    "task cache=False"
+                )
+            given = () if one._extras is None else one._extras.staged
+            sources.append(Source(f"{one.id} {one.name!r}", self._run.folder(one), given))
+        await link_dependencies(files, self._run.folder(node), sources)
 
     def _folder_of(self, future: asyncio.Future[Any]) -> Path | None:
         """Return the folder of *future*'s declared files; None if it is not of this engine."""

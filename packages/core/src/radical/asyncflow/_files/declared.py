@@ -101,9 +101,8 @@ class InputFile:
 
     def from_task(self, future: asyncio.Future[Any], output: str) -> InputFile:
         """Return the same input with the output of that name of *future*'s task as its source."""
-        made: InputFile = object.__new__(InputFile)
-        made.source, made._output, made._given = future, output, None
-        made.name, made.timeout, made.link = self.name, self.timeout, self.link
+        made = InputFile(future, self.name or output, self.timeout, link=self.link)
+        made._output = output
         return made
 
     def __repr__(self) -> str:

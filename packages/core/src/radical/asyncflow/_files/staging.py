@@ -12,7 +12,7 @@ import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -21,9 +21,10 @@ from ..errors import ConfigurationError, FileError
 from .copying import Check, StoppedError, copy, remove
 from .declared import FileSet, OutputFile
 from .delivery import Delivered, deliver, written
+from .linking import Source, link_files
 from .sources import URL_TIMEOUT_S, check_targets, is_url, locate, name_of, show
 
-__all__ = ["deliver_outputs", "make_room", "stage"]
+__all__ = ["deliver_outputs", "link_dependencies", "make_room", "stage"]
 
 T = TypeVar("T")
 
@@ -76,6 +77,12 @@ async def deliver_outputs(
             is neither a file nor a folder, or cannot be moved.
     """
     return await _in_own_thread(lambda check: deliver(check, files, folder, place))
+
+
+async def link_dependencies(files: FileSet, folder: Path, sources: Sequence[Source]) -> None:
+    """Link what the tasks of *sources* wrote into *folder*, which has *files*."""
+    own = [*files.staged, *(item.inside for item in files.outputs)]
+    files.staged += await _in_own_thread(lambda _: link_files(folder, sources, own))
 
 
 def make_room(output: OutputFile, folder: Path, inputs: list[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
@@ -129,6 +129,7 @@ class Extras:
         command: the command that an executable's body returned.
         files: its declared inputs and outputs.
         outputs: after a success, the places of its output files by name.
+        staged: after its end, the names of what the engine had put into its folder.
         headers: the headers that plugins send along.
         members: the unfinished tasks of a block.
         result: the exit code and output of an executable.
@@ -147,6 +148,7 @@ class Extras:
         "origin",
         "outputs",
         "result",
+        "staged",
         "timer",
         "work",
         "worker",
@@ -161,6 +163,7 @@ class Extras:
         self.arguments: Arguments | None = None
         self.files: FileSet | None = None
         self.outputs: dict[str, Path] | None = None
+        self.staged: Sequence[str] = ()
         self.headers: tuple[Any, ...] | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None
@@ -463,6 +466,8 @@ def clear(future: TaskFuture[Any]) -> None:
         extras.stop_timer()
         extras.work = None
         extras.arguments = extras.members = None
+        if extras.files is not None:
+            extras.staged = extras.files.staged
         extras.files = extras.command = extras.headers = None
 
 

@@ -83,6 +83,10 @@ class TaskOptions(TypedDict, total=False):
             body with this name and a default, and a keyword of the call, are added to it; of two
             values for one key that of the call counts, then that of the parameter.  By default
             none.
+        link_dependencies: the command finds by their relative names the files that the commands
+            which it depends on have written in the folder where they ran.  Where all commands run
+            in one folder this is so anyway; on a pilot that gives each a folder of its own, the
+            files are linked into that of the task, and outputs are copied.  By default False.
         version: the version of the body, a string or a number; results of another version
             in the journal are not used.  By default none.
         cache: which result in the journal may stand for a run: True for that of the same
@@ -114,6 +118,7 @@ class TaskOptions(TypedDict, total=False):
     restarts: int
     mpi_result: Literal["list", "root"]
     task_description: Mapping[str, Any] | None
+    link_dependencies: bool
     version: str | int | float
     cache: bool | Literal["always"]
     cache_key: Any
@@ -287,7 +292,7 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
         return value
     if (check := _CHECKS.get(key)) is not None:
         return check(value, kind)
-    if key in ("capture_stdio", "fire_and_forget", "service"):
+    if key in ("capture_stdio", "fire_and_forget", "link_dependencies", "service"):
         if not isinstance(value, bool):
             raise ConfigurationError(f"{key} must be True or False, not {value!r}")
         if value and key == "service" and kind is not TaskKind.EXECUTABLE:
@@ -295,8 +300,9 @@ def _checked(key: str, value: Any, kind: TaskKind) -> Any:
                 f"service is for executable tasks, not for a {kind}; a class with @flow.service "
                 "is a service of functions"
             )
-        if value and key == "capture_stdio" and kind is not TaskKind.EXECUTABLE:
-            raise ConfigurationError(f"capture_stdio is for executable tasks, not for a {kind}")
+        for_commands = key in ("capture_stdio", "link_dependencies")
+        if value and for_commands and kind is not TaskKind.EXECUTABLE:
+            raise ConfigurationError(f"{key} is for executable tasks, not for a {kind}")
         return value
     if value is None and key == "backend":
         return None

@@ -72,6 +72,7 @@ class TaskSpec:
             and False for none.
         answer: the pydantic model of which the result of a prompt task is an instance; None if
             the result is text.
+        link_dependencies: True for a command that finds what those it depends on have written.
         command: what the ``task_description`` says about the command of the task; None for
             nothing.
         asked: the whole ``task_description``, with what in it means the same on every backend,
@@ -100,6 +101,7 @@ class TaskSpec:
     restarts: int = 0
     answer: type | None = None
     mpi_result: Literal["list", "root"] = "list"
+    link_dependencies: bool = False
     command: CommandOptions | None = None
     asked: Mapping[str, Any] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
