@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,7 @@ async def test_files_are_where_the_nodes_see_them_and_gone_in_the_end(
                 return "cat seed.7 of/x"
 
             assert await gather(simulate(7)) == "7\nof 7\n"
+            shutil.rmtree("of")  # the place of the output
     left = [*shared.glob("asyncflow*"), *shared.glob("*/rp.session*")]  # noqa: ASYNC240
     assert left == []
 

@@ -439,7 +439,8 @@ class Preparation:
                     "that its command wrote are not here; declare them as OutputFile, or give the "
                     "task cache=False"
                 )
-            given = () if one._extras is None else one._extras.staged
+            files_of_one = None if one._extras is None else one._extras.files
+            given = () if files_of_one is None else files_of_one.staged
             sources.append(Source(f"{one.id} {one.name!r}", self._run.folder(one), given))
         await link_dependencies(files, self._run.folder(node), sources)
 

@@ -183,7 +183,7 @@ class FileSet:
     Attributes:
         inputs, outputs: those among the arguments of its call.
         named: the outputs that the body of an executable named in its latest attempt.
-        staged: the names of the inputs in the task's folder.
+        staged: the names of what the engine put into the task's folder: inputs, and links.
     """
 
     inputs: list[InputFile] = field(default_factory=list)
@@ -195,6 +195,10 @@ class FileSet:
     def all_outputs(self) -> list[OutputFile]:
         """The outputs of the call and those that the body named."""
         return [*self.outputs, *self.named]
+
+    def after_end(self) -> FileSet | None:
+        """Return what is of use after the end of the task: the names of what was staged."""
+        return FileSet(staged=self.staged) if self.staged else None
 
     def paths_in(self, folder: Path) -> dict[int, str]:
         """Return the paths that a body gets where *folder* is that of its task, by file id."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextvars import Context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
@@ -127,9 +127,8 @@ class Extras:
         timer: the timer of its timeout, its retry, or the patience with its backend.
         arguments: the objects found inside its arguments, where it matters.
         command: the command that an executable's body returned.
-        files: its declared inputs and outputs.
+        files: its declared inputs and outputs; after its end, what was staged.
         outputs: after a success, the places of its output files by name.
-        staged: after its end, the names of what the engine had put into its folder.
         headers: the headers that plugins send along.
         members: the unfinished tasks of a block.
         result: the exit code and output of an executable.
@@ -148,7 +147,6 @@ class Extras:
         "origin",
         "outputs",
         "result",
-        "staged",
         "timer",
         "work",
         "worker",
@@ -163,7 +161,6 @@ class Extras:
         self.arguments: Arguments | None = None
         self.files: FileSet | None = None
         self.outputs: dict[str, Path] | None = None
-        self.staged: Sequence[str] = ()
         self.headers: tuple[Any, ...] | None = None
         self.members: WeakSet[TaskFuture[Any]] | None = None
         self.result: ExecutableResult | None = None
@@ -466,9 +463,9 @@ def clear(future: TaskFuture[Any]) -> None:
         extras.stop_timer()
         extras.work = None
         extras.arguments = extras.members = None
+        extras.command = extras.headers = None
         if extras.files is not None:
-            extras.staged = extras.files.staged
-        extras.files = extras.command = extras.headers = None
+            extras.files = extras.files.after_end()
 
 
 def outside_awaitables(future: TaskFuture[Any]) -> Mapping[int, asyncio.Future[Any]]:
