@@ -52,6 +52,7 @@ def test_a_chat_is_a_list_of_messages() -> None:
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
+        (lambda: Prompt(" \n"), "a prompt is empty"),
         (lambda: Prompt("Why?", CHAT), "a text or messages, not both"),
         (lambda: Prompt(messages="Why?"), "messages of a prompt must be a list of mappings"),
         (lambda: Prompt(messages=["Why?"]), "messages of a prompt must be a list of mappings"),

@@ -118,6 +118,11 @@ class Prompt(Generic[Result]):
                     "each message of a prompt needs a 'role', such as "
                     "{'role': 'user', 'content': 'Why?'}"
                 )
+        if not self.text.strip() and not self.messages:
+            raise ConfigurationError(
+                "a prompt is empty: give it a text, or messages, such as "
+                "{'role': 'user', 'content': 'Why?'}"
+            )
         if self.text and self.messages:
             raise ConfigurationError(
                 "a prompt has a text or messages, not both: append the text as the last message, "
