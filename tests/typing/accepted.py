@@ -552,6 +552,12 @@ async def map_and_asyncio(flow: WorkflowEngine) -> None:
     flow.map(repeat, [repeat("a"), repeat("b")])
     flow.map(lambda text: repeat(text, times=3), (text for text in "abc"))
 
+    @flow.function_task
+    def halves(text: str) -> dict[str, str]:
+        return {"first": text[::2], "second": text[1::2]}
+
+    assert_type(await length(halves("abc")["first"]), int)
+
     async for done in flow.as_completed([length("a")]):
         assert_type(await done, int)
     async for done, key in flow.as_completed({length("a"): "a"}, timeout=1):

@@ -38,6 +38,13 @@ class DryRunResult:
     _spec: TaskSpec
     task_id: TaskId
 
+    __iter__ = None  # what has items would else be a sequence without an end
+    __contains__ = None
+
+    def __getitem__(self, key: object) -> DryRunResult:
+        """Return this: the items of a result are not known either."""
+        return self
+
     @property
     def kind(self) -> TaskKind:
         return self._spec.kind

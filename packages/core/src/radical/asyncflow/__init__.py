@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._task.completed import AsCompleted
     from ._task.function import TaskFunction
     from ._task.future import TaskFuture
+    from ._task.item import TaskItem
     from ._task.options import TaskOptions
     from ._task.service_class import ServiceClass, ServiceInstance
     from .backend import BackendSpec, Capabilities, ExecutionBackend, hookimpl
@@ -134,6 +135,7 @@ __all__ = [
     "TaskExitError",
     "TaskFunction",
     "TaskFuture",
+    "TaskItem",
     "TaskOptions",
     "TaskTimeoutError",
     "UnsupportedOptionError",
@@ -180,6 +182,7 @@ _HOMES = {
     "TaskEvent": "events",
     "TaskFunction": "_task.function",
     "TaskFuture": "_task.future",
+    "TaskItem": "_task.item",
     "TaskOptions": "_task.options",
     "OutputEvent": "events",
     "Usage": "model",

@@ -20,7 +20,8 @@ from weakref import WeakSet
 
 from .._files.declared import OUTPUT_PATH, FileSet, InputFile, OutputFile
 from .._graph.arguments import FLAT, NESTED, PLAIN, rewrite_call
-from .._graph.hidden import find_hidden
+from .._graph.hidden import Hidden, find_hidden
+from .._graph.items import ItemOf, parent_of
 from .._task.future import Activity, Arguments, Extras, TaskFuture, Work, extras_of, result_of
 from .._task.owner import Owner
 from .._task.scope import SCOPE, Scope
@@ -39,7 +40,7 @@ from .foreign import wait_for
 from .outbox import Outbox
 from .outcomes import Outcomes
 from .run import Run
-from .values import UnfinishedArguments, substitute
+from .values import UnfinishedArguments, owner_of, substitute
 
 __all__ = ["Preparation"]
 
@@ -85,13 +86,14 @@ class Preparation:
         arguments = Arguments()
         outside = arguments.outside_awaitables
         files = FileSet([], [])
+        items: list[ItemOf] = []
         # The body of a block runs in the loop, where it may await a future that an object holds.
         searched = node._spec.kind is not TaskKind.BLOCK
 
         def collect(leaf: Any) -> Any:
             if isinstance(leaf, InputFile):
                 files.inputs.append(leaf)
-                if asyncio.isfuture(leaf.source):
+                if not isinstance(leaf.source, str):
                     collect(leaf.source)
             elif isinstance(leaf, OutputFile):
                 files.outputs.append(leaf)
@@ -99,17 +101,15 @@ class Preparation:
                 dependencies.append(leaf)
             elif isinstance(leaf, ServiceInfo):
                 collect(leaf._service.future)
+            elif isinstance(leaf, ItemOf) and owner_of(leaf._future) is owner:
+                items.append(leaf)
+                dependencies.append(leaf._future)
             elif hasattr(type(leaf), "__await__"):
                 if id(leaf) not in outside:
                     outside[id(leaf)] = self._adopt(leaf)
                     arguments.pinned.append(leaf)
             elif searched and (hidden := find_hidden(leaf)) is not None:
-                raise TypeError(
-                    f"{hidden.title} is inside of an argument of task "
-                    f"{node.name!r}, at {hidden.place}, where futures are not looked for: they are "
-                    "found in lists, tuples, dicts and sets; pass it as an argument of its own, or "
-                    "await it first"
-                )
+                raise _hidden_error(node, hidden)
             return leaf
 
         rewrite_call(node._args, node._kwargs, collect)
@@ -129,7 +129,7 @@ class Preparation:
             extras_of(node).arguments = arguments
         # What a service has for its callers is known when they are sent.
         serves = any(isinstance(other, ServiceFuture) for other in dependencies)
-        if extras is not None or mutable or serves:
+        if extras is not None or mutable or serves or items:
             node._binding = NESTED
         else:
             node._binding = FLAT if dependencies else PLAIN
@@ -446,6 +446,7 @@ class Preparation:
 
     def _folder_of(self, future: asyncio.Future[Any]) -> Path | None:
         """Return the folder of *future*'s declared files; None if it is not of this engine."""
+        future = parent_of(future)
         if isinstance(future, TaskFuture) and future._owner is self._owner:
             return self._run.folder(future)
         return None
@@ -476,6 +477,15 @@ class Preparation:
             run.observers.began(node, None)
         if node._spec.timeout is not None or run.journal is not None:
             self._outcomes.work_started(node, None)
+
+
+def _hidden_error(node: TaskFuture[Any], hidden: Hidden) -> TypeError:
+    """Return the error of the call *node*, one of whose arguments has a future inside."""
+    return TypeError(
+        f"{hidden.title} is inside of an argument of task {node.name!r}, at {hidden.place}, where "
+        "futures are not looked for: they are found in lists, tuples, dicts and sets; pass it as "
+        "an argument of its own, or await it first"
+    )
 
 
 def _outside_failure(

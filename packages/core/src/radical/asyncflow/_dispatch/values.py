@@ -7,6 +7,7 @@ from typing import Any
 
 from .._files.declared import InputFile
 from .._graph.arguments import rewrite_call
+from .._graph.items import ItemOf, item_of, parent_of
 from .._task.future import RemoteTaskFuture, TaskFuture, outside_awaitables
 from .._task.service import ServiceFuture, ServiceInfo
 from ..backend import TaskRef
@@ -77,6 +78,7 @@ def substitute(
     Raises:
         UnfinishedArguments: some futures are unfinished.
         CycleError: the task's own future is among them.
+        LookupError: a result does not have an item that is among them.
         DependencyFailureError: a value that is elsewhere could not be fetched.
         asyncio.CancelledError: fetching it was cancelled.
     """
@@ -88,21 +90,19 @@ def substitute(
         if isinstance(leaf, ServiceInfo | ServiceFuture):
             return _info_of(leaf, node, unfinished)
         if isinstance(leaf, TaskFuture) and leaf._owner is node._owner:
-            if leaf is node:
-                raise CycleError(f"task {node.name!r} has its own future among its arguments")
             if _backend_has(leaf, node):
                 refs.append(leaf._number)
                 return TaskRef(leaf._number)
-            if leaf._stage is not DONE or not leaf.done():
-                unfinished.append(leaf)
-                return leaf
-            return _value_of(leaf, node)
-        if isinstance(leaf, InputFile) and isinstance(leaf.source, TaskFuture):
-            if leaf.source._owner is node._owner:
-                if leaf.source._stage is not DONE or not leaf.source.done():
-                    unfinished.append(leaf.source)
-                else:
-                    _value_of(leaf.source, node)
+            return _value_of(leaf, node) if _is_here(leaf, node, unfinished) else leaf
+        if isinstance(leaf, ItemOf) and owner_of(leaf._future) is node._owner:
+            # The backend may have the result, but not the item of it.
+            if _is_here(leaf._future, node, unfinished):
+                return item_of(leaf, _value_of(leaf._future, node))
+            return leaf
+        if isinstance(leaf, InputFile):
+            source = parent_of(leaf.source)
+            if owner_of(source) is node._owner and _is_here(source, node, unfinished):
+                _value_of(source, node)
             return leaf
         awaited = outside.get(id(leaf))
         return leaf if awaited is None else awaited.result()
@@ -111,6 +111,23 @@ def substitute(
     if unfinished:
         raise UnfinishedArguments(unfinished)
     return args, kwargs, tuple(refs)
+
+
+def owner_of(thing: Any) -> Any:
+    """Return the owner of *thing*, if it is the future of a task; else None."""
+    return thing._owner if isinstance(thing, TaskFuture) else None
+
+
+def _is_here(
+    future: TaskFuture[Any], node: TaskFuture[Any], unfinished: list[TaskFuture[Any]]
+) -> bool:
+    """Tell whether the value of *future* is here; if not, add it to *unfinished*."""
+    if future is node:
+        raise CycleError(f"task {node.name!r} has its own future among its arguments")
+    if future._stage is DONE and future.done():
+        return True
+    unfinished.append(future)
+    return False
 
 
 def _info_of(

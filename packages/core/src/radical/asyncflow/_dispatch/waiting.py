@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from .._files.declared import InputFile
 from .._graph.arguments import rewrite_call
+from .._graph.items import parent_of
 from .._graph.waiting import Group, Inputs, explain, explain_all, grouped
 from .._task.future import Activity, EndReason, TaskFuture, outside_awaitables
 from .._task.service import ServiceFuture, ServiceInfo
@@ -250,6 +251,7 @@ class LiveTasks:
         def collect(leaf: Any) -> Any:
             if isinstance(leaf, InputFile):
                 leaf = leaf.source
+            leaf = parent_of(leaf)
             if isinstance(leaf, ServiceFuture | ServiceInfo):
                 service = leaf._service
                 leaf_node = service.awaited or service.future

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from .._graph.items import ItemOf
 from .._public import public
 from ..errors import ConfigurationError
 from .sources import (
@@ -52,7 +53,8 @@ class InputFile:
     Args:
         source: a local path, a ``file://`` URL, any other URL that fsspec reads (extra
             ``files``), or the future of a task.  Then it is the output of that task that *name*
-            names, or the path or URL that is its result, or its only output.  A relative path is
+            names, or the path or URL that is its result, or its only output; or the item of a
+            result, such as ``future["path"]``, that is the path or URL.  A relative path is
             also the name, or the end of the name, of an `OutputFile` of a task whose future is
             another argument of the call: then it is that file.
         name: the name of the copy, relative to the task's folder; by default that of the source.
@@ -74,7 +76,7 @@ class InputFile:
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | asyncio.Future[Any],
+        source: str | os.PathLike[str] | Awaitable[Any],
         name: str | None = None,
         timeout: float | None = None,
         *,
@@ -84,7 +86,9 @@ class InputFile:
             isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
         ):
             raise ConfigurationError(f"timeout must be seconds above 0, not {timeout!r}")
-        self.source = source if asyncio.isfuture(source) else locate(source)
+        is_item = isinstance(source, ItemOf) and hasattr(type(source), "__await__")
+        is_result = is_item or asyncio.isfuture(source)
+        self.source: Any = source if is_result else locate(source)
         if name is not None:
             name = check_name(name)
         elif isinstance(self.source, str):
@@ -96,7 +100,7 @@ class InputFile:
         self.name = name
         self.timeout = timeout
         self.link = link
-        self._given = None if asyncio.isfuture(source) else relative_name(source)
+        self._given = None if is_result else relative_name(source)
         self._output: str | None = None
 
     def from_task(self, future: asyncio.Future[Any], output: str) -> InputFile:

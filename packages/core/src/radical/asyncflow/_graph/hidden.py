@@ -24,6 +24,7 @@ from types import (
 from typing import Any, NamedTuple
 
 from .arguments import ATOMS
+from .items import ItemOf
 from .scheduler import Node
 
 __all__ = ["Hidden", "find_hidden", "is_dask_future"]
@@ -49,6 +50,8 @@ class Hidden(NamedTuple):
     @property
     def title(self) -> str:
         """The future in words."""
+        if isinstance(self.future, ItemOf):
+            return f"an item of the result of task {self.future._future.name!r}"
         if is_dask_future(type(self.future)):
             return f"the Dask future {self.future.key!r}"
         return f"the future of task {self.future.name!r}"
@@ -66,7 +69,7 @@ def find_hidden(argument: Any) -> Hidden | None:
         for member in _members(holder):
             if type(member) in ATOMS or id(member) in met:
                 continue
-            if issubclass(type(member), Node) or is_dask_future(type(member)):
+            if issubclass(type(member), (Node, ItemOf)) or is_dask_future(type(member)):
                 way = [member]
                 while holder is not None:
                     way.append(holder)

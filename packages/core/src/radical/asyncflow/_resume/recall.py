@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from .._dispatch.background import Background
 from .._dispatch.outbox import Outbox
 from .._dispatch.run import Run
-from .._dispatch.values import UnfinishedArguments, substitute
+from .._dispatch.values import UnfinishedArguments, owner_of, substitute
 from .._files.declared import InputFile, OutputFile
 from .._files.delivery import replace_paths
 from .._files.sources import URL_TIMEOUT_S, is_url, show
 from .._graph.arguments import rewrite_call
+from .._graph.items import ItemOf, item_of, parent_of
 from .._task.function import TaskFunction
 from .._task.future import Activity, TaskFuture, extras_of, outside_awaitables
 from .._text import safe_str
@@ -362,11 +363,15 @@ class Recall:
         def leaf(value: Any) -> bytes | None:
             if isinstance(value, TaskFuture) and value._owner is node._owner:
                 return self._future_content(value)
+            if isinstance(value, ItemOf) and owner_of(value._future) is node._owner:
+                return self._item_content(value)
             if isinstance(value, InputFile):
                 if isinstance(value.source, TaskFuture):
                     output = b"" if value._output is None else f"\0{value._output}".encode()
                     name = str(value.name).encode() + output
                     return b"from" + self._future_content(value.source) + name
+                if isinstance(value.source, ItemOf):
+                    return b"from" + self._item_content(value.source) + str(value.name).encode()
                 return b"file" + files.get(id(value), b"") + str(value.name).encode()
             if isinstance(value, OutputFile):
                 return b"output" + value.name.encode()
@@ -400,6 +405,11 @@ class Recall:
             return b"key" + entry.key.encode() + made_from
         return b"value" + self._descriptions.content(future.result())
 
+    def _item_content(self, item: ItemOf) -> bytes:
+        """Return the bytes that stand for *item*: those of its result, and its keys."""
+        keys = self._descriptions.content(item._keys)
+        return b"item" + self._future_content(item._future) + keys
+
     def _outside_content(self, node: TaskFuture[Any], value: Any) -> bytes | None:
         outside = outside_awaitables(node)
         if id(value) not in outside:
@@ -415,6 +425,8 @@ class Recall:
                 if leaf._stage is not TaskState.DONE or not leaf.done():
                     raise UnfinishedArguments([leaf])
                 return leaf.result()
+            if isinstance(leaf, ItemOf) and owner_of(leaf._future) is node._owner:
+                return item_of(leaf, value_of(leaf._future))
             awaited = outside.get(id(leaf))
             return leaf if awaited is None else awaited.result()
 
@@ -436,11 +448,14 @@ async def _digest_in_time(source: str, timeout: float | None) -> bytes:
 
 def _path_from(item: InputFile) -> str | None:
     """Return the path or URL that a task gave as its result, if *item* is that; else None."""
-    source = item.source
+    source = parent_of(item.source)
     if item._output is not None:  # the key of the task stands for it
         return None
     if not isinstance(source, asyncio.Future) or not source.done() or source.cancelled():
         return None
+    if isinstance(item.source, ItemOf):
+        value = None if source.exception() is not None else item_of(item.source, source.result())
+        return value.rstrip("\r\n") if isinstance(value, str) else None
     if isinstance(source, TaskFuture) and item.name is not None and source._extras is not None:
         files = source._extras.files
         if files is not None and any(output.name == item.name for output in files.outputs):

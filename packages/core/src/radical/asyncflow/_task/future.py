@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from weakref import WeakSet
 
+from .._graph.items import ItemOf, item_of
 from .._graph.scheduler import Node
 from .._public import public
 from .._text import error_line, task_id_text
 from ..backend import ExecutableResult, RemoteValue
 from ..model import TaskSpec, TaskState
+from .item import TaskItem
 
 if TYPE_CHECKING:
     from .._files.declared import FileSet
@@ -351,6 +353,10 @@ class TaskFuture(Node, asyncio.Future[T]):
         """Raise RuntimeError, as an `asyncio.Task` does: only the engine ends a task."""
         raise RuntimeError("the future of a task does not support set_exception")
 
+    def __getitem__(self, key: Any) -> TaskItem:
+        """Return the item *key* of the result, as an argument of other calls, or to await."""
+        return TaskItem(self, (key,))
+
     def __await__(self) -> Generator[Any, None, T]:
         if self._stage < TaskState.SUBMITTED:
             self._call.owner.request_pump()
@@ -448,9 +454,15 @@ def extras_of(future: TaskFuture[Any]) -> Extras:
     return future._extras
 
 
-def result_of(future: asyncio.Future[T]) -> T:
-    """Return the result of a future that is done, without fetching it from where it was made."""
-    return _result(future) if isinstance(future, TaskFuture) else future.result()
+def result_of(source: Any) -> Any:
+    """Return the result of a future that is done, or that item of it, without fetching a value.
+
+    Raises:
+        LookupError: there is no such item.
+    """
+    if isinstance(source, ItemOf):
+        return item_of(source, result_of(source._future))
+    return _result(source) if isinstance(source, TaskFuture) else source.result()
 
 
 def clear(future: TaskFuture[Any]) -> None:

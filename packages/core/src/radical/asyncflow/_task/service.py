@@ -6,7 +6,7 @@ import asyncio
 import enum
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from ..backend import Serving
 from ..errors import ServiceStoppedError
@@ -130,6 +130,9 @@ class ServiceFuture(TaskFuture[Any]):
     __slots__ = ("_service",)
 
     _service: Service
+
+    def __getitem__(self, key: Any) -> NoReturn:
+        raise TypeError(f"the info of the service {self.name!r} has no items such as [{key!r}]")
 
     @property
     def state(self) -> str:

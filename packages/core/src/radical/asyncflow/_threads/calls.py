@@ -10,8 +10,9 @@ from contextvars import Context
 from threading import get_ident
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from .._task.item import TaskItem as EngineItem
 from ..errors import EngineClosedError
-from .futures import TaskFuture, fail, follow
+from .futures import TaskFuture, TaskItem, fail, follow
 
 __all__ = ["Call", "Calls"]
 
@@ -152,6 +153,8 @@ class Calls:
     def in_loop(self, value: Any) -> Any:
         """Return *value* with futures of the engine in place of those that its callers have."""
         kind = type(value)
+        if kind is TaskItem:
+            return EngineItem(self.in_loop(value._future), value._keys)
         if kind is TaskFuture:
             if value._calls is self and value._task is not None:
                 return value._task
@@ -202,7 +205,7 @@ def _holds_futures(value: Any) -> bool:
     """Tell whether a container holds such a future, however deep."""
     items = value.values() if type(value) is dict else value
     kinds = set(map(type, items))
-    if TaskFuture in kinds:
+    if TaskFuture in kinds or TaskItem in kinds:
         return True
     return not kinds.isdisjoint(CONTAINERS) and any(
         type(item) in CONTAINERS and _holds_futures(item) for item in items

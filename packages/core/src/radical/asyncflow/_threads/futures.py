@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
+from .._graph.items import ItemOf, item_of
 from .._public import public
 from .._text import printable_lines, safe_str
 
 if TYPE_CHECKING:
     from .._task.future import TaskFuture as EngineFuture
 
-__all__ = ["HandOn", "TaskFuture", "cancel_all", "follow"]
+__all__ = ["HandOn", "TaskFuture", "TaskItem", "cancel_all", "follow"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -144,6 +145,14 @@ class TaskFuture(_Base, Generic[T]):  # type: ignore[type-arg]
         """
         return self._calls.run(self._cancel)
 
+    def __getitem__(self, key: Any) -> TaskItem:
+        """Return the item *key* of the result, as an argument of other calls, or to wait for."""
+        return TaskItem(self, (key,))
+
+    # Without it, Python would take what has items for a sequence without an end.
+    __iter__ = None
+    __contains__ = None
+
     def running(self) -> bool:
         """Tell whether the task runs just now."""
         return self.state == "RUNNING"
@@ -189,6 +198,54 @@ class TaskFuture(_Base, Generic[T]):  # type: ignore[type-arg]
                 self._name,
                 printable_lines(safe_str(self._unseen)),
             )
+
+
+@public("radical.asyncflow.sync")
+class TaskItem(ItemOf):
+    """An item of a task's result, which need not be there yet: ``future[key]``.
+
+    Pass it to other calls, alone or in lists, tuples, dicts and sets, or ask for its `result`.  It
+    is no task: it is looked up when what needs it is sent.  Its own items are ``item[key]``.
+    """
+
+    __slots__ = ()
+
+    __iter__ = None
+    __contains__ = None
+
+    @property
+    def task(self) -> TaskFuture[Any]:
+        """The future of the task whose result has the item."""
+        future: TaskFuture[Any] = self._future
+        return future
+
+    def __getitem__(self, key: Any) -> TaskItem:
+        return TaskItem(self._future, (*self._keys, key))
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the item of the result of the task; wait for it.
+
+        Args:
+            timeout: the longest wait in seconds; by default, and with None, as long as it takes.
+
+        Raises:
+            LookupError: the result has no such item.
+            TimeoutError: it is not there in time; the task goes on.
+            CancelledError: the task was cancelled (that of `concurrent.futures`).
+            Exception: what the task raised.
+        """
+        return item_of(self, self._future.result(timeout))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be sent to a worker: items of results are found in lists, tuples, "
+            "dicts and sets, but not inside other objects; pass it as an argument of its own, or "
+            "its result"
+        )
+
+    def __repr__(self) -> str:
+        keys = "".join(f"[{key!r}]" for key in self._keys)
+        return f"<{type(self).__name__} {keys} of {self._future!r}>"
 
 
 def follow(task: EngineFuture[T], future: TaskFuture[T]) -> None:

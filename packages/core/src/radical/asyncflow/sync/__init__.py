@@ -17,9 +17,9 @@ The engine runs in a thread of its own, and calls of decorated functions return 
 from __future__ import annotations
 
 from .._threads.executor import TaskExecutor
-from .._threads.futures import TaskFuture
+from .._threads.futures import TaskFuture, TaskItem
 from ._completed import AsCompleted
 from ._flow import Flow
 from ._tasks import TaskFunction
 
-__all__ = ["AsCompleted", "Flow", "TaskExecutor", "TaskFunction", "TaskFuture"]
+__all__ = ["AsCompleted", "Flow", "TaskExecutor", "TaskFunction", "TaskFuture", "TaskItem"]
