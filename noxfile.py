@@ -151,6 +151,7 @@ def parsl(session: nox.Session) -> None:
     # Where nodes may not have networks of their own, the report says which tests were left out.
     session.run("pytest", "-rfEs", "packages/backend-parsl", *session.posargs)
     session.run("pytest", *PAGES, "-k", "backend-parsl or portability")
+    session.run("pytest", "tests/test_examples.py", "-k", "prints_the_same and slurm")
 
 
 @nox.session

@@ -1,10 +1,11 @@
-"""One program for a laptop, a Dask cluster and a pilot: a profile says where it runs.
+"""One program for a laptop, a Dask cluster, a pilot and Slurm: a profile says where it runs.
 
 It names no backend. Each of these commands runs it in another place, and it prints the same:
 
     asyncflow run --profile laptop 16_everywhere.py
     asyncflow run --profile dask 16_everywhere.py
     asyncflow run --profile pilot 16_everywhere.py
+    asyncflow run --profile slurm 16_everywhere.py
 
 The file `asyncflow.toml` beside it has the profiles.
 """

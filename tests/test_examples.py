@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from example_runs import EXAMPLES, OPTIONS, run_example
+from slurm_cluster import demand_slurm, serve_slurm
 
 SAYS = {
     "01_hello.py": ["HELLO, ASYNCFLOW! has 17 characters", "greet ran on 'concurrent': DONE"],
@@ -34,7 +36,12 @@ SAYS = {
 KEEPS = {"07_prompts.py": ["asyncflow-runs"], "12_service.py": ["asyncflow-runs"]}
 """What examples leave: the output of a service stays."""
 
-PLACES = {"laptop": "asyncio", "dask": "distributed", "pilot": "radical.pilot"}
+PLACES = {
+    "laptop": "asyncio",
+    "dask": "distributed",
+    "pilot": "radical.pilot",
+    "slurm": "parsl",
+}
 """The profiles of the example that runs everywhere, and the module that each needs."""
 
 
@@ -59,8 +66,26 @@ def test_an_example_runs_by_the_command_line(example: Path, tmp_path: Path) -> N
     assert [text for text in SAYS[example.name] if text not in output] == []
 
 
+@pytest.fixture
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Run a Slurm that programs find, with the programs of this environment."""
+    demand_slurm()
+    with (
+        serve_slurm(tmp_path_factory.mktemp("slurm")) as cluster,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for key, value in cluster.environment.items():
+            patch.setenv(key, value)
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        yield
+
+
 @pytest.mark.parametrize("profile", [name for name in PLACES if find_spec(PLACES[name])])
-def test_the_same_program_prints_the_same_on(profile: str, tmp_path: Path) -> None:
+def test_the_same_program_prints_the_same_on(
+    profile: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if profile == "slurm":
+        request.getfixturevalue("slurm")
     example = next(path for path in EXAMPLES if path.name == "16_everywhere.py")
     asyncflow = str(Path(sys.executable).with_name("asyncflow"))
     profiles = str(example.with_name("asyncflow.toml"))
