@@ -57,6 +57,7 @@ AccountingStorageType=accounting_storage/none
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=5
+SchedulerParameters=batch_sched_delay=0,sched_interval=1
 SlurmdTimeout={node_timeout_s}
 {nodes}
 PartitionName=debug Nodes={names} Default=YES MaxTime=60 State=UP OverSubscribe=NO
