@@ -19,6 +19,7 @@ from radical.asyncflow import (
     EngineClosedError,
     ExecutionBackend,
     NoopExecutionBackend,
+    OutputFile,
     WorkflowEngine,
 )
 from radical.asyncflow._files.work_dir import is_in_use
@@ -468,11 +469,31 @@ async def test_what_a_task_waits_for_is_told_with_the_numbers_of_its_engine(
         WorkflowEngine.create(backend) as one,
         WorkflowEngine.create(backend) as other,
     ):
-        flows = [flow.function_task(wait_for)(gate) for flow in (one, other)]
-        waiting = other.function_task(add)(1)
+        holding = other.function_task(wait_for)(gate)
+        await until(lambda: holding.state == "RUNNING")
+        waiting = [flow.function_task(add)(1) for flow in (one, other)]
         await turns()
-        told = str(other.why(waiting))
+        told = [str(flow.why(future)) for flow, future in zip((one, other), waiting, strict=True)]
         Path(gate).touch()  # noqa: ASYNC240 - nothing waits
-        await asyncio.gather(*flows, waiting)
-    assert "slot" in told
-    assert str(NUMBERS)[:-6] not in told
+        await asyncio.gather(holding, *waiting)
+    assert "'wait_for'" in told[1]
+    assert all("the only slot" in text and "task.1000" not in text for text in told)
+
+
+async def test_tasks_of_two_engines_have_folders_of_their_own_on_the_nodes(tmp_path: Path) -> None:
+    def write(path: OutputFile | str) -> str:
+        Path(str(path)).write_text("made")
+        return str(path)
+
+    class Cluster(ScriptedBackend):
+        shared_dir = tmp_path / "on the nodes"
+
+    written: list[str] = []
+    async with Cluster() as backend:
+        for name in ("one", "other"):
+            async with WorkflowEngine.create(backend) as flow:
+                future = flow.function_task(write)(OutputFile(str(tmp_path / name)))
+                await future
+                assert (future.id, (tmp_path / name).read_text()) == ("task.000001", "made")
+                written.append(str(backend.submitted[-1].args[0]))
+    assert len({Path(path).parent for path in written}) == 2

@@ -16,6 +16,7 @@ from .._reference import load_reference
 from .._text import safe_str
 from ..backend import API_VERSION, BackendSpec, Capabilities, ExecutionBackend
 from ..backend._portability import ROWS, declared_refusal
+from ..backend._sharing import MADE_OF
 from ..config import check_model, merge, schema, validate
 from ..errors import (
     AsyncFlowError,
@@ -51,9 +52,6 @@ from .named import NamedPlugins
 from .plugins import Plugins
 
 __all__ = ["Registry", "registry"]
-
-_MADE_OF = "_asyncflow_made_of"
-"""The attribute of a backend that a plugin made of an object, which has the object."""
 
 
 class Registry:
@@ -197,7 +195,7 @@ class Registry:
         """
         with self._lock:
             known = self._adopted.get(id(foreign))
-            if known is not None and not known.is_shut_down and vars(known)[_MADE_OF] is foreign:
+            if known is not None and not known.is_shut_down and vars(known)[MADE_OF] is foreign:
                 return known
             for listed in self._all_listed():
                 if listed.is_available:
@@ -212,7 +210,7 @@ class Registry:
             )
         if backend is not None:
             with self._lock:
-                vars(backend)[_MADE_OF] = foreign  # so that no other object gets its id
+                vars(backend)[MADE_OF] = foreign  # so that no other object gets its id
                 self._adopted[id(foreign)] = backend
         return backend
 

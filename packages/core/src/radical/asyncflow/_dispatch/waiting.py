@@ -18,6 +18,7 @@ from .._task.future import Activity, EndReason, TaskFuture, outside_awaitables
 from .._task.service import ServiceFuture, ServiceInfo
 from .._text import safe_repr, shorten
 from ..backend import TaskId
+from ..backend._sharing import own_waits
 from ..errors import ConfigurationError
 from ..model import TaskKind, TaskState
 from ..model._waiting import TaskNow, Wait, Waiting, WaitKind
@@ -279,7 +280,8 @@ def _ask(lane: Any, numbers: Sequence[TaskId]) -> Mapping[TaskId, Wait]:
     """Ask the backend of *lane* what these tasks wait for."""
     try:
         told = lane.backend.waits(numbers)
-        return {number: wait for number, wait in told.items() if isinstance(wait, Wait)}
+        waits = {number: wait for number, wait in told.items() if isinstance(wait, Wait)}
+        return waits if lane.sink.sharing is None else own_waits(waits)
     except Exception:  # foreign code
         log.exception("backend %r raised in waits()", lane.name)
         return {}

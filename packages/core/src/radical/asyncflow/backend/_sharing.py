@@ -39,12 +39,15 @@ from ._inbox import LOST, MOST_UNREAD, SERVING, TRACE, Inbox, Sink
 if TYPE_CHECKING:
     from ._waits import Wait
 
-__all__ = ["NUMBERS", "Share", "Sharing", "leave", "original", "share_of"]
+__all__ = ["MADE_OF", "NUMBERS", "Share", "Sharing", "leave", "original", "own_waits", "share_of"]
 
 log = logging.getLogger("radical.asyncflow")
 
 NUMBERS = 10**12
 """The number of ids that each engine has; an id is ``engine * NUMBERS + number of the task``."""
+
+MADE_OF = "_asyncflow_made_of"
+"""The attribute of a backend that a plugin made of an object, which has the object."""
 
 RUNNING = TaskState.RUNNING
 _new = tuple.__new__  # a named tuple's own constructor costs three times as much
@@ -243,11 +246,12 @@ class Sharing:
         self._lifeline = None
         try:
             if not self.backend.is_shut_down:
-                log.warning(
-                    "backend %r was left running and not shut down; use 'async with' for it or "
-                    "await backend.shutdown()",
-                    self.backend.name,
-                )
+                if MADE_OF not in vars(self.backend):  # else the program may have ended that
+                    log.warning(
+                        "backend %r was left running and not shut down; use 'async with' for it "
+                        "or await backend.shutdown()",
+                        self.backend.name,
+                    )
                 await self.backend.shutdown(cancel=True)
         finally:
             await self.close()
@@ -341,14 +345,7 @@ class Share(ExecutionBackend):
         return [self._first + task_id for task_id in task_ids]
 
     def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
-        told = self.backend.waits(self._theirs(task_ids))
-        first = self._first
-        return {
-            task_id - first: replace(
-                wait, holders=[one - first for one in wait.holders if 0 <= one - first < NUMBERS]
-            )
-            for task_id, wait in told.items()
-        }
+        return own_waits(self.backend.waits(self._theirs(task_ids)), self._first)
 
     async def written(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Written]:
         told = await self.backend.written(self._theirs(task_ids))
@@ -382,6 +379,20 @@ def share_of(backend: ExecutionBackend, uid: str) -> ExecutionBackend:
     if isinstance(vars(backend).get("sink"), Sink) and not backend.is_shut_down:
         return Share(backend, uid)
     return backend
+
+
+def own_waits(told: Mapping[TaskId, Wait], first: TaskId = 0) -> dict[TaskId, Wait]:
+    """Return what a shared backend has *told* without the tasks of other engines.
+
+    Args:
+        first: what is added to the numbers of the engine's own tasks.
+    """
+    return {
+        task_id - first: replace(
+            wait, holders=[one - first for one in wait.holders if 0 <= one - first < NUMBERS]
+        )
+        for task_id, wait in told.items()
+    }
 
 
 def original(backend: ExecutionBackend) -> ExecutionBackend:
