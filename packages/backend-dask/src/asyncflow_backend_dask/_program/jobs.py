@@ -136,8 +136,8 @@ def check_description(spec: TaskSpec, backend: str) -> None:
     if problems:
         keys = ", ".join(map(repr, DESCRIPTION_KEYS))
         raise UnsupportedOptionError(
-            f"task {spec.name!r}: backend {backend!r} takes {keys} in task_description: "
-            f"{'; '.join(problems)}"
+            f"task {spec.name!r}: backend {backend!r} takes {keys} in task_description, beside "
+            f"those of every backend: {'; '.join(problems)}"
         )
     if given.get("allow_other_workers") and not given.get("workers"):
         raise ConfigurationError(
@@ -150,6 +150,8 @@ def _problem_with(key: str, value: Any) -> str | None:
     """Return what is wrong with one entry of a ``task_description``; None if nothing is."""
     if key == "retries":
         return "'retries' does not belong there: use retries= of the task"
+    if key == "resources":
+        return "'resources' of Dask's workers are cores_per_rank, gpus_per_rank and mem_per_rank"
     if key not in DESCRIPTION_KEYS:
         return f"unknown key {key!r}"
     if key == "priority":
