@@ -226,7 +226,7 @@ async def test_podman_and_docker_get_folders_and_the_variables_of_the_task(
 
 
 async def test_the_end_of_a_container_that_another_process_runs_is_asked_for(
-    flow: WorkflowEngine, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     began, stopped = tmp_path / "began", tmp_path / "stopped"
     (tmp_path / "podman").write_text(
@@ -237,10 +237,12 @@ async def test_the_end_of_a_container_that_another_process_runs_is_asked_for(
     )
     (tmp_path / "podman").chmod(0o755)
     container = Container("a", str(tmp_path / "podman"))
-    future = flow.executable_task(lambda: ["true"], container=container)()
-    await read(began, 1)
-    future.cancel()
-    await asyncio.wait([future])
+    patient = {"max_workers": 1, "grace": 20.0}
+    async with WorkflowEngine.create(backend="concurrent", config=patient) as flow:
+        future = flow.executable_task(lambda: ["true"], container=container)()
+        await read(began, 1)
+        future.cancel()
+        await asyncio.wait([future])
     assert stopped.read_text().startswith("asyncflow-")
 
 
