@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from radical.asyncflow import (
     WorkflowEngine,
 )
 from radical.asyncflow._files.work_dir import is_in_use
-from radical.asyncflow.backend import ReportSink, Serving, TaskKind
+from radical.asyncflow.backend import ReportSink, Serving, TaskId, TaskKind, TaskSpec, Written
 from radical.asyncflow.backend._sharing import NUMBERS
 from radical.asyncflow.events import BackendEvent, Event, OutputEvent, TaskEvent
 from radical.asyncflow.journal import read
@@ -497,3 +497,31 @@ async def test_tasks_of_two_engines_have_folders_of_their_own_on_the_nodes(tmp_p
                 assert (future.id, (tmp_path / name).read_text()) == ("task.000001", "made")
                 written.append(str(backend.submitted[-1].args[0]))
     assert len({Path(path).parent for path in written}) == 2
+
+
+async def test_an_engine_is_told_what_its_commands_write_and_what_the_backend_says_of_itself() -> (
+    None
+):
+    class Telling(ScriptedBackend):
+        async def written(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Written]:
+            return {task_id: Written(f"of {task_id}", "", (0, 0)) for task_id in task_ids}
+
+        def identity(self, spec: TaskSpec) -> Any:
+            return f"model of {spec.name}"
+
+        def plan(self) -> Mapping[str, Any]:
+            return {"nodes": 8}
+
+        def capacity(self) -> int | None:
+            return 80
+
+    backend = Telling()
+    async with WorkflowEngine.create(backend) as one, WorkflowEngine.create(backend) as other:
+        (lane,) = other._dispatcher.run.lanes.values()
+        assert lane.backend is not backend
+        told = await lane.backend.written([1, 2])
+        assert told == {number: Written(f"of {NUMBERS + number}", "", (0, 0)) for number in (1, 2)}
+        spec = TaskSpec(name="ask", kind=TaskKind.FUNCTION, function=add)
+        assert lane.backend.identity(spec) == "model of ask"
+        assert lane.backend.capacity() == 80
+        assert other.plan().backends == one.plan().backends != {}
