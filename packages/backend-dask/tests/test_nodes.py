@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -168,9 +169,10 @@ async def test_what_had_not_begun_goes_elsewhere_when_all_jobs_have_ended(
 
 
 async def test_without_another_backend_the_loss_says_what_became_of_the_jobs(
-    slurm: Slurm, config: dict[str, Any], tmp_path: Path
+    slurm: Slurm, config: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with spread(tmp_path, **config) as (_, tasks):
+        caplog.set_level(logging.WARNING, "radical.asyncflow")  # Dask has raised that of handlers
         jobs = slurm.jobs("R")
         slurm.cancel(*jobs)
         futures = [one for of in tasks.tasks.values() for one in of] + [tasks.call("later")]
@@ -178,6 +180,7 @@ async def test_without_another_backend_the_loss_says_what_became_of_the_jobs(
         assert {type(error) for error in errors} == {BackendLostError}
         for job in jobs:
             assert f"Slurm says of job {job}: CANCELLED" in str(errors[0])
+            assert f"is lost: Slurm says of job {job}: CANCELLED" in caplog.text
 
 
 async def test_a_queue_that_starts_nothing_is_told_with_what_holds_the_jobs(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from threading import Event
 from typing import Any
 
 from distributed.scheduler import KilledWorker
@@ -323,7 +325,14 @@ class JobListener(SchedulerListener):
             for job in jobs:
                 self._table.fail(job, error(job, told))
         else:
-            self._late.hold(jobs, ask, error)
+            self._late.hold(jobs, partial(_ask_and_tell, ask, address), error)
+
+
+def _ask_and_tell(ask: AskForDeath, address: str, hurry: Event) -> Death:
+    """Ask why the worker at *address* died, and log it: what it ran may run again elsewhere."""
+    death = ask(hurry)
+    _log.warning("worker %s is lost: %s", address, death.evidence or "nothing tells why")
+    return death
 
 
 def _each(events: Mapping[str, Iterable[Sequence[Any]]]) -> Iterator[tuple[str, Sequence[Any]]]:

@@ -11,13 +11,18 @@ from collections.abc import Collection
 
 from psij import JobState, JobStatus
 from psij.executors.batch.batch_scheduler_executor import check_status_exit_code
-from psij.executors.batch.slurm import SlurmJobExecutor
+from psij.executors.batch.slurm import SlurmExecutorConfig, SlurmJobExecutor
 
 __all__ = ["AnyReasonSlurmExecutor"]
 
+_POLL_S = 15  # so that the end of a job is told within a minute, also where Slurm itself needs half
+
 
 class AnyReasonSlurmExecutor(SlurmJobExecutor):  # type: ignore[misc]
-    """The executor of PSI/J, with another question to ``squeue``."""
+    """The executor of PSI/J, with another question to ``squeue``, asked more often."""
+
+    def __init__(self, url: str | None = None, config: SlurmExecutorConfig | None = None) -> None:
+        super().__init__(url, config or SlurmExecutorConfig(queue_polling_interval=_POLL_S))
 
     def get_status_command(self, native_ids: Collection[str]) -> list[str]:  # noqa: ARG002
         return ["squeue", "--me", "--noheader", "--states=all", "--format=%i|%t|%r"]
