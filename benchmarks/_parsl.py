@@ -75,6 +75,7 @@ def executor(folder: Path, workers: int = WORKERS) -> Any:
     htex = HighThroughputExecutor(
         provider=LocalProvider(init_blocks=1, max_blocks=1),
         max_workers_per_node=workers,
+        cores_per_worker=1e-6,  # Parsl would start no more workers than there are cores
         address="127.0.0.1",
     )
     htex.run_dir = str(folder)

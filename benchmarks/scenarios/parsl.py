@@ -20,6 +20,7 @@ from .._model import OURS, Goal, Row, Scenario, Settings
 __all__ = ["SCENARIOS"]
 
 REFERENCE = "HTEX by hand"
+CREWS = (4, 16)
 START = "s to the first result"
 
 Shape = Callable[[WorkflowEngine, int], Coroutine[Any, Any, Any]]
@@ -72,9 +73,9 @@ SIZES = {
     "chain": 500,
     "payload": 20,
     "latency": 200,
-    "1ms": 2_000,
-    "10ms": 400,
-    "100ms": 60,
+    "1ms": 4_000,
+    "10ms": 1_600,
+    "100ms": 160,
 }
 GOALS = {
     "bag": 0.05,
@@ -92,13 +93,19 @@ SUMMARIES = {
 }
 
 
-def _measure(shape: str, settings: Settings) -> Sequence[Row]:
-    ours = _ours.side(SHAPES[shape], "parsl", max_workers_per_node=_parsl.WORKERS)
-    sides = {OURS: ours, REFERENCE: _parsl.side(_parsl.SHAPES[shape])}
+CONTESTS = [
+    *((f"parsl-{shape}", shape, _parsl.WORKERS) for shape in SHAPES if shape not in _parsl.NAPS),
+    *((f"parsl-{nap}-on-{crew}", nap, crew) for nap in _parsl.NAPS for crew in CREWS),
+]
+
+
+def _measure(name: str, shape: str, workers: int, settings: Settings) -> Sequence[Row]:
+    ours = _ours.side(SHAPES[shape], "parsl", max_workers_per_node=workers)
+    sides = {OURS: ours, REFERENCE: _parsl.side(_parsl.SHAPES[shape], workers)}
     size = SIZES[shape]
     goal = Goal(GOALS[shape], REFERENCE)
     series = contest(sides, size, settings.repeat)
-    return rows(f"parsl-{shape}", size, series, {COST: goal})
+    return rows(name, size, series, {COST: goal})
 
 
 def _start_ours() -> dict[str, float]:
@@ -137,11 +144,11 @@ SCENARIOS = (
         Scenario("parsl-start", "from nothing to the first result", _measure_start),
         *(
             Scenario(
-                f"parsl-{shape}",
-                f"{summary}, on {_parsl.WORKERS} workers of this machine, beside HTEX by hand",
-                partial(_measure, shape),
+                name,
+                f"{SUMMARIES[shape]}, on {workers} workers of this machine, beside HTEX by hand",
+                partial(_measure, name, shape, workers),
             )
-            for shape, summary in SUMMARIES.items()
+            for name, shape, workers in CONTESTS
         ),
     ]
 )
