@@ -249,7 +249,10 @@ async def test_idle_blocks_end_and_no_more_blocks_than_allowed_are_asked_for(
         assert await flow.function_task(int)("7") == 7
 
 
-async def test_the_blocks_of_a_killed_program_are_cancelled(slurm: Slurm, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ends", ["the program", "its machine"])
+async def test_the_blocks_of_a_program_that_is_gone_end(
+    slurm: Slurm, tmp_path: Path, ends: str
+) -> None:
     await _free(slurm)
     ready = tmp_path / "ready"
     program = tmp_path / "program.py"
@@ -271,6 +274,9 @@ async def test_the_blocks_of_a_killed_program_are_cancelled(slurm: Slurm, tmp_pa
     )
     process = await asyncio.create_subprocess_exec(sys.executable, str(program), cwd=tmp_path)
     await until(ready.exists)
+    if ends == "its machine":  # nothing is left that could cancel them
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
     process.kill()
     await process.wait()
     await until(lambda: not slurm.jobs("PD", "R"))

@@ -52,7 +52,8 @@ def main(order: bytes) -> NoReturn:
     finally:
         guard().release()
     if process.returncode == PROGRAM_GONE:
-        os.kill(pool, signal.SIGTERM)  # nobody else would end the job
+        # Nobody else would end the job, which lasts as long as anything of the pool.
+        os.killpg(os.getpgid(pool), signal.SIGTERM)
     end = {
         "code": process.returncode,
         "said": said,
