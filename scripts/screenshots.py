@@ -85,8 +85,8 @@ def _html(up: str, name: str, text: str, browser: str | None) -> str:
     elif name in SIZES:
         size = 'width="{}" height="{}"'.format(*SIZES[name])
         image = "".join(
-            f'<img class="only-{light}" src="{up}{FOLDER}/{name}-{light}.png" {size} '
-            f'alt="{text}" loading="lazy">'
+            f'<a class="only-{light}" href="{up}{FOLDER}/{name}-{light}.png">'
+            f'<img src="{up}{FOLDER}/{name}-{light}.png" {size} alt="{text}" loading="lazy"></a>'
             for light in ("light", "dark")
         )
     else:
