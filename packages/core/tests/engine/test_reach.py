@@ -207,6 +207,26 @@ async def test_a_result_is_not_kept_if_what_its_task_uses_changed_while_it_ran(
     assert "changed while it ran" in str(program.why("count"))
 
 
+async def test_a_result_is_not_kept_if_its_task_is_the_first_that_imports_a_module(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_rate.py").write_text("RATE = 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    async def main(flow: WorkflowEngine) -> int:
+        def scale(x: int) -> int:
+            import late_rate  # type: ignore[import-not-found]
+
+            return x * late_rate.RATE
+
+        return await flow.function_task(scale)(3)
+
+    assert await program.run(main) == ["scale"]
+    assert program.result == 6
+    del sys.modules["late_rate"]
+    assert "the module late_rate was imported while it ran" in str(program.why("scale"))
+
+
 class Lazy:
     def __init__(self, factor: int) -> None:
         self.factor = factor

@@ -64,16 +64,16 @@ class Bodies:
         return body
 
     def changed(self, body: Body) -> str | None:
-        """Return the name of what *body* reaches and what is not as *body* has it any more."""
+        """Return what has changed of what *body* reaches, such as "LIMIT changed"; or None."""
         if self._latest[body.spec][0] is not body:
-            return "something that it uses"
+            return "something that it uses changed"
         try:
             changed = self._descriptions.changed(body.spec.function)
             if changed is None and body.spec.answer is not None:
                 changed = self._descriptions.changed(body.spec.answer)
             return changed
         except Exception as error:  # raised by a class of the user's
-            return safe_str(error)
+            return f"{safe_str(error)} was raised"
 
     def _describe(self, spec: TaskSpec) -> tuple[bytes, str | None, Mapping[str, str]]:
         if spec.kind is TaskKind.BLOCK:

@@ -95,7 +95,7 @@ class Descriptions:
         return made
 
     def changed(self, value: Any) -> str | None:
-        """Return the name of what has changed since *value* was described; None if nothing.
+        """Return what has changed since *value* was described, as `Watches.changed` says it.
 
         Where that takes long, because a large global has to be read, it is not done each time.
         """

@@ -321,7 +321,7 @@ class Recorder:
         """
         changed = self._bodies.changed(entry.body)
         if changed is not None:
-            entry.why = f"its result is not kept, because {changed} changed while it ran"
+            entry.why = f"its result is not kept, because {changed} while it ran"
         return changed is None
 
     async def _fetch(self, node: RemoteTaskFuture[Any], remote: RemoteValue, when: float) -> None:

@@ -86,7 +86,7 @@ class Watches:
         self._kept.append(value)
 
     def changed(self, *, computed: bool = True) -> str | None:
-        """Return the name of what has changed; None if nothing has.
+        """Return what has changed, such as "LIMIT changed"; None if nothing has.
 
         Args:
             computed: whether it counts that a cached property has stored its value.
@@ -98,12 +98,12 @@ class Watches:
                 or function.__kwdefaults__ is not kwdefaults
                 or len(function.__dict__) != size
             ):
-                return f"{function.__qualname__}()"
+                return f"{function.__qualname__}() changed"
         for where, around, names, values in self._names.values():
             now = map(around.get, names, (MISSING,) * len(names))
             if not all(map(is_, now, values)):
                 return next(
-                    f"{where}{name}"
+                    f"{where}{name} changed"
                     for name, value in zip(names, values, strict=True)
                     if around.get(name, MISSING) is not value
                 )
@@ -114,25 +114,25 @@ class Watches:
                 or len(present) != len(members)
                 or not all(map(is_, present, members))
             ):
-                return f"the class {kind.__qualname__}"
+                return f"the class {kind.__qualname__} changed"
         return self._changed_content(computed)
 
     def _changed_content(self, computed: bool) -> str | None:
         for name, cell, value in self._cells:
             if _in_cell(cell) is not value:
-                return name
+                return f"{name} changed"
         for where, around, size in self._sizes:
             if len(around) != size:
-                return where
+                return f"{where} changed"
         for module in self._absent:
             if module in sys.modules:
-                return f"the module {module}"
+                return f"the module {module} was imported"
         for path, stat in self._files:
             if _stat(path) != stat:
-                return path
+                return f"{path} changed"
         for where, value, full, rest in self._values.values():
             if self._fingerprint(value, computed)[0] != (full if computed else rest):
-                return where
+                return f"{where} changed"
         return None
 
 
