@@ -242,6 +242,7 @@ class Agent:
         self._is_leaving = True
         if self._link is not None:
             if self._sink is not None:
+                self._sink.is_ending = number in _FATAL
                 self._sink.flush()
             self._link.send(Kind.LEAVING, signal.Signals(number).name)
 

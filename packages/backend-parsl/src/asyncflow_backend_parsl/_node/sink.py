@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 from radical.asyncflow.backend import AnyReport, Serving, TaskState, TaskTrace
+from radical.asyncflow.errors import WorkerLostError
 from radical.asyncflow.worker import Failure, dump, read_clock, unsent
 
 from .._wire.messages import Buffer, Event, Setup
@@ -49,6 +50,8 @@ class NodeSink:
         self._events: deque[tuple[tuple[Any, ...], Sequence[Buffer]]] = deque()
         self._lock = Lock()
         self._is_awake = False
+        self.is_ending = False
+        """Whether something ends all processes of this node: the program learns what did."""
         self.functions: set[int] = set()
         """The ids of tasks that return answers, and not values."""
 
@@ -139,6 +142,8 @@ class NodeSink:
             else:
                 event, content = _packed(value)
         else:
+            if self.is_ending and isinstance(value, WorkerLostError) and value.signal:
+                return
             self.functions.discard(task_id)
             event = Event.CANCELLED
             if state is TaskState.FAILED:

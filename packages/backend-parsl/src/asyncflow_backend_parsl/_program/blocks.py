@@ -38,6 +38,7 @@ _LOCAL_LOOK_S = 1.0
 _EXPLAIN_S = 12.0  # for a batch system to know why a job has ended
 _EXPLAIN_LOCAL_S = 1.5
 _EXPLAIN_CUT_S = 4.0  # where the reason is known, and more would only be welcome
+_EXPLAIN_KILL_S = 4.0  # for a batch system to say that it has killed a process
 _EXPLAIN_PAUSE_S = 0.5
 _GUESSED_SLOTS = 32  # of a node, before one has connected
 _KEPT_ENDS = 1000  # of the processes of nodes
@@ -376,14 +377,14 @@ class Blocks:
         else:
             told = why or "its connection to the program ended, and nothing tells why"
             end = NodeEnd(DeathReason.UNKNOWN, told)
-        limit = monotonic() + patience
+        began = monotonic()
+        limit = began + patience
+        wait_s = _EXPLAIN_KILL_S if self._asks == "slurm" else 0.0
         if block is not None and block.job:
             self._send(LookAtBlocks())
         while True:
             with self._lock:
                 process = self._end_of_process(node.name)
-                if process is not None:
-                    return process
                 if block is not None and block.is_over and self._asks != "slurm":
                     return NodeEnd(DeathReason.UNKNOWN, f"{self._title(block)}: {block.said}")
             if block is not None and self._asks == "slurm":
@@ -392,7 +393,11 @@ class Blocks:
                     with self._lock:
                         block.is_over = True
                     return found
-            if monotonic() >= limit:
+            if process is not None:
+                # A batch system that ends a job kills its processes first, and then says why.
+                if monotonic() >= began + wait_s:
+                    return process
+            elif monotonic() >= limit:
                 break
             with self._lock:
                 self._has_news.wait(_EXPLAIN_PAUSE_S)
