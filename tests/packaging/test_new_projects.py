@@ -27,6 +27,22 @@ print(json.dumps({
     "results": {name: asyncio.run(use(name)) for name in names},
 }))
 """
+TALK = """
+import asyncio, json, subprocess, sys
+from radical.asyncflow import WorkflowEngine
+
+async def talk():
+    async with WorkflowEngine.create("my_processes", journal="talk.journal") as flow:
+        await flow.function_task(lambda: print("a word of the task", file=sys.stderr))()
+        await flow.executable_task(lambda: ["true"])()
+
+asyncio.run(talk())
+told = []
+for task in ("1", "2"):
+    words = [sys.executable, "-m", "radical.asyncflow", "logs", "talk.journal", task]
+    told.append(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+print(json.dumps(told))
+"""
 LIST = """
 import json, subprocess, sys
 words = [sys.executable, "-m", "radical.asyncflow", "plugins", "list", "--load", "--json"]
@@ -58,6 +74,13 @@ def test_each_backend_runs_a_task(wheel_venv: Scratch, installed: str) -> None:
     found: Any = wheel_venv.run(USE, PYTHONPATH=installed)
     assert found["backends"] == dict.fromkeys(names, "available")
     assert found["results"] == dict.fromkeys(names, 32)
+
+
+def test_processes_tell_what_a_task_printed_and_used(wheel_venv: Scratch, installed: str) -> None:
+    function, command = wheel_venv.run(TALK, PYTHONPATH=installed)
+    assert "a word of the task" in function
+    assert "CPU time: " in function
+    assert "CPU time: " in command
 
 
 def test_each_plugin_is_listed_and_loads(wheel_venv: Scratch, installed: str) -> None:

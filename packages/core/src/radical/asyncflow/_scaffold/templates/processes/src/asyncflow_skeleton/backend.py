@@ -8,7 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from radical.asyncflow.backend import Command, ExecutionBackend, ReportSink, TaskId, TaskRequest
+from radical.asyncflow.backend import (
+    Command,
+    ExecutableResult,
+    ExecutionBackend,
+    ReportSink,
+    TaskId,
+    TaskRequest,
+)
 from radical.asyncflow.worker import Execution, guard
 
 from .capabilities import CAPABILITIES
@@ -65,6 +72,9 @@ class SkeletonBackend(ExecutionBackend):
                     self._cancelled.add(key)
                     end()
 
+    def capacity(self) -> int:
+        return len(self._threads)
+
     async def shutdown(self, *, cancel: bool = True) -> None:
         await super().shutdown(cancel=cancel)
         with self._news:
@@ -78,7 +88,7 @@ class SkeletonBackend(ExecutionBackend):
     # Below this line: what happens in the threads.
 
     def _work(self) -> None:
-        worker = Worker()
+        worker = Worker(self._sink)
         while (taken := self._take(worker)) is not None:
             self._run(*taken)
         worker.end()
@@ -96,7 +106,7 @@ class SkeletonBackend(ExecutionBackend):
             if isinstance(request.command, Command):
                 execution = self._execution(request, request.command)
                 self._running[key] = execution.cancel
-                return request, execution.run
+                return request, lambda: self._run_command(request, execution)
             worker.reset()
             self._running[key] = worker.kill
             return request, lambda: worker.call(request)
@@ -108,7 +118,15 @@ class SkeletonBackend(ExecutionBackend):
             work_dir=self._sink.work_dir,
             capture_stdio=request.spec.capture_stdio,
             grace=self._grace,
+            measure=self._sink.keeps_usage,
         )
+
+    def _run_command(self, request: TaskRequest, execution: Execution) -> ExecutableResult:
+        try:
+            return execution.run()
+        finally:
+            if trace := execution.trace(output=self._sink.keeps_output):
+                self._sink.traced(request.task_id, request.attempt, trace)
 
     def _run(self, request: TaskRequest, run: Callable[[], Any]) -> None:
         key = request.task_id, request.attempt

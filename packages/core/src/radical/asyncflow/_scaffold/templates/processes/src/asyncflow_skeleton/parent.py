@@ -12,7 +12,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from radical.asyncflow.backend import TaskRequest
+from radical.asyncflow.backend import ReportSink, TaskRequest
 from radical.asyncflow.errors import WorkerLostError
 from radical.asyncflow.worker import (
     Raised,
@@ -37,7 +37,8 @@ class Worker:
     Any thread may call `kill`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sink: ReportSink) -> None:
+        self._sink = sink
         self._lock = threading.Lock()  # guards what follows
         self._process: subprocess.Popen[bytes] | None = None
         self._is_killed = False
@@ -59,6 +60,8 @@ class Worker:
     def call(self, request: TaskRequest) -> Any:
         """Have the process call the function of *request*, and return the result.
 
+        What the function printed and used goes to the sink.
+
         Raises:
             SerializationError: the function, its arguments or its result cannot travel.
             WorkerLostError: the process died.
@@ -78,7 +81,7 @@ class Worker:
                 # A child of the process may hold its end of the pipe, so look at both.
                 if _is_dead(process) and not self._pipe.poll():
                     raise EOFError
-            answer = open_answer(*pickle.loads(self._pipe.recv_bytes()))
+            answer, trace = pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError):
             code = self.end()
             death = explain_death(process.pid, code)
@@ -89,9 +92,12 @@ class Worker:
                 detail=death.evidence,
                 reason=death.reason,
             ) from None
-        if isinstance(answer, Raised):
-            raise answer.error
-        return answer
+        if trace is not None:
+            self._sink.traced(request.task_id, request.attempt, trace)
+        value = open_answer(*answer)
+        if isinstance(value, Raised):
+            raise value.error
+        return value
 
     def end(self) -> int:
         """End the process with all that it started; return its exit code, or 0 without one."""
@@ -107,10 +113,13 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._environment = child_environment()
+        wanted = {"output": self._sink.keeps_output, "usage": self._sink.keeps_usage}
+        keeps = [what for what, is_wanted in wanted.items() if is_wanted]
         self._pipe, theirs = Pipe()
         with theirs:
             process = start_guarded(
-                [sys.executable, "-m", f"{__package__}.child", str(theirs.fileno())],
+                # -u, because SIGKILL ends it, and takes with it what it has not written.
+                [sys.executable, "-u", "-m", f"{__package__}.child", str(theirs.fileno()), *keeps],
                 env={**os.environ, **self._environment},
                 pass_fds=[theirs.fileno()],
             )

@@ -66,6 +66,9 @@ class SkeletonBackend(ExecutionBackend):
                 if task_id in wanted:
                     context.cancel()
 
+    def capacity(self) -> int:
+        return len(self._threads)
+
     async def shutdown(self, *, cancel: bool = True) -> None:
         await super().shutdown(cancel=cancel)
         with self._news:
