@@ -184,6 +184,31 @@ def test_other_batch_systems_are_quoted(programs: Path) -> None:
     assert job_state("7", "unknown") == ""
 
 
+def test_grid_engine_tells_why_a_job_waits(programs: Path) -> None:
+    rows = "job-ID prior name user state\n----\n 17 0.5 a me r\n 7 0.5 b me {}"
+    facts = "job_number:  7\n{}"
+    program = programs / "qstat"
+
+    def answer(state: str, more: str) -> str:
+        program.write_text(
+            f"#!/bin/sh\nif [ $# = 0 ]; then cat <<'END'\n{rows.format(state)}\nEND\n"
+            f"else cat <<'END'\n{facts.format(more)}\nEND\nfi\n"
+        )
+        program.chmod(0o755)
+        return job_state("7", "grid_engine")
+
+    assert answer("r", "usage 1:  cpu=1") == "r"
+    assert answer("qw", "scheduling info:   queue q@n1 is disabled\n      all are full") == (
+        "qw: queue q@n1 is disabled; all are full"
+    )
+    many = "scheduling info:   no 1\n" + "\n".join(f"     no {n}" for n in range(2, 9))
+    assert answer("qw", many) == "qw: no 1; no 2; no 3; and 5 more"
+    assert answer("Eqw", "error reason    1:      cannot open a file") == (
+        "Eqw: cannot open a file"
+    )
+    assert job_state("8", "grid_engine") == ""
+
+
 def test_a_batch_system_that_does_not_know_a_job_is_silent(programs: Path) -> None:
     add(programs, "scontrol", "slurm_load_jobs error: Invalid job id specified", code=1)
     assert (job_state("7", "slurm"), slurm_facts("7")) == ("", {})

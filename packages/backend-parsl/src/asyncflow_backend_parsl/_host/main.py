@@ -17,7 +17,7 @@ from parsl.jobs.states import JobState, JobStatus
 from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.worker import ProgramLink, safe_str
 
-from .._site.parsl_objects import make_executor, make_provider
+from .._site.parsl_objects import correct_states, make_executor, make_provider
 from .ledger import Ledger
 from .messages import (
     AddBlock,
@@ -140,7 +140,8 @@ class _Host:
         self._opened = order
         try:
             self._provider = make_provider(order.site)
-            scripts = Path(order.folder, "scripts")
+            correct_states(self._provider)
+            scripts = _scripts(order)
             scripts.mkdir(mode=0o700, parents=True, exist_ok=True)
             _ends(order).mkdir(mode=0o700, exist_ok=True)
             self._provider.script_dir = str(scripts)
@@ -210,7 +211,12 @@ class _Host:
         except Exception:  # the batch system does not answer, and may do so next time
             return
         assert self._ledger is not None
-        told = dict(zip(numbers, map(_told, states), strict=True))
+        assert self._opened is not None
+        names = {str(job): name for name, job in self._executor.blocks_to_job_id.items()}
+        told = {}
+        for number, state in zip(numbers, states, strict=True):
+            written = f"*.block-{names.get(self._jobs[number])}.*"
+            told[number] = _told(state, _scripts(self._opened), written)
         self._ledger.drop([self._jobs[number] for number in numbers if told[number].is_over])
         self._tell(BlockStates(told))
 
@@ -219,11 +225,23 @@ def _ends(opened: Open) -> Path:
     return Path(opened.folder, "ends")
 
 
-def _told(status: JobStatus) -> BlockTold:
+def _scripts(opened: Open) -> Path:
+    return Path(opened.folder, "scripts")
+
+
+def _told(status: JobStatus, scripts: Path, written: str) -> BlockTold:
+    """Return what is known of a block; *written* finds its files where Parsl names none."""
     is_over = bool(status.terminal)
     said = ""
     if is_over and status.state is not JobState.CANCELLED:
-        said = "\n".join(filter(None, map(_tail, (status.stderr_path, status.stdout_path))))
+        files = [status.stderr_path, status.stdout_path]
+        if files == [None, None]:
+            files = [
+                str(file)
+                for kind in ("stderr", "stdout")
+                for file in scripts.glob(f"{written}.{kind}")
+            ]
+        said = "\n".join(filter(None, map(_tail, files)))
     words = [status.state.name, status.message or ""]
     if status.exit_code is not None:
         words.append(f"exit code {status.exit_code}")

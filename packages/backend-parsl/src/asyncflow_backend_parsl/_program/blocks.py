@@ -279,8 +279,11 @@ class Blocks:
                 elif told.state.startswith("RUNNING"):
                     if block.runs_since is None:
                         block.runs_since = now
-                elif self._asks == "slurm" and not block.is_ending:
-                    waiting.append(block)
+                else:
+                    if told.state.startswith(("PENDING", "HELD")):
+                        block.runs_since = None  # it is in the queue again
+                    if self._asks == "slurm" and not block.is_ending:
+                        waiting.append(block)
             self._has_news.notify_all()
         for block in waiting:
             self._check_hope(block)

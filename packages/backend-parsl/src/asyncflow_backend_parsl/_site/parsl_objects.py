@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +12,21 @@ from typing import Any
 import parsl.launchers
 import parsl.providers
 from parsl.executors import HighThroughputExecutor
+from parsl.jobs.states import JobState
 from radical.asyncflow.config import closest
 from radical.asyncflow.errors import ConfigurationError
 
 from .order import SiteOrder
 from .systems import LAUNCHERS, SYSTEMS
 
-__all__ = ["make_executor", "make_provider", "script_of"]
+__all__ = ["correct_states", "make_executor", "make_provider", "script_of"]
 
+# Jobs of Grid Engine that are still there: on their way to a node, suspended, or with an error that
+# the user can clear.  Parsl takes them for failed, and would neither ask for them nor end them.
+_GRID_ENGINE_STATES: Mapping[str, JobState] = {
+    "t": JobState.PENDING,
+    **dict.fromkeys(("s", "ts", "eqw", "ehqw", "ehrqw"), JobState.HELD),
+}
 _HEARTBEAT_S = 10
 _COMMAND_S = 30  # for a command of the batch system, if Parsl would not wait longer
 # Parsl's parts need not see each other: nodes outlive an interchange, and there are better signs.
@@ -60,6 +68,13 @@ def make_provider(site: SiteOrder) -> Any:
         return kind(**words)
     except Exception as error:
         raise ConfigurationError(f"Parsl's {name}: {type(error).__name__}: {error}") from error
+
+
+def correct_states(provider: Any) -> None:
+    """Let *provider* know the states of jobs that have not ended, for all of this process."""
+    if type(provider).__name__ == SYSTEMS["grid_engine"].provider:
+        table = getattr(sys.modules[type(provider).__module__], "translate_table", {})
+        table.update(_GRID_ENGINE_STATES)
 
 
 def make_executor(site: SiteOrder, provider: Any, label: str) -> Any:

@@ -75,7 +75,7 @@ SYSTEMS: Mapping[str, System] = {
         launcher="jsrun",
         asks="lsf",
     ),
-    "grid_engine": System("GridEngineProvider", {**_COMMON, "queue": "queue"}),
+    "grid_engine": System("GridEngineProvider", {**_COMMON, "queue": "queue"}, asks="grid_engine"),
     "htcondor": System(
         "CondorProvider",
         {**_COMMON, "account": "project", "cores_per_node": "cores_per_slot"},

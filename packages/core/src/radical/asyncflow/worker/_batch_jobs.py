@@ -33,6 +33,9 @@ _REASONS = {
 _CALL_LIMIT_S = 10.0
 _FIELD = re.compile(r"(?:^|\s)(\w+)=(\S*)")
 _NOTHING = ("", "None", "(null)")
+_MOST_REASONS = 3  # why a job of Grid Engine waits; a large site gives one for each node
+_ERROR = re.compile(r"^error reason\s+\d+:\s+(.*)$", re.MULTILINE)
+_SCHEDULING = re.compile(r"^scheduling info:((?:.*\n)(?:\s+\S.*\n?)*)", re.MULTILINE)
 _STATUS_COMMANDS = {"pbs": ("qstat",), "lsf": ("bjobs", "-noheader")}
 
 
@@ -41,10 +44,12 @@ def job_state(job: str, system: str) -> str:
     """Return the state of *job* in the words of its batch system; "" if that does not tell it.
 
     Args:
-        system: ``"slurm"``, ``"pbs"`` or ``"lsf"``; others are not asked.
+        system: ``"slurm"``, ``"pbs"``, ``"lsf"`` or ``"grid_engine"``; others are not asked.
     """
     if system == "slurm":
         return _slurm_state(slurm_facts(job))
+    if system == "grid_engine":
+        return _grid_engine_state(job)
     if system not in _STATUS_COMMANDS:
         return ""
     lines = ask_batch_system(*_STATUS_COMMANDS[system], job).strip().splitlines()
@@ -113,6 +118,21 @@ def _slurm_state(facts: Mapping[str, str]) -> str:
     if facts.get("ExitCode", "0:0") != "0:0":
         told += f", exit code {facts['ExitCode']}"
     return told
+
+
+def _grid_engine_state(job: str) -> str:
+    """Return the state of *job*, and why it waits where the site lets Grid Engine tell that."""
+    rows = map(str.split, ask_batch_system("qstat").splitlines())
+    state = next((row[4] for row in rows if len(row) > 4 and row[0] == job), "")
+    if not state:
+        return ""
+    told = ask_batch_system("qstat", "-j", job)
+    reasons: list[str] = _ERROR.findall(told)
+    for info in _SCHEDULING.findall(told):
+        reasons += filter(None, map(str.strip, info.splitlines()))
+    more = len(reasons) - _MOST_REASONS
+    text = "; ".join(reasons[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
+    return f"{state}: {text}" if text else state
 
 
 @public("radical.asyncflow.worker")
