@@ -11,7 +11,7 @@ from time import monotonic
 
 from radical.asyncflow.backend import Wait, WaitKind
 from radical.asyncflow.errors import DeathReason
-from radical.asyncflow.worker import SLURM_END_STATES, LastAnswer, job_state, slurm_facts
+from radical.asyncflow.worker import Death, LastAnswer, explain_slurm_job, job_state, slurm_facts
 
 from .._host.messages import (
     AddBlock,
@@ -28,7 +28,7 @@ from .._site.systems import SYSTEMS
 from .._wire.lifeline import PROGRAM_GONE
 from .nodes import Node
 
-__all__ = ["NOT_EXPLAINED", "Block", "Blocks", "NodeEnd"]
+__all__ = ["NOT_EXPLAINED", "Block", "Blocks"]
 
 _MOST_FAILURES = 3  # blocks in a row that end before a node of theirs has connected
 _FIRST_LOOK_S = 2.0
@@ -44,15 +44,6 @@ _GUESSED_SLOTS = 32  # of a node, before one has connected
 _KEPT_ENDS = 1000  # of the processes of nodes
 _RETRY_S = 2.0  # until the next block is asked for, after one that failed
 
-_REASONS = {
-    "BOOT_FAIL": DeathReason.NODE,
-    "CANCELLED": DeathReason.JOB_CANCELLED,
-    "DEADLINE": DeathReason.WALLTIME,
-    "NODE_FAIL": DeathReason.NODE,
-    "OUT_OF_MEMORY": DeathReason.MEMORY,
-    "PREEMPTED": DeathReason.JOB_CANCELLED,
-    "TIMEOUT": DeathReason.WALLTIME,
-}
 # What Slurm says of a job that waits and will never run, whatever the user does.
 _HOPELESS = frozenset(
     {
@@ -96,15 +87,7 @@ class Block:
     said: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeEnd:
-    """The reason why a node is gone, and what shows it, in words."""
-
-    reason: DeathReason
-    evidence: str
-
-
-NOT_EXPLAINED = NodeEnd(DeathReason.UNKNOWN, "")
+NOT_EXPLAINED = Death(DeathReason.UNKNOWN, "")
 
 
 class Blocks:
@@ -365,7 +348,7 @@ class Blocks:
 
     # -------------------------------------------------------------- explanations
 
-    def explain(self, node: Node, why: str) -> NodeEnd:
+    def explain(self, node: Node, why: str) -> Death:
         """Say why *node* is gone, as far as anybody tells within some seconds.
 
         Do not call this in the thread of the channel.
@@ -375,11 +358,11 @@ class Blocks:
         patience = _EXPLAIN_S if self._is_queued else _EXPLAIN_LOCAL_S
         if why == "cut":
             told = "the network to it is cut, or it is switched off: it does not answer any more"
-            end = NodeEnd(DeathReason.NODE, told)
+            end = Death(DeathReason.NODE, told)
             patience = min(patience, _EXPLAIN_CUT_S)
         else:
             told = why or "its connection to the program ended, and nothing tells why"
-            end = NodeEnd(DeathReason.UNKNOWN, told)
+            end = Death(DeathReason.UNKNOWN, told)
         began = monotonic()
         limit = began + patience
         wait_s = _EXPLAIN_KILL_S if self._asks == "slurm" else 0.0
@@ -389,9 +372,9 @@ class Blocks:
             with self._lock:
                 process = self._end_of_process(node.name)
                 if block is not None and block.is_over and self._asks != "slurm":
-                    return NodeEnd(DeathReason.UNKNOWN, f"{self._title(block)}: {block.said}")
+                    return Death(DeathReason.UNKNOWN, f"{self._title(block)}: {block.said}")
             if block is not None and self._asks == "slurm":
-                found = _slurm_end(block.job)
+                found = explain_slurm_job(block.job, ended=True)
                 if found is not None:
                     with self._lock:
                         block.is_over = True
@@ -405,10 +388,10 @@ class Blocks:
             with self._lock:
                 self._has_news.wait(_EXPLAIN_PAUSE_S)
         if node.told and not why:
-            return NodeEnd(DeathReason.KILLED, f"it was told to end by {node.told}")
+            return Death(DeathReason.KILLED, f"it was told to end by {node.told}")
         return end
 
-    def _end_of_process(self, node: str) -> NodeEnd | None:
+    def _end_of_process(self, node: str) -> Death | None:
         """Return how the process of *node* ended, if it was not by order of the program."""
         for event in self._node_ends:
             # Where it has lost its way to the program, the program knows better what cut it.
@@ -416,8 +399,8 @@ class Blocks:
                 continue
             if event.code < 0:
                 said = f"its process got signal {-event.code}"
-                return NodeEnd(DeathReason.KILLED, said)
-            return NodeEnd(
+                return Death(DeathReason.KILLED, said)
+            return Death(
                 DeathReason.EXIT, f"its process exited with code {event.code}: {event.said.strip()}"
             )
         return None
@@ -454,19 +437,3 @@ class Blocks:
         with self._lock:
             self._is_closing = True
         self._told.close()
-
-
-def _slurm_end(job: str) -> NodeEnd | None:
-    """Return how a job of Slurm ended; None if it has not, or Slurm does not tell."""
-    facts = slurm_facts(job)
-    state = facts.get("JobState", "")
-    if state not in SLURM_END_STATES:
-        return None
-    told = [state]
-    if facts.get("Reason", "None") != "None":
-        told.append(facts["Reason"])
-    return NodeEnd(
-        _REASONS.get(state, DeathReason.UNKNOWN),
-        f"Slurm says of job {job}: {', '.join(told)}; it ran for {facts.get('RunTime')} of "
-        f"{facts.get('TimeLimit')} on {facts.get('NodeList')}, exit code {facts.get('ExitCode')}",
-    )

@@ -66,8 +66,11 @@ def slurm_facts(job: str) -> dict[str, str]:
 
 
 @public("radical.asyncflow.worker")
-def explain_slurm_job(job: str) -> Death | None:
+def explain_slurm_job(job: str, *, ended: bool = False) -> Death | None:
     """Say why nothing of the Slurm job *job* runs any more.
+
+    Args:
+        ended: tell only of a job that has ended, which takes one question to Slurm.
 
     Returns:
         The reason, and the words of Slurm: the job has ended, waits in the queue once more, or
@@ -85,6 +88,8 @@ def explain_slurm_job(job: str) -> Death | None:
             f"{facts.get('ExitCode')}"
         )
         return Death(_REASONS.get(state, DeathReason.UNKNOWN), evidence)
+    if ended:
+        return None
     if state == "PENDING" and facts.get("Restarts", "0") != "0":
         text = f"{state}, Restarts={facts['Restarts']}"
         return Death(
