@@ -208,7 +208,8 @@ class _Host:
         numbers = list(self._jobs)
         try:
             states = self._provider.status([self._jobs[number] for number in numbers])
-        except Exception:  # the batch system does not answer, and may do so next time
+        except Exception:  # it may answer the next time
+            traceback.print_exc()
             return
         assert self._ledger is not None
         assert self._opened is not None
