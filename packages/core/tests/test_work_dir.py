@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
 from pathlib import Path
 
@@ -182,3 +184,21 @@ def test_folders_that_a_task_made_read_only_can_be_removed() -> None:
             timeout=60,
         )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_threads_that_ask_at_once_get_one_folder(tmp_path: Path) -> None:
+    for number in range(20):
+        here = tmp_path / str(number)
+        here.mkdir()
+        folder = begun(here)
+        start = threading.Barrier(8)
+
+        def ask(folder: WorkDir = folder, start: threading.Barrier = start) -> Path:
+            start.wait()
+            return folder()
+
+        with ThreadPoolExecutor(8) as pool:
+            given = {asked.result() for asked in [pool.submit(ask) for _ in range(8)]}
+        assert len(given) == 1
+        folder.close()
+        assert [*here.iterdir()] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,11 +40,16 @@ class WorkDir:
         with suppress(FileNotFoundError):  # the current folder was deleted
             self._runs = Path.cwd() / RUNS
         self._made: Path | None = None
+        self._lock = threading.Lock()  # tasks ask for it in threads
 
     def __call__(self) -> Path:
-        if self._made is None or not self._made.is_dir():
-            self._made = self._make() if self._given is None else self._take(self._given)
-        return self._made
+        made = self._made
+        if made is not None and made.is_dir():
+            return made
+        with self._lock:
+            if self._made is None or not self._made.is_dir():
+                self._made = self._make() if self._given is None else self._take(self._given)
+            return self._made
 
     def _take(self, given: Path) -> Path:
         """Return *given*, or a new folder in it if another run uses it."""
