@@ -493,7 +493,7 @@ class Outcomes:
 
     def _end_remotely(self, node: TaskFuture[Any], extras: Extras, lane: Lane) -> None:
         """Let the backend end the work of *node*, and wait for that if the backend can end it."""
-        self.ask_to_cancel(lane, [node._number])
+        self.ask_to_cancel(lane, [node])
         self._run.take_reports()
         if node._stage >= DONE or extras.ending is None:
             return
@@ -512,26 +512,31 @@ class Outcomes:
         )
         self.work_ended(node)
 
-    def ask_to_cancel(self, lane: Lane, numbers: Sequence[int]) -> None:
-        """Have the backend of *lane* end the tasks with these *numbers*."""
+    def ask_to_cancel(self, lane: Lane, nodes: Sequence[TaskFuture[Any]]) -> None:
+        """Have the backend of *lane* end the tasks *nodes*."""
         if lane.batch:
-            # What it has not got yet, it never gets.
-            mine = set(numbers)
-            kept = [request for request in lane.batch if request.task_id not in mine]
-            self._run.report(
-                Report(request.task_id, request.attempt, CANCELLED, None)
-                for request in lane.batch
-                if request.task_id in mine
-            )
-            lane.batch = kept
+            self._take_back(lane, nodes)
         try:
-            lane.backend.cancel(numbers)
+            lane.backend.cancel([node._number for node in nodes])
         except Exception:
             log.exception("backend %r raised in cancel()", lane.name)
-            for number in numbers:
-                node: Any = self._scheduler.tasks.get(number)
-                if node is not None:
+            for node in nodes:
+                if node._number in self._scheduler.tasks:
                     self.work_ended(node)
+
+    def _take_back(self, lane: Lane, nodes: Sequence[TaskFuture[Any]]) -> None:
+        """Keep what the backend of *lane* has not got yet of *nodes* from it."""
+        mine = {node._number: node for node in nodes}
+        kept = []
+        for request in lane.batch:
+            node: Any = mine.get(request.task_id)
+            if node is None:
+                kept.append(request)
+                continue
+            node._attempt -= 1  # this attempt was never made
+            if not node.done():
+                self._run.report([Report(request.task_id, node._attempt, CANCELLED, None)])
+        lane.batch = kept
 
     def work_ended(self, node: TaskFuture[Any], when: float | None = None) -> None:
         """Resolve *node*, whose work was ended, by the engine or by the backend on its own."""
@@ -548,14 +553,14 @@ class Outcomes:
 
     def resolve(self, ended: Sequence[Resolution], when: float | None = None) -> None:
         """Resolve the futures of *ended*, and let the backends cancel what was sent for them."""
-        withdrawn: dict[Lane, list[int]] = {}
+        withdrawn: dict[Lane, list[TaskFuture[Any]]] = {}
         for index, resolution in enumerate(ended):
             node = resolution.node
             if index and resolution.was >= SUBMITTED and node._lane is not None:
-                withdrawn.setdefault(node._lane, []).append(node._number)
+                withdrawn.setdefault(node._lane, []).append(cast(TaskFuture[Any], node))
             self._resolve_one(resolution, when, first=not index)
-        for lane, numbers in withdrawn.items():
-            self.ask_to_cancel(lane, numbers)
+        for lane, nodes in withdrawn.items():
+            self.ask_to_cancel(lane, nodes)
         self._run.wake()
 
     def _resolve_one(self, resolution: Resolution, when: float | None, *, first: bool) -> None:

@@ -262,7 +262,7 @@ class Services:
     def end_host(self, service: Service) -> None:
         """Have the backend end the task that runs *service*, which is being stopped."""
         node = service.host
-        self._outcomes.ask_to_cancel(node._lane, [node._number])
+        self._outcomes.ask_to_cancel(node._lane, [node])
         self._run.take_reports()
         if service.ended is not None and not service.ended.done():
             timer = self._run.loop.call_later(CANCEL_PATIENCE_S, self._give_up, service)
@@ -273,7 +273,7 @@ class Services:
         node = service.host
         if node._number in self._running:
             self._remove(service)
-            self._outcomes.ask_to_cancel(node._lane, [node._number])
+            self._outcomes.ask_to_cancel(node._lane, [node])
             self._ended(service, BackendError(why))
 
     def _give_up(self, service: Service) -> None:
