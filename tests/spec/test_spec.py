@@ -30,6 +30,12 @@ Backend 'dask': ❌
   Installation hint: Try: pip install 'radical.asyncflow[dask]'
 Backend 'radical_pilot': ❌
   Installation hint: Try: pip install 'radical.asyncflow[radicalpilot]'
+Backend 'parsl': ❌
+  Installation hint: Try: pip install 'radical.asyncflow[parsl]'
+Backend 'slurm': ❌
+  Installation hint: Try: pip install 'radical.asyncflow[parsl]'
+Backend 'pbs': ❌
+  Installation hint: Try: pip install 'radical.asyncflow[parsl]'
 Backend 'inference': ❌
   Installation hint: Try: pip install 'radical.asyncflow[inference]'
 Backend 'rhapsody': ❌
