@@ -184,7 +184,8 @@ class OutsideCrew(OutOfProcessBackend):
 class Sudden(ExecutionBackend):
     """A backend that begins some tasks and has the process end before it can tell anybody.
 
-    The settings say how many it begins in ``submit``, and how the process ends then.
+    The settings say how many it begins, in one call of ``submit`` or several, and how the process
+    ends then.
     """
 
     capabilities = Capabilities(kinds={TaskKind.FUNCTION}, pickles=True)
@@ -195,8 +196,12 @@ class Sudden(ExecutionBackend):
         self._end = settings["end"]
 
     def submit(self, batch: Sequence[TaskRequest]) -> None:
-        for request in batch[: self._begins]:
+        begun = batch[: self._begins]
+        for request in begun:
             self.sink.running(request.task_id, request.attempt)
+        self._begins -= len(begun)
+        if self._begins:
+            return
         if self._end == "exit":
             os._exit(7)
         os.kill(os.getpid(), signal.SIGKILL)
