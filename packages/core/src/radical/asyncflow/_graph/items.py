@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 from .._text import safe_repr
 
@@ -17,13 +17,26 @@ class ItemOf:
     Attributes:
         _future: the future of the result.
         _keys: the way to the item: that of the result first, and then each of the one before.
+        _in_place: what may be passed in place of it, as an error says it.
     """
 
     __slots__ = ("_future", "_keys")
+    _in_place: ClassVar[str]
 
     def __init__(self, future: Any, keys: tuple[Any, ...]) -> None:
         self._future = future
         self._keys = keys
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be sent to a worker: items of results are found in lists, tuples, "
+            "dicts and sets, but not inside other objects; pass it as an argument of its own, or "
+            f"{self._in_place}"
+        )
+
+    def __repr__(self) -> str:
+        keys = "".join(f"[{key!r}]" for key in self._keys)
+        return f"<{type(self).__name__} {keys} of {self._future!r}>"
 
 
 def parent_of(thing: Any) -> Any:

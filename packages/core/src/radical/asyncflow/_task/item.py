@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Generator
-from typing import Any, NoReturn
+from typing import Any
 
 from .._graph.items import ItemOf, item_of
 from .._public import public
@@ -21,6 +21,7 @@ class TaskItem(ItemOf, Awaitable[Any]):
     """
 
     __slots__ = ()
+    _in_place = "await it first"
 
     # Without it, Python would take what has items for a sequence without an end.
     __iter__ = None
@@ -37,14 +38,3 @@ class TaskItem(ItemOf, Awaitable[Any]):
 
     def __await__(self) -> Generator[Any, None, Any]:
         return item_of(self, (yield from self._future.__await__()))
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"{self!r} cannot be sent to a worker: items of results are found in lists, tuples, "
-            "dicts and sets, but not inside other objects; pass it as an argument of its own, or "
-            "await it first"
-        )
-
-    def __repr__(self) -> str:
-        keys = "".join(f"[{key!r}]" for key in self._keys)
-        return f"<{type(self).__name__} {keys} of {self._future!r}>"

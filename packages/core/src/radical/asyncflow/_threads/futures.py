@@ -209,6 +209,7 @@ class TaskItem(ItemOf):
     """
 
     __slots__ = ()
+    _in_place = "its result"
 
     __iter__ = None
     __contains__ = None
@@ -235,17 +236,6 @@ class TaskItem(ItemOf):
             Exception: what the task raised.
         """
         return item_of(self, self._future.result(timeout))
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            f"{self!r} cannot be sent to a worker: items of results are found in lists, tuples, "
-            "dicts and sets, but not inside other objects; pass it as an argument of its own, or "
-            "its result"
-        )
-
-    def __repr__(self) -> str:
-        keys = "".join(f"[{key!r}]" for key in self._keys)
-        return f"<{type(self).__name__} {keys} of {self._future!r}>"
 
 
 def follow(task: EngineFuture[T], future: TaskFuture[T]) -> None:
