@@ -125,6 +125,21 @@ async def test_a_folder_that_the_image_lacks_is_made_in_it(
     assert await task() == "found"
 
 
+async def test_what_the_image_sets_gives_way_to_what_the_task_sets(
+    flow: WorkflowEngine, image: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "image"
+    shutil.copytree(image, root, symlinks=True)
+    (root / "ch").mkdir()
+    (root / "ch" / "environment").write_text("GREETING=image\nOMP_NUM_THREADS=64\nSIZE=2\nNONE=1\n")
+    own = {"GREETING": "it's $HOME: a\n$SIZE", "OMP_NUM_THREADS": "4", "NONE": ""}
+    task = flow.executable_task(lambda: Command("env", env=own), container=root)
+    given = await task()
+    for line in ("GREETING=it's $HOME: a\n$SIZE", "OMP_NUM_THREADS=4", "SIZE=2", "NONE="):
+        assert f"{line}\n" in given
+    assert "ASYNCFLOW_OWN_" not in given
+
+
 async def test_a_cancellation_ends_all_that_runs_inside(
     flow: WorkflowEngine, image: Path, tmp_path: Path
 ) -> None:
@@ -223,6 +238,72 @@ async def test_podman_and_docker_get_folders_and_the_variables_of_the_task(
     assert given[-6:] == ["--ulimit", "host", "a/b:1", "run", "a b", "$c"]
     if name == "docker":
         assert pairs["--user"] == [f"{os.getuid()}:{os.getgid()}"]
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "wanted"),
+    [
+        (["nvidiactl"], "apptainer", ["--nv"]),
+        (["kfd", "dri"], "singularity", ["--rocm"]),
+        (["dri"], "apptainer", []),
+        (["nvidiactl", "dri"], "podman", ["--device nvidia.com/gpu=all"]),
+        (
+            ["kfd", "dri"],
+            "podman",
+            ["--device {}/dri", "--device {}/kfd", "--group-add keep-groups"],
+        ),
+        (["dri"], "podman", ["--device {}/dri"]),
+        (["nvidiactl"], "docker", ["--gpus all"]),
+        (["kfd", "dri"], "docker", ["--device {}/dri", "--device {}/kfd", "--group-add GROUP"]),
+        ([], "docker", []),
+    ],
+)
+async def test_a_container_gets_the_gpus_that_its_node_has(
+    flow: WorkflowEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: list[str],
+    name: str,
+    wanted: list[str],
+) -> None:
+    devices = tmp_path / "devices"
+    devices.mkdir()
+    for file in files:
+        (devices / file).touch()
+    monkeypatch.setattr("radical.asyncflow._dispatch.wrapping._DEVICES", str(devices))
+    group = str(devices.stat().st_gid)
+    program = runtime(tmp_path, name)
+    given = await said(flow, Container("a:1", program, gpus=True))
+    alone = [word for word in given if word in ("--nv", "--rocm")]
+    flags = ("--device", "--gpus", "--group-add")
+    pairs = [f"{flag} {value}" for flag, value in pairwise(given) if flag in flags]
+    assert alone + pairs == [word.replace("GROUP", group).format(devices) for word in wanted]
+    assert not {*flags, "--nv", "--rocm"} & {*await said(flow, Container("a:1", program))}
+
+
+async def test_a_container_gets_the_variables_by_which_gpus_and_threads_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "ROCR_VISIBLE_DEVICES": "1",
+        "HIP_VISIBLE_DEVICES": "0",
+        "ZE_AFFINITY_MASK": "1",
+        "OMP_NUM_THREADS": "4",
+        "OMP_PLACES": "cores",
+        "MKL_NUM_THREADS": "4",
+    }
+    for name in (*own, "NVIDIA_VISIBLE_DEVICES", "SOME_OTHER"):
+        monkeypatch.setenv(name, own.get(name, "void"))
+    container = Container("a:1", runtime(tmp_path, "podman"))
+    async with WorkflowEngine.create("concurrent") as flow:
+        task = flow.executable_task(lambda env: Command("true", env=env), container=container)
+        given = pairwise((await task({})).splitlines())
+        passed = {value for flag, value in given if flag == "--env"}
+        assert own.keys() <= passed
+        assert not {"NVIDIA_VISIBLE_DEVICES", "SOME_OTHER"} & passed
+        assert "--env\nNVIDIA_VISIBLE_DEVICES\n" in await task({"NVIDIA_VISIBLE_DEVICES": "all"})
 
 
 async def test_the_end_of_a_container_that_another_process_runs_is_asked_for(

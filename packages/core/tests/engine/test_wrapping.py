@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 from pathlib import Path
@@ -102,6 +103,7 @@ async def test_a_container_gets_the_command_line_and_what_it_needs(
         "binds": "/data",
         "options": "--no-home",
         "gpus": "",
+        "devices": "/dev",
         "names": "A",
     }
     await task.options(container="image.sif", shell="bash")()
@@ -203,6 +205,49 @@ async def test_the_container_of_the_profile_is_that_of_its_commands(
     path.write_text('[profiles.a]\nbackend = "scripted"\ncontainer = {runtime = "podman"}\n')
     with pytest.raises(ConfigurationError, match=r"profiles\.a: container: the image is missing"):
         await WorkflowEngine.create(profile="a")
+
+
+async def test_after_a_loss_the_container_is_that_of_the_next_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: dict[str, ScriptedBackend] = {}
+
+    def create(name: str, config: Any) -> ScriptedBackend:
+        made[name] = ScriptedBackend(name=name, kinds=("executable",))  # type: ignore[arg-type]
+        return made[name]
+
+    path = tmp_path / "asyncflow.toml"
+    monkeypatch.setenv("ASYNCFLOW_CONFIG", str(path))
+    monkeypatch.setattr("radical.asyncflow._discovery.registry.registry.create", create)
+    path.write_text(
+        "[profiles.a]\nbackends = ["
+        '{backend = "one", container = "a:1"}, {backend = "two", container = "b:1"}, '
+        '{backend = "three"}]\n'
+    )
+    async with WorkflowEngine.create(profile="a", failover=True) as flow:
+        one, two, three = made["one"], made["two"], made["three"]
+        task = flow.executable_task(words, retries=1)
+        futures = [task(), task.options(container="c:1")(), task.options(container=False)()]
+        one.hold()
+        await until(lambda: len(one.waiting()) == 3)
+        two.hold()
+        one.lose()
+        await until(lambda: len(two.waiting()) == 3)
+        begun, later = futures[0], task()
+        two.start_task(begun)
+        await until(lambda: len(two.submitted) == 4)
+        two.lose()
+        await asyncio.gather(*futures, later)
+    images = {
+        backend.name: [
+            assigned(request.command)["image"] if len(request.command.args) > 2 else ""
+            for request in backend.submitted
+        ]
+        for backend in (one, two, three)
+    }
+    assert images["one"] == ["a:1", "c:1", ""]
+    assert sorted(images["two"]) == ["", "b:1", "b:1", "c:1"]
+    assert sorted(images["three"]) == ["", "", "", "c:1"]
 
 
 async def test_another_container_or_shell_runs_again(tmp_path: Path) -> None:

@@ -175,9 +175,12 @@ class Dispatcher:
             lane.check(spec)
         if spec.timeout is not None:
             self.want_running()
+        asked = spec
         if spec.kind is TaskKind.EXECUTABLE and spec.container is None and lane in self._containers:
             spec = replace(spec, container=self._containers[lane])
-        return Call(self, spec, lane, recorded=recorded)
+        call = Call(self, spec, lane, recorded=recorded)
+        call.asked = asked
+        return call
 
     # ------------------------------------------------------------------- calls
 

@@ -197,7 +197,7 @@ class Failover:
         able, _ = lanes_that_can(call.spec, self._live_lanes())
         if not able:
             return None
-        self._elsewhere[call] = made = self._bind(call.spec, able[0])
+        self._elsewhere[call] = made = self._bind(call.asked, able[0])
         return made
 
     def _live_lanes(self) -> list[Lane]:

@@ -54,17 +54,20 @@ for one in $binds; do bind "$one"; done
 # The variables that belong to the task, and not to the machine.
 passed=
 for one in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
+    case " $names " in *" $one "*) passed=$passed$line$one && continue ;; esac
     case $one in
-    ASYNCFLOW_* | *_VISIBLE_DEVICES | OMP_* | SLURM_* | PALS_* | PMI_* | PMIX_* | OMPI_* | MPI_* | \
-        HYDI_* | HYDRA_*) passed=$passed$line$one ;;
-    *) case " $names " in *" $one "*) passed=$passed$line$one ;; esac ;;
+    NVIDIA_VISIBLE_DEVICES) ;; # of a container around this one
+    ASYNCFLOW_* | *_VISIBLE_DEVICES | CUDA_DEVICE_ORDER | ZE_* | OMP_* | *_NUM_THREADS | SLURM_* | \
+        PALS_* | PMI_* | PMIX_* | OMPI_* | MPI_* | HYDI_* | HYDRA_*) passed=$passed$line$one ;;
     esac
 done
-# What the runtime is given goes before the command, the last part first.
-nvidia= rocm=
+# What the runtime is given goes before the command, the last part first.  A container gets all
+# GPUs of the node, because only then their numbers mean the same inside as outside.
+nvidia= rocm= other=
 if test "$gpus"; then
-    test ! -e /dev/nvidiactl || nvidia=1
-    test ! -e /dev/kfd || rocm=1
+    test ! -e "$devices/nvidiactl" || nvidia=1
+    test ! -e "$devices/kfd" || rocm=1
+    test "$nvidia$rocm" || test ! -e "$devices/dri" || other=1
 fi
 case $kind in
 apptainer | singularity)
@@ -83,7 +86,16 @@ ch-run)
     test ! "$is_path" || image=$(readlink -f "$image")
     set -- "$image" -- "$@"
     for one in $options; do set -- "$one" "$@"; done
-    test ! -e "$image/ch/environment" || set -- --set-env "$@"
+    if test -e "$image/ch/environment"; then
+        # What the image sets goes over what is outside, and the task's own over that.
+        set -- '--unset-env=ASYNCFLOW_OWN_*' "$@"
+        for one in $passed; do
+            grep -q "^$one=" "$image/ch/environment" || continue
+            eval "export ASYNCFLOW_OWN_$one=\"\$$one\""
+            set -- "--set-env=$one=\$ASYNCFLOW_OWN_$one" "$@"
+        done
+        set -- --set-env "$@"
+    fi
     overlay=
     case $("$found" --help 2>&1) in *--write-fake*) overlay=1 && set -- --write-fake "$@" ;; esac
     for one in $all; do
@@ -113,13 +125,16 @@ done
 for one in $passed; do set -- --env "$one" "$@"; done
 if test "$kind" = docker; then
     test ! "$nvidia" || set -- --gpus all "$@"
+    test ! "$rocm" || set -- --group-add "$(stat -c %g "$devices/kfd")" "$@"
     set -- --user "$(id -u):$(id -g)" "$@"
 else
     test ! "$nvidia" || set -- --device nvidia.com/gpu=all "$@"
+    test ! "$rocm" || set -- --group-add keep-groups "$@"
     test "$(id -u)" = 0 || set -- --userns keep-id "$@"
     set -- --security-opt label=disable "$@"
 fi
-test ! "$rocm" || set -- --device /dev/kfd --device /dev/dri "$@"
+test ! "$rocm" || set -- --device "$devices/kfd" "$@"
+test ! "$rocm$other" || set -- --device "$devices/dri" "$@"
 name=asyncflow-$$-$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')
 exec 3<&0
 "$found" run --rm --interactive --name "$name" --entrypoint '' --network host --ipc host \
@@ -132,6 +147,9 @@ while kill -0 "$client" 2> /dev/null; do wait "$client"; code=$?; done
 exit "$code"
 """
 """A script for ``/bin/sh``, behind the assignments of `_head`; its arguments are the command."""
+
+_DEVICES = "/dev"
+"""The folder in which a node has its GPUs."""
 
 _PROGRAMS = {
     "apptainer": "Apptainer",
@@ -181,6 +199,7 @@ def _head(
         "binds": "\n".join(container.binds),
         "options": "\n".join(reversed(container.options)),
         "gpus": "1" if gpus else "",
+        "devices": _DEVICES,
         "names": " ".join(name for name, value in (command.env or {}).items() if value is not None),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

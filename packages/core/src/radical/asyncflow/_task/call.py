@@ -21,6 +21,7 @@ class Call:
     Attributes:
         owner: the machinery of its engine.
         spec: its options.
+        asked: those that were asked for, without what only holds on this lane.
         lane: the backend that runs it; None for a block.
         special: True if its future is of a class of its own: its lane may keep its results, or
             it is a service.
@@ -43,6 +44,7 @@ class Call:
     """
 
     __slots__ = (
+        "asked",
         "counts",
         "in_context",
         "lane",
@@ -61,7 +63,7 @@ class Call:
 
     def __init__(self, owner: Owner, spec: TaskSpec, lane: Lane | None, *, recorded: bool) -> None:
         self.owner = owner
-        self.spec = spec
+        self.spec = self.asked = spec
         self.others: dict[Resources, Call] | None = None
         self.counts: Counts | None = None
         self.lane = lane
@@ -86,7 +88,7 @@ class Call:
 
     def with_retries(self, retries: RetryPolicy | None) -> Call:
         """Return the same task with other retries."""
-        made: Call = self.owner.bind(dataclasses.replace(self.spec, retries=retries))
+        made: Call = self.owner.bind(dataclasses.replace(self.asked, retries=retries))
         return made
 
     def for_attempt(self, attempt: int) -> Call:
@@ -103,7 +105,8 @@ class Call:
         if self.others is None:
             self.others = {spec.resources: self}
         if resources not in self.others:
-            made: Call = self.owner.bind(dataclasses.replace(spec, resources=resources), self.lane)
+            asked = dataclasses.replace(self.asked, resources=resources)
+            made: Call = self.owner.bind(asked, self.lane)
             made.others = self.others
             self.others[resources] = made
         return self.others[resources]
