@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,14 +16,11 @@ from runpy import run_path
 from typing import Any
 
 import pytest
-from document_blocks import read_blocks
 from public_modules import PUBLIC
-from radical.asyncflow import InputFile, Preemption, WorkflowEngine, errors
-from radical.asyncflow.deprecation import AsyncFlowDeprecationWarning
+from radical.asyncflow import InputFile, Preemption, WorkflowEngine, errors, registry
+from radical.asyncflow.cli import _errors
+from troubleshooting import ENTRIES, PAGE, check_shown, shown_in
 
-PAGE = Path(__file__).parents[1] / "docs/troubleshooting.md"
-ENTRY = re.compile(r"^### (\w+)\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
-ENTRIES = dict(ENTRY.findall(PAGE.read_text(encoding="utf-8")))
 NO_ENTRY = {"LeakError"}  # for authors of backends: the page on the kit has it
 FAMILIES = {"AsyncFlowError", "TaskError", "BackendError", "JournalError", "PluginError"}
 
@@ -48,41 +47,24 @@ def test_each_public_error_has_an_entry_and_no_other_has_one() -> None:
 @pytest.mark.parametrize("name", ENTRIES)
 def test_an_entry_says_what_you_see_why_and_what_to_do(name: str) -> None:
     body = ENTRIES[name]
-    shown = [block for block in read_blocks(body) if block.language == "text"]
-    assert len(shown) == (name not in FAMILIES)
+    assert len(shown_in(body)) == (name not in FAMILIES)
     assert body.count("\n**Why:** ") == 1
     assert body.count("\n**What to do:** ") == 1
     assert body.index("**Why:**") < body.index("**What to do:**")
 
 
-def check_shown(name: str, error: BaseException) -> None:
-    """Check that the entry shows the text of *error*, where ``…`` stands for anything."""
-    assert type(error).__name__ == name
-    shown = next(block.text for block in read_blocks(ENTRIES[name]) if block.language == "text")
-    pattern = ".*".join(map(re.escape, shown.rstrip("\n").split("…")))
-    assert re.fullmatch(pattern, str(error), re.DOTALL), str(error)
-
-
-MADE = [
-    errors.ServiceTimeoutError("serve", 60, stderr="loading the model\n"),
-    errors.ServiceStoppedError("serve"),
-    errors.WorkerLostError("die", "concurrent-1", 9, detail="sent by another process"),
-    errors.RemoteError("__main__.main.<locals>.Odd", "disk full"),
-    AsyncFlowDeprecationWarning("backend(name)", "1.0", "2.0", "write backend=name"),
-]
-
-
-@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
-def test_an_entry_shows_the_words_of_its_class(error: BaseException) -> None:
-    check_shown(type(error).__name__, error)
+def test_the_command_has_the_page_as_it_is() -> None:
+    assert _errors.PAGE.read_bytes() == PAGE.read_bytes(), f"cp {PAGE} {_errors.PAGE}"
 
 
 def test_the_entry_of_a_lost_pilot_shows_its_words() -> None:
     # The backend is installed elsewhere, but its errors need only the core.
     source = PAGE.parents[1] / "packages/backend-radical/src/asyncflow_backend_radical/errors.py"
     names = run_path(str(source))
-    check_shown("PilotLostError", names["PilotLostError"]("DONE", "/scratch/pilot.0000"))
+    check_shown(names["PilotLostError"]("DONE", "/scratch/pilot.0000"))
 
+
+PROCESS = {"executor_type": "process", "max_workers": 1}
 
 Case = Callable[[WorkflowEngine, Path], Awaitable[Any]]
 CASES: dict[str, Case] = {}
@@ -197,9 +179,36 @@ async def left(flow: WorkflowEngine, _folder: Path) -> None:
 @case
 async def cannot_travel(flow: WorkflowEngine, _folder: Path) -> None:
     """SerializationError"""
-    settings = {"executor_type": "process", "max_workers": 1}
-    async with WorkflowEngine.create("concurrent", settings) as flow:
+    async with WorkflowEngine.create("concurrent", PROCESS) as flow:
         await flow.function_task(type)(threading.Lock())
+
+
+@case
+async def not_to_be_pickled(_flow: WorkflowEngine, _folder: Path) -> None:
+    """RemoteError"""
+
+    class Odd(Exception):  # noqa: N818 - what a user may write
+        __module__ = "__main__"
+
+        def __reduce__(self) -> str:
+            raise TypeError("not this one")
+
+    def write() -> None:
+        raise Odd("disk full")
+
+    async with WorkflowEngine.create("concurrent", PROCESS) as flow:
+        await flow.function_task(write)()
+
+
+@case
+async def killed(_flow: WorkflowEngine, _folder: Path) -> None:
+    """WorkerLostError"""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async with WorkflowEngine.create("concurrent", PROCESS) as flow:
+        await flow.function_task(die)()
 
 
 @case
@@ -227,6 +236,33 @@ async def service_gone(flow: WorkflowEngine, _folder: Path) -> None:
         return ["sh", "-c", "echo port 8000 is taken >&2"]
 
     await serve()
+
+
+@case
+async def service_not_up(flow: WorkflowEngine, _folder: Path) -> None:
+    """ServiceTimeoutError"""
+
+    @flow.executable_task(service=True, timeout=0.3, info_pattern="stdout:(up)")
+    def serve() -> list[str]:
+        return ["sh", "-c", "echo loading the model >&2; exec sleep 600"]
+
+    await serve()
+
+
+@case
+async def service_stopped(flow: WorkflowEngine, _folder: Path) -> None:
+    """ServiceStoppedError"""
+
+    @flow.executable_task(service=True, info_pattern="stdout:(up)")
+    def serve() -> list[str]:
+        return ["sh", "-c", "echo up; exec sleep 600"]
+
+    server = serve()
+    await server
+    await server.stop()
+    with pytest.raises(errors.DependencyFailureError) as caught:
+        await flow.function_task(len)(server)
+    raise caught.value.__cause__ or caught.value
 
 
 @case
@@ -265,11 +301,78 @@ async def test_an_entry_shows_what_a_program_really_sees(name: str, tmp_path: Pa
     async with WorkflowEngine.create("concurrent", {"max_workers": 2}) as flow:
         with pytest.raises(errors.AsyncFlowError) as caught:
             await CASES[name](flow, tmp_path)
-    check_shown(name, caught.value)
+    assert type(caught.value).__name__ == name
+    check_shown(caught.value)
 
 
 @pytest.mark.skipif(find_spec("distributed") is not None, reason="Dask is installed")
 async def test_the_entry_of_a_missing_backend_shows_what_a_program_really_sees() -> None:
     with pytest.raises(errors.BackendNotFoundError) as caught:
         await WorkflowEngine.create("dask")
-    check_shown("BackendNotFoundError", caught.value)
+    check_shown(caught.value)
+
+
+async def test_the_entry_of_a_traceback_shows_what_a_program_really_sees() -> None:
+    def relax() -> float:
+        raise ValueError("energy is not finite")
+
+    async with WorkflowEngine.create("concurrent", PROCESS) as flow:
+        with pytest.raises(ValueError, match="not finite") as caught:
+            await flow.function_task(relax)()
+    assert isinstance(caught.value.__cause__, errors.RemoteTraceback)
+    check_shown(caught.value.__cause__)
+
+
+def test_the_entry_of_a_deprecation_shows_what_a_program_really_sees() -> None:
+    from radical.asyncflow.deprecation import AsyncFlowDeprecationWarning
+
+    with pytest.warns(AsyncFlowDeprecationWarning) as warned:
+        registry.list_available()
+    (warning,) = warned
+    assert isinstance(warning.message, AsyncFlowDeprecationWarning)
+    check_shown(warning.message)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that installs the plugin ``mine`` of the group that it is given."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(group: str, code: str, headers: str = "") -> None:
+        info = tmp_path / "asyncflow_mine-1.0.dist-info"
+        info.mkdir()
+        fields = f"Metadata-Version: 2.1\nName: asyncflow-mine\nVersion: 1.0\n{headers}"
+        (info / "METADATA").write_text(fields)
+        entry = f"[radical.asyncflow.{group}]\nmine = code_of_mine:make\n"
+        (info / "entry_points.txt").write_text(entry)
+        (tmp_path / "code_of_mine.py").write_text(code)
+        registry.refresh()
+
+    yield install
+    sys.modules.pop("code_of_mine", None)
+    registry.refresh()
+
+
+BROKEN = "raise OSError('libmine.so.4: cannot open shared object file')"
+FAILS = "def make(run, text):\n    raise OSError('no such port: /dev/ttyUSB0')"
+TOO_NEW = "Requires-Dist: radical.asyncflow>=2\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "code", "headers"),
+    [
+        ("BackendBrokenError", "backends", BROKEN, ""),
+        ("BackendIncompatibleError", "backends", BROKEN, TOO_NEW),
+        ("PluginBrokenError", "observers", FAILS, ""),
+        ("PluginIncompatibleError", "observers", FAILS, TOO_NEW),
+    ],
+)
+async def test_the_entry_of_a_plugin_shows_what_a_program_really_sees(
+    install: Callable[..., None], name: str, group: str, code: str, headers: str
+) -> None:
+    install(group, code, headers)
+    backend, observers = ("noop", "mine") if group == "observers" else ("mine", None)
+    with pytest.raises(errors.AsyncFlowError) as caught:
+        await WorkflowEngine.create(backend, observers=observers)
+    assert type(caught.value).__name__ == name
+    check_shown(caught.value)

@@ -29,6 +29,7 @@ from radical.asyncflow.events import TaskEvent
 from radical.asyncflow.model import TaskState
 from radical.asyncflow.testing import LeakGuard
 from radical.asyncflow.worker import current_task
+from troubleshooting import check_shown
 
 SETTINGS: dict[str, Any] = {"n_workers": 2, "dashboard_address": None, "grace": 1.0}
 
@@ -223,6 +224,8 @@ async def test_a_scheduler_that_dies_fails_what_is_pending_and_shutdown_returns(
     async with asyncio.timeout(200):
         ends = await asyncio.gather(*futures, return_exceptions=True)
     assert {type(end) for end in ends} == {BackendLostError}
+    assert isinstance(ends[0], BackendLostError)
+    check_shown(ends[0])
     with pytest.raises(BackendLostError):
         await sleeping(0)
 

@@ -29,6 +29,7 @@ from radical.asyncflow.journal import read
 from radical.asyncflow.journal._format import parse
 from radical.asyncflow.report import Facts
 from radical.asyncflow.report.words import unknown_figures
+from troubleshooting import check_shown
 
 from .scripted_server import (
     Reply,
@@ -476,6 +477,31 @@ async def test_what_does_not_pass_fails_at_once_with_what_the_server_said(
         await asking(flow)("Why?")
     assert caught.value.status == reply.status
     assert len(server.requests) == 1
+
+
+async def test_the_entry_of_a_refused_prompt_shows_what_a_program_really_sees(
+    start: Start, server: ScriptedServer
+) -> None:
+    flow = await start(max_retries=0)
+    replying(server, error(429, "too many requests"))
+    with pytest.raises(PromptError) as caught:
+        await asking(flow)("Why?")
+    check_shown(caught.value)
+
+
+async def test_the_entry_of_a_wrong_answer_shows_what_a_program_really_sees(
+    start: Start, server: ScriptedServer
+) -> None:
+    flow = await start()
+
+    @flow.prompt_task
+    def judge(text: str) -> Prompt[Verdict]:
+        return Prompt(text)
+
+    replying(server, completion('{"score": 3}'))
+    with pytest.raises(AnswerError) as caught:
+        await judge("Is it good?")
+    check_shown(caught.value)
 
 
 async def test_in_the_end_it_gives_up(start: Start, server: ScriptedServer) -> None:

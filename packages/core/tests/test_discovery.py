@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from radical.asyncflow._discovery import metadata
 from radical.asyncflow._discovery.metadata import (
     DISABLE,
     Declaration,
@@ -251,10 +252,18 @@ def test_an_installed_release_candidate_counts():
     assert _allows(">=1", "2.0rc1")
 
 
-def test_another_core_makes_it_incompatible():
+@pytest.mark.parametrize(
+    ("folder", "hint"),
+    [
+        (None, "Try: pip install 'Radical_AsyncFlow>=2'"),
+        ("/home/me/a clone", "Try: get version >=2 of /home/me/a clone, where this one is from, "),
+    ],
+)
+def test_another_core_makes_it_incompatible(monkeypatch, folder, hint):
+    monkeypatch.setattr(metadata, "folder_of", {metadata.CORE: folder}.get)
     availability = check_distribution(declared(requires=("Radical_AsyncFlow>=2",)))
     assert availability.status is Status.INCOMPATIBLE
-    assert availability.hint == "Try: pip install 'Radical_AsyncFlow>=2'"
+    assert availability.hint.startswith(hint)
 
 
 def test_another_python_makes_it_incompatible():

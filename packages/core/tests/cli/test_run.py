@@ -125,6 +125,24 @@ def test_error_of_the_script_is_shown_as_python_shows_it(
     assert (result.returncode, result.stderr) == (plain.returncode, plain.stderr)
 
 
+def test_an_error_of_ours_is_shown_with_the_command_that_explains_it(
+    run: Run, script: Script
+) -> None:
+    text = """
+        from radical.asyncflow import TaskTimeoutError
+        class Mine(TaskTimeoutError): pass
+        raise Mine("relax", 0.2)
+    """
+    result = run("run", script(text))
+    *_, last, more = result.stderr.splitlines()
+    assert (result.returncode, last) == (
+        1,
+        "Mine: task 'relax' ran longer than its timeout of 0.2 s",
+    )
+    assert more == "More about this error: asyncflow explain TaskTimeoutError"
+    assert run(*more.split()[-2:]).stdout.startswith("TaskTimeoutError\n")
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

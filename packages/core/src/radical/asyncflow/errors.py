@@ -38,7 +38,7 @@ The tree::
         └── FileError                         an input cannot be staged, an output is missing
 
 All of them can be pickled, with their attributes.  The page "Troubleshooting" of the documentation
-has an entry for each: what you see, why, and what to do.
+has an entry for each: what you see, why, and what to do.  ``asyncflow explain CLASS`` prints it.
 """
 
 from __future__ import annotations

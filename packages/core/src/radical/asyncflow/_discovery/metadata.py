@@ -402,6 +402,14 @@ def upgrade_hint(distribution: str) -> str:
     return f"Try: pip install --upgrade '{distribution}'"
 
 
+def _other_core(wanted: str, specifier: str) -> str:
+    """Return what brings a core that fits *specifier*: an index, or the folder it came from."""
+    folder = folder_of(CORE)
+    if folder is not None:
+        return f"Try: get version {specifier} of {folder}, where this one is from, and install it"
+    return f"Try: pip install '{wanted}'"
+
+
 def check_requirements(requirements: Iterable[str], who: str, *, hint: str = "") -> Availability:
     """Check that every requirement that applies here is installed in a version that fits.
 
@@ -423,7 +431,7 @@ def check_requirements(requirements: Iterable[str], who: str, *, hint: str = "")
                 return Availability(
                     Status.INCOMPATIBLE,
                     f"{who} needs {wanted}; this is {__version__}",
-                    f"Try: pip install '{wanted}'",
+                    _other_core(wanted, str(need.specifier)),
                 )
             continue
         try:

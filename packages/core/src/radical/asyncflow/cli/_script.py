@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from ..errors import (
+    AsyncFlowError,
     BackendBrokenError,
     BackendIncompatibleError,
     BackendNotFoundError,
@@ -21,6 +22,7 @@ from ..errors import (
     ConfigurationError,
     JournalError,
 )
+from ._errors import class_with_entry
 from ._output import INTERRUPTED, WRONG
 
 __all__ = ["Script"]
@@ -78,6 +80,8 @@ class Script:
                 click.echo(f"Error: {error}{self._where(error)}", err=True)
             return WRONG
         self._show(error)
+        if isinstance(error, AsyncFlowError) and (name := class_with_entry(error)) is not None:
+            click.echo(f"More about this error: asyncflow explain {name}", err=True)
         return 1
 
     def _source(self) -> bytes:

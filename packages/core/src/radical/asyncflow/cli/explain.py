@@ -1,4 +1,4 @@
-"""``asyncflow explain``: why a task reused an earlier result, or ran."""
+"""``asyncflow explain``: why a task ran, was reused or waits, and what an error means."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from .._text import printable
 from ..errors import ConfigurationError
 from ._environment import completer
+from ._errors import find_entry, print_entry
 from ._help import examples
 from ._lookup import LAST, find_journal, find_run, find_tasks, journal_option, run_and_task
 from ._output import debug_option, print_json, warn_former
@@ -29,9 +30,13 @@ _TASK = re.compile(r"task\.\d{6,}")
 
 
 @click.command(
-    epilog=examples("explain simulate", "explain last 12", "explain --waiting", "explain 12 --json")
+    epilog=examples(
+        "explain simulate", "explain last 12", "explain --waiting", "explain WorkerLostError"
+    )
 )
-@click.argument("words", nargs=-1, metavar="[RUN] TASK", shell_complete=completer("runs_and_tasks"))
+@click.argument(
+    "words", nargs=-1, metavar="[RUN] TASK|ERROR", shell_complete=completer("runs_and_tasks")
+)
 @click.option(
     "--waiting", is_flag=True, help="Say what TASK waits for; without TASK, what all tasks do."
 )
@@ -46,11 +51,15 @@ def explain(
     former_run: str | None,
     as_json: bool,
 ) -> None:
-    """Say why a task ran, was reused or waits.
+    """Say why a task ran, was reused or waits, or what an error means.
 
     RUN is the uid of a run or its beginning, "last" (the default), or a journal.  TASK is a
-    number (12, task.000012) or a name, which stands for all tasks of that name.
+    number (12, task.000012) or a name, which stands for all tasks of that name.  ERROR is the
+    class of an error of AsyncFlow, as the end of a traceback names it.
     """
+    if len(words) == 1 and not waiting and (entry := find_entry(words[0])) is not None:
+        print_entry(*entry)
+        return
     if not words and not waiting:
         raise ConfigurationError("give a TASK: a number, or the name of a function")
     run, task = run_and_task(words)
