@@ -23,6 +23,9 @@ __all__ = ["BrowserError", "Page", "browse", "find_browser", "page"]
 PATIENCE = 60.0
 """Seconds that an answer may take before it counts as a hang."""
 
+BETWEEN_PAGES = ("navigated or closed", "context was destroyed", "default execution context")
+"""Words of the answers to a script that is evaluated while another page takes the place of its."""
+
 QUIET = (
     *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
@@ -128,12 +131,20 @@ class Page:
         return answer["result"].get("value")
 
     def until(self, script: str) -> None:
-        """Wait until the expression is true."""
+        """Wait until the expression is true, also over the moment in which a page is loaded."""
         deadline = time.monotonic() + PATIENCE
-        while not self.run(script):
+        while not self._is_true(script):
             if time.monotonic() > deadline:
                 raise BrowserError(f"never true: {script}\n" + "\n".join(self.errors))
             time.sleep(0.01)
+
+    def _is_true(self, script: str) -> bool:
+        try:
+            return bool(self.run(script))
+        except BrowserError as error:
+            if any(words in str(error) for words in BETWEEN_PAGES):
+                return False
+            raise
 
     def text(self, selector: str) -> str:
         """Return the visible text of the first element that matches."""

@@ -51,6 +51,8 @@ async def main():
             await asyncio.Event().wait()
         @flow.block
         async def campaign():
+            if "go" in sys.argv:
+                await asyncio.to_thread(sys.stdin.readline)  # somebody looks at the page now
             await asyncio.gather(*(quick(n) for n in range(30)))
             await asyncio.gather(wrong(), command(), return_exceptions=True)
             if "go" not in sys.argv:
@@ -79,13 +81,19 @@ def address(port: int) -> str:
 
 
 @contextmanager
-def program(tmp_path: Path, *words: str, command: bool = False) -> Iterator[tuple[str, int]]:
-    """Run `PROGRAM` in a process group of its own; yield the address of its page and its pid."""
+def program(
+    tmp_path: Path, *words: str, command: bool = False
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run `PROGRAM` in a process group of its own; yield the address of its page, and itself.
+
+    With the word "go" it waits for its input before it begins, and ends by itself.
+    """
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     run = ["-m", "radical.asyncflow", "run", "--page", "--quiet"] if command else []
     with subprocess.Popen(
         [sys.executable, *run, script, *words],
+        stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -98,7 +106,7 @@ def program(tmp_path: Path, *words: str, command: bool = False) -> Iterator[tupl
             found = re.fullmatch(r"Live page: (http://127\.0\.0\.1:\d+/[\w-]{20,}/)\n", told)
             assert found is not None, told + process.stderr.read()
             assert "ssh -N -L" in process.stderr.readline()
-            yield found[1], process.pid
+            yield found[1], process
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -115,7 +123,7 @@ def test_a_killed_program_shows_what_ran_and_that_it_was_killed(
     page: Page, tmp_path: Path, journal: str
 ) -> None:
     path = str(tmp_path / journal) if journal != "-" else "-"
-    with program(tmp_path, path) as (url, pid):
+    with program(tmp_path, path) as (url, process):
         show(page, url)
         page.until("document.querySelector('#now').textContent.includes('endless')")
         page.until("document.querySelector('#failures .failure + .failure') !== null")
@@ -127,7 +135,7 @@ def test_a_killed_program_shows_what_ran_and_that_it_was_killed(
         assert "Reused" in page.text('[data-part="functions"] thead')
         assert "campaign" in page.text('[data-part="functions"]')
         page.until("document.querySelector('[data-part=now]').textContent.includes('Wait')")
-        os.kill(pid, signal.SIGKILL)
+        process.kill()
         page.until("document.documentElement.dataset.state === 'killed'")
         page.until("document.querySelector('.outcome').textContent === 'killed'")
         page.until("document.querySelector('#connection').dataset.kind === 'over'")
@@ -166,7 +174,9 @@ def test_the_output_of_a_command_is_shown_while_it_runs(
 @pytest.mark.parametrize("journal", ["journal", "-"])
 def test_a_page_sees_the_end_of_the_run(tmp_path: Path, journal: str) -> None:
     path = str(tmp_path / journal) if journal != "-" else "-"
-    with program(tmp_path, path, "go") as (url, _), viewer_of(url) as viewer:
+    with program(tmp_path, path, "go") as (url, process), viewer_of(url) as viewer:
+        assert process.stdin is not None
+        process.stdin.close()
         while viewer.read() is not None:
             pass
         assert viewer.last["state"] == "done"
@@ -175,9 +185,9 @@ def test_a_page_sees_the_end_of_the_run(tmp_path: Path, journal: str) -> None:
 
 def test_the_command_run_serves_a_page_too_and_ctrl_c_stays_the_program_s(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    with program(tmp_path, str(path), command=True) as (url, pid), viewer_of(url) as viewer:
+    with program(tmp_path, str(path), command=True) as (url, process), viewer_of(url) as viewer:
         viewer.until(lambda: len(viewer.tasks) == 35)
-        os.killpg(pid, signal.SIGINT)  # as a terminal does it
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
         while viewer.read() is not None:
             pass
         assert viewer.last["state"] == "cancelled"
@@ -201,6 +211,23 @@ def test_a_page_follows_a_journal_and_comes_again_to_a_server_that_does(
         with served(path, port):
             page.until("document.querySelector('#connection')?.dataset.kind === 'live'")
             page.until("document.querySelector('#tasks .window')?.textContent === '5 tasks'")
+
+
+def test_a_page_opens_the_task_that_its_address_names_when_that_is_called(
+    page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal"
+    with writing(path) as writer, served(path) as port:
+        writer.commit([*begin(), done(1)])
+        show(page, f"{address(port)}#task-2")
+        assert page.run("document.querySelector('#panel').hidden") is True
+        writer.commit([done(2)])
+        page.until("document.querySelector('#panel code')?.textContent === 'task.000002'")
+        page.run("document.querySelector('#panel .close').click()")
+        writer.commit([done(3)])
+        page.run("document.getElementById('tasks').scrollIntoView()")
+        page.until("document.querySelector('#tasks .window').textContent === '3 tasks'")
+        assert page.run("document.querySelector('#panel').hidden") is True
 
 
 def test_a_page_of_a_run_that_is_over_has_all_that_a_report_draws(

@@ -138,9 +138,8 @@ const connection = (() => {
 			panel.update(changed);
 		} else if (runningBars.size) redraw.usage();
 		if (told.more) return;
-		if (document.documentElement.dataset.current) return;
 		document.documentElement.dataset.current = 'true';
-		route(); // to the task that the address names, which was not here before
+		if (mayCome) route(); // to the task that the address names, which was not here before
 	}
 
 	function show() {

@@ -156,9 +156,11 @@ const panel = (() => {
 	return { open, shut, update };
 })();
 
+let mayCome = true; // whether the address may name a task that is not here yet
 function route() {
 	const match = /^#task-(\d+)$/.exec(location.hash);
 	const place = match ? placeOf(+match[1]) : undefined;
+	mayCome = match !== null && place === undefined;
 	if (place !== undefined) panel.open(place);
 }
 addEventListener('hashchange', route);
