@@ -14,7 +14,7 @@ from .._task.map import check_limit
 from .._threads.futures import TaskFuture
 from ..engine import WorkflowEngine
 from ._completed import AsCompleted
-from ._host import Host
+from ._host import Home, Host
 from ._map import map_tasks
 from ._tasks import Decorators
 
@@ -41,7 +41,8 @@ class Flow(Decorators):
     Use it with ``with Flow(...) as flow``, so that it is shut down whatever happens, or call
     `shutdown` at the end.  The engine runs in the event loop of a thread of its own, so a
     program that has a loop, such as a notebook, can use it too.  Any thread may call its
-    tasks.
+    tasks.  Flows that are given the same instance of a backend share it, and their engines run in
+    one thread.
     """
 
     def __init__(self, backend: Any = None, config: Any = None, **options: Any) -> None:
@@ -55,10 +56,14 @@ class Flow(Decorators):
             BackendStartError: a backend did not start.
             ConfigurationError: the settings are wrong.
             JournalError: the journal cannot be used.
+            RuntimeError: it was called in the thread of a flow that has the same backend.
         """
+        given = backend if isinstance(backend, list | tuple) else [backend]
+        given = [one for one in given if not isinstance(one, str | None)]
+        Home.check(given)
         # What is wrong with the arguments is an error before there is a thread.
         creation = WorkflowEngine.create(backend, config, **options)
-        self._host = Host(creation)
+        self._host = Host(creation, given)
         self._engine = self._host.engine
         self._calls = self._host.calls
         self._finalizer = weakref.finalize(self, self._host.abandon)
