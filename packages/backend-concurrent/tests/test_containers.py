@@ -22,7 +22,6 @@ from radical.asyncflow import (
     WorkflowEngine,
 )
 from rank_functions import gone, read
-from wrapped_commands import check_wrapped_commands
 
 TOOLS = ("env", "id", "od", "readlink", "sed", "tr", "uname")
 
@@ -350,12 +349,6 @@ async def test_a_runtime_that_is_not_there_is_named_with_what_would_do(
 
 
 # ---------------------------------------------------------------------------- shells
-
-
-async def test_shells_and_containers_are_found_where_the_command_runs(
-    flow: WorkflowEngine, tmp_path: Path
-) -> None:
-    await check_wrapped_commands(flow, tmp_path)
 
 
 @needs_bash

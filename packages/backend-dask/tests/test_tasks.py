@@ -26,7 +26,6 @@ from radical.asyncflow.errors import (
 )
 from radical.asyncflow.testing import _functions as functions
 from radical.asyncflow.worker import current_task
-from wrapped_commands import check_wrapped_commands
 
 
 def scheduler(flow: WorkflowEngine) -> Any:
@@ -303,12 +302,6 @@ async def test_gpus_are_taken_from_those_that_the_worker_sees(
         assert sorted(both) == [((4,), "4,7", "4,7"), ((7,), "4,7", "4,7")]
         say = flow.executable_task(lambda: "echo $CUDA_VISIBLE_DEVICES", resources={"gpus": 2})
         assert (await say()).strip() == "4,7"
-
-
-async def test_shells_and_containers_are_found_where_the_command_runs(
-    flow: WorkflowEngine, tmp_path: Path
-) -> None:
-    await check_wrapped_commands(flow, tmp_path)
 
 
 async def test_a_large_result_that_cannot_be_pickled_fails_its_own_task(

@@ -21,7 +21,6 @@ from radical.asyncflow.errors import (
     WorkerLostError,
 )
 from radical.asyncflow.worker import Output
-from wrapped_commands import check_wrapped_commands
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -54,12 +53,6 @@ async def test_a_working_folder_that_is_missing_is_an_error_of_this_side(
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         await run(Command("true", cwd=str(tmp_path / "file")))
-
-
-async def test_shells_and_containers_are_found_where_the_command_runs(
-    flow: WorkflowEngine, tmp_path: Path
-) -> None:
-    await check_wrapped_commands(flow, tmp_path)
 
 
 async def test_output_is_whole_where_radical_pilot_truncates(flow: WorkflowEngine) -> None:

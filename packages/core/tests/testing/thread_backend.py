@@ -50,6 +50,7 @@ CAUGHT_BY = {
     "drops folders": "test_cwd_is_where_it_runs",
     "drops input": "test_stdin_is_read",
     "joins words": "test_a_list_is_run_without_a_shell",
+    "cuts words": "test_a_command_runs_in_its_container",
     "hides exit codes": "test_a_non_zero_exit_code_fails_the_task",
     "hides errors": "test_exit_code_and_streams_can_be_read_afterwards",
     "cuts output": "test_big_output_arrives_whole",
@@ -312,11 +313,17 @@ def _in_words(command: Command) -> Command:
     return command if isinstance(args, str) else replace(command, args=" ".join(args))
 
 
+def _in_short_words(command: Command) -> Command:
+    args = command.args
+    return command if isinstance(args, str) else replace(command, args=[a[:512] for a in args])
+
+
 _COMMANDS: dict[str, Callable[[Command], Command]] = {
     "drops variables": lambda command: replace(command, env=None),
     "drops folders": lambda command: replace(command, cwd=None),
     "drops input": lambda command: replace(command, stdin=None),
     "joins words": _in_words,
+    "cuts words": _in_short_words,
 }
 _RESULTS: dict[str, Callable[[ExecutableResult], ExecutableResult]] = {
     "hides exit codes": lambda result: result._replace(exit_code=0),

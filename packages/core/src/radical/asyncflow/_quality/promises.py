@@ -354,6 +354,15 @@ _COMMANDS = (
         a_command_ends_with_its_shell_not_with_its_daemons
         """,
     ),
+    _kit(
+        "A command runs in the shell and in the container that are asked for.",
+        "concepts.md#commands",
+        "commands",
+        """
+        a_line_runs_in_the_shell_that_is_asked_for
+        a_command_runs_in_its_container
+        """,
+    ),
 )
 
 _SERVICES = (

@@ -13,11 +13,18 @@ import pytest
 from ..._files.declared import InputFile, OutputFile
 from ...engine import WorkflowEngine
 from ...errors import ExecutableError, TaskTimeoutError
-from ...model import Command
+from ...model import Command, Container
 from .. import _functions as functions
 from .needs import needs, slow
 from .suite import Suite
 from .waiting import appears, marked, open_gate, until
+
+_RUNTIME = """\
+#!/bin/sh
+while test "$1" != "{image}"; do shift; done
+shift
+STAND_IN=yes exec "$@"
+"""
 
 
 class Executables(Suite):
@@ -51,6 +58,30 @@ class Executables(Suite):
     async def test_none_in_env_unsets_a_variable(self, flow: WorkflowEngine) -> None:
         command = Command("echo ${HOME-unset}", env={"HOME": None})
         assert await flow.executable_task(functions.identity)(command) == "unset\n"
+
+    @needs("executable", "executes")
+    async def test_a_line_runs_in_the_shell_that_is_asked_for(self, flow: WorkflowEngine) -> None:
+        run = flow.executable_task(functions.identity)
+        with pytest.raises(ExecutableError) as caught:
+            await run.options(shell="sh -e")("false; echo no")
+        assert (caught.value.exit_code, caught.value.stdout) == (1, "")
+        with pytest.raises(ExecutableError, match="there is no shell no-such-shell on"):
+            await run.options(shell="no-such-shell")("true")
+
+    @needs("executable", "executes")
+    async def test_a_command_runs_in_its_container(self, flow: WorkflowEngine, folder: str) -> None:
+        # What is sent is a script, which looks for the image and the runtime where it runs.
+        inside = _stand_in(folder)
+        run = flow.executable_task(functions.identity)
+        line = 'printf "%s:" "$STAND_IN" "a  b" "$TEXT"; cat'
+        command = Command(line, env={"TEXT": "it's\n2"}, stdin="given")
+        result = await run.options(container=inside, shell="sh -eu")(command)
+        assert result == "yes:a  b:it's\n2:given"
+        missing = Container(f"{folder}/no.sif", runtime=inside.runtime)
+        with pytest.raises(ExecutableError, match="there is no image"):
+            await run.options(container=missing)("true")
+        with pytest.raises(ExecutableError, match="no container runtime on"):
+            await run.options(container=Container("a", f"{folder}/podman"))("true")
 
     @needs("executable", "executes")
     async def test_cwd_is_where_it_runs(self, flow: WorkflowEngine, folder: str) -> None:
@@ -236,6 +267,15 @@ class Executables(Suite):
         assert not (Path(folder) / "ended").exists()
         open_gate(folder)
         await appears(folder, "ended", self.patience)
+
+
+def _stand_in(folder: str) -> Container:
+    """Return a container whose runtime runs a command outside of any, and says so to it."""
+    image, runtime = Path(folder, "an image.sif"), Path(folder, "apptainer")
+    image.touch()
+    runtime.write_text(_RUNTIME.format(image=image))
+    runtime.chmod(0o755)
+    return Container(str(image), runtime=str(runtime))
 
 
 def _real(folder: str) -> Path:
