@@ -398,6 +398,167 @@ def test_a_function_that_replaces_an_installed_one_counts_by_its_code(site: Any)
     assert len({first, second, content(body)}) == 3
 
 
+GUEST = """
+RATE = 2
+class Tool:
+    def rate(self):
+        return RATE
+def work(x):
+    return Tool().rate() * x
+"""
+
+
+def uses_function(x: int) -> Any:
+    import guest  # type: ignore[import-not-found]
+
+    return guest.work(x)
+
+
+def uses_class(x: int) -> Any:
+    from guest import Tool
+
+    return Tool().rate() * x
+
+
+def uses_whole(x: int) -> Any:
+    import guest
+
+    return vars(guest)["work"](x)
+
+
+def uses_constant(x: int) -> Any:
+    import guest
+
+    return guest.RATE * x
+
+
+async def scaled(flow: WorkflowEngine, function: Any) -> list[int]:
+    task = flow.function_task(function)
+    return [await task(x) for x in (1, 2)]
+
+
+@pytest.mark.parametrize("function", [uses_function, uses_class, uses_whole])
+async def test_a_task_that_is_the_first_to_import_what_is_installed_is_reused(
+    program: Program, site: Any, function: Any
+) -> None:
+    site("1.0", GUEST)
+    sys.modules.pop("guest")
+    name = function.__name__
+    assert await program.run(lambda flow: scaled(flow, function)) == [name, name]
+    sys.modules.pop("guest")
+    assert await program.run(lambda flow: scaled(flow, function)) == []  # before the import
+    assert program.result == [2, 4]
+    importlib.import_module("guest")
+    assert await program.run(lambda flow: scaled(flow, function)) == []  # and after it
+    site("1.1", GUEST.replace("RATE = 2", "RATE = 3"))
+    assert await program.run(lambda flow: scaled(flow, function)) == [name, name]
+    assert program.result == [3, 6]
+
+
+async def test_a_constant_of_what_is_installed_is_known_only_when_it_is_imported(
+    program: Program, site: Any
+) -> None:
+    site("1.0", GUEST)
+    sys.modules.pop("guest")
+    assert len(await program.run(lambda flow: scaled(flow, uses_constant))) == 2
+    assert "the module guest was imported while it ran" in str(program.why("uses_constant"))
+    assert len(await program.run(lambda flow: scaled(flow, uses_constant))) == 1
+    assert await program.run(lambda flow: scaled(flow, uses_constant)) == []
+    importlib.import_module("guest").RATE = 5
+    assert len(await program.run(lambda flow: scaled(flow, uses_constant))) == 2
+    assert program.result == [5, 10]
+
+
+async def test_what_replaces_something_installed_counts_also_after_a_first_import(
+    program: Program, site: Any
+) -> None:
+    site("1.0", GUEST)
+    sys.modules.pop("guest")
+
+    async def main(flow: WorkflowEngine, factor: int) -> list[int]:
+        tasks = [flow.function_task(each) for each in (uses_function, uses_class)]
+        results = [await task(1) for task in tasks]
+        guest = importlib.import_module("guest")
+        guest.Tool.rate = lambda self: factor  # noqa: ARG005
+        guest.work = lambda x: factor * x
+        results += [await task(1) for task in tasks]
+        return results
+
+    names = ["uses_function", "uses_class"]
+    assert await program.run(lambda flow: main(flow, 10)) == names * 2
+    assert program.result == [2, 2, 10, 10]
+    sys.modules.pop("guest")
+    assert await program.run(lambda flow: main(flow, 20)) == names
+    assert program.result == [2, 2, 20, 20]
+
+
+def test_what_an_import_inside_of_a_function_reaches_is_told_apart(site: Any) -> None:
+    guest = site("1.0", GUEST + "def other(x):\n    return x\n")
+
+    def body(x: int) -> Any:
+        import guest
+
+        return guest.work(x) + guest.other(x)
+
+    def mine(x: int) -> int:
+        return 7 * x
+
+    work, other = guest.work, guest.other
+    first = content(body)
+    guest.work = mine
+    second = content(body)
+    guest.work, guest.other = work, mine
+    third = content(body)
+    guest.other = other
+    assert len({first, second, third}) == 3
+    assert content(body) == first
+    sys.modules.pop("guest")
+    assert content(body) == first
+
+
+def test_numbers_that_are_known_count_before_their_module_is_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def body(x: float) -> Any:
+        import cmath
+
+        return cmath.pi * x
+
+    def reads(x: float) -> Any:
+        import cmath
+
+        return cmath.log(cmath.tau * x)
+
+    cmath = importlib.import_module("cmath")
+    for function in (body, reads):
+        after = content(function)
+        monkeypatch.delitem(sys.modules, "cmath")
+        assert content(function) == after
+        monkeypatch.setitem(sys.modules, "cmath", cmath)
+        monkeypatch.setattr(cmath, "pi", 3.0)
+        assert (content(function) == after) is (function is reads)
+        monkeypatch.undo()
+
+
+def test_a_file_of_the_user_s_that_has_the_name_of_a_module_of_python_counts_by_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "chunk", raising=False)
+
+    def body() -> Any:
+        import chunk
+
+        return chunk.SIZE  # type: ignore[attr-defined]
+
+    digests = []
+    for size in (1, 2):
+        (tmp_path / "chunk.py").write_text(f"SIZE = {size}{' ' * size}\n")
+        importlib.invalidate_caches()
+        digests.append(content(body))
+    assert digests[0] != digests[1]
+
+
 @pytest.mark.parametrize("wrong", ["numpy", 1, [1]])
 def test_versions_that_are_left_out_are_named(wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="ignore_versions must be a list"):

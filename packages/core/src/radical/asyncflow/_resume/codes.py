@@ -12,6 +12,7 @@ import functools
 import gc
 import importlib
 import inspect
+import math
 import os
 import pkgutil
 import runpy
@@ -131,6 +132,18 @@ FIXED_NAMES = frozenset(
         "logging.Logger",
     ]
 )
+
+
+CONSTANTS: dict[str, float | None] = {
+    "numpy.newaxis": None,
+    "numpy.euler_gamma": 0.5772156649015329,
+    **{
+        f"{module}.{name}": getattr(math, name)
+        for module, names in (("math", ("tau",)), ("cmath", ("tau",)), ("numpy", ()))
+        for name in ("pi", "e", "inf", "nan", *names)
+    },
+}
+"""Values in installed modules that are known before these are imported."""
 
 
 def is_fixed(value: Any) -> bool:
@@ -256,6 +269,7 @@ class CodeWalk(ValueWalk):
         """Return what stands for the user's functions that replace those of an installed class."""
         if not isinstance(value, type) or not value.__flags__ & HEAP_TYPE:
             return b""
+        self.watches.methods(value)
         own = [
             name.encode() + self.reference(member)
             for kind in value.__mro__
@@ -428,6 +442,10 @@ class CodeWalk(ValueWalk):
         """Yield what stands for an import inside of a function."""
         name = absolute_name(found.module, found.level, around.get("__package__") or None)
         yield name.encode()
+        home = _home_before_or_after(name)
+        if home is not None:
+            yield from self._installed_import(name, found, home)
+            return
         module = sys.modules.get(name)
         if module is None:
             yield self._unimported(name, found)
@@ -445,6 +463,59 @@ class CodeWalk(ValueWalk):
                 yield self._chain(inside, sys.modules[inside], chain[1:])
             else:
                 yield self._unimported(inside, None)
+
+    def _installed_import(self, name: str, found: Import, home: Home) -> Iterator[bytes]:
+        """Yield what stands for an import from a distribution: the same before and after it.
+
+        So a task that is the first to import something has the identity of those that follow.
+        What is there already counts as well where it is not as the distribution has it.
+        """
+        yield self._installed(home, name)
+        yield repr(found.chains).encode()
+        first = name.partition(".")[0] if found.top else name
+        for needed in {first, name}:
+            if sys.modules.get(needed) is None:
+                self.watches.absent(needed)
+        module = sys.modules.get(first)
+        if module is not None:
+            for chain in found.chains or ((),):
+                if changes := tuple(self._changes(first, module, chain, home)):
+                    yield hash_parts(repr(chain).encode(), *changes)
+
+    def _changes(self, where: str, value: Any, attributes: Chain, home: Home) -> Iterator[bytes]:
+        """Yield what of *attributes* is not as the distribution *home* has it, or may not be."""
+        while isinstance(value, types.ModuleType) and attributes:
+            own, members, attribute = installed_name(value), vars(value), attributes[0]
+            if own is None and getattr(value, "__file__", None) is not None:
+                yield self._chain(where, value, attributes)
+                return
+            if own is not None and own[0] != home:
+                yield self._installed(*own)
+            found = members.get(attribute, MISSING)
+            inside = f"{value.__name__}.{attribute}"
+            where, attributes = f"{where}.{attribute}", attributes[1:]
+            if found is MISSING:
+                self.watches.absent_name(where, members, attribute)
+                found = sys.modules.get(inside)
+                if found is None:  # not imported yet, or made by the module's own __getattr__
+                    return
+            else:
+                self.watches.name(where.removesuffix(attribute), members, attribute, found)
+            if _is_constant(inside, found):
+                return
+            if own is not None and self._is_part(found):
+                _check_transparent(found)
+                if isinstance(found, type):
+                    its = installed_name(found)
+                    if its is None or its[0] != home or self._patches(found):
+                        yield self.reference(found)
+                return
+            value = found
+        own = installed_name(value) if isinstance(value, types.ModuleType) else None
+        if own is None or own[0] != home:
+            yield self._bind(where, value)
+        else:
+            _check_transparent(value)
 
     def _unimported(self, name: str, found: Import | None) -> bytes:
         """Return what stands for a module that is not imported yet, and for those it imports."""
@@ -539,6 +610,21 @@ class CodeWalk(ValueWalk):
         if not _is_extension(module):
             raise Unidentified(f"the code of {name} cannot be read")
         yield extension_hash(str(module.__file__))  # type: ignore[union-attr]
+
+
+def _home_before_or_after(name: str) -> Home | None:
+    """Return the distribution of the module *name*, whether it is imported or not."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return home_of_module(name) if isinstance(module, types.ModuleType) else None
+    found = find_module(name)
+    return None if found is None else found.home
+
+
+def _is_constant(name: str, value: Any) -> bool:
+    """Tell whether *value* is the mathematical constant that *name* means in every version."""
+    known = CONSTANTS.get(name, MISSING)
+    return type(value) is type(known) and repr(value) == repr(known)
 
 
 def _annotations(function: types.FunctionType) -> list[Any]:

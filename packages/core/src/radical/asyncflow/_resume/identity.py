@@ -71,6 +71,7 @@ class Descriptions:
         self._known: dict[int, tuple[Any, Description]] = {}
         self._fresh: set[int] = set()
         self._next_check: dict[int, float] = {}
+        self._changed: dict[int, str] = {}
 
     def look_again(self) -> None:
         """Let what is asked for next be compared with how it is then."""
@@ -84,12 +85,14 @@ class Descriptions:
             self._fresh.add(id(value))
             return known[1]
         made = self._make(value)
-        if known is not None and known[1][:2] == made[:2] == (made.digest, None):
+        if known is not None and _is_same(known[1], made):
             made = known[1]._replace(watches=made.watches)
         if len(self._known) >= KNOWN_AT_MOST:
             self._known.clear()
             self._fresh.clear()
             self._next_check.clear()
+            self._changed.clear()
+        self._changed.pop(id(value), None)
         self._known[id(value)] = value, made
         self._fresh.add(id(value))
         return made
@@ -106,12 +109,30 @@ class Descriptions:
         if began < self._next_check.get(id(value), 0.0):
             return None
         changed = known[1].watches.changed(computed=False)
+        if (
+            changed is not None
+            and known[1].watches.changed(computed=False, installed=False) is None
+        ):
+            changed = self._changed_installed(value, known[1], changed)
         ended = perf_counter()
         if ended - began > LONG_CHECK_S:
             self._next_check[id(value)] = ended + PAUSE * (ended - began)
         if changed is None:
             self._fresh.add(id(value))
         return changed
+
+    def _changed_installed(self, value: Any, known: Description, changed: str) -> str | None:
+        """Return *changed* if *value* has another description now, else watch what is there now.
+
+        This is done once: the tasks that end until it is described again end alike.
+        """
+        if id(value) not in self._changed:
+            made = self._make(value)
+            if _is_same(known, made):
+                self._known[id(value)] = value, known._replace(watches=made.watches)
+                return None
+            self._changed[id(value)] = changed
+        return self._changed[id(value)]
 
     def content(self, value: Any, leaf: Leaf | None = None) -> bytes:
         """Return the hash of *value*, an argument, and of the code of its class.
@@ -134,6 +155,11 @@ class Descriptions:
             return Description(digest, None, walk.watches, walk.parts)
         except Unidentified as reason:
             return Description(b"", str(reason), None)
+
+
+def _is_same(one: Description, other: Description) -> bool:
+    """Tell whether two descriptions of one thing have the same hash."""
+    return one.why is None and other.why is None and one.digest == other.digest
 
 
 class _Arguments(ValueWalk):

@@ -53,7 +53,9 @@ def find_module(name: str) -> ModuleFile | None:
         Unidentified: it is found in a way that cannot be followed.
     """
     top, *rest = name.split(".")
-    if top in sys.builtin_module_names or top in sys.stdlib_module_names:
+    if top in sys.builtin_module_names or (
+        top in sys.stdlib_module_names and not _is_shadowed(top)
+    ):
         return ModuleFile(name, PYTHON, "", is_package=False)
     try:
         spec: ModuleSpec | None = importlib.util.find_spec(top)
@@ -73,6 +75,14 @@ def find_module(name: str) -> ModuleFile | None:
             return ModuleFile(name, None, "", is_package=True)
         raise Unidentified(f"the module {name} has no file")
     return ModuleFile(name, home_of_file(spec.origin), spec.origin, folder)
+
+
+def _is_shadowed(top: str) -> bool:
+    """Tell whether a file of the user's has the name of a module of Python, and is before it."""
+    spec = PathFinder.find_spec(top)
+    if spec is None or not spec.has_location or spec.origin is None:
+        return False
+    return home_of_file(spec.origin) is not PYTHON and os.path.exists(spec.origin)  # noqa: PTH110
 
 
 class Needed(NamedTuple):

@@ -39,6 +39,8 @@ class Watches:
         self._cells: list[tuple[str, types.CellType, Any]] = []
         self._values: dict[int, tuple[str, Any, bytes, bytes]] = {}
         self._absent: list[str] = []
+        self._absent_names: list[tuple[str, dict[str, Any], str]] = []
+        self._methods: list[tuple[type, tuple[types.FunctionType, ...]]] = []
         self._files: list[tuple[str, tuple[int, int, int]]] = []
         self._kept: list[Any] = []
         self._sizes: list[tuple[str, dict[str, Any], int]] = []
@@ -77,6 +79,14 @@ class Watches:
         """Watch whether *module* is imported."""
         self._absent.append(module)
 
+    def absent_name(self, where: str, around: dict[str, Any], name: str) -> None:
+        """Watch whether an import puts *name* into *around*, the names of an installed module."""
+        self._absent_names.append((where, around, name))
+
+    def methods(self, kind: type) -> None:
+        """Watch whether functions of an installed class are replaced."""
+        self._methods.append((kind, _methods_of(kind)))
+
     def file(self, path: str) -> None:
         """Watch the size and the time of a file."""
         self._files.append((path, _stat(path)))
@@ -85,11 +95,13 @@ class Watches:
         """Keep *value* alive, so that no other object gets its identity."""
         self._kept.append(value)
 
-    def changed(self, *, computed: bool = True) -> str | None:
+    def changed(self, *, computed: bool = True, installed: bool = True) -> str | None:
         """Return what has changed, such as "LIMIT changed"; None if nothing has.
 
         Args:
             computed: whether it counts that a cached property has stored its value.
+            installed: whether it counts that a module was imported, or that something in an
+                installed one changed; a new description tells whether that matters.
         """
         for function, code, defaults, kwdefaults, size in self._functions:
             if (
@@ -115,7 +127,20 @@ class Watches:
                 or not all(map(is_, present, members))
             ):
                 return f"the class {kind.__qualname__} changed"
-        return self._changed_content(computed)
+        changed = self._changed_content(computed)
+        return self._changed_installed() if changed is None and installed else changed
+
+    def _changed_installed(self) -> str | None:
+        for module in self._absent:
+            if sys.modules.get(module) is not None:
+                return f"the module {module} was imported"
+        for where, around, name in self._absent_names:
+            if name in around:
+                return f"{where} was imported"
+        for kind, methods in self._methods:
+            if not _are(_methods_of(kind), methods):
+                return f"the class {kind.__qualname__} changed"
+        return None
 
     def _changed_content(self, computed: bool) -> str | None:
         for name, cell, value in self._cells:
@@ -124,9 +149,6 @@ class Watches:
         for where, around, size in self._sizes:
             if len(around) != size:
                 return f"{where} changed"
-        for module in self._absent:
-            if module in sys.modules:
-                return f"the module {module} was imported"
         for path, stat in self._files:
             if _stat(path) != stat:
                 return f"{path} changed"
@@ -134,6 +156,15 @@ class Watches:
             if self._fingerprint(value, computed)[0] != (full if computed else rest):
                 return f"{where} changed"
         return None
+
+
+def _methods_of(kind: type) -> tuple[types.FunctionType, ...]:
+    members = (member for each in kind.__mro__ for member in vars(each).values())
+    return tuple(member for member in members if type(member) is types.FunctionType)
+
+
+def _are(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    return len(one) == len(other) and all(map(is_, one, other))
 
 
 def _in_cell(cell: types.CellType) -> Any:
