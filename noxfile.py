@@ -175,12 +175,13 @@ def rhapsody(session: nox.Session) -> None:
 
 @nox.session
 def values(session: nox.Session) -> None:
-    """Run the tests of large values with PyTorch too, which the other sessions do not install."""
+    """Run the tests of large values and the tutorial that need PyTorch, which no other has."""
     install(session, "test")
     session.install("--no-build-isolation", *("-r", "requirements/dask.txt"))
     session.install("-r", "requirements/values.txt")
     tests = ("packages/core/tests/worker/test_buffers.py", *map(str, ROOT.glob(VALUES)))
     session.run("pytest", *tests, *session.posargs)
+    session.run("pytest", "tests/test_documents.py", "-k", "pytorch")
 
 
 @nox.session

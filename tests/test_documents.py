@@ -29,6 +29,7 @@ NEEDS = {
     "tutorials/learning-loop": "matplotlib",
     "tutorials/file-pipeline": "matplotlib",
     "tutorials/training-sweep": "matplotlib",
+    "tutorials/pytorch-sweep": "torch",
     "tutorials/model-server": "xllamacpp",
     "tutorials/clusters": "dask_jobqueue",
 }
