@@ -48,7 +48,6 @@ from ._host.messages import (
     BlockRefused,
     BlockStates,
     Event,
-    InterchangeEnded,
     NodeEnded,
     Open,
     Opened,
@@ -70,7 +69,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParslExecutionBackend"]
 
-_OPEN_S = 60.0  # for Parsl's interchange to come up
+_OPEN_S = 60.0  # for the process that holds Parsl to come up
 _FIRST_ANSWER_S = 60.0  # for the batch system to take the first job
 _NODES_END_S = 8.0
 _JOBS_END_S = 20.0  # for a batch system that does not answer at once
@@ -183,7 +182,7 @@ class ParslExecutionBackend(ExecutionBackend):
             words = "" if self._host is None else self._host.last_words()
             await self._end(cancel=True)
             if isinstance(error, TimeoutError):
-                text = f"Parsl's interchange did not come up within {_OPEN_S:g} s"
+                text = f"the process that holds Parsl did not come up within {_OPEN_S:g} s"
                 error = BackendStartError(text)
             if isinstance(error, BackendStartError):
                 more = f"\n{words}" if words else ""
@@ -215,7 +214,10 @@ class ParslExecutionBackend(ExecutionBackend):
         listener = _Listener(self)
         try:
             channel = self._channel = Channel(
-                listener, host="*" if site.address else host, encrypted=site.encrypted
+                listener,
+                host="*" if site.address else host,
+                ports=site.ports,
+                encrypted=site.encrypted,
             )
         except OSError as error:
             raise ConfigurationError(f"backend {self.name!r}: address: {error}") from None
@@ -240,8 +242,10 @@ class ParslExecutionBackend(ExecutionBackend):
             lose_hope=self._lose_hope,
             retire=self._router.retire,
         )
-        order = {**self._node_order(channel.address(hosts)), "ends": str(folder / "ends")}
-        self._host.send(Open(site, label, str(folder), json.dumps(order).encode()))
+        file = folder / "node.json"
+        file.touch(mode=0o600)  # it holds what encrypts the connection
+        file.write_text(json.dumps(self._node_order(channel.address(hosts), folder)))
+        self._host.send(Open(site, label, str(folder), str(file)))
         channel.start()
 
     def _setup(self, sink: ReportSink, work_dir: Path) -> Setup:
@@ -256,7 +260,7 @@ class ParslExecutionBackend(ExecutionBackend):
             uid=sink.uid,
         )
 
-    def _node_order(self, address: Any) -> dict[str, Any]:
+    def _node_order(self, address: Any, folder: Path) -> dict[str, Any]:
         workers = self._site.workers
         settings: dict[str, Any] = {
             "grace": self._config.grace,
@@ -272,6 +276,8 @@ class ParslExecutionBackend(ExecutionBackend):
             "connect_s": self._config.connect_timeout,
             "settings": settings,
             "workers": list(workers[:4]),
+            "nodes": self._site.nodes_per_block,
+            "ends": str(folder / "ends"),
         }
 
     # ---------------------------------------------------------------------- tasks
@@ -316,8 +322,6 @@ class ParslExecutionBackend(ExecutionBackend):
                 blocks.take_states(event)
             case NodeEnded():
                 blocks.take_node_end(event)
-            case InterchangeEnded():
-                pass  # the nodes stay, and the process starts another one for the next block
         self._channel.wake()
 
     def _settle(self, error: BaseException | None) -> None:

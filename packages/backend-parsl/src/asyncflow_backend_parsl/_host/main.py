@@ -7,17 +7,15 @@ import os
 import pickle
 import signal
 import traceback
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import zmq
 from parsl.jobs.states import JobState, JobStatus
 from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.worker import ProgramLink, safe_str
 
-from .._site.parsl_objects import correct_states, make_executor, make_provider
+from .._site.parsl_objects import correct_states, make_provider, node_command
 from .ledger import Ledger
 from .messages import (
     AddBlock,
@@ -28,7 +26,6 @@ from .messages import (
     Close,
     EndBlocks,
     Event,
-    InterchangeEnded,
     LookAtBlocks,
     NodeEnded,
     Open,
@@ -39,10 +36,8 @@ from .messages import (
 
 __all__ = ["main"]
 
-_SEAT = "asyncflow_backend_parsl._node.seat.main"
-_LOOK_S = 1.0  # between two looks at the interchange
+_LOOK_S = 1.0  # between two looks for nodes that have ended
 _TAIL_BYTES = 2000
-_SEND_MS = 5000  # for an interchange to take a message; one that has ended takes none
 
 
 def main(descriptor: int, token: str) -> None:
@@ -70,18 +65,16 @@ def _serve(host: _Host, link: ProgramLink) -> None:
             if isinstance(order, Close):
                 return
             host.obey(order)
-        host.keep_interchange()
         host.look_at_ends()
 
 
 class _Host:
-    """Holds the executor."""
+    """Holds the provider."""
 
     def __init__(self, link: ProgramLink) -> None:
         self._link = link
         self._opened: Open | None = None
         self._provider: Any = None
-        self._executor: Any = None
         self._ledger: Ledger | None = None
         self._jobs: dict[int, str] = {}
         self._is_unsure = False  # whether there may be a job that it has heard nothing of
@@ -97,23 +90,6 @@ class _Host:
             case LookAtBlocks():
                 self._look()
 
-    def keep_interchange(self) -> None:
-        """Start the interchange again if it has ended: same ports, same keys.
-
-        Nodes that are up do not need it, and blocks in the queue find the new one.
-        """
-        executor = self._executor
-        if executor is None or executor.interchange_proc is None:
-            return
-        code = executor.interchange_proc.poll()
-        if code is None:
-            return
-        self._tell(InterchangeEnded(code))
-        executor.interchange_proc = None
-        executor._start_local_interchange_process()
-        # It may have taken seats to its grave.  One too many does no harm: nobody takes it.
-        self._submit_seats(len(self._jobs))
-
     def look_at_ends(self) -> None:
         """Tell of nodes that have ended."""
         if self._opened is None:
@@ -124,7 +100,7 @@ class _Host:
             self._tell(NodeEnded(told["code"], told["said"], told["node"], told["block"]))
 
     def close(self) -> None:
-        """End all blocks and the executor."""
+        """End all blocks."""
         if self._ledger is None:
             return
         with suppress(Exception):  # the program ends the jobs of a ledger that it finds
@@ -146,7 +122,6 @@ class _Host:
             _ends(order).mkdir(mode=0o700, exist_ok=True)
             self._provider.script_dir = str(scripts)
             self._ledger = Ledger(Path(order.folder), order.site.system, order.label)
-            self._executor = self._start_executor(order)
         except Exception as error:
             is_configuration = isinstance(error, ConfigurationError)
             text = safe_str(error) if is_configuration else f"{type(error).__name__}: {error}"
@@ -154,49 +129,25 @@ class _Host:
             return
         self._tell(Opened())
 
-    def _start_executor(self, order: Open) -> Any:
-        """Return an executor whose interchange runs."""
-        executor = make_executor(order.site, self._provider, order.label)
-        folder = Path(order.folder, "parsl")
-        folder.mkdir(mode=0o700, exist_ok=True)
-        executor.run_dir = str(folder)
-        executor.start()
-        executor.outgoing_q.zmq_socket.setsockopt(zmq.SNDTIMEO, _SEND_MS)
-        return executor
-
     def _add(self, number: int) -> None:
-        executor = self._executor
+        """Submit a block, which starts a node on each of its nodes."""
+        opened = self._opened
+        assert opened is not None
         assert self._ledger is not None
+        command = node_command(self._provider, Path(opened.node_order), str(number))
         try:
-            (name,) = executor.scale_out_facade(1) or ("",)
-            if not name:
-                self._is_unsure = True
-                failed = list(executor._simulated_status.values())
-                self._tell(BlockRefused(number, failed[-1].message or "Parsl gives no reason"))
-                return
-            job = str(executor.blocks_to_job_id[name])
+            job = self._provider.submit(command, 1, f"parsl.{opened.label}.block-{number}")
         except Exception as error:
+            self._is_unsure = True
             self._tell(BlockRefused(number, f"{type(error).__name__}: {safe_str(error)}"))
             return
-        self._jobs[number] = job
-        self._ledger.add(job)
-        self._tell(BlockAdded(number, name, job))
-        self._submit_seats(1)
-
-    def _submit_seats(self, blocks: int) -> None:
-        """Have Parsl run a node on each of the workers of so many blocks."""
-        assert self._opened is not None
-        context = {"task_executor": {"f": _SEAT}}
-        with suppress(zmq.Again):  # the interchange has ended, and the next one will be told
-            for _ in range(blocks * self._opened.site.nodes_per_block):
-                seat = self._executor.submit_payload(context, self._opened.node_order)
-                seat.add_done_callback(self._seat_ended)
-
-    def _seat_ended(self, seat: Future[None]) -> None:
-        try:
-            seat.result()
-        except BaseException as error:  # it could not begin, or its node is lost
-            self._tell(NodeEnded(None, safe_str(error)))
+        if not job:
+            self._is_unsure = True
+            self._tell(BlockRefused(number, "the batch system gave the job no number"))
+            return
+        self._jobs[number] = str(job)
+        self._ledger.add(str(job))
+        self._tell(BlockAdded(number, str(job)))
 
     def _end(self, jobs: list[str]) -> None:
         if jobs and self._provider is not None:
@@ -213,11 +164,11 @@ class _Host:
             return
         assert self._ledger is not None
         assert self._opened is not None
-        names = {str(job): name for name, job in self._executor.blocks_to_job_id.items()}
         told = {}
         for number, state in zip(numbers, states, strict=True):
-            written = f"*.block-{names.get(self._jobs[number])}.*"
+            written = f"*.block-{number}.*"
             told[number] = _told(state, _scripts(self._opened), written)
+        self.look_at_ends()  # the end of its last node tells more than that of a block
         self._ledger.drop([self._jobs[number] for number in numbers if told[number].is_over])
         self._tell(BlockStates(told))
 

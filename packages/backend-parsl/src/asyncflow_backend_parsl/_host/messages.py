@@ -16,7 +16,6 @@ __all__ = [
     "Close",
     "EndBlocks",
     "Event",
-    "InterchangeEnded",
     "LookAtBlocks",
     "NodeEnded",
     "Open",
@@ -27,18 +26,18 @@ __all__ = [
 
 
 class Open(NamedTuple):
-    """Make an executor of Parsl's.
+    """Make a provider of Parsl's.
 
     Attributes:
-        label: its name, which no other of this machine has.
+        label: a name for its jobs, which nobody else has.
         folder: for its files.
-        node_order: what every node is told, as JSON.
+        node_order: the file with what every node is told.
     """
 
     site: SiteOrder
     label: str
     folder: str
-    node_order: bytes
+    node_order: str
 
 
 class AddBlock(NamedTuple):
@@ -62,11 +61,11 @@ class Close(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The executor is up."""
+    """The provider takes orders."""
 
 
 class OpenFailed(NamedTuple):
-    """The executor did not come up.
+    """There is no provider.
 
     Attributes:
         is_configuration: the settings are at fault.
@@ -77,10 +76,9 @@ class OpenFailed(NamedTuple):
 
 
 class BlockAdded(NamedTuple):
-    """A block is submitted: *name* is Parsl's for it, *job* the batch system's."""
+    """A block is submitted; *job* is the batch system's name for it."""
 
     number: int
-    name: str
     job: str
 
 
@@ -112,26 +110,20 @@ class BlockStates(NamedTuple):
 
 
 class NodeEnded(NamedTuple):
-    """The process of a node has ended, or could not be started.
+    """The process of a node has ended.
 
     Attributes:
-        code: its exit code; None if Parsl lost it.
-        said: the end of what it printed, or Parsl's error.
-        node: its host and its id, as in ``Node.name``; "" where Parsl does not tell.
-        block: Parsl's name for its block; "" where Parsl does not tell.
+        code: its exit code.
+        said: the end of what it printed.
+        node: its host and its id, as in ``Node.name``.
+        block: the name of its block.
     """
 
-    code: int | None
-    said: str
-    node: str = ""
-    block: str = ""
-
-
-class InterchangeEnded(NamedTuple):
-    """Parsl's interchange has ended by itself; the blocks that are up go on."""
-
     code: int
+    said: str
+    node: str
+    block: str
 
 
 Order = Open | AddBlock | EndBlocks | LookAtBlocks | Close
-Event = Opened | OpenFailed | BlockAdded | BlockRefused | BlockStates | NodeEnded | InterchangeEnded
+Event = Opened | OpenFailed | BlockAdded | BlockRefused | BlockStates | NodeEnded

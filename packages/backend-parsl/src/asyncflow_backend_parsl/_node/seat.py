@@ -1,14 +1,12 @@
-"""The work of a worker of Parsl's: start the process of its node, and tell of its end.
+"""The process that a block starts on each node: it starts the agent, and tells of its end.
 
-It then stays as long as its pool, because Parsl would give a free worker the work that is meant
-for another node.
+It then stays for a while, because some launchers end a block as soon as they miss one process.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +14,6 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 from radical.asyncflow.worker import child_environment, guard, start_guarded
 
@@ -26,51 +23,53 @@ __all__ = ["main"]
 
 _PROGRAM = "from asyncflow_backend_parsl._node.agent import main; main()"
 _TAIL_BYTES = 4000
-_LOOK_S = 2.0  # between two looks at the pool that this process belongs to
+_LOOK_S = 2.0  # between two looks at the process that has started this one
+_STAY_S = 60.0  # for the program to end a block whose only node has ended
 
 
-def main(order: bytes) -> NoReturn:
-    """Run a node; when it has ended, write how into a file, and wait for the end of the pool.
+def main(file: str, block: str) -> int:
+    """Run the agent; when it has ended, write how, and wait for the end of the block.
 
     Args:
-        order: a `NodeOrder` as JSON; ``ends`` is the folder for the file.
+        file: holds a `NodeOrder` as JSON; nobody but the user may read it.
+        block: the name of the block.
+
+    Returns:
+        The exit code.
     """
-    pool = os.getppid()
-    told = json.loads(order)
-    told["block"] = os.environ.get("PARSL_WORKER_BLOCK_ID", "")
+    parent = os.getppid()
+    try:
+        text = Path(file).read_text()
+    except OSError as error:
+        return _fail(
+            f"node {socket.gethostname()} cannot read its order ({error}): the folder of the run "
+            "must be on a file system that the nodes share with the program"
+        )
+    order = {**json.loads(text), "block": block}
     guard().acquire()
     try:
         process = start_guarded(
-            [sys.executable, "-c", _PROGRAM],
+            [sys.executable, "-P", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **child_environment()},
         )
-        said = _wait(process, json.dumps(told).encode(), pool)
+        said = _wait(process, json.dumps(order).encode(), parent)
         guard().forget(process.pid)
     finally:
         guard().release()
-    if process.returncode == PROGRAM_GONE:
-        # Nobody else would end the job, which lasts as long as anything of the pool.
-        os.killpg(os.getpgid(pool), signal.SIGTERM)
-    end = {
-        "code": process.returncode,
-        "said": said,
-        "node": f"{socket.gethostname()}:{process.pid}",
-        "block": told["block"],
-    }
-    with suppress(OSError):  # a program that is gone has taken the folder along
-        file = Path(told["ends"], f"{uuid.uuid4()}.part")
-        file.write_text(json.dumps(end))
-        file.rename(file.with_suffix(".json"))
-    while os.getppid() == pool:
-        time.sleep(_LOOK_S)
-    os._exit(0)
+    _tell(process, said, order)
+    if process.returncode != PROGRAM_GONE:
+        # The program ends the block, and others of its nodes may go on until then.
+        deadline = time.monotonic() + _STAY_S
+        while os.getppid() == parent and (order["nodes"] > 1 or time.monotonic() < deadline):
+            time.sleep(_LOOK_S)
+    return 1 if process.returncode else 0
 
 
-def _wait(process: subprocess.Popen[bytes], order: bytes, pool: int) -> str:
-    """Return the last that *process* has said, when it has ended; end it after the *pool*."""
+def _wait(process: subprocess.Popen[bytes], order: bytes, parent: int) -> str:
+    """Return the last that *process* has said, when it has ended; end it after the *parent*."""
     rest: bytes | None = order
     while True:
         try:
@@ -78,5 +77,25 @@ def _wait(process: subprocess.Popen[bytes], order: bytes, pool: int) -> str:
             return said[-_TAIL_BYTES:].decode(errors="replace")
         except subprocess.TimeoutExpired:
             rest = None
-            if os.getppid() != pool:
+            if os.getppid() != parent:
                 process.kill()
+
+
+def _tell(process: subprocess.Popen[bytes], said: str, order: dict[str, object]) -> None:
+    """Write how *process* has ended: for the program, and among what the block prints."""
+    sys.stderr.write(said)
+    end = {
+        "code": process.returncode,
+        "said": said,
+        "node": f"{socket.gethostname()}:{process.pid}",
+        "block": order["block"],
+    }
+    with suppress(OSError):  # a program that is gone has taken the folder along
+        file = Path(str(order["ends"]), f"{uuid.uuid4()}.part")
+        file.write_text(json.dumps(end))
+        file.rename(file.with_suffix(".json"))
+
+
+def _fail(problem: str) -> int:
+    sys.stderr.write(f"{problem}\n")
+    return 1

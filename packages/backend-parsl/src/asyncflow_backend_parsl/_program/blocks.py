@@ -65,7 +65,7 @@ class Block:
     """A block that was asked for.
 
     Attributes:
-        name: Parsl's name for it, job the batch system's; "" until it is submitted.
+        job: the batch system's name for it; "" until it is submitted.
         nodes: how many of its nodes have taken tasks so far.
         ended: of how many the process has ended.
         runs_since: when it was first seen to run without a node; None before.
@@ -76,7 +76,6 @@ class Block:
     """
 
     number: int
-    name: str = ""
     job: str = ""
     nodes: int = 0
     ended: int = 0
@@ -85,6 +84,11 @@ class Block:
     is_ending: bool = False
     is_over: bool = False
     said: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name by which its nodes know it."""
+        return str(self.number)
 
 
 NOT_EXPLAINED = Death(DeathReason.UNKNOWN, "")
@@ -227,7 +231,7 @@ class Blocks:
         """Take note that a block was submitted."""
         with self._lock:
             block = self._blocks[event.number]
-            block.name, block.job = event.name, event.job
+            block.job = event.job
             self._told.forget()
         self.first_answer.set()
 
@@ -290,7 +294,7 @@ class Blocks:
             del self._node_ends[:-_KEPT_ENDS]
             self._has_news.notify_all()
             for block in self._blocks.values():
-                if event.block and block.name == event.block:
+                if block.name == event.block:
                     block.ended += 1
                     is_lost = not block.nodes and block.ended >= self._site.nodes_per_block
                     if is_lost and not block.is_ending and not block.is_over:
@@ -395,7 +399,7 @@ class Blocks:
         """Return how the process of *node* ended, if it was not by order of the program."""
         for event in self._node_ends:
             # Where it has lost its way to the program, the program knows better what cut it.
-            if event.node != node or event.code in (None, 0, PROGRAM_GONE):
+            if event.node != node or event.code in (0, PROGRAM_GONE):
                 continue
             if event.code < 0:
                 said = f"its process got signal {-event.code}"

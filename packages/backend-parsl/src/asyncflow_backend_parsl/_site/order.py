@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["GivenExecutor", "SiteOrder", "Workers"]
+__all__ = ["Ports", "SiteOrder", "Workers"]
 
 
-class GivenExecutor(NamedTuple):
-    """An executor that a configuration of Parsl describes.
+class Ports(NamedTuple):
+    """The ports of this machine at which nodes may reach it.
 
     Attributes:
-        provider: the object itself.
-        arguments: those of the executor that are taken over.
+        least, limit: those from the first one, up to the second, which is not among them.
+        messages: the one for messages; None for any of the others.
     """
 
-    provider: Any
-    arguments: Mapping[str, Any]
+    least: int
+    limit: int
+    messages: int | None = None
 
 
 class Workers(NamedTuple):
@@ -46,7 +47,8 @@ class SiteOrder(NamedTuple):
         system: a key of `SYSTEMS`; "" for a provider that is not among them.
         words: parameters of the provider, by Parsl's names.
         launcher: a key of `LAUNCHERS`.
-        given: instead of these three.
+        ports: None for any that is free.
+        given: a provider itself, instead of these three.
     """
 
     system: str
@@ -59,4 +61,5 @@ class SiteOrder(NamedTuple):
     max_blocks: int
     address: str | None
     encrypted: bool
-    given: GivenExecutor | None = None
+    ports: Ports | None = None
+    given: Any = None

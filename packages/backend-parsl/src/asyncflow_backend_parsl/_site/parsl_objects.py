@@ -1,8 +1,9 @@
-"""The objects of Parsl that a site is: a provider, an executor.  This module imports Parsl."""
+"""The provider of Parsl that a site is, and what it submits.  This module imports Parsl."""
 
 from __future__ import annotations
 
 import inspect
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from typing import Any
 
 import parsl.launchers
 import parsl.providers
-from parsl.executors import HighThroughputExecutor
 from parsl.jobs.states import JobState
 from radical.asyncflow.config import closest
 from radical.asyncflow.errors import ConfigurationError
@@ -19,7 +19,9 @@ from radical.asyncflow.errors import ConfigurationError
 from .order import SiteOrder
 from .systems import LAUNCHERS, SYSTEMS
 
-__all__ = ["correct_states", "make_executor", "make_provider", "script_of"]
+__all__ = ["correct_states", "make_provider", "node_command", "script_of"]
+
+_NODE = "asyncflow_backend_parsl._node"
 
 # Jobs of Grid Engine that are still there: on their way to a node, suspended, or with an error that
 # the user can clear.  Parsl takes them for failed, and would neither ask for them nor end them.
@@ -27,10 +29,7 @@ _GRID_ENGINE_STATES: Mapping[str, JobState] = {
     "t": JobState.PENDING,
     **dict.fromkeys(("s", "ts", "eqw", "ehqw", "ehrqw"), JobState.HELD),
 }
-_HEARTBEAT_S = 10
 _COMMAND_S = 30  # for a command of the batch system, if Parsl would not wait longer
-# Parsl's parts need not see each other: nodes outlive an interchange, and there are better signs.
-_HEARTBEAT_THRESHOLD_S = 10 * 365 * 86400
 
 
 def make_provider(site: SiteOrder) -> Any:
@@ -40,7 +39,7 @@ def make_provider(site: SiteOrder) -> Any:
         ConfigurationError: Parsl has no such provider here, or it refuses the parameters.
     """
     if site.given is not None:
-        return site.given.provider
+        return site.given
     name = SYSTEMS[site.system].provider
     kind = getattr(parsl.providers, name, None)
     if kind is None:
@@ -77,24 +76,18 @@ def correct_states(provider: Any) -> None:
         table.update(_GRID_ENGINE_STATES)
 
 
-def make_executor(site: SiteOrder, provider: Any, label: str) -> Any:
-    """Return an executor that runs one worker of Parsl on each node."""
-    given: Mapping[str, Any] = {} if site.given is None else site.given.arguments
-    own: dict[str, Any] = {"encrypted": site.encrypted}
-    if site.address is not None:
-        own["address"] = site.address
-    return HighThroughputExecutor(
-        **{
-            **given,
-            **own,
-            "label": label,
-            "provider": provider,
-            "max_workers_per_node": 1,
-            "cores_per_worker": 1e-6,  # however few cores a node has, it has one worker
-            "heartbeat_period": _HEARTBEAT_S,
-            "heartbeat_threshold": _HEARTBEAT_THRESHOLD_S,
-        }
-    )
+def node_command(provider: Any, order: Path, block: str) -> str:
+    """Return the command that runs a node.
+
+    Args:
+        order: the file with what the node is told.
+        block: the name of its block.
+    """
+    # What is to run before the workers may choose another environment, such as a container's.
+    chooses = str(getattr(provider, "worker_init", "")).strip()
+    python = "python3" if chooses else sys.executable
+    # Without -P it would take modules for its own that lie in the folder where it starts.
+    return shlex.join([python, "-P", "-m", _NODE, str(order), block])
 
 
 def script_of(site: SiteOrder) -> tuple[str, str]:
@@ -116,7 +109,7 @@ def script_of(site: SiteOrder) -> tuple[str, str]:
         provider.script_dir = folder
         provider.execute_wait = answer
         try:
-            provider.submit("process_worker_pool.py", 1, "asyncflow")
+            provider.submit(node_command(provider, Path(folder, "node.json"), "1"), 1, "asyncflow")
         except Exception as error:
             if not asked:
                 raise ConfigurationError(

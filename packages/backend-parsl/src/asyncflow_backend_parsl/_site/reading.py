@@ -11,24 +11,13 @@ from typing import Any
 from radical.asyncflow.errors import ConfigurationError
 
 from ..config import ParslConfig, PbsConfig, SlurmConfig
-from .order import GivenExecutor, SiteOrder, Workers
+from .order import Ports, SiteOrder, Workers
 from .systems import SYSTEMS
 
 __all__ = ["read_site"]
 
 _DEFAULT_WALLTIME = "01:00:00"
 _EXECUTOR = "HighThroughputExecutor"
-# The attributes of an executor of Parsl's that the backend takes over; it sets the others itself.
-_TAKEN = (
-    "address",
-    "address_probe_timeout",
-    "encrypted",
-    "interchange_port_range",
-    "loopback_address",
-    "worker_debug",
-    "worker_port",
-    "worker_port_range",
-)
 
 
 def read_site(config: ParslConfig | SlurmConfig | PbsConfig, backend: str) -> SiteOrder:
@@ -73,8 +62,6 @@ def _launcher(usual: str, nodes: int) -> str:
 def _given_site(config: ParslConfig, backend: str) -> SiteOrder:
     executor = _executor(_load(config.config, backend), backend)
     provider = executor.provider
-    parameters = inspect.signature(type(executor).__init__).parameters
-    arguments = {name: getattr(executor, name) for name in _TAKEN if name in parameters}
     most = executor.max_workers_per_node
     gpus = list(executor.available_accelerators)
     memory = executor.mem_per_worker
@@ -95,8 +82,14 @@ def _given_site(config: ParslConfig, backend: str) -> SiteOrder:
         max_blocks=provider.max_blocks,
         address=executor.address,
         encrypted=executor.encrypted,
-        given=GivenExecutor(provider, arguments),
+        ports=_ports(executor),
+        given=provider,
     )
+
+
+def _ports(executor: Any) -> Ports:
+    least, limit = executor.worker_port_range
+    return Ports(least, limit, executor.worker_port)
 
 
 def _load(config: Any, backend: str) -> Any:

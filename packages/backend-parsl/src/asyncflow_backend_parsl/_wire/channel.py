@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
+import random
 import secrets
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import zmq
 
+from .._site.order import Ports
 from .lifeline import HELLO_BYTES, keep_alive, peer_of
 from .messages import Buffer, Kind, Message, pack, unpack
 
@@ -27,6 +30,7 @@ _MOST_AT_ONCE = 500  # messages that are taken before others are sent
 _CLOSE_S = 1.0  # for the last messages to be sent
 _THREAD_END_S = 5.0
 
+_Found = TypeVar("_Found")
 _log = logging.getLogger("radical.asyncflow")
 
 
@@ -65,19 +69,22 @@ class Listener(Protocol):
 class Channel:
     """The socket to which the nodes connect; `send`, `wake` and `close` are for any thread."""
 
-    def __init__(self, listener: Listener, *, host: str, encrypted: bool) -> None:
+    def __init__(
+        self, listener: Listener, *, host: str, ports: Ports | None = None, encrypted: bool
+    ) -> None:
         """Listen.
 
         Args:
             host: the address to listen at; ``"*"`` for all that this machine has.
+            ports: None for any that is free.
 
         Raises:
-            OSError: it is no address of this machine.
+            OSError: it is no address of this machine, or no port is free.
         """
         self._listener = listener
         self._secret = secrets.token_bytes(16)
         self._lifelines: dict[int, tuple[socket.socket, bytes]] = {}
-        self._server = socket.create_server(("0.0.0.0" if host == "*" else host, 0), backlog=1024)
+        self._server = _listen("0.0.0.0" if host == "*" else host, ports)
         self._server.setblocking(False)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -88,7 +95,7 @@ class Channel:
             self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             if encrypted:
                 keys = self._encrypt()
-            port = self._socket.bind_to_random_port(f"tcp://{host}")
+            port = self._bind(host, ports)
         except BaseException:
             self._server.close()
             self._socket.close(0)
@@ -106,6 +113,20 @@ class Channel:
         self._is_closing = False
         self._poller = zmq.Poller()
         self._thread = threading.Thread(target=self._run, name="asyncflow-parsl", daemon=True)
+
+    def _bind(self, host: str, ports: Ports | None) -> int:
+        """Listen for messages; return the port."""
+
+        def bind(port: int) -> int:
+            try:
+                self._socket.bind(f"tcp://{host}:{port or '*'}")
+            except zmq.ZMQError as error:
+                raise OSError(error.errno, f"{error.strerror} (port {port})") from None
+            return int(self._socket.last_endpoint.rpartition(b":")[2])
+
+        if ports is not None and ports.messages is not None:
+            return bind(ports.messages)
+        return _first_free(ports, bind)
 
     def _encrypt(self) -> tuple[str, str, str]:
         """Encrypt what the socket sends; return the keys that a node needs."""
@@ -245,6 +266,28 @@ class Channel:
         connection.close()
         if peer is not None:
             self._listener.lose(peer, how)
+
+
+def _listen(host: str, ports: Ports | None) -> socket.socket:
+    """Return a socket that listens for lifelines."""
+    return _first_free(ports, lambda port: socket.create_server((host, port), backlog=1024))
+
+
+def _first_free(ports: Ports | None, listen: Callable[[int], _Found]) -> _Found:
+    """Return what *listen* returns for the first one of *ports* that is free, or for 0."""
+    if ports is None:
+        return listen(0)
+    # In an order of its own, because several programs look for free ports at the same time.
+    numbers = range(ports.least, ports.limit)
+    for port in random.sample(numbers, len(numbers)):
+        if port == ports.messages:
+            continue
+        try:
+            return listen(port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise OSError(errno.EADDRINUSE, f"none of the ports {ports.least} to {ports.limit - 1} is free")
 
 
 def received(frames: Sequence[zmq.Frame]) -> list[Buffer]:
