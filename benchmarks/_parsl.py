@@ -1,105 +1,84 @@
-"""The shapes as one writes them for Parsl's HighThroughputExecutor: with its futures."""
+"""Parsl's HighThroughputExecutor, as one uses it by hand: with its futures, on this machine."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import sysconfig
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from ._bodies import nothing, one_more, pause, shifted
-from ._measure import Run, Side
+from ._measure import ROOT
 
-__all__ = ["NAPS", "SHAPES", "WORKERS", "executor", "side"]
+__all__ = ["LIMIT_S", "WORKERS", "calls", "executor"]
 
 WORKERS = 2
-NAPS = {"1ms": 0.001, "10ms": 0.01, "100ms": 0.1}
-
-Shape = Callable[[Any, int], Coroutine[Any, Any, Any]]
-
-
-async def bag(htex: Any, size: int) -> int:
-    futures = [asyncio.wrap_future(htex.submit(nothing, {})) for _ in range(size)]
-    return len(await asyncio.gather(*futures))
+LIMIT_S = 300.0
+"""The most seconds for one sample; Parsl itself would wait for ever."""
 
 
-async def chain(htex: Any, size: int) -> int:
-    # Parsl sends a task when the one before it is done.
-    last = 0
-    for _ in range(size):
-        last = await asyncio.wrap_future(htex.submit(one_more, {}, last))
-    return last
-
-
-async def payload(htex: Any, size: int) -> float:
-    import numpy as np
-
-    array = np.zeros(1_250_000)
-    for _ in range(size):
-        array = await asyncio.wrap_future(htex.submit(shifted, {}, array))
-    return float(array[-1])
-
-
-async def latency(htex: Any, size: int) -> int:
-    for _ in range(size):
-        await asyncio.wrap_future(htex.submit(nothing, {}))
-    return size
-
-
-def naps(seconds: float) -> Shape:
-    """Return the shape of tasks that sleep."""
-
-    async def shape(htex: Any, size: int) -> int:
-        futures = [asyncio.wrap_future(htex.submit(pause, {}, seconds)) for _ in range(size)]
-        return len(await asyncio.gather(*futures))
-
-    return shape
-
-
-SHAPES: dict[str, Shape] = {
-    "bag": bag,
-    "chain": chain,
-    "payload": payload,
-    "latency": latency,
-    **{name: naps(seconds) for name, seconds in NAPS.items()},
-}
-
-
-def executor(folder: Path, workers: int = WORKERS) -> Any:
-    """Return a started executor with one block of this machine."""
+@contextmanager
+def executor(workers: int = WORKERS) -> Iterator[Any]:
+    """Start an executor with one block, and end all that belongs to it."""
     from parsl.executors import HighThroughputExecutor
     from parsl.providers import LocalProvider
 
-    htex = HighThroughputExecutor(
-        provider=LocalProvider(init_blocks=1, max_blocks=1),
-        max_workers_per_node=workers,
-        cores_per_worker=1e-6,  # Parsl would start no more workers than there are cores
-        address="127.0.0.1",
-    )
-    htex.run_dir = str(folder)
-    htex.provider.script_dir = str(folder)
-    htex.start()
-    htex.scale_out_facade(1)
-    return htex
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        htex = HighThroughputExecutor(
+            provider=LocalProvider(init_blocks=1, max_blocks=1),
+            max_workers_per_node=workers,
+            cores_per_worker=1e-6,  # Parsl would start no more workers than there are cores
+            address="127.0.0.1",
+        )
+        htex.run_dir = htex.provider.script_dir = folder
+        groups: list[int] = []
+        try:
+            with _found_by_workers():
+                htex.start()
+                htex.scale_out_facade(1)
+            groups += [os.getpgid(int(job)) for job in htex.provider.resources]
+            yield htex
+            htex.scale_in(1)
+            htex.shutdown()
+        finally:
+            # Whatever Parsl has left, such as after an error.
+            if htex.interchange_proc is not None:
+                htex.interchange_proc.kill()
+                htex.interchange_proc.wait()
+            for group in groups:
+                with suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
 
 
-def side(shape: Shape, workers: int = WORKERS) -> Side:
-    """Make the side that runs *shape* on a new executor."""
+@contextmanager
+def _found_by_workers() -> Iterator[None]:
+    """Let what Parsl starts find its programs, which it starts by name, and these benchmarks."""
+    before = dict(os.environ)
+    for name, folder in (("PATH", sysconfig.get_path("scripts")), ("PYTHONPATH", str(ROOT))):
+        os.environ[name] = os.pathsep.join(filter(None, [folder, before.get(name)]))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
-    @asynccontextmanager
-    async def open_side() -> AsyncIterator[Run]:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            htex = executor(Path(folder), workers)
-            try:
 
-                async def run(size: int) -> object:
-                    return await shape(htex, size)
+def calls(htex: Any) -> Any:
+    """Return a function that has *htex* call others; an argument may be what that returned.
 
-                yield run
-            finally:
-                htex.scale_in(1)
-                htex.shutdown()
+    Parsl's executor takes no futures as arguments, so a call waits until they are done.
+    """
 
-    return open_side
+    async def call_later(function: Any, *args: Any) -> Any:
+        values = [await arg if isinstance(arg, asyncio.Future) else arg for arg in args]
+        return await asyncio.wrap_future(htex.submit(function, {}, *values))
+
+    def call(function: Any, *args: Any) -> asyncio.Future[Any]:
+        if any(isinstance(arg, asyncio.Future) for arg in args):
+            return asyncio.ensure_future(call_later(function, *args))
+        return asyncio.wrap_future(htex.submit(function, {}, *args))
+
+    return call

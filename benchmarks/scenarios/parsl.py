@@ -3,60 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import functools
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from radical.asyncflow import WorkflowEngine
 
-from .. import _bodies, _ours, _parsl
-from .._measure import COST, contest, interleave, rows
+from .. import _bodies, _parsl
+from .._measure import COST, Run, Side, contest, interleave, rows
 from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
 
 REFERENCE = "HTEX by hand"
+NAPS = {"1ms": 0.001, "10ms": 0.01, "100ms": 0.1}
 CREWS = (4, 16)
 START = "s to the first result"
+ADDS = "s more than by hand"
+MOST_MORE_S = 0.5
 
-Shape = Callable[[WorkflowEngine, int], Coroutine[Any, Any, Any]]
-
-
-async def _bag(flow: WorkflowEngine, size: int) -> int:
-    nothing = flow.function_task(_bodies.nothing)
-    return len(await asyncio.gather(*[nothing() for _ in range(size)]))
-
-
-async def _chain(flow: WorkflowEngine, size: int) -> int:
-    (last,) = await _ours.chain(flow, size)
-    return int(last)
+Call = Callable[..., Awaitable[Any]]
+"""A call of a function on a worker; an argument may be what such a call has returned."""
+Shape = Callable[[Call, int], Coroutine[Any, Any, Any]]
 
 
-async def _payload(flow: WorkflowEngine, size: int) -> float:
+async def _bag(call: Call, size: int) -> int:
+    return len(await asyncio.gather(*[call(_bodies.nothing) for _ in range(size)]))
+
+
+async def _chain(call: Call, size: int) -> int:
+    last: Any = 0
+    for _ in range(size):
+        last = call(_bodies.one_more, last)
+    return int(await last)
+
+
+async def _payload(call: Call, size: int) -> float:
     import numpy as np
 
-    shifted = flow.function_task(_bodies.shifted)
     array: Any = np.zeros(1_250_000)
     for _ in range(size):
-        array = shifted(array)
+        array = call(_bodies.shifted, array)
     return float((await array)[-1])
 
 
-async def _latency(flow: WorkflowEngine, size: int) -> int:
-    nothing = flow.function_task(_bodies.nothing)
+async def _latency(call: Call, size: int) -> int:
     for _ in range(size):
-        await nothing()
+        await call(_bodies.nothing)
     return size
 
 
 def _naps(seconds: float) -> Shape:
-    async def shape(flow: WorkflowEngine, size: int) -> int:
-        pause = flow.function_task(_bodies.pause)
-        return len(await asyncio.gather(*[pause(seconds) for _ in range(size)]))
+    async def shape(call: Call, size: int) -> int:
+        return len(await asyncio.gather(*[call(_bodies.pause, seconds) for _ in range(size)]))
 
     return shape
 
@@ -66,7 +68,7 @@ SHAPES: dict[str, Shape] = {
     "chain": _chain,
     "payload": _payload,
     "latency": _latency,
-    **{name: _naps(seconds) for name, seconds in _parsl.NAPS.items()},
+    **{name: _naps(seconds) for name, seconds in NAPS.items()},
 }
 SIZES = {
     "bag": 10_000,
@@ -82,27 +84,62 @@ GOALS = {
     "chain": 0.3,
     "payload": 0.5,
     "latency": 1.1,
-    **dict.fromkeys(_parsl.NAPS, 1.0),
+    **dict.fromkeys(NAPS, 1.0),
 }
 SUMMARIES = {
     "bag": "independent tasks that do nothing",
     "chain": "each task takes the result of the one before",
     "payload": "10 MB through a chain",
     "latency": "one task after the other, each awaited",
-    **{name: f"independent tasks that sleep {name}" for name in _parsl.NAPS},
+    **{name: f"independent tasks that sleep {name}" for name in NAPS},
 }
 
 
 CONTESTS = [
-    *((f"parsl-{shape}", shape, _parsl.WORKERS) for shape in SHAPES if shape not in _parsl.NAPS),
-    *((f"parsl-{nap}-on-{crew}", nap, crew) for nap in _parsl.NAPS for crew in CREWS),
+    *((f"parsl-{shape}", shape, _parsl.WORKERS) for shape in SHAPES if shape not in NAPS),
+    *((f"parsl-{nap}-on-{crew}", nap, crew) for nap in NAPS for crew in CREWS),
 ]
 
 
+def _ours(shape: Shape, workers: int) -> Side:
+    @asynccontextmanager
+    async def open_side() -> AsyncIterator[Run]:
+        config = {"max_workers_per_node": workers}
+        async with WorkflowEngine.create("parsl", config=config) as flow:
+            task = functools.cache(flow.function_task)
+
+            async def run(size: int) -> object:
+                return await shape(lambda function, *args: task(function)(*args), size)
+
+            yield run
+
+    return open_side
+
+
+def _by_hand(shape: Shape, workers: int) -> Side:
+    @asynccontextmanager
+    async def open_side() -> AsyncIterator[Run]:
+        with _parsl.executor(workers) as htex:
+
+            async def run(size: int) -> object:
+                try:
+                    async with asyncio.timeout(_parsl.LIMIT_S):
+                        return await shape(_parsl.calls(htex), size)
+                except TimeoutError:
+                    raise _too_late() from None
+
+            yield run
+
+    return open_side
+
+
+def _too_late() -> RuntimeError:
+    return RuntimeError(f"{REFERENCE}: not all results were there within {_parsl.LIMIT_S:g} s")
+
+
 def _measure(name: str, shape: str, workers: int, settings: Settings) -> Sequence[Row]:
-    ours = _ours.side(SHAPES[shape], "parsl", max_workers_per_node=workers)
-    sides = {OURS: ours, REFERENCE: _parsl.side(_parsl.SHAPES[shape], workers)}
-    size = SIZES[shape]
+    sides = {OURS: _ours(SHAPES[shape], workers), REFERENCE: _by_hand(SHAPES[shape], workers)}
+    size = settings.size(SIZES[shape])
     goal = Goal(GOALS[shape], REFERENCE)
     series = contest(sides, size, settings.repeat)
     return rows(name, size, series, {COST: goal})
@@ -120,21 +157,23 @@ def _start_ours() -> dict[str, float]:
 
 
 def _start_by_hand() -> dict[str, float]:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        began = time.perf_counter()
-        htex = _parsl.executor(Path(folder))
-        htex.submit(_bodies.nothing, {}).result()
-        seconds = time.perf_counter() - began
-        htex.scale_in(1)
-        htex.shutdown()
-    return {START: seconds}
+    began = time.perf_counter()
+    with _parsl.executor() as htex:
+        try:
+            htex.submit(_bodies.nothing, {}).result(_parsl.LIMIT_S)
+        except TimeoutError:
+            raise _too_late() from None
+        return {START: time.perf_counter() - began}
 
 
 def _measure_start(settings: Settings) -> Sequence[Row]:
     import parsl  # noqa: F401 - so that neither side has to import it
 
     samples = {OURS: _start_ours, REFERENCE: _start_by_hand}
-    return rows("parsl-start", 1, interleave(samples, settings.repeat))
+    series = interleave(samples, settings.repeat)
+    pairs = zip(series[START][OURS], series[START][REFERENCE], strict=True)
+    series[ADDS] = {OURS: [ours - reference for ours, reference in pairs]}
+    return rows("parsl-start", 1, series, {ADDS: Goal(MOST_MORE_S, None)})
 
 
 SCENARIOS = (
@@ -146,7 +185,7 @@ SCENARIOS = (
             Scenario(
                 name,
                 f"{SUMMARIES[shape]}, on {workers} workers of this machine, beside HTEX by hand",
-                partial(_measure, name, shape, workers),
+                functools.partial(_measure, name, shape, workers),
             )
             for name, shape, workers in CONTESTS
         ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncflow_backend_parsl import ParslExecutionBackend
+from asyncflow_backend_parsl._site.order import Ports
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
 from parsl.providers import LocalProvider
@@ -80,7 +82,7 @@ async def test_the_settings_reach_the_batch_script_of_slurm(walltime: Any, shown
         "--reservation=x",
         "module load python",
         "srun",
-        "process_worker_pool.py",
+        "asyncflow_backend_parsl._node",
     ):
         assert line in script
 
@@ -99,6 +101,16 @@ async def test_the_settings_reach_the_batch_script_of_pbs() -> None:
     for line in ("-A projekt", "-q long", "select=2:ncpus=8", "ngpus=4", "walltime=02:00:00"):
         assert line in script
     assert "mpiexec" in script
+
+
+@pytest.mark.parametrize(
+    ("worker_init", "python"), [("", sys.executable), ("module load python", "python3")]
+)
+async def test_a_node_runs_the_python_of_the_program_or_of_worker_init(
+    worker_init: str, python: str
+) -> None:
+    plan = (await create_backend("slurm", config={"worker_init": worker_init})).plan()
+    assert f"{python} -P -m asyncflow_backend_parsl._node" in plan["script"]
 
 
 async def test_a_plan_names_the_blocks_and_submits_nothing() -> None:
@@ -127,6 +139,14 @@ def test_a_configuration_of_parsl_says_what_the_settings_would(tmp_path: Path) -
     for config in (_config(), str(file), file, f"{__name__}:_config"):
         plan = ParslExecutionBackend(config=config).plan()
         assert (plan["system"], plan["init_blocks"], plan["max_blocks"]) == ("local", 2, 4)
+
+
+def test_the_ports_of_a_configuration_of_parsl_are_kept() -> None:
+    executor = HighThroughputExecutor(
+        label="cpu", address="127.0.0.1", worker_port=54321, worker_port_range=(54000, 54400)
+    )
+    site = ParslExecutionBackend(config=Config(executors=[executor]))._site
+    assert site.ports == Ports(54000, 54400, 54321)
 
 
 def test_a_configuration_with_several_executors_is_refused() -> None:

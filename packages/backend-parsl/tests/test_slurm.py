@@ -211,28 +211,6 @@ async def test_the_end_of_a_node_costs_what_it_had_begun_and_names_the_cause(
 
 
 @pytest.mark.usefixtures("nodes")
-async def test_nodes_go_on_without_the_interchange(slurm: Slurm, tmp_path: Path) -> None:
-    await _free(slurm)
-    async with _flow(max_blocks=2) as flow:
-        gate = tmp_path / "gate"
-        where = flow.function_task(_host_of_work)
-        first = [where(str(gate)) for _ in range(CORES)]
-        await _running(gate, CORES)
-        assert flow.backend._host is not None
-        host = flow.backend._host._process.pid
-        (interchange,) = [
-            child
-            for child in psutil.Process(host).children()
-            if "interchange" in " ".join(child.cmdline())
-        ]
-        interchange.kill()
-        second = [where(str(gate)) for _ in range(CORES)]
-        await _running(gate, 2 * CORES)  # on a block that came up afterwards
-        gate.touch()
-        assert len(set(await asyncio.gather(*first, *second))) == 2
-
-
-@pytest.mark.usefixtures("nodes")
 async def test_idle_blocks_end_and_no_more_blocks_than_allowed_are_asked_for(
     slurm: Slurm, tmp_path: Path
 ) -> None:

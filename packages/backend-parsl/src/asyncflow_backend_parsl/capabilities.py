@@ -20,7 +20,8 @@ CAPABILITIES = Capabilities(
     limits=(
         "a task with ranks runs on one node, and needs an MPI launcher there; functions with ranks "
         "also need mpi4py",
-        "files that a command captures lie in the folder of the run, which the nodes must see",
+        "the nodes must see the folder of the run, where they read their order, and where files "
+        "lie that a command captures",
         "when a node is lost as a whole, a task that it was given a moment before counts as begun",
     ),
 )

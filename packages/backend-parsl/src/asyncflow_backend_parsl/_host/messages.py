@@ -65,7 +65,7 @@ class Opened(NamedTuple):
 
 
 class OpenFailed(NamedTuple):
-    """There is no provider.
+    """The provider could not be made.
 
     Attributes:
         is_configuration: the settings are at fault.

@@ -1,4 +1,4 @@
-"""The process that a block starts on each node: it starts the agent, and tells of its end.
+"""The process that a block starts on each node: it starts the agent, and tells how that ended.
 
 It then stays for a while, because some launchers end a block as soon as they miss one process.
 """
