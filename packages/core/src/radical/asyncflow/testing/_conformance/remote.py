@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from ...backend import RemoteValue, TaskRef, TaskRequest
+from ...backend import RemoteValue, TaskKind, TaskRef, TaskRequest
 from ...engine import WorkflowEngine
 from ...model import TaskState
 from .. import _functions as functions
@@ -116,7 +116,8 @@ class Remote(Suite):
         bare.submit(*chain)
         await appears(folder, "began-task")
         bare.backend.cancel([first.task_id])
-        open_gate(folder)
+        if TaskKind.FUNCTION not in bare.backend.capabilities.kills_running:
+            open_gate(folder)  # a worker elsewhere might see it before it hears of the cancel
         reports = await bare.sink.outcomes(chain, self.patience)
         assert TaskState.DONE not in {report.state for report in reports[1:]}
         assert functions.next_number(folder) == 1
