@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 from charliecloud import why_not
 from document_blocks import read_blocks
+from radical.asyncflow.cli._command import command
 from slurm_cluster import Slurm, demand_slurm, serve_slurm
 
 ROOT = Path(__file__).parents[1]
@@ -120,6 +122,19 @@ def test_no_page_fetches_the_other_product_that_an_index_has_by_our_name() -> No
     ]
     assert [line for line in installs if "packages/core" in line]
     assert not [line for line in installs if re.search(r"radical[.-]asyncflow(?!.*>=1)", line)]
+
+
+def test_the_page_of_the_command_line_names_every_command_and_each_option_of_run() -> None:
+    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    for name, one in command.commands.items():
+        inner = (
+            one.commands if isinstance(one, click.Group) and not one.invoke_without_command else {}
+        )
+        for words in [f"{name} {word}" for word in inner] or [name]:
+            assert f"$ asyncflow {words} " in text, words
+    for option in command.commands["run"].params:
+        if isinstance(option, click.Option) and not option.hidden and option.name != "debug":
+            assert f"| `{option.opts[0]}" in text or f", `{option.opts[0]}" in text, option.opts
 
 
 def test_toml_blocks_are_toml() -> None:

@@ -64,7 +64,10 @@ class TestHelp:
         assert found
         assert f"  asyncflow {' '.join(words)}" in examples
 
-    def test_the_list_has_groups_and_whole_summaries(self, invoke: Invoke) -> None:
+    def test_the_list_has_groups_and_whole_summaries(
+        self, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
         text = invoke("--help").stdout
         assert [
             line[:-1] for line in text.splitlines() if line.endswith(":") and line[0] != " "
@@ -75,7 +78,10 @@ class TestHelp:
                 assert f"\n  {words[0]} " in text
 
     @pytest.mark.parametrize("group", ["backends", "runs"])
-    def test_the_summaries_of_inner_commands_are_whole(self, invoke: Invoke, group: str) -> None:
+    def test_the_summaries_of_inner_commands_are_whole(
+        self, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, group: str
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
         assert "..." not in invoke(group, "--help").stdout.partition("Commands:")[2]
 
 

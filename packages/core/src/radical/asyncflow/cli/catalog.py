@@ -24,7 +24,7 @@ def catalog() -> None:
     epilog=examples(
         "catalog build site",
         "catalog build --from wheels --from installed site",
-        "catalog build --from wheels --reports reports --title 'Our backends' site",
+        "catalog build --reports reports --title 'Our backends' site",
     )
 )
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
@@ -43,7 +43,9 @@ def catalog() -> None:
     metavar="DIR",
     help="A folder of reports by asyncflow backends check, from which levels are computed.",
 )
-@click.option("--title", default="Plugins for AsyncFlow", show_default=True, help="Of the pages.")
+@click.option(
+    "--title", default="Plugins for AsyncFlow", show_default=True, help="The title of the pages."
+)
 @debug_option
 def build(out: Path, sources: tuple[str, ...], reports: Path | None, title: str) -> None:
     """Write a catalog of plugins into the folder OUT.

@@ -51,7 +51,7 @@ def explain(
     former_run: str | None,
     as_json: bool,
 ) -> None:
-    """Say why a task ran, was reused or waits, or what an error means.
+    """Say why a task ran, waits or was reused, or explain an error.
 
     RUN is the uid of a run or its beginning, "last" (the default), or a journal.  TASK is a
     number (12, task.000012) or a name, which stands for all tasks of that name.  ERROR is the

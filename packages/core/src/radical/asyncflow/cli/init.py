@@ -36,7 +36,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 @click.option(
     "--backend",
     metavar="NAME",
-    help="The backend that programs get which name none.",
+    help="The backend for programs that name none.",
     shell_complete=completer("backends"),
 )
 @set_option
