@@ -189,6 +189,28 @@ def test_the_failure_of_a_dependency_names_what_failed_and_why() -> None:
     assert (error.failed_dependencies, error.root_cause) == (["first"], cause)
 
 
+# -------------------------------------------------------------------- the engine
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("start_telemetry", "use flow.observe(callback) for events, journal= for"),
+        ("components", "use flow.plan()"),
+        ("task_callbacks", "flow.observe(callback)"),
+    ],
+)
+async def test_what_the_engine_has_no_more_says_what_to_use(name: str, instead: str) -> None:
+    async with WorkflowEngine.create("noop") as flow:
+        with pytest.raises(AttributeError) as caught:
+            getattr(flow, name)
+        assert f"'WorkflowEngine' object has no attribute '{name}': " in str(caught.value)
+        assert instead in str(caught.value)
+        assert not hasattr(flow, name)
+        with pytest.raises(AttributeError, match=r"has no attribute 'nonsense'$"):
+            flow.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
 # ------------------------------------------------------------------ workflow_scope
 
 

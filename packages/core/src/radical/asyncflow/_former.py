@@ -11,7 +11,19 @@ from typing import Any
 
 from .deprecation import warn_deprecated
 
-__all__ = ["former_name", "former_names"]
+__all__ = ["GONE_OF_ENGINE", "former_name", "former_names"]
+
+_INSIDE = "use flow.plan(), flow.observe(callback) and the state of futures"
+
+GONE_OF_ENGINE: Mapping[str, str] = {
+    "start_telemetry": (
+        "use flow.observe(callback) for events, journal= for a record with a live page and a "
+        "report, or the plugin asyncflow-plugin-otel for OpenTelemetry"
+    ),
+    **dict.fromkeys(("components", "running", "resolved", "task_callbacks"), _INSIDE),
+    **dict.fromkeys(("handle_task_failure", "handle_task_cancellation"), _INSIDE),
+}
+"""What to use in place of what the engine of the public package has and ours has not."""
 
 
 def former_name(module: str, name: str, home: str) -> Any:

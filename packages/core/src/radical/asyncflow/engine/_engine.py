@@ -108,6 +108,16 @@ class WorkflowEngine(TaskDecorators):
         if self._creator is not None:
             self._creator.add_done_callback(self._creator_ended)
 
+    if not TYPE_CHECKING:  # where a name that is not there is an error as it is
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say what to use in place of *name*, if the public package has it."""
+            from .._former import GONE_OF_ENGINE
+
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            instead = GONE_OF_ENGINE.get(name)
+            raise AttributeError(text if instead is None else f"{text}: {instead}")
+
     @classmethod
     def create(
         cls,
