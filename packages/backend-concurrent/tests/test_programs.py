@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,33 @@ async def main():
 asyncio.run(main())
 """
 )
+
+
+_NAMES = (
+    _HEAD
+    + """
+from radical.asyncflow import InputFile, OutputFile
+
+async def main():
+    async with WorkflowEngine.create("concurrent") as flow:
+        @flow.executable_task
+        def write(*files): return "echo text > words.txt"
+        @flow.executable_task
+        def read(*files): return "cat words.txt"
+        written = write(OutputFile("words.txt"))
+        print("read", await read(written, InputFile("words.txt")), end="")
+        print([path.name for path in written.outputs])
+
+asyncio.run(main())
+"""
+)
+
+
+def test_commands_hand_a_file_on_by_the_name_that_they_declare() -> None:
+    for _ in range(2):  # the second time it is there before
+        assert run(_NAMES).stdout == "main\nread text\n['words.txt']\n"
+    Path("words.txt").unlink()
+    shutil.rmtree("asyncflow-runs")
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])

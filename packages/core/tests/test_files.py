@@ -631,6 +631,34 @@ async def test_outputs_are_moved_to_their_places(folder: Path, tmp_path: Path) -
     assert below(folder) == ["other"]
 
 
+async def test_an_output_that_the_task_wrote_at_its_place_is_delivered(
+    folder: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    names = ("new", "changed", "folder", "through.txt")
+    files = FileSet([], [*map(OutputFile, names)])
+    (start / "changed").write_text("before")
+    *_, path = (await stage(files, folder, lambda _: None, lambda _: None, start.joinpath)).values()
+    (start / "new").write_text("now")
+    (start / "changed").write_text("after")
+    (start / "folder").mkdir()
+    Path(path).write_text("through the path")
+    places = [one.value for one in await deliver_outputs(files, folder, start.joinpath)]
+    assert places == [start / name for name in names]
+    assert (start / "changed").read_text() == "after"
+    assert below(folder) == []
+
+
+async def test_what_was_at_its_place_before_is_no_output(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("of an earlier run")
+    files = FileSet([], [OutputFile("old"), OutputFile("*.txt")])
+    await stage(files, folder, lambda _: None, lambda _: None, tmp_path.joinpath)
+    (tmp_path / "a.txt").touch()  # a pattern is only for what is in the folder of the task
+    with pytest.raises(FileError, match=r"declared but not written: 'old', '\*\.txt'; the folder"):
+        await deliver_outputs(files, folder, tmp_path.joinpath)
+
+
 async def test_an_output_elsewhere_has_a_name_of_its_own(folder: Path, tmp_path: Path) -> None:
     outputs = OutputFile(tmp_path / "one" / "x"), OutputFile(tmp_path / "two" / "x")
     for path, text in zip(await staged(folder, *outputs), "12", strict=True):

@@ -122,7 +122,7 @@ class OutputFile:
     path, an absolute one in its own folder, as a `str`; the folders above it exist.  When the
     task has succeeded, what it wrote there is moved to *name* in one step, and replaces what was
     there.  A failed attempt leaves nothing at *name*, and a task that ends without writing the
-    file fails with a `FileError`.
+    file fails with a `FileError`.  A command that writes to *name* itself has written it, too.
 
     A name with ``*`` or ``?`` is a pattern: it stands for all files that match, which are at
     least one.
@@ -188,12 +188,14 @@ class FileSet:
         inputs, outputs: those among the arguments of its call.
         named: the outputs that the body of an executable named in its latest attempt.
         staged: the names of what the engine put into the task's folder: inputs, and links.
+        before: what was at the place of each of *outputs* before the first attempt, by its name.
     """
 
     inputs: list[InputFile] = field(default_factory=list)
     outputs: list[OutputFile] = field(default_factory=list)
     named: list[OutputFile] = field(default_factory=list)
     staged: list[str] = field(default_factory=list)
+    before: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def all_outputs(self) -> list[OutputFile]:

@@ -19,7 +19,7 @@ from ..errors import FileError
 from .copying import Check, StoppedError, duplicate, remove
 from .declared import FileSet, OutputFile
 
-__all__ = ["Delivered", "deliver", "replace_paths", "written"]
+__all__ = ["Delivered", "deliver", "facts_of", "replace_paths", "written"]
 
 _NAMES_LISTED = 20  # names that an error lists
 _LONGEST_PATH = 5000  # characters of a text that may be a path
@@ -71,7 +71,12 @@ def deliver(
     folder = folder.absolute()
     outputs = list({item.name: item for item in files.all_outputs}.values())
     found = [(item, written(item, folder, files.staged)) for item in outputs]
-    missing = [item.name for item, names in found if not names]
+    there_already = {
+        item.name: place(item.name)
+        for item, names in found
+        if not names and _is_at_its_place(item, files, place)
+    }
+    missing = [item.name for item, names in found if not names and item.name not in there_already]
     if missing:
         raise FileError(
             f"declared but not written: {_names(missing)}; the folder {str(folder)!r} "
@@ -80,6 +85,11 @@ def deliver(
     delivered = []
     pairs: dict[Path, Path] = {}
     for item, there in found:
+        if item.name in there_already:
+            at = there_already[item.name]
+            _check_kind(check, at)
+            delivered.append(Delivered(str(folder / item.inside), (item.name,), (at,), False))
+            continue
         names = tuple(item.name_of_match(name) for name in there)
         paths = tuple(map(place, names))
         pairs.update(zip((folder / name for name in there), paths, strict=True))
@@ -89,6 +99,23 @@ def deliver(
         _check_kind(check, source)
     _move(check, _outermost(pairs), folder)
     return delivered
+
+
+def facts_of(path: Path) -> tuple[int, ...]:
+    """Return what changes when somebody writes to *path*; nothing if there is nothing."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _is_at_its_place(item: OutputFile, files: FileSet, place: Callable[[str], Path]) -> bool:
+    """Tell whether the task has written *item* by its name, and not by the path that it got."""
+    if item.is_pattern or item.name not in files.before:
+        return False
+    facts = facts_of(place(item.name))
+    return bool(facts) and facts != files.before[item.name]
 
 
 def replace_paths(value: Any, places: Mapping[str, Path | list[Path]]) -> Any:

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from ..errors import ConfigurationError, FileError
 from .copying import Check, StoppedError, copy, remove
 from .declared import FileSet, OutputFile
-from .delivery import Delivered, deliver, written
+from .delivery import Delivered, deliver, facts_of, written
 from .linking import Source, link_files
 from .sources import URL_TIMEOUT_S, check_targets, is_url, locate, name_of, show
 
@@ -134,15 +134,17 @@ class Staging:
         if failure is not None:
             raise failure  # outside of the except clause, so that it keeps its own cause
         files.staged = list(inputs)
-        await _in_own_thread(lambda _: self._make_room(files))
+        await _in_own_thread(lambda _: self._make_room(files, place))
         paths |= {id(item): str(self._folder / item.inside) for item in files.outputs}
         return paths
 
-    def _make_room(self, files: FileSet) -> None:
+    def _make_room(self, files: FileSet, place: Callable[[str], Path]) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             for item in files.outputs:
                 make_room(item, self._folder, files.staged)
+                if item.name not in files.before:
+                    files.before[item.name] = facts_of(place(item.name))
         except OSError as error:
             raise FileError(f"the task's folder cannot be prepared: {error}") from error
 
