@@ -26,6 +26,8 @@ FOLDERS = {
     "otel": "plugin-otel",
 }
 LOCAL = ("noop", "concurrent")
+NEEDS = {"parsl": "concurrent"}
+"""The extras whose package needs that of another one, which is on no index either."""
 OTHERS = {
     "nvidia": ["nvidia-ml-py>=11.525"],
     "mpi": ["mpi4py>=4.0"],
@@ -53,6 +55,9 @@ class Extras(MetadataHookInterface):
                 # "/src/.." because pip takes a URL that ends in "backend-noop" for an archive
                 # with a version in its name, and keeps what it built of it for ever.
                 extras[extra] = [f"{name} @ {sibling.as_uri()}/src/.."]
+        for extra, needed in NEEDS.items():
+            if not release and extra in extras:
+                extras[extra] += extras[needed]
         local = [requirement for extra in LOCAL for requirement in extras.get(extra, ())]
         extras["local"] = local
         extras["all"] = sorted({item for items in extras.values() for item in items})

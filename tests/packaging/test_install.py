@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
+from hatchling.metadata.core import ProjectMetadata
+from hatchling.plugin.manager import PluginManager
+from packaging.requirements import Requirement
 from radical.asyncflow import __version__
+
+PACKAGES = Path(__file__).parents[2] / "packages"
 
 LIST = """
 import json
@@ -25,6 +33,19 @@ def test_pip_installs_a_clone_with_its_extra(scratch):
     made = scratch()
     made.pip("./packages/core[local]")
     assert available(made.run(LIST)) == ["noop", "concurrent"]
+
+
+def test_an_extra_of_a_clone_brings_what_is_on_no_index():
+    core = ProjectMetadata(str(PACKAGES / "core"), PluginManager()).core
+    needed_by = {}
+    for file in PACKAGES.glob("*/pyproject.toml"):
+        project = tomllib.loads(file.read_text())["project"]
+        needed = {Requirement(line).name for line in project.get("dependencies", ())}
+        needed_by[project["name"]] = {name for name in needed if name.startswith("asyncflow-")}
+    for extra, lines in core.optional_dependencies.items():
+        named = {Requirement(line).name for line in lines}
+        for name in named & needed_by.keys():
+            assert needed_by[name] <= named, extra
 
 
 def test_pip_installs_a_clone_editable(editable_venv):
