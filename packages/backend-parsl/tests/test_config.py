@@ -13,6 +13,7 @@ from asyncflow_backend_parsl._site.order import Ports
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
 from parsl.providers import LocalProvider
+from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.factory import create_backend
 
@@ -158,3 +159,12 @@ def test_a_configuration_with_several_executors_is_refused() -> None:
     executors.append(more)
     with pytest.raises(ConfigurationError, match=r"there.*more"):
         ParslExecutionBackend(config=Config(executors=executors))
+
+
+async def test_a_folder_that_parsl_would_take_apart_is_refused_at_the_start(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "my $data"
+    folder.mkdir()
+    with pytest.raises(ConfigurationError, match=r"my \$data.*its path has ' ', '\$'; start"):
+        await WorkflowEngine.create("parsl", work_dir=folder)

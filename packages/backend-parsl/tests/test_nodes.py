@@ -27,6 +27,9 @@ class _Deaf:
     def tick(self, now: float) -> float:
         raise NotImplementedError
 
+    def fail(self, error: BaseException) -> None:
+        raise NotImplementedError
+
 
 def _channel(ports: Ports | None) -> Channel:
     return Channel(_Deaf(), host="127.0.0.1", ports=ports, encrypted=False)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -73,6 +74,7 @@ _OPEN_S = 60.0  # for the process that holds Parsl to come up
 _FIRST_ANSWER_S = 60.0  # for the batch system to take the first job
 _NODES_END_S = 8.0
 _JOBS_END_S = 20.0  # for a batch system that does not answer at once
+_STRANGE = re.compile(r"[^\w@+=:,./-]")  # what a shell, or a pattern for files, may take apart
 _BATCH_VARIABLES = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "TZ", "USER"})
 _BATCH_BEGINNINGS = ("LSB", "LSF", "MUNGE", "PBS", "SGE", "SLURM", "_CONDOR")
 _log = logging.getLogger("radical.asyncflow")
@@ -203,6 +205,13 @@ class ParslExecutionBackend(ExecutionBackend):
 
         site = self._site
         work_dir = sink.work_dir().absolute()
+        if strange := sorted(set(_STRANGE.findall(str(work_dir)))):
+            # Parsl writes it into scripts and commands as it is.
+            raise ConfigurationError(
+                f"backend {self.name!r}: Parsl cannot use the folder of this run, {work_dir}: its "
+                f"path has {', '.join(map(repr, strange))}; start the program in another folder, "
+                "or give the engine another work_dir"
+            )
         label = f"asyncflow-{secrets.token_hex(4)}"
         folder = self._folder = work_dir / f"parsl-{label[-8:]}"
         folder.mkdir(mode=0o700)
@@ -475,6 +484,14 @@ class _Listener:
             if node.is_ready and node.block is None:
                 blocks.connect(node)
         return blocks.adjust(router.demand(), nodes, now)
+
+    def fail(self, error: BaseException) -> None:
+        backend = self._backend
+        backend._lose_hope(f"the thread that talks to the nodes has failed: {error!r}")
+        router = backend._router
+        if router is not None:
+            for peer in list(router.nodes):
+                router.lose(peer, "the program does not talk to it any more")
 
 
 def _size_here(site: SiteOrder) -> NodeSize:

@@ -39,10 +39,14 @@ _EXPLAIN_S = 12.0  # for a batch system to know why a job has ended
 _EXPLAIN_LOCAL_S = 1.5
 _EXPLAIN_CUT_S = 4.0  # where the reason is known, and more would only be welcome
 _EXPLAIN_KILL_S = 4.0  # for a batch system to say that it has killed a process
-_EXPLAIN_PAUSE_S = 0.5
+_EXPLAIN_PAUSE_S = 0.5  # until the batch system is asked again why a block has ended
+_EXPLAIN_GROWTH = 1.7
 _GUESSED_SLOTS = 32  # of a node, before one has connected
 _KEPT_ENDS = 1000  # of the processes of nodes
 _RETRY_S = 2.0  # until the next block is asked for, after one that failed
+_LAST_RETRY_S = 300.0  # the same, after many that failed
+_LAST_RETRY_ALONE_S = 10.0  # the same, where there is no block at all
+_BELIEVED_S = 30.0  # of refusals, where there is no block at all
 
 # What Slurm says of a job that waits and will never run, whatever the user does.
 _HOPELESS = frozenset(
@@ -73,6 +77,9 @@ class Block:
         is_ending: it was told to end.
         is_over: it has ended.
         said: what is known of its end.
+        death: why it has ended, once Slurm has told.
+        next_why: when to ask the batch system again why it has ended.
+        why_pause: seconds from that to the time after.
     """
 
     number: int
@@ -84,6 +91,9 @@ class Block:
     is_ending: bool = False
     is_over: bool = False
     said: str = ""
+    death: Death | None = None
+    next_why: float = 0.0
+    why_pause: float = _EXPLAIN_PAUSE_S
 
     @property
     def name(self) -> str:
@@ -133,7 +143,10 @@ class Blocks:
         self._slots_of_node: int | None = None
         self._look_every = _FIRST_LOOK_S if self._is_queued else _LOCAL_LOOK_S
         self._next_look = 0.0
-        self._next_ask = 0.0
+        self._refusals = 0  # attempts in a row, each of one block or of several at a time
+        self._is_modest = False  # whether to ask for one block at a time
+        self._troubled_at = -math.inf  # when the last block was refused, or failed
+        self._alone_since: float | None = None  # when one was refused, and there was no other
         self._is_closing = False
         self._told = LastAnswer(self._ask_for_job)
         self.first_answer = threading.Event()
@@ -154,11 +167,10 @@ class Blocks:
                 return 1.0
             alive = [block for block in self._blocks.values() if not block.is_over]
             open_blocks = [block for block in alive if not block.is_ending]
-            if now >= self._next_ask:
-                for _ in range(self._wanted(demand) - len(open_blocks)):
-                    if len(alive) >= self._site.max_blocks:
-                        break
-                    alive.append(self._ask_for_block())
+            for _ in range(self._askable(self._wanted(demand), open_blocks, now)):
+                if len(alive) >= self._site.max_blocks:
+                    break
+                alive.append(self._ask_for_block())
             self._end_idle(open_blocks, demand, nodes, now)
             self._end_silent(open_blocks, now)
             self._look_if_due(alive, now)
@@ -170,6 +182,22 @@ class Blocks:
         slots = self._slots_of_node or site.workers.most or _GUESSED_SLOTS
         wanted = math.ceil(demand / (slots * site.nodes_per_block))
         return min(site.max_blocks, max(least, wanted))
+
+    def _askable(self, wanted: int, open_blocks: Sequence[Block], now: float) -> int:
+        """Return how many of the *wanted* blocks to ask for now.
+
+        A batch system that has refused one, such as for a limit of the user's jobs, is asked ever
+        more seldom, and for one at a time.
+        """
+        missing = max(0, wanted - len(open_blocks))
+        trouble = max(self._refusals, len(self._failures))
+        if trouble:
+            most = _LAST_RETRY_S if open_blocks else _LAST_RETRY_ALONE_S
+            if now < self._troubled_at + min(most, _RETRY_S * 2.0 ** (min(trouble, 20) - 1)):
+                return 0
+        if self._is_modest:
+            return 0 if any(not block.job for block in open_blocks) else min(1, missing)
+        return missing
 
     def _ask_for_block(self) -> Block:
         self._count += 1
@@ -232,6 +260,8 @@ class Blocks:
         with self._lock:
             block = self._blocks[event.number]
             block.job = event.job
+            self._refusals = 0
+            self._alone_since = None
             self._told.forget()
         self.first_answer.set()
 
@@ -240,10 +270,28 @@ class Blocks:
         with self._lock:
             self._blocks.pop(event.number, None)
             if self.first_answer.is_set():
-                self._fail(event.error)
+                self._take_refusal(event.error, monotonic())
             else:
                 self.refusal = event.error
         self.first_answer.set()
+
+    def _take_refusal(self, error: str, now: float) -> None:
+        """Wait for better times; for some seconds only if there is no other block."""
+        others = [block for block in self._blocks.values() if block.job and not block.is_over]
+        if others:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
+        elif now - self._alone_since >= _BELIEVED_S:
+            self._lose_hope(error)
+            return
+        if not self._refusals:
+            _log.warning("backend %r gets no more blocks for now: %s", self._backend, error)
+        # Those that were asked for at the same time count as one.
+        if not self._refusals or now - self._troubled_at >= _RETRY_S:
+            self._refusals += 1
+        self._troubled_at = now
+        self._is_modest = True
 
     def take_states(self, states: BlockStates) -> None:
         """Take in what the batch system says of the blocks."""
@@ -280,12 +328,16 @@ class Blocks:
         reason = slurm_facts(block.job).get("Reason", "")
         if reason not in _HOPELESS:
             return
+        text = f"job {block.job} will never start: Slurm says {reason}"
         with self._lock:
             if block.is_over or self._is_closing:
                 return
             block.is_ending = block.is_over = True
             self._send(EndBlocks([block.number]))
-        self._lose_hope(f"job {block.job} will never start: Slurm says {reason}")
+            if self._has_nodes():
+                self._fail(text)
+                return
+        self._lose_hope(text)
 
     def take_node_end(self, event: NodeEnded) -> None:
         """Take note of the end of the process of some node; give up a block that had no other."""
@@ -334,12 +386,15 @@ class Blocks:
     def _fail(self, reason: str) -> None:
         """Count a failure; the last of several in a row ends all hope."""
         self._failures.append(reason)
-        self._next_ask = monotonic() + _RETRY_S
-        others = [block for block in self._blocks.values() if not block.is_over and block.nodes]
-        if len(self._failures) < _MOST_FAILURES or others:
+        self._troubled_at = monotonic()
+        if len(self._failures) < _MOST_FAILURES or self._has_nodes():
             _log.warning("backend %r: %s", self._backend, reason)
             return
         self._lose_hope(reason)
+
+    def _has_nodes(self) -> bool:
+        """Tell whether a block is up."""
+        return any(block.nodes and not block.is_over for block in self._blocks.values())
 
     def _node_words(self) -> str:
         said = next((end.said for end in reversed(self._node_ends) if end.said), "")
@@ -370,19 +425,13 @@ class Blocks:
         began = monotonic()
         limit = began + patience
         wait_s = _EXPLAIN_KILL_S if self._asks == "slurm" else 0.0
-        if block is not None and block.job:
-            self._send(LookAtBlocks())
         while True:
+            if block is not None and block.job:
+                found = self._ask_why(block)
+                if found is not None:
+                    return found
             with self._lock:
                 process = self._end_of_process(node.name)
-                if block is not None and block.is_over and self._asks != "slurm":
-                    return Death(DeathReason.UNKNOWN, f"{self._title(block)}: {block.said}")
-            if block is not None and self._asks == "slurm":
-                found = explain_slurm_job(block.job, ended=True)
-                if found is not None:
-                    with self._lock:
-                        block.is_over = True
-                    return found
             if process is not None:
                 # A batch system that ends a job kills its processes first, and then says why.
                 if monotonic() >= began + wait_s:
@@ -394,6 +443,34 @@ class Blocks:
         if node.told and not why:
             return Death(DeathReason.KILLED, f"it was told to end by {node.told}")
         return end
+
+    def _ask_why(self, block: Block) -> Death | None:
+        """Return why *block* has ended; None if it has not, as far as the batch system has told.
+
+        All nodes of a block may be lost at once, and then one thread asks for all of them.
+        """
+        with self._lock:
+            now = monotonic()
+            if block.death is not None:
+                return block.death
+            if block.is_over and self._asks != "slurm":
+                return Death(DeathReason.UNKNOWN, f"{self._title(block)}: {block.said}")
+            if now < block.next_why:
+                return None
+            if now - block.next_why > _EXPLAIN_S:
+                block.why_pause = _EXPLAIN_PAUSE_S
+            block.next_why = now + block.why_pause
+            block.why_pause *= _EXPLAIN_GROWTH
+        if self._asks != "slurm":
+            self._send(LookAtBlocks())
+            return None
+        found = explain_slurm_job(block.job, ended=True)
+        if found is not None:
+            with self._lock:
+                block.death = found
+                block.is_over = True
+                self._has_news.notify_all()
+        return found
 
     def _end_of_process(self, node: str) -> Death | None:
         """Return how the process of *node* ended, if it was not by order of the program."""

@@ -29,6 +29,7 @@ _LARGE_BYTES = 64 * 1024  # a message with less is copied, which is cheaper than
 _MOST_AT_ONCE = 500  # messages that are taken before others are sent
 _CLOSE_S = 1.0  # for the last messages to be sent
 _THREAD_END_S = 5.0
+_FULL_S = 1.0  # until the next look for a connection, if this process has no descriptor left
 
 _Found = TypeVar("_Found")
 _log = logging.getLogger("radical.asyncflow")
@@ -64,6 +65,9 @@ class Listener(Protocol):
 
     def tick(self, now: float) -> float:
         """Do what is due at *now*; return after how many seconds more will be."""
+
+    def fail(self, error: BaseException) -> None:
+        """Take note that the thread has ended because of *error*; nothing more is received."""
 
 
 class Channel:
@@ -111,6 +115,8 @@ class Channel:
         os.set_blocking(self._wakes, False)
         self._is_awake = False
         self._is_closing = False
+        self._is_released = False
+        self._accepts_at = 0.0  # the time when it may accept connections again
         self._poller = zmq.Poller()
         self._thread = threading.Thread(target=self._run, name="asyncflow-parsl", daemon=True)
 
@@ -162,7 +168,11 @@ class Channel:
 
     def wake(self) -> None:
         """Have the thread look now: for messages to send, and for what is due."""
-        if not self._is_awake:
+        if self._is_awake:
+            return
+        with self._lock:
+            if self._is_released or self._is_awake:
+                return
             self._is_awake = True
             with suppress(BlockingIOError):
                 os.write(self._wake, b".")
@@ -170,7 +180,6 @@ class Channel:
     def close(self) -> None:
         """Send what is to be sent, and end; not from the thread of the channel."""
         self._is_closing = True
-        self._is_awake = False
         if self._thread.ident is None:
             self._release()
             return
@@ -191,19 +200,25 @@ class Channel:
                 self._send_all()
                 if ready.pop(self._socket, 0):
                     self._receive_all()
+                now = time.monotonic()
                 if ready.pop(self._server.fileno(), 0):
-                    self._accept()
+                    self._accept(now)
                 for descriptor in ready:
                     self._look_at(descriptor)
-                seconds = self._listener.tick(time.monotonic())
+                seconds = self._listener.tick(now)
+                if self._accepts_at:
+                    seconds = self._accept_again(now, seconds)
                 self._send_all()
-        except BaseException:
+        except BaseException as error:
             _log.exception("the thread of a parsl backend has failed")
-            raise
-        finally:
+            self._release()  # all nodes end, because their lifelines do
+            self._listener.fail(error)
+        else:
             self._release()
 
     def _release(self) -> None:
+        with self._lock:  # after this, nobody writes to a descriptor that belongs to others
+            self._is_released = True
         self._socket.close()
         self._server.close()
         for connection, _ in self._lifelines.values():
@@ -236,13 +251,29 @@ class Channel:
             if message is not None:
                 self._listener.receive(peer, message)
 
-    def _accept(self) -> None:
-        with suppress(BlockingIOError, ConnectionError):
+    def _accept(self, now: float) -> None:
+        try:
             connection, _ = self._server.accept()
-            connection.setblocking(False)
-            keep_alive(connection, is_node=False)
-            self._lifelines[connection.fileno()] = (connection, b"")
-            self._poller.register(connection.fileno(), zmq.POLLIN)
+        except (BlockingIOError, ConnectionError):
+            return
+        except OSError as error:
+            # The node waits, and there may be a descriptor again when a task has ended.
+            _log.warning("a node of a parsl backend cannot connect: %s", error)
+            self._poller.unregister(self._server)
+            self._accepts_at = now + _FULL_S
+            return
+        connection.setblocking(False)
+        keep_alive(connection, is_node=False)
+        self._lifelines[connection.fileno()] = (connection, b"")
+        self._poller.register(connection.fileno(), zmq.POLLIN)
+
+    def _accept_again(self, now: float, seconds: float) -> float:
+        """Look for connections again when it is time; return after how many seconds to come."""
+        if now < self._accepts_at:
+            return min(seconds, self._accepts_at - now)
+        self._poller.register(self._server, zmq.POLLIN)
+        self._accepts_at = 0.0
+        return 0.0
 
     def _look_at(self, descriptor: int) -> None:
         """Read from a lifeline: its greeting, or its end."""

@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ipaddress import IPv4Address
 from itertools import count
 from typing import Any
 
@@ -16,7 +17,7 @@ from .channel import Address, received
 from .lifeline import PEER_BYTES, greeting, keep_alive
 from .messages import Buffer, Kind, Message, pack, unpack
 
-__all__ = ["Link", "connect"]
+__all__ = ["Link", "connect", "distance"]
 
 _TRY_S = 5.0  # for one address to answer
 _PAUSE_S = 1.0
@@ -27,7 +28,7 @@ _LINGER_MS = 2000
 async def connect(
     address: Address, limit_s: float, receive: Callable[[Message], None], end: Callable[[], None]
 ) -> Link:
-    """Connect to the program at the first of its addresses that answers.
+    """Connect to the program at the nearest of its addresses that answers.
 
     Args:
         limit_s: seconds until one must have answered.
@@ -64,6 +65,7 @@ async def connect(
                 f"node {socket.gethostname()} reaches the program at none of its addresses: {told}"
             )
         await asyncio.sleep(_PAUSE_S)
+    reached.sort(key=lambda found: distance(found[0], found[2].get_extra_info("sockname")[0]))
     for _, _, writer in reached[1:]:
         writer.close()
     host, reader, writer = reached[0]
@@ -74,6 +76,17 @@ async def connect(
     link.address = writer.get_extra_info("sockname")[0]
     link.watch(reader, writer)
     return link
+
+
+def distance(host: str, own: str) -> int:
+    """Return a smaller number for an address *host* that is more like *own*.
+
+    It is rather in a network that both machines belong to, which needs no third one on the way.
+    """
+    try:
+        return (int(IPv4Address(host)) ^ int(IPv4Address(own))).bit_length()
+    except ValueError:  # a name, or of another kind
+        return 0
 
 
 class Link:
