@@ -150,6 +150,17 @@ def test_cancel_ends_a_task_and_what_depends_on_it(flow: Flow) -> None:
     assert not done.cancel()
 
 
+def test_only_the_engine_begins_and_ends_a_task(flow: Flow) -> None:
+    future = flow.function_task(double)(3)
+    with pytest.raises(RuntimeError, match="does not support set_result"):
+        future.set_result(1)
+    with pytest.raises(RuntimeError, match="does not support set_exception"):
+        future.set_exception(ValueError())
+    with pytest.raises(RuntimeError, match="does not support set_running_or_notify_cancel"):
+        future.set_running_or_notify_cancel()
+    assert future.result() == 6
+
+
 def test_a_wait_may_have_a_limit_after_which_the_task_goes_on(flow: Flow) -> None:
     gate = threading.Event()
     future = flow.function_task(gate.wait)(60)

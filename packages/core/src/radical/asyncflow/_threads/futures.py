@@ -145,6 +145,18 @@ class TaskFuture(_Base, Generic[T]):  # type: ignore[type-arg]
         """
         return self._calls.run(self._cancel)
 
+    def set_result(self, result: T) -> NoReturn:  # noqa: ARG002
+        """Raise RuntimeError: only the engine ends a task."""
+        raise RuntimeError("the future of a task does not support set_result")
+
+    def set_exception(self, exception: BaseException | None) -> NoReturn:  # noqa: ARG002
+        """Raise RuntimeError: only the engine ends a task."""
+        raise RuntimeError("the future of a task does not support set_exception")
+
+    def set_running_or_notify_cancel(self) -> NoReturn:
+        """Raise RuntimeError: only the engine begins a task."""
+        raise RuntimeError("the future of a task does not support set_running_or_notify_cancel")
+
     def __getitem__(self, key: Any) -> TaskItem:
         """Return the item *key* of the result, as an argument of other calls, or to wait for."""
         return TaskItem(self, (key,))
@@ -265,11 +277,11 @@ class _Deliver:
         was_unseen = task._log_traceback  # False if another task failed of it
         if task.cancelled():
             _Base.cancel(future)
-            future.set_running_or_notify_cancel()
+            _Base.set_running_or_notify_cancel(future)
         elif (error := task.exception()) is not None:
             fail(future, error, seen=not was_unseen)
         else:
-            future.set_result(task.result())
+            _Base.set_result(future, task.result())
 
 
 class HandOn:
@@ -290,4 +302,4 @@ def fail(future: TaskFuture[Any], error: BaseException, *, seen: bool = False) -
     looked_at = any(type(callback) is not HandOn for callback in callbacks)
     if not (seen or looked_at or future._waiters):
         future._unseen = error
-    future.set_exception(error)
+    _Base.set_exception(future, error)
