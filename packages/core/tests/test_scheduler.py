@@ -169,8 +169,15 @@ def test_a_resolution_tells_which_state_was_left(graph: Graph) -> None:
 
 def test_a_resolution_tells_who_has_heirs(graph: Graph) -> None:
     root = graph.add()
-    graph.add(root)
-    assert [item.inherited for item in graph.scheduler.cancel(root)] == [True, False]
+    heir = graph.add(root)
+    assert [item.heir for item in graph.scheduler.cancel(root)] == [heir, None]
+
+
+def test_a_resolution_tells_which_dependents_had_failed_before(graph: Graph) -> None:
+    roots = [graph.add() for _ in range(2)]
+    heir = graph.add(*roots, roots[1])
+    ends = [graph.scheduler.fail(graph.send(root), ValueError()) for root in roots]
+    assert [item.late for end in ends for item in end] == [(), (), (heir,)]
 
 
 def test_a_dependent_of_two_failures_ends_once(graph: Graph) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import pickle
 import traceback
@@ -139,6 +140,82 @@ async def test_a_failure_that_dependents_carry_on_is_not_reported_as_lost(
         await flow.function_task(identity)(flow.function_task(broken)())
     await turns()
     assert "never retrieved" not in caplog.text
+
+
+async def lost_errors(caplog: pytest.LogCaptureFixture, mark: str) -> list[str]:
+    """Return the errors that begin with *mark* of which asyncio says that nobody looked at them."""
+    await turns()
+    gc.collect()
+    errors = [
+        str(record.exc_info[1])
+        for record in caplog.records
+        if "never retrieved" in record.getMessage() and record.exc_info
+    ]
+    return [error for error in errors if error.startswith(mark)]
+
+
+def notes_of(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+@pytest.mark.parametrize("behind", [0, 3])
+async def test_failures_after_that_of_a_dependent_are_in_its_error(
+    flow: WorkflowEngine,
+    backend: ScriptedBackend,
+    caplog: pytest.LogCaptureFixture,
+    behind: int,
+) -> None:
+    names = [f"bad{number}" for number in range(4)]
+    backend.hold(*names)
+    futures = [flow.function_task(identity, name=name)() for name in names]
+    last = flow.function_task(identity)(futures)
+    for _ in range(behind):
+        last = flow.function_task(identity)(last)
+    await turns()
+    for number, name in enumerate(names):
+        backend.fail(name, ValueError(f"reason {number}"))
+    with pytest.raises(DependencyFailureError, match="reason 0") as caught:
+        await last
+    assert notes_of(caught.value) == [
+        f"'bad{number}', which it depends on, failed too: ValueError: reason {number}"
+        for number in (1, 2, 3)
+    ]
+    del last, futures
+    assert await lost_errors(caplog, "reason") == []
+
+
+async def test_a_failure_after_somebody_looked_at_that_of_a_dependent_is_reported_as_lost(
+    flow: WorkflowEngine, backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.hold(1, 2)
+    futures = [flow.function_task(identity)() for _ in range(2)]
+    last = flow.function_task(identity)(futures)
+    await turns()
+    backend.fail(1, ValueError("first"))
+    with pytest.raises(DependencyFailureError, match="first") as caught:
+        await last
+    backend.fail(2, ValueError("second"))
+    await turns()
+    assert notes_of(caught.value) == []
+    del last, futures
+    assert await lost_errors(caplog, "second") == ["second"]
+
+
+async def test_failures_before_a_call_are_in_its_error(
+    flow: WorkflowEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ValueError("before the call")
+
+    futures = [flow.function_task(fail, name=f"bad{number}")() for number in range(30)]
+    while any(future.state != "FAILED" for future in futures):
+        await turns()
+    with pytest.raises(DependencyFailureError, match=r"'bad0', 'bad1'.* and 10 more") as caught:
+        await flow.function_task(identity)([futures[0]["key"], *futures[1:]])
+    assert len(notes_of(caught.value)) == 21
+    assert notes_of(caught.value)[-1] == "and 9 more that it depends on"
+    del futures
+    assert await lost_errors(caplog, "before the call") == []
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit])

@@ -47,7 +47,7 @@ import enum
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._text import safe_repr, safe_str, truncate
+from ._text import error_line, safe_repr, safe_str, truncate
 
 __all__ = [
     "AsyncFlowError",
@@ -341,13 +341,17 @@ class DependencyFailureError(TaskError):
     The failure at the root of it all is ``__cause__``, one level deep however
     long the chain of dependents is.
 
+    The failures of other tasks that it depends on are notes of the error, as long
+    as nobody has looked at it when they come.
+
     Attributes:
         task: name of the task that was not run.
-        failed: names of the direct dependencies that failed, at most 20.
+        failed: names of the direct dependencies that had failed, at most 20.
         root: name of the task whose failure is ``__cause__``.
     """
 
     def __init__(self, task: str, failed: Sequence[str], root: str, cause: BaseException) -> None:
+        self._noted = 0
         self.task = task
         self.failed = tuple(failed[:_NAMES])
         self.root = root
@@ -357,6 +361,18 @@ class DependencyFailureError(TaskError):
         via = "" if root in self.failed else f" (it began with {root!r})"
         reason = truncate(safe_str(cause))
         super().__init__(f"task {task!r} was not run: its dependency {names} failed{via}: {reason}")
+
+    def _note_failed(self, name: str, cause: BaseException) -> None:
+        """Note that the task *name*, which *task* depends on, failed because of *cause*."""
+        self._noted += 1
+        if self._noted <= _NAMES:
+            reason = error_line(cause)
+            self.add_note(f"{name!r}, which it depends on, failed too: {reason}")
+            return
+        more = f"and {self._noted - _NAMES - 1} more that it depends on"
+        if more in self.__notes__:
+            self.__notes__.remove(more)
+        self.add_note(f"and {self._noted - _NAMES} more that it depends on")
 
     @property
     def failed_dependencies(self) -> list[str]:

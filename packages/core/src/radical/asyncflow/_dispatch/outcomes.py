@@ -41,6 +41,7 @@ from ..errors import (
     BackendError,
     BackendLostError,
     BackendStartError,
+    DependencyFailureError,
     ExecutableError,
     FileError,
     ServiceLostError,
@@ -52,6 +53,7 @@ from ..model import Answer, Command, ExecutableResult, TaskKind, TaskState
 from ..model._command import DeathResult
 from ..model._retry import retry_delay
 from .background import Background
+from .heirs import Heirs, note_arguments
 from .run import Run, TakingOver
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class Outcomes:
         self._targets = run.targets
         self._observers = run.observers
         self._background = background
+        self._heirs = Heirs()
         self.failover: TakingOver | None = None
         self.make_halt_error: Callable[[TaskFuture[Any]], BaseException] | None = None
 
@@ -565,7 +568,7 @@ class Outcomes:
 
     def _resolve_one(self, resolution: Resolution, when: float | None, *, first: bool) -> None:
         future: Any = resolution.node
-        _, state, error, was, inherited = resolution
+        _, state, error, was, _, _ = resolution
         extras: Extras | None = future._extras
         message = None
         if extras is not None:
@@ -575,6 +578,8 @@ class Outcomes:
             self.cancel_members(future)
         if first and error is not None and self._run.journal is not None:
             self._run.journal.keep_arguments(future)
+        if first and isinstance(error, DependencyFailureError):
+            note_arguments(future)
         clear(future)
         self._targets.release(future)
         if was is PENDING or (was is READY and (not first or error is None)):
@@ -592,9 +597,8 @@ class Outcomes:
             set_exception(future, error)
             if future._spec.fire_and_forget:
                 _log_failure(future, error)
-            elif inherited:
-                # Its dependents fail with the same error: no "never retrieved" for this one.
-                future._log_traceback = False
+            elif self._heirs.note(resolution, error):
+                future._log_traceback = False  # a dependent tells of it
         else:
             set_cancelled(future, message)
 

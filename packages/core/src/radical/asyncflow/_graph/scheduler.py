@@ -20,6 +20,7 @@ from ..errors import CycleError, DependencyFailureError
 from ..model import TaskSpec, TaskState
 from ..model._states import check_transition
 from .arguments import rewrite_call
+from .items import parent_of
 
 __all__ = ["MOST_DEPTH", "Node", "Resolution", "Scheduler"]
 
@@ -105,14 +106,17 @@ class Resolution(NamedTuple):
     Attributes:
         state: FAILED, with *error*, or CANCELLED.
         was: the state that the task left.
-        inherited: True if dependents ended with it, so that somebody sees its error.
+        heir: the last of the tasks, one behind the other, that ended with it, so that somebody
+            sees its error; None if none did.
+        late: the dependents that had failed before it, because of another dependency.
     """
 
     node: Node
     state: TaskState
     error: BaseException | None
     was: TaskState
-    inherited: bool
+    heir: Node | None
+    late: Sequence[Node]
 
 
 class Scheduler:
@@ -341,12 +345,13 @@ class Scheduler:
     ) -> list[Resolution]:
         check_transition(node._stage, state)
         queue: list[tuple[Node, BaseException | None]] = [(node, error)]
-        ended = []
+        ended: list[tuple[Node, BaseException | None, TaskState, Node | None, Sequence[Node]]] = []
         # The queue grows while it is walked: breadth first, and without recursion, however
         # long the chain of dependents is.
         for current, reason in queue:
-            orphans = self._orphans(current)
-            ended.append(Resolution(current, state, reason, current._stage, bool(orphans)))
+            orphans, late = self._orphans(current)
+            heir = orphans[0] if orphans else None
+            ended.append((current, reason, current._stage, heir, late))
             current._stage = state
             current._origin = origin
             self._remove(current)
@@ -354,18 +359,32 @@ class Scheduler:
                 (other, self._dependency_failure(other, current) if origin else None)
                 for other in orphans
             )
-        return ended
+        last: dict[int, Node] = {}
+        for current, _, _, heir, _ in reversed(ended):
+            if heir is not None:
+                last[current._number] = last.get(heir._number, heir)
+        return [
+            Resolution(current, state, reason, was, last.get(current._number), late)
+            for current, reason, was, _, late in ended
+        ]
 
-    def _orphans(self, node: Node) -> list[Node]:
-        """Take the unfinished tasks that wait for *node*, each once; no later call returns them."""
+    def _orphans(self, node: Node) -> tuple[list[Node], Sequence[Node]]:
+        """Take the unfinished tasks that wait for *node*, each once; no later call returns them.
+
+        Returns:
+            These tasks, and those that had failed before.
+        """
         waiting = (*dependents_of(node), *(node._followers or ()))
         node._dependents = node._followers = None
         orphans = []
+        late: dict[int, Node] = {}
         for other in waiting:
-            if other._stage < DONE and other._blockers >= 0:
+            if other._stage is FAILED:
+                late[other._number] = other
+            elif other._stage < DONE and other._blockers >= 0:
                 other._blockers = -1
                 orphans.append(other)
-        return orphans
+        return orphans, tuple(late.values())
 
     def _check_cycle(self, node: Node, dependencies: Iterable[Node]) -> None:
         """Raise CycleError if one of *dependencies* waits for *node*."""
@@ -388,8 +407,9 @@ class Scheduler:
         names: dict[int, Node] = {failed._number: failed}
 
         def collect_failed(leaf: Any) -> Any:
-            if isinstance(leaf, Node) and leaf._stage is FAILED:
-                names[leaf._number] = leaf
+            found = parent_of(leaf)
+            if isinstance(found, Node) and found._stage is FAILED:
+                names[found._number] = found
             return leaf
 
         rewrite_call(node._args, node._kwargs, collect_failed)
@@ -398,6 +418,9 @@ class Scheduler:
             node._spec.name, [other._spec.name for other in names.values()], root, cause
         )
         error.__cause__ = cause
+        for other in names.values():
+            if other is not failed and other._origin is not None and other._origin[1] is not cause:
+                error._note_failed(other._spec.name, other._origin[1])
         return error
 
     def _enter(self, node: Node, state: TaskState) -> None:
