@@ -162,7 +162,7 @@ class Commands(Group):
 def command() -> None:
     """Run workflows, look at their runs, and find the backends that can run them.
 
-    Each command says more with --help, with examples.
+    Each command has a --help of its own, with examples.
     """
 
 

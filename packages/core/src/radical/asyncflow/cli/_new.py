@@ -65,7 +65,7 @@ def new_plugin(name: str, kind: str, folder: Path | None) -> None:
 
     It is a distribution that works as it is.  An observer is told of what happens in each run; a
     carrier sends something along with each task; a profile gives the users of a site the right
-    settings; a command is one of asyncflow.
+    settings; a command adds one to asyncflow.
     """
     show_log()
     forms = Name.of(name)

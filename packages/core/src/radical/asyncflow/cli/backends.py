@@ -108,8 +108,8 @@ def show(name: str, as_json: bool) -> None:
 def docs(name: str, pages: tuple[Path, ...], check: bool) -> None:
     """Write settings and capabilities of NAME as Markdown.
 
-    With PAGES their tables are written anew: what stands between <!-- asyncflow: settings of NAME
-    --> (or capabilities of NAME, or settings of NAME: KEY, KEY) and <!-- asyncflow: end -->.
+    With PAGES, the command replaces their tables: what stands between <!-- asyncflow: settings of
+    NAME --> (or capabilities of NAME, or settings of NAME: KEY, KEY) and <!-- asyncflow: end -->.
     """
     from .._catalog.markdown import page_of
     from .._discovery.registry import registry

@@ -22,8 +22,8 @@ __all__ = ["completion"]
 def completion(shell: str) -> None:
     """Print what makes a shell complete words behind asyncflow.
 
-    SHELL then offers commands and options, backends, profiles, settings, runs and tasks.  In bash
-    and zsh this does it for one session: eval "$(asyncflow completion bash)"
+    The shell then offers commands and options, backends, profiles, settings, runs and tasks.  In
+    bash and zsh this does it for one session: eval "$(asyncflow completion bash)"
     """
     from click.shell_completion import get_completion_class
 

@@ -38,7 +38,9 @@ _TASK = re.compile(r"task\.\d{6,}")
     "words", nargs=-1, metavar="[RUN] TASK|ERROR", shell_complete=completer("runs_and_tasks")
 )
 @click.option(
-    "--waiting", is_flag=True, help="Say what TASK waits for; without TASK, what all tasks do."
+    "--waiting",
+    is_flag=True,
+    help="Say what TASK waits for; without TASK, what all tasks wait for.",
 )
 @journal_option
 @click.option("--run", "former_run", metavar="RUN", hidden=True)
