@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow._display import lines as lines_module
-from radical.asyncflow._display.census import MAX_NAMES, Census
+from radical.asyncflow._display.census import COLUMNS, MAX_NAMES, Census
 from radical.asyncflow._display.choice import choose
 from radical.asyncflow._display.lines import Lines
 from radical.asyncflow._display.pace import MAX_SAMPLES, Pace, rate_text
@@ -156,6 +156,35 @@ class TestCounts:
         counts.total = 7
         tally.look(0.0)
         assert (tally.rows["t"].total, tally.rows["t"].done) == (3, 3)
+
+    async def test_a_task_whose_record_is_being_written_runs_no_more(self, tmp_path: Path) -> None:
+        backend = ScriptedBackend()
+        async with WorkflowEngine.create(backend, journal=tmp_path / "journal") as flow:
+            backend.hold("work")
+            census, _ = flow._count(lambda _: None, lambda: None)
+
+            def sums() -> dict[str, int]:
+                census.take_reports()
+                (counts,) = census.all()
+                return {name: n for name, n in zip(COLUMNS, counts.sums, strict=True) if n}
+
+            futures = [flow.function_task(int, name="work")() for _ in range(3)]
+            while len(backend.waiting()) < 3:
+                await asyncio.sleep(0)
+            backend.start_task(1)
+            assert sums() == {"total": 3, "running": 1}
+            backend.finish(1, 0)  # nothing is written in this turn of the loop
+            backend.start_task(2)
+            assert sums() == {"total": 3, "running": 1, "done": 1}
+            assert not futures[0].done()
+            backend.finish(2, 0)
+            assert sums() == {"total": 3, "done": 2}
+            futures[1].cancel()
+            assert sums() == {"total": 3, "done": 1, "cancelled": 1}
+            backend.finish(3, 0)
+            await asyncio.wait(futures)
+            assert sums() == {"total": 3, "done": 2, "cancelled": 1}
+            assert [counts.writing for counts in census.all()] == [0]
 
     def test_engines_share_the_row_of_a_name(self) -> None:
         tally = Tally()

@@ -28,9 +28,10 @@ class Counts:
         backend: ``""`` for blocks, which run in the program.
         began: the time of the first call.
         done: the tasks that are done, with those that *reused* an earlier result.
+        writing: those of *running* whose work is done, and whose record is being written.
     """
 
-    __slots__ = ("backend", "began", "cores", "is_block", "name", *COLUMNS)
+    __slots__ = ("backend", "began", "cores", "is_block", "name", "writing", *COLUMNS)
 
     def __init__(self, name: str | None, is_block: bool, backend: str, cores: int) -> None:
         self.name = name
@@ -43,15 +44,22 @@ class Counts:
         """Begin again with nothing."""
         self.began = monotonic()
         self.total = self.done = self.reused = self.failed = self.cancelled = 0
-        self.retried = self.running = 0
+        self.retried = self.running = self.writing = 0
 
     @property
     def sums(self) -> tuple[int, ...]:
-        """The sums, as `COLUMNS` names them."""
+        """The sums, as `COLUMNS` names them; what is being written counts as done."""
+        writing = min(self.writing, self.running)
         return (
-            *(self.total, self.done, self.reused, self.failed, self.cancelled, self.retried),
-            self.running,
+            *(self.total, self.done + writing, self.reused, self.failed, self.cancelled),
+            *(self.retried, self.running - writing),
         )
+
+    @property
+    def ended(self) -> tuple[int, ...]:
+        """The sums of the tasks that have ended, as `COLUMNS` names them."""
+        ended = self.done + self.failed + self.cancelled
+        return ended, self.done, self.reused, self.failed, self.cancelled, self.retried, 0
 
 
 class Census:
@@ -113,10 +121,7 @@ class Share:
     def __init__(self, census: Census) -> None:
         self.census = census
         self.joined = monotonic()
-        self._before = {
-            counts: (counts.done + counts.failed + counts.cancelled, *counts.sums[1:-1], 0)
-            for counts in census.all()
-        }
+        self._before = {counts: counts.ended for counts in census.all()}
         self._skipped_before = census.skipped
         self._final: list[tuple[Counts, tuple[int, ...]]] | None = None
         self._skipped = 0

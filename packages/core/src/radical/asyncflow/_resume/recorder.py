@@ -68,6 +68,7 @@ from .standstill import Standstill
 from .words import named_by
 
 if TYPE_CHECKING:
+    from .._display.census import Counts
     from ..backend import ExecutionBackend
     from ..backend._lane import Lane
 
@@ -83,7 +84,7 @@ RUNNING_INTERVAL_S = 0.1
 CALLS_A_LINE = 1000
 """The most calls that one line holds."""
 
-_Pending = tuple[int, TaskFuture[Any], Entry, Any]
+_Pending = tuple[int, TaskFuture[Any], Entry, Any, "Counts | None"]
 
 
 class Recorder:
@@ -311,7 +312,7 @@ class Recorder:
         if extras is not None:
             extras.stop_timer()
         entry.waiting = True
-        self._pending.append((number, node, entry, value))
+        self._pending.append((number, node, entry, value, self._run.observers.writing(node)))
         return True
 
     def _held(self, entry: Entry) -> bool:
@@ -407,8 +408,10 @@ class Recorder:
         pending = self._pending
         outcomes = self._outcomes
         while pending and pending[0][0] <= written:
-            _, node, entry, value = pending.popleft()
+            _, node, entry, value, counts = pending.popleft()
             entry.waiting = False
+            if counts is not None:
+                self._run.observers.written(counts)
             if node._stage < DONE:
                 outcomes.guard(node, outcomes.settle, node, value)
         self._run.wake()

@@ -215,6 +215,22 @@ class Observers:
                 return
         self.tell(node, RUNNING, None, when)
 
+    def writing(self, node: TaskFuture[Any]) -> Counts | None:
+        """Note that the record of *node*, whose work is done, is being written.
+
+        Returns:
+            What counts it, for `written`; None if nothing does.
+        """
+        if self.census is None or node._stage is not RUNNING:
+            return None
+        counts = node._call.counts or self._find_counts(node._call)
+        counts.writing += 1
+        return counts
+
+    def written(self, counts: Counts) -> None:
+        """Note that a record was written, which *counts* has counted."""
+        counts.writing = max(counts.writing - 1, 0)  # 0 if counting began again meanwhile
+
     def succeeded(self, node: TaskFuture[Any], was: TaskState, when: float | None) -> None:
         """Note that *node*, whose state *was* this, is done; only while `watched`."""
         census = self.census
