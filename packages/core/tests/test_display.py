@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow._display import lines as lines_module
 from radical.asyncflow._display.census import COLUMNS, MAX_NAMES, Census
@@ -169,8 +170,7 @@ class TestCounts:
                 return {name: n for name, n in zip(COLUMNS, counts.sums, strict=True) if n}
 
             futures = [flow.function_task(int, name="work")() for _ in range(3)]
-            while len(backend.waiting()) < 3:
-                await asyncio.sleep(0)
+            await until(lambda: len(backend.waiting()) == 3)
             backend.start_task(1)
             assert sums() == {"total": 3, "running": 1}
             backend.finish(1, 0)  # nothing is written in this turn of the loop
