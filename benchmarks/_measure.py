@@ -14,8 +14,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "ADDED",
     "COST",
     "CPU",
+    "LIMIT_S",
     "WARM_UP_TASKS",
     "Run",
     "Series",
@@ -33,7 +34,9 @@ __all__ = [
     "contest",
     "fresh",
     "interleave",
+    "limited",
     "rows",
+    "timed",
 ]
 
 Run = Callable[[int], Awaitable[object]]
@@ -48,6 +51,9 @@ Series = dict[str, dict[str, list[float]]]
 ROOT = Path(__file__).parent.parent
 WARM_UP_TASKS = 64
 """The number of tasks in the small run before a sample."""
+
+LIMIT_S = 600.0
+"""The most seconds for a sample; some engines would wait for ever for a result that is lost."""
 
 COST = "µs a task"
 CPU = "µs of CPU a task"
@@ -92,7 +98,7 @@ def contest(
 
     def sampler(name: str, side: Side) -> Callable[[], dict[str, float]]:
         def sample() -> dict[str, float]:
-            seconds, busy, result = asyncio.run(_timed(side, size))
+            seconds, busy, result = asyncio.run(timed(name, side, size))
             agree(results, name, result)
             figures = {COST: seconds / size * 1e6}
             return {**figures, CPU: busy / size * 1e6} if processor else figures
@@ -114,8 +120,23 @@ def agree(results: dict[str, object], name: str, result: object) -> None:
     results[name] = result
 
 
-async def _timed(side: Side, size: int) -> tuple[float, float, object]:
-    async with side() as run:
+@asynccontextmanager
+async def limited(side: str) -> AsyncIterator[None]:
+    """End what is done in the block when that takes too long.
+
+    Raises:
+        RuntimeError: it did; the text names *side*.
+    """
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            yield
+    except TimeoutError as error:
+        raise RuntimeError(f"{side}: not all results were there within {LIMIT_S:g} s") from error
+
+
+async def timed(name: str, side: Side, size: int) -> tuple[float, float, object]:
+    """Return the seconds, the processor time and the result of *side*, which has that *name*."""
+    async with side() as run, limited(name):
         await run(min(size, WARM_UP_TASKS))
         gc.collect()
         began, used = time.perf_counter(), time.process_time()

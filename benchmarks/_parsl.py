@@ -13,11 +13,9 @@ from typing import Any
 
 from ._measure import ROOT
 
-__all__ = ["LIMIT_S", "WORKERS", "calls", "executor"]
+__all__ = ["WORKERS", "calls", "executor"]
 
 WORKERS = 2
-LIMIT_S = 300.0
-"""The most seconds for one sample; Parsl itself would wait for ever."""
 
 
 @contextmanager

@@ -43,11 +43,11 @@ print((time.perf_counter() - began) * 1e3)
 def sample(work: str, size: int, samples: int) -> float:
     """Return the microseconds a task of *work*, the best of *samples*, in this interpreter."""
     from . import _ours
-    from ._measure import _timed
+    from ._measure import timed
 
     shape, backend, config = WORK[work]
     times = [
-        asyncio.run(_timed(_ours.side(_ours.SHAPES[shape], backend, **config), size))[0]
+        asyncio.run(timed(work, _ours.side(_ours.SHAPES[shape], backend, **config), size))[0]
         for _ in range(samples)
     ]
     return min(times) / size * 1e6

@@ -13,7 +13,7 @@ from typing import Any
 from radical.asyncflow import WorkflowEngine
 
 from .. import _bodies, _parsl
-from .._measure import COST, Run, Side, contest, interleave, rows
+from .._measure import COST, Run, Side, contest, interleave, limited, rows
 from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
@@ -122,19 +122,11 @@ def _by_hand(shape: Shape, workers: int) -> Side:
         with _parsl.executor(workers) as htex:
 
             async def run(size: int) -> object:
-                try:
-                    async with asyncio.timeout(_parsl.LIMIT_S):
-                        return await shape(_parsl.calls(htex), size)
-                except TimeoutError:
-                    raise _too_late() from None
+                return await shape(_parsl.calls(htex), size)
 
             yield run
 
     return open_side
-
-
-def _too_late() -> RuntimeError:
-    return RuntimeError(f"{REFERENCE}: not all results were there within {_parsl.LIMIT_S:g} s")
 
 
 def _measure(name: str, shape: str, workers: int, settings: Settings) -> Sequence[Row]:
@@ -157,13 +149,14 @@ def _start_ours() -> dict[str, float]:
 
 
 def _start_by_hand() -> dict[str, float]:
-    began = time.perf_counter()
-    with _parsl.executor() as htex:
-        try:
-            htex.submit(_bodies.nothing, {}).result(_parsl.LIMIT_S)
-        except TimeoutError:
-            raise _too_late() from None
-        return {START: time.perf_counter() - began}
+    async def run() -> float:
+        began = time.perf_counter()
+        with _parsl.executor() as htex:
+            async with limited(REFERENCE):
+                await _parsl.calls(htex)(_bodies.nothing)
+            return time.perf_counter() - began
+
+    return {START: asyncio.run(run())}
 
 
 def _measure_start(settings: Settings) -> Sequence[Row]:

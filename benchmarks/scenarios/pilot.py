@@ -18,13 +18,14 @@ from typing import Any
 
 from radical.asyncflow import WorkflowEngine
 
-from .._measure import COST, ROOT, Series, agree, rows
+from .._measure import COST, ROOT, Series, agree, limited, rows
 from .._model import OURS, Goal, Row, Scenario, Settings
 
 __all__ = ["SCENARIOS"]
 
 BY_HAND = "by hand"
 CORES = 8
+END_S = 60.0  # for the session of the one by hand to end
 LINE_BYTES = 1 << 24  # the longest line of an answer
 
 Measured = tuple[float, Any]
@@ -53,7 +54,8 @@ async def _tell(process: Process, what: str, size: int) -> Measured:
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(f"{what} {size}\n".encode())
-    line = await process.stdout.readline()
+    async with limited(BY_HAND):
+        line = await process.stdout.readline()
     if not line:
         raise RuntimeError("RADICAL-Pilot by hand ended; see its errors above")
     seconds, result = json.loads(line)
@@ -76,9 +78,11 @@ async def _contest(
         config = {"cores": CORES, "walltime": 30}
         async with WorkflowEngine.create("radical_pilot", config=config) as flow:
             assert process.stdout is not None
-            while b"ready" not in (line := await process.stdout.readline()):
-                if not line:
-                    raise RuntimeError("RADICAL-Pilot by hand did not start; see its errors above")
+            async with limited(BY_HAND):
+                while b"ready" not in (line := await process.stdout.readline()):
+                    if not line:
+                        text = "RADICAL-Pilot by hand did not start; see its errors above"
+                        raise RuntimeError(text)
 
             async def ours() -> Measured:
                 began = time.perf_counter()
@@ -100,7 +104,12 @@ async def _contest(
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        await process.wait()
+        try:
+            async with asyncio.timeout(END_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
     return {COST: costs}
 
 
