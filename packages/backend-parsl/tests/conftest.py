@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sysconfig
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,6 +66,4 @@ def slurm(own_nodes: list[Node], tmp_path_factory: pytest.TempPathFactory) -> It
     ):
         for key, value in cluster.environment.items():
             patch.setenv(key, value)
-        # A block finds Parsl's programs as it does where the environment is active.
-        patch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
         yield cluster

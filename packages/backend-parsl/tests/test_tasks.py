@@ -14,6 +14,9 @@ import numpy
 import psutil
 import pytest
 from asyncflow_backend_parsl import ParslExecutionBackend
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.providers import LocalProvider
 from polling import until
 from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.backend import Resources
@@ -170,6 +173,23 @@ async def test_the_end_of_the_process_that_holds_parsl_is_told_and_ends_the_node
         with pytest.raises(BackendLostError, match="the process that held Parsl ended"):
             await begun
         await until(lambda: not psutil.pid_exists(node))
+
+
+async def test_a_configuration_of_parsl_is_used_as_it_is() -> None:
+    provider = LocalProvider(max_blocks=1, init_blocks=1, worker_init="export COLOUR=blue")
+    executor = HighThroughputExecutor(
+        label="cpu",
+        provider=provider,
+        address="127.0.0.1",
+        worker_port_range=(50_000, 51_000),
+        max_workers_per_node=2,
+    )
+    backend = ParslExecutionBackend(config=Config(executors=[executor]))
+    async with WorkflowEngine.create(backend=backend) as flow:
+        assert await flow.function_task(os.getenv)("COLOUR") == "blue"
+        assert backend.capacity() == 2
+        listens = backend._channel.address([])
+        assert {listens.port, listens.lifeline} <= set(range(50_000, 51_000))
 
 
 async def test_a_block_whose_start_fails_is_named_with_its_own_words() -> None:

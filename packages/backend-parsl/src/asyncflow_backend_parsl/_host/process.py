@@ -42,7 +42,7 @@ class HostProcess:
 
         # Slurm would put a job whose node fails into the queue again, and tell of no end.
         environment = {**os.environ, "SBATCH_NO_REQUEUE": "1"}
-        # Parsl starts its own programs by their names.
+        # A block with a worker_init finds its interpreter by name, though no environment is active.
         environment["PATH"] = os.pathsep.join([_programs(), environment.get("PATH", os.defpath)])
         self._process = SupervisedProcess(
             _ENTRY,
