@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from asyncflow_backend_parsl import ParslExecutionBackend
+from asyncflow_backend_parsl._node import keeper
 from asyncflow_backend_parsl._site.order import Ports
 from asyncflow_backend_parsl._wire.channel import Channel
 from asyncflow_backend_parsl._wire.messages import Message
@@ -61,6 +65,21 @@ async def test_a_node_that_does_not_see_the_folder_of_the_run_says_so(tmp_path: 
     assert node.returncode == 1
     assert "node.json" in said.decode()
     assert "the folder of the run must be on a file system" in said.decode()
+
+
+def test_what_waits_for_the_end_of_a_block_ends_when_the_program_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeper, "_ASK_S", 0.0)
+    monkeypatch.setattr(keeper, "_LOOK_S", 0.001)
+    with socket.create_server(("127.0.0.1", 0)) as program:
+        address = [["127.0.0.1"], 0, program.getsockname()[1]]
+        waits = threading.Thread(target=keeper._stay, args=(os.getppid(), address))
+        waits.start()
+        for _ in range(10):
+            program.accept()[0].close()
+    waits.join(60)
+    assert not waits.is_alive()
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -285,7 +285,6 @@ class ParslExecutionBackend(ExecutionBackend):
             "connect_s": self._config.connect_timeout,
             "settings": settings,
             "workers": list(workers[:4]),
-            "nodes": self._site.nodes_per_block,
             "ends": str(folder / "ends"),
         }
 

@@ -1,6 +1,7 @@
 """The process that a block starts on each node: it starts the agent, and tells how that ended.
 
-It then stays for a while, because some launchers end a block as soon as they miss one process.
+It then stays until the program ends the block, because some launchers end one as soon as they miss
+one process, and others of its nodes may go on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from radical.asyncflow.worker import child_environment, guard, start_guarded
 
@@ -24,7 +26,9 @@ __all__ = ["main"]
 _PROGRAM = "from asyncflow_backend_parsl._node.agent import main; main()"
 _TAIL_BYTES = 4000
 _LOOK_S = 2.0  # between two looks at the process that has started this one
-_STAY_S = 60.0  # for the program to end a block whose only node has ended
+_ASK_S = 30.0  # between two looks whether the program is still there
+_ANSWER_S = 5.0
+_MOST_MISSED = 3  # looks without an answer, until the program counts as gone
 
 
 def main(file: str, block: str) -> int:
@@ -61,10 +65,7 @@ def main(file: str, block: str) -> int:
         guard().release()
     _tell(process, said, order)
     if process.returncode != PROGRAM_GONE:
-        # The program ends the block, and others of its nodes may go on until then.
-        deadline = time.monotonic() + _STAY_S
-        while os.getppid() == parent and (order["nodes"] > 1 or time.monotonic() < deadline):
-            time.sleep(_LOOK_S)
+        _stay(parent, order["address"])
     return 1 if process.returncode else 0
 
 
@@ -81,7 +82,27 @@ def _wait(process: subprocess.Popen[bytes], order: bytes, parent: int) -> str:
                 process.kill()
 
 
-def _tell(process: subprocess.Popen[bytes], said: str, order: dict[str, object]) -> None:
+def _stay(parent: int, address: list[Any]) -> None:
+    """Return when the *parent* has ended, or the program at *address* does not answer any more."""
+    hosts, _, port, *_ = address
+    missed = 0
+    next_ask = 0.0
+    while os.getppid() == parent and missed < _MOST_MISSED:
+        if time.monotonic() >= next_ask:
+            missed = 0 if any(_answers(host, port) for host in hosts) else missed + 1
+            next_ask = time.monotonic() + _ASK_S
+        time.sleep(_LOOK_S)
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), _ANSWER_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _tell(process: subprocess.Popen[bytes], said: str, order: dict[str, Any]) -> None:
     """Write how *process* has ended: for the program, and among what the block prints."""
     sys.stderr.write(said)
     end = {
@@ -91,7 +112,7 @@ def _tell(process: subprocess.Popen[bytes], said: str, order: dict[str, object])
         "block": order["block"],
     }
     with suppress(OSError):  # a program that is gone has taken the folder along
-        file = Path(str(order["ends"]), f"{uuid.uuid4()}.part")
+        file = Path(order["ends"], f"{uuid.uuid4()}.part")
         file.write_text(json.dumps(end))
         file.rename(file.with_suffix(".json"))
 
