@@ -20,7 +20,6 @@ class TestLocalBlock(BackendConformance):
             "prompt",
             "markers",
             "contexts",
-            "instances",
             "native dependencies",
             "remote results",
             "spares functions",

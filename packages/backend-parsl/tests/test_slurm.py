@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import psutil
 import pytest
 from asyncflow_backend_parsl import ParslExecutionBackend
@@ -26,6 +27,7 @@ from radical.asyncflow.errors import (
     BackendLostError,
     BackendStartError,
     DeathReason,
+    ServiceLostError,
     WorkerLostError,
 )
 from slurm_cluster import CORES, Node, Slurm
@@ -57,6 +59,26 @@ def _host_of_work(gate: str) -> str:
     return _host()
 
 
+class _Keeper:
+    """The class of a service."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def keep(self, value: Any) -> int:
+        self.kept.append(value)
+        return len(self.kept)
+
+    def last(self) -> Any:
+        return self.kept[-1]
+
+    def host(self) -> str:
+        return _host()
+
+    def host_of_work(self, gate: str) -> str:
+        return _host_of_work(gate)
+
+
 async def _running(gate: Path, count: int) -> None:
     """Wait until so many tasks that wait for *gate* have begun."""
     await until(lambda: len(list(gate.parent.glob(f"{gate.name}.*"))) >= count)
@@ -67,7 +89,7 @@ async def _free(slurm: Slurm) -> None:
     await until(slurm.up)
 
 
-async def test_tasks_spread_over_all_nodes_of_a_block(
+async def test_tasks_and_services_spread_over_all_nodes_of_a_block(
     slurm: Slurm, nodes: list[Node], tmp_path: Path
 ) -> None:
     await _free(slurm)
@@ -82,6 +104,34 @@ async def test_tasks_spread_over_all_nodes_of_a_block(
         assert flow.backend.capacity() == 3 * CORES
         command = flow.executable_task(lambda: "hostname")
         assert {(await command()).strip()} <= {node.host for node in nodes}
+        await _services_of_several_nodes_end_with_theirs(flow, slurm, nodes, gate.with_name("shut"))
+
+
+async def _services_of_several_nodes_end_with_theirs(
+    flow: WorkflowEngine, slurm: Slurm, nodes: list[Node], gate: Path
+) -> None:
+    kind = flow.service(_Keeper, resources={"cores": CORES}, restarts=1)
+    keepers = [kind() for _ in nodes]
+    hosts = await asyncio.gather(*(keeper.host() for keeper in keepers))
+    assert sorted(hosts) == sorted(node.host for node in nodes)
+    first, second, third = keepers
+    array = numpy.arange(6_000_000.0)
+    calls = [keeper.keep(number) for number in range(200) for keeper in keepers]
+    assert await asyncio.gather(*calls) == [n + 1 for n in range(200) for _ in keepers]
+    assert await first.keep(third.keep(array)) == 201
+    result = await third.last()
+    result += 1.0
+    assert numpy.array_equal(result, array + 1.0)
+    await third.stop()
+    lost = [first.host_of_work(str(gate)), first.keep(0)]
+    await _running(gate, 1)
+    _kill_agent(flow.backend, slurm, hosts[0])
+    for error in await asyncio.gather(*lost, return_exceptions=True):
+        assert isinstance(error, ServiceLostError)
+        assert isinstance(error.__cause__, WorkerLostError)
+        assert hosts[0] in error.__cause__.worker
+    assert await second.last() == 199
+    assert await first.host() == hosts[2]  # which the third one has left
 
 
 @pytest.mark.usefixtures("nodes")
@@ -240,10 +290,16 @@ async def test_the_blocks_of_a_program_that_is_gone_end(
             import asyncio, pathlib, time
             from radical.asyncflow import WorkflowEngine
 
+            class Keeper:
+                def pid(self):
+                    import os
+
+                    return os.getpid()
+
             async def main():
                 async with WorkflowEngine.create("slurm", config={_BLOCK!r}) as flow:
-                    await flow.function_task(int)("7")
-                    pathlib.Path({str(ready)!r}).touch()
+                    pid = await flow.service(Keeper)().pid()
+                    pathlib.Path({str(ready)!r}).write_text(str(pid))
                     await flow.function_task(time.sleep)(3600)
 
             asyncio.run(main())
@@ -251,13 +307,14 @@ async def test_the_blocks_of_a_program_that_is_gone_end(
         )
     )
     process = await asyncio.create_subprocess_exec(sys.executable, str(program), cwd=tmp_path)
-    await until(ready.exists)
+    await until(lambda: ready.exists() and ready.read_text())
     if ends == "its machine":  # nothing is left that could cancel them
         for child in psutil.Process(process.pid).children(recursive=True):
             child.kill()
     process.kill()
     await process.wait()
     await until(lambda: not slurm.jobs("PD", "R"))
+    await until(lambda: not psutil.pid_exists(int(ready.read_text())))
 
 
 async def test_the_blocks_of_a_process_that_held_parsl_are_cancelled(slurm: Slurm) -> None:
@@ -283,20 +340,26 @@ async def test_a_cut_of_the_network_is_survived_or_named(
     async with _flow(max_blocks=2) as flow:
         host = await flow.function_task(_host)()
         (node,) = [node for node in nodes if node.host == host]
-        futures = [flow.function_task(_host_of_work)(str(gate)) for _ in range(CORES)]
+        keeper = flow.service(_Keeper)()
+        call = keeper.host_of_work(str(gate))
+        futures = [flow.function_task(_host_of_work)(str(gate)) for _ in range(CORES - 1)]
         await _running(gate, CORES)
         began = time.monotonic()
         node.cut()
         try:
             if seconds < 3600:
+                later = keeper.keep(numpy.ones(2_000_000))
                 await asyncio.sleep(seconds)
                 node.mend()
                 gate.touch()
-                assert await asyncio.gather(*futures) == [host] * CORES
+                assert await asyncio.gather(call, *futures) == [host] * CORES
+                assert await later == 1
                 return
             outcomes = await asyncio.gather(*futures, return_exceptions=True)
             assert time.monotonic() - began < 60
-            for outcome in outcomes:
+            with pytest.raises(ServiceLostError) as caught:
+                await call
+            for outcome in (*outcomes, caught.value.__cause__):
                 assert isinstance(outcome, WorkerLostError)
                 assert outcome.reason is DeathReason.NODE
         finally:

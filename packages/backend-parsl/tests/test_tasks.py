@@ -24,6 +24,7 @@ from radical.asyncflow.errors import (
     BackendLostError,
     RemoteError,
     ResourceError,
+    UnsupportedOptionError,
     WorkerLostError,
 )
 
@@ -135,6 +136,28 @@ async def test_a_task_that_fits_on_no_node_is_refused_at_the_call(
     task = local_flow.function_task(int, resources=Resources(gpus=1000))
     with pytest.raises(ResourceError, match="1000 GPUs"):
         await task()
+
+
+class Keeper:
+    """The class of a service."""
+
+    def add_one(self, array: Any) -> Any:
+        array += 1
+        return array
+
+
+async def test_a_large_array_goes_to_a_service_and_back(local_flow: WorkflowEngine) -> None:
+    keeper = local_flow.service(Keeper)()
+    array = numpy.zeros(6_000_000)
+    result = await keeper.add_one(keeper.add_one(array))
+    result += 1
+    assert result.sum() == 3 * array.size
+    await keeper.stop()
+
+
+async def test_a_service_with_ranks_is_refused_at_the_call(local_flow: WorkflowEngine) -> None:
+    with pytest.raises(UnsupportedOptionError, match="a service has one rank"):
+        await local_flow.service(Keeper, resources={"ranks": 2})()
 
 
 async def test_log_records_reach_the_logging_of_the_program(

@@ -19,7 +19,6 @@ from radical.asyncflow.backend import (
     ExecutionBackend,
     ReportSink,
     TaskId,
-    TaskKind,
     TaskRequest,
     TaskSpec,
     Wait,
@@ -59,6 +58,7 @@ from ._node.size import slots_here
 from ._program.blocks import NOT_EXPLAINED, Blocks
 from ._program.nodes import Node, NodeSize, Sent
 from ._program.router import Router
+from ._program.tunnels import Tunnels
 from ._program.waits import explain_waits
 from ._site.order import SiteOrder
 from ._site.reading import read_site
@@ -116,6 +116,7 @@ class ParslExecutionBackend(ExecutionBackend):
         self._folder: Path | None = None
         self._channel: Any = None
         self._router: Router | None = None
+        self._tunnels: Tunnels | None = None
         self._blocks: Blocks | None = None
         self._host: HostProcess | None = None
         self._opened: asyncio.Future[None] | None = None
@@ -151,10 +152,10 @@ class ParslExecutionBackend(ExecutionBackend):
 
     def check(self, spec: TaskSpec) -> None:
         super().check(spec)
-        if spec.service and spec.kind is TaskKind.FUNCTION:
+        if spec.service and spec.resources.ranks > 1:
             raise UnsupportedOptionError(
-                f"task {spec.name!r}: backend {self.name!r} runs no services of functions; write "
-                "the service as a command, or use a backend that has them"
+                f"task {spec.name!r}: a service has one rank on backend {self.name!r}; leave ranks "
+                "out, and let the service start its processes itself"
             )
         lacking = "" if self._router is None else self._router.lacks(spec.resources)
         if lacking:
@@ -230,6 +231,7 @@ class ParslExecutionBackend(ExecutionBackend):
             )
         except OSError as error:
             raise ConfigurationError(f"backend {self.name!r}: address: {error}") from None
+        self._tunnels = Tunnels(channel)
         self._router = Router(
             sink,
             channel.send,
@@ -239,6 +241,7 @@ class ParslExecutionBackend(ExecutionBackend):
             lose_node=self._lose_node,
             refuse_node=self._refuse_node,
             changed=channel.wake,
+            tunnels=self._tunnels,
         )
         self._host = HostProcess(folder, on_event=self._take_event, on_end=self._lose_host)
         guard().run_after_death(last_will(folder), _batch_environment())
@@ -473,16 +476,17 @@ class _Listener:
 
     def tick(self, now: float) -> float:
         backend = self._backend
-        router, blocks = backend._router, backend._blocks
-        if router is None or blocks is None or not backend._is_open:
+        router, blocks, tunnels = backend._router, backend._blocks, backend._tunnels
+        if router is None or blocks is None or tunnels is None or not backend._is_open:
             return 1.0
+        pause = tunnels.tick(1.0)
         if backend._is_ending or backend._hope_lost:
-            return 1.0
+            return pause
         nodes = list(router.nodes.values())
         for node in nodes:
             if node.is_ready and node.block is None:
                 blocks.connect(node)
-        return blocks.adjust(router.demand(), nodes, now)
+        return min(pause, blocks.adjust(router.demand(), nodes, now))
 
     def fail(self, error: BaseException) -> None:
         backend = self._backend

@@ -17,6 +17,7 @@ CAPABILITIES = Capabilities(
     pickles=True,
     isolates=True,
     service=True,
+    instances=True,
     limits=(
         "a task with ranks runs on one node, and needs an MPI launcher there; functions with ranks "
         "also need mpi4py",

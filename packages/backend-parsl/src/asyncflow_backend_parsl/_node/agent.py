@@ -35,7 +35,8 @@ from .._wire.lifeline import PROGRAM_GONE
 from .._wire.link import Link, connect
 from .._wire.messages import Buffer, Event, Kind, Message, NodeFacts, Setup
 from ..version import __version__
-from .functions import RemoteFunction
+from .doors import Doors
+from .functions import RemoteFunction, RemoteService
 from .sink import NodeSink
 from .size import slots_here
 
@@ -44,6 +45,7 @@ __all__ = ["Agent", "NodeOrder", "main"]
 _END_S = 20.0  # for the tasks to end that are cancelled when the node ends
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 _FATAL = (signal.SIGTERM, signal.SIGINT)
+_TO_DOORS = frozenset({Kind.DATA, Kind.TAKEN, Kind.CLOSE})
 
 NodeOrder = dict[str, Any]
 """The order to a node that has no connection yet, as values that JSON knows."""
@@ -73,6 +75,7 @@ class Agent:
         self._link: Link | None = None
         self._backend: ConcurrentExecutionBackend | None = None
         self._sink: NodeSink | None = None
+        self._doors = Doors(self._send)
         self._specs: dict[int, TaskSpec] = {}
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._is_leaving = False
@@ -90,9 +93,7 @@ class Agent:
         backend = ConcurrentExecutionBackend(
             executor_type="process", max_workers=slots, name=order["name"], **settings
         )
-        self._link = await connect(
-            address, order["connect_s"], self._messages.put_nowait, self._cut_off
-        )
+        self._link = await connect(address, order["connect_s"], self._receive, self._cut_off)
         gpus = settings.get("gpus")
         facts = NodeFacts(
             host=socket.gethostname(),
@@ -132,7 +133,23 @@ class Agent:
                 await asyncio.wait_for(backend.shutdown(cancel=self._cancels), _END_S)
             if self._sink is not None:
                 self._sink.flush()
+            self._doors.close()
             link.send(Kind.LEFT, None)
+
+    def _send(self, kind: Kind, content: Any, buffers: Sequence[Buffer]) -> None:
+        assert self._link is not None
+        self._link.send(kind, content, buffers)
+
+    def _receive(self, message: Message) -> None:
+        if message.kind in _TO_DOORS:
+            self._doors.receive(message)
+        else:
+            self._messages.put_nowait(message)
+
+    def _tell(self, content: Any, buffers: Sequence[Buffer]) -> None:
+        """Send events; before the end of the host of a service, what that has sent."""
+        self._doors.close_ended(content[2])
+        self._send(Kind.EVENTS, content, buffers)
 
     async def _next(self, ending: asyncio.Future[Any]) -> Message | None:
         """Return the next message; None when it is time to end."""
@@ -152,13 +169,7 @@ class Agent:
         with suppress(OSError):  # a folder that this node does not have
             os.chdir(setup.folder)
         assert self._link is not None
-        link = self._link
-        sink = NodeSink(
-            setup,
-            link.address,
-            lambda content, buffers: link.send(Kind.EVENTS, content, buffers),
-            self._lose_backend,
-        )
+        sink = NodeSink(setup, self._link.address, self._tell, self._lose_backend)
         if setup.logs is not None:
             forward_logs(setup.logs, lambda record: sink.tell(Event.LOG, record))
         return sink
@@ -202,7 +213,8 @@ class Agent:
             if self._cores_each > 1:
                 object.__setattr__(spec, "resources", _in_slots(spec.resources, self._cores_each))
             if pickled is not None:
-                object.__setattr__(spec, "function", RemoteFunction(pickled))
+                kind = RemoteService if spec.service else RemoteFunction
+                object.__setattr__(spec, "function", kind(pickled))
             self._specs[number] = spec
         requests: list[TaskRequest] = []
         at = 0
@@ -214,6 +226,11 @@ class Agent:
                 continue
             spec = self._specs[number]
             if stays:
+                if spec.service:
+                    door = self._open_door(task_id, attempt)
+                    if door is None:
+                        continue
+                    body = (door, body)
                 previous = TaskRef(dependencies[0]) if dependencies else None
                 args = (
                     (body, previous, *map(pickle.PickleBuffer, beside))
@@ -230,10 +247,22 @@ class Agent:
             try:
                 requests.append(_opened(task_id, attempt, spec, body, beside))
             except BaseException as error:  # unpickling runs foreign code
-                failure = pickle.dumps(Failure.pack(unsendable("arguments", error)))
-                sink.tell(Event.FAILED, task_id, attempt, 0.0, failure)
+                self._fail(task_id, attempt, unsendable("arguments", error))
         if requests:
             backend.submit(requests)
+
+    def _open_door(self, task_id: int, attempt: int) -> tuple[Any, ...] | None:
+        """Return the address at which the host of a service connects; None if it has failed."""
+        try:
+            return self._doors.open(task_id, attempt)
+        except OSError as error:
+            self._fail(task_id, attempt, error)
+            return None
+
+    def _fail(self, task_id: int, attempt: int, error: BaseException) -> None:
+        assert self._sink is not None
+        failure = pickle.dumps(Failure.pack(error))
+        self._sink.tell(Event.FAILED, task_id, attempt, 0.0, failure)
 
     def leave_soon(self, number: int) -> None:
         """Begin no more, because of signal *number*; what runs may go on until it is killed."""

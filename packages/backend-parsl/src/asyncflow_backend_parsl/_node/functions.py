@@ -9,7 +9,7 @@ from typing import Any
 from radical.asyncflow.backend import TaskRef
 from radical.asyncflow.worker import UNSENT, VALUE, Raised, answer, open_answer, unsent
 
-__all__ = ["SKIPPED", "RemoteFunction", "packed_answer"]
+__all__ = ["SKIPPED", "RemoteFunction", "RemoteService", "packed_answer"]
 
 SKIPPED = -1
 """The code of an answer if the function was not called, because one that it waits for failed."""
@@ -32,7 +32,7 @@ class RemoteFunction:
         self._function: Callable[..., Any] | None = None
 
     def __reduce__(self) -> tuple[type[RemoteFunction], tuple[bytes]]:
-        return RemoteFunction, (self.pickled,)
+        return type(self), (self.pickled,)
 
     def __call__(self, body: Any, previous: _Answer | None = None, *buffers: Any) -> _Answer:
         """Call the function.
@@ -60,6 +60,30 @@ class RemoteFunction:
         except BaseException as error:  # unpickling runs foreign code, which may even exit
             return unsent(what, error)
         return packed_answer(self._function, args, kwargs)
+
+
+class RemoteService(RemoteFunction):
+    """The host of a service of the program."""
+
+    __slots__ = ()
+
+    def __call__(self, body: Any, previous: _Answer | None = None, *buffers: Any) -> _Answer:
+        """Host the service.
+
+        Args:
+            body: family and address at which the host connects, and the pickle of the arguments.
+            previous: as for any function.
+            buffers: those beside the pickle.
+        """
+        try:
+            door, arguments = body
+            if self._function is None:
+                self._function = pickle.loads(self.pickled)
+            host: Any = self._function
+            host.address = door
+        except BaseException as error:  # unpickling runs foreign code, which may even exit
+            return unsent("function", error)
+        return super().__call__(arguments, previous, *buffers)
 
 
 def packed_answer(

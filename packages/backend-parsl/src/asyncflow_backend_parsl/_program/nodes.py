@@ -75,6 +75,7 @@ class Node:
         is_leaving: it gets no more.
         is_retired: the program itself has told it to end.
         known: numbers of specs that it was sent.
+        service_slots: those of its slots that services have, until they are stopped.
         expected: the number of the next message from it.
         told: the signal by which something else tells it to end, or "".
     """
@@ -91,6 +92,7 @@ class Node:
     sent: dict[int, Sent] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
     used_slots: int = 0
+    service_slots: int = 0
     used_gpus: float = 0.0
     used_memory: int = 0
 
@@ -127,14 +129,17 @@ class Node:
         ahead = 0.0
         if seconds is not None and seconds <= _LONG_S:
             ahead = min(_AHEAD_S / max(seconds, 1e-6), _MOST_AHEAD)
-        return self.facts.slots + math.ceil(self.facts.slots * ahead) - self.used_slots
+        # Nothing may wait behind services, which do not end.
+        slots = self.facts.slots - self.service_slots
+        return slots + math.ceil(slots * ahead) - (self.used_slots - self.service_slots)
 
     def give(self, task: PackedTask) -> None:
         """Note that it was given *task*."""
         asked = task.packed.resources
+        is_service = task.packed.spec.service
         if asked == DEFAULT_RESOURCES:
             # What waits for the value of another one on the same node needs no slot of its own.
-            sent = Sent(task, 0 if task.dependencies else 1, 0.0, 0)
+            sent = Sent(task, 1 if is_service or not task.dependencies else 0, 0.0, 0)
         else:
             sent = Sent(
                 task,
@@ -145,6 +150,8 @@ class Node:
             self.used_gpus += sent.gpus
             self.used_memory += sent.memory
         self.used_slots += sent.slots
+        if is_service:
+            self.service_slots += sent.slots
         self.sent[task.task_id] = sent
 
     def take_back(self, task_id: int, attempt: int) -> Sent | None:
@@ -154,6 +161,8 @@ class Node:
             return None
         del self.sent[task_id]
         self.used_slots -= sent.slots
+        if sent.task.packed.spec.service:
+            self.service_slots -= sent.slots
         if sent.gpus or sent.memory:
             self.used_gpus -= sent.gpus
             self.used_memory -= sent.memory
@@ -163,6 +172,6 @@ class Node:
         """Yield all that it has, and let it have nothing."""
         held = list(self.sent.values())
         self.sent.clear()
-        self.used_slots = self.used_memory = 0
+        self.used_slots = self.service_slots = self.used_memory = 0
         self.used_gpus = 0.0
         yield from held

@@ -30,16 +30,20 @@ class PackedSpec:
         spec: without its function.
         pickled: the function; None for a command.
         code: the function with what is known of its runs; None for a command.
+        door: where the host of a service connects to the program: family and address; else None.
         resources: what each attempt occupies.
     """
 
-    __slots__ = ("code", "number", "pickled", "resources", "spec")
+    __slots__ = ("code", "door", "number", "pickled", "resources", "spec")
 
     def __init__(self, number: int, spec: TaskSpec, code: Code | None) -> None:
         self.number = number
         self.code = code
         self.pickled = None if code is None else code.pickled
         self.resources: Resources = spec.resources
+        is_host = spec.service and spec.kind is TaskKind.FUNCTION
+        function: Any = spec.function
+        self.door: tuple[Any, ...] | None = function.address if is_host else None
         # The engine alone uses the rest, which need not be picklable.
         self.spec = dataclasses.replace(
             spec,

@@ -8,6 +8,7 @@ import pickle
 import platform
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from radical.asyncflow.backend import (
@@ -26,6 +27,7 @@ from .._wire.messages import Buffer, Event, Kind, Message, NodeFacts, Setup
 from ..version import __version__
 from .nodes import Node, NodeSize, Sent, slots_of
 from .packing import PackedTask, Packer
+from .tunnels import Tunnels
 from .waiting import Line, Unit, Waiting
 
 __all__ = ["Router", "Send"]
@@ -56,6 +58,7 @@ class Router:
         lose_node: LoseNode,
         refuse_node: Callable[[str], None],
         changed: Callable[[], None],
+        tunnels: Tunnels,
     ) -> None:
         """Know no node yet.
 
@@ -67,6 +70,7 @@ class Router:
             lose_node: called with a node that is gone, what it had, and why it is gone.
             refuse_node: called with the reason why a node is of no use.
             changed: called when there is more or less to do, or a node more or less.
+            tunnels: the connections of the hosts of services.
         """
         self._sink = sink
         self._send = send
@@ -75,6 +79,7 @@ class Router:
         self._lose_node = lose_node
         self._refuse_node = refuse_node
         self._changed = changed
+        self._tunnels = tunnels
         self._packer = Packer()
         self._clocks = Clocks()
         self._lock = threading.RLock()
@@ -129,6 +134,7 @@ class Router:
                     node.take_back(task_id, sent.task.attempt)
                     del self._node_of[task_id]
                     reports.append((task_id, sent.task.attempt, _CANCELLED, None, None))
+                    self._forget_host(sent.task)
             for peer, ids in by_node.items():
                 self._send(peer, Kind.CANCEL, ids, ())
             self._pump()
@@ -231,6 +237,13 @@ class Router:
             self._idle.notify_all()
         if reports:
             self._sink.report(reports)
+        for sent in lost:
+            self._forget_host(sent.task)
+
+    def _forget_host(self, task: PackedTask) -> None:
+        """Close the connections of the host of a service, whose end was reported."""
+        if task.packed.door is not None:
+            self._tunnels.give_up((task.task_id, task.attempt))
 
     # ---------------------------------------------- in the thread of the channel
 
@@ -249,6 +262,10 @@ class Router:
             case Kind.EVENTS:
                 clock, now, events = message.content
                 self._take_events(node, self._clocks.offset(clock, now), events, message.buffers)
+            case Kind.DATA | Kind.TAKEN:
+                self._tunnels.receive(peer, message.kind, message.content, message.buffers)
+            case Kind.OPEN:
+                self._open_tunnel(node, *message.content)
             case Kind.READY:
                 self._begin_with(node)
             case Kind.LEAVING:
@@ -292,6 +309,15 @@ class Router:
             self._sink.report(reports)
         self._changed()
 
+    def _open_tunnel(self, node: Node, number: int, task_id: int, attempt: int) -> None:
+        """Go on with a connection of the host of a service to the door of the program."""
+        sent = node.sent.get(task_id)
+        if sent is None or sent.task.attempt != attempt or sent.task.packed.door is None:
+            self._tunnels.refuse(node.peer, number)
+        else:
+            host = (task_id, attempt)
+            self._tunnels.open(node.peer, number, host, sent.task.packed.door)
+
     def lose(self, peer: bytes, why: str) -> None:
         """Take note that a node is gone."""
         with self._lock:
@@ -314,6 +340,7 @@ class Router:
         buffers: Sequence[Buffer],
     ) -> None:
         reports: list[AnyReport] = []
+        hosts: list[AnyReport] = []
         back: list[PackedTask] = []
         at = 0
         for event in events:
@@ -347,12 +374,15 @@ class Router:
                 back.append(sent.task)
                 continue
             code = sent.task.packed.code
-            if code is not None and sent.began and time:
+            is_host = sent.task.packed.door is not None
+            if code is not None and sent.began and time and not is_host:
                 code.learn(max(time - sent.began, 0.0))
             state, value = _outcome(kind, content, beside)
-            reports.append((task_id, attempt, state, value, moment))
+            (hosts if is_host else reports).append((task_id, attempt, state, value, moment))
         if reports:
             self._sink.report(reports)
+        for report in hosts:  # each after the answers that it has sent
+            self._tunnels.end(report[:2], partial(self._sink.report, [report]))
         with self._lock:
             self._waiting.add_first(back)
             self._pump()

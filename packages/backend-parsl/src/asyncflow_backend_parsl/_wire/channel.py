@@ -88,6 +88,7 @@ class Channel:
         self._listener = listener
         self._secret = secrets.token_bytes(16)
         self._lifelines: dict[int, tuple[socket.socket, bytes]] = {}
+        self._watched: dict[int, tuple[socket.socket, Callable[[bool, bool], None]]] = {}
         self._server = _listen("0.0.0.0" if host == "*" else host, ports)
         self._server.setblocking(False)
         self._context = zmq.Context()
@@ -151,6 +152,27 @@ class Channel:
         """Begin to serve."""
         self._thread.start()
 
+    def watch(
+        self,
+        connection: socket.socket,
+        ready: Callable[[bool, bool], None],
+        *,
+        reads: bool,
+        writes: bool,
+    ) -> None:
+        """Have *ready* called when *connection* can be read or written; for the own thread.
+
+        If neither is wanted, it is not watched any more.  *ready* gets whether it can be read, and
+        whether it can be written.
+        """
+        descriptor = connection.fileno()
+        if reads or writes:
+            self._watched[descriptor] = connection, ready
+            wanted = (zmq.POLLIN if reads else 0) | (zmq.POLLOUT if writes else 0)
+            self._poller.register(descriptor, wanted)
+        elif self._watched.pop(descriptor, None) is not None:
+            self._poller.unregister(descriptor)
+
     def send(self, peer: bytes, kind: Kind, content: Any, buffers: Sequence[Buffer] = ()) -> None:
         """Send a message, after all others to *peer*."""
         with self._lock:
@@ -159,7 +181,8 @@ class Channel:
                 numbers = self._numbers[peer] = count()
             frames = pack(self._secret, next(numbers), kind, content, buffers)
             self._outbox.append((peer, frames))
-        self.wake()
+        if threading.current_thread() is not self._thread:  # which sends before it waits
+            self.wake()
 
     def forget(self, peer: bytes) -> None:
         """Forget *peer*, which is gone."""
@@ -203,8 +226,8 @@ class Channel:
                 now = time.monotonic()
                 if ready.pop(self._server.fileno(), 0):
                     self._accept(now)
-                for descriptor in ready:
-                    self._look_at(descriptor)
+                for descriptor, events in ready.items():
+                    self._look_at(descriptor, events)
                 seconds = self._listener.tick(now)
                 if self._accepts_at:
                     seconds = self._accept_again(now, seconds)
@@ -221,7 +244,7 @@ class Channel:
             self._is_released = True
         self._socket.close()
         self._server.close()
-        for connection, _ in self._lifelines.values():
+        for connection, _ in (*self._lifelines.values(), *self._watched.values()):
             connection.close()
         self._context.term()
         os.close(self._wake)
@@ -275,7 +298,15 @@ class Channel:
         self._accepts_at = 0.0
         return 0.0
 
-    def _look_at(self, descriptor: int) -> None:
+    def _look_at(self, descriptor: int, events: int) -> None:
+        """Have what is watched read or written; read from a lifeline."""
+        if descriptor in self._lifelines:
+            self._read_lifeline(descriptor)
+        elif descriptor in self._watched:
+            _, ready = self._watched[descriptor]
+            ready(bool(events & ~zmq.POLLOUT), bool(events & zmq.POLLOUT))
+
+    def _read_lifeline(self, descriptor: int) -> None:
         """Read from a lifeline: its greeting, or its end."""
         connection, hello = self._lifelines[descriptor]
         how = ""

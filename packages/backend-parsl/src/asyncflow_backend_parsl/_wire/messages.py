@@ -42,6 +42,14 @@ class Kind(enum.IntEnum):
     """The node was told by somebody else to end; it begins nothing more, and names the signal."""
     LEFT = enum.auto()
     """The node ends in good order, and nothing follows."""
+    OPEN = enum.auto()
+    """The host of a service has connected: number of the connection, id of the task, attempt."""
+    DATA = enum.auto()
+    """Bytes on the connection of that number, as a buffer."""
+    TAKEN = enum.auto()
+    """The number of a connection, and how many bytes more its socket has taken."""
+    CLOSE = enum.auto()
+    """The program has closed the connection of that number."""
 
 
 class Event(enum.IntEnum):

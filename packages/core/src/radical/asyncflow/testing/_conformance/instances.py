@@ -140,6 +140,7 @@ class Instances(Suite):
             second, third = tally.add(100), tally.add(1)
             await asyncio.sleep(0)
             second.cancel()
+            await asyncio.sleep(self.travel)
             open_gate(folder)
             assert await first == 0
             assert await third == 1

@@ -102,6 +102,7 @@ class Remote(Suite):
         bare.backend.cancel([chain[1].task_id])
         reports = await bare.sink.outcomes(chain[1:], self.patience)
         assert TaskState.DONE not in {report.state for report in reports}
+        await asyncio.sleep(self.travel)
         open_gate(folder)
         (report,) = await bare.sink.outcomes([first], self.patience)
         assert report.state is TaskState.DONE
