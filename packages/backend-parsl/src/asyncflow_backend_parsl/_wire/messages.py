@@ -43,7 +43,7 @@ class Kind(enum.IntEnum):
     LEFT = enum.auto()
     """The node ends in good order, and nothing follows."""
     OPEN = enum.auto()
-    """The host of a service has connected: number of the connection, id of the task, attempt."""
+    """The host of a service has connected; number of the connection, id of the task, attempt."""
     DATA = enum.auto()
     """Bytes on the connection of that number, as a buffer."""
     TAKEN = enum.auto()

@@ -74,7 +74,8 @@ class Official(NamedTuple):
 
 
 _PARSL_ROWS = (
-    *("function", "executable", "cores", "gpus", "memory", "ranks", "service", "priority"),
+    *("function", "executable", "cores", "gpus", "memory", "ranks"),
+    *("service", "instances", "priority"),
 )
 OFFICIAL = {
     "noop": Official("asyncflow-backend-noop", "noop", "Runs nothing, for dry runs and tests"),

@@ -144,7 +144,11 @@ class LocalHost:
 
 
 class RemoteHost:
-    """A host that connects to the program."""
+    """A host that connects to the program.
+
+    Attributes:
+        address: family and address of the program's socket, or of one that leads there.
+    """
 
     def __init__(self, kind: type, address: tuple[Any, ...], token: bytes) -> None:
         """Make the host of an instance of *kind*, which will know *token* at *address*."""
