@@ -133,7 +133,10 @@ class Tunnels:
         """Connect to the door; leave it to the next time if that has too many guests now."""
         host, (family, where), early = self._opening[end]
         peer, number = end
-        connection = socket.socket(getattr(socket, family), socket.SOCK_STREAM)
+        try:
+            connection = socket.socket(getattr(socket, family), socket.SOCK_STREAM)
+        except OSError:  # there may be a descriptor again when a task has ended
+            return
         try:
             connection.settimeout(_CONNECT_S)
             connection.connect(where)
