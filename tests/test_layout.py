@@ -67,7 +67,10 @@ IMPURE = frozenset(
     ]
 )
 FOR_BACKENDS = frozenset(
-    ["aside", "backend", "config", "errors", "hookspecs", "journal", "lazy", "model", "worker"]
+    [
+        *("aside", "backend", "config", "deprecation", "errors", "hookspecs", "journal", "lazy"),
+        *("model", "worker"),
+    ]
 )
 """The rooms that a backend may import: all public, and none of the engine's."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from asyncflow_backend_radical import RadicalExecutionBackend
 from document_blocks import compile_block, run_code
-from radical.asyncflow import WorkflowEngine, factory
+from radical.asyncflow import AsyncFlowDeprecationWarning, WorkflowEngine, factory
 from radical.asyncflow.errors import ConfigurationError
 
 BLOCKS = Path(__file__).parents[3] / "tests/spec/blocks"
@@ -85,6 +85,19 @@ def test_a_walltime_that_has_no_or_two_meanings_is_refused(walltime: Any) -> Non
 def test_settings_may_be_one_mapping() -> None:
     backend = RadicalExecutionBackend({"cores": 3}, walltime=5)
     assert (backend.plan()["pilot"]["cores"], backend.plan()["pilot"]["runtime"]) == (3, 5)
+
+
+def test_a_mapping_of_the_public_package_becomes_settings() -> None:
+    given = {"resource": "local.localhost", "cores": 4, "runtime": 15, "exit_on_error": False}
+    with pytest.warns(AsyncFlowDeprecationWarning, match="use walltime") as caught:
+        backend = RadicalExecutionBackend(given)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert backend.plan()["pilot"]["runtime"] == 15
+    assert given["runtime"] == 15
+    with pytest.raises(ConfigurationError, match="unknown key 'runtime'"):
+        RadicalExecutionBackend({"runtime": 15, "walltime": 15})
+    with pytest.raises(ConfigurationError, match=r"raptor_config: leave it out, .* raptor=\{"):
+        RadicalExecutionBackend({}, {"masters": []})
 
 
 def test_a_local_resource_needs_no_size() -> None:

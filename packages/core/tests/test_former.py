@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import radical.asyncflow
+from polling import until
 from radical.asyncflow import (
     AsyncFlowDeprecationWarning,
     BackendNotFoundError,
+    Command,
     ConfigurationError,
     DependencyFailureError,
+    InputFile,
     NoopExecutionBackend,
+    OutputFile,
     TaskEvent,
     UnsupportedOptionError,
     WorkflowEngine,
@@ -247,3 +253,31 @@ async def test_a_workflow_scope_is_entered_once() -> None:
             pass
         with pytest.raises(RuntimeError, match="can be entered once"):
             scope.__enter__()
+
+
+# ------------------------------------------------------------------------- files
+
+
+async def test_a_file_in_the_body_of_a_command_has_its_former_attributes(tmp_path: Path) -> None:
+    backend = ScriptedBackend(kinds=("executable",))  # type: ignore[arg-type]
+    (tmp_path / "in.txt").touch()
+    seen: list[Any] = []
+
+    def body(source: Any, made: Any) -> list[str]:
+        with pytest.warns(AsyncFlowDeprecationWarning, match="use the file itself") as caught:
+            seen.extend([source, source.filename, source.filepath, made.filename])
+        assert {warning.filename for warning in caught} == {__file__}
+        return ["cp", source, made]
+
+    async with WorkflowEngine.create(backend) as flow:
+        backend.hold()
+        future = flow.executable_task(body)(InputFile(tmp_path / "in.txt"), OutputFile("out.txt"))
+        await until(backend.waiting)
+        future.cancel()
+    source, name, path, made = seen
+    assert (type(name), name, path) == (str, str(source), Path(source))
+    assert name.endswith("/task.000001/in.txt")
+    assert made.endswith("/task.000001/out.txt")
+    sent = backend.submitted[0].command
+    assert isinstance(sent, Command)
+    assert [type(word) for word in pickle.loads(pickle.dumps(sent.args))] == [str] * 3

@@ -18,7 +18,7 @@ from radical.asyncflow.backend import (
     TaskSpec,
 )
 from radical.asyncflow.config import validate
-from radical.asyncflow.errors import BackendStartError
+from radical.asyncflow.errors import BackendStartError, ConfigurationError
 from radical.asyncflow.worker import guard
 
 from ._pilot.node_check import PilotNodeCheck, smallest
@@ -47,6 +47,7 @@ class RadicalExecutionBackend(ExecutionBackend):
 
     Args:
         config: all settings, as ``RadicalConfig`` or as a mapping.
+        raptor_config: an argument of the public package that has no counterpart.
         name: how tasks ask for this backend.
         **settings: settings of ``RadicalConfig``, which describes them; one that is None
             has its default.
@@ -59,13 +60,21 @@ class RadicalExecutionBackend(ExecutionBackend):
     def __init__(
         self,
         config: RadicalConfig | Mapping[str, Any] | None = None,
+        raptor_config: object = None,
         *,
         name: str = "radical_pilot",
         **settings: Any,
     ) -> None:
         # Imported when a backend is made: it needs pydantic.
-        from .config import RadicalConfig
+        from .config import RadicalConfig, of_public_package
 
+        if raptor_config is not None:
+            raise ConfigurationError(
+                "raptor_config: leave it out, functions run without it; raptor={...} sizes the "
+                "workers that run them"
+            )
+        if isinstance(config, Mapping):
+            config = of_public_package(config)
         given = {key: value for key, value in settings.items() if value is not None}
         self.name = name
         self.capabilities = CAPABILITIES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Any, Self
@@ -15,10 +16,11 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from radical.asyncflow.deprecation import warn_deprecated
 from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.model import parse_duration
 
-__all__ = ["RadicalConfig", "RaptorConfig"]
+__all__ = ["RadicalConfig", "RaptorConfig", "of_public_package"]
 
 
 def _whole_minutes(walltime: Any) -> int:
@@ -161,3 +163,19 @@ class RadicalConfig(BaseModel):
             if key in _INSTEAD:
                 raise ValueError(f"pilot may not set {key!r}; {_INSTEAD[key]}")
         return self
+
+
+def of_public_package(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *config*, which may have the names of a `PilotDescription`, with those of here."""
+    given = dict(config)
+    if "runtime" in given and "walltime" not in given:
+        warn_deprecated(
+            "RadicalExecutionBackend({'runtime': ...})",
+            since="1.0",
+            removal="2.0",
+            instead="use walltime, which has minutes too",
+        )
+        given["walltime"] = given.pop("runtime")
+    if given.get("exit_on_error") is False:  # as it is always
+        del given["exit_on_error"]
+    return given

@@ -12,13 +12,13 @@ import dataclasses
 import inspect
 import os
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from .._files.declared import OUTPUT_PATH, FileSet, InputFile, OutputFile
+from .._files.declared import OUTPUT_PATH, BodyPath, FileSet, InputFile, OutputFile
 from .._graph.arguments import FLAT, NESTED, PLAIN, rewrite_call
 from .._graph.hidden import Hidden, find_hidden
 from .._graph.items import ItemOf, parent_of
@@ -281,7 +281,7 @@ class Preparation:
             found = follow_dependencies(node, extras.files, tasks_among(node))
             if found:
                 args, kwargs = rewrite_call(args, kwargs, lambda leaf: found.get(id(leaf), leaf))
-            args, kwargs = await self._stage(extras.files, self._run.folder(node), args, kwargs)
+            args, kwargs = await self._stage(node, extras.files, args, kwargs)
         if linked and extras.files is not None:
             await self._link(node, extras.files, linked)
         command: Command | Prompt[Any] | None = None
@@ -313,7 +313,7 @@ class Preparation:
         if extras.files is not None:
             extras.files.named.clear()
             paths = extras.files.paths_in(self._run.folder(node))
-            args, kwargs = rewrite_call(args, kwargs, lambda leaf: paths.get(id(leaf), leaf))
+            args, kwargs = _with_paths(node, paths, args, kwargs)
         try:
             outcome = await self._run_body(node, extras, args, kwargs)
         except (SystemExit, GeneratorExit, asyncio.CancelledError) as error:
@@ -414,15 +414,14 @@ class Preparation:
         carriage = self._run.carriage
         return nullcontext() if carriage is None else carriage.contexts(extras)
 
-    async def _stage(self, files: FileSet, folder: Path, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    async def _stage(
+        self, node: TaskFuture[Any], files: FileSet, args: Any, kwargs: Any
+    ) -> tuple[Any, Any]:
         from .._files.staging import stage  # here, because most programs stage nothing
 
+        folder = self._run.folder(node)
         paths = await stage(files, folder, result_of, self._folder_of, self._run.targets.path)
-
-        def path_of(leaf: Any) -> Any:
-            return paths.get(id(leaf), leaf)
-
-        return rewrite_call(args, kwargs, path_of)
+        return _with_paths(node, paths, args, kwargs)
 
     async def _link(
         self, node: TaskFuture[Any], files: FileSet, tasks: Iterable[TaskFuture[Any]]
@@ -499,6 +498,19 @@ def _outside_failure(
     failure = DependencyFailureError(node.name, [name], name, error)
     failure.__cause__ = error
     return failure
+
+
+def _with_paths(
+    node: TaskFuture[Any], paths: Mapping[int, str], args: Any, kwargs: Any
+) -> tuple[Any, Any]:
+    """Return the arguments of *node* with *paths*, by the ids of its files, in place of these."""
+    kind = str if node._spec.kind is TaskKind.FUNCTION else BodyPath
+
+    def path_of(leaf: Any) -> Any:
+        path = paths.get(id(leaf))
+        return leaf if path is None else kind(path)
+
+    return rewrite_call(args, kwargs, path_of)
 
 
 def _refuse_outputs_of_service(node: TaskFuture[Any], output: OutputFile) -> None:

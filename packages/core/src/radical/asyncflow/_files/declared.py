@@ -14,10 +14,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._graph.items import ItemOf
 from .._public import public
+from ..deprecation import warn_deprecated
 from ..errors import ConfigurationError
 from .sources import (
     check_name,
@@ -33,7 +34,9 @@ from .sources import (
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["OUTPUT_PATH", "FileSet", "InputFile", "OutputFile"]
+__all__ = ["OUTPUT_PATH", "BodyPath", "FileSet", "InputFile", "OutputFile"]
+
+T = TypeVar("T")
 
 OUTPUT_PATH: ContextVar[Callable[[OutputFile], str] | None] = ContextVar(
     "asyncflow_output_path", default=None
@@ -178,6 +181,38 @@ class OutputFile:
 
     def __repr__(self) -> str:
         return f"OutputFile({self.name!r})"
+
+
+class BodyPath(str):
+    """The path that the body of a command gets for a file: a `str`, and nothing else elsewhere.
+
+    The public package gives a body the file itself, so it has the attributes of that.
+    """
+
+    __slots__ = ()
+
+    @property
+    def filename(self) -> str:
+        """The path."""
+        return _former("filename", str(self))
+
+    @property
+    def filepath(self) -> Path:
+        """The path."""
+        return _former("filepath", Path(self))
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def _former(name: str, value: T) -> T:
+    warn_deprecated(
+        f"the attribute {name} of a file in a body",
+        since="1.0",
+        removal="2.0",
+        instead="use the file itself, which is a path there",
+    )
+    return value
 
 
 @dataclass(slots=True)
