@@ -7,7 +7,7 @@ The tree::
     │   ├── UnsupportedOptionError (NotImplementedError)   the chosen backend cannot honour it
     │   └── ResourceError                     a request that can never be satisfied
     ├── EngineClosedError (RuntimeError)      the engine was shut down
-    ├── PendingLimitError (RuntimeError)      ``max_pending`` tasks wait already
+    ├── PendingLimitError (RuntimeError)      max_pending tasks are unfinished
     ├── CycleError (ValueError)               a task would wait for itself
     ├── BackendError (RuntimeError)
     │   ├── BackendNotFoundError (LookupError, ValueError)   no such backend, or not installed
@@ -26,7 +26,7 @@ The tree::
     ├── PreemptedError (RuntimeError)         the run's time is over; its journal can be resumed
     └── TaskError (RuntimeError)              a task did not succeed
         ├── ExecutableError                   non-zero exit code, or ended by a signal
-        ├── TaskTimeoutError (TimeoutError)   ran longer than its ``timeout``
+        ├── TaskTimeoutError (TimeoutError)   ran longer than its timeout
         │   └── ServiceTimeoutError           a service was not up within it
         ├── ServiceLostError                  a service ended by itself
         ├── ServiceStoppedError               something needs a service that was stopped
