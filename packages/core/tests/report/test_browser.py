@@ -112,6 +112,33 @@ def test_a_small_run_shows_each_task_in_the_graph(page: Page, save: Save, tasks:
     assert page.errors == []
 
 
+def test_what_is_not_connected_stands_side_by_side_in_the_graph(page: Page, save: Save) -> None:
+    tall, chains = 30, 8
+    after = dict.fromkeys(range(1, tall + 1), ()) | {tall + 1: tuple(range(1, tall + 1))}
+    for first in range(tall + 2, tall + 2 + 2 * chains, 2):
+        after |= {first: (), first + 1: (first,)}
+    run = synthetic(len(after))
+    tasks = {number: run.tasks[number]._replace(after=before) for number, before in after.items()}
+    page.open(save(run._replace(tasks=tasks)))
+    boxes = page.run("""[...document.querySelectorAll('.node')].map(node => {
+        const { e, f } = node.transform.baseVal[0].matrix;
+        return [+node.textContent.match(/task.(\\d+)/)[1], e, f];
+    })""")
+    assert len(boxes) == len(after)
+    assert all(
+        abs(x - other_x) >= 168 or abs(y - other_y) >= 40
+        for place, (_, x, y) in enumerate(boxes)
+        for _, other_x, other_y in boxes[:place]
+    )
+    assert {x for number, x, _ in boxes if number <= tall} == {16}
+    beside = {number: (x, y) for number, x, y in boxes if number > tall + 1}
+    assert all(x > 2 * 168 + 64 and y <= 16 + 29 * 54 for x, y in beside.values())
+    assert all(
+        y == beside[after[number][0]][1] for number, (_, y) in beside.items() if after[number]
+    )
+    assert page.errors == []
+
+
 def test_thousands_of_names_become_a_few_boxes_and_rows(page: Page, save: Save) -> None:
     run = synthetic(5_000, seed=6)
     letters = "abcdefghijklmnopqrstuvwxyz"

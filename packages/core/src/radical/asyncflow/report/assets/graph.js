@@ -79,6 +79,31 @@ const graph = (() => {
 	// that only the grouping made: it does not count.
 	function layOut(found) {
 		const order = found.map((_, place) => place).sort((a, b) => found[a].first - found[b].first);
+		area = standTogether(partsOf(found, order).map((part) => layOutPart(found, part)));
+	}
+
+	// What is connected, each part in the order of its first task.
+	function partsOf(found, order) {
+		const parts = [];
+		for (const start of order) {
+			if (found[start].part !== undefined) continue;
+			const places = [start];
+			found[start].part = parts.length;
+			for (const place of places)
+				for (const near of [found[place].into, found[place].out])
+					for (const other of near.keys())
+						if (found[other].part === undefined) {
+							found[other].part = parts.length;
+							places.push(other);
+						}
+			parts.push([]);
+		}
+		for (const place of order) parts[found[place].part].push(place);
+		return parts;
+	}
+
+	// Lay out the nodes of one part, *order*, and return them with the room that they need.
+	function layOutPart(found, order) {
 		const forward = (from, to) => found[from].first < found[to].first;
 		for (const place of order) {
 			const node = found[place];
@@ -115,18 +140,60 @@ const graph = (() => {
 		}
 		let top = Infinity;
 		let bottom = -Infinity;
-		for (const node of found) {
-			top = Math.min(top, node.y);
-			bottom = Math.max(bottom, node.y);
+		for (const place of order) {
+			top = Math.min(top, found[place].y);
+			bottom = Math.max(bottom, found[place].y);
 		}
-		for (const node of found) {
-			node.x = 16 + node.column * (BOX.width + BOX.right);
-			node.y += 16 - top;
+		for (const place of order) {
+			found[place].x = found[place].column * (BOX.width + BOX.right);
+			found[place].y -= top;
 		}
-		area = {
-			width: 32 + columns.length * (BOX.width + BOX.right) - BOX.right,
-			height: bottom - top + BOX.height + 40,
+		return {
+			nodes: order.map((place) => found[place]),
+			width: columns.length * (BOX.width + BOX.right) - BOX.right,
+			height: bottom - top + BOX.height,
 		};
+	}
+
+	// Put the *parts* side by side, so that as much as can be is in view in boxes as large as can be.
+	function standTogether(parts) {
+		const gap = { right: BOX.right / 2, below: 2 * BOX.below };
+		const covered = parts.reduce((sum, part) => sum + (part.width + gap.right) * (part.height + gap.below), 0);
+		const widest = Math.max(...parts.map((part) => part.width));
+		parts.sort((a, b) => b.height - a.height || b.width - a.width || a.nodes[0].first - b.nodes[0].first);
+		let best = null;
+		for (const width of [net.clientWidth - 34, net.clientWidth * 1.25, net.clientWidth * 1.6, 1.4 * Math.sqrt(covered)]) {
+			const found = inRows(parts, Math.max(width, widest), gap);
+			if (!best || fitting(found) > fitting(best)) best = found;
+		}
+		parts.forEach(({ nodes }, index) => {
+			for (const node of nodes) {
+				node.x += best.corners[index][0];
+				node.y += best.corners[index][1];
+			}
+		});
+		return best;
+	}
+
+	// Find the corners of *parts*, the tallest first, in rows of this width; low ones stand below
+	// each other beside a tall one.
+	function inRows(parts, width, gap) {
+		let row = { top: 16, height: 0, right: 16 };
+		let pile = null; // the parts that stand below each other: its left side, width and bottom
+		let right = 0;
+		const corners = parts.map((part) => {
+			if (!pile || part.width > pile.width || pile.bottom + gap.below + part.height > row.top + row.height) {
+				if (pile && row.right + part.width > width + 16) row = { top: row.top + row.height + gap.below, height: 0, right: 16 };
+				row.height = Math.max(row.height, part.height);
+				pile = { left: row.right, width: part.width, bottom: row.top - gap.below };
+				row.right += part.width + gap.right;
+			}
+			const top = pile.bottom + gap.below;
+			pile.bottom = top + part.height;
+			right = Math.max(right, pile.left + part.width);
+			return [pile.left, top];
+		});
+		return { corners, width: right + 16, height: row.top + row.height + 24 };
 	}
 
 	function shares(node) {
@@ -230,7 +297,7 @@ const graph = (() => {
 		draw(false);
 	}
 
-	const fitting = () => Math.min(1, (net.clientWidth - 2) / area.width, (innerHeight * 0.7) / area.height);
+	const fitting = (room = area) => Math.min(1, (net.clientWidth - 2) / room.width, (innerHeight * 0.7) / room.height);
 	function resize(to) {
 		scale = clamp(to, 0.04, 3);
 		const svg = net.querySelector('svg');
