@@ -98,6 +98,7 @@ def test_other_shells_get_whole_words(ask: Ask, shell: str) -> None:
         ("asyncflow logs ana", {"analyse"}),
         ("asyncflow logs run.aaaa0001 prep", {"prepare"}),
         ("asyncflow explain last 12", {"12"}),
+        ("asyncflow explain Worker", {"WorkerLostError"}),
         ("asyncflow explain last task.00001", {f"task.{n:06d}" for n in range(10, 20)}),
     ],
 )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner, Result
+from radical.asyncflow import WorkflowEngine
 from radical.asyncflow.cli._command import command
 
 
@@ -40,6 +44,23 @@ def test_an_entry_fits_its_terminal(columns: int) -> None:
     text = explain("ExecutableError", COLUMNS=str(columns)).stdout
     told = [line for line in text.splitlines() if not line.startswith("    ")]
     assert max(map(len, told)) <= min(columns, 80)
+
+
+async def test_the_logs_of_a_failure_name_the_command_that_explains_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+    async with WorkflowEngine.create("concurrent", journal=path) as flow:
+        broken = flow.executable_task(lambda: "exit 3", name="broken")()
+        wrong = flow.function_task(int, name="wrong")("one")
+        await asyncio.wait([broken, wrong])
+        broken.exception(), wrong.exception()
+    logs = {name: text_of("logs", str(path), name) for name in ("broken", "wrong")}
+    assert "\nMore about this error: asyncflow explain ExecutableError\n" in logs["broken"]
+    assert "ValueError" in logs["wrong"]
+    assert "More about" not in logs["wrong"]
+
+
+def text_of(*words: str) -> str:
+    return CliRunner().invoke(command, words).stdout
 
 
 def test_a_word_that_is_no_error_is_a_task() -> None:

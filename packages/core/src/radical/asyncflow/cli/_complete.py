@@ -29,6 +29,7 @@ __all__ = [
     "register",
     "runs",
     "runs_and_tasks",
+    "runs_tasks_and_errors",
     "settings",
     "stores",
     "tasks",
@@ -162,8 +163,7 @@ def runs(ctx: click.Context, _: str) -> Iterator[tuple[str, str]]:
     yield from _runs(_load(ctx))
 
 
-@_completer
-def runs_and_tasks(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+def _runs_and_tasks(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Offer runs and the tasks of the last one; behind a run, its tasks."""
     before = tuple(ctx.params.get("words") or ())
     if not before:
@@ -172,6 +172,20 @@ def runs_and_tasks(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, s
         yield from _runs(found)
     elif len(before) == 1:
         yield from _tasks(_chosen(ctx, before[0]), incomplete)
+
+
+runs_and_tasks = _completer(_runs_and_tasks)
+
+
+@_completer
+def runs_tasks_and_errors(ctx: click.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """Offer what `runs_and_tasks` offers; to a word with a capital letter, classes of errors."""
+    if incomplete[:1].isupper() and not ctx.params.get("words"):
+        from ._errors import explained_errors
+
+        yield from ((name, "") for name in explained_errors())
+    else:
+        yield from _runs_and_tasks(ctx, incomplete)
 
 
 @_completer

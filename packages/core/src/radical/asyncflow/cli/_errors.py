@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["class_with_entry", "find_entry", "print_entry"]
+__all__ = ["class_with_entry", "explained_errors", "find_entry", "more_about", "print_entry"]
 
 PAGE = Path(__file__).with_name("troubleshooting.md")
 """A copy of docs/troubleshooting.md, because a wheel has no pages; a test compares the two."""
@@ -19,6 +19,11 @@ WIDTH = 80
 
 _LINK = re.compile(r"\[([^]]+)\]\(([^)#]*)[^)]*\)")
 _ROW = re.compile(r"\| (.*?) \| (.*) \|")
+
+
+def explained_errors() -> list[str]:
+    """Return the names of all classes that have an entry."""
+    return re.findall(r"^### (\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def find_entry(word: str) -> tuple[str, str] | None:
@@ -38,6 +43,11 @@ def class_with_entry(error: BaseException) -> str | None:
     """Return the name of the class of *error*, or the nearest of its bases, that has an entry."""
     names = (base.__name__ for base in type(error).__mro__)
     return next((name for name in names if find_entry(name) is not None), None)
+
+
+def more_about(name: str) -> str:
+    """Return the line that names the command which explains the class *name*."""
+    return f"More about this error: asyncflow explain {name}"
 
 
 def print_entry(name: str, entry: str) -> None:

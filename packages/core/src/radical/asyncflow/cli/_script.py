@@ -22,7 +22,7 @@ from ..errors import (
     ConfigurationError,
     JournalError,
 )
-from ._errors import class_with_entry
+from ._errors import class_with_entry, more_about
 from ._output import INTERRUPTED, WRONG
 
 __all__ = ["Script"]
@@ -81,7 +81,7 @@ class Script:
             return WRONG
         self._show(error)
         if isinstance(error, AsyncFlowError) and (name := class_with_entry(error)) is not None:
-            click.echo(f"More about this error: asyncflow explain {name}", err=True)
+            click.echo(more_about(name), err=True)
         return 1
 
     def _source(self) -> bytes:

@@ -35,7 +35,7 @@ _TASK = re.compile(r"task\.\d{6,}")
     )
 )
 @click.argument(
-    "words", nargs=-1, metavar="[RUN] TASK|ERROR", shell_complete=completer("runs_and_tasks")
+    "words", nargs=-1, metavar="[RUN] TASK|ERROR", shell_complete=completer("runs_tasks_and_errors")
 )
 @click.option(
     "--waiting",

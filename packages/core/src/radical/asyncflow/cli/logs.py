@@ -11,6 +11,7 @@ import click
 from .._text import count, printable, printable_lines
 from ..errors import ConfigurationError
 from ._environment import completer
+from ._errors import find_entry, more_about
 from ._help import examples
 from ._lookup import LAST, find_journal, find_run, journal_option, one_task, run_and_task
 from ._output import debug_option
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ..journal._output import Tail
 
 __all__ = ["logs"]
+
+OWN = ("radical.asyncflow.", "asyncflow_backend_")
+"""The beginnings of the names of our own errors, as a journal has them."""
 
 MAX_ALIKE = 8
 """The most tasks that are named because they failed like another one."""
@@ -203,3 +207,5 @@ def _print_title(text: str) -> None:
 def _print_error(error: ErrorRecord) -> None:
     text = error.traceback or ": ".join(filter(None, (error.type, error.text)))
     click.echo(printable_lines(text).rstrip("\n"))
+    if error.type.startswith(OWN) and (entry := find_entry(error.type)) is not None:
+        click.echo(more_about(entry[0]))
