@@ -96,6 +96,16 @@ def test_unused_backend_options_are_warned_of(run: Run, script: Script) -> None:
     assert "the options for noop were not used" in result.stderr
 
 
+@pytest.mark.parametrize("named", ["noop", "concurrent"])
+def test_settings_of_no_use_are_warned_of_once(run: Run, script: Script, named: str) -> None:
+    given = script(ENGINE.replace("GIVEN", f"'{named}'"))
+    result = run("run", "--quiet", given, "--set", "max_workers=3")
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    assert f"the program itself names the backend '{named}'" in line
+    assert "are not used: max_workers; leave the name out there, or give the settings" in line
+
+
 @pytest.mark.parametrize(
     ("text", "code"), [("pass", 0), ("raise SystemExit(7)", 7), ("raise SystemExit('no')", 1)]
 )

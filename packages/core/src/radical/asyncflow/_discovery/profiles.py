@@ -413,7 +413,12 @@ def resolve(
     if backend is None:
         settings = overlay(outer, settings)
     elif outer:
-        _log.warning("the settings %s are ignored: the program names its backend", [*outer])
+        _log.warning(
+            "the program itself names the backend %r, so the settings of --set and ASYNCFLOW_SET "
+            "are not used: %s; leave the name out there, or give the settings there",
+            backend,
+            ", ".join(outer),
+        )
     if len(choices) == 1:
         only = choices[0]
         if only.instead:

@@ -155,7 +155,7 @@ def run(
         observers=observers,
         carriers=carriers,
     )
-    wanted = _backends_to_use() if backend or profile or config or settings else []
+    wanted = _backends_to_use() if backend or profile or config else []
     if settings:
         _check_settings(is_chosen=bool(backend or profile))
     engines: list[list[str]] = []
