@@ -353,7 +353,8 @@ async def test_a_cut_of_the_network_is_survived_or_named(
                 node.mend()
                 gate.touch()
                 assert await asyncio.gather(call, *futures) == [host] * CORES
-                assert await later == 1
+                if seconds < 30:  # Slurm itself ends the job of a node that is silent for longer
+                    assert await later == 1
                 return
             outcomes = await asyncio.gather(*futures, return_exceptions=True)
             assert time.monotonic() - began < 60

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
+from asyncflow_backend_parsl._program.nodes import Node
 from asyncflow_backend_parsl._program.packing import PackedTask, Packer
 from asyncflow_backend_parsl._program.waiting import Line, Unit, Waiting
+from asyncflow_backend_parsl._wire.messages import NodeFacts
 from radical.asyncflow.backend import Resources, TaskKind, TaskRef, TaskRequest, TaskSpec
 
 _NUMBERS = count(1)
@@ -86,3 +88,13 @@ def test_a_dropped_task_takes_along_what_waits_for_its_value() -> None:
     (line,) = waiting.lines()
     assert line.count == 1
     assert _taken(waiting, line) == _ids([other])
+
+
+def test_a_task_waits_on_a_node_only_behind_others() -> None:
+    facts = NodeFacts("host", "0", "", 1, 0, 1 << 30, ("", ""), 1)
+    node = Node(b"node", facts, 1)
+    first, second = _task(), _task()
+    tasks = [first, second, _task(after=first)]
+    for task in tasks:
+        node.give(task)
+    assert [node.sent[task.task_id].waits for task in tasks] == [False, True, True]

@@ -51,6 +51,7 @@ class Sent:
     """A task that a node has.
 
     Attributes:
+        waits: the node had no free slot for it, or it waits for another task there.
         has_begun: the node has said so.
         is_cancelled: the node was told to cancel it.
         began: when it began, by the clock of the node; 0.0 before.
@@ -60,6 +61,7 @@ class Sent:
     slots: int
     gpus: float
     memory: int
+    waits: bool = False
     has_begun: bool = False
     is_cancelled: bool = False
     began: float = 0.0
@@ -150,6 +152,7 @@ class Node:
             self.used_gpus += sent.gpus
             self.used_memory += sent.memory
         self.used_slots += sent.slots
+        sent.waits = bool(task.dependencies) or self.used_slots > self.facts.slots
         if is_service:
             self.service_slots += sent.slots
         self.sent[task.task_id] = sent

@@ -129,8 +129,9 @@ class Router:
                 by_node.setdefault(node.peer, []).append(task_id)
                 sent = node.sent[task_id]
                 sent.is_cancelled = True
-                if not sent.has_begun:
-                    # It waits on the node, as far as anybody knows, so its end is certain now.
+                if sent.waits and not sent.has_begun:
+                    # As far as anybody knows, so its end is certain now.  One that found a free
+                    # slot has begun, only the news of it may be on its way.
                     node.take_back(task_id, sent.task.attempt)
                     del self._node_of[task_id]
                     reports.append((task_id, sent.task.attempt, _CANCELLED, None, None))
@@ -370,7 +371,7 @@ class Router:
                 if sent is None:
                     continue
                 self._node_of.pop(task_id, None)
-            if kind == Event.REFUSED:
+            if kind == Event.REFUSED and not sent.is_cancelled:
                 back.append(sent.task)
                 continue
             code = sent.task.packed.code
@@ -506,7 +507,7 @@ def _outcome(kind: int, content: Sequence[Any], buffers: Sequence[Buffer]) -> tu
         if type(value) is Raised:
             return _FAILED, value.error
         return _DONE, value
-    if kind == Event.CANCELLED:
+    if kind in (Event.CANCELLED, Event.REFUSED):
         return _CANCELLED, None
     try:
         found = pickle.loads(content[0])
