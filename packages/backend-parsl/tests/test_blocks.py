@@ -94,7 +94,7 @@ def test_refusals_end_all_hope_where_no_other_block_is_there(
     assert world.ask() == [1, 2]
     world.add(1)
     world.refuse(2)
-    world.blocks.take_states(BlockStates({1: BlockTold("TIMEOUT", is_over=True, said="")}))
+    world.blocks.take_states(BlockStates({1: BlockTold("TIMEOUT", True, "")}))
     began = world.now
     while not world.lost:
         world.refuse(*world.ask(after=1))
@@ -111,14 +111,17 @@ def test_a_job_that_never_starts_costs_those_that_run_nothing(
     world.add(1)
     node = world.connect(1)
     world.add(2)
-    world.blocks.take_states(BlockStates({2: BlockTold("PENDING", is_over=False, said="")}))
+    world.blocks.take_states(BlockStates({2: BlockTold("PENDING", False, "")}))
     assert world.lost == []
     assert EndBlocks([2]) in world.orders
     assert world.ask(after=1, nodes=[node]) == []
-    world.ask(after=1, nodes=[node])
-    world.blocks.take_states(BlockStates({1: BlockTold("TIMEOUT", is_over=True, said="")}))
+    assert world.ask(after=60, nodes=[node]) == []  # the second one still counts
+    assert not world.blocks.expects("2")
+    ends = {1: BlockTold("TIMEOUT", True, ""), 2: BlockTold("CANCELLED", True, "")}
+    world.blocks.take_states(BlockStates(ends))
+    assert world.ask() == [3, 4]
     world.add(3)
-    world.blocks.take_states(BlockStates({3: BlockTold("PENDING", is_over=False, said="")}))
+    world.blocks.take_states(BlockStates({3: BlockTold("PENDING", False, "")}))
     assert world.lost == ["job 3 will never start: Slurm says PartitionInactive"]
 
 

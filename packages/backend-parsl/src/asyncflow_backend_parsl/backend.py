@@ -71,6 +71,7 @@ if TYPE_CHECKING:
 __all__ = ["ParslExecutionBackend"]
 
 _OPEN_S = 60.0  # for the process that holds Parsl to come up
+_HOST_LOOK_S = 10.0  # between two looks at the process that holds Parsl
 _FIRST_ANSWER_S = 60.0  # for the batch system to take the first job
 _NODES_END_S = 8.0
 _JOBS_END_S = 20.0  # for a batch system that does not answer at once
@@ -240,6 +241,7 @@ class ParslExecutionBackend(ExecutionBackend):
             expected=_size_here(site) if is_local else None,
             lose_node=self._lose_node,
             refuse_node=self._refuse_node,
+            is_expected=lambda name: self._blocks is not None and self._blocks.expects(name),
             changed=channel.wake,
             tunnels=self._tunnels,
         )
@@ -463,6 +465,8 @@ class _Listener:
 
     def __init__(self, backend: ParslExecutionBackend) -> None:
         self._backend = backend
+        self._next_look = 0.0
+        self._host_was_stopped = False
 
     def receive(self, peer: bytes, message: Any) -> None:
         router = self._backend._router
@@ -482,11 +486,24 @@ class _Listener:
         pause = tunnels.tick(1.0)
         if backend._is_ending or backend._hope_lost:
             return pause
+        self._look_at_host(now)
         nodes = list(router.nodes.values())
         for node in nodes:
             if node.is_ready and node.block is None:
                 blocks.connect(node)
         return min(pause, blocks.adjust(router.demand(), nodes, now))
+
+    def _look_at_host(self, now: float) -> None:
+        """Give up the process that holds Parsl if it was stopped for long: no block would come."""
+        host = self._backend._host
+        if host is None or now < self._next_look:
+            return
+        self._next_look = now + _HOST_LOOK_S
+        is_stopped = host.is_stopped()
+        if is_stopped and self._host_was_stopped:
+            self._backend._lose_hope("somebody has stopped the process that holds Parsl")
+            host.kill()
+        self._host_was_stopped = is_stopped
 
     def fail(self, error: BaseException) -> None:
         backend = self._backend

@@ -20,6 +20,7 @@ _CANCEL: Mapping[str, tuple[str, ...]] = {
     "grid_engine": ("qdel",),
     "htcondor": ("condor_rm",),
 }
+_LIST = ("squeue", "--me", "--noheader", "--format=%i %j")
 _TRY_S = 120.0  # for a batch system that does not answer at once
 _PAUSE_S = 2.0
 _CALL_LIMIT_S = 10.0
@@ -52,6 +53,22 @@ class Ledger:
         if left != self.jobs:
             self.jobs = left
             self._write()
+
+    def end_unknown(self) -> bool:
+        """End jobs that the batch system took though nobody heard of it, such as in a time-out.
+
+        Returns:
+            False if the batch system does not answer.
+        """
+        if self._system != "slurm":
+            return True
+        lines = _call(*_LIST)
+        if lines is None:
+            return False
+        unknown = [
+            job for job, name in _listed(lines) if self._label in name and job not in self.jobs
+        ]
+        return not unknown or _call(*_CANCEL[self._system], *unknown) is not None
 
     def clear(self) -> None:
         """Forget the jobs: they were ended."""
@@ -99,11 +116,15 @@ def end_jobs(folder: str, limit_s: float = _TRY_S) -> list[str]:
 
 def _still_there(jobs: list[str], label: str) -> list[str]:
     """Return those of *jobs* that Slurm still has, and others whose name has *label* in it."""
-    lines = _call("squeue", "--me", "--noheader", "--format=%i %j")
+    lines = _call(*_LIST)
     if lines is None:
         return jobs
-    pairs = [line.split(maxsplit=1) for line in lines.splitlines()]
-    return [job for job, *name in pairs if job in jobs or label in "".join(name)]
+    return [job for job, name in _listed(lines) if job in jobs or label in name]
+
+
+def _listed(lines: str) -> list[tuple[str, str]]:
+    """Return the jobs, each with its name, in what `_LIST` prints."""
+    return [(job, name) for job, _, name in (line.partition(" ") for line in lines.splitlines())]
 
 
 def _call(*words: str) -> str | None:

@@ -77,7 +77,9 @@ class _Host:
         self._provider: Any = None
         self._ledger: Ledger | None = None
         self._jobs: dict[int, str] = {}
-        self._is_unsure = False  # whether there may be a job that it has heard nothing of
+        # Whether there may be a job that it has heard nothing of.
+        self._is_unsure = False
+        self._was_unsure = False
 
     def obey(self, order: Order) -> None:
         match order:
@@ -105,7 +107,7 @@ class _Host:
             return
         with suppress(Exception):  # the program ends the jobs of a ledger that it finds
             self._end(self._ledger.jobs)
-            if not self._is_unsure:
+            if not self._is_unsure and not self._was_unsure:
                 self._ledger.clear()
 
     def _tell(self, event: Event) -> None:
@@ -134,6 +136,12 @@ class _Host:
         opened = self._opened
         assert opened is not None
         assert self._ledger is not None
+        if self._is_unsure:
+            if not self._ledger.end_unknown():
+                self._tell(BlockRefused(number, "the batch system does not answer"))
+                return
+            self._is_unsure = False
+            self._was_unsure = True
         command = node_command(self._provider, Path(opened.node_order), str(number))
         try:
             job = self._provider.submit(command, 1, f"parsl.{opened.label}.block-{number}")
@@ -161,6 +169,7 @@ class _Host:
             states = self._provider.status([self._jobs[number] for number in numbers])
         except Exception:  # it may answer the next time
             traceback.print_exc()
+            self._tell(BlockStates({}))
             return
         assert self._ledger is not None
         assert self._opened is not None

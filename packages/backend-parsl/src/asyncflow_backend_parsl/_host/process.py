@@ -16,7 +16,7 @@ from .messages import Close, Event, Order
 __all__ = ["HostProcess"]
 
 _ENTRY = "asyncflow_backend_parsl._host.main:main"
-_END_S = 15.0  # for the batch system to end the blocks
+_END_S = 10.0  # for the batch system to end the blocks
 
 
 class HostProcess:
@@ -61,6 +61,18 @@ class HostProcess:
     def last_words(self) -> str:
         """Return the last lines that it printed."""
         return self._process.last_words()
+
+    def is_stopped(self) -> bool:
+        """Tell whether somebody has stopped it, such as by SIGSTOP; only Linux tells."""
+        try:
+            told = Path(f"/proc/{self._process.pid}/stat").read_text()
+        except OSError:
+            return False
+        return told.rpartition(")")[2].split()[0] == "T"
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
 
     def close(self) -> None:
         """Have it end all blocks and itself; kill what is left."""

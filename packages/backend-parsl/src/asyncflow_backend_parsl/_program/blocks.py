@@ -143,6 +143,7 @@ class Blocks:
         self._slots_of_node: int | None = None
         self._look_every = _FIRST_LOOK_S if self._is_queued else _LOCAL_LOOK_S
         self._next_look = 0.0
+        self._looks_since: float | None = None
         self._refusals = 0  # attempts in a row, each of one block or of several at a time
         self._is_modest = False  # whether to ask for one block at a time
         self._troubled_at = -math.inf  # when the last block was refused, or failed
@@ -237,7 +238,7 @@ class Blocks:
 
     def _give_up(self, block: Block, why: str) -> None:
         """End a block that is of no use, and count it as a failure."""
-        block.is_ending = block.is_over = True
+        block.is_ending = True
         self._send(EndBlocks([block.number]))
         self._fail(f"{self._title(block)} {why}{self._node_words()}")
 
@@ -251,7 +252,14 @@ class Blocks:
         self._next_look = now + self._look_every
         if self._is_queued:
             self._look_every = min(self._look_every * _LOOK_GROWTH, _LAST_LOOK_S)
-        self._send(LookAtBlocks())
+        self._look()
+
+    def _look(self) -> None:
+        """Ask the batch system about all blocks, unless it has not answered yet."""
+        now = monotonic()
+        if self._looks_since is None or now - self._looks_since > _LAST_LOOK_S:
+            self._looks_since = now
+            self._send(LookAtBlocks())
 
     # -------------------------------------------------------------- what happens
 
@@ -298,6 +306,7 @@ class Blocks:
         now = monotonic()
         waiting: list[Block] = []
         with self._lock:
+            self._looks_since = None
             for number, told in states.told.items():
                 block = self._blocks.get(number)
                 if block is None or block.is_over:
@@ -330,9 +339,9 @@ class Blocks:
             return
         text = f"job {block.job} will never start: Slurm says {reason}"
         with self._lock:
-            if block.is_over or self._is_closing:
+            if block.is_over or block.is_ending or self._is_closing:
                 return
-            block.is_ending = block.is_over = True
+            block.is_ending = True
             self._send(EndBlocks([block.number]))
             if self._has_nodes():
                 self._fail(text)
@@ -351,6 +360,18 @@ class Blocks:
                     is_lost = not block.nodes and block.ended >= self._site.nodes_per_block
                     if is_lost and not block.is_ending and not block.is_over:
                         self._give_up(block, "ran, but none of its nodes could take tasks")
+
+    def expects(self, name: str) -> bool:
+        """Tell whether nodes of the block *name* may take tasks.
+
+        It may have been told to end just before one connects. And a batch system may have taken a
+        block though it seemed to refuse it.
+        """
+        with self._lock:
+            return any(
+                block.name == name and not block.is_ending and not block.is_over
+                for block in self._blocks.values()
+            )
 
     def connect(self, node: Node) -> None:
         """Take note that a node has connected."""
@@ -462,7 +483,8 @@ class Blocks:
             block.next_why = now + block.why_pause
             block.why_pause *= _EXPLAIN_GROWTH
         if self._asks != "slurm":
-            self._send(LookAtBlocks())
+            with self._lock:
+                self._look()
             return None
         found = explain_slurm_job(block.job, ended=True)
         if found is not None:
@@ -489,7 +511,11 @@ class Blocks:
     def holdup(self) -> Wait:
         """Return what all tasks wait for as long as there is no node."""
         with self._lock:
-            alive = [block for block in self._blocks.values() if not block.is_over]
+            alive = [
+                block
+                for block in self._blocks.values()
+                if not block.is_over and not block.is_ending
+            ]
             block = next((block for block in alive if block.job and not block.nodes), None)
         if block is None:
             text = f"the first node of backend {self._backend!r}, which is asked for"

@@ -57,6 +57,7 @@ class Router:
         expected: NodeSize | None,
         lose_node: LoseNode,
         refuse_node: Callable[[str], None],
+        is_expected: Callable[[str], bool],
         changed: Callable[[], None],
         tunnels: Tunnels,
     ) -> None:
@@ -69,6 +70,7 @@ class Router:
             expected: what a node will have, if that is known.
             lose_node: called with a node that is gone, what it had, and why it is gone.
             refuse_node: called with the reason why a node is of no use.
+            is_expected: whether a node of the block with this name may take tasks.
             changed: called when there is more or less to do, or a node more or less.
             tunnels: the connections of the hosts of services.
         """
@@ -78,6 +80,7 @@ class Router:
         self._cores_each = cores_each
         self._lose_node = lose_node
         self._refuse_node = refuse_node
+        self._is_expected = is_expected
         self._changed = changed
         self._tunnels = tunnels
         self._packer = Packer()
@@ -287,6 +290,9 @@ class Router:
                 f"{theirs[1]}, but this program has {ours[0]} and {ours[1]}: load the same "
                 "environment there with worker_init"
             )
+            return
+        if not self._is_expected(facts.block):
+            self._send(peer, Kind.LEAVE, True, ())
             return
         with self._lock:
             self.nodes[peer] = Node(peer, facts, self._cores_each)
