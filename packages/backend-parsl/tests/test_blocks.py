@@ -142,3 +142,34 @@ def test_the_batch_system_is_asked_once_for_all_nodes_of_a_block(
     found = {world.blocks.explain(node, "") for node in nodes}
     assert found == {Death(DeathReason.WALLTIME, "TIMEOUT")}
     assert asked == ["1"]
+
+
+def test_what_slurm_says_mostly_for_ever_ends_hope_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "slurm_facts", lambda _job: {"Reason": "PartitionConfig"})
+    world = _World(monkeypatch, max_blocks=1)
+    world.ask()
+    world.add(1)
+    began = world.now
+    while not world.lost:
+        world.now += 5
+        world.blocks.take_states(BlockStates({1: BlockTold("PENDING", False, "")}))
+    assert world.lost == ["job 1 will never start: Slurm says PartitionConfig"]
+    assert 30 <= world.now - began <= 40
+
+
+def test_a_job_that_ended_at_once_is_told_in_the_words_of_slurm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Death(DeathReason.EXIT, "FAILED, exit code 3:0")
+    monkeypatch.setattr(module, "explain_slurm_job", lambda _job, **_ended: told)
+    world = _World(monkeypatch, max_blocks=1)
+    for number in (1, 2, 3):
+        assert world.ask(after=60) == [number]
+        world.add(number)
+        ends = {number: BlockTold("COMPLETED", True, "no module python")}
+        world.blocks.take_states(BlockStates(ends))
+    (reason,) = world.lost
+    words = "FAILED, exit code 3:0\nno module python"
+    assert reason == f"job 3 ended before a node of it had connected: {words}"

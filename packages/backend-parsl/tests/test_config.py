@@ -14,7 +14,7 @@ from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
 from parsl.providers import LocalProvider
 from radical.asyncflow import WorkflowEngine
-from radical.asyncflow.errors import ConfigurationError
+from radical.asyncflow.errors import BackendStartError, ConfigurationError
 from radical.asyncflow.factory import create_backend
 
 
@@ -26,6 +26,14 @@ from radical.asyncflow.factory import create_backend
         ("parsl", {"queue": "debug"}, "LocalProvider has no such setting"),
         ("parsl", {"provider": "grid_engine", "account": "a"}, "account"),
         ("parsl", {"max_blocks": 1, "init_blocks": 2}, "max_blocks must not be less"),
+        ("slurm", {"cores_per_worker": 8, "cores_per_node": 4}, "more than cores_per_node"),
+        ("slurm", {"launcher": "single_node", "nodes_per_block": 2}, "nodes_per_block is 2"),
+        ("slurm", {"provider_options": {"partition": "x"}}, "as the setting 'partition'"),
+        ("parsl", {"provider_options": {"max_blocks": 3}}, "as the setting 'max_blocks'"),
+        (
+            *("pbs", {"provider_options": {"account": "x"}}),
+            "give 'account' as the setting 'project'",
+        ),
         ("parsl", {"config": "no_such_module:config"}, "no_such_module"),
         ("parsl", {"config": "nothing.py"}, "neither a file nor"),
         ("parsl", {"config": 7}, "must be a parsl.Config"),
@@ -168,3 +176,16 @@ async def test_a_folder_that_parsl_would_take_apart_is_refused_at_the_start(
     folder.mkdir()
     with pytest.raises(ConfigurationError, match=r"my \$data.*its path has ' ', '\$'; start"):
         await WorkflowEngine.create("parsl", work_dir=folder)
+
+
+async def test_an_address_that_nobody_knows_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigurationError, match=r"address 'no\.such\.host\.invalid'"):
+        await WorkflowEngine.create("parsl", config={"address": "no.such.host.invalid"})
+
+
+async def test_a_batch_system_that_is_not_here_is_told_in_the_words_of_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BackendStartError, match=r"takes no block: .*qsub.* not found"):
+        await WorkflowEngine.create("parsl", config={"provider": "grid_engine"})

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -220,6 +221,8 @@ class ParslExecutionBackend(ExecutionBackend):
         is_local = site.system == "local"
         host = site.address or ("127.0.0.1" if is_local else "*")
         hosts = [site.address] if site.address else list(machine_addresses())
+        if site.address:
+            _check_address(site.address, self.name)
         if is_local and not site.address:
             hosts = ["127.0.0.1"]
         listener = _Listener(self)
@@ -512,6 +515,21 @@ class _Listener:
         if router is not None:
             for peer in list(router.nodes):
                 router.lose(peer, "the program does not talk to it any more")
+
+
+def _check_address(address: str, backend: str) -> None:
+    """Refuse an address that nobody knows; warn of one that is not of this machine."""
+    try:
+        found = socket.gethostbyname(address)
+    except OSError as error:
+        raise ConfigurationError(f"backend {backend!r}: address {address!r}: {error}") from None
+    if found not in machine_addresses() and not found.startswith("127."):
+        _log.warning(
+            "backend %r: %s is no address of this machine, so nodes reach it only if another one "
+            "passes on what arrives there",
+            backend,
+            address,
+        )
 
 
 def _size_here(site: SiteOrder) -> NodeSize:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,11 +20,14 @@ from radical.asyncflow.config import closest
 from radical.asyncflow.errors import ConfigurationError
 from radical.asyncflow.model import parse_duration, parse_size
 
-from ._site.systems import LAUNCHERS, SYSTEMS
+from ._site.systems import LAUNCHERS, SYSTEMS, System
 
 __all__ = ["ParslConfig", "PbsConfig", "SlurmConfig"]
 
 _GIGABYTE = 10**9
+_OF_ALL_PROVIDERS = (
+    *("nodes_per_block", "init_blocks", "min_blocks", "max_blocks", "launcher", "worker_init"),
+)
 
 
 def _walltime(value: Any) -> str:
@@ -72,6 +75,8 @@ class _Blocks(BaseModel):
     """The settings that all backends of this distribution have."""
 
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    _queue_word: ClassVar[str] = "queue"
+    _account_word: ClassVar[str] = "account"
 
     nodes_per_block: _AtLeastOne = Field(
         default=1, description="Nodes of a block, which is one job of the batch system."
@@ -169,7 +174,15 @@ class _Blocks(BaseModel):
     def _fits_together(self) -> Self:
         if self.max_blocks < max(self.min_blocks, self.init_blocks):
             raise ValueError("max_blocks must not be less than min_blocks or init_blocks")
+        if self.cores_per_node is not None and self.cores_per_worker > self.cores_per_node:
+            raise ValueError("cores_per_worker must not be more than cores_per_node")
+        if self.launcher in ("simple", "single_node") and self.nodes_per_block > 1:
+            raise ValueError(
+                f"launcher {self.launcher!r} starts workers on one node, and nodes_per_block is "
+                f"{self.nodes_per_block}"
+            )
         system = SYSTEMS[self.system]
+        self._is_no_option(system)
         unknown = [name for name in self.words() if name not in system.words]
         if unknown:
             raise ValueError(
@@ -177,6 +190,19 @@ class _Blocks(BaseModel):
                 "it has as provider_options or scheduler_options"
             )
         return self
+
+    def _is_no_option(self, system: System) -> None:
+        """Refuse options for the provider that a setting says already, or would overrule."""
+        own = {theirs: ours for ours, theirs in system.words.items()}
+        own |= {name: name for name in _OF_ALL_PROVIDERS}
+        for option in self.provider_options:
+            setting = own.get(option)
+            if setting is not None:
+                names = {"queue": self._queue_word, "account": self._account_word}
+                raise ValueError(
+                    f"provider_options: give {option!r} as the setting "
+                    f"{names.get(setting, setting)!r}"
+                )
 
 
 class ParslConfig(_Blocks):
@@ -224,6 +250,8 @@ class ParslConfig(_Blocks):
 class SlurmConfig(_Blocks):
     """The settings of ``create_backend("slurm", config=...)``."""
 
+    _queue_word: ClassVar[str] = "partition"
+
     partition: str | None = Field(default=None, description="Partition to wait in.")
     account: str | None = Field(default=None, description="Account to charge.")
     qos: str | None = Field(default=None, description="Quality of service.")
@@ -257,6 +285,8 @@ class SlurmConfig(_Blocks):
 
 class PbsConfig(_Blocks):
     """The settings of ``create_backend("pbs", config=...)``."""
+
+    _account_word: ClassVar[str] = "project"
 
     queue: str | None = Field(default=None, description="Queue to wait in.")
     project: str | None = Field(default=None, description="Project to charge.")

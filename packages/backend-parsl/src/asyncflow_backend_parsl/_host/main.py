@@ -77,6 +77,7 @@ class _Host:
         self._provider: Any = None
         self._ledger: Ledger | None = None
         self._jobs: dict[int, str] = {}
+        self._answer = ""  # what a program of the batch system said last when it failed
         # Whether there may be a job that it has heard nothing of.
         self._is_unsure = False
         self._was_unsure = False
@@ -119,6 +120,7 @@ class _Host:
         try:
             self._provider = make_provider(order.site)
             correct_states(self._provider)
+            self._listen()
             scripts = _scripts(order)
             scripts.mkdir(mode=0o700, parents=True, exist_ok=True)
             _ends(order).mkdir(mode=0o700, exist_ok=True)
@@ -126,7 +128,7 @@ class _Host:
             self._ledger = Ledger(Path(order.folder), order.site.system, order.label)
         except Exception as error:
             is_configuration = isinstance(error, ConfigurationError)
-            text = safe_str(error) if is_configuration else f"{type(error).__name__}: {error}"
+            text = str(error) if is_configuration else safe_str(error)
             self._tell(OpenFailed(text, is_configuration))
             return
         self._tell(Opened())
@@ -142,20 +144,40 @@ class _Host:
                 return
             self._is_unsure = False
             self._was_unsure = True
+        self._answer = ""
         command = node_command(self._provider, Path(opened.node_order), str(number))
         try:
             job = self._provider.submit(command, 1, f"parsl.{opened.label}.block-{number}")
         except Exception as error:
-            self._is_unsure = True
-            self._tell(BlockRefused(number, f"{type(error).__name__}: {safe_str(error)}"))
+            self._refuse(number, safe_str(error))
             return
         if not job:
-            self._is_unsure = True
-            self._tell(BlockRefused(number, "the batch system gave the job no number"))
+            self._refuse(number, "it gave the job no number")
             return
         self._jobs[number] = str(job)
         self._ledger.add(str(job))
         self._tell(BlockAdded(number, str(job)))
+
+    def _refuse(self, number: int, reason: str) -> None:
+        """Tell that there is no block, in the words of the batch system if it said any."""
+        self._is_unsure = True
+        text = f"the batch system takes no block: {self._answer or reason}"
+        self._tell(BlockRefused(number, text))
+
+    def _listen(self) -> None:
+        """Note what the programs of the batch system say, because Parsl may keep it to itself."""
+        ask = getattr(self._provider, "execute_wait", None)
+        if ask is None:
+            return
+
+        def ask_and_note(*args: Any, **kwargs: Any) -> Any:
+            answer = ask(*args, **kwargs)
+            code, out, err = answer
+            if code != 0:
+                self._answer = (err or out or "").strip()
+            return answer
+
+        self._provider.execute_wait = ask_and_note
 
     def _end(self, jobs: list[str]) -> None:
         if jobs and self._provider is not None:

@@ -61,6 +61,9 @@ _HOPELESS = frozenset(
         "PartitionTimeLimit",
     }
 )
+# What it also says while nodes are away, though mostly for ever.
+_DOUBTFUL = frozenset({"PartitionConfig"})
+_DOUBT_S = 30.0
 _log = logging.getLogger("radical.asyncflow")
 
 
@@ -74,6 +77,7 @@ class Block:
         ended: of how many the process has ended.
         runs_since: when it was first seen to run without a node; None before.
         idle_since: when the last task on it ended; None while it has one.
+        doubted_since: when it was first seen to wait for what hardly comes; 0.0 before.
         is_ending: it was told to end.
         is_over: it has ended.
         said: what is known of its end.
@@ -88,6 +92,7 @@ class Block:
     ended: int = 0
     runs_since: float | None = None
     idle_since: float | None = None
+    doubted_since: float = 0.0
     is_ending: bool = False
     is_over: bool = False
     said: str = ""
@@ -305,6 +310,7 @@ class Blocks:
         """Take in what the batch system says of the blocks."""
         now = monotonic()
         waiting: list[Block] = []
+        failed: list[Block] = []
         with self._lock:
             self._looks_since = None
             for number, told in states.told.items():
@@ -316,10 +322,7 @@ class Blocks:
                     words = "\n".join(filter(None, (told.state, told.said)))
                     block.said = words
                     if not block.nodes and not block.is_ending:
-                        self._fail(
-                            f"{self._title(block)} ended before a node of it had connected: "
-                            f"{words}{self._node_words()}"
-                        )
+                        failed.append(block)
                 elif told.state.startswith("RUNNING"):
                     if block.runs_since is None:
                         block.runs_since = now
@@ -329,13 +332,33 @@ class Blocks:
                     if self._asks == "slurm" and not block.is_ending:
                         waiting.append(block)
             self._has_news.notify_all()
+        for block in failed:
+            self._fail_start(block)
         for block in waiting:
             self._check_hope(block)
+
+    def _fail_start(self, block: Block) -> None:
+        """Count a block that was of no use; Slurm tells more of its end than Parsl does."""
+        words = block.said
+        if self._asks == "slurm":
+            death = explain_slurm_job(block.job, ended=True)
+            if death is not None:
+                words = "\n".join((death.evidence, *words.splitlines()[1:]))
+        with self._lock:
+            self._fail(
+                f"{self._title(block)} ended before a node of it had connected: "
+                f"{words}{self._node_words()}"
+            )
 
     def _check_hope(self, block: Block) -> None:
         """Give up a job that waits for something that will never come."""
         reason = slurm_facts(block.job).get("Reason", "")
-        if reason not in _HOPELESS:
+        if reason in _DOUBTFUL:
+            block.doubted_since = block.doubted_since or monotonic()
+            if monotonic() - block.doubted_since < _DOUBT_S:
+                return
+        elif reason not in _HOPELESS:
+            block.doubted_since = 0.0
             return
         text = f"job {block.job} will never start: Slurm says {reason}"
         with self._lock:
