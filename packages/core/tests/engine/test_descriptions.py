@@ -15,6 +15,7 @@ from radical.asyncflow import (
     UnsupportedOptionError,
     WorkflowEngine,
 )
+from radical.asyncflow._task.function import KEPT_AT_MOST
 from radical.asyncflow.backend import TaskKind, TaskSpec
 from radical.asyncflow.sync import Flow
 from radical.asyncflow.testing import ScriptedBackend
@@ -149,6 +150,57 @@ async def test_equal_descriptions_share_a_spec(
     two, three, again = (request.spec for request in backend.submitted)
     assert two is again
     assert two is not three
+
+
+async def test_equal_options_share_a_spec(flow: WorkflowEngine) -> None:
+    task = flow.function_task(identity)
+    two = task.options(resources={"cores": 2}, name="two")
+    assert two.spec is task.options(resources={"cores": 2}, name="two").spec
+    assert two.spec is not task.options(resources={"cores": 3}, name="two").spec
+    assert (
+        two.options(name="2").spec
+        is task.options(resources={"cores": 2}, name="two").options(name="2").spec
+    )
+    assert two.options(name="2").spec.resources.cores == 2
+    task.options(retries=1)
+    with pytest.raises(ConfigurationError, match="retries"):
+        task.options(retries=True)
+
+
+async def test_what_options_leave_behind_is_bounded(flow: WorkflowEngine) -> None:
+    task = first = flow.function_task(identity)
+    for number in range(1000):
+        task = task.options(name=f"step {number}")
+        assert task.name == f"step {number}"
+    assert first._variants is not None
+    assert len(first._variants) <= KEPT_AT_MOST
+    assert task._variants is first._variants
+
+
+async def test_what_was_given_may_be_changed_later(
+    flow: WorkflowEngine, backend: ScriptedBackend
+) -> None:
+    task, limits = flow.function_task(identity), {"cores": 2}
+    env = {"A": "1"}
+    command = flow.executable_task(line)
+    for given in (limits, {"cores": 2}):
+        assert task.options(resources=given).spec.resources.cores == 2
+        limits["cores"] = 3
+    for environment in (env, {"A": "1"}):
+        future = command("echo", task_description={"environment": environment})
+        env["A"] = "2"
+        await future
+        sent = backend.submitted[-1].command
+        assert sent is not None
+        assert sent.env == {"A": "1"}
+
+
+async def test_a_value_of_another_library_is_no_obstacle(flow: WorkflowEngine) -> None:
+    class Float(float):
+        """As those of NumPy, which have the bytes of other numbers."""
+
+    task = flow.function_task(identity)
+    assert task.options(timeout=Float(5)).spec.timeout == 5.0
 
 
 async def test_a_value_that_cannot_be_compared_is_no_obstacle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, ClassVar, NoReturn
 
 from .._text import safe_repr
@@ -35,7 +36,7 @@ class ItemOf:
         )
 
     def __repr__(self) -> str:
-        keys = "".join(f"[{key!r}]" for key in self._keys)
+        keys = "".join(f"[{safe_repr(key)}]" for key in self._keys)
         return f"<{type(self).__name__} {keys} of {self._future!r}>"
 
 
@@ -74,7 +75,7 @@ def _missing(item: ItemOf, place: int, value: Any) -> str:
         return f"{what}, which has no items, so no {safe_repr(item._keys[place])} either"
     what += f", which has no item {safe_repr(item._keys[place])}"
     if isinstance(value, dict):
-        some = ", ".join(safe_repr(key) for key in list(value)[:_SHOWN])
+        some = ", ".join(safe_repr(key) for key in islice(value, _SHOWN))
         more = ", ..." if len(value) > _SHOWN else ""
         return f"{what}; its keys are {some}{more}" if value else f"{what}: it is empty"
     if isinstance(value, list | tuple | str):

@@ -109,7 +109,7 @@ class AsCompleted(AsyncIterator[Item_co]):
             async with asyncio.timeout_at(self._deadline):
                 await waiter
         except TimeoutError:
-            if not self._ended:
+            if not self._ended and self._unread.keys:
                 raise late(self._unread.keys, self._timeout) from None
         finally:
             self._waiters.discard(waiter)

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TaskFunction"]
 
-DESCRIBED_AT_MOST = 256
-"""How many different descriptions of calls a task remembers."""
+KEPT_AT_MOST = 256
+"""How many different options, and descriptions of calls, a task remembers."""
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,6 +95,8 @@ class TaskFunction(Generic[P, R]):
         self._description_place = place_of_parameter(self._signature)
         self._most = min(self._most, self._description_place)
         self._described: dict[bytes, TaskFunction[P, R]] | None = None
+        # Specs with other options, of this task and of those that were made of it.
+        self._variants: dict[tuple[TaskSpec, bytes], TaskSpec] | None = None
         # A body with a parameter of that name gets it; any other call may be given one.
         self._takes_workflow = (
             self._signature is not None and "workflow_id" in self._signature.parameters
@@ -114,7 +118,28 @@ class TaskFunction(Generic[P, R]):
         Raises:
             ConfigurationError: an option is wrong; the message has every problem.
         """
-        return TaskFunction(self._owner, change_spec(self._spec, options))
+        task: TaskFunction[P, R] = TaskFunction(self._owner, self._variant(options))
+        task._variants = self._variants
+        return task
+
+    def _variant(self, options: Mapping[str, Any]) -> TaskSpec:
+        """Return the spec of this task with other *options*; those that are equal share it.
+
+        So a loop that gives options at each call leaves no more behind than one that does not.
+        """
+        if not _is_plain(options):
+            return change_spec(self._spec, options)
+        key = self._spec, marshal.dumps(options, 2)
+        if self._variants is None:
+            self._variants = {}
+        spec = self._variants.get(key)
+        if spec is None:
+            # From a copy, because the program may change what it gave, such as a dict.
+            spec = change_spec(self._spec, marshal.loads(key[1]))
+            if len(self._variants) >= KEPT_AT_MOST:
+                self._variants.clear()
+            self._variants[key] = spec
+        return spec
 
     def _settled(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -149,21 +174,20 @@ class TaskFunction(Generic[P, R]):
 
     def _with_description(self, given: Any) -> TaskFunction[P, R]:
         """Return this task with *given* added to its ``task_description``; equal ones share it."""
-        try:
-            key = marshal.dumps(given, 2)
-        except ValueError:  # it holds an object of some other class
-            key = b""
+        key = marshal.dumps(given, 2) if _is_plain(given) else b""
         if self._described is None:
             self._described = {}
         task = self._described.get(key)
         if task is None:
             task = object.__new__(type(self))
             task.__dict__.update(self.__dict__)
-            task._spec = change_spec(self._spec, {PARAMETER: given})
-            task._call = task._described = None
+            # From a copy, because the program may change what it gave, such as a dict.
+            kept = marshal.loads(key) if key else given
+            task._spec = change_spec(self._spec, {PARAMETER: kept})
+            task._call = task._described = task._variants = None
             task._ignore_descriptions()
             if key:
-                if len(self._described) >= DESCRIBED_AT_MOST:
+                if len(self._described) >= KEPT_AT_MOST:
                     self._described.clear()
                 self._described[key] = task
         return task
@@ -415,6 +439,16 @@ class TaskFunction(Generic[P, R]):
             call = self._call = self._owner.bind(self._spec)
         future: TaskFuture[R] = call.owner.register(call, args, kwargs, workflow_id)
         return future
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether *value* is of plain values alone, so that equal bytes stand for equal ones."""
+    kind = type(value)
+    if kind is dict:
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, value))
+    return kind in _PLAIN
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:

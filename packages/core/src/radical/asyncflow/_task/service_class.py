@@ -185,7 +185,7 @@ class MethodTask(TaskFunction[..., Any]):
         self._service = service
 
     def options(self, **options: Unpack[TaskOptions]) -> MethodTask:
-        return MethodTask(self._owner, change_spec(self._spec, options), self._lane, self._service)
+        return MethodTask(self._owner, self._variant(options), self._lane, self._service)
 
     def _check(self) -> None:
         """Raise UnsupportedOptionError if an option belongs to the whole service."""

@@ -105,7 +105,7 @@ class AsCompleted(Iterator[Item_co]):
             self._change.wait()
             return
         left = self._deadline - monotonic()
-        if (left <= 0 or not self._change.wait(left)) and not self._ended:
+        if (left <= 0 or not self._change.wait(left)) and not self._ended and self._unread.keys:
             raise late(self._unread.keys, self._timeout)
 
     def __repr__(self) -> str:
