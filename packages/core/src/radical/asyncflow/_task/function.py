@@ -129,7 +129,7 @@ class TaskFunction(Generic[P, R]):
         """
         if not _is_plain(options):
             return change_spec(self._spec, options)
-        key = self._spec, marshal.dumps(options, 2)
+        key = self._spec, marshal.dumps(dict(options), 2)
         if self._variants is None:
             self._variants = {}
         spec = self._variants.get(key)
