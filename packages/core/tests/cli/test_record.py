@@ -54,6 +54,15 @@ def test_runs_as_json_count_the_states(invoke: Invoke, journal: Path) -> None:
     assert runs[1]["reused"] == 19
 
 
+def test_clean_where_no_run_left_a_folder_has_nothing_to_remove(invoke: Invoke) -> None:
+    result = invoke("runs", "clean", "--keep", "5")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "There is nothing to remove: no folder asyncflow-runs is here.\n",
+    )
+    assert invoke("runs", "clean", "no-such-folder").exit_code == 2
+
+
 def test_clean_removes_the_folders_of_old_runs(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,7 +99,7 @@ def runs(context: click.Context, journal: str | None, as_json: bool) -> None:
     epilog=examples("runs clean --dry-run", "runs clean --older-than 2w", "runs clean --keep 5")
 )
 @click.argument(
-    "folder", default=Path(RUNS), type=click.Path(exists=True, file_okay=False, path_type=Path)
+    "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option(
     "--older-than",
@@ -115,7 +115,11 @@ def runs(context: click.Context, journal: str | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @debug_option
 def clean(
-    folder: Path, older_than: float | None, keep: int | None, days: float | None, dry_run: bool
+    folder: Path | None,
+    older_than: float | None,
+    keep: int | None,
+    days: float | None,
+    dry_run: bool,
 ) -> None:
     """Remove the folders of old runs.
 
@@ -128,6 +132,9 @@ def clean(
         if days is not None:
             warn_former("--days", f"runs clean --older-than {days:g}d")
             older_than = days * DAY_S
+    if folder is None and not (folder := Path(RUNS)).is_dir():
+        click.echo(f"There is nothing to remove: no folder {RUNS} is here.")
+        return
     latest = time.time() - older_than
     found = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
     found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
