@@ -132,7 +132,8 @@ def clean(
         if days is not None:
             warn_former("--days", f"runs clean --older-than {days:g}d")
             older_than = days * DAY_S
-    if folder is None and not (folder := Path(RUNS)).is_dir():
+    folder = folder or Path(RUNS)
+    if not folder.is_dir():
         click.echo(f"There is nothing to remove: no folder {RUNS} is here.")
         return
     latest = time.time() - older_than
