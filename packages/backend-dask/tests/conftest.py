@@ -14,6 +14,7 @@ from distributed.utils import offload
 from radical.asyncflow import TaskFuture, WorkflowEngine
 from radical.asyncflow.testing import LeakGuard
 from slurm_cluster import cut_off_node_if_allowed, three_nodes
+from time_limits import give_time
 
 __all__ = ["appears", "cut_off_node_if_allowed", "empty_folder", "leak_guard", "three_nodes"]
 
@@ -23,11 +24,7 @@ _ELSEWHERE = {"address", "client", "cluster", "cluster_class", "scheduler_file",
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker(
-            "timeout"
-        ):
-            item.add_marker(pytest.mark.timeout(_TEST_TIMEOUT_S))
+    give_time(items, Path(__file__).parent, _TEST_TIMEOUT_S)
 
 
 @pytest.fixture(scope="session", autouse=True)

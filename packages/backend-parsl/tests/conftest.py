@@ -11,16 +11,13 @@ import pytest_asyncio
 import zmq
 from radical.asyncflow import WorkflowEngine
 from slurm_cluster import Node, Slurm, demand_slurm, separate_nodes, serve_slurm
+from time_limits import give_time
 
 _TEST_TIMEOUT_S = 300  # on a busy machine Parsl takes half a minute to start
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker(
-            "timeout"
-        ):
-            item.add_marker(pytest.mark.timeout(_TEST_TIMEOUT_S))
+    give_time(items, Path(__file__).parent, _TEST_TIMEOUT_S)
 
 
 @pytest.fixture(scope="session", autouse=True)
