@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import zmq
 from radical.asyncflow import WorkflowEngine
 from slurm_cluster import Node, Slurm, demand_slurm, separate_nodes, serve_slurm
 from time_limits import give_time
@@ -18,12 +17,6 @@ _TEST_TIMEOUT_S = 300  # on a busy machine Parsl takes half a minute to start
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     give_time(items, Path(__file__).parent, _TEST_TIMEOUT_S)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def zmq_thread() -> None:
-    """Start the thread that ZeroMQ keeps for the whole process, before any leak guard looks."""
-    zmq.Frame(bytes(zmq.COPY_THRESHOLD), copy=False)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -25,7 +25,6 @@ from .messages import Buffer, Kind, Message, pack, unpack
 
 __all__ = ["Address", "Channel", "Listener"]
 
-_LARGE_BYTES = 64 * 1024  # a message with less is copied, which is cheaper than to share it
 _MOST_AT_ONCE = 500  # messages that are taken before others are sent
 _CLOSE_S = 1.0  # for the last messages to be sent
 _THREAD_END_S = 5.0
@@ -254,10 +253,10 @@ class Channel:
         outbox = self._outbox
         while outbox:
             peer, frames = outbox.popleft()
-            size = sum(len(frame) for frame in frames[2:]) if len(frames) > 2 else 0
             # A node that has no connection any more is seen by its lifeline.
             with suppress(zmq.ZMQError):
-                self._socket.send_multipart([peer, *frames], copy=size < _LARGE_BYTES)
+                # To share a large one, pyzmq would start a thread that ends only with the program.
+                self._socket.send_multipart([peer, *frames])
 
     def _receive_all(self) -> None:
         for _ in range(_MOST_AT_ONCE):

@@ -21,7 +21,7 @@ __all__ = ["Link", "connect", "distance"]
 
 _TRY_S = 5.0  # for one address to answer
 _PAUSE_S = 1.0
-_LARGE_BYTES = 64 * 1024
+_LARGE_BYTES = 64 * 1024  # a message with less is copied, which is cheaper than to share it
 _LINGER_MS = 2000
 
 
