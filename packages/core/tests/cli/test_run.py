@@ -153,6 +153,14 @@ def test_an_error_of_ours_is_shown_with_the_command_that_explains_it(
     assert run(*more.split()[-2:]).stdout.startswith("TaskTimeoutError\n")
 
 
+def test_a_group_with_an_error_of_ours_is_explained_by_its_first(run: Run, script: Script) -> None:
+    text = """
+        from radical.asyncflow import TaskTimeoutError
+        raise ExceptionGroup("both", [TaskTimeoutError("relax", 1), ValueError()])
+    """
+    assert run("run", script(text)).stderr.endswith("asyncflow explain TaskTimeoutError\n")
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -80,7 +80,8 @@ class Script:
                 click.echo(f"Error: {error}{self._where(error)}", err=True)
             return WRONG
         self._show(error)
-        if isinstance(error, AsyncFlowError) and (name := class_with_entry(error)) is not None:
+        first = _first(error)
+        if isinstance(first, AsyncFlowError) and (name := class_with_entry(first)) is not None:
             click.echo(more_about(name), err=True)
         return 1
 
