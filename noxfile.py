@@ -200,8 +200,11 @@ def mpi(session: nox.Session, library: str) -> None:
         env |= use_mpi(Path(session.virtualenv.location), *map(str, files[:2]))
     else:
         session.install(library)
-    tests = "packages/backend-concurrent/tests/test_ranks.py"
-    session.run("pytest", tests, *session.posargs, env=env)
+    session.run(
+        "pytest", "packages/backend-concurrent/tests/test_ranks.py", *session.posargs, env=env
+    )
+    session.install("--no-build-isolation", "-r", "requirements/parsl.txt")
+    session.run("pytest", "packages/backend-parsl/tests/test_wide_ranks.py", "-rs", env=env)
 
 
 @nox.session

@@ -218,7 +218,7 @@ class TestLaunchers:
         ("setting", "error"),
         [
             ("no-such-mpiexec", "no program 'no-such-mpiexec'"),
-            ("mpiexec -n {number}", r"has \{number\}; it may have \{ranks\} and \{cores\}"),
+            ("mpiexec -n {number}", r"has \{number\}; it may have \{ranks\}, \{cores\}, \{hosts\}"),
             ("mpiexec -c {cores}", r"does not say where \{ranks\} goes"),
             ("'", "cannot be read"),
             (" ", "is empty"),

@@ -43,6 +43,7 @@ class _World:
             send=self.orders.append,
             lose_hope=self.lost.append,
             retire=bool,
+            drain=lambda _nodes: None,
         )
 
     def ask(self, *, after: float = 0.0, nodes: Sequence[Node] = ()) -> list[int]:

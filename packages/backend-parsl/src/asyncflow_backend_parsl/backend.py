@@ -29,10 +29,10 @@ from radical.asyncflow.errors import (
     BackendLostError,
     BackendStartError,
     ConfigurationError,
-    ResourceError,
     UnsupportedOptionError,
     WorkerLostError,
 )
+from radical.asyncflow.model import DEFAULT_RESOURCES
 from radical.asyncflow.worker import (
     found_gpus,
     guard,
@@ -159,9 +159,8 @@ class ParslExecutionBackend(ExecutionBackend):
                 f"task {spec.name!r}: a service has one rank on backend {self.name!r}; leave ranks "
                 "out, and let the service start its processes itself"
             )
-        lacking = "" if self._router is None else self._router.lacks(spec.resources)
-        if lacking:
-            raise ResourceError(f"task {spec.name!r} asks a node of {self.name!r} for {lacking}")
+        if self._router is not None and spec.resources != DEFAULT_RESOURCES:
+            self._router.check(spec, self.name, self._config.mpi_launcher)
 
     # --------------------------------------------------------------------- start
 
@@ -208,13 +207,7 @@ class ParslExecutionBackend(ExecutionBackend):
 
         site = self._site
         work_dir = sink.work_dir().absolute()
-        if strange := sorted(set(_STRANGE.findall(str(work_dir)))):
-            # Parsl writes it into scripts and commands as it is.
-            raise ConfigurationError(
-                f"backend {self.name!r}: Parsl cannot use the folder of this run, {work_dir}: its "
-                f"path has {', '.join(map(repr, strange))}; start the program in another folder, "
-                "or give the engine another work_dir"
-            )
+        _check_folder(work_dir, self.name)
         label = f"asyncflow-{secrets.token_hex(4)}"
         folder = self._folder = work_dir / f"parsl-{label[-8:]}"
         folder.mkdir(mode=0o700)
@@ -242,6 +235,7 @@ class ParslExecutionBackend(ExecutionBackend):
             setup=self._setup(sink, work_dir),
             cores_each=site.workers.cores,
             expected=_size_here(site) if is_local else None,
+            span=1 if is_local else site.nodes_per_block,
             lose_node=self._lose_node,
             refuse_node=self._refuse_node,
             is_expected=lambda name: self._blocks is not None and self._blocks.expects(name),
@@ -258,6 +252,7 @@ class ParslExecutionBackend(ExecutionBackend):
             send=self._host.send,
             lose_hope=self._lose_hope,
             retire=self._router.retire,
+            drain=self._router.drain,
         )
         file = folder / "node.json"
         file.touch(mode=0o600)  # it holds what encrypts the connection
@@ -494,7 +489,9 @@ class _Listener:
         for node in nodes:
             if node.is_ready and node.block is None:
                 blocks.connect(node)
-        return min(pause, blocks.adjust(router.demand(), nodes, now))
+        return min(
+            pause, blocks.adjust(router.demand(), nodes, now, needs_whole=router.lacks_block())
+        )
 
     def _look_at_host(self, now: float) -> None:
         """Give up the process that holds Parsl if it was stopped for long: no block would come."""
@@ -515,6 +512,17 @@ class _Listener:
         if router is not None:
             for peer in list(router.nodes):
                 router.lose(peer, "the program does not talk to it any more")
+
+
+def _check_folder(work_dir: Path, name: str) -> None:
+    """Raise ConfigurationError for a folder that Parsl cannot use."""
+    if strange := sorted(set(_STRANGE.findall(str(work_dir)))):
+        # Parsl writes it into scripts and commands as it is.
+        raise ConfigurationError(
+            f"backend {name!r}: Parsl cannot use the folder of this run, {work_dir}: its path has "
+            f"{', '.join(map(repr, strange))}; start the program in another folder, or give the "
+            "engine another work_dir"
+        )
 
 
 def _check_address(address: str, backend: str) -> None:

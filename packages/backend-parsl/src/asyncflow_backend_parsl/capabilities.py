@@ -19,8 +19,8 @@ CAPABILITIES = Capabilities(
     service=True,
     instances=True,
     limits=(
-        "a task with ranks runs on one node, and needs an MPI launcher there; functions with ranks "
-        "also need mpi4py",
+        "a task with ranks needs an MPI launcher on the nodes; the ranks of a command may be on "
+        "several nodes of a block, and those of a function are on one node, and need mpi4py",
         "the nodes must see the folder of the run, where they read their order, and where files "
         "lie that a command captures",
         "when a node is lost as a whole, a task that it was given a moment before counts as begun",

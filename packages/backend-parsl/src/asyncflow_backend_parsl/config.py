@@ -148,7 +148,7 @@ class _Blocks(BaseModel):
         description="Seconds between SIGTERM and SIGKILL when work is cancelled.",
     )
     mpi_launcher: str | None = Field(
-        default=None, description="What starts the ranks of MPI on a node; by default mpiexec."
+        default=None, description="What starts the ranks of MPI on the nodes; by default mpiexec."
     )
     forward_logs: bool = Field(
         default=True,

@@ -11,18 +11,26 @@ from radical.asyncflow.errors import SerializationError, UnsupportedOptionError
 from radical.asyncflow.worker import (
     Buffer,
     Codes,
+    Execution,
     GpuShares,
     MpiLauncher,
     Raised,
     RankCall,
     RankedExecution,
     RankGroups,
+    RankShare,
+    SpreadCommand,
     TaskContext,
     dump_arguments,
     gpus_by_rank,
 )
 
-__all__ = ["Ranks"]
+__all__ = ["Ranks", "has_ranks"]
+
+
+def has_ranks(request: TaskRequest) -> bool:
+    """Tell whether a launcher starts the task, or that part of it which runs here."""
+    return request.spec.resources.ranks > 1 or type(request.command) is SpreadCommand
 
 
 class Ranks:
@@ -53,19 +61,35 @@ class Ranks:
         work_dir: Callable[[], Path],
         *,
         measure: bool,
-    ) -> RankedExecution:
+        ready: Callable[[str], object],
+    ) -> Execution:
         """Return the command of *request* for execution.
+
+        Args:
+            ready: called with the address of a share, when the launcher may use it.
 
         Raises:
             ConfigurationError: the launcher is gone.
         """
         spec = request.spec
-        assert isinstance(request.command, Command)
+        command, asked = request.command, spec.resources
+        assert isinstance(command, Command)
+        rank_gpus = gpus_by_rank(gpus, asked.gpus, asked.ranks)
+        if isinstance(command, SpreadCommand) and not command.nodes:
+            return RankShare(
+                command,
+                ranks=asked.ranks,
+                rank_gpus=rank_gpus,
+                name=spec.name,
+                work_dir=work_dir,
+                grace=self._grace,
+                ready=ready,
+            )
         return RankedExecution(
-            request.command,
+            command,
             launcher=self._groups.launcher,
-            resources=spec.resources,
-            rank_gpus=gpus_by_rank(gpus, spec.resources.gpus, spec.resources.ranks),
+            resources=asked,
+            rank_gpus=rank_gpus,
             capture_stdio=spec.capture_stdio,
             name=spec.name,
             work_dir=work_dir,

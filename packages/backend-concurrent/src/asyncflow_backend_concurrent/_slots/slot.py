@@ -35,7 +35,7 @@ from radical.asyncflow.worker import (
 )
 
 from .places import CorePlaces, settle
-from .ranks import Ranks
+from .ranks import Ranks, has_ranks
 from .seats import NO_GPUS, Admission, Seats, Sleeper
 from .values import filled
 
@@ -204,7 +204,7 @@ class Slot:
                 if admission is not None:
                     self.has_looked()
                     try:
-                        if admission.request.spec.resources.ranks > 1:
+                        if has_ranks(admission.request):
                             self._take_ranks(admission)
                         else:
                             with self._spread(admission.lent):
@@ -324,7 +324,11 @@ class Slot:
         try:
             sink = self.slots.sink
             execution = self._ranks.execution(
-                request, gpus, sink.work_dir, measure=sink.keeps_usage
+                request,
+                gpus,
+                sink.work_dir,
+                measure=sink.keeps_usage,
+                ready=lambda place: sink.serving(job.task_id, job.attempt, Serving(info=place)),
             )
         except BaseException as error:
             self._failed(job, error)

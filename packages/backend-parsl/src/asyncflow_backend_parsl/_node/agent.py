@@ -24,6 +24,8 @@ from radical.asyncflow.backend import Resources, TaskKind, TaskRef, TaskRequest,
 from radical.asyncflow.worker import (
     JOB_ID_VARIABLES,
     Failure,
+    MpiLauncher,
+    SpreadCommand,
     forward_logs,
     found_gpus,
     unsendable,
@@ -33,7 +35,7 @@ from radical.asyncflow.worker import (
 from .._wire.channel import Address
 from .._wire.lifeline import PROGRAM_GONE
 from .._wire.link import Link, connect
-from .._wire.messages import Buffer, Event, Kind, Message, NodeFacts, Setup
+from .._wire.messages import Buffer, Event, Kind, Message, NodeFacts, Setup, Share
 from ..version import __version__
 from .doors import Doors
 from .functions import RemoteFunction, RemoteService
@@ -104,6 +106,8 @@ class Agent:
             memory=settings.get("memory") or usable_memory(),
             versions=(platform.python_version(), __version__),
             pid=os.getpid(),
+            name=MpiLauncher.node_name(),
+            address=self._link.address,
         )
         self._link.send(Kind.HELLO, facts)
         try:
@@ -179,6 +183,8 @@ class Agent:
             case Kind.TASKS:
                 specs, forgotten, tasks = message.content
                 self._take(specs, forgotten, tasks, message.buffers)
+            case Kind.SHARE:
+                self._take_share(*message.content)
             case Kind.CANCEL:
                 assert self._backend is not None
                 self._backend.cancel(message.content)
@@ -263,6 +269,32 @@ class Agent:
         assert self._sink is not None
         failure = pickle.dumps(Failure.pack(error))
         self._sink.tell(Event.FAILED, task_id, attempt, 0.0, failure)
+
+    def _take_share(self, spec: TaskSpec, share: Share) -> None:
+        """Run some of the ranks of a task."""
+        assert self._backend is not None
+        assert self._sink is not None
+        if self._is_leaving:
+            self._sink.tell(Event.REFUSED, share.task_id, share.attempt, 0.0)
+            return
+        asked = _in_slots(spec.resources, self._cores_each)
+        # A task of one core and nothing else need not be admitted, and a share has to be.
+        resources = dataclasses.replace(asked, ranks=share.ranks, memory=max(asked.memory, 1))
+        command = pickle.loads(share.body)
+        whole = SpreadCommand(
+            **{item.name: getattr(command, item.name) for item in dataclasses.fields(command)},
+            folder=share.folder,
+            secret=share.secret,
+            first=share.first,
+            ranks=share.total,
+            nodes=share.nodes,
+        )
+        request = TaskRequest(
+            *(share.task_id, share.attempt, dataclasses.replace(spec, resources=resources)),
+            command=whole,
+            depth=share.depth,
+        )
+        self._backend.submit([request])
 
     def leave_soon(self, number: int) -> None:
         """Begin no more, because of signal *number*; what runs may go on until it is killed."""

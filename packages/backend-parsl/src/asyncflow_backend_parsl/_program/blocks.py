@@ -78,6 +78,7 @@ class Block:
         runs_since: when it was first seen to run without a node; None before.
         idle_since: when the last task on it ended; None while it has one.
         doubted_since: when it was first seen to wait for what hardly comes; 0.0 before.
+        is_draining: its nodes get no more tasks, because one that it had is gone.
         is_ending: it was told to end.
         is_over: it has ended.
         said: what is known of its end.
@@ -93,6 +94,7 @@ class Block:
     runs_since: float | None = None
     idle_since: float | None = None
     doubted_since: float = 0.0
+    is_draining: bool = False
     is_ending: bool = False
     is_over: bool = False
     said: str = ""
@@ -122,6 +124,7 @@ class Blocks:
         send: Callable[[Order], None],
         lose_hope: Callable[[str], None],
         retire: Callable[[Collection[Node]], bool],
+        drain: Callable[[Collection[Node]], None],
     ) -> None:
         """Ask for no block yet.
 
@@ -129,6 +132,7 @@ class Blocks:
             send: sends an order to the process that holds Parsl.
             lose_hope: called when no block comes up any more, with the reason.
             retire: tells nodes that have no task to end; returns False if one has.
+            drain: lets nodes get no more tasks.
         """
         self._site = site
         self._backend = backend
@@ -137,6 +141,7 @@ class Blocks:
         self._send = send
         self._lose_hope = lose_hope
         self._retire = retire
+        self._drain = drain
         self._asks = SYSTEMS[site.system].asks if site.system else ""
         self._is_queued = not site.system or SYSTEMS[site.system].queued
         self._lock = threading.RLock()
@@ -162,8 +167,13 @@ class Blocks:
 
     # ------------------------------------------------------------ what is needed
 
-    def adjust(self, demand: int, nodes: Collection[Node], now: float) -> float:
+    def adjust(
+        self, demand: int, nodes: Collection[Node], now: float, *, needs_whole: bool = False
+    ) -> float:
         """Ask for blocks, and end some, as *demand* in slots asks for.
+
+        Args:
+            needs_whole: a task waits for more nodes than any block has that is up.
 
         Returns:
             The seconds after which to call it again.
@@ -177,6 +187,8 @@ class Blocks:
                 if len(alive) >= self._site.max_blocks:
                     break
                 alive.append(self._ask_for_block())
+            if needs_whole and self._askable(len(open_blocks) + 1, open_blocks, now):
+                self._replace_short(alive, nodes)
             self._end_idle(open_blocks, demand, nodes, now)
             self._end_silent(open_blocks, now)
             self._look_if_due(alive, now)
@@ -212,6 +224,25 @@ class Blocks:
         self._look_every = _FIRST_LOOK_S if self._is_queued else _LOCAL_LOOK_S
         return block
 
+    def _replace_short(self, alive: list[Block], nodes: Collection[Node]) -> None:
+        """Get a block with all its nodes, if those that there are have lost some."""
+        short: dict[int, list[Node]] = {}
+        for block in alive:
+            own = [node for node in nodes if node.block == block.number]
+            is_short = block.nodes and (block.ended or len(own) < block.nodes)
+            if not is_short and len(own) < self._site.nodes_per_block:
+                return  # it is still coming up
+            if block.is_ending or block.is_draining:
+                return  # then there is room for another one
+            if is_short:
+                short[block.number] = own
+        if len(alive) < self._site.max_blocks:
+            alive.append(self._ask_for_block())
+        elif short:
+            number = min(short, key=lambda number: sum(len(node.sent) for node in short[number]))
+            self._blocks[number].is_draining = True
+            self._drain(short[number])
+
     def _end_idle(
         self, open_blocks: Sequence[Block], demand: int, nodes: Collection[Node], now: float
     ) -> None:
@@ -224,7 +255,8 @@ class Blocks:
                 continue
             if block.idle_since is None:
                 block.idle_since = now
-            if spare > 0 and now - block.idle_since >= self._idle_seconds and self._retire(own):
+            is_over = spare > 0 and now - block.idle_since >= self._idle_seconds
+            if (is_over or block.is_draining) and self._retire(own):
                 spare -= 1
                 block.is_ending = True
                 self._send(EndBlocks([block.number]))

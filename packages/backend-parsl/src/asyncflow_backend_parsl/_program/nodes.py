@@ -13,10 +13,11 @@ from radical.asyncflow.model import DEFAULT_RESOURCES
 from .._wire.messages import NodeFacts
 from .packing import PackedTask
 
-__all__ = ["Node", "NodeSize", "Sent", "slots_of"]
+__all__ = ["Node", "NodeSize", "Sent", "ranks_in", "slots_of"]
 
 _AHEAD_S = 0.03  # of work that a node has beyond what it runs, so that it never waits for more
 _MOST_AHEAD = 500  # tasks for each slot
+_ROUNDING = 1e-6  # parts of GPUs are added and subtracted
 _LONG_S = 1.0  # a task that takes longer waits in the program, and is not lost with a node
 
 
@@ -40,6 +41,20 @@ class NodeSize(NamedTuple):
             lacking.append(f"{memory} bytes of memory, and it has {self.memory}")
         return "; ".join(lacking)
 
+    def most_ranks(self, resources: Resources, cores_each: int) -> int:
+        """Return how many of the ranks of a task such a node has room for, if it is idle."""
+        return ranks_in(resources, self.slots, self.gpus, self.memory, cores_each)
+
+
+def ranks_in(resources: Resources, slots: int, gpus: float, memory: int, cores_each: int) -> int:
+    """Return how many of the ranks of a task fit into so much, at most all."""
+    fits = [resources.ranks, slots // math.ceil(resources.cores / cores_each)]
+    if resources.gpus:
+        fits.append(math.floor(gpus / resources.gpus + _ROUNDING))
+    if resources.memory:
+        fits.append(memory // resources.memory)
+    return max(0, min(fits))
+
 
 def slots_of(resources: Resources, cores_each: int) -> int:
     """Return how many slots a task takes."""
@@ -55,6 +70,7 @@ class Sent:
         has_begun: the node has said so.
         is_cancelled: the node was told to cancel it.
         began: when it began, by the clock of the node; 0.0 before.
+        is_share: it is a part of a task on several nodes.
     """
 
     task: PackedTask
@@ -65,6 +81,7 @@ class Sent:
     has_begun: bool = False
     is_cancelled: bool = False
     began: float = 0.0
+    is_share: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -126,6 +143,17 @@ class Node:
             and self.used_memory + resources.memory * resources.ranks <= facts.memory
         )
 
+    def free_ranks(self, resources: Resources) -> int:
+        """Return how many of the ranks of a task could begin now."""
+        facts = self.facts
+        return ranks_in(
+            resources,
+            facts.slots - self.used_slots,
+            facts.gpus - self.used_gpus,
+            facts.memory - self.used_memory,
+            self.cores_each,
+        )
+
     def room(self, seconds: float | None) -> int:
         """Return how many more tasks of one slot, that take some *seconds*, it may be given."""
         ahead = 0.0
@@ -149,13 +177,24 @@ class Node:
                 float(asked.gpus * asked.ranks),
                 asked.memory * asked.ranks,
             )
+        self._add(sent)
+
+    def give_share(self, task: PackedTask, ranks: int) -> None:
+        """Note that it was given some *ranks* of *task*."""
+        asked = task.packed.resources
+        slots = slots_of(asked, self.cores_each) // asked.ranks * ranks
+        gpus, memory = float(asked.gpus * ranks), asked.memory * ranks
+        self._add(Sent(task, slots, gpus, memory, is_share=True))
+
+    def _add(self, sent: Sent) -> None:
+        if sent.gpus or sent.memory:
             self.used_gpus += sent.gpus
             self.used_memory += sent.memory
         self.used_slots += sent.slots
-        sent.waits = bool(task.dependencies) or self.used_slots > self.facts.slots
-        if is_service:
+        sent.waits = bool(sent.task.dependencies) or self.used_slots > self.facts.slots
+        if sent.task.packed.spec.service:
             self.service_slots += sent.slots
-        self.sent[task.task_id] = sent
+        self.sent[sent.task.task_id] = sent
 
     def take_back(self, task_id: int, attempt: int) -> Sent | None:
         """Return the task, which the node has no more; None if it never had it."""

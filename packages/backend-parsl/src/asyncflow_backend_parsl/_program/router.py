@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import pickle
 import platform
 import threading
@@ -17,16 +18,30 @@ from radical.asyncflow.backend import (
     Resources,
     Serving,
     TaskRequest,
+    TaskSpec,
     TaskState,
 )
-from radical.asyncflow.errors import ResourceError, SerializationError
+from radical.asyncflow.errors import (
+    ResourceError,
+    SerializationError,
+    UnsupportedOptionError,
+    WorkerLostError,
+)
 from radical.asyncflow.model import DEFAULT_RESOURCES
-from radical.asyncflow.worker import Clocks, Raised, open_answer, take_log, unsendable
+from radical.asyncflow.worker import (
+    Clocks,
+    MpiLauncher,
+    Raised,
+    open_answer,
+    take_log,
+    unsendable,
+)
 
 from .._wire.messages import Buffer, Event, Kind, Message, NodeFacts, Setup
 from ..version import __version__
 from .nodes import Node, NodeSize, Sent, slots_of
 from .packing import PackedTask, Packer
+from .spread import Spread, best_group, choose_nodes, groups_of, reach
 from .tunnels import Tunnels
 from .waiting import Line, Unit, Waiting
 
@@ -55,6 +70,7 @@ class Router:
         setup: Setup,
         cores_each: int,
         expected: NodeSize | None,
+        span: int,
         lose_node: LoseNode,
         refuse_node: Callable[[str], None],
         is_expected: Callable[[str], bool],
@@ -68,6 +84,7 @@ class Router:
             setup: what each node is told.
             cores_each: the cores of a slot.
             expected: what a node will have, if that is known.
+            span: how many nodes a block has that are machines of their own.
             lose_node: called with a node that is gone, what it had, and why it is gone.
             refuse_node: called with the reason why a node is of no use.
             is_expected: whether a node of the block with this name may take tasks.
@@ -78,6 +95,7 @@ class Router:
         self._send = send
         self._setup = setup
         self._cores_each = cores_each
+        self._span = span
         self._lose_node = lose_node
         self._refuse_node = refuse_node
         self._is_expected = is_expected
@@ -89,15 +107,67 @@ class Router:
         self._idle = threading.Condition(self._lock)
         self._waiting = Waiting()
         self._node_of: dict[int, Node] = {}
+        self._spreads: dict[int, Spread] = {}
         # The attempts of tasks of a lost node, until the reason for its end is known.
         self._detached: dict[int, int] = {}
         self.nodes: dict[bytes, Node] = {}
         self._sizes: set[NodeSize] = set() if expected is None else {expected}
 
     def lacks(self, resources: Resources) -> str:
-        """Return what a task asks for that no node has, in words; "" if nothing is lacking."""
+        """Return what a task asks for that no block has, in words; "" if nothing is lacking."""
+        lacking = self._node_lacks(resources)
+        if not lacking or resources.ranks == 1:
+            return f"a node for {lacking}" if lacking else ""
+        most = max(size.most_ranks(resources, self._cores_each) for size in self._sizes)
+        if not most or self._span == 1:
+            return f"a node for {lacking}"
+        if most * self._span >= resources.ranks:
+            return ""
+        return (
+            f"a block for {resources.ranks} ranks, and the {self._span} nodes of one have room "
+            f"for {most} each"
+        )
+
+    def spreads(self, resources: Resources) -> bool:
+        """Tell whether a task needs several nodes of a block, as far as that is known."""
+        return resources.ranks > 1 and self._span > 1 and bool(self._node_lacks(resources))
+
+    def _node_lacks(self, resources: Resources) -> str:
+        """Return what a task asks for that no node has, in words."""
         found = [size.lacks(resources, self._cores_each) for size in self._sizes]
         return min(found, key=len) if found and all(found) else ""
+
+    def check(self, spec: TaskSpec, backend: str, launcher: str | None) -> None:
+        """Refuse a task that can never run, as far as that is known.
+
+        Raises:
+            ResourceError: it asks for more than there ever is.
+            UnsupportedOptionError: it needs several nodes, and cannot have them.
+        """
+        resources = spec.resources
+        if lacking := self.lacks(resources):
+            raise ResourceError(f"task {spec.name!r} of backend {backend!r} asks {lacking}")
+        if not self.spreads(resources):
+            return
+        if problem := reach(spec) or MpiLauncher.spread_problem(launcher):
+            raise UnsupportedOptionError(
+                f"task {spec.name!r} of backend {backend!r} asks a node for "
+                f"{self._node_lacks(resources)}: {problem}"
+            )
+
+    def _refusal(self, task: PackedTask) -> AnyReport | None:
+        """Return the report of a task that can never run; None if it can."""
+        resources = task.packed.resources
+        if resources == DEFAULT_RESOURCES:
+            return None
+        if lacking := self.lacks(resources):
+            error = ResourceError(f"task {task.name!r} asks {lacking}")
+        elif self.spreads(resources) and (problem := reach(task.packed.spec)):
+            lacking = self._node_lacks(resources)
+            error = ResourceError(f"task {task.name!r} asks a node for {lacking}: {problem}")
+        else:
+            return None
+        return (task.task_id, task.attempt, _FAILED, error, None)
 
     # ---------------------------------------------------------- for the backend
 
@@ -111,6 +181,9 @@ class Router:
                     task = self._packer.pack(request)
                 except SerializationError as error:
                     failed.append((request.task_id, request.attempt, _FAILED, error, None))
+                    continue
+                if (refusal := self._refusal(task)) is not None:
+                    failed.append(refusal)
                     continue
                 self._waiting.add(task, units)
             self._pump()
@@ -129,8 +202,15 @@ class Router:
                 node = self._node_of.get(task_id)
                 if node is None:
                     continue
+                sent = node.sent.get(task_id)
+                if sent is None:
+                    continue  # the launcher has ended, and so do the ranks on the other nodes
+                if sent.is_share:
+                    spread = self._spreads[task_id]
+                    spread.is_cancelled = True
+                    reports += self._end_spread(spread)
+                    continue
                 by_node.setdefault(node.peer, []).append(task_id)
-                sent = node.sent[task_id]
                 sent.is_cancelled = True
                 if sent.waits and not sent.has_begun:
                     # As far as anybody knows, so its end is certain now.  One that found a free
@@ -171,6 +251,16 @@ class Router:
         with self._lock:
             return list(self._waiting)
 
+    def wide(self, task_ids: Collection[int]) -> dict[int, Resources]:
+        """Return what those of the tasks ask for that wait for several nodes."""
+        with self._lock:
+            asked = {task_id: self._waiting.resources(task_id) for task_id in task_ids}
+            return {
+                task_id: resources
+                for task_id, resources in asked.items()
+                if resources is not None and self.spreads(resources)
+            }
+
     def running(self) -> list[int]:
         """Return the ids of the tasks that have begun."""
         with self._lock:
@@ -178,7 +268,7 @@ class Router:
                 task_id
                 for node in self.nodes.values()
                 for task_id, sent in node.sent.items()
-                if sent.has_begun
+                if sent.has_begun and self._leads(node, sent)
             ]
 
     def demand(self) -> int:
@@ -186,10 +276,28 @@ class Router:
         with self._lock:
             used = sum(node.used_slots for node in self.nodes.values())
             wanted = sum(
-                line.count * slots_of(line.resources, self._cores_each)
-                for line in self._waiting.lines()
+                line.count * self._slots_for(line.resources) for line in self._waiting.lines()
             )
             return used + wanted
+
+    def _slots_for(self, resources: Resources) -> int:
+        """Return how many slots a task makes busy, with those that its ranks leave unused."""
+        slots = slots_of(resources, self._cores_each)
+        if resources.ranks > 1 and self.spreads(resources):
+            sizes = [size for size in self._sizes if size.most_ranks(resources, self._cores_each)]
+            for size in sizes[:1]:
+                most = size.most_ranks(resources, self._cores_each)
+                slots = max(slots, math.ceil(resources.ranks * size.slots / most))
+        return slots
+
+    def lacks_block(self) -> bool:
+        """Tell whether a task waits for several nodes, and no block that is up has as many."""
+        with self._lock:
+            wide = [line.resources for line in self._waiting.lines() if line.resources.ranks > 1]
+            nodes = [node for node in self.nodes.values() if node.takes_tasks]
+            return any(
+                self.spreads(resources) and not best_group(nodes, resources) for resources in wide
+            )
 
     def take_waiting(self) -> list[PackedTask]:
         """Return all tasks that wait, which then wait no more."""
@@ -216,6 +324,12 @@ class Router:
                 self._send(node.peer, Kind.LEAVE, False, ())
             return True
 
+    def drain(self, nodes: Iterable[Node]) -> None:
+        """Give nodes no more tasks."""
+        with self._lock:
+            for node in nodes:
+                node.is_leaving = True
+
     def dismiss_all(self, *, cancel: bool) -> None:
         """Tell all nodes to end."""
         with self._lock:
@@ -233,6 +347,11 @@ class Router:
                 if self._detached.get(task.task_id) != task.attempt:
                     continue
                 del self._detached[task.task_id]
+                if sent.is_share:
+                    spread = self._spreads[task.task_id]
+                    spread.outcome = (task.task_id, task.attempt, _FAILED, error(sent), None)
+                    reports += self._settle_spread(spread)
+                    continue
                 if sent.is_cancelled or ended.intersection(task.dependencies):
                     reports.append((task.task_id, task.attempt, _CANCELLED, None, None))
                 else:
@@ -305,11 +424,12 @@ class Router:
         with self._lock:
             node.is_ready = True
             self._sizes = {each.size for each in self.nodes.values()}
+            here = (node.facts.block, node.facts.host)
+            if sum((each.facts.block, each.facts.host) == here for each in self.nodes.values()) > 1:
+                self._span = 1  # the nodes of a block are no machines of their own
             for line in self._waiting.lines():
-                lacking = self.lacks(line.resources)
-                for task in self._waiting.drop_line(line) if lacking else ():
-                    error = ResourceError(f"task {task.name!r} asks a node for {lacking}")
-                    reports.append((task.task_id, task.attempt, _FAILED, error, None))
+                if line.resources != DEFAULT_RESOURCES:
+                    reports += self._refuse(line)
             self._pump()
             self._idle.notify_all()
         if reports:
@@ -325,6 +445,13 @@ class Router:
             host = (task_id, attempt)
             self._tunnels.open(node.peer, number, host, sent.task.packed.door)
 
+    def _refuse(self, line: Line) -> list[AnyReport]:
+        """Let nobody stand in *line* who can never run; return their reports."""
+        tasks = [task for unit in line for task in unit.tasks]
+        refused = [report for task in tasks if (report := self._refusal(task)) is not None]
+        self._waiting.drop([task_id for task_id, *_ in refused])
+        return refused
+
     def lose(self, peer: bytes, why: str) -> None:
         """Take note that a node is gone."""
         with self._lock:
@@ -332,10 +459,18 @@ class Router:
             if node is None:
                 return
             node.is_leaving = True
-            lost = list(node.take_all())
-            for sent in lost:
+            reports: list[AnyReport] = []
+            lost = []
+            for sent in node.take_all():
+                if sent.is_share and not self._lose_share(node, sent, reports):
+                    continue
                 self._node_of.pop(sent.task.task_id, None)
                 self._detached[sent.task.task_id] = sent.task.attempt
+                lost.append(sent)
+            self._pump()
+            self._idle.notify_all()
+        if reports:
+            self._sink.report(reports)
         self._lose_node(node, lost, why)
         self._changed()
 
@@ -366,7 +501,8 @@ class Router:
                     sent.has_begun = True
                     sent.began = time
                     worker = f"{node.facts.host}/{content[0]}"
-                    reports.append((task_id, attempt, _RUNNING, worker, moment))
+                    if self._leads(node, sent):
+                        reports.append((task_id, attempt, _RUNNING, worker, moment))
                 continue
             beside: Sequence[Buffer] = ()
             if kind == Event.ANSWER and content[2]:
@@ -375,6 +511,11 @@ class Router:
             with self._lock:
                 sent = node.take_back(task_id, attempt)
                 if sent is None:
+                    continue
+                if sent.is_share:
+                    found = _outcome(kind, content, beside)
+                    spread = self._spreads[task_id]
+                    reports += self._end_share(node, spread, kind, (*found, moment))
                     continue
                 self._node_of.pop(task_id, None)
             if kind == Event.REFUSED and not sent.is_cancelled:
@@ -400,7 +541,10 @@ class Router:
         sent = node.sent.get(task_id)
         if sent is None or sent.task.attempt != attempt:
             return
-        if kind == Event.TRACE:
+        if not self._leads(node, sent):
+            if kind == Event.SERVING:
+                self._launch(node, task_id, Serving(*content[0]).info or "")
+        elif kind == Event.TRACE:
             self._sink.traced(task_id, attempt, pickle.loads(content[0]))
         elif kind == Event.SERVING:
             self._sink.serving(task_id, attempt, Serving(*content[0]))
@@ -414,18 +558,23 @@ class Router:
             return
         chosen: dict[bytes, list[PackedTask]] = {}
         lines = self._waiting.lines()
-        reserved: Node | None = None  # for the first one that does not fit
+        reserved: Collection[Node] = ()  # for the first one that does not fit
         while lines:
             line = lines[0]
             last = lines[1].first() if len(lines) > 1 else None
             if line.resources == DEFAULT_RESOURCES:
                 is_stuck = self._give_ordinary(line, last, nodes, reserved, chosen)
+            elif self.spreads(line.resources):
+                able = [node for node in nodes if node not in reserved]
+                is_stuck = self._give_spread(line, last, able)
+                if is_stuck and not reserved:
+                    reserved = best_group(able, line.resources)
             else:
-                able = [node for node in nodes if node is not reserved]
+                able = [node for node in nodes if node not in reserved]
                 able = [node for node in able if node.could_run(line.resources)]
                 is_stuck = self._give_special(line, last, able, chosen)
-                if is_stuck and reserved is None and able:
-                    reserved = min(able, key=_load)
+                if is_stuck and not reserved and able:
+                    reserved = (min(able, key=_load),)
             if is_stuck or line.first() is None:
                 lines.pop(0)
             else:
@@ -438,11 +587,11 @@ class Router:
         line: Line,
         last: Unit | None,
         nodes: list[Node],
-        reserved: Node | None,
+        reserved: Collection[Node],
         chosen: dict[bytes, list[PackedTask]],
     ) -> bool:
         """Give tasks of one slot, until it is the turn of *last*; return True if one is left."""
-        heap = [(_load(node), at, node) for at, node in enumerate(nodes) if node is not reserved]
+        heap = [(_load(node), at, node) for at, node in enumerate(nodes) if node not in reserved]
         heapq.heapify(heap)
         while (unit := line.first()) is not None and _goes_before(unit, last):
             code = unit.tasks[0].packed.code
@@ -466,12 +615,103 @@ class Router:
             self._give(unit, min(free, key=_load), chosen)
         return False
 
+    def _give_spread(self, line: Line, last: Unit | None, able: list[Node]) -> bool:
+        """Give tasks to several nodes of a block each; as above."""
+        while (unit := line.first()) is not None and _goes_before(unit, last):
+            found = [choose_nodes(group, line.resources) for group in groups_of(able)]
+            rooms = [ranks for ranks in found if ranks is not None]
+            if not rooms:
+                return True
+            self._waiting.take(unit)
+            (task,) = unit.tasks  # nothing travels with what asks for resources
+            spread = Spread(task, min(rooms, key=len), self._setup.work_dir)
+            for node, ranks in spread.ranks.items():
+                node.give_share(task, ranks)
+            self._spreads[task.task_id] = spread
+            self._node_of[task.task_id] = spread.lead
+            for node in spread.others:
+                self._send_share(node, spread)
+        return False
+
     def _give(self, unit: Unit, node: Node, chosen: dict[bytes, list[PackedTask]]) -> None:
         self._waiting.take(unit)
         for task in unit.tasks:
             node.give(task)
             self._node_of[task.task_id] = node
         chosen.setdefault(node.peer, []).extend(unit.tasks)
+
+    # ------------------------------------------------- tasks on several nodes
+
+    def _send_share(self, node: Node, spread: Spread) -> None:
+        content = (spread.task.packed.spec, spread.share(node))
+        self._send(node.peer, Kind.SHARE, content, ())
+
+    def _leads(self, node: Node, sent: Sent) -> bool:
+        """Tell whether what *node* says of a task is of the whole task, and not of a share."""
+        return not sent.is_share or self._spreads[sent.task.task_id].lead is node
+
+    def _launch(self, node: Node, task_id: int, address: str) -> None:
+        """Start the launcher if *node*, which is ready, was the last that it has to wait for."""
+        with self._lock:
+            spread = self._spreads[task_id]
+            if spread.is_ready(node, address):
+                spread.is_launched = True
+                self._send_share(spread.lead, spread)
+
+    def _end_share(
+        self, node: Node, spread: Spread, kind: int, outcome: tuple[TaskState, Any, float | None]
+    ) -> list[AnyReport]:
+        """Take note that *node* has ended its share; return the report of the task if it is due."""
+        spread.members.discard(node)
+        if not spread.is_ending:
+            task = spread.task
+            state, value, moment = outcome
+            if kind == Event.REFUSED:
+                spread.is_refused = True
+            else:
+                if node is not spread.lead and state is not _FAILED:
+                    detail = f"its ranks on node {node.facts.host} were ended there"
+                    state = _FAILED
+                    value = WorkerLostError(
+                        task.name, node.name, attempt=task.attempt, detail=detail
+                    )
+                spread.outcome = (task.task_id, task.attempt, state, value, moment)
+        return self._end_spread(spread)
+
+    def _lose_share(self, node: Node, sent: Sent, reports: list[AnyReport]) -> bool:
+        """Take note that *node* is gone with its share; return whether the task is lost by that."""
+        spread = self._spreads[sent.task.task_id]
+        spread.members.discard(node)
+        is_lost = not spread.is_ending
+        spread.is_lost = spread.is_lost or is_lost
+        reports += self._end_spread(spread)
+        return is_lost
+
+    def _end_spread(self, spread: Spread) -> list[AnyReport]:
+        """Have all shares end; return the report of the task if that is due."""
+        if not spread.is_ending:
+            spread.is_ending = True
+            task = spread.task
+            if not spread.is_launched and spread.lead in spread.members:
+                spread.members.discard(spread.lead)
+                spread.lead.take_back(task.task_id, task.attempt)
+            for node in spread.members:
+                self._send(node.peer, Kind.CANCEL, [task.task_id], ())
+        return self._settle_spread(spread)
+
+    def _settle_spread(self, spread: Spread) -> list[AnyReport]:
+        """Return the report of a task that has no share any more, if its outcome is known."""
+        if spread.members or (spread.is_lost and spread.outcome is None):
+            return []
+        task = spread.task
+        del self._spreads[task.task_id]
+        self._node_of.pop(task.task_id, None)
+        if spread.is_cancelled:
+            return [(task.task_id, task.attempt, _CANCELLED, None, None)]
+        if spread.outcome is None:
+            self._waiting.add_first([task])
+            return []
+        return [spread.outcome]
 
     def _send_tasks(self, node: Node, tasks: list[PackedTask]) -> None:
         specs = []

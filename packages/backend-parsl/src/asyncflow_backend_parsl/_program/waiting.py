@@ -107,6 +107,11 @@ class Waiting:
         """Yield the ids of the tasks, in the order in which they came."""
         return iter(self._unit_of)
 
+    def resources(self, task_id: int) -> Resources | None:
+        """Return what a task asks for; None if it does not wait."""
+        unit = self._unit_of.get(task_id)
+        return None if unit is None else unit.line.resources
+
     def lines(self) -> list[Line]:
         """Return the lines in which somebody stands, that of the next one first."""
         found = []

@@ -24,12 +24,18 @@ def explain_waits(
         holdup = blocks.holdup()
         return {task_id: holdup for task_id in waiting if task_id in task_ids}
     running = router.running()
+    wide = router.wide(task_ids)
+    whole = f"a block of backend {backend!r} with all its nodes" if router.lacks_block() else ""
     found: dict[int, Wait] = {}
     for ahead, task_id in enumerate(waiting):
         if task_id in task_ids:
+            text = f"one of the {slots} slots on the nodes of backend {backend!r}"
+            if task_id in wide:
+                room = whole or f"room on the nodes of one block of backend {backend!r}"
+                text = f"{room}, for {wide[task_id].ranks} ranks"
             found[task_id] = Wait(
                 kind=WaitKind.SLOT,
-                text=f"one of the {slots} slots on the nodes of backend {backend!r}",
+                text=text,
                 holders=running[:_MOST_HOLDERS],
                 held_by=len(running),
                 ahead=ahead,

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from hmac import compare_digest
 from typing import Any, NamedTuple
 
-__all__ = ["Buffer", "Event", "Frame", "Kind", "Message", "NodeFacts", "Setup"]
+from radical.asyncflow.worker import RankNode
+
+__all__ = ["Buffer", "Event", "Frame", "Kind", "Message", "NodeFacts", "Setup", "Share"]
 
 Buffer = bytes | bytearray | memoryview
 Frame = Buffer
@@ -32,6 +34,8 @@ class Kind(enum.IntEnum):
     """The node takes tasks."""
     TASKS = enum.auto()
     """New specs, the numbers of those to forget, and tasks."""
+    SHARE = enum.auto()
+    """A spec, and a `Share` of a task of that."""
     CANCEL = enum.auto()
     """The ids of tasks to cancel."""
     EVENTS = enum.auto()
@@ -82,6 +86,8 @@ class NodeFacts(NamedTuple):
         memory: its bytes.
         versions: those of Python and of this distribution.
         pid: of the process that runs the tasks.
+        name: the batch system's name for the node.
+        address: that of the node in the network that reaches the program.
     """
 
     host: str
@@ -92,6 +98,32 @@ class NodeFacts(NamedTuple):
     memory: int
     versions: tuple[str, str]
     pid: int
+    name: str = ""
+    address: str = ""
+
+
+class Share(NamedTuple):
+    """The part of a task with ranks that one of several nodes runs.
+
+    Attributes:
+        body: the pickled command.
+        ranks: how many are to run on the node.
+        first: the number of the first of them.
+        total: how many there are on all nodes.
+        folder, secret: as those of a `SpreadCommand`.
+        nodes: all of them, for the node that the launcher runs on; empty for another one.
+    """
+
+    task_id: int
+    attempt: int
+    depth: int
+    body: bytes
+    ranks: int
+    first: int
+    total: int
+    folder: str
+    secret: str
+    nodes: tuple[RankNode, ...]
 
 
 class Setup(NamedTuple):

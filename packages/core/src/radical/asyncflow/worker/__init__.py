@@ -54,6 +54,8 @@ run a command
 start the ranks of MPI
 `MpiLauncher`             what starts them on this machine, such as ``mpiexec``
 `RankedExecution`         a `Command`, once for each rank
+`SpreadCommand`           one whose ranks run on several nodes, each a `RankNode`
+`RankShare`               the place for ranks on a node that the launcher is not on
 `RankGroups`, `RankCall`  a function on all ranks of a group, which is kept for the next
 start and end processes
 `start_guarded`           a process that ends with the program
@@ -168,6 +170,8 @@ if TYPE_CHECKING:
     from ._program_link import ProgramLink
     from ._rank_command import RankedExecution
     from ._rank_groups import RankCall, RankGroups
+    from ._rank_nodes import RankNode, SpreadCommand
+    from ._rank_share import RankShare
     from ._readiness import OutputSearch, find_info, find_other
     from ._reducers import Pickler
     from ._service import ServiceExecution
@@ -216,8 +220,11 @@ __all__ = [
     "RankCall",
     "RankContext",
     "RankGroups",
+    "RankNode",
+    "RankShare",
     "RankedExecution",
     "ServiceExecution",
+    "SpreadCommand",
     "SupervisedProcess",
     "TaskContext",
     "answer",
@@ -321,6 +328,9 @@ _HOMES = {
     "RankedExecution": "_rank_command",
     "RankCall": "_rank_groups",
     "RankGroups": "_rank_groups",
+    "RankNode": "_rank_nodes",
+    "RankShare": "_rank_share",
+    "SpreadCommand": "_rank_nodes",
     "UNSENT": "_answer",
     "VALUE": "_answer",
     "answer": "_answer",

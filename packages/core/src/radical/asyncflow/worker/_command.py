@@ -81,6 +81,7 @@ class Execution:
         grace: float = 5.0,
         memory_limit: int = _MEMORY_LIMIT_BYTES,
         measure: bool = False,
+        mark: bytes = b"",
     ) -> None:
         """Prepare the execution; nothing is started.
 
@@ -94,6 +95,7 @@ class Execution:
             memory_limit: bytes of each stream that are kept in memory; a longer one
                 goes to a file and the result is an `Output`.
             measure: find out what it uses.
+            mark: the variable by which its processes are found; by default one of its own.
         """
         self.command = command
         self.name = name
@@ -111,7 +113,7 @@ class Execution:
         self._ended = False
         self.exchange: Exchange | None = None
         self._wake: Callable[[], object] | None = None  # wakes whoever attends to it
-        self._mark = b""
+        self._mark = mark
         self._outlets: Outlets | None = None
         self._fault: BaseException | None = None  # of whoever attended to it
         self._holds_guard = False
@@ -176,7 +178,7 @@ class Execution:
                 guard().acquire()
                 self._holds_guard = True
                 self._outlets = self._open_outlets()
-                self._mark = new_mark()
+                self._mark = self._mark or new_mark()
             return self._start_exchange(self._outlets, watch)
         except MustWaitError:
             with self._lock:

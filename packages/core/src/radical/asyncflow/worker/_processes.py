@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from .._public import public
@@ -17,6 +18,7 @@ __all__ = [
     "EXECUTION_VARIABLE",
     "STUBBORN_S",
     "end_all",
+    "end_marked",
     "kill_in_group",
     "kill_tree",
     "marked_processes",
@@ -31,6 +33,7 @@ STUBBORN_S = 10.0
 """Seconds after SIGKILL until nobody waits any longer (uninterruptible sleep)."""
 
 _log = logging.getLogger("radical.asyncflow.worker")
+_NO_GROUP = -1
 _MARK = f"{EXECUTION_VARIABLE}=".encode()
 _PROC = Path("/proc/self/environ").exists()
 
@@ -71,6 +74,25 @@ def kill_tree(pgid: int, environment: Mapping[str, str]) -> None:
     )
     if left:
         _log.error("processes %s survive SIGKILL", sorted(left))
+
+
+def end_marked(mark: bytes, grace: float) -> None:
+    """End all processes with *mark*: by SIGTERM, and what remains after the grace by SIGKILL."""
+    asked: set[int] = set()
+
+    def ask(pid: int) -> None:
+        if pid not in asked:
+            asked.add(pid)
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+
+    def find() -> frozenset[int]:
+        return _census.members(_NO_GROUP, mark) if _PROC else frozenset()
+
+    if end_all(find, seconds=grace, end=ask):
+        left = end_all(find, seconds=STUBBORN_S)
+        if left:
+            _log.error("processes %s survive SIGKILL", sorted(left))
 
 
 def kill_in_group(pid: int, pgid: int) -> None:

@@ -20,10 +20,17 @@ from ._command import MOST_WRITTEN, Execution
 from ._found_gpus import gpu_variable
 from ._gpus import Gpu, gpu_list
 from ._meter import sum_of_ranks
-from ._mpi_launcher import RANK_VARIABLES, MpiLauncher, own_environment
+from ._mpi_launcher import (
+    HOST_FILE_VARIABLE,
+    RANK_VARIABLES,
+    MpiLauncher,
+    RankHosts,
+    own_environment,
+)
 from ._output import Stream
 from ._processes import kill_tree
 from ._rank_end import RankEnd
+from ._rank_nodes import HOST_FILE, SpreadCommand, write_node, write_nodes
 from ._rank_watch import END, PLAN
 
 __all__ = ["RankedExecution"]
@@ -55,13 +62,17 @@ class RankedExecution(Execution):
         """Prepare the execution; nothing is started.
 
         Args:
-            resources: the number of ranks, and the cores of each.
+            command: a `SpreadCommand` for ranks on several nodes.
+            resources: the number of ranks on this node, and the cores of each.
             rank_gpus: the GPUs of each rank; empty if no rank has any.
             capture_stdio, options: as for `Execution`.
         """
         super().__init__(command, **options)
         self._launcher = launcher
         self._resources = resources
+        self._spread = command if isinstance(command, SpreadCommand) else None
+        if self._spread is not None:
+            self._resources = replace(resources, ranks=self._spread.ranks)
         self._rank_gpus = rank_gpus
         self._keeps_files = capture_stdio
         self._folder = Path()  # of the ranks, while they run
@@ -75,12 +86,14 @@ class RankedExecution(Execution):
         """
         if not sys.executable:
             raise RuntimeError("sys.executable is not set, so no rank can be started")
-        self._folder = folder = self._new_path("ranks")
-        folder.mkdir()
+        spread = self._spread
+        self._folder = folder = self._new_path("ranks") if spread is None else Path(spread.folder)
+        folder.mkdir(exist_ok=spread is not None)
         try:
             self._write_plan(folder)
             asked = self._resources
-            words = self._launcher.command(asked.ranks, asked.cores)
+            hosts = None if spread is None else self._write_nodes(folder, spread)
+            words = self._launcher.command(asked.ranks, asked.cores, hosts)
             watch = str(Path(__file__).with_name("_rank_watch.py"))
             args = (*words, sys.executable, "-I", "-S", watch, str(folder))
             self.command = replace(self.command, args=args, stdin=None)
@@ -111,7 +124,16 @@ class RankedExecution(Execution):
     def _environment(self) -> dict[bytes, bytes]:
         environment = super()._environment()
         own = own_environment(dict.fromkeys(map(os.fsdecode, environment), ""))
-        return {name: environment[name] for name in map(os.fsencode, own)}
+        kept = {name: environment[name] for name in map(os.fsencode, own)}
+        if self._spread is not None and self._launcher.reads_host_file:
+            kept[HOST_FILE_VARIABLE.encode()] = os.fsencode(self._folder / HOST_FILE)
+            kept.pop(b"SLURM_NTASKS_PER_NODE", None)  # of the block
+        return kept
+
+    def _write_nodes(self, folder: Path, spread: SpreadCommand) -> RankHosts:
+        """Write what is to be known of the nodes; return what the launcher is told of them."""
+        write_node(folder, {}, spread.first, self._rank_gpus, spread.nodes[0].ranks)
+        return write_nodes(folder, spread.secret, spread.nodes)
 
     def _write_plan(self, folder: Path) -> None:
         """Write what each rank runs."""
@@ -121,7 +143,8 @@ class RankedExecution(Execution):
             args = ("/bin/sh", "-c", f" {args}" if args[0] in "-+" else args)
         variables = [{gpu_variable(): gpu_list(gpus)} for gpus in self._rank_gpus]
         launcher = self._launcher.words[0]
-        plan = (tuple(map(os.fsencode, args)), RANK_VARIABLES, variables, launcher)
+        nodes = () if self._spread is None else tuple(node.host for node in self._spread.nodes)
+        plan = (tuple(map(os.fsencode, args)), RANK_VARIABLES, variables, launcher, nodes)
         (folder / PLAN).write_bytes(marshal.dumps(plan))
         if (stdin := self.command.stdin) is not None:
             # Not through the launcher, because some never close it.

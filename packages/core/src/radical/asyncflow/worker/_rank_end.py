@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..errors import DeathReason
 from ..model import TaskUsage
 from ._death import Death, explain_death
 
 __all__ = ["RankEnd"]
+
+_NUMBERS = 8
 
 
 class RankEnd(NamedTuple):
@@ -21,6 +24,7 @@ class RankEnd(NamedTuple):
         least: the memory of the process that started it, which counts as its own.
         cpu: its microseconds of CPU time, with those of the processes that it waited for.
         read, written: the bytes that it read and wrote; -1 if the system does not tell.
+        told: what its node told of its death; "" if it ended on this one.
     """
 
     time: int
@@ -31,11 +35,17 @@ class RankEnd(NamedTuple):
     cpu: int
     read: int
     written: int
+    told: str = ""
 
     @classmethod
     def parse(cls, text: bytes) -> RankEnd | None:
         """Return the end that *text* tells of; None if it tells of none."""
-        return cls(*map(int, text.split())) if text else None
+        if not text:
+            return None
+        numbers = text.split(b" ", _NUMBERS)
+        told = numbers.pop() if len(numbers) > _NUMBERS else b""
+        time, pid, code, peak, least, cpu, read, written = map(int, numbers)
+        return cls(time, pid, code, peak, least, cpu, read, written, told.decode())
 
     @property
     def usage(self) -> TaskUsage:
@@ -50,4 +60,7 @@ class RankEnd(NamedTuple):
     @property
     def death(self) -> Death:
         """The reason for it, and what shows it."""
-        return explain_death(self.pid, self.code, peak=self.peak)
+        if not self.told:
+            return explain_death(self.pid, self.code, peak=self.peak)
+        reason, _, evidence = self.told.partition("|")
+        return Death(DeathReason(reason), evidence)

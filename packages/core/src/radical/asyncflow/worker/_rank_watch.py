@@ -19,10 +19,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-__all__ = ["END", "PLAN", "watched"]
+__all__ = ["END", "NODE", "PLAN", "watched"]
 
 PLAN = "plan"
 """The file with what the ranks of a command run, see `main`."""
+
+NODE = "node"
+"""The suffix of the file with what the ranks on a node have to know, if they are on several."""
 
 END = "end"
 """The suffix of the file that tells how a rank of a command has ended."""
@@ -43,11 +46,12 @@ def main() -> None:
     """Run a rank of a command, with its output in files of its own.
 
     The plan is the words of the command, the names of the variables of which one has the number
-    of the rank, the variables that each rank gets, and the name of the launcher.
+    of the rank, the variables that each rank gets, the name of the launcher, and the names of the
+    nodes if there are several: then each has a file of its own with these variables.
     """
     folder = os.fsencode(sys.argv[1])
     with open(os.path.join(folder, PLAN.encode()), "rb") as file:  # noqa: PTH118, PTH123
-        words, names, variables, launcher = marshal.load(file)
+        words, names, variables, launcher, nodes = marshal.load(file)
     rank = next((os.environ[name] for name in names if os.environ.get(name)), "")
     if not rank.isdecimal():
         sys.stderr.write(
@@ -55,25 +59,78 @@ def main() -> None:
             "their numbers\n"
         )
         sys.exit(_NO_RANK)
+    more, port = _join_node(folder, int(rank), nodes) if nodes else ({}, 0)
     place = os.path.join(folder, rank.encode())  # noqa: PTH118
 
     def tell(end: bytes) -> None:
+        if port:
+            end += _explanation(folder, port, end)
         part = place + b".part"
         with open(part, "wb") as file:  # noqa: PTH123
             file.write(end)
         os.rename(part, place + b"." + END.encode())  # noqa: PTH104
 
-    watched(tell)
-    os.environ.update(variables[int(rank)] if variables else {})
+    watched(tell, spread=bool(nodes))
+    os.environ.update(variables[int(rank)] if variables else more)
     _redirect(place, folder if rank == "0" else None)
     _execute(words)
 
 
-def watched(tell: Callable[[bytes], object]) -> None:
+def _join_node(folder: bytes, rank: int, nodes: tuple[str, ...]) -> tuple[dict[str, str], int]:
+    """Take a place among the ranks on this node.
+
+    Returns:
+        The variables of the rank, and where the share of this node listens; 0 without one.
+    """
+    host = os.uname().nodename
+    if host not in nodes:
+        names = ", ".join(nodes)
+        raise _refusal(f"rank {rank} was started on node {host}, which is none of {names}")
+    own = os.path.join(folder, os.fsencode(host))  # noqa: PTH118
+    with open(own + b"." + NODE.encode(), "rb") as file:  # noqa: PTH123
+        marks, first, variables, port = marshal.load(file)
+    if any(os.environ.get(name) != value for name, value in marks.items()):
+        # The launcher has passed on those of its own node.  Whoever ends the ranks of this one
+        # looks for what processes began with.
+        os.environ.update(marks)
+        os.execv(sys.executable, sys.orig_argv)
+    for place in (rank - first, *range(len(variables))):
+        if 0 <= place < len(variables):
+            with suppress(FileExistsError):
+                os.close(os.open(b"%s.%d" % (own, place), os.O_CREAT | os.O_EXCL, 0o600))
+                return variables[place], port
+    raise _refusal(f"more than {len(variables)} ranks were started on node {host}")
+
+
+def _refusal(why: str) -> SystemExit:
+    sys.stderr.write(f"{why}: the launcher spreads ranks in a way of its own\n")
+    return SystemExit(_NO_RANK)
+
+
+def _explanation(folder: bytes, port: int, end: bytes) -> bytes:
+    """Return what the share of this node knows of the end of a rank; nothing if that is plain."""
+    _, pid, code, peak, *_ = end.split()
+    if int(code) >= 0 and int(code) != _SHELL_BASE + signal.SIGKILL:
+        return b""
+    import subprocess  # few ranks end so
+
+    script = os.path.join(os.path.dirname(__file__), "_rank_start.py")  # noqa: PTH118, PTH120
+    question = b" ".join((pid, code, peak))
+    asked = subprocess.run(
+        [sys.executable, "-I", "-S", script, folder, "--end", str(port), question],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    return b" " + asked.stdout
+
+
+def watched(tell: Callable[[bytes], object], *, spread: bool = False) -> None:
     """Go on as a child of this process, which waits for its end and ends as the child did.
 
     Args:
         tell: gets what `RankEnd` reads, in the process that was this one.
+        spread: the ranks are on several nodes.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     old = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
@@ -86,7 +143,8 @@ def watched(tell: Callable[[bytes], object]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, old)
     # Until it is waited for, its id is its own, and nobody finds it gone.
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    now = time.monotonic_ns()
+    # Of several nodes, only the time of day can be compared.
+    now = time.time_ns() if spread else time.monotonic_ns()
     signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     read, written = _bytes_passed(pid)
     _, status, usage = os.wait4(pid, 0)
@@ -98,6 +156,8 @@ def watched(tell: Callable[[bytes], object]) -> None:
         tell(b"%d %d %d %d %d %d %d %d" % (now, pid, code, peak, _own_peak(), cpu, read, written))
     if code < 0:
         _die_of(-code)
+    if code and spread:
+        _die_of(signal.SIGTERM)  # for an exit code, MPICH ends ranks on the same node alone
     os._exit(code if code >= 0 else _SHELL_BASE - code)
 
 
