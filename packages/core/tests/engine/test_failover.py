@@ -437,6 +437,21 @@ async def test_what_a_lost_value_was_made_from_is_computed_again_though_nobody_h
     assert set(began.values()) == {2}
 
 
+async def test_what_items_were_taken_from_is_let_go_and_computed_again(
+    native: WorkflowEngine, keeping: ScriptedBackend
+) -> None:
+    task = native.function_task(work)
+    value: TaskFuture[Any] = task("0", "end")
+    for number in range(1, 10):
+        value = task(str(number), value[1])
+        await until(lambda last=value: last.state == "DONE")
+    gc.collect()
+    assert len(keeping.released) == 9
+    keeping.lose()
+    assert await value == ("9", "end")
+    assert set(began.values()) == {2}
+
+
 async def test_a_value_that_two_are_made_from_is_computed_again_once(
     native: WorkflowEngine, keeping: ScriptedBackend
 ) -> None:

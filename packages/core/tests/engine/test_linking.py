@@ -51,6 +51,7 @@ async def test_files_and_folders_and_outputs_are_found(flow: WorkflowEngine) -> 
     assert await found == "1\n2\nin\n1\n2\n"
     again = task("cat seed.1; cat results/2", found, first, second)
     assert await again == "1\n\n"
+    assert await task("cat seed.1", first[:0]) == "1\n"  # an item needs the whole task, too
     without = flow.executable_task(line)("cat seed.1 || true", first)
     assert await without == ("" if is_apart(flow) else "1\n")
 

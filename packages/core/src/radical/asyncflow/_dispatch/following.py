@@ -7,6 +7,7 @@ from typing import Any
 
 from .._files.declared import FileSet, InputFile
 from .._graph.arguments import rewrite_call
+from .._graph.items import parent_of
 from .._task.future import TaskFuture
 from ..errors import ConfigurationError
 from ..model import TaskKind
@@ -74,12 +75,13 @@ def add_outputs_of_dependencies(files: FileSet, tasks: Iterable[TaskFuture[Any]]
 
 
 def tasks_among(node: TaskFuture[Any]) -> list[TaskFuture[Any]]:
-    """Return the tasks of its engine whose futures are anywhere among the arguments of *node*."""
+    """Return the tasks of its engine that the arguments of *node* are, or have items of."""
     found: list[TaskFuture[Any]] = []
 
     def collect(leaf: Any) -> Any:
-        if isinstance(leaf, TaskFuture) and leaf._owner is node._owner:
-            found.append(leaf)
+        source = parent_of(leaf)
+        if isinstance(source, TaskFuture) and source._owner is node._owner:
+            found.append(source)
         return leaf
 
     rewrite_call(node._args, node._kwargs, collect)

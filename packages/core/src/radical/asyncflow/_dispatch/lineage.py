@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._graph.arguments import PLAIN, rewrite_call
+from .._graph.items import parent_of
 from .._task.call import Call
 from .._task.future import RemoteTaskFuture, TaskFuture, outside_awaitables
+from .._task.item import TaskItem
 
 __all__ = ["Lineage", "compute_again", "keep_lineage"]
 
@@ -47,9 +49,10 @@ class Lineage:
         outside = outside_awaitables(node)
 
         def record_of(leaf: Any) -> Any:
-            if isinstance(leaf, RemoteTaskFuture) and leaf._lineage is not None:
-                parents[id(leaf)] = leaf._lineage
-                return leaf._lineage
+            source = parent_of(leaf)
+            if isinstance(source, RemoteTaskFuture) and source._lineage is not None:
+                parents[id(source)] = source._lineage
+                return source._lineage if source is leaf else TaskItem(source._lineage, leaf._keys)
             return outside.get(id(leaf), leaf)  # a coroutine cannot be awaited once more
 
         self.args, self.kwargs = rewrite_call(self.args, self.kwargs, record_of)
@@ -93,7 +96,10 @@ def compute_again(wanted: Lineage, register: Register) -> TaskFuture[Any]:
             continue  # two others are made from it
 
         def future_of(leaf: Any) -> Any:
-            return leaf.source if type(leaf) is Lineage else leaf
+            source = parent_of(leaf)
+            if type(source) is not Lineage:
+                return leaf
+            return source.source if source is leaf else TaskItem(source.source, leaf._keys)
 
         task = register(record.call, *rewrite_call(record.args, record.kwargs, future_of))
         record.again = weakref.ref(task)
