@@ -314,6 +314,8 @@ async def test_the_blocks_of_a_program_that_is_gone_end(
     process.kill()
     await process.wait()
     await until(lambda: not slurm.jobs("PD", "R"))
+    if ends == "the program":
+        await until(lambda: not list(tmp_path.rglob("parsl-*")))
     await until(lambda: not psutil.pid_exists(int(ready.read_text())))
 
 

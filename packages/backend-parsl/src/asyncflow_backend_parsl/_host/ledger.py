@@ -25,10 +25,11 @@ _TRY_S = 120.0  # for a batch system that does not answer at once
 _PAUSE_S = 2.0
 _CALL_LIMIT_S = 10.0
 _PROGRAM = """
-import json, sys
+import json, shutil, sys
 sys.path[:] = json.loads(sys.argv[1])
 from asyncflow_backend_parsl._host.ledger import end_jobs
 end_jobs(sys.argv[2])
+shutil.rmtree(sys.argv[2], ignore_errors=True)
 """
 
 
@@ -82,7 +83,7 @@ class Ledger:
 
 
 def last_will(folder: Path) -> Sequence[str]:
-    """Return the command that ends the jobs of a program that was killed."""
+    """Return the command that ends the jobs of a program that was killed, and removes *folder*."""
     return [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(folder)]
 
 
