@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asyncflow_backend_parsl import ParslExecutionBackend
 from asyncflow_backend_parsl._site.order import Ports
+from asyncflow_backend_parsl.config import SlurmConfig
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
 from parsl.providers import LocalProvider
@@ -189,3 +190,9 @@ async def test_a_batch_system_that_is_not_here_is_told_in_the_words_of_the_shell
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BackendStartError, match=r"takes no block: .*qsub.* not found"):
         await WorkflowEngine.create("parsl", config={"provider": "grid_engine"})
+
+
+def test_a_plan_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    backend = ParslExecutionBackend(SlurmConfig(partition="debug"), name="slurm")
+    assert "#SBATCH --partition=debug" in backend.plan()["script"]
+    assert caplog.records == []

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import shlex
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +93,22 @@ def node_command(provider: Any, order: Path, block: str) -> str:
     return shlex.join([python, "-P", "-m", _NODE, str(order), block])
 
 
+@contextmanager
+def _silent(provider: Any) -> Iterator[None]:
+    """Keep what *provider* logs in this thread to itself, which is that nothing was submitted."""
+    log = logging.getLogger(type(provider).__module__)
+    own = threading.get_ident()
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return record.thread != own
+
+    log.addFilter(is_of_others)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_of_others)
+
+
 def script_of(site: SiteOrder) -> tuple[str, str]:
     """Return the batch script of a block of *site*, and the command that would submit it.
 
@@ -105,7 +124,7 @@ def script_of(site: SiteOrder) -> tuple[str, str]:
 
     if not hasattr(provider, "execute_wait"):
         return "", ""
-    with tempfile.TemporaryDirectory(prefix="asyncflow-plan-") as folder:
+    with tempfile.TemporaryDirectory(prefix="asyncflow-plan-") as folder, _silent(provider):
         provider.script_dir = folder
         provider.execute_wait = answer
         try:
