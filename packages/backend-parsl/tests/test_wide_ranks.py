@@ -116,7 +116,9 @@ def _left(begun: list[Rank]) -> list[int]:
 async def test_ranks_of_all_nodes_talk_with_each_other(
     flows: dict[str, WorkflowEngine], own_nodes: list[Node], launcher: str
 ) -> None:
-    count = 3 * SLOTS if launcher == "mpiexec" else 3
+    # The last node has fewer ranks than the others.
+    each = SLOTS if launcher == "mpiexec" else 1
+    count = 3 * each - (each > 1)
     run = flows[launcher].executable_task(
         lambda: Command(
             (sys.executable, str(PROGRAM)),
@@ -129,7 +131,6 @@ async def test_ranks_of_all_nodes_talk_with_each_other(
     assert [(int(rank), int(size), int(total)) for rank, size, total, *_ in lines] == [
         (rank, count, count * (count - 1) // 2) for rank in range(count)
     ]
-    each = count // 3
     hosts = [host for _, _, _, host, _ in lines]
     assert {*hosts} == _hosts(own_nodes)
     assert all(len({*hosts[first : first + each]}) == 1 for first in range(0, count, each))

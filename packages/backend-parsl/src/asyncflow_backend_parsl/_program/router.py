@@ -158,7 +158,7 @@ class Router:
     def _refusal(self, task: PackedTask) -> AnyReport | None:
         """Return the report of a task that can never run; None if it can."""
         resources = task.packed.resources
-        if resources == DEFAULT_RESOURCES:
+        if resources is DEFAULT_RESOURCES or resources == DEFAULT_RESOURCES:
             return None
         if lacking := self.lacks(resources):
             error = ResourceError(f"task {task.name!r} asks {lacking}")

@@ -73,8 +73,10 @@ _SPREAD_OPTIONS = {
         *("-bootstrap", "rsh", "-bootstrap-exec", "{start}"),
         *("-hosts", "{hosts}", "-n", "{ranks}"),
     ),
+    # Before version 5, what a batch system tells of a node goes before the number of ranks there.
     "openmpi": (
         *("--mca", "orte_top_session_dir", "{folder}", "--mca", "plm", "rsh"),
+        *("--mca", "ras", "^slurm,tm,lsf,alps,gridengine"),
         *("--mca", "plm_rsh_agent", "{start}", "--mca", "plm_rsh_no_tree_spawn", "1"),
         *_OPENMPI_SPREAD,
     ),
