@@ -29,12 +29,14 @@ _MUCH = 1000
 class _World:
     """Blocks, and what they order; the clock stands until it is moved."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, max_blocks: int) -> None:
+    def __init__(
+        self, patch: pytest.MonkeyPatch, max_blocks: int, *, system: str = "slurm"
+    ) -> None:
         self.now = 1000.0
         self.orders: list[Order] = []
         self.lost: list[str] = []
         patch.setattr(module, "monotonic", lambda: self.now)
-        site = read_site(config.SlurmConfig(max_blocks=max_blocks, walltime="00:10:00"), "slurm")
+        site = read_site(config.ParslConfig(provider=system, max_blocks=max_blocks), "parsl")
         self.blocks = Blocks(
             site,
             backend="slurm",
@@ -174,3 +176,28 @@ def test_a_job_that_ended_at_once_is_told_in_the_words_of_slurm(
     (reason,) = world.lost
     words = "FAILED, exit code 3:0\nno module python"
     assert reason == f"job 3 ended before a node of it had connected: {words}"
+
+
+def test_a_block_whose_nodes_do_not_connect_is_told_with_what_it_wrote(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = _World(monkeypatch, max_blocks=1)
+    world.ask()
+    world.add(1)
+    runs = BlockTold("RUNNING", False, "module: command not found")
+    world.blocks.take_states(BlockStates({1: runs}))
+    world.ask(after=121)
+    assert EndBlocks([1]) in world.orders
+    assert "connect_timeout=120 s\nmodule: command not found" in caplog.text
+
+
+def test_a_job_that_left_the_queue_without_a_word_is_not_told_to_be_completed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = _World(monkeypatch, max_blocks=1, system="pbspro")
+    world.ask()
+    world.add(1)
+    node = world.connect(1)
+    world.blocks.take_states(BlockStates({1: BlockTold("COMPLETED", True, "")}))
+    evidence = "job 1 has ended: the batch system does not say why"
+    assert world.blocks.explain(node, "") == Death(DeathReason.UNKNOWN, evidence)

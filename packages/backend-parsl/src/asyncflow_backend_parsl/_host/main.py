@@ -216,7 +216,7 @@ def _told(status: JobStatus, scripts: Path, written: str) -> BlockTold:
     """Return what is known of a block; *written* finds its files where Parsl names none."""
     is_over = bool(status.terminal)
     said = ""
-    if is_over and status.state is not JobState.CANCELLED:
+    if status.state is JobState.RUNNING or (is_over and status.state is not JobState.CANCELLED):
         files = [status.stderr_path, status.stdout_path]
         if files == [None, None]:
             files = [

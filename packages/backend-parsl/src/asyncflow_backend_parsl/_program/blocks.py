@@ -270,7 +270,7 @@ class Blocks:
             self._give_up(
                 block,
                 "runs, but no node of it has connected to this machine within "
-                f"connect_timeout={self._connect_timeout:g} s",
+                f"connect_timeout={self._connect_timeout:g} s\n{block.said}".rstrip(),
             )
 
     def _give_up(self, block: Block, why: str) -> None:
@@ -356,6 +356,7 @@ class Blocks:
                     if not block.nodes and not block.is_ending:
                         failed.append(block)
                 elif told.state.startswith("RUNNING"):
+                    block.said = told.said
                     if block.runs_since is None:
                         block.runs_since = now
                 else:
@@ -530,7 +531,10 @@ class Blocks:
             if block.death is not None:
                 return block.death
             if block.is_over and self._asks != "slurm":
-                return Death(DeathReason.UNKNOWN, f"{self._title(block)}: {block.said}")
+                # Parsl takes a job that is in no queue any more for completed.
+                said = block.said.removeprefix("COMPLETED") or "the batch system does not say why"
+                text = f"{self._title(block)} has ended: {said.strip()}"
+                return Death(DeathReason.UNKNOWN, text)
             if now < block.next_why:
                 return None
             if now - block.next_why > _EXPLAIN_S:
