@@ -7,9 +7,11 @@ import os
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from polling import until
 from radical.asyncflow import (
     ConfigurationError,
     SerializationError,
@@ -44,6 +46,10 @@ class Place:
 
     def sleep(self) -> None:
         time.sleep(60)
+
+    def wait(self, gate: Path) -> None:
+        while not gate.exists():
+            time.sleep(0.01)
 
     def exit(self, code: int) -> None:
         os._exit(code)
@@ -93,6 +99,33 @@ async def test_a_method_that_does_not_return_is_ended_with_its_service() -> None
         with pytest.raises(ServiceStoppedError):
             await stuck
         await stopped
+
+
+async def test_to_cancel_calls_nobody_looks_through_those_that_go_on(tmp_path: Path) -> None:
+    class Cancelled(list[int]):
+        looks = 0
+
+        def __contains__(self, item: object) -> bool:
+            Cancelled.looks += 1
+            return super().__contains__(item)
+
+    async with engine() as flow:
+        place = flow.service(Place)()
+        await place
+        first = place.wait(tmp_path / "gate")
+        calls = [place.take(number) for number in range(50)]
+        instance: Any = first._lane.backend
+        await until(lambda: len(instance._sent) == 51)
+        instance.cancel(Cancelled([first._number, *(call._number for call in calls[:25])]))
+        assert Cancelled.looks == 0
+        assert len(instance._sent) == 26  # the first one runs
+        for call in calls[:25]:
+            call.cancel()
+        (tmp_path / "gate").touch()
+        assert await asyncio.gather(*calls[25:]) == ["int"] * 25
+        assert not instance._sent
+        assert not instance._attempts
+        assert all(call.cancelled() for call in calls[:25])
 
 
 async def test_what_cannot_travel_fails_that_call_alone() -> None:

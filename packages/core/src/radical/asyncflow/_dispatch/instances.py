@@ -16,9 +16,8 @@ import pickle
 import secrets
 import socket
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -159,7 +158,8 @@ class Instance(ExecutionBackend):
         self._service: Service | None = None
         self._channel: Channel | None = None
         self._waiting: dict[TaskId, TaskRequest] = {}
-        self._sent: deque[tuple[TaskId, int]] = deque()
+        self._sent: OrderedDict[tuple[TaskId, int], None] = OrderedDict()
+        self._attempts: dict[TaskId, int] = {}  # the latest of each that was sent
         self._timer: asyncio.TimerHandle | None = None
 
     # ---------------------------------------------------------- as a backend
@@ -178,10 +178,12 @@ class Instance(ExecutionBackend):
                 self._report.cancelled(task_id, request.attempt)
         if self._channel is not None:
             self._channel.cancel(task_ids)
-        # The first one runs, and answers.
-        self._sent = deque(
-            one for at, one in enumerate(self._sent) if not at or one[0] not in task_ids
-        )
+        first = next(iter(self._sent), None)  # it runs, and answers
+        for task_id in task_ids:
+            call = task_id, self._attempts.get(task_id, 0)
+            if call != first:
+                self._sent.pop(call, None)
+                self._attempts.pop(task_id, None)
 
     def waits(self, task_ids: Collection[TaskId]) -> Mapping[TaskId, Wait]:
         service = self._service
@@ -208,22 +210,23 @@ class Instance(ExecutionBackend):
 
     def note_sent(self, request: TaskRequest) -> None:
         """Note that a call is on its way; it begins when all those before it have ended."""
-        sent = self._sent
-        sent.append(request[:2])
-        if len(sent) == 1:
+        self._sent[request.task_id, request.attempt] = None
+        self._attempts[request.task_id] = request.attempt
+        if len(self._sent) == 1:
             self._report.running(*request[:2], self._worker)
 
     def note_end(self, task_id: TaskId, attempt: int, value: Any) -> None:
         """Report the end of a call: its value, or a `Raised`."""
         sent = self._sent
-        with suppress(ValueError):  # it was cancelled
-            sent.remove((task_id, attempt))
+        sent.pop((task_id, attempt), None)  # it may have been cancelled
+        if self._attempts.get(task_id) == attempt:
+            del self._attempts[task_id]
         if isinstance(value, Raised):
             self._report.failed(task_id, attempt, value.error)
         else:
             self._report.done(task_id, attempt, value)
         if sent:
-            self._report.running(*sent[0], self._worker)
+            self._report.running(*next(iter(sent)), self._worker)
 
     def unsendable(self, request: TaskRequest, error: BaseException) -> None:
         """Report that a call cannot travel."""
@@ -335,6 +338,7 @@ class Instance(ExecutionBackend):
             self._channel = None
         unanswered += self._sent
         self._sent.clear()
+        self._attempts.clear()
         for task_id, attempt in unanswered:
             self._report.failed(task_id, attempt, error)
 
