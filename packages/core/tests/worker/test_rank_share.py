@@ -14,10 +14,19 @@ from pathlib import Path
 
 import pytest
 from polling import wait_until
-from radical.asyncflow.errors import ConfigurationError, UnsupportedOptionError
-from radical.asyncflow.worker import MpiLauncher, RankNode, RankShare, SpreadCommand
+from radical.asyncflow.errors import ConfigurationError, DeathReason, UnsupportedOptionError
+from radical.asyncflow.worker import (
+    MpiLauncher,
+    RankNode,
+    RankShare,
+    SpreadCommand,
+    _rank_start,
+    _rank_watch,
+)
+from radical.asyncflow.worker._found_gpus import gpu_variable
 from radical.asyncflow.worker._mpi_launcher import RankHosts
-from radical.asyncflow.worker._rank_nodes import write_nodes
+from radical.asyncflow.worker._rank_end import RankEnd
+from radical.asyncflow.worker._rank_nodes import write_node, write_nodes
 
 HOST = "elsewhere"
 
@@ -144,6 +153,78 @@ def test_a_share_that_was_cancelled_before_starts_nothing(tmp_path: Path) -> Non
     )
     share.cancel()
     assert share.run().exit_code == -signal.SIGTERM
+
+
+class Ranks:
+    """Ranks as a launcher starts them on this node, which may have two, with a GPU each."""
+
+    def __init__(self, folder: Path, host: str = "") -> None:
+        self.folder = folder / "ranks"
+        self.marks = {"ASYNCFLOW_EXECUTION": "of this node"}
+        write_node(self.folder, self.marks, 4, [("7",), ("9",)], 2)
+        here = host or os.uname().nodename
+        line = f"cat /proc/$$/environ | tr '\\0' '\\n'; echo GPUS=${gpu_variable()}; exit $CODE"
+        words = tuple(map(os.fsencode, ("/bin/sh", "-c", line)))
+        plan = (words, ("PMI_RANK",), [], "mpiexec", ("elsewhere", here))
+        (self.folder / "plan").write_bytes(marshal.dumps(plan))
+
+    def run(self, rank: int, code: int = 0) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-I", "-S", _rank_watch.__file__, str(self.folder)],
+            env={"PMI_RANK": str(rank), "CODE": str(code), "ASYNCFLOW_EXECUTION": "of another"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def told(self, rank: int) -> list[str]:
+        return (self.folder / f"{rank}.stdout").read_text().splitlines()
+
+
+def test_a_rank_has_the_gpus_and_the_marks_of_its_node(tmp_path: Path) -> None:
+    ranks = Ranks(tmp_path)
+    for rank, gpu in ((5, "9"), (4, "7")):
+        assert ranks.run(rank).returncode == 0
+        assert {"ASYNCFLOW_EXECUTION=of this node", f"GPUS={gpu}"} <= set(ranks.told(rank))
+
+
+def test_ranks_in_another_order_get_what_is_left(tmp_path: Path) -> None:
+    ranks = Ranks(tmp_path)
+    assert ranks.run(1).returncode == 0
+    assert ranks.run(4).returncode == 0
+    assert "GPUS=7" in ranks.told(1)
+    assert "GPUS=9" in ranks.told(4)
+    third = ranks.run(5)
+    assert third.returncode == 125
+    assert "more than 2 ranks were started on node" in third.stderr
+
+
+def test_a_rank_on_a_node_that_was_not_meant_is_refused(tmp_path: Path) -> None:
+    refused = Ranks(tmp_path, host="nowhere").run(4)
+    assert refused.returncode == 125
+    assert "none of elsewhere, nowhere" in refused.stderr
+
+
+def test_a_rank_that_fails_ends_so_that_launchers_end_the_others(tmp_path: Path) -> None:
+    ranks = Ranks(tmp_path)
+    assert ranks.run(4, code=3).returncode == -signal.SIGTERM
+    end = RankEnd.parse((ranks.folder / "4.end").read_bytes())
+    assert end is not None
+    assert end.code == 3
+
+
+def test_the_share_of_a_node_tells_why_a_rank_has_died(share: Share) -> None:
+    question = f"{os.getpid()} {-signal.SIGSEGV} 0"
+    script = _rank_start.__file__
+    asked = subprocess.run(
+        [sys.executable, "-I", "-S", script, share.folder, "--end", str(share.port), question],
+        capture_output=True,
+        check=True,
+    )
+    end = RankEnd.parse(b"1 2 -11 4 5 6 7 8 " + asked.stdout)
+    assert end is not None
+    assert end.death.reason is DeathReason.CRASH
+    assert end.death.evidence.startswith("it crashed by itself")
 
 
 SPREAD = RankHosts((("a", 4), ("b", 2)), ("n1", "n2"), Path("/run/start"))
