@@ -63,6 +63,7 @@ from ._program.tunnels import Tunnels
 from ._program.waits import explain_waits
 from ._site.order import SiteOrder
 from ._site.reading import read_site
+from ._site.systems import ONE_NODE
 from ._wire.messages import Setup
 from .capabilities import CAPABILITIES
 
@@ -235,7 +236,7 @@ class ParslExecutionBackend(ExecutionBackend):
             setup=self._setup(sink, work_dir),
             cores_each=site.workers.cores,
             expected=_size_here(site) if is_local else None,
-            span=1 if is_local else site.nodes_per_block,
+            span=1 if is_local or site.launcher in ONE_NODE else site.nodes_per_block,
             lose_node=self._lose_node,
             refuse_node=self._refuse_node,
             is_expected=lambda name: self._blocks is not None and self._blocks.expects(name),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["LAUNCHERS", "SYSTEMS", "System"]
+__all__ = ["LAUNCHERS", "ONE_NODE", "SYSTEMS", "System"]
 
 LAUNCHERS: Mapping[str, str] = {
     "simple": "SimpleLauncher",
@@ -19,6 +19,9 @@ LAUNCHERS: Mapping[str, str] = {
     "gnu_parallel": "GnuParallelLauncher",
 }
 """Parsl's classes for starting a worker pool on each node of a block, by the names used here."""
+
+ONE_NODE = frozenset({"simple", "single_node"})
+"""Those that start one on the first node alone."""
 
 
 @dataclass(frozen=True, slots=True)
