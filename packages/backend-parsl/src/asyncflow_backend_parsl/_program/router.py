@@ -158,7 +158,7 @@ class Router:
     def _refusal(self, task: PackedTask) -> AnyReport | None:
         """Return the report of a task that can never run; None if it can."""
         resources = task.packed.resources
-        if resources is DEFAULT_RESOURCES or resources == DEFAULT_RESOURCES:
+        if resources == DEFAULT_RESOURCES:
             return None
         if lacking := self.lacks(resources):
             error = ResourceError(f"task {task.name!r} asks {lacking}")
@@ -182,9 +182,11 @@ class Router:
                 except SerializationError as error:
                     failed.append((request.task_id, request.attempt, _FAILED, error, None))
                     continue
-                if (refusal := self._refusal(task)) is not None:
-                    failed.append(refusal)
-                    continue
+                if task.packed.resources is not DEFAULT_RESOURCES:
+                    refusal = self._refusal(task)
+                    if refusal is not None:
+                        failed.append(refusal)
+                        continue
                 self._waiting.add(task, units)
             self._pump()
         if failed:
