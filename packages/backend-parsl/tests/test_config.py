@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from asyncflow_backend_parsl import ParslExecutionBackend
 from asyncflow_backend_parsl._site.order import Ports
-from asyncflow_backend_parsl.config import SlurmConfig
+from asyncflow_backend_parsl._site.reading import read_site
+from asyncflow_backend_parsl.config import ParslConfig, SlurmConfig
 from parsl.config import Config
 from parsl.executors import HighThroughputExecutor, ThreadPoolExecutor
 from parsl.providers import LocalProvider
@@ -196,3 +197,13 @@ def test_a_plan_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     backend = ParslExecutionBackend(SlurmConfig(partition="debug"), name="slurm")
     assert "#SBATCH --partition=debug" in backend.plan()["script"]
     assert caplog.records == []
+
+
+def test_the_gpus_of_a_configuration_of_parsl_are_numbers_or_names() -> None:
+    gpus = ["3", "GPU-5f3a"]
+    executor = HighThroughputExecutor(
+        address="127.0.0.1", available_accelerators=gpus, provider=LocalProvider()
+    )
+    site = read_site(ParslConfig(config=Config(executors=[executor])), "parsl")
+    assert site.workers.available_gpus == [3, "GPU-5f3a"]
+    assert site.workers.most == len(gpus)

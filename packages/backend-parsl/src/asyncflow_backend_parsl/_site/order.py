@@ -30,14 +30,14 @@ class Workers(NamedTuple):
     Attributes:
         most: None for as many as fit.
         cores, memory, gpus: what each needs; memory in bytes, and 0 for nothing in particular.
-        available_gpus: the names of those that may be used; None for all that are found.
+        available_gpus: the numbers or names of those that may be used; None for all that are found.
     """
 
     most: int | None = None
     cores: int = 1
     memory: int = 0
     gpus: int = 0
-    available_gpus: Sequence[str] | None = None
+    available_gpus: Sequence[int | str] | None = None
 
 
 class SiteOrder(NamedTuple):

@@ -63,7 +63,10 @@ def _given_site(config: ParslConfig, backend: str) -> SiteOrder:
     executor = _executor(_load(config.config, backend), backend)
     provider = executor.provider
     most = executor.max_workers_per_node
-    gpus = list(executor.available_accelerators)
+    # Parsl has numbers as texts, too.
+    gpus = [int(gpu) if gpu.isdecimal() else gpu for gpu in executor.available_accelerators]
+    if gpus:
+        most = min(most, len(gpus))  # a worker for each, as Parsl has it
     memory = executor.mem_per_worker
     return SiteOrder(
         system=_system_of(provider),
@@ -73,7 +76,7 @@ def _given_site(config: ParslConfig, backend: str) -> SiteOrder:
             None if most == float("inf") else int(most),
             max(1, round(executor.cores_per_worker)),
             int(memory * 2**30) if memory else 0,
-            1 if gpus else 0,
+            0,
             gpus or None,
         ),
         nodes_per_block=provider.nodes_per_block,

@@ -43,7 +43,8 @@ def choose(
     from .._discovery import profiles
 
     if config is not None and not isinstance(config, Mapping):
-        raise ConfigurationError(f"config must map names to values, not {config!r}")
+        shown = truncate(safe_repr(config), 80)
+        raise ConfigurationError(f"config must map names to values, not {shown}")
     if backend is None or isinstance(backend, str):
         name = "noop" if dry_run and backend is None else backend
         if dry_run and backend is None:
