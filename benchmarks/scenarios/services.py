@@ -1,4 +1,7 @@
-"""Calls of a service whose state stays in another process, beside a loop on a pipe by hand."""
+"""Calls of a service whose state stays in another process, beside a loop on a pipe by hand.
+
+And on a node of a block of Parsl, beside those in a process that the program has started itself.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,18 @@ __all__ = ["SCENARIOS"]
 CALLS = 2_000
 BY_HAND = "Pipe by hand"
 RAY = "Ray actor"
+IN_PROCESS = "ours in a process"
 MEDIAN = "µs a call, median"
 GOALS = {MEDIAN: Goal(300, None)}
+NODE_GOALS = {MEDIAN: Goal(6, IN_PROCESS)}
+CONCURRENT = "concurrent", {"executor_type": "process", "max_workers": 2}
+PARSL = "parsl", {"max_workers_per_node": 2}
 
 Sample = tuple[list[float], int]
 
 
-async def _with_service(size: int) -> Sample:
-    config = {"executor_type": "process", "max_workers": 2}
-    async with WorkflowEngine.create("concurrent", config) as flow:
+async def _with_service(size: int, backend: str, config: dict[str, Any]) -> Sample:
+    async with WorkflowEngine.create(backend, config) as flow:
         counter = flow.service(Counter)()
         await counter
         gc.collect()
@@ -89,7 +95,12 @@ async def _with_ray(size: int) -> Sample:
     return times, total
 
 
-def _measure(settings: Settings) -> Sequence[Row]:
+def _compare(
+    name: str,
+    sides: dict[str, Callable[[int], Sample]],
+    goals: dict[str, Goal],
+    settings: Settings,
+) -> Sequence[Row]:
     size = settings.size(CALLS)
     results: dict[str, object] = {}
 
@@ -101,14 +112,26 @@ def _measure(settings: Settings) -> Sequence[Row]:
 
         return sample
 
+    samples = {side: sampler(side, run) for side, run in sides.items()}
+    return rows(name, size, interleave(samples, settings.repeat), goals)
+
+
+def _measure(settings: Settings) -> Sequence[Row]:
     sides: dict[str, Callable[[int], Sample]] = {
-        OURS: lambda size: asyncio.run(_with_service(size)),
+        OURS: lambda size: asyncio.run(_with_service(size, *CONCURRENT)),
         BY_HAND: _by_hand,
     }
     if find_spec("ray"):
         sides[RAY] = lambda size: asyncio.run(_with_ray(size))
-    samples = {side: sampler(side, run) for side, run in sides.items()}
-    return rows("service-calls", size, interleave(samples, settings.repeat), GOALS)
+    return _compare("service-calls", sides, GOALS, settings)
+
+
+def _measure_on_a_node(settings: Settings) -> Sequence[Row]:
+    sides: dict[str, Callable[[int], Sample]] = {
+        OURS: lambda size: asyncio.run(_with_service(size, *PARSL)),
+        IN_PROCESS: lambda size: asyncio.run(_with_service(size, *CONCURRENT)),
+    }
+    return _compare("parsl-service-calls", sides, NODE_GOALS, settings)
 
 
 SCENARIOS = [
@@ -118,3 +141,11 @@ SCENARIOS = [
         _measure,
     )
 ]
+if find_spec("parsl"):
+    SCENARIOS.append(
+        Scenario(
+            "parsl-service-calls",
+            "Awaited calls of a service on a node that is this machine, beside those in a process",
+            _measure_on_a_node,
+        )
+    )
