@@ -212,13 +212,14 @@ class Channel:
         poller = self._poller
         for source in (self._socket, self._server, self._wakes):
             poller.register(source, zmq.POLLIN)
-        seconds = 0.0
+        seconds = due = 0.0
         try:
             while not self._is_closing or self._outbox:
                 ready = dict(poller.poll(math.ceil(seconds * 1000)))
                 if ready.pop(self._wakes, 0):
                     os.read(self._wakes, 4096)
                     self._is_awake = False
+                    due = 0.0
                 self._send_all()
                 if ready.pop(self._socket, 0):
                     self._receive_all()
@@ -227,7 +228,10 @@ class Channel:
                     self._accept(now)
                 for descriptor, events in ready.items():
                     self._look_at(descriptor, events)
-                seconds = self._listener.tick(now)
+                self._send_all()
+                if now >= due:
+                    due = now + self._listener.tick(now)
+                seconds = max(due - now, 0.0)
                 if self._accepts_at:
                     seconds = self._accept_again(now, seconds)
                 self._send_all()
