@@ -196,7 +196,7 @@ async def test_a_batch_system_that_is_not_here_is_told_in_the_words_of_the_shell
 def test_a_plan_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     backend = ParslExecutionBackend(SlurmConfig(partition="debug"), name="slurm")
     assert "#SBATCH --partition=debug" in backend.plan()["script"]
-    assert caplog.records == []
+    assert not [record for record in caplog.records if record.name.startswith("parsl.providers")]
 
 
 def test_the_gpus_of_a_configuration_of_parsl_are_numbers_or_names() -> None:
