@@ -659,6 +659,18 @@ async def test_what_was_at_its_place_before_is_no_output(folder: Path, tmp_path:
         await deliver_outputs(files, folder, tmp_path.joinpath)
 
 
+async def test_what_a_failed_attempt_wrote_at_its_place_is_no_output(
+    folder: Path, tmp_path: Path
+) -> None:
+    files = FileSet([], [OutputFile("half")])
+    for attempt in (1, 2):
+        await stage(files, folder, lambda _: None, lambda _: None, tmp_path.joinpath)
+        if attempt == 1:
+            (tmp_path / "half").write_text("hal")
+    with pytest.raises(FileError, match="declared but not written: 'half'"):
+        await deliver_outputs(files, folder, tmp_path.joinpath)
+
+
 async def test_an_output_elsewhere_has_a_name_of_its_own(folder: Path, tmp_path: Path) -> None:
     outputs = OutputFile(tmp_path / "one" / "x"), OutputFile(tmp_path / "two" / "x")
     for path, text in zip(await staged(folder, *outputs), "12", strict=True):

@@ -223,7 +223,7 @@ class FileSet:
         inputs, outputs: those among the arguments of its call.
         named: the outputs that the body of an executable named in its latest attempt.
         staged: the names of what the engine put into the task's folder: inputs, and links.
-        before: what was at the place of each of *outputs* before the first attempt, by its name.
+        before: what was at the place of each of *outputs* before the latest attempt, by its name.
     """
 
     inputs: list[InputFile] = field(default_factory=list)

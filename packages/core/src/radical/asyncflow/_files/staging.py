@@ -143,8 +143,7 @@ class Staging:
             self._folder.mkdir(parents=True, exist_ok=True)
             for item in files.outputs:
                 make_room(item, self._folder, files.staged)
-                if item.name not in files.before:
-                    files.before[item.name] = facts_of(place(item.name))
+                files.before[item.name] = facts_of(place(item.name))
         except OSError as error:
             raise FileError(f"the task's folder cannot be prepared: {error}") from error
 
