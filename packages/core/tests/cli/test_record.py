@@ -54,7 +54,10 @@ def test_runs_as_json_count_the_states(invoke: Invoke, journal: Path) -> None:
     assert runs[1]["reused"] == 19
 
 
-def test_clean_where_no_run_left_a_folder_has_nothing_to_remove(invoke: Invoke) -> None:
+def test_clean_where_no_run_left_a_folder_has_nothing_to_remove(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     result = invoke("runs", "clean", "--keep", "5")
     assert (result.exit_code, result.stdout) == (
         0,
