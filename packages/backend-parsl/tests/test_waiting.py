@@ -73,7 +73,7 @@ def test_a_line_for_each_request_for_resources_the_next_one_first() -> None:
     wide, plain, urgent = _task(cores=2), _task(), _task(cores=4, priority=1)
     waiting = _waiting([wide, plain, urgent])
     assert [line.resources.cores for line in waiting.lines()] == [4, 2, 1]
-    assert _ids(waiting.drop_line(waiting.lines()[0])) == _ids([urgent])
+    assert _ids(waiting.drop([urgent.task_id])) == _ids([urgent])
     assert [line.resources.cores for line in waiting.lines()] == [2, 1]
 
 

@@ -665,19 +665,14 @@ class Router:
     ) -> list[AnyReport]:
         """Take note that *node* has ended its share; return the report of the task if it is due."""
         spread.members.discard(node)
-        if not spread.is_ending:
+        if not spread.is_ending and kind != Event.REFUSED:
             task = spread.task
             state, value, moment = outcome
-            if kind == Event.REFUSED:
-                spread.is_refused = True
-            else:
-                if node is not spread.lead and state is not _FAILED:
-                    detail = f"its ranks on node {node.facts.host} were ended there"
-                    state = _FAILED
-                    value = WorkerLostError(
-                        task.name, node.name, attempt=task.attempt, detail=detail
-                    )
-                spread.outcome = (task.task_id, task.attempt, state, value, moment)
+            if node is not spread.lead and state is not _FAILED:
+                detail = f"its ranks on node {node.facts.host} were ended there"
+                state = _FAILED
+                value = WorkerLostError(task.name, node.name, attempt=task.attempt, detail=detail)
+            spread.outcome = (task.task_id, task.attempt, state, value, moment)
         return self._end_spread(spread)
 
     def _lose_share(self, node: Node, sent: Sent, reports: list[AnyReport]) -> bool:

@@ -31,9 +31,9 @@ class Spread:
         is_launched: the node of the launcher was told to start it.
         is_ending: the shares were told to end.
         is_cancelled: because of a cancellation.
-        is_refused: because a node takes no more; the task has not begun.
         is_lost: because a node is gone; somebody finds out why.
-        outcome: the report of the task, once it is known.
+        outcome: the report of the task, once it is known; None if a node takes no more, because
+            then the task has not begun, and waits again.
     """
 
     def __init__(self, task: PackedTask, ranks: dict[Node, int], work_dir: str) -> None:
@@ -44,7 +44,6 @@ class Spread:
         self.is_launched = False
         self.is_ending = False
         self.is_cancelled = False
-        self.is_refused = False
         self.is_lost = False
         self.outcome: AnyReport | None = None
         self._waits_for = set(ranks) - {self.lead}

@@ -180,10 +180,6 @@ class Waiting:
             gone += dropped
         return gone
 
-    def drop_line(self, line: Line) -> list[PackedTask]:
-        """Remove all tasks that stand in *line*, and return them."""
-        return self.drop([task.task_id for unit in line for task in unit.tasks])
-
     def _close(self, line: Line) -> None:
         """Forget *line* if nobody stands in it."""
         if not line.count:
